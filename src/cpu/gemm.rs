@@ -1,0 +1,306 @@
+//! Matrix products: `C = A B`, any strides, over all cores.
+//!
+//! B is packed once into panels as wide as the kernel's tile. A is read where it lies when its rows are
+//! contiguous; when its columns are (a transposed operand), strips of it are copied so that a tile's rows
+//! lie side by side.
+
+use super::kernel::{Output, PackedB, RowBlock, multiply_block, tile_shape};
+use super::threads::SharedMut;
+use super::{Isa, aligned::AlignedVec, threads};
+
+/// A matrix in a slice: element `(i, j)` is at `i * row_stride + j * column_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// The elements.
+    pub data: &'a [f32],
+    /// How many rows.
+    pub rows: usize,
+    /// How many columns.
+    pub columns: usize,
+    /// From one row to the next.
+    pub row_stride: usize,
+    /// From one column to the next.
+    pub column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major `[rows, columns]` matrix; panics where `data` is shorter.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// A matrix whose rows begin `row_stride` apart; panics where `data` is too short.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        let m = Matrix { data, rows, columns, row_stride, column_stride: 1 };
+        assert!(m.fits(), "a {rows}x{columns} matrix needs more than {} elements", data.len());
+        m
+    }
+
+    /// Rows for columns.
+    pub fn t(self) -> Self {
+        Matrix {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    fn fits(&self) -> bool {
+        self.rows == 0
+            || self.columns == 0
+            || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
+                < self.data.len()
+    }
+
+    /// Packs this matrix as the right-hand operand.
+    pub fn pack(self, isa: Isa) -> PackedB {
+        let Matrix { data, row_stride, column_stride, .. } = self;
+        PackedB::new(isa, self.rows, self.columns, |k, first, row| {
+            let start = k * row_stride + first * column_stride;
+            if column_stride == 1 {
+                row.copy_from_slice(&data[start..start + row.len()]);
+            } else {
+                for (x, &y) in row.iter_mut().zip(data[start..].iter().step_by(column_stride.max(1))) {
+                    *x = y;
+                }
+            }
+        })
+    }
+}
+
+/// Where a product goes and what happens to what is there.
+pub struct Product<'a> {
+    /// C, whose row `i` begins at `i * stride`.
+    pub c: &'a mut [f32],
+    /// From one row of C to the next.
+    pub stride: usize,
+    /// Add to C instead of replacing it.
+    pub accumulate: bool,
+    /// Added to every row of the product, one element a column; not together with `accumulate`.
+    pub bias: Option<&'a [f32]>,
+}
+
+impl<'a> Product<'a> {
+    /// Replaces a row-major C with `columns` columns.
+    pub fn into(c: &'a mut [f32], columns: usize) -> Self {
+        Product { c, stride: columns, accumulate: false, bias: None }
+    }
+
+    /// Adds to C.
+    pub fn accumulate(self) -> Self {
+        Product { accumulate: true, ..self }
+    }
+
+    /// Adds `bias` to every row.
+    pub fn bias(self, bias: Option<&'a [f32]>) -> Self {
+        Product { bias, ..self }
+    }
+}
+
+/// `C = A B`. Panics where the inner sizes differ or C is too short: operations check shapes before.
+pub fn gemm(isa: Isa, a: Matrix, b: Matrix, out: Product) {
+    gemm_packed(isa, a, &b.pack(isa), out);
+}
+
+// Rows of A that one task takes at most: enough to amortise its start, few enough to share.
+const TASK_ROWS: usize = 112;
+// How much of a transposed A is copied at a time along k, so that a strip stays in the first-level cache.
+const TRANSPOSED_K: usize = 512;
+// What one task should at least be worth, in multiply-adds; below that a thread costs more than it brings.
+const TASK_WORK: usize = 1 << 18;
+
+/// `C = A B` with B packed before.
+pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
+    let (m, k, n) = (a.rows, a.columns, b.columns());
+    assert!(k == b.k(), "gemm: A has {k} columns, B has {} rows", b.k());
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(out.stride >= n && (m - 1) * out.stride + n <= out.c.len(), "gemm: C is too short");
+    let c = SharedMut::new(out.c);
+    let (tile_rows, tile_columns) = tile_shape(isa);
+
+    // Cut by rows first; by columns too where that leaves too few tasks, as in a decoder's single step.
+    let rows = TASK_ROWS.next_multiple_of(tile_rows).min(m.next_multiple_of(tile_rows));
+    let row_tasks = m.div_ceil(rows);
+    let panels = b.panels();
+    let panels_worth_it = TASK_WORK.div_ceil(rows.min(m) * k.max(1) * tile_columns);
+    let panel_step = if row_tasks >= 8 { panels } else { panels_worth_it.max(panels.div_ceil(8)) };
+    let column_tasks = panels.div_ceil(panel_step);
+
+    threads::for_each(row_tasks * column_tasks, |task| {
+        let first = task / column_tasks * rows;
+        let block = first..(first + rows).min(m);
+        let panel = task % column_tasks * panel_step;
+        let panels = panel..(panel + panel_step).min(panels);
+        let out = Output {
+            c,
+            stride: out.stride,
+            row: first,
+            accumulate: out.accumulate,
+            bias: out.bias,
+        };
+        if a.column_stride == 1 {
+            let offsets: Vec<usize> = block.map(|i| i * a.row_stride).collect();
+            let a = RowBlock {
+                data: a.data,
+                offsets: &offsets,
+                k_stride: 1,
+                segments: &[0],
+                segment_len: k,
+            };
+            // SAFETY: C was checked above; tasks differ in their rows or in their columns.
+            unsafe { multiply_block(isa, &a, b, 0, panels, out) };
+        } else {
+            transposed_block(isa, a, block, b, panels, out);
+        }
+    });
+}
+
+/// The rows `block` of an A whose columns are contiguous, copied strip by strip.
+fn transposed_block(
+    isa: Isa,
+    a: Matrix,
+    block: std::ops::Range<usize>,
+    b: &PackedB,
+    panels: std::ops::Range<usize>,
+    mut out: Output,
+) {
+    let mut strip = AlignedVec::default();
+    let width = block.len();
+    let offsets: Vec<usize> = (0..width).collect();
+    let bias = out.bias;
+    for k_first in (0..a.columns.max(1)).step_by(TRANSPOSED_K) {
+        let k = TRANSPOSED_K.min(a.columns - k_first);
+        strip.reset(k * width);
+        for (i, row) in strip.chunks_exact_mut(width).enumerate() {
+            let start = (k_first + i) * a.column_stride + block.start * a.row_stride;
+            if a.row_stride == 1 {
+                row.copy_from_slice(&a.data[start..start + width]);
+            } else {
+                for (x, &y) in row.iter_mut().zip(a.data[start..].iter().step_by(a.row_stride.max(1))) {
+                    *x = y;
+                }
+            }
+        }
+        let rows = RowBlock {
+            data: &strip,
+            offsets: &offsets,
+            k_stride: width,
+            segments: &[0],
+            segment_len: k,
+        };
+        out.bias = if k_first == 0 { bias } else { None };
+        // SAFETY: the caller checked C and gave this task rows and columns of its own.
+        unsafe { multiply_block(isa, &rows, b, k_first, panels.clone(), out) };
+        out.accumulate = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+        (0..n)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// `A B` by the crate `matrixmultiply`.
+    fn yardstick(a: Matrix, b: Matrix) -> Vec<f32> {
+        let mut c = vec![0.0; a.rows * b.columns];
+        // SAFETY: the matrices fit their slices and C has `rows * columns` elements.
+        unsafe {
+            matrixmultiply::sgemm(
+                a.rows,
+                a.columns,
+                b.columns,
+                1.0,
+                a.data.as_ptr(),
+                a.row_stride as isize,
+                a.column_stride as isize,
+                b.data.as_ptr(),
+                b.row_stride as isize,
+                b.column_stride as isize,
+                0.0,
+                c.as_mut_ptr(),
+                b.columns as isize,
+                1,
+            );
+        }
+        c
+    }
+
+    fn check(m: usize, k: usize, n: usize, transpose_a: bool, transpose_b: bool) {
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let (bias, before) = (numbers(n, 3), numbers(m * n, 4));
+        let a = if transpose_a { Matrix::new(&a, k, m).t() } else { Matrix::new(&a, m, k) };
+        let b = if transpose_b { Matrix::new(&b, n, k).t() } else { Matrix::new(&b, k, n) };
+        let want = yardstick(a, b);
+        for isa in Isa::available() {
+            for accumulate in [false, true] {
+                let mut c = before.clone();
+                let out = Product::into(&mut c, n);
+                let out = if accumulate { out.accumulate() } else { out.bias(Some(&bias)) };
+                gemm(isa, a, b, out);
+                for (i, (&got, &want)) in c.iter().zip(&want).enumerate() {
+                    let want = want + if accumulate { before[i] } else { bias[i % n] };
+                    assert!(
+                        (got - want).abs() <= 1e-5 * (k as f32).sqrt().max(1.0),
+                        "{isa} {m}x{k}x{n} element {i}: {got} for {want}"
+                    );
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn any_shape_and_orientation(m in 1..40usize, k in 1..70usize, n in 1..80usize, ta: bool, tb: bool) {
+            check(m, k, n, ta, tb);
+        }
+    }
+
+    #[test]
+    fn shapes_that_take_several_tasks_and_several_runs_of_k() {
+        check(300, 33, 65, false, true);
+        check(130, 1100, 34, true, false);
+        check(5, 600, 2500, false, true);
+    }
+
+    #[test]
+    fn an_empty_k_gives_the_bias() {
+        let mut c = [7.0; 6];
+        gemm(
+            Isa::current(),
+            Matrix::new(&[], 2, 0),
+            Matrix::new(&[], 0, 3),
+            Product::into(&mut c, 3).bias(Some(&[1.0, 2.0, 3.0])),
+        );
+        assert_eq!(c, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let (a, b) = (numbers(200 * 90, 5), numbers(90 * 70, 6));
+        let run = |threads| {
+            let mut c = vec![0.0; 200 * 70];
+            threads::with_count(threads, || {
+                let (a, b) = (Matrix::new(&a, 200, 90), Matrix::new(&b, 90, 70));
+                gemm(Isa::current(), a, b, Product::into(&mut c, 70));
+            })
+            .unwrap();
+            c
+        };
+        assert_eq!(run(1), run(3));
+    }
+}

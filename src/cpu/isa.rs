@@ -1,0 +1,209 @@
+//! Which instructions this processor has: found once, proven by a token, overridable for tests.
+//!
+//! An [`Isa`] can only be had from [`Isa::new`], which asks the processor first. Holding one is the proof
+//! that lets a kernel call instructions that would otherwise be undefined behaviour.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use super::simd::{Portable, WithSimd};
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
+
+/// The instruction sets that kernels are compiled for, slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// No vectors at all: every operation takes its plain-loop definition, the oracle of the tests.
+    Naive,
+    /// 256-bit vectors of the `wide` crate, compiled for whatever the build targets.
+    Portable,
+    /// AVX2 with fused multiply-add: 8 floats a vector, 16 registers.
+    Avx2,
+    /// AVX-512F: 16 floats a vector, 32 registers.
+    Avx512,
+}
+
+impl Level {
+    /// Every level, slowest first.
+    pub const ALL: [Level; 4] = [Level::Naive, Level::Portable, Level::Avx2, Level::Avx512];
+
+    /// The name that `GLIMPSE_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Naive => "naive",
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    fn detected(self) -> bool {
+        match self {
+            Level::Naive | Level::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => is_x86_feature_detected!("avx512f") && Level::Avx2.detected(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx2 | Level::Avx512 => false,
+        }
+    }
+}
+
+/// An instruction set that this processor is known to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Level);
+
+/// The environment variable that forces an instruction set: `naive`, `portable`, `avx2` or `avx512`.
+pub const ISA_VARIABLE: &str = "GLIMPSE_ISA";
+
+thread_local! {
+    static SCOPED: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+impl Isa {
+    /// The token for `level`, if this processor has it.
+    pub fn new(level: Level) -> Option<Isa> {
+        level.detected().then_some(Isa(level))
+    }
+
+    /// Every instruction set of this processor, the oracle first; only the forced one where
+    /// [`ISA_VARIABLE`] names one.
+    pub fn available() -> Vec<Isa> {
+        match forced() {
+            Some(isa) => vec![isa],
+            None => Level::ALL.into_iter().filter_map(Isa::new).collect(),
+        }
+    }
+
+    /// The one that operations called from this thread use: that of the innermost [`Isa::scope`], else the
+    /// forced one, else the best that the processor has.
+    pub fn current() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        SCOPED.get().unwrap_or_else(|| {
+            *BEST.get_or_init(|| {
+                forced().unwrap_or_else(|| {
+                    Level::ALL.into_iter().rev().find_map(Isa::new).unwrap_or(Isa(Level::Portable))
+                })
+            })
+        })
+    }
+
+    /// Runs `body` with this instruction set. Only the calling thread is affected; an operation decides
+    /// once, when it is called, and takes its choice along to the threads that help it.
+    pub fn scope<R>(self, body: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Isa>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SCOPED.set(self.0);
+            }
+        }
+        let _restore = Restore(SCOPED.replace(Some(self)));
+        body()
+    }
+
+    /// The level that this token stands for.
+    pub fn level(self) -> Level {
+        self.0
+    }
+
+    /// Whether operations should take their plain-loop definition.
+    pub fn is_naive(self) -> bool {
+        self.0 == Level::Naive
+    }
+
+    /// Runs `work`, compiled for this instruction set.
+    #[inline]
+    pub fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
+        match self.0 {
+            Level::Naive | Level::Portable => work.run(Portable::new()),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Isa` of this level exists only after the processor said that it has the features.
+            Level::Avx2 => unsafe { run_avx2(work) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Level::Avx512 => unsafe { run_avx512(work) },
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx2 | Level::Avx512 => unreachable!("no such token can be built on this processor"),
+        }
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+/// What [`ISA_VARIABLE`] asks for. A name that is unknown or that this processor lacks is ignored here;
+/// [`check_forced`] is where the program refuses it.
+fn forced() -> Option<Isa> {
+    let name = std::env::var(ISA_VARIABLE).ok()?;
+    Level::ALL.into_iter().find(|l| l.name() == name).and_then(Isa::new)
+}
+
+/// Refuses an [`ISA_VARIABLE`] that names nothing this processor has.
+///
+/// # Errors
+/// One line with the names that would do.
+pub fn check_forced() -> crate::error::Result<()> {
+    match std::env::var(ISA_VARIABLE) {
+        Ok(name) if forced().is_none() => {
+            let have: Vec<_> =
+                Level::ALL.into_iter().filter(|l| l.detected()).map(Level::name).collect();
+            Err(crate::error::Error::usage(format!(
+                "{ISA_VARIABLE}={name}: this processor has {}; unset the variable or name one of these",
+                have.join(", ")
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<W: WithSimd>(work: W) -> W::Output {
+    // SAFETY: this function may only be called where AVX2 and FMA are present.
+    work.run(unsafe { Avx2::new_unchecked() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f")]
+unsafe fn run_avx512<W: WithSimd>(work: W) -> W::Output {
+    // SAFETY: this function may only be called where AVX-512F is present.
+    work.run(unsafe { Avx512::new_unchecked() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::simd::Simd;
+
+    #[test]
+    fn the_level_asked_for_is_the_one_that_runs() {
+        struct Lanes;
+        impl WithSimd for Lanes {
+            type Output = (usize, &'static str);
+            fn run<S: Simd>(self, _: S) -> Self::Output {
+                (S::LANES, S::NAME)
+            }
+        }
+        for isa in Isa::available() {
+            let want = match isa.level() {
+                Level::Naive | Level::Portable => (8, "portable"),
+                Level::Avx2 => (8, "avx2"),
+                Level::Avx512 => (16, "avx512"),
+            };
+            assert_eq!(isa.dispatch(Lanes), want);
+            println!("ran on {isa}");
+        }
+    }
+
+    #[test]
+    fn a_scope_ends_with_its_body() {
+        let outside = Isa::current();
+        let portable = Isa::new(Level::Portable).unwrap();
+        assert_eq!(portable.scope(Isa::current), portable);
+        assert_eq!(Isa::current(), outside);
+    }
+}

@@ -1,0 +1,132 @@
+//! A small trait over vectors of `f32`, and one file for each instruction set that implements it.
+//!
+//! A kernel is written once, generic over [`Simd`], and compiled for each instruction set by
+//! [`Isa::dispatch`](super::Isa::dispatch), whose per-level functions carry `#[target_feature]`. Everything
+//! in here is `#[inline(always)]`, so that it ends up inside those functions and becomes single instructions.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use portable::Portable;
+
+/// Work that can be compiled for any instruction set.
+pub trait WithSimd {
+    /// What the work yields.
+    type Output;
+    /// Does the work with the vectors of `S`. Implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// Vectors of [`LANES`](Simd::LANES) `f32`s. A value of the implementing type proves that the processor
+/// has the instructions.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// The vector.
+    type V: Copy;
+    /// Floats in a vector.
+    const LANES: usize;
+    /// Rows of the matrix-product tile whose accumulators fill the register file.
+    const TILE_ROWS: usize;
+    /// Vectors in a row of that tile.
+    const TILE_VECTORS: usize;
+    /// The instruction set's name.
+    const NAME: &'static str;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::V;
+    /// The vector at `p`, of any alignment.
+    ///
+    /// # Safety
+    /// `p` points to at least [`LANES`](Simd::LANES) readable floats.
+    unsafe fn load_ptr(self, p: *const f32) -> Self::V;
+    /// Writes `v` to `p`, of any alignment.
+    ///
+    /// # Safety
+    /// `p` points to at least [`LANES`](Simd::LANES) writable floats.
+    unsafe fn store_ptr(self, p: *mut f32, v: Self::V);
+    /// `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root of each lane.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the processor can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of each lane; `b` where `a` is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of each lane; `b` where `a` is not a number.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The nearest integer, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `a * 2^n` for integral `n` with a normal result.
+    fn scale_by_power_of_two(self, a: Self::V, n: Self::V) -> Self::V;
+    /// `yes` where `a < b`, else `no`.
+    fn select_less(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+
+    /// The first [`LANES`](Simd::LANES) floats of `x`; panics if there are fewer.
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> Self::V {
+        assert!(x.len() >= Self::LANES);
+        // SAFETY: the length was just checked.
+        unsafe { self.load_ptr(x.as_ptr()) }
+    }
+
+    /// Writes `v` to the first [`LANES`](Simd::LANES) floats of `x`; panics if there are fewer.
+    #[inline(always)]
+    fn store(self, x: &mut [f32], v: Self::V) {
+        assert!(x.len() >= Self::LANES);
+        // SAFETY: the length was just checked.
+        unsafe { self.store_ptr(x.as_mut_ptr(), v) }
+    }
+
+    /// At most [`LANES`](Simd::LANES) floats, the missing ones `fill`.
+    #[inline(always)]
+    fn load_part(self, x: &[f32], fill: f32) -> Self::V {
+        let mut lanes = [fill; 16];
+        let n = x.len().min(Self::LANES);
+        lanes[..n].copy_from_slice(&x[..n]);
+        self.load(&lanes)
+    }
+
+    /// Writes the first `x.len()` lanes, at most [`LANES`](Simd::LANES).
+    #[inline(always)]
+    fn store_part(self, x: &mut [f32], v: Self::V) {
+        let mut lanes = [0.0; 16];
+        self.store(&mut lanes, v);
+        let n = x.len().min(Self::LANES);
+        x[..n].copy_from_slice(&lanes[..n]);
+    }
+
+    /// The sum of all lanes, in a fixed order.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(&mut lanes, v);
+        let mut width = Self::LANES;
+        while width > 1 {
+            width /= 2;
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+        }
+        lanes[0]
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    fn largest(self, v: Self::V) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        self.store(&mut lanes, v);
+        lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+}

@@ -1,0 +1,25 @@
+//! From files to numbers: images, captions and the datasets that pair them.
+//!
+//! The way of one picture through this floor, in the order of the files:
+//!
+//! 1. [`folder`] turns the paths that a user typed into a list of image files.
+//! 2. [`image`] decodes a file into RGB pixels, whatever format, depth or orientation it came in.
+//! 3. [`resize`] scales pixels, and [`preprocess`] joins that with cropping and normalisation into a
+//!    named [`Recipe`] whose result is the `[N, H, W, 3]` tensor that an encoder takes.
+//!
+//! Training adds three more: [`dataset`] reads the captioning datasets as they are published,
+//! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back.
+
+pub mod augment;
+pub mod dataset;
+pub mod folder;
+pub mod image;
+pub mod preprocess;
+pub mod resize;
+pub mod vocabulary;
+
+pub use augment::Augment;
+pub use dataset::{Dataset, Example, Split};
+pub use image::{Image, Limits};
+pub use preprocess::{Method, Recipe};
+pub use vocabulary::Vocabulary;

@@ -1,0 +1,117 @@
+//! BLEU: how many of a caption's word sequences occur in a reference.
+//!
+//! For sequences of k words (k-grams), a caption's *matches* are its k-grams that some reference has,
+//! each counted at most as often as in the one reference that has it most. With matches and totals
+//! summed over all images,
+//!
+//! ```text
+//! p_k    = matches_k / total_k
+//! BLEU_n = (p_1 p_2 ... p_n)^(1/n) * min(1, exp(1 - reference length / caption length))
+//! ```
+//!
+//! The last factor punishes captions that are precise because they say little. An image's reference
+//! length is that of the reference closest in length to its caption, the shorter one when two are
+//! equally close.
+//!
+//! Papineni et al., *BLEU: a method for automatic evaluation of machine translation*, ACL 2002.
+
+use std::collections::HashMap;
+
+use super::Segment;
+
+/// The longest sequence of words that counts.
+pub const MAX_ORDER: usize = 4;
+
+/// Added to numerators, so that no logarithm or root of zero is ever asked for ...
+const TINY: f64 = 1e-15;
+
+/// ... and to denominators, so that nothing is divided by zero. Both values are those of the COCO
+/// evaluation: with others, the last digits of small scores would differ.
+const SMALL: f64 = 1e-9;
+
+/// What BLEU needs to know about captions; sums over images.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    matches: [usize; MAX_ORDER],
+    totals: [usize; MAX_ORDER],
+    hypothesis_length: usize,
+    reference_length: usize,
+}
+
+/// BLEU-1 to BLEU-4 over all images together, between 0 and 1.
+///
+/// ```
+/// use glimpse::metrics::{Segment, bleu};
+///
+/// let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+/// let segment = Segment { hypothesis: words("a dog runs"), references: vec![words("a dog jumps")] };
+/// let [bleu1, bleu2, ..] = bleu::corpus(&[segment]);
+/// assert!((bleu1 - 2.0 / 3.0).abs() < 1e-6);
+/// assert!((bleu2 - (2.0f64 / 3.0 * 1.0 / 2.0).sqrt()).abs() < 1e-6);
+/// ```
+pub fn corpus(segments: &[Segment]) -> [f64; MAX_ORDER] {
+    let mut counts = Counts::default();
+    for segment in segments {
+        counts.add(segment);
+    }
+    counts.bleu()
+}
+
+impl Counts {
+    /// Adds one image.
+    fn add(
+        &mut self,
+        Segment {
+            hypothesis,
+            references,
+        }: &Segment,
+    ) {
+        let length = hypothesis.len();
+        self.hypothesis_length += length;
+        self.reference_length += references
+            .iter()
+            .map(Vec::len)
+            .min_by_key(|&l| (l.abs_diff(length), l))
+            .unwrap_or(0);
+        for order in 1..=MAX_ORDER {
+            let mut most: HashMap<&[String], usize> = HashMap::new();
+            for reference in references {
+                for (sequence, count) in sequences(reference, order) {
+                    let most = most.entry(sequence).or_default();
+                    *most = count.max(*most);
+                }
+            }
+            self.totals[order - 1] += (length + 1).saturating_sub(order);
+            self.matches[order - 1] += sequences(hypothesis, order)
+                .into_iter()
+                .map(|(sequence, count)| most.get(sequence).map_or(0, |&most| count.min(most)))
+                .sum::<usize>();
+        }
+    }
+
+    /// The scores that the sums amount to.
+    fn bleu(&self) -> [f64; MAX_ORDER] {
+        let ratio = (self.hypothesis_length as f64 + TINY) / (self.reference_length as f64 + SMALL);
+        let brevity = if ratio < 1.0 {
+            (1.0 - 1.0 / ratio).exp()
+        } else {
+            1.0
+        };
+        let mut product = 1.0;
+        let mut order = 0;
+        self.matches.map(|matches| {
+            product *= (matches as f64 + TINY) / (self.totals[order] as f64 + SMALL);
+            order += 1;
+            product.powf(1.0 / order as f64) * brevity
+        })
+    }
+}
+
+/// How often each sequence of `order` words occurs in `words`.
+fn sequences(words: &[String], order: usize) -> HashMap<&[String], usize> {
+    let mut counts = HashMap::new();
+    for sequence in words.windows(order) {
+        *counts.entry(sequence).or_default() += 1;
+    }
+    counts
+}

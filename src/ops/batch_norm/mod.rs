@@ -1,0 +1,200 @@
+//! Batch normalisation (Ioffe and Szegedy, 2015, arXiv 1502.03167), one mean and variance a channel.
+//!
+//! ```text
+//! xhat = (x - mean) / sqrt(var + eps)        y = gamma xhat + beta
+//! ```
+//!
+//! In training the statistics are those of the batch, over `M = N H W` values a channel, and depend on `x`:
+//!
+//! ```text
+//! dbeta = sum dy        dgamma = sum dy xhat
+//! dx    = gamma / sqrt(var + eps) (dy - dbeta / M - xhat dgamma / M)
+//! ```
+//!
+//! The two subtracted terms are the parts of `dy` that moving the mean and the variance would undo: `y` does not
+//! change when a constant is added to `x` or `x` is stretched about its mean. With running statistics, which are
+//! constants, `dx = gamma / sqrt(var + eps) dy`.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::cpu::conv::Pixels;
+use crate::cpu::rows::{Moments, Normalizer};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The parameters of a batch norm over `C` channels.
+#[derive(Clone, Copy)]
+pub struct Norm<'a> {
+    /// The scale, gamma, `[C]`.
+    pub weight: &'a Tensor,
+    /// The shift, beta, `[C]`.
+    pub bias: &'a Tensor,
+    /// Added to the variance before the root; 1e-5 in torchvision.
+    pub eps: f32,
+    /// What to normalise by.
+    pub statistics: Statistics<'a>,
+}
+
+/// What batch norm normalises by.
+#[derive(Clone, Copy)]
+pub enum Statistics<'a> {
+    /// The batch's own mean and variance: training.
+    Batch,
+    /// Those gathered in training, both `[C]`: inference.
+    Running {
+        /// The mean of each channel.
+        mean: &'a Tensor,
+        /// The variance of each channel.
+        var: &'a Tensor,
+    },
+}
+
+impl Norm<'_> {
+    /// Whether all parameters are `[channels]`.
+    pub(crate) fn check(&self, op: &'static str, channels: usize) -> Result<()> {
+        let running = match self.statistics {
+            Statistics::Batch => vec![],
+            Statistics::Running { mean, var } => vec![mean, var],
+        };
+        for t in [self.weight, self.bias].into_iter().chain(running) {
+            if t.dims() != [channels] {
+                return Err(Error::shape(
+                    op,
+                    format_args!("norm parameters [{channels}]"),
+                    t.shape(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The affine map that this norm is for `rows` pixels `x`, and the batch's moments where those were asked
+    /// for.
+    pub(crate) fn fold(&self, isa: Isa, x: Pixels, rows: usize) -> (Normalizer, Option<Moments>) {
+        match self.statistics {
+            Statistics::Batch => {
+                let moments = if isa.is_naive() { naive::moments } else { cpu::moments };
+                let moments = moments(isa, x, rows, self.weight.len());
+                (self.normalizer(&moments), Some(moments))
+            }
+            Statistics::Running { mean, var } => {
+                let (gamma, beta) = (self.weight.data(), self.bias.data());
+                (Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps), None)
+            }
+        }
+    }
+
+    /// The affine map that this norm is for a batch with these moments.
+    pub(crate) fn normalizer(&self, moments: &Moments) -> Normalizer {
+        let (gamma, beta) = (self.weight.data(), self.bias.data());
+        Normalizer::new(gamma, beta, &moments.mean, &moments.var, self.eps)
+    }
+
+    /// Whether the statistics are the batch's own.
+    pub(crate) fn is_batch(&self) -> bool {
+        matches!(self.statistics, Statistics::Batch)
+    }
+}
+
+/// Batch norm over the last axis of `x` `[.., C]`. In training the batch's moments come along, for the running
+/// statistics.
+///
+/// ```
+/// use glimpse::{ops::{batch_norm, Norm, Statistics}, tensor::Tensor};
+/// let x = Tensor::from_vec(vec![1.0, 3.0], &[2, 1])?;
+/// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
+/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics: Statistics::Batch };
+/// let (y, moments) = batch_norm(&x, &norm)?;
+/// assert_eq!(y.data(), &[-1.0, 1.0]);
+/// assert_eq!(moments.unwrap().mean, [2.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where a parameter is not `[C]`.
+pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> {
+    let channels = x.dims().last().copied().unwrap_or(0);
+    norm.check("batch_norm", channels)?;
+    let isa = Isa::current();
+    let rows = x.len() / channels.max(1);
+    let (normalizer, moments) = norm.fold(isa, Pixels { data: x.data(), stride: channels }, rows);
+    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let y = Tensor::computed(forward(isa, x.data(), &normalizer), x.dims());
+
+    let (kept, batch) = (x.detach(), norm.is_batch());
+    let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
+        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let grads = backward(isa, kept.data(), grad.data(), &normalizer, batch);
+        Ok(vec![
+            Some(Tensor::computed(grads.x, kept.dims())),
+            Some(Tensor::computed(grads.gamma, &[channels])),
+            Some(Tensor::computed(grads.beta, &[channels])),
+        ])
+    })?;
+    Ok((y, moments))
+}
+
+/// What the kernels return to the gradient.
+pub(crate) struct Grads {
+    pub(crate) x: Vec<f32>,
+    pub(crate) gamma: Vec<f32>,
+    pub(crate) beta: Vec<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            for (name, training) in [("batch_norm_train", true), ("batch_norm_eval", false)] {
+                let case = fixture(name);
+                let x = case.tracked("x");
+                let (gamma, beta) = (case.tracked("gamma"), case.tracked("beta"));
+                let (mean, var) = (case.tensor("running_mean"), case.tensor("running_var"));
+                let running = Statistics::Running { mean: &mean, var: &var };
+                let statistics = if training { Statistics::Batch } else { running };
+                let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-5, statistics };
+                let (y, moments) = batch_norm(&x, &norm).unwrap();
+                case.close("output", &y, 2e-6);
+                case.check_grads(&y, &[("x", &x), ("gamma", &gamma), ("beta", &beta)], 3e-6);
+                assert_eq!(moments.is_some(), training);
+                if let Some(moments) = moments {
+                    // running = 0.9 running + 0.1 batch
+                    let want = case.tensor("new_running_mean");
+                    let got: Vec<f32> =
+                        mean.data().iter().zip(&moments.mean).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
+                    assert_close("running_mean", &got, want.data(), 1e-6);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        let inputs = [random(&[2, 3, 3, 5], 1), random(&[5], 2), random(&[5], 3)];
+        let (mean, var) = (random(&[5], 4), Tensor::full(&[5], 0.7));
+        on_every_isa(|| {
+            for statistics in [Statistics::Batch, Statistics::Running { mean: &mean, var: &var }] {
+                check_gradients(&inputs, |x| {
+                    let norm = Norm { weight: &x[1], bias: &x[2], eps: 1e-5, statistics };
+                    Ok(batch_norm(&x[0], &norm)?.0)
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_parameter_of_another_size_is_named() {
+        let (x, p) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[4]));
+        let norm = Norm { weight: &p, bias: &p, eps: 1e-5, statistics: Statistics::Batch };
+        assert_eq!(
+            batch_norm(&x, &norm).unwrap_err().to_string(),
+            "batch_norm: expected norm parameters [3], got [4]"
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! By the implicit matrix product of [`crate::cpu::conv`].
+
+use super::Grads;
+use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
+use crate::cpu::{Isa, rows};
+use crate::tensor::Tensor;
+
+/// `y = b + sum x w`
+pub(crate) fn forward(
+    isa: Isa,
+    shape: &ConvShape,
+    x: Pixels,
+    weight: &Tensor,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let o = shape.out_channels;
+    let mut y = vec![0.0; shape.out_pixels() * o];
+    let packed = weight.packed(isa, |w| conv::pack_forward(isa, shape, w));
+    conv::forward(isa, shape, x, None, &packed, bias, PixelsMut { data: &mut y, stride: o });
+    y
+}
+
+/// `dx = sum dy w`, `dw = sum dy x`, `db = sum dy`
+pub(crate) fn backward(
+    isa: Isa,
+    shape: &ConvShape,
+    x: Pixels,
+    weight: &[f32],
+    grad: &[f32],
+    needs_x: bool,
+    needs_weight: bool,
+) -> Grads {
+    let grad = Pixels { data: grad, stride: shape.out_channels };
+    let grad_x = needs_x.then(|| {
+        let mut grad_x = vec![0.0; shape.pixels() * shape.channels];
+        let out = PixelsMut { data: &mut grad_x, stride: shape.channels };
+        conv::grad_input(isa, shape, grad, weight, out);
+        grad_x
+    });
+    let grad_weight = needs_weight.then(|| {
+        let mut grad_weight = vec![0.0; weight.len()];
+        conv::grad_weight(isa, shape, x, None, grad, &mut grad_weight);
+        grad_weight
+    });
+    let bias = rows::sum_rows(isa, grad, shape.out_pixels(), shape.out_channels);
+    Grads { x: grad_x, weight: grad_weight, bias }
+}

@@ -1,0 +1,246 @@
+//! Two-dimensional convolution (as everywhere in this field: cross-correlation).
+//!
+//! ```text
+//! y[n, i, j, o] = b[o] + sum over ky, kx, c of  x[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx]
+//! ```
+//!
+//! with stride `s`, padding `p`, and zero where `x` is asked outside the image. Each product `x w` adds
+//! `dy w` to the gradient of that `x` and `dy x` to that of that `w`:
+//!
+//! ```text
+//! dx[n, u, v, c]     = sum over o and all (i, j, ky, kx) with i s + ky - p = u, j s + kx - p = v of  dy[n, i, j, o] w[o, c, ky, kx]
+//! dw[o, c, ky, kx]   = sum over n, i, j of  dy[n, i, j, o] x[n, i s + ky - p, j s + kx - p, c]
+//! db[o]              = sum over n, i, j of  dy[n, i, j, o]
+//! ```
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::cpu::conv::{ConvShape, Pixels};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// How the window moves. Pairs are `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Input pixels from one output pixel to the next.
+    pub stride: [usize; 2],
+    /// Zeros around the image.
+    pub padding: [usize; 2],
+}
+
+impl Window {
+    /// The same stride and padding both ways.
+    pub const fn square(stride: usize, padding: usize) -> Self {
+        Window { stride: [stride; 2], padding: [padding; 2] }
+    }
+}
+
+/// The sizes of `op` on `x` `[N, H, W, C]` with `weight` `[O, C, kh, kw]`, or what does not fit.
+pub(crate) fn conv_shape(
+    op: &'static str,
+    x: &Tensor,
+    weight: &Tensor,
+    window: Window,
+) -> Result<ConvShape> {
+    let (&[batch, height, width, channels], &[out_channels, in_channels, kh, kw]) =
+        (x.dims(), weight.dims())
+    else {
+        return Err(Error::shape(
+            op,
+            "x [N, H, W, C] and weight [O, C, kh, kw]",
+            format_args!("x {} and weight {}", x.shape(), weight.shape()),
+        ));
+    };
+    if channels != in_channels {
+        return Err(Error::shape(
+            op,
+            format_args!("x with {in_channels} channels for weight {}", weight.shape()),
+            format_args!("x {}", x.shape()),
+        ));
+    }
+    let Window { stride, padding } = window;
+    if stride.contains(&0) || kh == 0 || kw == 0 {
+        return Err(Error::value(op, format_args!("stride {stride:?} and kernel {kh}x{kw} must not be 0")));
+    }
+    if height + 2 * padding[0] < kh || width + 2 * padding[1] < kw {
+        return Err(Error::shape(
+            op,
+            format_args!("an image of at least {kh}x{kw} with padding {padding:?}"),
+            format_args!("x {}", x.shape()),
+        ));
+    }
+    Ok(ConvShape { batch, height, width, channels, out_channels, kernel: [kh, kw], stride, padding })
+}
+
+/// Convolution of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`, plus `bias` `[O]`: `[N, OH, OW, O]` with
+/// `OH = (H + 2 padding - kh) / stride + 1`, rounded down.
+///
+/// ```
+/// use glimpse::{ops::{conv2d, Window}, tensor::Tensor};
+/// let x = Tensor::from_vec((1..=9).map(|i| i as f32).collect(), &[1, 3, 3, 1])?;
+/// let sum = Tensor::full(&[1, 1, 3, 3], 1.0);
+/// let y = conv2d(&x, &sum, None, Window::square(2, 1))?;
+/// assert_eq!(y.dims(), &[1, 2, 2, 1]);
+/// assert_eq!(y.data(), &[12.0, 16.0, 24.0, 28.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the channels differ, the padded image is smaller than the kernel, or the stride is 0.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, window: Window) -> Result<Tensor> {
+    let shape = conv_shape("conv2d", x, weight, window)?;
+    if let Some(bias) = bias
+        && bias.dims() != [shape.out_channels]
+    {
+        return Err(Error::shape(
+            "conv2d",
+            format_args!("bias [{}]", shape.out_channels),
+            format_args!("bias {}", bias.shape()),
+        ));
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let pixels = Pixels { data: x.data(), stride: shape.channels };
+    let y = forward(isa, &shape, pixels, weight, bias.map(Tensor::data));
+    let y = Tensor::computed(
+        y,
+        &[shape.batch, shape.out_height(), shape.out_width(), shape.out_channels],
+    );
+
+    let (kept_x, kept_weight) = (x.detach(), weight.detach());
+    let (needs_x, needs_weight) = (x.is_tracked(), weight.is_tracked());
+    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    let has_bias = bias.is_some();
+    y.record(&inputs, move |grad| {
+        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let x = Pixels { data: kept_x.data(), stride: shape.channels };
+        let grads = backward(isa, &shape, x, kept_weight.data(), grad.data(), needs_x, needs_weight);
+        let mut out = vec![
+            grads.x.map(|g| Tensor::computed(g, kept_x.dims())),
+            grads.weight.map(|g| Tensor::computed(g, kept_weight.dims())),
+        ];
+        if has_bias {
+            out.push(Some(Tensor::computed(grads.bias, &[shape.out_channels])));
+        }
+        Ok(out)
+    })
+}
+
+/// What the kernels return to the gradient.
+pub(crate) struct Grads {
+    x: Option<Vec<f32>>,
+    weight: Option<Vec<f32>>,
+    bias: Vec<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use proptest::prelude::*;
+
+    #[test]
+    fn agrees_with_pytorch() {
+        let cases = [
+            ("conv2d_7x7_s2_p3", "conv2d_7x7_s2_p3_bias", Window::square(2, 3)),
+            ("conv2d_3x3_s1_p1", "conv2d_3x3_s1_p1_bias", Window::square(1, 1)),
+            ("conv2d_1x1", "conv2d_1x1_bias", Window::square(1, 0)),
+            ("conv2d_3x3_s2_p0", "conv2d_3x3_s2_p0_bias", Window::square(2, 0)),
+            (
+                "conv2d_5x3_s21_p12",
+                "conv2d_5x3_s21_p12_bias",
+                Window { stride: [2, 1], padding: [1, 2] },
+            ),
+        ];
+        on_every_isa(|| {
+            for (plain, with_bias, window) in cases {
+                let case = fixture(plain);
+                let (x, w) = (case.tracked("x"), case.tracked("weight"));
+                let y = conv2d(&x, &w, None, window).unwrap();
+                case.close("output", &y, 1e-6);
+                case.check_grads(&y, &[("x", &x), ("weight", &w)], 1e-6);
+
+                let case = fixture(with_bias);
+                let (x, w, b) = (case.tracked("x"), case.tracked("weight"), case.tracked("bias"));
+                let y = conv2d(&x, &w, Some(&b), window).unwrap();
+                case.close("output", &y, 1e-6);
+                case.check_grads(&y, &[("x", &x), ("weight", &w), ("bias", &b)], 1e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        let inputs = [random(&[2, 5, 6, 3], 1), random(&[4, 3, 3, 2], 2), random(&[4], 3)];
+        let window = Window { stride: [2, 1], padding: [1, 2] };
+        on_every_isa(|| check_gradients(&inputs, |x| conv2d(&x[0], &x[1], Some(&x[2]), window)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |x: &[usize], w: &[usize], window| {
+            conv2d(&Tensor::zeros(x), &Tensor::zeros(w), None, window).unwrap_err().to_string()
+        };
+        let plain = Window::square(1, 0);
+        assert_eq!(
+            message(&[1, 4, 4, 3], &[8, 4, 3, 3], plain),
+            "conv2d: expected x with 4 channels for weight [8, 4, 3, 3], got x [1, 4, 4, 3]"
+        );
+        assert!(message(&[1, 2, 4, 3], &[8, 3, 3, 3], plain).contains("at least 3x3"));
+        assert!(message(&[4, 4, 3], &[8, 3, 3, 3], plain).contains("[N, H, W, C]"));
+        assert!(message(&[1, 4, 4, 3], &[8, 3, 3, 3], Window::square(0, 0)).contains("stride"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn every_shape_agrees_with_the_definition(
+            batch in 1..3usize, height in 1..12usize, width in 1..12usize,
+            channels in 1..36usize, out in 1..40usize,
+            kernel in prop::array::uniform2(1..4usize), stride in prop::array::uniform2(1..4usize),
+            padding in prop::array::uniform2(0..4usize),
+        ) {
+            prop_assume!(height + 2 * padding[0] >= kernel[0] && width + 2 * padding[1] >= kernel[1]);
+            let x = random(&[batch, height, width, channels], 1);
+            let w = random(&[out, channels, kernel[0], kernel[1]], 2);
+            let window = Window { stride, padding };
+            let run = || {
+                let (x, w) = (x.tracked(), w.tracked());
+                let y = conv2d(&x, &w, None, window).unwrap();
+                let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
+                (y.detach(), grads.get(&x).unwrap().clone(), grads.get(&w).unwrap().clone())
+            };
+            let mut isas = Isa::available().into_iter();
+            let oracle = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+            for isa in isas.by_ref() {
+                let got = isa.scope(run);
+                prop_assert_eq!(got.0.dims(), oracle.0.dims());
+                assert_close("output", got.0.data(), oracle.0.data(), 1e-5);
+                assert_close("grad_x", got.1.data(), oracle.1.data(), 1e-5);
+                assert_close("grad_weight", got.2.data(), oracle.2.data(), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn many_pixels_take_many_tasks_and_partial_sums() {
+        let (x, w) = (random(&[2, 90, 90, 20], 1), random(&[5, 20, 3, 3], 2));
+        let run = || {
+            let (x, w) = (x.tracked(), w.tracked());
+            let y = conv2d(&x, &w, None, Window::square(1, 1)).unwrap();
+            let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
+            [y.detach(), grads.get(&x).unwrap().clone(), grads.get(&w).unwrap().clone()]
+        };
+        let oracle = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+        for isa in Isa::available() {
+            let alone = crate::cpu::threads::with_count(1, || isa.scope(run)).unwrap();
+            let three = crate::cpu::threads::with_count(3, || isa.scope(run)).unwrap();
+            for ((alone, three), want) in alone.iter().zip(&three).zip(&oracle) {
+                assert_eq!(alone.data(), three.data(), "{isa}: threads change the result");
+                assert_close("conv2d", alone.data(), want.data(), 2e-5);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The definition.
+
+use super::Grads;
+use crate::cpu::Isa;
+use crate::cpu::conv::{ConvShape, Pixels};
+use crate::tensor::Tensor;
+
+/// Calls `body(output element, input element, weight element)` for every product of the definition.
+pub(crate) fn for_each_product(shape: &ConvShape, stride: usize, mut body: impl FnMut(usize, usize, usize)) {
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let [kh, kw] = shape.kernel;
+    for n in 0..shape.batch {
+        for i in 0..out_height {
+            for j in 0..out_width {
+                for ky in 0..kh {
+                    for kx in 0..kw {
+                        let u = (i * shape.stride[0] + ky).wrapping_sub(shape.padding[0]);
+                        let v = (j * shape.stride[1] + kx).wrapping_sub(shape.padding[1]);
+                        if u >= shape.height || v >= shape.width {
+                            continue;
+                        }
+                        let x = ((n * shape.height + u) * shape.width + v) * stride;
+                        let y = ((n * out_height + i) * out_width + j) * shape.out_channels;
+                        for o in 0..shape.out_channels {
+                            for c in 0..shape.channels {
+                                body(y + o, x + c, ((o * shape.channels + c) * kh + ky) * kw + kx);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `y = b + sum x w`
+pub(crate) fn forward(
+    _: Isa,
+    shape: &ConvShape,
+    x: Pixels,
+    weight: &Tensor,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let mut y = vec![0.0f64; shape.out_pixels() * shape.out_channels];
+    let w = weight.data();
+    for_each_product(shape, x.stride, |yi, xi, wi| {
+        y[yi] += f64::from(x.data[xi]) * f64::from(w[wi]);
+    });
+    if let Some(bias) = bias {
+        for (i, y) in y.iter_mut().enumerate() {
+            *y += f64::from(bias[i % shape.out_channels]);
+        }
+    }
+    y.into_iter().map(|y| y as f32).collect()
+}
+
+/// `dx = sum dy w`, `dw = sum dy x`, `db = sum dy`
+pub(crate) fn backward(
+    _: Isa,
+    shape: &ConvShape,
+    x: Pixels,
+    weight: &[f32],
+    grad: &[f32],
+    needs_x: bool,
+    needs_weight: bool,
+) -> Grads {
+    let mut grad_x = vec![0.0f64; shape.pixels() * shape.channels];
+    let mut grad_weight = vec![0.0f64; weight.len()];
+    let mut bias = vec![0.0f64; shape.out_channels];
+    for_each_product(shape, x.stride, |yi, xi, wi| {
+        // The gradient of a strided input is dense.
+        let dense = xi / x.stride * shape.channels + xi % x.stride;
+        grad_x[dense] += f64::from(grad[yi]) * f64::from(weight[wi]);
+        grad_weight[wi] += f64::from(grad[yi]) * f64::from(x.data[xi]);
+    });
+    for (i, &g) in grad.iter().enumerate() {
+        bias[i % shape.out_channels] += f64::from(g);
+    }
+    let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+    Grads {
+        x: needs_x.then(|| narrow(grad_x)),
+        weight: needs_weight.then(|| narrow(grad_weight)),
+        bias: narrow(bias),
+    }
+}

@@ -1,0 +1,339 @@
+//! A dense block: every layer sees the channels of all layers before it (Huang et al., 2017,
+//! arXiv 1608.06993).
+//!
+//! ```text
+//! x_0 = x        x_l = [x_{l-1}, H_l(x_{l-1})]        H_l = composite 3x3 of composite 1x1
+//! ```
+//!
+//! Written as concatenations this copies the early channels once for every later layer. Here the whole block is
+//! one buffer `[N, H, W, C + L growth]`; layer `l` reads its first `C + (l - 1) growth` channels and writes the
+//! next `growth`. A channel's mean and variance are taken once and serve every layer that reads it.
+//!
+//! Backward is the same buffer for gradients, walked from the last layer to the first. When layer `l`'s turn
+//! comes, every later layer has added its part to the gradient of the channels that `l` wrote, so they are
+//! complete; its own part is added to the channels that it read.
+
+use std::sync::Arc;
+
+use crate::cpu::Isa;
+use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
+use crate::cpu::rows::{Moments, Normalizer};
+use crate::error::{Error, Result};
+use crate::ops::batch_norm::Norm;
+use crate::ops::norm_relu_conv::{Composite, cpu, naive};
+use crate::tensor::Tensor;
+
+/// The parameters of one layer that reads `C` channels: batch norm, ReLU, 1x1 to the bottleneck `B`; batch
+/// norm, ReLU, 3x3 to `growth`.
+#[derive(Clone, Copy)]
+pub struct DenseLayer<'a> {
+    /// Over `C` channels.
+    pub norm1: Norm<'a>,
+    /// `[B, C, 1, 1]`
+    pub conv1: &'a Tensor,
+    /// Over `B` channels.
+    pub norm2: Norm<'a>,
+    /// `[growth, B, 3, 3]`
+    pub conv2: &'a Tensor,
+}
+
+/// The sizes of layer `index`, or what does not fit.
+fn layer_shapes(x: &Tensor, channels: usize, index: usize, layer: &DenseLayer) -> Result<[ConvShape; 2]> {
+    let (&[batch, height, width, _], &[b, c, 1, 1], &[growth, b2, 3, 3]) =
+        (x.dims(), layer.conv1.dims(), layer.conv2.dims())
+    else {
+        return Err(Error::shape(
+            "dense_block",
+            "x [N, H, W, C], conv1 [B, C, 1, 1] and conv2 [growth, B, 3, 3]",
+            format_args!(
+                "x {}, conv1 {} and conv2 {} in layer {index}",
+                x.shape(),
+                layer.conv1.shape(),
+                layer.conv2.shape()
+            ),
+        ));
+    };
+    if c != channels || b2 != b {
+        return Err(Error::shape(
+            "dense_block",
+            format_args!("conv1 [B, {channels}, 1, 1] and conv2 [growth, B, 3, 3] in layer {index}"),
+            format_args!("{} and {}", layer.conv1.shape(), layer.conv2.shape()),
+        ));
+    }
+    layer.norm1.check("dense_block", c)?;
+    layer.norm2.check("dense_block", b)?;
+    let one = ConvShape {
+        batch,
+        height,
+        width,
+        channels: c,
+        out_channels: b,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+    };
+    let three =
+        ConvShape { channels: b, out_channels: growth, kernel: [3, 3], padding: [1, 1], ..one };
+    Ok([one, three])
+}
+
+/// What the backward pass remembers of one layer.
+struct Kept {
+    shapes: [ConvShape; 2],
+    normalizers: [Normalizer; 2],
+    batch: [bool; 2],
+    bottleneck: Vec<f32>,
+    weights: [Tensor; 2],
+}
+
+/// A dense block over `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training the batch's moments of each
+/// layer's two norms come along, for the running statistics.
+///
+/// ```
+/// use glimpse::{ops::{dense_block, DenseLayer, Norm, Statistics}, tensor::Tensor};
+/// let x = Tensor::full(&[1, 4, 4, 2], 1.0);
+/// let (one, zero) = (Tensor::full(&[2], 1.0), Tensor::zeros(&[2]));
+/// let statistics = Statistics::Running { mean: &zero, var: &one };
+/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics };
+/// let (conv1, conv2) = (Tensor::full(&[2, 2, 1, 1], 0.5), Tensor::full(&[3, 2, 3, 3], 0.5));
+/// let layer = DenseLayer { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
+/// let (y, _) = dense_block(&x, &[layer])?;
+/// assert_eq!(y.dims(), &[1, 4, 4, 5]);
+/// assert_eq!(&y.data()[..5], &[1.0, 1.0, 4.0, 4.0, 4.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where a layer's parameters do not fit the channels that it reads.
+pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Option<[Moments; 2]>>)> {
+    let &[batch, height, width, first] = x.dims() else {
+        return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
+    };
+    let mut shapes = Vec::with_capacity(layers.len());
+    let mut total = first;
+    for (i, layer) in layers.iter().enumerate() {
+        shapes.push(layer_shapes(x, total, i, layer)?);
+        total += layer.conv2.dims()[0];
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let rows = batch * height * width;
+    let inputs: Vec<&Tensor> = std::iter::once(x)
+        .chain(layers.iter().flat_map(|l| {
+            [l.norm1.weight, l.norm1.bias, l.conv1, l.norm2.weight, l.norm2.bias, l.conv2]
+        }))
+        .collect();
+    let tracked = inputs.iter().any(|t| t.is_tracked());
+
+    let mut buffer = vec![0.0; rows * total];
+    for (to, from) in buffer.chunks_exact_mut(total.max(1)).zip(x.data().chunks_exact(first.max(1))) {
+        to[..first].copy_from_slice(from);
+    }
+    let mut known = Moments { mean: Vec::new(), var: Vec::new() };
+    let mut moments = Vec::with_capacity(layers.len());
+    let mut kept = Vec::new();
+    for (layer, &[one, three]) in layers.iter().zip(&shapes) {
+        let (c, b) = (one.channels, one.out_channels);
+        let normalizer1 = if layer.norm1.is_batch() {
+            let fresh = Pixels { data: &buffer[known.mean.len()..], stride: total };
+            let norm = layer.norm1;
+            extend_moments(isa, &mut known, fresh, rows, c);
+            norm.normalizer(&known)
+        } else {
+            layer.norm1.fold(isa, Pixels { data: &buffer, stride: total }, rows).0
+        };
+        let mut bottleneck = vec![0.0; rows * b];
+        let pixels = Pixels { data: &buffer, stride: total };
+        let out = PixelsMut { data: &mut bottleneck, stride: b };
+        forward(isa, &one, pixels, &normalizer1, layer.conv1, out);
+
+        let pixels = Pixels { data: &bottleneck, stride: b };
+        let (normalizer2, moments2) = layer.norm2.fold(isa, pixels, rows);
+        let out = PixelsMut { data: &mut buffer[c.min(rows * total)..], stride: total };
+        forward(isa, &three, pixels, &normalizer2, layer.conv2, out);
+
+        moments.push(moments2.filter(|_| layer.norm1.is_batch()).map(|second| [known.clone(), second]));
+        if tracked {
+            kept.push(Kept {
+                shapes: [one, three],
+                normalizers: [normalizer1, normalizer2],
+                batch: [layer.norm1.is_batch(), layer.norm2.is_batch()],
+                bottleneck,
+                weights: [layer.conv1.detach(), layer.conv2.detach()],
+            });
+        }
+    }
+    let y = Tensor::computed(buffer, &[batch, height, width, total]);
+    let (buffer, dims) = (Arc::new(y.clone()), x.dims().to_vec());
+    let y = y.record(&inputs, move |grad| backward(isa, &buffer, kept, grad, &dims))?;
+    Ok((y, moments))
+}
+
+/// Adds the moments of the channels that have been written since, up to `channels`.
+fn extend_moments(isa: Isa, known: &mut Moments, fresh: Pixels, rows: usize, channels: usize) {
+    let moments = if isa.is_naive() {
+        crate::ops::batch_norm::naive::moments
+    } else {
+        crate::cpu::rows::moments
+    };
+    let new = moments(isa, fresh, rows, channels - known.mean.len());
+    known.mean.extend(new.mean);
+    known.var.extend(new.var);
+}
+
+fn backward(
+    isa: Isa,
+    buffer: &Tensor,
+    mut kept: Vec<Kept>,
+    grad: &Tensor,
+    dims: &[usize],
+) -> Result<Vec<Option<Tensor>>> {
+    let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+    let (total, first) = (buffer.dims()[3], dims[3]);
+    let mut gathered = grad.data().to_vec();
+    let mut grads = Vec::with_capacity(1 + 6 * kept.len());
+    while let Some(layer) = kept.pop() {
+        let [one, three] = layer.shapes;
+        let (c, b) = (one.channels, one.out_channels);
+        let mut grad_bottleneck = vec![0.0; layer.bottleneck.len()];
+        let second = backward(
+            isa,
+            &Composite {
+                shape: three,
+                x: Pixels { data: &layer.bottleneck, stride: b },
+                normalizer: &layer.normalizers[1],
+                batch: layer.batch[1],
+                weight: layer.weights[1].data(),
+            },
+            Pixels { data: &gathered[c.min(gathered.len())..], stride: total },
+            PixelsMut { data: &mut grad_bottleneck, stride: b },
+        );
+        drop(layer.bottleneck);
+        let first = backward(
+            isa,
+            &Composite {
+                shape: one,
+                x: Pixels { data: buffer.data(), stride: total },
+                normalizer: &layer.normalizers[0],
+                batch: layer.batch[0],
+                weight: layer.weights[0].data(),
+            },
+            Pixels { data: &grad_bottleneck, stride: b },
+            PixelsMut { data: &mut gathered, stride: total },
+        );
+        // The list is turned around at the end.
+        grads.extend([
+            Some(Tensor::computed(second.weight, layer.weights[1].dims())),
+            Some(Tensor::computed(second.beta, &[b])),
+            Some(Tensor::computed(second.gamma, &[b])),
+            Some(Tensor::computed(first.weight, layer.weights[0].dims())),
+            Some(Tensor::computed(first.beta, &[c])),
+            Some(Tensor::computed(first.gamma, &[c])),
+        ]);
+    }
+    let grad_x = gathered.chunks_exact(total.max(1)).flat_map(|pixel| &pixel[..first]).copied().collect();
+    grads.push(Some(Tensor::computed(grad_x, dims)));
+    grads.reverse();
+    Ok(grads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::batch_norm::Statistics;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            for (name, training) in [("dense_block_train", true), ("dense_block_eval", false)] {
+                let case = fixture(name);
+                let x = case.tracked("x");
+                let names: Vec<String> = (1..=3)
+                    .flat_map(|l| {
+                        ["norm1.weight", "norm1.bias", "conv1.weight", "norm2.weight", "norm2.bias", "conv2.weight"]
+                            .map(|p| format!("denselayer{l}.{p}"))
+                    })
+                    .collect();
+                let p: Vec<Tensor> = names.iter().map(|n| case.tracked(n)).collect();
+                let running: Vec<Tensor> = (1..=3)
+                    .flat_map(|l| {
+                        ["norm1.running_mean", "norm1.running_var", "norm2.running_mean", "norm2.running_var"]
+                            .map(|s| case.tensor(&format!("denselayer{l}.{s}")))
+                    })
+                    .collect();
+                let statistics = |i: usize| match training {
+                    true => Statistics::Batch,
+                    false => Statistics::Running { mean: &running[i], var: &running[i + 1] },
+                };
+                let norm = |i: usize, s: usize| Norm {
+                    weight: &p[i],
+                    bias: &p[i + 1],
+                    eps: 1e-5,
+                    statistics: statistics(s),
+                };
+                let layers: Vec<DenseLayer> = (0..3)
+                    .map(|l| DenseLayer {
+                        norm1: norm(6 * l, 4 * l),
+                        conv1: &p[6 * l + 2],
+                        norm2: norm(6 * l + 3, 4 * l + 2),
+                        conv2: &p[6 * l + 5],
+                    })
+                    .collect();
+                let (y, moments) = dense_block(&x, &layers).unwrap();
+                case.close("output", &y, 3e-6);
+                let mut leaves: Vec<(&str, &Tensor)> = vec![("x", &x)];
+                leaves.extend(names.iter().map(String::as_str).zip(&p));
+                case.check_grads(&y, &leaves, 1e-5);
+                if training {
+                    let last = moments[2].as_ref().unwrap();
+                    let old = case.tensor("denselayer3.norm1.running_mean");
+                    let new: Vec<f32> =
+                        old.data().iter().zip(&last[0].mean).map(|(o, m)| 0.9 * o + 0.1 * m).collect();
+                    let want = case.tensor("new_denselayer3.norm1.running_mean");
+                    assert_close("running_mean", &new, want.data(), 1e-5);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        let shifted = |shape: &[usize], seed| {
+            let mut t = random(shape, seed);
+            t.data_mut().iter_mut().for_each(|x| *x = 0.3 * *x + 2.0);
+            t
+        };
+        let inputs = [
+            random(&[2, 3, 4, 3], 1),
+            random(&[3], 2),
+            shifted(&[3], 3),
+            random(&[4, 3, 1, 1], 4),
+            random(&[4], 5),
+            shifted(&[4], 6),
+            random(&[2, 4, 3, 3], 7),
+        ];
+        on_every_isa(|| {
+            check_gradients(&inputs, |x| {
+                let norm = |w, b| Norm { weight: w, bias: b, eps: 1e-5, statistics: Statistics::Batch };
+                let layer = DenseLayer {
+                    norm1: norm(&x[1], &x[2]),
+                    conv1: &x[3],
+                    norm2: norm(&x[4], &x[5]),
+                    conv2: &x[6],
+                };
+                Ok(dense_block(&x[0], &[layer])?.0)
+            });
+        });
+    }
+
+    #[test]
+    fn a_layer_that_does_not_fit_is_named() {
+        let (x, one) = (Tensor::zeros(&[1, 2, 2, 3]), Tensor::full(&[3], 1.0));
+        let norm = Norm { weight: &one, bias: &one, eps: 1e-5, statistics: Statistics::Batch };
+        let (conv1, conv2) = (Tensor::zeros(&[4, 5, 1, 1]), Tensor::zeros(&[2, 4, 3, 3]));
+        let layer = DenseLayer { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
+        let message = dense_block(&x, &[layer]).unwrap_err().to_string();
+        assert!(message.contains("[B, 3, 1, 1]") && message.contains("layer 0"), "{message}");
+    }
+}

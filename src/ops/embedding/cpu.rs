@@ -1,0 +1,39 @@
+//! The same a row at a time: copies out, vector additions back.
+
+use crate::cpu::Isa;
+use crate::cpu::simd::{Simd, WithSimd};
+
+/// `y[r] = W[ids[r]]`
+pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
+    let mut y = Vec::with_capacity(ids.len() * width);
+    for id in ids {
+        y.extend_from_slice(&weight[id * width..][..width]);
+    }
+    y
+}
+
+/// `dW[ids[r]] += dy[r]`, in the order of `ids`
+pub(crate) fn backward(isa: Isa, dy: &[f32], rows: usize, width: usize, ids: &[usize]) -> Vec<f32> {
+    let mut dw = vec![0.0; rows * width];
+    isa.dispatch(AddRows { dw: &mut dw, dy, width, ids });
+    dw
+}
+
+struct AddRows<'a> {
+    dw: &'a mut [f32],
+    dy: &'a [f32],
+    width: usize,
+    ids: &'a [usize],
+}
+
+impl WithSimd for AddRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (r, id) in self.ids.iter().enumerate() {
+            let dw = &mut self.dw[id * self.width..][..self.width];
+            let dy = &self.dy[r * self.width..][..self.width];
+            dw.iter_mut().zip(dy).for_each(|(dw, dy)| *dw += dy);
+        }
+    }
+}

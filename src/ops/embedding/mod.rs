@@ -1,0 +1,79 @@
+//! Embedding: rows of a table, looked up by number.
+//!
+//! ```text
+//! y[r] = W[ids[r]]        W [V, E]   ids [R]   y [R, E]
+//!
+//! dW[v] = sum of dy[r] over those r with ids[r] = v
+//! ```
+//!
+//! A row that is looked up twice adds to the loss twice, so its gradients are added, in the order of `ids`.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The rows `ids` of a table `[V, E]`, as `[ids.len(), E]`.
+///
+/// ```
+/// use glimpse::{ops::embedding, tensor::Tensor};
+/// let table = Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+/// assert_eq!(embedding(&table, &[1, 0, 1])?.data(), &[3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+/// assert!(embedding(&table, &[2]).is_err());
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the table is no matrix, or has no such row.
+pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
+    let &[rows, width] = weight.dims() else {
+        return Err(Error::shape("embedding", "a table [V, E]", weight.shape()));
+    };
+    if let Some(id) = ids.iter().find(|&&id| id >= rows) {
+        let what = format_args!("there is no row {id} in a table of {rows} (from 0 on)");
+        return Err(Error::value("embedding", what));
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let y = Tensor::computed(forward(isa, weight.data(), width, ids), &[ids.len(), width]);
+    let ids = if weight.is_tracked() { ids.to_vec() } else { Vec::new() };
+    y.record(&[weight], move |grad| {
+        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let grad = backward(isa, grad.data(), rows, width, &ids);
+        Ok(vec![Some(Tensor::computed(grad, &[rows, width]))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("embedding");
+            let table = case.tracked("weight");
+            let y = embedding(&table, &case.integers("indices")).unwrap();
+            let y = y.reshape(&[2, 5, 4]).unwrap();
+            case.close("output", &y, 0.0);
+            case.check_grads(&y, &[("weight", &table)], 1e-6);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| check_gradients(&[random(&[5, 19], 1)], |x| embedding(&x[0], &[4, 0, 4])));
+    }
+
+    #[test]
+    fn a_row_that_is_not_there_is_named() {
+        let table = Tensor::zeros(&[3, 2]);
+        let e = embedding(&table, &[0, 7]).unwrap_err();
+        assert_eq!(e.to_string(), "embedding: there is no row 7 in a table of 3 (from 0 on)");
+        assert!(embedding(&Tensor::zeros(&[3]), &[0]).is_err());
+        assert_eq!(embedding(&table, &[]).unwrap().dims(), &[0, 2]);
+    }
+}

@@ -1,0 +1,145 @@
+//! DenseNet's composite function: batch norm, ReLU, convolution (Huang et al., 2017, arXiv 1608.06993), as one
+//! operation.
+//!
+//! ```text
+//! z = max(0, scale x + shift)        y = conv(z, w)
+//! ```
+//!
+//! with `scale` and `shift` the folded batch norm. `z` is never stored: it is computed while the convolution
+//! copies its input into cache, in the forward pass and again in the backward pass, which therefore remembers
+//! nothing but `x` (Pleiss et al., 2017, arXiv 1707.06990). Backward:
+//!
+//! ```text
+//! dw = conv_grad_weight(z, dy)        dz = conv_grad_input(dy, w) where z > 0, else 0
+//! ```
+//!
+//! and then `dz` goes through batch norm, as [`batch_norm`](crate::ops::batch_norm()) derives.
+
+pub(crate) mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::cpu::conv::{Pixels, PixelsMut};
+use crate::cpu::rows::Moments;
+use crate::error::Result;
+use crate::ops::batch_norm::Norm;
+use crate::ops::conv2d::{Window, conv_shape};
+use crate::tensor::Tensor;
+
+/// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In
+/// training the batch's moments come along, for the running statistics.
+///
+/// ```
+/// use glimpse::{ops::{norm_relu_conv, Norm, Statistics, Window}, tensor::Tensor};
+/// let x = Tensor::from_vec(vec![1.0, 3.0], &[1, 1, 2, 1])?;
+/// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
+/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics: Statistics::Batch };
+/// let weight = Tensor::full(&[1, 1, 1, 1], 5.0);
+/// let (y, _) = norm_relu_conv(&x, &norm, &weight, Window::square(1, 0))?;
+/// assert_eq!(y.data(), &[0.0, 5.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`conv2d`](crate::ops::conv2d()) and [`batch_norm`](crate::ops::batch_norm()).
+pub fn norm_relu_conv(
+    x: &Tensor,
+    norm: &Norm,
+    weight: &Tensor,
+    window: Window,
+) -> Result<(Tensor, Option<Moments>)> {
+    let shape = conv_shape("norm_relu_conv", x, weight, window)?;
+    norm.check("norm_relu_conv", shape.channels)?;
+    let isa = Isa::current();
+    let pixels = Pixels { data: x.data(), stride: shape.channels };
+    let (normalizer, moments) = norm.fold(isa, pixels, shape.pixels());
+    let o = shape.out_channels;
+    let mut y = vec![0.0; shape.out_pixels() * o];
+    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    forward(isa, &shape, pixels, &normalizer, weight, PixelsMut { data: &mut y, stride: o });
+    let y = Tensor::computed(y, &[shape.batch, shape.out_height(), shape.out_width(), o]);
+
+    let (kept_x, kept_weight, batch) = (x.detach(), weight.detach(), norm.is_batch());
+    let y = y.record(&[x, norm.weight, norm.bias, weight], move |grad| {
+        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let mut grad_x = vec![0.0; kept_x.len()];
+        let pixels = Pixels { data: kept_x.data(), stride: shape.channels };
+        let grads = backward(
+            isa,
+            &Composite { shape, x: pixels, normalizer: &normalizer, batch, weight: kept_weight.data() },
+            Pixels { data: grad.data(), stride: shape.out_channels },
+            PixelsMut { data: &mut grad_x, stride: shape.channels },
+        );
+        Ok(vec![
+            Some(Tensor::computed(grad_x, kept_x.dims())),
+            Some(Tensor::computed(grads.gamma, &[shape.channels])),
+            Some(Tensor::computed(grads.beta, &[shape.channels])),
+            Some(Tensor::computed(grads.weight, kept_weight.dims())),
+        ])
+    })?;
+    Ok((y, moments))
+}
+
+/// What the backward pass knows of the forward pass.
+pub(crate) struct Composite<'a> {
+    pub(crate) shape: crate::cpu::conv::ConvShape,
+    pub(crate) x: Pixels<'a>,
+    pub(crate) normalizer: &'a crate::cpu::rows::Normalizer,
+    /// Whether the norm used the batch's own statistics.
+    pub(crate) batch: bool,
+    pub(crate) weight: &'a [f32],
+}
+
+/// What the kernels return to the gradient; that by `x` is added to where it is gathered.
+pub(crate) struct Grads {
+    pub(crate) gamma: Vec<f32>,
+    pub(crate) beta: Vec<f32>,
+    pub(crate) weight: Vec<f32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::batch_norm::Statistics;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        let cases = [
+            ("norm_relu_conv_1x1_train", true, 0),
+            ("norm_relu_conv_3x3_train", true, 1),
+            ("norm_relu_conv_1x1_eval", false, 0),
+            ("norm_relu_conv_3x3_eval", false, 1),
+        ];
+        on_every_isa(|| {
+            for (name, training, padding) in cases {
+                let case = fixture(name);
+                let (x, w) = (case.tracked("x"), case.tracked("weight"));
+                let (gamma, beta) = (case.tracked("gamma"), case.tracked("beta"));
+                let (mean, var) = (case.tensor("running_mean"), case.tensor("running_var"));
+                let running = Statistics::Running { mean: &mean, var: &var };
+                let statistics = if training { Statistics::Batch } else { running };
+                let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-5, statistics };
+                let (y, _) = norm_relu_conv(&x, &norm, &w, Window::square(1, padding)).unwrap();
+                case.close("output", &y, 3e-6);
+                let leaves = [("x", &x), ("gamma", &gamma), ("beta", &beta), ("weight", &w)];
+                case.check_grads(&y, &leaves, 5e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        // A shift of two keeps nearly all values away from ReLU's kink; the fixtures have both sides of it.
+        let mut beta = random(&[3], 3);
+        beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
+        let inputs = [random(&[2, 4, 5, 3], 1), random(&[3], 2), beta, random(&[4, 3, 3, 3], 4)];
+        on_every_isa(|| {
+            check_gradients(&inputs, |x| {
+                let norm =
+                    Norm { weight: &x[1], bias: &x[2], eps: 1e-5, statistics: Statistics::Batch };
+                Ok(norm_relu_conv(&x[0], &norm, &x[3], Window::square(2, 1))?.0)
+            });
+        });
+    }
+}

@@ -1,0 +1,59 @@
+//! Rectified linear unit, element by element.
+//!
+//! ```text
+//! y = max(0, x)        dx = dy where x > 0, else 0
+//! ```
+//!
+//! The derivative at zero is taken to be zero. As `y > 0` just where `x > 0`, the gradient needs only the
+//! output, which the next operation keeps anyway.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// `max(0, x)`, of any shape.
+///
+/// ```
+/// use glimpse::{ops::relu, tensor::Tensor};
+/// let x = Tensor::from_vec(vec![-1.0, 0.0, 2.0], &[3])?;
+/// assert_eq!(relu(&x)?.data(), &[0.0, 0.0, 2.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// None today; operations return `Result` throughout.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    let isa = Isa::current();
+    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let y = Tensor::computed(forward(isa, x.data()), x.dims());
+    let kept = y.clone();
+    y.record(&[x], move |grad| {
+        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        Ok(vec![Some(Tensor::computed(backward(isa, kept.data(), grad.data()), kept.dims()))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("relu");
+            let x = case.tracked("x");
+            let y = relu(&x).unwrap();
+            case.close("output", &y, 0.0);
+            case.check_grads(&y, &[("x", &x)], 0.0);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| check_gradients(&[random(&[3, 21], 1)], |x| relu(&x[0])));
+    }
+}

@@ -1,0 +1,154 @@
+//! What the operations' tests share: values recorded from PyTorch, difference quotients, and running one
+//! body on the oracle and on every instruction set.
+
+use std::sync::OnceLock;
+
+use safetensors::SafeTensors;
+
+use crate::cpu::Isa;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Runs `body` on the oracle and on each instruction set of this processor (only the forced one where
+/// `GLIMPSE_ISA` is set), and says which.
+pub(crate) fn on_every_isa(body: impl Fn()) {
+    for isa in Isa::available() {
+        isa.scope(|| {
+            assert_eq!(Isa::current(), isa, "the instruction set asked for is the one that runs");
+            body();
+        });
+        println!("passed on {isa}");
+    }
+}
+
+/// Repeatable numbers in `[-1, 1)`.
+pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let data = (0..shape.iter().product())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_vec(data, shape).unwrap()
+}
+
+/// Fails where the relative distance `|got - want| / |want|`, over whole tensors, exceeds `tolerance`.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: number of elements");
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let distance: f64 = got.iter().zip(want).map(|(&g, &w)| square(g - w)).sum::<f64>().sqrt();
+    let norm = want.iter().map(|&w| square(w)).sum::<f64>().sqrt();
+    let relative = distance / norm.max(1e-12);
+    assert!(
+        relative <= tolerance || distance <= 1e-9,
+        "{what}: relative distance {relative:.2e} exceeds {tolerance:.0e}"
+    );
+}
+
+/// A case of `tests/fixtures/ops.safetensors`.
+pub(crate) struct Case {
+    name: &'static str,
+    file: &'static SafeTensors<'static>,
+}
+
+/// The case called `name`.
+pub(crate) fn fixture(name: &'static str) -> Case {
+    static FILE: OnceLock<SafeTensors<'static>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        SafeTensors::deserialize(include_bytes!("../../tests/fixtures/ops.safetensors")).unwrap()
+    });
+    Case { name, file }
+}
+
+impl Case {
+    /// The tensor recorded under `key`.
+    #[track_caller]
+    pub(crate) fn tensor(&self, key: &str) -> Tensor {
+        let view = self
+            .file
+            .tensor(&format!("{}/{key}", self.name))
+            .unwrap_or_else(|e| panic!("{}/{key}: {e}", self.name));
+        let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        Tensor::from_vec(data.collect(), view.shape()).unwrap()
+    }
+
+    /// The same as a leaf of the tape.
+    #[track_caller]
+    pub(crate) fn tracked(&self, key: &str) -> Tensor {
+        self.tensor(key).tracked()
+    }
+
+    /// Recorded integers.
+    #[track_caller]
+    pub(crate) fn integers(&self, key: &str) -> Vec<usize> {
+        let view = self.file.tensor(&format!("{}/{key}", self.name)).unwrap();
+        let data = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+        data.map(|i| i as usize).collect()
+    }
+
+    /// Fails where `got` is not the tensor recorded under `key`, within a relative `tolerance`.
+    #[track_caller]
+    pub(crate) fn close(&self, key: &str, got: &Tensor, tolerance: f64) {
+        let want = self.tensor(key);
+        let dims = if want.dims() == [1] && got.dims().is_empty() { &[1] } else { got.dims() };
+        assert_eq!(dims, want.dims(), "{}/{key}: shape", self.name);
+        assert_close(&format!("{}/{key}", self.name), got.data(), want.data(), tolerance);
+    }
+
+    /// Runs `output` backward from the recorded cotangent and compares with the recorded gradients.
+    #[track_caller]
+    pub(crate) fn check_grads(&self, output: &Tensor, leaves: &[(&str, &Tensor)], tolerance: f64) {
+        let cotangent = self.tensor("grad_output").reshape(output.dims()).unwrap();
+        let grads = output.backward_from(&cotangent).unwrap();
+        for (name, leaf) in leaves {
+            let grad = grads.get(leaf).unwrap_or_else(|| panic!("{name} has no gradient"));
+            self.close(&format!("grad_{name}"), grad, tolerance);
+        }
+    }
+}
+
+/// Compares an operation's gradients with central differences.
+///
+/// The output is reduced to one number by a fixed random cotangent `u`; then for random directions `d` the
+/// derivative `<u, f(x + h d) - f(x - h d)> / 2h` must equal `<grad, d>`. Sums are taken in `f64`. Where the
+/// function has kinks (ReLU, max pool), keep its inputs' values apart.
+#[track_caller]
+pub(crate) fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let h = 1.0 / 256.0;
+    let leaves: Vec<Tensor> = inputs.iter().map(Tensor::tracked).collect();
+    let y = f(&leaves).unwrap();
+    let cotangent = random(y.dims(), 77);
+    let grads = y.backward_from(&cotangent).unwrap();
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    for (i, input) in inputs.iter().enumerate() {
+        let grad = grads.get(&leaves[i]).unwrap_or_else(|| panic!("input {i} has no gradient"));
+        assert_eq!(grad.dims(), input.dims(), "input {i}: the gradient's shape");
+        for seed in 0..4 {
+            // A few elements at a time: a kink then disturbs few of the directions.
+            let mask = random(input.dims(), 1000 + seed);
+            let mut direction = random(input.dims(), 100 + seed);
+            for (d, m) in direction.data_mut().iter_mut().zip(mask.data()) {
+                *d = if *m > 0.0 || input.len() < 4 { *d } else { 0.0 };
+            }
+            let at = |sign: f32| {
+                let mut moved = inputs.to_vec();
+                let x = moved[i].data_mut();
+                x.iter_mut().zip(direction.data()).for_each(|(x, d)| *x += sign * h * d);
+                dot(f(&moved).unwrap().data(), cotangent.data())
+            };
+            let quotient = (at(1.0) - at(-1.0)) / (2.0 * f64::from(h));
+            let exact = dot(grad.data(), direction.data());
+            let scale = dot(grad.data(), grad.data()).sqrt().max(0.4);
+            assert!(
+                (quotient - exact).abs() <= 5e-3 * scale.max(exact.abs()),
+                "input {i}, direction {seed}: the quotient is {quotient}, the gradient says {exact}"
+            );
+        }
+    }
+}

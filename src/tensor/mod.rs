@@ -1,0 +1,256 @@
+//! Floor 2: the tensor and the tape.
+//!
+//! A [`Tensor`] is a shape over shared, row-major `f32` storage, and, where somebody wants gradients, a node
+//! on the tape. Cloning one copies a few words; [`Tensor::reshape`] and [`Tensor::narrow`] are views.
+//!
+//! The tape knows no operation by name. An operation computes its output and calls [`Tensor::record`] with
+//! its inputs and a closure that turns the output's gradient into theirs; where no input is tracked, nothing
+//! is kept.
+
+mod convert;
+mod shape;
+mod storage;
+mod tape;
+
+pub use shape::Shape;
+pub use storage::Storage;
+pub use tape::Gradients;
+
+use std::sync::Arc;
+
+use crate::cpu::Isa;
+use crate::cpu::kernel::PackedB;
+use crate::error::{Error, Result};
+use tape::Node;
+
+/// A shape over shared, row-major `f32`s.
+///
+/// ```
+/// use glimpse::tensor::Tensor;
+/// let t = Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
+/// assert_eq!(t.narrow(1, 1)?.data(), &[4.0, 5.0, 6.0]);
+/// assert!(Tensor::from_vec(vec![1.0], &[2, 3]).is_err());
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor {
+    storage: Storage,
+    offset: usize,
+    shape: Shape,
+    node: Option<Node>,
+}
+
+impl Tensor {
+    /// A tensor of these elements, row by row.
+    ///
+    /// # Errors
+    /// Where their number is not that of `shape`.
+    pub fn from_vec(data: Vec<f32>, shape: &[usize]) -> Result<Self> {
+        let shape = Shape::new(shape);
+        if shape.checked_len() != Some(data.len()) {
+            return Err(Error::shape("from_vec", shape, format_args!("{} elements", data.len())));
+        }
+        Ok(Tensor { storage: Storage::cpu(data), offset: 0, shape, node: None })
+    }
+
+    /// A tensor that an operation has just computed; panics where the sizes differ, which is a mistake in the
+    /// operation.
+    pub(crate) fn computed(data: Vec<f32>, shape: &[usize]) -> Self {
+        let shape = Shape::new(shape);
+        assert_eq!(data.len(), shape.len(), "an operation computed {shape} wrongly");
+        Tensor { storage: Storage::cpu(data), offset: 0, shape, node: None }
+    }
+
+    /// All zeros.
+    pub fn zeros(shape: &[usize]) -> Self {
+        Self::full(shape, 0.0)
+    }
+
+    /// `value` everywhere.
+    pub fn full(shape: &[usize], value: f32) -> Self {
+        Self::computed(vec![value; shape.iter().product()], shape)
+    }
+
+    /// One number, of shape `[]`.
+    pub fn scalar(value: f32) -> Self {
+        Self::computed(vec![value], &[])
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The sizes of the axes.
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, row by row.
+    pub fn data(&self) -> &[f32] {
+        &self.storage.data()[self.offset..self.offset + self.len()]
+    }
+
+    /// The elements, for writing. They are copied first where another tensor shares them.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        let range = self.offset..self.offset + self.len();
+        &mut self.storage.data_mut()[range]
+    }
+
+    /// The elements as a vector, without a copy where nobody shares them.
+    pub fn into_vec(self) -> Vec<f32> {
+        let range = self.offset..self.offset + self.len();
+        self.storage.into_vec(range)
+    }
+
+    /// The only element.
+    ///
+    /// # Errors
+    /// Where there is not exactly one.
+    pub fn item(&self) -> Result<f32> {
+        match self.data() {
+            [x] => Ok(*x),
+            _ => Err(Error::shape("item", "one element", self.shape())),
+        }
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// Where the number of elements differs.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        let shape = Shape::new(shape);
+        if shape.checked_len() != Some(self.len()) {
+            return Err(Error::shape(
+                "reshape",
+                format_args!("{} elements", self.len()),
+                shape,
+            ));
+        }
+        let out = Tensor { shape, node: None, ..self.clone() };
+        let from = self.dims().to_vec();
+        out.record(&[self], move |grad| Ok(vec![Some(grad.reshape(&from)?)]))
+    }
+
+    /// Element `index` of the first axis, without that axis: of `[N, H, W, C]`, an `[H, W, C]`.
+    ///
+    /// # Errors
+    /// Where there is no first axis; see also [`Tensor::narrow`].
+    pub fn index(&self, index: usize) -> Result<Self> {
+        let rest = self.dims().get(1..).unwrap_or(&[]).to_vec();
+        self.narrow(index, 1)?.reshape(&rest)
+    }
+
+    /// `len` elements of the first axis, from `start` on: of `[N, ...]`, a `[len, ...]`.
+    ///
+    /// # Errors
+    /// Where they do not exist.
+    pub fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        let rows = self.dims().first().copied().unwrap_or(0);
+        if start.checked_add(len).is_none_or(|end| end > rows) {
+            return Err(Error::shape(
+                "narrow",
+                format_args!("at least {} rows", start.saturating_add(len)),
+                self.shape(),
+            ));
+        }
+        let row = self.len() / rows.max(1);
+        let mut dims = self.dims().to_vec();
+        dims[0] = len;
+        let out = Tensor {
+            shape: Shape::new(&dims),
+            offset: self.offset + start * row,
+            node: None,
+            ..self.clone()
+        };
+        let from = self.dims().to_vec();
+        out.record(&[self], move |grad| {
+            let mut whole = vec![0.0; from.iter().product()];
+            whole[start * row..(start + len) * row].copy_from_slice(grad.data());
+            Ok(vec![Some(Tensor::computed(whole, &from))])
+        })
+    }
+
+    /// The same elements, unknown to the tape.
+    pub fn detach(&self) -> Self {
+        Tensor { node: None, ..self.clone() }
+    }
+
+    /// The same elements as a leaf of the tape: [`Tensor::backward`] finds their gradient.
+    pub fn tracked(&self) -> Self {
+        Tensor { node: Some(Node::leaf()), ..self.clone() }
+    }
+
+    /// Whether the tape follows this tensor.
+    pub fn is_tracked(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// These elements packed as the kernel's right-hand operand. Packed once and kept where the tensor is not
+    /// tracked, as a trained weight is not; packed anew each time where it may change.
+    pub(crate) fn packed(&self, isa: Isa, pack: impl FnOnce(&[f32]) -> PackedB) -> Arc<PackedB> {
+        if self.is_tracked() || self.len() != self.storage.data().len() {
+            return Arc::new(pack(self.data()));
+        }
+        self.storage.packed(isa, pack)
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = &self.data()[..self.len().min(8)];
+        let more = if self.len() > 8 { ", ..." } else { "" };
+        let tracked = if self.is_tracked() { ", tracked" } else { "" };
+        write!(f, "Tensor {}{tracked} {shown:?}{more}", self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_share_and_writes_copy() {
+        let a = Tensor::from_vec((0..6).map(|i| i as f32).collect(), &[3, 2]).unwrap();
+        let mut b = a.narrow(1, 2).unwrap();
+        assert_eq!(b.data(), &[2.0, 3.0, 4.0, 5.0]);
+        b.data_mut()[0] = 9.0;
+        assert_eq!(a.data()[2], 2.0);
+        assert_eq!(b.into_vec(), vec![9.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn mistakes_name_the_operation_and_both_shapes() {
+        let a = Tensor::zeros(&[2, 3]);
+        assert_eq!(
+            a.reshape(&[4]).unwrap_err().to_string(),
+            "reshape: expected 6 elements, got [4]"
+        );
+        assert_eq!(
+            a.narrow(1, 2).unwrap_err().to_string(),
+            "narrow: expected at least 3 rows, got [2, 3]"
+        );
+        assert!(a.narrow(usize::MAX, 2).is_err());
+        assert!(Tensor::from_vec(vec![], &[usize::MAX, 2]).is_err());
+        assert!(a.item().is_err());
+        assert!(Tensor::scalar(1.0).index(0).is_err());
+    }
+
+    #[test]
+    fn views_pass_gradients_back() {
+        let a = Tensor::zeros(&[3, 2]).tracked();
+        let y = a.narrow(1, 1).unwrap().reshape(&[2]).unwrap();
+        let grads = y.backward_from(&Tensor::from_vec(vec![5.0, 7.0], &[2]).unwrap()).unwrap();
+        assert_eq!(grads.get(&a).unwrap().data(), &[0.0, 0.0, 5.0, 7.0, 0.0, 0.0]);
+    }
+}

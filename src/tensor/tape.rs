@@ -1,0 +1,177 @@
+//! The tape: who was computed from whom, and how gradients flow back.
+//!
+//! For a loss `L` and an operation `y = f(x)`, the chain rule says `dL/dx = (dy/dx)^T dL/dy`. Each operation
+//! leaves a node with a closure that does this for its own `f`. [`Tensor::backward`] walks the nodes from the
+//! newest to the oldest, which is an order in which every node's gradient is complete before it is passed on:
+//! whatever used a tensor was computed after it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::Tensor;
+use crate::error::{Error, Result};
+
+type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
+
+/// A place on the tape.
+#[derive(Clone)]
+pub(super) struct Node(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    inputs: Vec<Option<Node>>,
+    // Gone once the gradient has passed, and what it remembers with it. A leaf has none.
+    backward: Mutex<Option<Backward>>,
+    is_leaf: bool,
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Node {
+    pub(super) fn leaf() -> Self {
+        Node(Arc::new(Inner {
+            id: next_id(),
+            inputs: Vec::new(),
+            backward: Mutex::new(None),
+            is_leaf: true,
+        }))
+    }
+}
+
+/// The gradients of the leaves that a result was computed from.
+#[derive(Default)]
+pub struct Gradients(HashMap<u64, Tensor>);
+
+impl Gradients {
+    /// The gradient of a tracked leaf, of its shape; `None` where the result does not depend on it.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
+        self.0.get(&leaf.node.as_ref()?.0.id)
+    }
+
+    /// Takes the gradient of a tracked leaf out.
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
+        self.0.remove(&leaf.node.as_ref()?.0.id)
+    }
+}
+
+impl Tensor {
+    /// Leaves a node on the tape for this output of an operation, where one of its inputs is tracked.
+    ///
+    /// `backward` takes the output's gradient and returns one for each input (or `None` where there is none).
+    /// It is dropped, unboxed, where nothing is tracked.
+    pub(crate) fn record(
+        mut self,
+        inputs: &[&Tensor],
+        backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+    ) -> Result<Tensor> {
+        if inputs.iter().any(|t| t.is_tracked()) {
+            self.node = Some(Node(Arc::new(Inner {
+                id: next_id(),
+                inputs: inputs.iter().map(|t| t.node.clone()).collect(),
+                backward: Mutex::new(Some(Box::new(backward))),
+                is_leaf: false,
+            })));
+        }
+        Ok(self)
+    }
+
+    /// The gradients of this number by every leaf that it was computed from. The tape behind it is consumed.
+    ///
+    /// # Errors
+    /// Where this is not one number, or nothing it came from is tracked, or it was called before.
+    pub fn backward(&self) -> Result<Gradients> {
+        if self.len() != 1 {
+            return Err(Error::shape("backward", "one element", self.shape()));
+        }
+        self.backward_from(&Tensor::full(self.dims(), 1.0))
+    }
+
+    /// The same for a tensor of any shape, given the gradient of some loss by it.
+    ///
+    /// # Errors
+    /// As [`Tensor::backward`]; also where the shapes differ.
+    pub fn backward_from(&self, grad: &Tensor) -> Result<Gradients> {
+        if grad.dims() != self.dims() {
+            return Err(Error::shape("backward", self.shape(), grad.shape()));
+        }
+        let Some(node) = &self.node else {
+            return Err(Error::value("backward", "nothing this was computed from is tracked"));
+        };
+        let mut leaves = HashMap::new();
+        let mut waiting = BTreeMap::from([(node.0.id, (node.clone(), grad.detach()))]);
+        while let Some((id, (node, grad))) = waiting.pop_last() {
+            if node.0.is_leaf {
+                leaves.insert(id, grad);
+                continue;
+            }
+            let backward = node.0.backward.lock().ok().and_then(|mut b| b.take());
+            let Some(backward) = backward else {
+                return Err(Error::value("backward", "the tape was consumed by an earlier call"));
+            };
+            let grads = backward(&grad)?;
+            assert_eq!(grads.len(), node.0.inputs.len(), "an operation returned too few gradients");
+            for (input, grad) in node.0.inputs.iter().zip(grads) {
+                let (Some(input), Some(grad)) = (input, grad) else { continue };
+                match waiting.entry(input.0.id) {
+                    std::collections::btree_map::Entry::Vacant(e) => {
+                        e.insert((input.clone(), grad));
+                    }
+                    std::collections::btree_map::Entry::Occupied(mut e) => {
+                        let sum = e.get_mut().1.data_mut();
+                        sum.iter_mut().zip(grad.data()).for_each(|(a, b)| *a += b);
+                    }
+                }
+            }
+        }
+        Ok(Gradients(leaves))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(x: &Tensor) -> Tensor {
+        let y: Vec<f32> = x.data().iter().map(|x| 2.0 * x).collect();
+        Tensor::computed(y, x.dims())
+            .record(&[x], |g| {
+                let g = g.data().iter().map(|g| 2.0 * g).collect();
+                Ok(vec![Some(Tensor::from_vec(g, &[])?)])
+            })
+            .unwrap()
+    }
+
+    fn add(a: &Tensor, b: &Tensor) -> Tensor {
+        Tensor::scalar(a.data()[0] + b.data()[0])
+            .record(&[a, b], |g| Ok(vec![Some(g.clone()), Some(g.clone())]))
+            .unwrap()
+    }
+
+    #[test]
+    fn gradients_of_paths_that_meet_are_added() {
+        let x = Tensor::scalar(3.0).tracked();
+        let y = double(&x);
+        let z = add(&add(&y, &double(&y)), &x);
+        assert_eq!(z.item().unwrap(), 21.0);
+        assert_eq!(z.backward().unwrap().get(&x).unwrap().item().unwrap(), 7.0);
+    }
+
+    #[test]
+    fn only_tracked_inputs_record() {
+        assert!(!double(&Tensor::scalar(1.0)).is_tracked());
+        assert!(double(&Tensor::scalar(1.0).tracked()).is_tracked());
+        assert!(Tensor::scalar(1.0).backward().is_err());
+    }
+
+    #[test]
+    fn the_tape_can_be_walked_once() {
+        let x = Tensor::scalar(1.0).tracked();
+        let y = double(&x);
+        assert!(y.backward().is_ok());
+        assert!(y.backward().is_err());
+    }
+}

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Records what the COCO caption evaluation computes on made-up captions.
+
+    python tools/make_metric_fixtures.py [OUTPUT_FOLDER]       (default: tests/fixtures)
+
+writes `metrics.json`:
+
+    {"tokens": [{"text": ..., "tokens": ...}],                  each caption as PTBTokenizer splits it
+     "sets": [{"name": ..., "images": {IMAGE: {"hypothesis": ..., "references": [...]}},
+               "bleu": [BLEU-1, BLEU-2, BLEU-3, BLEU-4]}]}      between 0 and 1
+
+Needs `pycocoevalcap` and a Java runtime. No caption is taken from a data set.
+"""
+
+import json
+import os
+import random
+import sys
+from pathlib import Path
+
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+# The tokenizer is a Java program and reads its input in the locale's encoding unless told otherwise.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-Dfile.encoding=UTF-8")
+
+# What tokenizers stumble over, one line each.
+CAPTIONS = """\
+A dog runs across the field.
+A dog runs across the field
+Two dogs, one brown and one black, play .
+He can't swim, won't run and didn't try.
+I'm sure they're here; she'd know, we've seen it and he'll come.
+We cannot see what he's gonna do
+'Tis the season; 'twas the night
+It's the dog's bone and the dogs' bowl.
+The dog 's owner does n't look .
+It is five o'clock and rock'n'roll night at O'Brien's
+Catch 'em if you can, y'all
+cars from the '60s and the 1950s, a '65 Ford
+A man in a red T-shirt rides a 4-wheeler on a merry-go-round.
+A bird's-eye view of a well-known, half- built house
+a not-so-crowded street -- with a dash - and another --- one
+A man and/or woman w/ his/her's bag
+Mr. and Mrs. Smith visit Dr. Jones on St. Mark's Ave.
+A U.S. flag in Washington D.C. at 5 p.m.
+a man in an r.v.
+Runner No. 5 said no. He went to wash. Wash. is a state.
+A St. Bernard, a u.s. soldier and J. Smith Jr.
+the end of the field.The next one starts
+wait... what.. no . . .
+Stop!Go what?! wow!! Really? Yes!
+A sign says "no parking".
+A sign says ``no parking'' or 'go away'
+A player (number 23) and [another] one
+10,000 people at 5:30pm ran 3.5 miles, 1/2 of them at -5 degrees
+A $5.50 ticket, 50% off, US$5, #5 and #fun
+An AT&T phone, R&B music, black&white photo, m&m's
+see flickr.com's page, www.example.com or me@example.org
+smile :) or :-( or ;-)
+under_score a*b ** a=b a+b ~ ^ | 5th 4x4 mp3
+A café, a piñata and a naïve man
+she’s “quoted” – dash — and…
+...
+.
+A MAN IN A HAT DOESN'T MOVE
+tug-o'-war and tug-of-war and s'mores and ma'am
+6' tall and 12" wide""".split("\n")
+
+SUBJECTS = ["a dog", "two dogs", "a man in a red shirt", "a little girl", "three children", "a woman's dog", "a skier"]
+VERBS = ["runs", "is running", "jumps over a fence", "plays", "stands", "doesn't move", "is sitting"]
+PLACES = ["on the beach", "in the snow .", "on a well-kept lawn", "near the water.", "in front of a building", "in a park"]
+
+
+def sentence(generator):
+    """A caption in the manner of captions."""
+    parts = [SUBJECTS, VERBS, PLACES][: generator.choice([2, 3, 3, 3])]
+    return " ".join(generator.choice(part) for part in parts)
+
+
+def caption_set(name, seed, images, references):
+    """Random hypotheses and references."""
+    generator = random.Random(seed)
+    return {
+        "name": name,
+        "images": {
+            f"{index}.jpg": {
+                "hypothesis": sentence(generator),
+                "references": [sentence(generator) for _ in range(generator.choice(references))],
+            }
+            for index in range(images)
+        },
+    }
+
+
+def one_image(name, hypothesis, *references):
+    return {"name": name, "images": {"0.jpg": {"hypothesis": hypothesis, "references": list(references)}}}
+
+
+SETS = [
+    caption_set("twenty images", 1, 20, [5]),
+    caption_set("one to three references", 2, 12, [1, 2, 3]),
+    one_image("identical", "a dog runs on the beach", "A dog runs on the beach."),
+    one_image("repeated words are clipped", "the the the the the the the", "the cat is on the mat", "there is a cat on the mat"),
+    one_image("too short", "a dog", "a dog runs on the beach with a ball", "a dog runs on the sand"),
+    one_image("two references equally close", "a b c d", "a b c", "a b c d e", "a b"),
+    one_image("three words have no four in a row", "a dog runs", "a dog runs"),
+    one_image("nothing in common", "xylophone", "a dog runs"),
+    one_image("empty", ".", "a dog runs"),
+]
+
+
+def tokenize(texts):
+    """The tokens of each text. Every text gets a neighbour, because the tokenizer reads on over line ends."""
+    lines = {index: [{"caption": text}, {"caption": "a"}] for index, text in enumerate(texts)}
+    return [tokens[0] for tokens in PTBTokenizer().tokenize(lines).values()]
+
+
+def main():
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "fixtures"
+    for entry in SETS:
+        images = entry["images"]
+        hypotheses = tokenize([image["hypothesis"] for image in images.values()])
+        references = [tokenize(image["references"]) for image in images.values()]
+        entry["bleu"] = Bleu(4).compute_score(
+            dict(zip(images, references)), {name: [text] for name, text in zip(images, hypotheses)}, verbose=0
+        )[0]
+    tokens = [{"text": text, "tokens": found} for text, found in zip(CAPTIONS, tokenize(CAPTIONS))]
+    path = folder / "metrics.json"
+    path.write_text(json.dumps({"tokens": tokens, "sets": SETS}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
