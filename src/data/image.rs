@@ -81,7 +81,10 @@ impl Image {
     /// not supported or whose size is beyond the limits: each as one line that names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         let path = path.as_ref();
-        let unreadable = |e: std::io::Error| Error::file(path, format_args!("cannot be read: {e}"));
+        let unreadable = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::file(path, "does not exist; check the path"),
+            _ => Error::file(path, format_args!("cannot be read: {e}")),
+        };
         // Asked first, because opening a folder succeeds on some systems and fails obscurely on others.
         if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Err(Error::file(
@@ -207,7 +210,8 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat, String> {
     match ::image::guess_format(bytes) {
         Ok(format @ (Bmp | Gif | Jpeg | Png | WebP)) => Ok(format),
         Ok(other) => Err(format!(
-            "is {other:?}, a format that is not supported; {ADVICE}"
+            "is {}, a format that is not supported; {ADVICE}",
+            name(other)
         )),
         // What telephones write; the one unsupported format that people will meet every day.
         Err(_) if bytes.get(4..8) == Some(b"ftyp") => Err(format!(
@@ -271,8 +275,16 @@ fn over_white(c: u8, alpha: u8) -> u8 {
     ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }
 
+/// What people call a format.
+fn name(format: ImageFormat) -> String {
+    format!("{format:?}").to_uppercase()
+}
+
 fn cut_off(format: ImageFormat) -> String {
-    format!("is cut off: the {format:?} data ends early; copy or download it again")
+    format!(
+        "is cut off: the {} data ends early; copy or download it again",
+        name(format)
+    )
 }
 
 /// A decoder's complaint in our words.
@@ -280,10 +292,13 @@ fn explain(format: ImageFormat, error: ImageError) -> String {
     match error {
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => cut_off(format),
         ImageError::Unsupported(e) => {
-            format!("uses a kind of {format:?} that is not supported: {e}")
+            format!("uses a kind of {} that is not supported: {e}", name(format))
         }
         ImageError::Limits(_) => {
-            format!("is {format:?} data that would need too much memory to decode")
+            format!(
+                "is {} data that would need too much memory to decode",
+                name(format)
+            )
         }
         other => format!("is damaged: {other}"),
     }

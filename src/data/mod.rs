@@ -8,7 +8,8 @@
 //!    named [`Recipe`] whose result is the `[N, H, W, 3]` tensor that an encoder takes.
 //!
 //! Training adds three more: [`dataset`] reads the captioning datasets as they are published,
-//! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back.
+//! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Weights and
+//! models are kept in the files of [`weights`].
 
 pub mod augment;
 pub mod dataset;
@@ -17,6 +18,7 @@ pub mod image;
 pub mod preprocess;
 pub mod resize;
 pub mod vocabulary;
+pub mod weights;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Example, Split};

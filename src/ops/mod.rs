@@ -8,16 +8,50 @@
 //! Operations do not import each other, with two exceptions that are built from others by definition:
 //! [`norm_relu_conv`] and, on top of it, [`dense_block`].
 
+pub mod adam;
+pub mod avg_pool2d;
 pub mod batch_norm;
+pub mod clip_grad_norm;
+pub mod concat;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod dense_block;
+pub mod dropout;
+pub mod elementwise;
+pub mod embedding;
+pub mod global_avg_pool;
+pub mod linear;
+pub mod log_softmax;
+pub mod lstm;
+pub mod matmul;
+pub mod max_pool2d;
+pub mod mse;
+pub mod narrow;
 pub mod norm_relu_conv;
+pub mod reduce;
 pub mod relu;
+pub mod sgd;
 
+pub use avg_pool2d::avg_pool2d;
 pub use batch_norm::{Norm, Statistics, batch_norm};
+pub use clip_grad_norm::clip_grad_norm;
+pub use concat::concat;
 pub use conv2d::{Window, conv2d};
+pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use dense_block::{DenseLayer, dense_block};
+pub use dropout::dropout;
+pub use elementwise::{add, mul, scale, sigmoid, sub, tanh};
+pub use embedding::embedding;
+pub use global_avg_pool::global_avg_pool;
+pub use linear::linear;
+pub use log_softmax::log_softmax;
+pub use lstm::{LstmWeights, lstm_cell, lstm_sequence};
+pub use matmul::matmul;
+pub use max_pool2d::max_pool2d;
+pub use mse::mse;
+pub use narrow::narrow;
 pub use norm_relu_conv::norm_relu_conv;
+pub use reduce::{mean, sum};
 pub use relu::relu;
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ impl Tensor {
         if self.is_tracked() || self.len() != self.storage.data().len() {
             return Arc::new(pack(self.data()));
         }
-        self.storage.packed(isa, pack)
+        self.storage.packed(isa, &self.shape, pack)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use super::Shape;
 use crate::cpu::Isa;
 use crate::cpu::kernel::PackedB;
 
@@ -18,7 +19,14 @@ pub enum Storage {
 /// Elements in the processor's memory, and, for weights, the order in which the kernels want them.
 pub struct CpuBuffer {
     data: Vec<f32>,
-    packed: OnceLock<Arc<PackedB>>,
+    packed: OnceLock<Packed>,
+}
+
+/// Weights in the kernels' order, and what they were packed as.
+struct Packed {
+    isa: Isa,
+    shape: Shape,
+    panels: Arc<PackedB>,
 }
 
 impl Storage {
@@ -57,14 +65,22 @@ impl Storage {
         }
     }
 
-    pub(super) fn packed(&self, isa: Isa, pack: impl FnOnce(&[f32]) -> PackedB) -> Arc<PackedB> {
-        match self {
-            Storage::Cpu(buffer) => match buffer.packed.get() {
-                Some(packed) if packed.isa() == isa => packed.clone(),
-                // Packed for another instruction set, which only tests bring about.
-                Some(_) => Arc::new(pack(&buffer.data)),
-                None => buffer.packed.get_or_init(|| Arc::new(pack(&buffer.data))).clone(),
-            },
+    /// What `pack` makes of the elements, kept for the next time they are asked for in this shape.
+    pub(super) fn packed(
+        &self,
+        isa: Isa,
+        shape: &Shape,
+        pack: impl FnOnce(&[f32]) -> PackedB,
+    ) -> Arc<PackedB> {
+        let Storage::Cpu(buffer) = self;
+        match buffer.packed.get() {
+            Some(kept) if kept.isa == isa && kept.shape == *shape => kept.panels.clone(),
+            Some(_) => Arc::new(pack(&buffer.data)),
+            None => {
+                let panels = Arc::new(pack(&buffer.data));
+                let _ = buffer.packed.set(Packed { isa, shape: shape.clone(), panels: panels.clone() });
+                panels
+            }
         }
     }
 }

@@ -342,9 +342,10 @@ fn read_text(path: &Path) -> Result<String> {
             "is not UTF-8 text",
         )
     })?;
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map_or_else(|| text.clone(), str::to_string))
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_string(),
+        None => text,
+    })
 }
 
 /// The lines of a text that are not blank, with their numbers from 1.

@@ -15,7 +15,12 @@ pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Ve
 /// `dW[ids[r]] += dy[r]`, in the order of `ids`
 pub(crate) fn backward(isa: Isa, dy: &[f32], rows: usize, width: usize, ids: &[usize]) -> Vec<f32> {
     let mut dw = vec![0.0; rows * width];
-    isa.dispatch(AddRows { dw: &mut dw, dy, width, ids });
+    isa.dispatch(AddRows {
+        dw: &mut dw,
+        dy,
+        width,
+        ids,
+    });
     dw
 }
 

@@ -36,11 +36,23 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
         return Err(Error::value("embedding", what));
     }
     let isa = Isa::current();
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
     let y = Tensor::computed(forward(isa, weight.data(), width, ids), &[ids.len(), width]);
-    let ids = if weight.is_tracked() { ids.to_vec() } else { Vec::new() };
+    let ids = if weight.is_tracked() {
+        ids.to_vec()
+    } else {
+        Vec::new()
+    };
     y.record(&[weight], move |grad| {
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
         let grad = backward(isa, grad.data(), rows, width, &ids);
         Ok(vec![Some(Tensor::computed(grad, &[rows, width]))])
     })
@@ -72,7 +84,10 @@ mod tests {
     fn a_row_that_is_not_there_is_named() {
         let table = Tensor::zeros(&[3, 2]);
         let e = embedding(&table, &[0, 7]).unwrap_err();
-        assert_eq!(e.to_string(), "embedding: there is no row 7 in a table of 3 (from 0 on)");
+        assert_eq!(
+            e.to_string(),
+            "embedding: there is no row 7 in a table of 3 (from 0 on)"
+        );
         assert!(embedding(&Tensor::zeros(&[3]), &[0]).is_err());
         assert_eq!(embedding(&table, &[]).unwrap().dims(), &[0, 2]);
     }

@@ -15,7 +15,11 @@ pub(crate) fn forward(
     weight: &Tensor,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let Sizes { rows, inputs, outputs } = sizes;
+    let Sizes {
+        rows,
+        inputs,
+        outputs,
+    } = sizes;
     let packed = weight.packed(isa, |w| Matrix::new(w, outputs, inputs).t().pack(isa));
     let mut y = vec![0.0; rows * outputs];
     let out = Product::into(&mut y, outputs).bias(bias);
@@ -25,16 +29,27 @@ pub(crate) fn forward(
 
 /// `dx = dy W`
 pub(crate) fn grad_input(isa: Isa, sizes: Sizes, dy: &[f32], weight: &[f32]) -> Vec<f32> {
-    let Sizes { rows, inputs, outputs } = sizes;
+    let Sizes {
+        rows,
+        inputs,
+        outputs,
+    } = sizes;
     let mut dx = vec![0.0; rows * inputs];
-    let (dy, weight) = (Matrix::new(dy, rows, outputs), Matrix::new(weight, outputs, inputs));
+    let (dy, weight) = (
+        Matrix::new(dy, rows, outputs),
+        Matrix::new(weight, outputs, inputs),
+    );
     gemm(isa, dy, weight, Product::into(&mut dx, inputs));
     dx
 }
 
 /// `dW = dy^T x`
 pub(crate) fn grad_weight(isa: Isa, sizes: Sizes, dy: &[f32], x: &[f32]) -> Vec<f32> {
-    let Sizes { rows, inputs, outputs } = sizes;
+    let Sizes {
+        rows,
+        inputs,
+        outputs,
+    } = sizes;
     let mut dw = vec![0.0; outputs * inputs];
     let (dy, x) = (Matrix::new(dy, rows, outputs), Matrix::new(x, rows, inputs));
     gemm(isa, dy.t(), x, Product::into(&mut dw, inputs));
@@ -43,6 +58,9 @@ pub(crate) fn grad_weight(isa: Isa, sizes: Sizes, dy: &[f32], x: &[f32]) -> Vec<
 
 /// The sum over rows of `dy`.
 pub(crate) fn grad_bias(isa: Isa, sizes: Sizes, dy: &[f32]) -> Vec<f32> {
-    let dy = Pixels { data: dy, stride: sizes.outputs };
+    let dy = Pixels {
+        data: dy,
+        stride: sizes.outputs,
+    };
     sum_rows(isa, dy, sizes.rows, sizes.outputs)
 }

@@ -45,11 +45,19 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     };
     if x.dims().last() != Some(&inputs) {
         let got = format_args!("x {} with weight {}", x.shape(), weight.shape());
-        return Err(Error::shape("linear", format_args!("x [.., {inputs}]"), got));
+        return Err(Error::shape(
+            "linear",
+            format_args!("x [.., {inputs}]"),
+            got,
+        ));
     }
     if let Some(bias) = bias.filter(|b| b.dims() != [outputs]) {
         let got = format_args!("bias {} with weight {}", bias.shape(), weight.shape());
-        return Err(Error::shape("linear", format_args!("a bias [{outputs}]"), got));
+        return Err(Error::shape(
+            "linear",
+            format_args!("a bias [{outputs}]"),
+            got,
+        ));
     }
     let leading = &x.dims()[..x.dims().len() - 1];
     let sizes = Sizes {
@@ -87,12 +95,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
             )
         };
         let mut grads = vec![
-            wanted[0].then(|| {
-                Tensor::computed(grad_input(isa, sizes, dy, weight.data()), x.dims())
-            }),
-            wanted[1].then(|| {
-                Tensor::computed(grad_weight(isa, sizes, dy, x.data()), weight.dims())
-            }),
+            wanted[0]
+                .then(|| Tensor::computed(grad_input(isa, sizes, dy, weight.data()), x.dims())),
+            wanted[1]
+                .then(|| Tensor::computed(grad_weight(isa, sizes, dy, x.data()), weight.dims())),
         ];
         if let Some(wanted) = bias_wanted {
             grads.push(
@@ -113,7 +119,11 @@ mod tests {
     fn agrees_with_pytorch() {
         on_every_isa(|| {
             let case = fixture("linear");
-            let (x, w, b) = (case.tracked("x"), case.tracked("weight"), case.tracked("bias"));
+            let (x, w, b) = (
+                case.tracked("x"),
+                case.tracked("weight"),
+                case.tracked("bias"),
+            );
             let y = linear(&x, &w, Some(&b)).unwrap();
             case.close("output", &y, 1e-6);
             case.check_grads(&y, &[("x", &x), ("weight", &w), ("bias", &b)], 1e-6);
@@ -124,7 +134,9 @@ mod tests {
     fn gradient_is_the_difference_quotient() {
         on_every_isa(|| {
             let (x, w, b) = (random(&[2, 3, 5], 1), random(&[7, 5], 2), random(&[7], 3));
-            check_gradients(&[x.clone(), w.clone(), b], |i| linear(&i[0], &i[1], Some(&i[2])));
+            check_gradients(&[x.clone(), w.clone(), b], |i| {
+                linear(&i[0], &i[1], Some(&i[2]))
+            });
             check_gradients(&[x, w], |i| linear(&i[0], &i[1], None));
         });
     }
@@ -133,7 +145,10 @@ mod tests {
     fn mistakes_name_both_shapes() {
         let w = Tensor::zeros(&[3, 4]);
         let e = linear(&Tensor::zeros(&[2, 5]), &w, None).unwrap_err();
-        assert_eq!(e.to_string(), "linear: expected x [.., 4], got x [2, 5] with weight [3, 4]");
+        assert_eq!(
+            e.to_string(),
+            "linear: expected x [.., 4], got x [2, 5] with weight [3, 4]"
+        );
         assert!(linear(&Tensor::scalar(1.0), &w, None).is_err());
         assert!(linear(&Tensor::zeros(&[4]), &Tensor::zeros(&[4]), None).is_err());
         assert!(linear(&Tensor::zeros(&[4]), &w, Some(&Tensor::zeros(&[4]))).is_err());

@@ -16,15 +16,31 @@ const ROWS: usize = 8;
 
 /// `h'` and `c'` of every step; returns the gates.
 pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
-    let Sizes { batch, steps, inputs, hidden } = sizes;
-    let Forward { x, weights, h0, h, c, mut cells } = job;
+    let Sizes {
+        batch,
+        steps,
+        inputs,
+        hidden,
+    } = sizes;
+    let Forward {
+        x,
+        weights,
+        h0,
+        h,
+        c,
+        mut cells,
+    } = job;
     let (width, wide) = (4 * hidden, 4 * hidden * steps);
     let mut gates = vec![0.0; batch * wide];
     if gates.is_empty() {
         return gates;
     }
-    let w_ih = weights.w_ih.packed(isa, |w| Matrix::new(w, width, inputs).t().pack(isa));
-    let w_hh = weights.w_hh.packed(isa, |w| Matrix::new(w, width, hidden).t().pack(isa));
+    let w_ih = weights
+        .w_ih
+        .packed(isa, |w| Matrix::new(w, width, inputs).t().pack(isa));
+    let w_hh = weights
+        .w_hh
+        .packed(isa, |w| Matrix::new(w, width, hidden).t().pack(isa));
     let x = Matrix::new(x, batch * steps, inputs);
     let bias = Some(weights.bias.data());
     gemm_packed(isa, x, &w_ih, Product::into(&mut gates, width).bias(bias));
@@ -32,10 +48,20 @@ pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
         let before = match (t, h0) {
             (0, None) => None,
             (0, Some(h0)) => Some(Matrix::new(h0, batch, hidden)),
-            _ => Some(Matrix::strided(&h[(t - 1) * hidden..], batch, hidden, steps * hidden)),
+            _ => Some(Matrix::strided(
+                &h[(t - 1) * hidden..],
+                batch,
+                hidden,
+                steps * hidden,
+            )),
         };
         if let Some(before) = before {
-            let z = Product { c: &mut gates[t * width..], stride: wide, accumulate: true, bias: None };
+            let z = Product {
+                c: &mut gates[t * width..],
+                stride: wide,
+                accumulate: true,
+                bias: None,
+            };
             gemm_packed(isa, before, &w_hh, z);
         }
         let mut no_cells = [];
@@ -91,7 +117,15 @@ impl WithSimd for Gates<'_, '_> {
             let [i, f, g, o] = four(row.gates, hidden);
             let whole = hidden / S::LANES * S::LANES;
             for k in (0..whole).step_by(S::LANES) {
-                let gates = activate(s, [s.load(&i[k..]), s.load(&f[k..]), s.load(&g[k..]), s.load(&o[k..])]);
+                let gates = activate(
+                    s,
+                    [
+                        s.load(&i[k..]),
+                        s.load(&f[k..]),
+                        s.load(&g[k..]),
+                        s.load(&o[k..]),
+                    ],
+                );
                 let (new_c, new_h) = state(s, gates, s.load(&row.c[k..]));
                 s.store(&mut i[k..], gates[0]);
                 s.store(&mut f[k..], gates[1]);
@@ -121,7 +155,12 @@ impl WithSimd for Gates<'_, '_> {
 
 #[inline(always)]
 fn activate<S: Simd>(s: S, [i, f, g, o]: [S::V; 4]) -> [S::V; 4] {
-    [math::sigmoid(s, i), math::sigmoid(s, f), math::tanh(s, g), math::sigmoid(s, o)]
+    [
+        math::sigmoid(s, i),
+        math::sigmoid(s, f),
+        math::tanh(s, g),
+        math::sigmoid(s, o),
+    ]
 }
 
 /// `c' = f c + i g` and `h' = o tanh(c')`
@@ -133,8 +172,24 @@ fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
 
 /// The gradients: `dz` step by step, backward, over the gates; then one product for each that is wanted.
 pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
-    let Sizes { batch, steps, inputs, hidden } = sizes;
-    let Backward { x, weights, h0, c0, h, cells, gates, dh, mut dc, wanted } = job;
+    let Sizes {
+        batch,
+        steps,
+        inputs,
+        hidden,
+    } = sizes;
+    let Backward {
+        x,
+        weights,
+        h0,
+        c0,
+        h,
+        cells,
+        gates,
+        dh,
+        mut dc,
+        wanted,
+    } = job;
     let (width, wide, deep) = (4 * hidden, 4 * hidden * steps, hidden * steps);
     let rows = batch * steps;
     let mut dz = gates;
@@ -153,7 +208,10 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
             .map(|(n, (((gates, dc), dh), cells))| BackwardRow {
                 gates: &mut gates[t * width..][..width],
                 dc,
-                dh: [&dh[t * hidden..][..hidden], &through[n * hidden..][..hidden]],
+                dh: [
+                    &dh[t * hidden..][..hidden],
+                    &through[n * hidden..][..hidden],
+                ],
                 cell: &cells[t * hidden..][..hidden],
                 before: match t {
                     0 => c0.map(|c0| &c0[n * hidden..][..hidden]),
@@ -178,11 +236,25 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
     });
     let grad_w_ih = wanted.w_ih.then(|| {
         let mut dw = vec![0.0; width * inputs];
-        gemm(isa, all.t(), Matrix::new(x, rows, inputs), Product::into(&mut dw, inputs));
+        gemm(
+            isa,
+            all.t(),
+            Matrix::new(x, rows, inputs),
+            Product::into(&mut dw, inputs),
+        );
         dw
     });
-    let grad_bias =
-        wanted.bias.then(|| sum_rows(isa, Pixels { data: &dz, stride: width }, rows, width));
+    let grad_bias = wanted.bias.then(|| {
+        sum_rows(
+            isa,
+            Pixels {
+                data: &dz,
+                stride: width,
+            },
+            rows,
+            width,
+        )
+    });
     let grad_w_hh = wanted.w_hh.then(|| {
         let mut dw = vec![0.0; width * hidden];
         if let Some(h0) = h0 {
@@ -193,7 +265,8 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
         if rows > 1 && steps > 1 {
             // A row of dz meets the row of h before it. Where that belongs to the sequence before, at each first
             // step, dz is no longer needed and becomes zero.
-            dz.chunks_exact_mut(wide.max(1)).for_each(|dz| dz[..width].fill(0.0));
+            dz.chunks_exact_mut(wide.max(1))
+                .for_each(|dz| dz[..width].fill(0.0));
             let dz = Matrix::new(&dz[width..], rows - 1, width);
             let h = Matrix::new(h, rows - 1, hidden);
             gemm(isa, dz.t(), h, Product::into(&mut dw, hidden).accumulate());
@@ -235,7 +308,12 @@ impl WithSimd for GateGrads<'_, '_> {
             let [i, f, g, o] = four(row.gates, hidden);
             let whole = hidden / S::LANES * S::LANES;
             for k in (0..whole).step_by(S::LANES) {
-                let gates = [s.load(&i[k..]), s.load(&f[k..]), s.load(&g[k..]), s.load(&o[k..])];
+                let gates = [
+                    s.load(&i[k..]),
+                    s.load(&f[k..]),
+                    s.load(&g[k..]),
+                    s.load(&o[k..]),
+                ];
                 let dh = s.add(s.load(&row.dh[0][k..]), s.load(&row.dh[1][k..]));
                 let before = row.before.map_or(s.splat(0.0), |c| s.load(&c[k..]));
                 let (dc, cell) = (s.load(&row.dc[k..]), s.load(&row.cell[k..]));

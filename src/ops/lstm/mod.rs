@@ -56,7 +56,12 @@ impl LstmWeights {
         Err(Error::shape(
             op,
             "w_ih [4H, I], w_hh [4H, H] and bias [4H]",
-            format_args!("{}, {} and {}", self.w_ih.shape(), self.w_hh.shape(), self.bias.shape()),
+            format_args!(
+                "{}, {} and {}",
+                self.w_ih.shape(),
+                self.w_hh.shape(),
+                self.bias.shape()
+            ),
         ))
     }
 
@@ -169,13 +174,29 @@ pub fn lstm_cell(
             format_args!("{}, {} and {}", x.shape(), h.shape(), c.shape()),
         ));
     }
-    let sizes = Sizes { batch, steps: 1, inputs, hidden };
+    let sizes = Sizes {
+        batch,
+        steps: 1,
+        inputs,
+        hidden,
+    };
     let isa = Isa::current();
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
     let mut output = vec![0.0; 2 * batch * hidden];
     let (new_h, new_c) = output.split_at_mut(batch * hidden);
     new_c.copy_from_slice(c.data());
-    let job = Forward { x: x.data(), weights, h0: Some(h.data()), h: new_h, c: new_c, cells: None };
+    let job = Forward {
+        x: x.data(),
+        weights,
+        h0: Some(h.data()),
+        h: new_h,
+        c: new_c,
+        cells: None,
+    };
     let gates = forward(isa, sizes, job);
     let output = Tensor::computed(output, &[2, batch, hidden]);
 
@@ -193,7 +214,11 @@ pub fn lstm_cell(
     let weights = weights.detach();
     let output = output.record(&inputs, move |grad| {
         let [x, h, c, output] = kept;
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
         let (new_h, new_c) = output.data().split_at(batch * hidden);
         let (dh, dc) = grad.data().split_at(batch * hidden);
         let job = Backward {
@@ -244,11 +269,24 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
         return Err(Error::shape("lstm_sequence", "x [N, T, I]", x.shape()));
     };
     if width != inputs {
-        return Err(Error::shape("lstm_sequence", format_args!("x [N, T, {inputs}]"), x.shape()));
+        return Err(Error::shape(
+            "lstm_sequence",
+            format_args!("x [N, T, {inputs}]"),
+            x.shape(),
+        ));
     }
-    let sizes = Sizes { batch, steps, inputs, hidden };
+    let sizes = Sizes {
+        batch,
+        steps,
+        inputs,
+        hidden,
+    };
     let isa = Isa::current();
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
     let LstmWeights { w_ih, w_hh, bias } = weights;
     let parents = [x, w_ih, w_hh, bias];
     let [w_ih_wanted, w_hh_wanted, bias_wanted] = weights.tracked();
@@ -260,7 +298,11 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
         bias: bias_wanted,
     };
     let keep = parents.iter().any(|t| t.is_tracked());
-    let mut cells = if keep { vec![0.0; batch * steps * hidden] } else { Vec::new() };
+    let mut cells = if keep {
+        vec![0.0; batch * steps * hidden]
+    } else {
+        Vec::new()
+    };
     let mut h = vec![0.0; batch * steps * hidden];
     let job = Forward {
         x: x.data(),
@@ -275,7 +317,11 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
 
     let (x_kept, h_kept, weights) = (x.detach(), h.clone(), weights.detach());
     h.record(&parents, move |grad| {
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
         let job = Backward {
             x: x_kept.data(),
             weights: &weights,
@@ -303,16 +349,17 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::cpu::{Level, threads};
-    use crate::ops::testing::{
-        Case, assert_close, check_gradients, fixture, on_every_isa, random,
-    };
+    use crate::ops::testing::{Case, assert_close, check_gradients, fixture, on_every_isa, random};
     use proptest::prelude::*;
 
     /// The weights of a case, PyTorch's two biases added.
     fn weights_of(case: &Case) -> LstmWeights {
         let mut bias = case.tensor("b_ih");
         let other = case.tensor("b_hh");
-        bias.data_mut().iter_mut().zip(other.data()).for_each(|(a, b)| *a += b);
+        bias.data_mut()
+            .iter_mut()
+            .zip(other.data())
+            .for_each(|(a, b)| *a += b);
         LstmWeights {
             w_ih: case.tracked("w_ih"),
             w_hh: case.tracked("w_hh"),
@@ -322,11 +369,19 @@ mod tests {
 
     fn random_weights(inputs: usize, hidden: usize) -> [Tensor; 3] {
         let (rows, half) = (4 * hidden, 5);
-        [random(&[rows, inputs], half), random(&[rows, hidden], 6), random(&[rows], 7)]
+        [
+            random(&[rows, inputs], half),
+            random(&[rows, hidden], 6),
+            random(&[rows], 7),
+        ]
     }
 
     fn weights(w: &[Tensor]) -> LstmWeights {
-        LstmWeights { w_ih: w[0].clone(), w_hh: w[1].clone(), bias: w[2].clone() }
+        LstmWeights {
+            w_ih: w[0].clone(),
+            w_hh: w[1].clone(),
+            bias: w[2].clone(),
+        }
     }
 
     #[test]
@@ -351,10 +406,15 @@ mod tests {
                 let (new_h, new_c) = lstm_cell(&x, &h, &c, &w).unwrap();
                 let out = if name == "h" { new_h } else { new_c };
                 case.close(&format!("output_{name}"), &out, 1e-6);
-                let grads = out.backward_from(&case.tensor(&format!("grad_output_{name}"))).unwrap();
+                let grads = out
+                    .backward_from(&case.tensor(&format!("grad_output_{name}")))
+                    .unwrap();
                 for ((_, leaf), sum) in leaves.iter().zip(&mut sums) {
                     let grad = grads.get(leaf).unwrap().data();
-                    sum.data_mut().iter_mut().zip(grad).for_each(|(a, b)| *a += b);
+                    sum.data_mut()
+                        .iter_mut()
+                        .zip(grad)
+                        .for_each(|(a, b)| *a += b);
                 }
             }
             for ((name, _), sum) in leaves.iter().zip(&sums) {
@@ -388,9 +448,13 @@ mod tests {
             let states = [random(&[2, 5], 1), random(&[2, 17], 2), random(&[2, 17], 3)];
             let [x, h, c] = states;
             let all = [x, h, c, w_ih.clone(), w_hh.clone(), bias.clone()];
-            check_gradients(&all[..], |t| Ok(lstm_cell(&t[0], &t[1], &t[2], &weights(&t[3..]))?.1));
+            check_gradients(&all[..], |t| {
+                Ok(lstm_cell(&t[0], &t[1], &t[2], &weights(&t[3..]))?.1)
+            });
             // h' alone, and both together through a second step
-            check_gradients(&all[..], |t| Ok(lstm_cell(&t[0], &t[1], &t[2], &weights(&t[3..]))?.0));
+            check_gradients(&all[..], |t| {
+                Ok(lstm_cell(&t[0], &t[1], &t[2], &weights(&t[3..]))?.0)
+            });
             check_gradients(&all[..], |t| {
                 let w = weights(&t[3..]);
                 let (h, c) = lstm_cell(&t[0], &t[1], &t[2], &w)?;
@@ -410,11 +474,14 @@ mod tests {
             assert!(!all.is_tracked());
             let (mut h, mut c) = (Tensor::zeros(&[3, 9]), Tensor::zeros(&[3, 9]));
             for t in 0..4 {
-                let rows = (0..3).flat_map(|n| x.data()[(n * 4 + t) * 6..][..6].to_vec()).collect();
+                let rows = (0..3)
+                    .flat_map(|n| x.data()[(n * 4 + t) * 6..][..6].to_vec())
+                    .collect();
                 let x = Tensor::from_vec(rows, &[3, 6]).unwrap();
                 (h, c) = lstm_cell(&x, &h, &c, &w).unwrap();
-                let want: Vec<f32> =
-                    (0..3).flat_map(|n| all.data()[(n * 4 + t) * 9..][..9].to_vec()).collect();
+                let want: Vec<f32> = (0..3)
+                    .flat_map(|n| all.data()[(n * 4 + t) * 9..][..9].to_vec())
+                    .collect();
                 assert_close("step", h.data(), &want, 1e-6);
             }
         });
@@ -454,10 +521,16 @@ mod tests {
         let w = weights(&random_weights(3, 2));
         let (s, x) = (Tensor::zeros(&[1, 2]), Tensor::zeros(&[1, 4]));
         let e = lstm_cell(&x, &s, &s, &w).unwrap_err().to_string();
-        assert_eq!(e, "lstm_cell: expected x [N, 3], h and c [N, 2], got [1, 4], [1, 2] and [1, 2]");
+        assert_eq!(
+            e,
+            "lstm_cell: expected x [N, 3], h and c [N, 2], got [1, 4], [1, 2] and [1, 2]"
+        );
         assert!(lstm_sequence(&x, &w).is_err());
         assert!(lstm_sequence(&Tensor::zeros(&[1, 2, 4]), &w).is_err());
-        let bad = LstmWeights { bias: Tensor::zeros(&[7]), ..w };
+        let bad = LstmWeights {
+            bias: Tensor::zeros(&[7]),
+            ..w
+        };
         assert!(lstm_sequence(&Tensor::zeros(&[1, 2, 3]), &bad).is_err());
     }
 }

@@ -9,9 +9,25 @@ fn sigmoid(x: f32) -> f32 {
 
 /// `h'` and `c'` of every step; returns the gates.
 pub(crate) fn forward(_: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
-    let Sizes { batch, steps, inputs, hidden } = sizes;
-    let Forward { x, weights, h0, h, c, mut cells } = job;
-    let (w_ih, w_hh, bias) = (weights.w_ih.data(), weights.w_hh.data(), weights.bias.data());
+    let Sizes {
+        batch,
+        steps,
+        inputs,
+        hidden,
+    } = sizes;
+    let Forward {
+        x,
+        weights,
+        h0,
+        h,
+        c,
+        mut cells,
+    } = job;
+    let (w_ih, w_hh, bias) = (
+        weights.w_ih.data(),
+        weights.w_hh.data(),
+        weights.bias.data(),
+    );
     let mut gates = vec![0.0; batch * steps * 4 * hidden];
     for n in 0..batch {
         for t in 0..steps {
@@ -48,8 +64,24 @@ pub(crate) fn forward(_: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
 
 /// Every gradient, wanted or not.
 pub(crate) fn backward(_: Isa, sizes: Sizes, job: Backward) -> Grads {
-    let Sizes { batch, steps, inputs, hidden } = sizes;
-    let Backward { x, weights, h0, c0, h, cells, gates, dh, mut dc, wanted: _ } = job;
+    let Sizes {
+        batch,
+        steps,
+        inputs,
+        hidden,
+    } = sizes;
+    let Backward {
+        x,
+        weights,
+        h0,
+        c0,
+        h,
+        cells,
+        gates,
+        dh,
+        mut dc,
+        wanted: _,
+    } = job;
     let (w_ih, w_hh) = (weights.w_ih.data(), weights.w_hh.data());
     let mut dx = vec![0.0; x.len()];
     let mut dh0 = vec![0.0; batch * hidden];

@@ -1,0 +1,213 @@
+//! `glimpse train`
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::error::{Error, Result};
+use crate::model::DenseNetConfig;
+use crate::train::trainer::RunOptions;
+use crate::train::{Control, Event, Report, TrainConfig, Trainer};
+
+/// Train a captioner on images with captions
+///
+/// Without --encoder, and without a new encoder in the configuration, a decoder is trained on the bundled
+/// encoder's frozen features. Ctrl-C saves a checkpoint and says how to go on.
+#[derive(Args)]
+pub struct TrainArgs {
+    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where the model goes; checkpoint and features go beside it
+    #[arg(long, value_name = "MODEL")]
+    out: PathBuf,
+    /// An encoder: a Glimpse file, or a DenseNet's weights with torchvision's names [default: the bundled one]
+    #[arg(long, value_name = "FILE|NAME")]
+    encoder: Option<PathBuf>,
+    /// What to do, in TOML; fields that it does not name keep their defaults
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Go on from this checkpoint, with its configuration
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "config", "seed"])]
+    resume: Option<PathBuf>,
+    /// Write a checkpoint after every N steps; 0 only when stopped
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    checkpoint_every: u64,
+    /// Stop after N steps in all, and write the model [default: as many as the epochs have]
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+    /// What all randomness is drawn from [default: the configuration's, 1]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Print a JSON object for each step
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &TrainArgs) -> Result<ExitCode> {
+    check_target(args)?;
+    let mut trainer = match &args.resume {
+        Some(checkpoint) => Trainer::resume(&args.data, checkpoint)?,
+        None => {
+            let mut config = args.config.as_deref().map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
+            config.seed = args.seed.unwrap_or(config.seed);
+            Trainer::new(&args.data, encoder_file(args)?, config)?
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        // The second time there is no patience left for saving.
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .map_err(|e| Error::usage(format!("Ctrl-C cannot be caught: {e}")))?;
+
+    let options = RunOptions {
+        out: args.out.clone(),
+        checkpoint_every: args.checkpoint_every,
+        max_steps: args.max_steps,
+    };
+    let mut display = Display::new(args.json);
+    let result = trainer.run(&options, &mut |event| {
+        display.show(&event);
+        if stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+    });
+    display.finish();
+    result?;
+    if args.json {
+        println!("{}", serde_json::json!({ "event": "done", "model": args.out }));
+    } else {
+        println!("{}", args.out.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the model can be written at all is better known before hours of training than after.
+fn check_target(args: &TrainArgs) -> Result<()> {
+    let folder = match args.out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => std::path::Path::new("."),
+    };
+    if args.out.is_dir() {
+        return Err(Error::file(&args.out, "is a folder; --out takes the name of a file"));
+    }
+    if !folder.is_dir() {
+        return Err(Error::file(&args.out, "its folder does not exist; make it first"));
+    }
+    Ok(())
+}
+
+fn encoder_file(args: &TrainArgs) -> Result<Option<&std::path::Path>> {
+    let Some(path) = args.encoder.as_deref() else { return Ok(None) };
+    let is_name = path.to_str().is_some_and(|name| DenseNetConfig::named(name).is_some());
+    if is_name && !path.exists() {
+        return Err(Error::usage(format!(
+            "--encoder {}: there is no such file here; give the path of its weights as safetensors",
+            path.display()
+        )));
+    }
+    Ok(Some(path))
+}
+
+/// A progress bar on a terminal, plain lines elsewhere, JSON where asked for.
+struct Display {
+    json: bool,
+    bar: Option<ProgressBar>,
+    /// The mean loss of the last steps, so that the number on the bar does not jump.
+    loss: Option<f64>,
+    started: std::time::Instant,
+}
+
+impl Display {
+    fn new(json: bool) -> Self {
+        Display { json, bar: None, loss: None, started: std::time::Instant::now() }
+    }
+
+    fn show(&mut self, event: &Event) {
+        if self.json {
+            print_json(event);
+        }
+        match event {
+            Event::Start { done, steps, images, parameters } => {
+                if !self.json || std::io::stderr().is_terminal() {
+                    eprintln!("{images} images, {parameters} parameters, {} steps to go", steps.saturating_sub(*done));
+                }
+                if std::io::stderr().is_terminal() {
+                    let style = "{bar:30} step {pos}/{len}  {msg}  {eta} left";
+                    let style = ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar());
+                    self.bar = Some(ProgressBar::new(*steps).with_style(style).with_position(*done));
+                }
+            }
+            Event::Features { done, images } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("features of {done}/{images} images"));
+                } else if !self.json && done == images {
+                    eprintln!("features of {images} images computed");
+                }
+            }
+            Event::Step(report) => self.step(report),
+            Event::Validation { epoch, loss } => self.line(&format!("epoch {epoch}: dev loss {loss:.4} nats a word")),
+            Event::Saved { path } => self.line(&format!("checkpoint: {}", path.display())),
+        }
+    }
+
+    fn step(&mut self, report: &Report) {
+        let loss = f64::from(report.loss);
+        let mean = self.loss.map_or(loss, |mean| mean + 0.05 * (loss - mean));
+        self.loss = Some(mean);
+        let text = format!("loss {mean:.4}  {:.1} images/s", report.images_per_s);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(report.step);
+                bar.set_message(text);
+            }
+            None if !self.json && report.step.is_multiple_of(50) => {
+                let minutes = self.started.elapsed().as_secs_f64() / 60.0;
+                eprintln!("step {}  {text}  {minutes:.1} min", report.step);
+            }
+            None => {}
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if !self.json => eprintln!("{text}"),
+            None => {}
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn print_json(event: &Event) {
+    let object = match event {
+        Event::Step(r) => serde_json::json!({
+            "step": r.step, "loss": r.loss, "caption_loss": r.caption_loss, "lr": r.lr,
+            "grad_norm": r.grad_norm, "images_per_s": r.images_per_s,
+        }),
+        Event::Start { done, steps, images, parameters } => serde_json::json!({
+            "event": "start", "done": done, "steps": steps, "images": images, "parameters": parameters,
+        }),
+        Event::Features { done, images } => {
+            serde_json::json!({ "event": "features", "done": done, "images": images })
+        }
+        Event::Validation { epoch, loss } => {
+            serde_json::json!({ "event": "validation", "epoch": epoch, "dev_loss": loss })
+        }
+        Event::Saved { path } => serde_json::json!({ "event": "checkpoint", "path": path }),
+    };
+    println!("{object}");
+    let _ = std::io::stdout().flush();
+}

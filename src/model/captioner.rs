@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::file::{self, Description, FORMAT, Kind};
+use super::{Decoder, DenseNet};
+use crate::data::weights::{Precision, WeightFile};
+use crate::data::{Recipe, Vocabulary};
+use crate::error::{Error, Result};
+use crate::nn::{Init, Mode, Module, Role};
+use crate::tensor::Tensor;
+
+/// Encoder, decoder, and what belongs to them.
+pub struct Captioner {
+    /// Image to features.
+    pub encoder: DenseNet,
+    /// Features to words.
+    pub decoder: Decoder,
+    /// Words and their ids.
+    pub vocabulary: Vocabulary,
+    /// Image file to the encoder's input.
+    pub recipe: Recipe,
+    /// How the weights came about.
+    pub training: BTreeMap<String, serde_json::Value>,
+    /// Scores.
+    pub metrics: BTreeMap<String, serde_json::Value>,
+}
+
+const BUNDLED: &[u8] = include_bytes!("../../weights/glimpse.safetensors");
+
+impl Captioner {
+    /// The model that is part of the program.
+    ///
+    /// # Errors
+    /// Never with the file this was built from; the same as [`Captioner::load`] otherwise.
+    pub fn bundled() -> Result<Self> {
+        Self::read(&WeightFile::embedded("the bundled model", BUNDLED)?)
+    }
+
+    /// The model in the file at `path`.
+    ///
+    /// # Errors
+    /// Where it is no captioner, or its tensors do not fit what it says of itself.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::read(&WeightFile::open(path)?)
+    }
+
+    /// The model in an opened file.
+    ///
+    /// # Errors
+    /// As [`Captioner::load`].
+    pub fn read(weights: &WeightFile) -> Result<Self> {
+        let refuse = |what: &str| Err(Error::file(weights.path(), what));
+        let Some(description) = Description::read(weights)? else {
+            return refuse("holds weights but no captioner; train one on it with `glimpse train --encoder`");
+        };
+        let (Some(config), Some(vocabulary)) = (description.decoder, description.vocabulary) else {
+            return refuse("holds an encoder but no decoder; train one on it with `glimpse train --encoder`");
+        };
+        if config.vocabulary != vocabulary.len() || config.features != description.encoder.features() {
+            return refuse("its encoder, decoder and vocabulary do not fit together");
+        }
+        let mut init = Init::new(0);
+        let mut captioner = Captioner {
+            encoder: DenseNet::new(&description.encoder, &mut init)?,
+            decoder: Decoder::new(&config, &mut init)?,
+            vocabulary,
+            recipe: description.recipe,
+            training: description.training,
+            metrics: description.metrics,
+        };
+        file::load_module(weights, "", &mut captioner)?;
+        Ok(captioner)
+    }
+
+    /// What a file with this model says of itself.
+    pub fn description(&self, kind: Kind) -> Description {
+        Description {
+            format: FORMAT,
+            kind,
+            encoder: self.encoder.config().clone(),
+            decoder: Some(self.decoder.config().clone()),
+            vocabulary: Some(self.vocabulary.clone()),
+            recipe: self.recipe,
+            training: self.training.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Writes the model to `path`, atomically.
+    ///
+    /// # Errors
+    /// Where the file cannot be written; what was there before is then untouched.
+    pub fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
+        let description = self.description(Kind::Captioner);
+        file::write(path, &description, &file::module_tensors("", self), precision)
+    }
+
+    /// The features of preprocessed images: `[N, H, W, 3]` to `[N, F]`.
+    ///
+    /// # Errors
+    /// Those of [`DenseNet::features`].
+    pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        self.encoder.features(images, Mode::Inference)
+    }
+}
+
+impl Module for Captioner {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        self.encoder.visit(&format!("{prefix}encoder."), f);
+        self.decoder.visit(&format!("{prefix}decoder."), f);
+    }
+}

@@ -1,0 +1,187 @@
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::nn::{BatchNorm, Conv2d, DenseBlock, Init, Mode, Module, Role, Transition};
+use crate::ops::{self, Window};
+use crate::tensor::Tensor;
+
+/// The sizes of a DenseNet-BC (Huang et al., 2017, arXiv 1608.06993).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenseNetConfig {
+    /// Channels that each layer adds.
+    pub growth: usize,
+    /// Layers of each block.
+    pub blocks: Vec<usize>,
+    /// Channels of the first convolution.
+    pub stem: usize,
+    /// Channels between a layer's two convolutions, in units of `growth`.
+    #[serde(default = "four")]
+    pub bottleneck: usize,
+    /// Added to batch norm's variances: 1e-5 in torchvision, 1.001e-5 in Keras.
+    #[serde(default = "torchvision_eps")]
+    pub eps: f32,
+}
+
+fn four() -> usize {
+    4
+}
+
+fn torchvision_eps() -> f32 {
+    1e-5
+}
+
+// Far above anything useful, low enough that a hostile file cannot make sizes overflow.
+const MOST_CHANNELS: usize = 1 << 16;
+const MOST_LAYERS: usize = 1 << 10;
+
+impl DenseNetConfig {
+    /// The published networks: `densenet121`, `densenet161`, `densenet169`, `densenet201`.
+    pub fn named(name: &str) -> Option<Self> {
+        let (growth, blocks, stem) = match name {
+            "densenet121" => (32, [6, 12, 24, 16], 64),
+            "densenet161" => (48, [6, 12, 36, 24], 96),
+            "densenet169" => (32, [6, 12, 32, 32], 64),
+            "densenet201" => (32, [6, 12, 48, 32], 64),
+            _ => return None,
+        };
+        let (bottleneck, eps) = (four(), torchvision_eps());
+        Some(DenseNetConfig { growth, blocks: blocks.to_vec(), stem, bottleneck, eps })
+    }
+
+    /// The names that [`DenseNetConfig::named`] knows.
+    pub const NAMES: [&str; 4] = ["densenet121", "densenet161", "densenet169", "densenet201"];
+
+    /// The published network that has these sizes, if one has.
+    pub fn name(&self) -> Option<&'static str> {
+        Self::NAMES.into_iter().find(|name| {
+            Self::named(name).is_some_and(|c| DenseNetConfig { eps: self.eps, ..c } == *self)
+        })
+    }
+
+    /// Channels of the features.
+    pub fn features(&self) -> usize {
+        let mut channels = self.stem;
+        for (i, layers) in self.blocks.iter().enumerate() {
+            channels += layers * self.growth;
+            if i + 1 < self.blocks.len() {
+                channels /= 2;
+            }
+        }
+        channels
+    }
+
+    /// Refuses sizes that are no network.
+    ///
+    /// # Errors
+    /// Where a size is zero or absurd.
+    pub fn check(&self) -> Result<()> {
+        let sizes = [self.growth, self.stem, self.bottleneck];
+        let layers = self.blocks.iter().try_fold(0usize, |n, &l| n.checked_add(l));
+        let sane = sizes.iter().all(|s| (1..=MOST_CHANNELS).contains(s))
+            && layers.is_some_and(|n| (1..=MOST_LAYERS).contains(&n))
+            && self.blocks.len() <= 16
+            && self.bottleneck.checked_mul(self.growth).is_some_and(|b| b <= MOST_CHANNELS)
+            && self.eps.is_finite()
+            && self.eps > 0.0;
+        if sane && self.features() <= 4 * MOST_CHANNELS {
+            return Ok(());
+        }
+        Err(Error::value(
+            "densenet",
+            format_args!(
+                "growth {}, blocks {:?}, stem {}, bottleneck {} and eps {} are not a network",
+                self.growth, self.blocks, self.stem, self.bottleneck, self.eps
+            ),
+        ))
+    }
+}
+
+/// The encoder: an image to a feature vector.
+///
+/// Parameters are named as in torchvision, `features.denseblock1.denselayer1.norm1.weight` and so on.
+pub struct DenseNet {
+    config: DenseNetConfig,
+    conv0: Conv2d,
+    norm0: BatchNorm,
+    blocks: Vec<DenseBlock>,
+    transitions: Vec<Transition>,
+    norm5: BatchNorm,
+}
+
+impl DenseNet {
+    /// With random weights.
+    ///
+    /// # Errors
+    /// Those of [`DenseNetConfig::check`].
+    pub fn new(config: &DenseNetConfig, init: &mut Init) -> Result<Self> {
+        config.check()?;
+        let DenseNetConfig { growth, ref blocks, stem, bottleneck, eps } = *config;
+        let conv0 = Conv2d::new(init, 3, stem, 7, Window::square(2, 3));
+        let mut channels = stem;
+        let mut dense = Vec::new();
+        let mut transitions = Vec::new();
+        for (i, &layers) in blocks.iter().enumerate() {
+            dense.push(DenseBlock::new(init, layers, channels, growth, bottleneck, eps));
+            channels += layers * growth;
+            if i + 1 < blocks.len() {
+                transitions.push(Transition::new(init, channels, channels / 2, eps));
+                channels /= 2;
+            }
+        }
+        Ok(DenseNet {
+            config: config.clone(),
+            conv0,
+            norm0: BatchNorm::new(stem, eps),
+            blocks: dense,
+            transitions,
+            norm5: BatchNorm::new(channels, eps),
+        })
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &DenseNetConfig {
+        &self.config
+    }
+
+    /// The map before the global average: `[N, H, W, 3]` to `[N, H / 32, W / 32, C]` (7x7 at 224 for four
+    /// blocks).
+    ///
+    /// # Errors
+    /// Where `x` is not such a tensor or too small for the pools.
+    pub fn spatial(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let x = self.conv0.forward(x)?;
+        let x = ops::relu(&self.norm0.forward(&x, mode)?)?;
+        let mut x = ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1])?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, mode)?;
+            if let Some(transition) = self.transitions.get(i) {
+                x = transition.forward(&x, mode)?;
+            }
+        }
+        ops::relu(&self.norm5.forward(&x, mode)?)
+    }
+
+    /// The features, the 'second-to-last layer': the mean of [`DenseNet::spatial`] over its pixels, `[N, C]`.
+    ///
+    /// # Errors
+    /// Those of [`DenseNet::spatial`].
+    pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        ops::global_avg_pool(&self.spatial(x, mode)?)
+    }
+}
+
+impl Module for DenseNet {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        let prefix = format!("{prefix}features.");
+        self.conv0.visit(&format!("{prefix}conv0."), f);
+        self.norm0.visit(&format!("{prefix}norm0."), f);
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            block.visit(&format!("{prefix}denseblock{}.", i + 1), f);
+            if let Some(transition) = self.transitions.get_mut(i) {
+                transition.visit(&format!("{prefix}transition{}.", i + 1), f);
+            }
+        }
+        self.norm5.visit(&format!("{prefix}norm5."), f);
+    }
+}

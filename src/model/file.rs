@@ -1,0 +1,202 @@
+//! One file that describes itself: weights, architecture, vocabulary, preprocessing, provenance and scores.
+//!
+//! The metadata entry `glimpse` of a safetensors file holds a [`Description`] as JSON. A file without one is
+//! taken for a bare DenseNet with torchvision's names, and its sizes are read off the shapes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{DecoderConfig, DenseNet, DenseNetConfig};
+use crate::data::weights::{Precision, WeightFile, write_weights};
+use crate::data::{Recipe, Vocabulary};
+use crate::error::{Error, Result};
+use crate::nn::{Init, Module};
+use crate::tensor::Tensor;
+
+/// The metadata entry that holds the description.
+pub const METADATA_KEY: &str = "glimpse";
+
+/// The version of the format that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An encoder alone.
+    Encoder,
+    /// Encoder, decoder and vocabulary.
+    Captioner,
+    /// A captioner in the middle of its training, with the optimizer's state.
+    Checkpoint,
+}
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// The version of the format.
+    pub format: u32,
+    /// What the file is for.
+    pub kind: Kind,
+    /// The encoder's sizes.
+    pub encoder: DenseNetConfig,
+    /// The decoder's sizes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<DecoderConfig>,
+    /// The words, each at its id, and the rules that cut captions into them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Vocabulary>,
+    /// How an image becomes the encoder's input.
+    pub recipe: Recipe,
+    /// How the weights came about: data, configuration, steps, program version.
+    #[serde(default)]
+    pub training: BTreeMap<String, Value>,
+    /// Scores, each with the split that it was measured on.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, Value>,
+}
+
+impl Description {
+    /// What the file says of itself, or `None` where it says nothing.
+    ///
+    /// # Errors
+    /// Where it says something that this program does not understand.
+    pub fn read(file: &WeightFile) -> Result<Option<Self>> {
+        let Some(text) = file.metadata(METADATA_KEY)? else { return Ok(None) };
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let broken = |e: serde_json::Error| {
+            Error::file(file.path(), format_args!("its description makes no sense: {e}"))
+        };
+        let Version { format } = serde_json::from_str(&text).map_err(broken)?;
+        if format > FORMAT {
+            return Err(Error::file(
+                file.path(),
+                format_args!("is of format {format}, this program reads up to {FORMAT}; get a newer Glimpse"),
+            ));
+        }
+        let description: Description = serde_json::from_str(&text).map_err(broken)?;
+        let check = || {
+            description.encoder.check()?;
+            description.decoder.as_ref().map_or(Ok(()), DecoderConfig::check)
+        };
+        check().map_err(|e| Error::file(file.path(), e))?;
+        Ok(Some(description))
+    }
+}
+
+/// Fills `module` with the tensors of `file` whose names begin with `prefix`.
+///
+/// # Errors
+/// Where tensors are missing, have other shapes or hold values that are not numbers; the message names the
+/// first and says how many.
+pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) -> Result<()> {
+    let mut names = Vec::new();
+    module.visit(prefix, &mut |name, _, _| names.push(name.to_string()));
+    let mut found = file.tensors(&names)?.into_iter();
+    let mut wrong = Vec::new();
+    module.visit(prefix, &mut |name, _, tensor| match found.next().flatten() {
+        None => wrong.push(format!("tensor `{name}` {} is missing", tensor.shape())),
+        Some(t) if t.dims() != tensor.dims() => wrong.push(format!(
+            "tensor `{name}` is {}, this architecture needs {}",
+            t.shape(),
+            tensor.shape()
+        )),
+        Some(t) if t.data().iter().any(|x| !x.is_finite()) => {
+            wrong.push(format!("tensor `{name}` holds values that are not finite numbers"));
+        }
+        Some(t) => *tensor = t,
+    });
+    match wrong.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Error::file(file.path(), only)),
+        [first, rest @ ..] => {
+            Err(Error::file(file.path(), format_args!("{first} (and {} more like it)", rest.len())))
+        }
+    }
+}
+
+/// Every tensor of `module`, named from `prefix` on.
+pub fn module_tensors(prefix: &str, module: &mut impl Module) -> Vec<(String, Tensor)> {
+    let mut tensors = Vec::new();
+    module.visit(prefix, &mut |name, _, t| tensors.push((name.to_string(), t.detach())));
+    tensors
+}
+
+/// Writes tensors and their description to `path`, atomically.
+///
+/// # Errors
+/// Where the file cannot be written; what was there before is then untouched.
+pub fn write(
+    path: &Path,
+    description: &Description,
+    tensors: &[(String, Tensor)],
+    precision: Precision,
+) -> Result<()> {
+    let text = serde_json::to_string(description)
+        .map_err(|e| Error::file(path, format_args!("its description cannot be written: {e}")))?;
+    write_weights(path, tensors, precision, HashMap::from([(METADATA_KEY.to_string(), text)]))
+}
+
+/// The sizes of a DenseNet with torchvision's names, read off its tensors' shapes.
+///
+/// # Errors
+/// Where these are no DenseNet's.
+pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
+    let entries = file.entries()?;
+    let shape = |name: &str| {
+        let name = format!("{prefix}features.{name}");
+        entries.iter().find(|e| e.name == name).map(|e| e.shape.clone())
+    };
+    let no_densenet = || {
+        Error::file(
+            file.path(),
+            format_args!(
+                "is no DenseNet with torchvision's names (no `{prefix}features.conv0.weight` [stem, 3, 7, 7] \
+                 followed by dense blocks)"
+            ),
+        )
+    };
+    let Some([stem, 3, 7, 7]) = shape("conv0.weight").as_deref().map(|s| [s[0], s[1], s[2], s[3]]) else {
+        return Err(no_densenet());
+    };
+    let conv = |block: usize, layer: usize, conv: usize| {
+        shape(&format!("denseblock{block}.denselayer{layer}.conv{conv}.weight"))
+    };
+    let (Some(first), Some(second)) = (conv(1, 1, 1), conv(1, 1, 2)) else { return Err(no_densenet()) };
+    let (&[middle, _, 1, 1], &[growth, _, 3, 3]) = (&first[..], &second[..]) else {
+        return Err(no_densenet());
+    };
+    let layers = |block: usize| (1..).take_while(|&l| conv(block, l, 1).is_some()).count();
+    let blocks: Vec<usize> = (1..).map(layers).take_while(|&n| n > 0).collect();
+    let config = DenseNetConfig {
+        growth,
+        blocks,
+        stem,
+        bottleneck: middle / growth.max(1),
+        eps: 1e-5,
+    };
+    config.check().map_err(|e| Error::file(file.path(), e))?;
+    Ok(config)
+}
+
+/// The encoder in `path`: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
+///
+/// # Errors
+/// Where there is none, or its tensors do not fit.
+pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
+    let file = WeightFile::open(path)?;
+    let description = Description::read(&file)?;
+    let (config, prefix) = match &description {
+        Some(d) => (d.encoder.clone(), "encoder."),
+        None => (infer_config(&file, "")?, ""),
+    };
+    let mut encoder = DenseNet::new(&config, &mut Init::new(0))?;
+    load_module(&file, prefix, &mut encoder)?;
+    Ok((encoder, description))
+}

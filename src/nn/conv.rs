@@ -1,0 +1,33 @@
+use super::{Init, Module, Role};
+use crate::error::Result;
+use crate::ops::{self, Window};
+use crate::tensor::Tensor;
+
+/// A convolution without a bias, as DenseNet's all are: a batch norm follows.
+pub struct Conv2d {
+    /// `[O, C, kh, kw]`
+    pub weight: Tensor,
+    /// Stride and padding.
+    pub window: Window,
+}
+
+impl Conv2d {
+    /// Random weights `[out, channels, kernel, kernel]`.
+    pub fn new(init: &mut Init, channels: usize, out: usize, kernel: usize, window: Window) -> Self {
+        Conv2d { weight: init.kaiming(&[out, channels, kernel, kernel]), window }
+    }
+
+    /// `[N, H, W, C]` to `[N, OH, OW, O]`.
+    ///
+    /// # Errors
+    /// Those of [`ops::conv2d()`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight, None, self.window)
+    }
+}
+
+impl Module for Conv2d {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&format!("{prefix}weight"), Role::Weight, &mut self.weight);
+    }
+}

@@ -1,0 +1,31 @@
+use super::{Init, Module, Role};
+use crate::error::Result;
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// A vector for each word.
+pub struct Embedding {
+    /// `[words, size]`
+    pub weight: Tensor,
+}
+
+impl Embedding {
+    /// Normal with standard deviation `std`.
+    pub fn new(init: &mut Init, words: usize, size: usize, std: f32) -> Self {
+        Embedding { weight: init.normal(&[words, size], std) }
+    }
+
+    /// The vectors of these words: `[ids, size]`.
+    ///
+    /// # Errors
+    /// Those of [`ops::embedding()`].
+    pub fn forward(&self, ids: &[usize]) -> Result<Tensor> {
+        ops::embedding(&self.weight, ids)
+    }
+}
+
+impl Module for Embedding {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&format!("{prefix}weight"), Role::Weight, &mut self.weight);
+    }
+}

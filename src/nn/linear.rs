@@ -1,0 +1,35 @@
+use super::{Init, Module, Role};
+use crate::error::Result;
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// A matrix and a bias.
+pub struct Linear {
+    /// `[out, in]`
+    pub weight: Tensor,
+    /// `[out]`
+    pub bias: Tensor,
+}
+
+impl Linear {
+    /// Weights uniform within `1 / sqrt(in)`, the bias zero.
+    pub fn new(init: &mut Init, inputs: usize, out: usize) -> Self {
+        let bound = 1.0 / (inputs.max(1) as f32).sqrt();
+        Linear { weight: init.uniform(&[out, inputs], bound), bias: Tensor::zeros(&[out]) }
+    }
+
+    /// `[.., in]` to `[.., out]`.
+    ///
+    /// # Errors
+    /// Those of [`ops::linear()`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, Some(&self.bias))
+    }
+}
+
+impl Module for Linear {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&format!("{prefix}weight"), Role::Weight, &mut self.weight);
+        f(&format!("{prefix}bias"), Role::Offset, &mut self.bias);
+    }
+}

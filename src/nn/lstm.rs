@@ -1,0 +1,46 @@
+use super::{Init, Module, Role};
+use crate::error::Result;
+use crate::ops::{self, LstmWeights};
+use crate::tensor::Tensor;
+
+/// An LSTM; see [`ops::lstm`].
+pub struct Lstm {
+    /// The weights, gates in the order i, f, g, o.
+    pub weights: LstmWeights,
+}
+
+impl Lstm {
+    /// Weights uniform within `1 / sqrt(hidden)`; the forget gates begin open (bias 1), so that early gradients
+    /// reach far back (Jozefowicz et al., 2015).
+    pub fn new(init: &mut Init, inputs: usize, hidden: usize) -> Self {
+        let bound = 1.0 / (hidden.max(1) as f32).sqrt();
+        let mut bias = Tensor::zeros(&[4 * hidden]);
+        bias.data_mut()[hidden..2 * hidden].fill(1.0);
+        let w_ih = init.uniform(&[4 * hidden, inputs], bound);
+        Lstm { weights: LstmWeights { w_ih, w_hh: init.uniform(&[4 * hidden, hidden], bound), bias } }
+    }
+
+    /// `h` after every step of `x` `[N, T, I]`: `[N, T, H]`.
+    ///
+    /// # Errors
+    /// Those of [`ops::lstm_sequence`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::lstm_sequence(x, &self.weights)
+    }
+
+    /// One step: `(h', c')` from `x` `[N, I]`, `h` and `c` `[N, H]`.
+    ///
+    /// # Errors
+    /// Those of [`ops::lstm_cell`].
+    pub fn step(&self, x: &Tensor, h: &Tensor, c: &Tensor) -> Result<(Tensor, Tensor)> {
+        ops::lstm_cell(x, h, c, &self.weights)
+    }
+}
+
+impl Module for Lstm {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&format!("{prefix}weight_ih"), Role::Weight, &mut self.weights.w_ih);
+        f(&format!("{prefix}weight_hh"), Role::Weight, &mut self.weights.w_hh);
+        f(&format!("{prefix}bias"), Role::Offset, &mut self.weights.bias);
+    }
+}

@@ -1,0 +1,88 @@
+//! Floor 4: layers, which are operations that own their parameters.
+//!
+//! A layer is a plain struct of tensors with a `forward`. [`Module::visit`] walks over its parameters by name;
+//! loading, saving and optimizing are all built on that one walk.
+
+mod batch_norm;
+mod conv;
+mod dense;
+mod embedding;
+mod init;
+mod linear;
+mod lstm;
+
+pub use batch_norm::BatchNorm;
+pub use conv::Conv2d;
+pub use dense::{DenseBlock, DenseLayer, Transition};
+pub use embedding::Embedding;
+pub use init::Init;
+pub use linear::Linear;
+pub use lstm::Lstm;
+
+use crate::tensor::Tensor;
+
+/// Whether a forward pass is for training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Running statistics, no dropout.
+    Inference,
+    /// Batch statistics, which also move the running ones, and dropout.
+    Training {
+        /// What this step's dropout masks are made from.
+        seed: u64,
+    },
+}
+
+impl Mode {
+    /// Whether this is training.
+    pub fn is_training(self) -> bool {
+        matches!(self, Mode::Training { .. })
+    }
+}
+
+/// What a named tensor of a module is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A matrix or kernel: the optimizer moves it, and weight decay applies.
+    Weight,
+    /// A bias, or a norm's scale or shift: the optimizer moves it, without weight decay.
+    Offset,
+    /// A running statistic: kept with the model, never touched by the optimizer.
+    Statistic,
+}
+
+impl Role {
+    /// Whether the optimizer moves it.
+    pub fn is_trained(self) -> bool {
+        self != Role::Statistic
+    }
+}
+
+/// Something with named parameters.
+pub trait Module {
+    /// Calls `f` with the name, role and tensor of each parameter, always in the same order. Names begin with
+    /// `prefix`, which is empty or ends in a dot.
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor));
+
+    /// Makes every trained parameter a leaf of the tape (`true`), or none (`false`).
+    fn track(&mut self, tracked: bool)
+    where
+        Self: Sized,
+    {
+        self.visit("", &mut |_, role, tensor| {
+            *tensor = if tracked && role.is_trained() { tensor.tracked() } else { tensor.detach() };
+        });
+    }
+
+    /// The number of elements that an optimizer moves.
+    fn parameter_count(&mut self) -> usize
+    where
+        Self: Sized,
+    {
+        let mut count = 0;
+        self.visit("", &mut |_, role, tensor| {
+            count += if role.is_trained() { tensor.len() } else { 0 };
+        });
+        count
+    }
+}

@@ -1,0 +1,118 @@
+//! Concatenation along the last axis: the channels of several maps side by side.
+//!
+//! ```text
+//! y[r] = [a[r], b[r], ...]        a [.., A]   b [.., B]   y [.., A + B + ...]
+//!
+//! da[r] = dy[r][0..A]             db[r] = dy[r][A..A + B]
+//! ```
+//!
+//! Every element goes to one place, and its gradient comes back from there.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The tensors `[.., A]`, `[.., B]` and so on side by side, as `[.., A + B + ..]`.
+///
+/// ```
+/// use glimpse::{ops::concat, tensor::Tensor};
+/// let a = Tensor::from_vec(vec![1.0, 2.0], &[2, 1])?;
+/// let b = Tensor::from_vec(vec![3.0, 4.0, 5.0, 6.0], &[2, 2])?;
+/// assert_eq!(concat(&[&a, &b])?.data(), &[1.0, 3.0, 4.0, 2.0, 5.0, 6.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where there is nothing to concatenate, or the axes before the last differ.
+pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
+    let Some((_, leading)) = parts.first().and_then(|p| p.dims().split_last()) else {
+        let got = parts
+            .first()
+            .map_or("none".to_string(), |p| p.shape().to_string());
+        return Err(Error::shape("concat", "tensors [.., A]", got));
+    };
+    if let Some(other) = parts
+        .iter()
+        .find(|p| p.dims().split_last().map(|s| s.1) != Some(leading))
+    {
+        let got = format_args!("{} beside {}", other.shape(), parts[0].shape());
+        return Err(Error::shape("concat", "the same axes before the last", got));
+    }
+    let widths: Vec<usize> = parts.iter().map(|p| p.dims()[leading.len()]).collect();
+    let rows: usize = leading.iter().product();
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let data: Vec<&[f32]> = parts.iter().map(|p| p.data()).collect();
+    let y = forward(isa, rows, &widths, &data);
+    let y = Tensor::computed(y, &[leading, &[widths.iter().sum()]].concat());
+    let wanted: Vec<bool> = parts.iter().map(|p| p.is_tracked()).collect();
+    let leading = leading.to_vec();
+    y.record(parts, move |grad| {
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
+        let total: usize = widths.iter().sum();
+        let mut first = 0;
+        let grads = widths.iter().zip(wanted).map(|(&width, wanted)| {
+            let from = first;
+            first += width;
+            wanted.then(|| {
+                let part = backward(isa, rows, total, from..from + width, grad.data());
+                Tensor::computed(part, &[&leading[..], &[width]].concat())
+            })
+        });
+        Ok(grads.collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("concat_channels");
+            let (a, b, c) = (case.tracked("a"), case.tracked("b"), case.tracked("c"));
+            let y = concat(&[&a, &b, &c]).unwrap();
+            case.close("output", &y, 0.0);
+            case.check_grads(&y, &[("a", &a), ("b", &b), ("c", &c)], 0.0);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| {
+            let inputs = [
+                random(&[2, 3, 4], 1),
+                random(&[2, 3, 1], 2),
+                random(&[2, 3, 5], 3),
+            ];
+            check_gradients(&inputs, |x| concat(&[&x[0], &x[1], &x[2]]));
+            check_gradients(&inputs[..1], |x| concat(&[&x[0], &x[0]]));
+        });
+    }
+
+    #[test]
+    fn mistakes_name_both_shapes() {
+        let (a, b) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[3, 3]));
+        let e = concat(&[&a, &b]).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            "concat: expected the same axes before the last, got [3, 3] beside [2, 3]"
+        );
+        assert!(concat(&[]).is_err());
+        assert!(concat(&[&Tensor::scalar(1.0)]).is_err());
+        assert!(concat(&[&a, &Tensor::scalar(1.0)]).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! A row at a time: its largest logit, then its exponentials and their sum, then what is left of the row.
+
+use super::{CrossEntropy, Job};
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, math, threads};
+
+// Rows of one task, and elements of one task where rows do not matter.
+const ROWS: usize = 8;
+const RUN: usize = 1 << 16;
+
+/// The sum of the rows' losses; `p - q` in `residual`, unless that is empty.
+pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
+    let classes = job.classes.max(1);
+    let mut kept = residual.chunks_mut(ROWS * classes);
+    let mut blocks: Vec<Block> = job
+        .logits
+        .chunks(ROWS * classes)
+        .zip(job.targets.chunks(ROWS))
+        .map(|(logits, targets)| Block {
+            job: Job {
+                logits,
+                targets,
+                ..job
+            },
+            residual: kept.next(),
+            loss: 0.0,
+        })
+        .collect();
+    threads::for_each_chunk(&mut blocks, 1, |_, blocks| {
+        for block in blocks {
+            block.loss = isa.dispatch(&mut *block);
+        }
+    });
+    blocks.iter().map(|block| block.loss).sum()
+}
+
+/// Some rows.
+struct Block<'a> {
+    job: Job<'a>,
+    residual: Option<&'a mut [f32]>,
+    loss: f64,
+}
+
+impl WithSimd for &mut Block<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f64 {
+        let Job {
+            logits,
+            classes,
+            targets,
+            options,
+        } = self.job;
+        let CrossEntropy {
+            ignore_index,
+            label_smoothing: smoothing,
+        } = options;
+        let mut loss = 0.0;
+        for (r, &target) in targets.iter().enumerate() {
+            if Some(target) == ignore_index {
+                continue;
+            }
+            let x = &logits[r * classes..][..classes];
+            let largest = largest(s, x);
+            let sum = match &mut self.residual {
+                None => exponentials(s, x, largest, None),
+                Some(residual) => {
+                    let p = &mut residual[r * classes..][..classes];
+                    let sum = exponentials(s, x, largest, Some(&mut *p));
+                    let (factor, even) = (1.0 / sum, smoothing / classes as f32);
+                    p.iter_mut().for_each(|p| *p = *p * factor - even);
+                    p[target] -= 1.0 - smoothing;
+                    sum
+                }
+            };
+            let log_sum = f64::from(largest) + f64::from(sum).ln();
+            loss += log_sum - f64::from(1.0 - smoothing) * f64::from(x[target]);
+            if smoothing > 0.0 {
+                let total: f64 = x.iter().map(|&x| f64::from(x)).sum();
+                loss -= f64::from(smoothing) * total / classes as f64;
+            }
+        }
+        loss
+    }
+}
+
+#[inline(always)]
+fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut chunks = x.chunks_exact(S::LANES);
+    let mut most = s.splat(f32::NEG_INFINITY);
+    for x in &mut chunks {
+        most = s.max(s.load(x), most);
+    }
+    most = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), most);
+    s.largest(most)
+}
+
+/// The sum of `exp(x - largest)`; the terms go to `out`.
+#[inline(always)]
+fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>) -> f32 {
+    let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
+    let whole = x.len() / S::LANES * S::LANES;
+    let (body, tail) = x.split_at(whole);
+    let term = |x: S::V| math::exp(s, s.sub(x, shift));
+    let mut last = 0.0;
+    if let Some(out) = out {
+        let (out, out_tail) = out.split_at_mut(whole);
+        for (x, out) in body
+            .chunks_exact(S::LANES)
+            .zip(out.chunks_exact_mut(S::LANES))
+        {
+            let e = term(s.load(x));
+            s.store(out, e);
+            sum = s.add(sum, e);
+        }
+        s.store_part(out_tail, term(s.load_part(tail, largest)));
+        out_tail.iter().for_each(|e| last += e);
+    } else {
+        for x in body.chunks_exact(S::LANES) {
+            sum = s.add(sum, term(s.load(x)));
+        }
+        let mut out = [0.0; 16];
+        let out = &mut out[..tail.len()];
+        s.store_part(out, term(s.load_part(tail, largest)));
+        out.iter().for_each(|e| last += e);
+    }
+    s.sum(sum) + last
+}
+
+/// `x = x * factor`
+pub(crate) fn scale(isa: Isa, x: &mut [f32], factor: f32) {
+    struct Scale<'a>(&'a mut [f32], f32);
+    impl WithSimd for Scale<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            self.0.iter_mut().for_each(|x| *x *= self.1);
+        }
+    }
+    threads::for_each_chunk(x, RUN, |_, x| isa.dispatch(Scale(x, factor)));
+}

@@ -1,0 +1,227 @@
+//! Softmax and cross-entropy in one: how surprised the model is by the right answer.
+//!
+//! ```text
+//! p = softmax(x)                         x [R, V], a row a prediction
+//! q = (1 - e) onehot(target) + e / V     e: label smoothing
+//! loss = mean over rows of -sum_v q[v] ln p[v]
+//!
+//! dx[r] = (p[r] - q[r]) / R
+//! ```
+//!
+//! With `ln p[v] = x[v] - ln sum exp x` and `sum q = 1`, a row's loss is `ln sum exp x - sum_v q[v] x[v]`. The
+//! derivative of the first term by `x[v]` is `p[v]`, that of the second `q[v]`. Rows whose target is ignored
+//! count neither in the sum nor in `R`, and have no gradient.
+//!
+//! Where the logits are tracked, the forward pass writes `p - q` over its own exponentials; going back is only
+//! a multiplication of that buffer.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// What [`cross_entropy`] ignores and how sure it wants the model to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CrossEntropy {
+    /// Rows with this target do not count; it need not be a class.
+    pub ignore_index: Option<usize>,
+    /// How much of the wanted probability is spread evenly over all classes, in `[0, 1]`.
+    pub label_smoothing: f32,
+}
+
+/// The mean cross-entropy of logits `[.., V]` with one target for each row, over the rows that are not
+/// ignored: one number.
+///
+/// ```
+/// use glimpse::{ops::{CrossEntropy, cross_entropy}, tensor::Tensor};
+/// let logits = Tensor::zeros(&[2, 4]);
+/// let loss = cross_entropy(&logits, &[3, 0], CrossEntropy::default())?;
+/// assert!((loss.item()? - 4f32.ln()).abs() < 1e-6);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the number of targets is not that of the rows, a target is no class, the smoothing is outside `[0, 1]`,
+/// or every row is ignored: a mean over nothing.
+pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) -> Result<Tensor> {
+    let Some((&classes, leading)) = logits.dims().split_last() else {
+        return Err(Error::shape(
+            "cross_entropy",
+            "logits [.., V]",
+            logits.shape(),
+        ));
+    };
+    let rows: usize = leading.iter().product();
+    if rows != targets.len() {
+        let got = format_args!("{} targets for {}", targets.len(), logits.shape());
+        return Err(Error::shape(
+            "cross_entropy",
+            format_args!("{rows} targets"),
+            got,
+        ));
+    }
+    let CrossEntropy {
+        ignore_index,
+        label_smoothing,
+    } = options;
+    if !(0.0..=1.0).contains(&label_smoothing) {
+        let what = format_args!("label smoothing {label_smoothing} is not between 0 and 1");
+        return Err(Error::value("cross_entropy", what));
+    }
+    let counts = |target: usize| Some(target) != ignore_index;
+    if let Some(target) = targets.iter().find(|&&t| counts(t) && t >= classes) {
+        let what = format_args!("there is no class {target} among {classes} (from 0 on)");
+        return Err(Error::value("cross_entropy", what));
+    }
+    let counted = targets.iter().filter(|&&t| counts(t)).count();
+    if counted == 0 {
+        return Err(Error::value(
+            "cross_entropy",
+            "every target is ignored, so there is no mean",
+        ));
+    }
+
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let job = Job {
+        logits: logits.data(),
+        classes,
+        targets,
+        options,
+    };
+    // p - q, where somebody wants it.
+    let mut residual = if logits.is_tracked() {
+        vec![0.0; logits.len()]
+    } else {
+        Vec::new()
+    };
+    let loss = forward(isa, job, &mut residual) / counted as f64;
+    let dims = logits.dims().to_vec();
+    Tensor::scalar(loss as f32).record(&[logits], move |grad| {
+        let scale = if isa.is_naive() {
+            naive::scale
+        } else {
+            cpu::scale
+        };
+        scale(isa, &mut residual, grad.item()? / counted as f32);
+        Ok(vec![Some(Tensor::computed(residual, &dims))])
+    })
+}
+
+/// What both kernels take.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    logits: &'a [f32],
+    classes: usize,
+    targets: &'a [usize],
+    options: CrossEntropy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Level;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use proptest::prelude::*;
+
+    fn options(smoothing: f32) -> CrossEntropy {
+        CrossEntropy {
+            ignore_index: Some(0),
+            label_smoothing: smoothing,
+        }
+    }
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            for (name, smoothing) in [("cross_entropy", 0.0), ("cross_entropy_smoothed", 0.1)] {
+                let case = fixture(name);
+                let logits = case.tracked("logits");
+                let y = cross_entropy(&logits, &case.integers("targets"), options(smoothing));
+                let y = y.unwrap();
+                case.close("output", &y, 1e-6);
+                case.check_grads(&y, &[("logits", &logits)], 1e-6);
+                let untracked = cross_entropy(
+                    &logits.detach(),
+                    &case.integers("targets"),
+                    options(smoothing),
+                );
+                case.close("output", &untracked.unwrap(), 1e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| {
+            let targets = [3, 0, 18, 0, 7, 3];
+            check_gradients(&[random(&[2, 3, 19], 1)], |x| {
+                cross_entropy(&x[0], &targets, options(0.2))
+            });
+        });
+    }
+
+    #[test]
+    fn large_logits_stay_finite() {
+        on_every_isa(|| {
+            let x = Tensor::from_vec(vec![1e4, -1e4, 0.0], &[1, 3])
+                .unwrap()
+                .tracked();
+            let y = cross_entropy(&x, &[1], CrossEntropy::default()).unwrap();
+            assert_eq!(y.item().unwrap(), 2e4);
+            let grads = y.backward().unwrap();
+            assert_close(
+                "grad",
+                grads.get(&x).unwrap().data(),
+                &[1.0, -1.0, 0.0],
+                1e-6,
+            );
+        });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let x = Tensor::zeros(&[2, 3]);
+        let plain = CrossEntropy::default();
+        let message = |targets: &[usize], options| {
+            cross_entropy(&x, targets, options).unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(&[1], plain),
+            "cross_entropy: expected 2 targets, got 1 targets for [2, 3]"
+        );
+        assert!(message(&[1, 3], plain).contains("no class 3 among 3"));
+        assert!(message(&[0, 0], options(0.0)).contains("every target is ignored"));
+        assert!(message(&[1, 1], options(-0.1)).contains("smoothing"));
+        assert!(message(&[1, 1], options(f32::NAN)).contains("smoothing"));
+        assert!(cross_entropy(&Tensor::scalar(0.0), &[0], plain).is_err());
+        let ignored = CrossEntropy {
+            ignore_index: Some(99),
+            label_smoothing: 0.0,
+        };
+        assert!(cross_entropy(&x, &[99, 1], ignored).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_shape_agrees_with_the_definition(rows in 1..40usize, classes in 1..70usize, smoothing in 0.0..1.0f32) {
+            let targets: Vec<usize> = (0..rows).map(|r| if r == 0 { 0 } else { r * 7 % classes }).collect();
+            let run = || {
+                let x = random(&[rows, classes], 1).tracked();
+                let options = CrossEntropy { ignore_index: Some(classes / 2 + 1), label_smoothing: smoothing };
+                let y = cross_entropy(&x, &targets, options).unwrap();
+                let grad = y.backward().unwrap().take(&x).unwrap().into_vec();
+                [vec![y.item().unwrap()], grad].concat()
+            };
+            let want = Isa::new(Level::Naive).unwrap().scope(run);
+            on_every_isa(|| assert_close("cross_entropy", &run(), &want, 2e-6));
+        }
+    }
+}

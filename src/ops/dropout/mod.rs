@@ -1,0 +1,185 @@
+//! Dropout: while training, some elements are set to zero and the others made up for it.
+//!
+//! ```text
+//! y[i] = x[i] k[i] / (1 - p)        k[i] = 0 with probability p, else 1
+//!
+//! dx[i] = dy[i] k[i] / (1 - p)
+//! ```
+//!
+//! The expectation of `y` is `x`, so that nothing needs to be scaled where nothing is dropped.
+//!
+//! Whether element `i` is kept depends on the seed and `i` alone, through a counter-based generator:
+//!
+//! ```text
+//! key  = splitmix64(seed)                                  once; two words, low and high
+//! bits = mix(mix(low(i) ^ low(key)) ^ high(i) ^ high(key))
+//! k[i] = (bits >> 8) >= ceil(p 2^24)
+//! mix(x): x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16
+//! ```
+//!
+//! `mix` is Wellons' `lowbias32` (2018), a bijection of 32 bits whose every input bit flips every output bit with
+//! probability one half; `splitmix64` is the generator of Steele, Lea and Flood (2014). All of it is 32-bit
+//! integer arithmetic, element by element, so any device, vector or thread makes the same mask, and the way back
+//! makes it again instead of remembering it.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Which elements are kept, and by what they are multiplied.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask {
+    key: [u32; 2],
+    threshold: u32,
+    factor: f32,
+}
+
+impl Mask {
+    fn new(p: f32, seed: u64) -> Self {
+        let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        Mask {
+            key: [z as u32, (z >> 32) as u32],
+            threshold: (f64::from(p) * f64::from(1 << 24)).ceil() as u32,
+            factor: 1.0 / (1.0 - p),
+        }
+    }
+
+    /// `k / (1 - p)` of the element with the index `high * 2^32 + low`.
+    #[inline(always)]
+    fn factor(&self, low: u32, high: u32) -> f32 {
+        let bits = mix(mix(low ^ self.key[0]) ^ high ^ self.key[1]);
+        if bits >> 8 >= self.threshold {
+            self.factor
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Wellons' `lowbias32`.
+#[inline(always)]
+fn mix(mut x: u32) -> u32 {
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x7feb_352d);
+    x ^= x >> 15;
+    x = x.wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+/// Sets elements to zero with probability `p` and divides the others by `1 - p`; x of any shape. The same seed
+/// drops the same elements.
+///
+/// ```
+/// use glimpse::{ops::dropout, tensor::Tensor};
+/// let x = Tensor::full(&[1000], 1.0);
+/// let y = dropout(&x, 0.5, 7)?;
+/// assert!(y.data().iter().all(|&y| y == 0.0 || y == 2.0));
+/// assert_eq!(y.data(), dropout(&x, 0.5, 7)?.data());
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where `p` is not in `[0, 1)`.
+pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
+    if !(0.0..1.0).contains(&p) {
+        let what = format_args!("the probability {p} is not at least 0 and below 1");
+        return Err(Error::value("dropout", what));
+    }
+    let mask = Mask::new(p, seed);
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let y = Tensor::computed(forward(isa, mask, x.data()), x.dims());
+    let dims = x.dims().to_vec();
+    y.record(&[x], move |grad| {
+        // The same multiplication.
+        let backward = if isa.is_naive() {
+            naive::forward
+        } else {
+            cpu::forward
+        };
+        Ok(vec![Some(Tensor::computed(
+            backward(isa, mask, grad.data()),
+            &dims,
+        ))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, on_every_isa, random};
+
+    #[test]
+    fn the_mask_is_the_documented_one_everywhere() {
+        // Small enough to check by hand with any other implementation of the formula.
+        let kept = |seed: u64, i: u64| {
+            let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^= z >> 31;
+            let mixed = |x: u64| {
+                let x = x ^ (x >> 16);
+                let x = (x * 0x7feb_352d) & 0xffff_ffff;
+                let x = x ^ (x >> 15);
+                let x = (x * 0x846c_a68b) & 0xffff_ffff;
+                x ^ (x >> 16)
+            };
+            let bits = mixed(mixed((i ^ z) & 0xffff_ffff) ^ (i >> 32) ^ (z >> 32));
+            (bits >> 8) as f64 / f64::from(1 << 24) >= f64::from(0.3f32)
+        };
+        let n = 200_003;
+        on_every_isa(|| {
+            let y = dropout(&Tensor::full(&[n], 1.0), 0.3, 42).unwrap();
+            for (i, &y) in y.data().iter().enumerate() {
+                let want = if kept(42, i as u64) { 1.0 / 0.7 } else { 0.0 };
+                assert!((y - want).abs() < 1e-6, "element {i}");
+            }
+        });
+        let share = (0..n).filter(|&i| kept(42, i as u64)).count() as f64 / n as f64;
+        assert!((share - 0.7).abs() < 0.005, "{share}");
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| check_gradients(&[random(&[7, 9], 1)], |x| dropout(&x[0], 0.4, 3)));
+    }
+
+    #[test]
+    fn seeds_and_neighbours_are_independent() {
+        let kept = |seed| -> Vec<bool> {
+            let y = dropout(&Tensor::full(&[50_000], 1.0), 0.5, seed).unwrap();
+            y.data().iter().map(|&y| y > 0.0).collect()
+        };
+        let share = |a: &[bool], b: &[bool]| {
+            a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len().min(b.len()) as f64
+        };
+        let (a, b) = (kept(1), kept(2));
+        for same in [
+            share(&a, &b),
+            share(&a, &a[1..]),
+            share(&a, &b[1..]),
+            share(&a, &a[64..]),
+        ] {
+            assert!((same - 0.5).abs() < 0.012, "{same}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        let x = random(&[100], 1);
+        assert_eq!(dropout(&x, 0.0, 1).unwrap().data(), x.data());
+        for p in [1.0, -0.1, f32::NAN] {
+            assert!(dropout(&x, p, 1).is_err());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The same in vectors, a run of elements a task.
+
+use super::{Pair, Single};
+use crate::cpu::math::{self, Function};
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, threads};
+
+// Elements of one task: a quarter of a megabyte.
+const RUN: usize = 1 << 16;
+
+/// `f(a, b)` of every two elements
+pub(crate) fn pair(isa: Isa, f: Pair, a: &[f32], b: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; a.len()];
+    threads::for_each_chunk(&mut y, RUN, |i, y| {
+        let n = y.len();
+        let (a, b) = (&a[i * RUN..][..n], &b[i * RUN..][..n]);
+        isa.dispatch(PairRun { f, a, b, y });
+    });
+    y
+}
+
+struct PairRun<'a> {
+    f: Pair,
+    a: &'a [f32],
+    b: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl PairRun<'_> {
+    #[inline(always)]
+    fn map(self, f: impl Fn(f32, f32) -> f32) {
+        for ((y, &a), &b) in self.y.iter_mut().zip(self.a).zip(self.b) {
+            *y = f(a, b);
+        }
+    }
+}
+
+impl WithSimd for PairRun<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match self.f {
+            Pair::Add => self.map(|a, b| a + b),
+            Pair::Sub => self.map(|a, b| a - b),
+            Pair::Mul => self.map(|a, b| a * b),
+            Pair::TanhGrad => self.map(|a, b| a * (1.0 - b * b)),
+            Pair::SigmoidGrad => self.map(|a, b| a * b * (1.0 - b)),
+        }
+    }
+}
+
+/// `f(x)` of every element
+pub(crate) fn single(isa: Isa, f: Single, x: &[f32]) -> Vec<f32> {
+    let mut y = x.to_vec();
+    threads::for_each_chunk(&mut y, RUN, |_, y| match f {
+        Single::Scale(k) => isa.dispatch(Scale(k, y)),
+        Single::Tanh => math::apply(isa, Function::Tanh, y),
+        Single::Sigmoid => math::apply(isa, Function::Sigmoid, y),
+    });
+    y
+}
+
+struct Scale<'a>(f32, &'a mut [f32]);
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.1.iter_mut().for_each(|x| *x *= self.0);
+    }
+}

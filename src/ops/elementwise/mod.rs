@@ -1,0 +1,258 @@
+//! Sums, differences, products and functions, element by element.
+//!
+//! ```text
+//! add      y = a + b            da = dy          db = dy
+//! sub      y = a - b            da = dy          db = -dy
+//! mul      y = a b              da = dy b        db = dy a
+//! scale    y = k x              dx = k dy
+//! tanh     y = tanh x           dx = dy (1 - y^2)
+//! sigmoid  y = 1/(1 + e^-x)     dx = dy y (1 - y)
+//! ```
+//!
+//! The derivatives of tanh and of the sigmoid are functions of their own values, so only those are kept.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// What becomes of two elements `a` and `b`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pair {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a b`
+    Mul,
+    /// `a (1 - b^2)`: the gradient of tanh, from that of its output and the output.
+    TanhGrad,
+    /// `a b (1 - b)`: the gradient of the sigmoid, from that of its output and the output.
+    SigmoidGrad,
+}
+
+/// What becomes of one element `x`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Single {
+    /// `k x`
+    Scale(f32),
+    /// `tanh x`
+    Tanh,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
+}
+
+fn pair(isa: Isa, f: Pair, a: &[f32], b: &[f32], dims: &[usize]) -> Tensor {
+    let run = if isa.is_naive() {
+        naive::pair
+    } else {
+        cpu::pair
+    };
+    Tensor::computed(run(isa, f, a, b), dims)
+}
+
+fn single(isa: Isa, f: Single, x: &[f32], dims: &[usize]) -> Tensor {
+    let run = if isa.is_naive() {
+        naive::single
+    } else {
+        cpu::single
+    };
+    Tensor::computed(run(isa, f, x), dims)
+}
+
+fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.dims() == b.dims() {
+        return Ok(());
+    }
+    let got = format_args!("{} and {}", a.shape(), b.shape());
+    Err(Error::shape(op, "two tensors of one shape", got))
+}
+
+/// `a + b`, of the same shape.
+///
+/// ```
+/// use glimpse::{ops::add, tensor::Tensor};
+/// let (a, b) = (Tensor::full(&[2], 1.0), Tensor::full(&[2], 0.5));
+/// assert_eq!(add(&a, &b)?.data(), &[1.5, 1.5]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes differ.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_shape("add", a, b)?;
+    pair(Isa::current(), Pair::Add, a.data(), b.data(), a.dims()).record(&[a, b], |grad| {
+        Ok(vec![Some(grad.clone()), Some(grad.clone())])
+    })
+}
+
+/// `a - b`, of the same shape.
+///
+/// ```
+/// use glimpse::{ops::sub, tensor::Tensor};
+/// let (a, b) = (Tensor::full(&[2], 1.0), Tensor::full(&[2], 0.25));
+/// assert_eq!(sub(&a, &b)?.data(), &[0.75, 0.75]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes differ.
+pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_shape("sub", a, b)?;
+    let isa = Isa::current();
+    let b_wanted = b.is_tracked();
+    pair(isa, Pair::Sub, a.data(), b.data(), a.dims()).record(&[a, b], move |grad| {
+        let grad_b = b_wanted.then(|| single(isa, Single::Scale(-1.0), grad.data(), grad.dims()));
+        Ok(vec![Some(grad.clone()), grad_b])
+    })
+}
+
+/// `a b`, element by element, of the same shape.
+///
+/// ```
+/// use glimpse::{ops::mul, tensor::Tensor};
+/// let (a, b) = (Tensor::full(&[2], 3.0), Tensor::full(&[2], 0.5));
+/// assert_eq!(mul(&a, &b)?.data(), &[1.5, 1.5]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes differ.
+pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    same_shape("mul", a, b)?;
+    let isa = Isa::current();
+    let wanted = [a.is_tracked(), b.is_tracked()];
+    let (a_kept, b_kept) = (a.detach(), b.detach());
+    pair(isa, Pair::Mul, a.data(), b.data(), a.dims()).record(&[a, b], move |grad| {
+        let times = |other: &Tensor| pair(isa, Pair::Mul, grad.data(), other.data(), grad.dims());
+        Ok(vec![
+            wanted[0].then(|| times(&b_kept)),
+            wanted[1].then(|| times(&a_kept)),
+        ])
+    })
+}
+
+/// `factor x`, of any shape.
+///
+/// ```
+/// use glimpse::{ops::scale, tensor::Tensor};
+/// assert_eq!(scale(&Tensor::full(&[2], 3.0), -0.5)?.data(), &[-1.5, -1.5]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// None today; operations return `Result` throughout.
+pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
+    let (isa, f) = (Isa::current(), Single::Scale(factor));
+    single(isa, f, x.data(), x.dims()).record(&[x], move |grad| {
+        Ok(vec![Some(single(isa, f, grad.data(), grad.dims()))])
+    })
+}
+
+/// The hyperbolic tangent, of any shape.
+///
+/// ```
+/// use glimpse::{ops::tanh, tensor::Tensor};
+/// assert!((tanh(&Tensor::scalar(1.0))?.item()? - 0.7615942).abs() < 1e-6);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// None today; operations return `Result` throughout.
+pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    function(x, Single::Tanh, Pair::TanhGrad)
+}
+
+/// `1 / (1 + e^-x)`, of any shape.
+///
+/// ```
+/// use glimpse::{ops::sigmoid, tensor::Tensor};
+/// assert_eq!(sigmoid(&Tensor::scalar(0.0))?.item()?, 0.5);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// None today; operations return `Result` throughout.
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    function(x, Single::Sigmoid, Pair::SigmoidGrad)
+}
+
+/// A function whose derivative is one of its value.
+fn function(x: &Tensor, f: Single, derivative: Pair) -> Result<Tensor> {
+    let isa = Isa::current();
+    let y = single(isa, f, x.data(), x.dims());
+    let kept = y.clone();
+    y.record(&[x], move |grad| {
+        Ok(vec![Some(pair(
+            isa,
+            derivative,
+            grad.data(),
+            kept.data(),
+            kept.dims(),
+        ))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
+    type Unary = fn(&Tensor) -> Result<Tensor>;
+
+    const BINARY: [(&str, Binary); 3] = [("add", add), ("sub", sub), ("mul", mul)];
+    const UNARY: [(&str, Unary); 3] = [
+        ("scale", |x| scale(x, -1.75)),
+        ("tanh", tanh),
+        ("sigmoid", sigmoid),
+    ];
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            for (name, f) in BINARY {
+                let case = fixture(name);
+                let (a, b) = (case.tracked("a"), case.tracked("b"));
+                let y = f(&a, &b).unwrap();
+                case.close("output", &y, 1e-6);
+                case.check_grads(&y, &[("a", &a), ("b", &b)], 1e-6);
+            }
+            for (name, f) in UNARY {
+                let case = fixture(name);
+                let x = case.tracked("x");
+                let y = f(&x).unwrap();
+                case.close("output", &y, 1e-6);
+                case.check_grads(&y, &[("x", &x)], 1e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn gradients_are_the_difference_quotients() {
+        on_every_isa(|| {
+            let (a, b) = (random(&[3, 7], 1), random(&[3, 7], 2));
+            for (_, f) in BINARY {
+                check_gradients(&[a.clone(), b.clone()], |x| f(&x[0], &x[1]));
+                check_gradients(&[a.clone()], |x| f(&x[0], &b));
+                check_gradients(&[b.clone()], |x| f(&a, &x[0]));
+            }
+            check_gradients(&[a.clone()], |x| mul(&x[0], &x[0]));
+            for (_, f) in UNARY {
+                check_gradients(&[a.clone()], |x| f(&x[0]));
+            }
+        });
+    }
+
+    #[test]
+    fn mistakes_name_both_shapes() {
+        let (a, b) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[3, 2]));
+        for (name, f) in BINARY {
+            let e = f(&a, &b).unwrap_err().to_string();
+            let want = "expected two tensors of one shape, got [2, 3] and [3, 2]";
+            assert_eq!(e, format!("{name}: {want}"));
+        }
+    }
+}

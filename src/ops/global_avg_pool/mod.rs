@@ -1,0 +1,94 @@
+//! Global average pooling: the mean of each channel over the whole map.
+//!
+//! ```text
+//! y[n][c] = 1/(H W) sum over i, j of x[n][i][j][c]
+//!
+//! dx[n][i][j][c] = dy[n][c] / (H W)
+//! ```
+//!
+//! Every pixel moves the mean by `1/(H W)`, so each receives that share of its gradient.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The mean over the pixels of x `[N, H, W, C]`, as `[N, C]`.
+///
+/// ```
+/// use glimpse::{ops::global_avg_pool, tensor::Tensor};
+/// let x = Tensor::from_vec(vec![1.0, 10.0, 3.0, 30.0], &[1, 1, 2, 2])?;
+/// assert_eq!(global_avg_pool(&x)?.data(), &[2.0, 20.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where `x` is no map, or one without pixels.
+pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    let &[batch, height, width, channels] = x.dims() else {
+        return Err(Error::shape("global_avg_pool", "x [N, H, W, C]", x.shape()));
+    };
+    let pixels = height * width;
+    if pixels == 0 {
+        return Err(Error::shape(
+            "global_avg_pool",
+            "a map with pixels",
+            x.shape(),
+        ));
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let mut y = vec![0.0; batch * channels];
+    forward(isa, pixels, channels, x.data(), &mut y);
+    let dims = x.dims().to_vec();
+    Tensor::computed(y, &[batch, channels]).record(&[x], move |grad| {
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
+        let mut grad_x = vec![0.0; dims.iter().product()];
+        backward(isa, pixels, channels, grad.data(), &mut grad_x);
+        Ok(vec![Some(Tensor::computed(grad_x, &dims))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("global_avg_pool");
+            let x = case.tracked("x");
+            let y = global_avg_pool(&x).unwrap();
+            case.close("output", &y, 1e-6);
+            case.check_grads(&y, &[("x", &x)], 1e-6);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| check_gradients(&[random(&[2, 3, 5, 17], 1)], |x| global_avg_pool(&x[0])));
+    }
+
+    #[test]
+    fn a_map_without_pixels_has_no_mean() {
+        assert!(global_avg_pool(&Tensor::zeros(&[1, 0, 3, 2])).is_err());
+        assert!(global_avg_pool(&Tensor::zeros(&[3, 2])).is_err());
+        assert_eq!(
+            global_avg_pool(&Tensor::zeros(&[0, 1, 3, 2]))
+                .unwrap()
+                .dims(),
+            &[0, 2]
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Logarithm of the softmax: log-probabilities from logits.
+//!
+//! ```text
+//! y[r][v] = x[r][v] - ln sum_u exp x[r][u]        over the last axis
+//!
+//! dx[r][v] = dy[r][v] - exp(y[r][v]) sum_u dy[r][u]
+//! ```
+//!
+//! The logarithm's derivative by `x[v]` is `exp x[v] / sum exp x = exp y[v]`, and it stands in every element of
+//! the row. The largest logit is subtracted first, which changes nothing but keeps the exponentials finite.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Log-probabilities over the last axis, x `[.., V]`.
+///
+/// ```
+/// use glimpse::{ops::log_softmax, tensor::Tensor};
+/// let y = log_softmax(&Tensor::full(&[1, 4], 3.0))?;
+/// assert!(y.data().iter().all(|y| (y + 4f32.ln()).abs() < 1e-6));
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where there is no last axis.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let Some(&classes) = x.dims().last() else {
+        return Err(Error::shape("log_softmax", "x [.., V]", x.shape()));
+    };
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let y = Tensor::computed(forward(isa, classes, x.data()), x.dims());
+    let kept = y.clone();
+    y.record(&[x], move |grad| {
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
+        let grad = backward(isa, classes, kept.data(), grad.data());
+        Ok(vec![Some(Tensor::computed(grad, kept.dims()))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Level;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use proptest::prelude::*;
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("log_softmax");
+            let x = case.tracked("x");
+            let y = log_softmax(&x).unwrap();
+            case.close("output", &y, 1e-6);
+            case.check_grads(&y, &[("x", &x)], 1e-6);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| check_gradients(&[random(&[2, 3, 19], 1)], |x| log_softmax(&x[0])));
+    }
+
+    #[test]
+    fn the_ends_of_the_range() {
+        on_every_isa(|| {
+            let x = Tensor::from_vec(vec![1e4, 0.0, -1e4], &[3]).unwrap();
+            assert_eq!(log_softmax(&x).unwrap().data(), &[0.0, -1e4, -2e4]);
+            assert_eq!(log_softmax(&Tensor::zeros(&[2, 0])).unwrap().len(), 0);
+            assert!(log_softmax(&Tensor::scalar(0.0)).is_err());
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_shape_agrees_with_the_definition(rows in 1..40usize, classes in 1..70usize) {
+            let run = || {
+                let x = random(&[rows, classes], 1).tracked();
+                let y = log_softmax(&x).unwrap();
+                let grads = y.backward_from(&random(y.dims(), 2)).unwrap();
+                [y.data(), grads.get(&x).unwrap().data()].concat()
+            };
+            let want = Isa::new(Level::Naive).unwrap().scope(run);
+            on_every_isa(|| assert_close("log_softmax", &run(), &want, 1e-6));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Matrix product.
+//!
+//! ```text
+//! C = A B        A [M, K]   B [K, N]   C [M, N]
+//!
+//! dA = dC B^T    dB = A^T dC
+//! ```
+//!
+//! `C[i][j]` is the sum over `k` of `A[i][k] B[k][j]`: `dC[i][j]` reaches `A[i][k]` through `B[k][j]` and
+//! `B[k][j]` through `A[i][k]`, and each is summed over the index that is free.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::cpu::gemm::Matrix;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// `A B` of a `[M, K]` and b `[K, N]`, as `[M, N]`.
+///
+/// ```
+/// use glimpse::{ops::matmul, tensor::Tensor};
+/// let a = Tensor::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+/// let b = Tensor::from_vec(vec![5.0, 6.0], &[2, 1])?;
+/// assert_eq!(matmul(&a, &b)?.data(), &[17.0, 39.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (m, k, n) = match (a.dims(), b.dims()) {
+        (&[m, k], &[rows, n]) if k == rows => (m, k, n),
+        _ => {
+            let got = format_args!("{} and {}", a.shape(), b.shape());
+            return Err(Error::shape("matmul", "[M, K] and [K, N]", got));
+        }
+    };
+    let isa = Isa::current();
+    let multiply = if isa.is_naive() {
+        naive::multiply
+    } else {
+        cpu::multiply
+    };
+    let c = multiply(
+        isa,
+        Matrix::new(a.data(), m, k),
+        Matrix::new(b.data(), k, n),
+    );
+    let wanted = [a.is_tracked(), b.is_tracked()];
+    let (a_kept, b_kept) = (a.detach(), b.detach());
+    Tensor::computed(c, &[m, n]).record(&[a, b], move |grad| {
+        let multiply = if isa.is_naive() {
+            naive::multiply
+        } else {
+            cpu::multiply
+        };
+        let (a, b) = (
+            Matrix::new(a_kept.data(), m, k),
+            Matrix::new(b_kept.data(), k, n),
+        );
+        let dc = Matrix::new(grad.data(), m, n);
+        Ok(vec![
+            wanted[0].then(|| Tensor::computed(multiply(isa, dc, b.t()), &[m, k])),
+            wanted[1].then(|| Tensor::computed(multiply(isa, a.t(), dc), &[k, n])),
+        ])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Level;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use proptest::prelude::*;
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("matmul");
+            let (a, b) = (case.tracked("a"), case.tracked("b"));
+            let c = matmul(&a, &b).unwrap();
+            case.close("output", &c, 1e-6);
+            case.check_grads(&c, &[("a", &a), ("b", &b)], 1e-6);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| {
+            let inputs = [random(&[3, 18], 1), random(&[18, 5], 2)];
+            check_gradients(&inputs, |x| matmul(&x[0], &x[1]));
+        });
+    }
+
+    #[test]
+    fn mistakes_name_both_shapes() {
+        let e = matmul(&Tensor::zeros(&[2, 3]), &Tensor::zeros(&[2, 3])).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "matmul: expected [M, K] and [K, N], got [2, 3] and [2, 3]"
+        );
+        assert!(matmul(&Tensor::zeros(&[3]), &Tensor::zeros(&[3, 2])).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_shape_agrees_with_the_definition(m in 1..20usize, k in 1..40usize, n in 1..50usize) {
+            let (a, b) = (random(&[m, k], 1), random(&[k, n], 2));
+            let run = || matmul(&a, &b).unwrap().into_vec();
+            let want = Isa::new(Level::Naive).unwrap().scope(run);
+            on_every_isa(|| assert_close("matmul", &run(), &want, 1e-6));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The same along the channels: a window is a few pixels, and for each the channels lie side by side.
+
+use super::Sizes;
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, threads};
+
+/// `y = x` where it is largest; a row of the output a task.
+pub(crate) fn forward(isa: Isa, sizes: Sizes, x: &[f32], y: &mut [f32]) {
+    let Sizes {
+        input: [height, width],
+        output,
+        channels,
+        ..
+    } = sizes;
+    let image = height * width * channels;
+    threads::for_each_chunk(y, output[1] * channels, |i, y| {
+        let x = &x[i / output[0] * image..][..image];
+        isa.dispatch(ForwardRow {
+            sizes,
+            x,
+            p: i % output[0],
+            y,
+        });
+    });
+}
+
+struct ForwardRow<'a> {
+    sizes: Sizes,
+    x: &'a [f32],
+    p: usize,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for ForwardRow<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Sizes {
+            input: [_, width],
+            channels,
+            ..
+        } = self.sizes;
+        for (q, y) in self.y.chunks_exact_mut(channels).enumerate() {
+            let [rows, columns] = self.sizes.window([self.p, q]);
+            y.fill(f32::NEG_INFINITY);
+            for i in rows {
+                for j in columns.clone() {
+                    let x = &self.x[(i * width + j) * channels..][..channels];
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = if x > *y || x.is_nan() { x } else { *y };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `dx += dy` where `x` is largest; an image a task, as windows overlap.
+pub(crate) fn backward(isa: Isa, sizes: Sizes, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let Sizes {
+        input: [height, width],
+        output,
+        channels,
+        ..
+    } = sizes;
+    let (image, out) = (height * width * channels, output[0] * output[1] * channels);
+    threads::for_each_chunk(dx, image, |n, dx| {
+        let (x, dy) = (&x[n * image..][..image], &dy[n * out..][..out]);
+        isa.dispatch(BackwardImage { sizes, x, dy, dx });
+    });
+}
+
+struct BackwardImage<'a> {
+    sizes: Sizes,
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl WithSimd for BackwardImage<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Sizes {
+            input: [_, width],
+            output,
+            channels,
+            ..
+        } = self.sizes;
+        let mut best = vec![0.0f32; channels];
+        let mut chosen = vec![0u32; channels];
+        for (place, dy) in self.dy.chunks_exact(channels).enumerate() {
+            let [rows, columns] = self.sizes.window([place / output[1], place % output[1]]);
+            // The first pixel is chosen until another is larger, so that a window of -inf has one too.
+            let first = &self.x[(rows.start * width + columns.start) * channels..][..channels];
+            best.copy_from_slice(first);
+            chosen.fill(0);
+            let mut number = 0;
+            for i in rows.clone() {
+                for j in columns.clone() {
+                    let x = &self.x[(i * width + j) * channels..][..channels];
+                    for ((best, chosen), &x) in best.iter_mut().zip(&mut chosen).zip(x) {
+                        let better = x > *best || x.is_nan();
+                        *best = if better { x } else { *best };
+                        *chosen = if better { number } else { *chosen };
+                    }
+                    number += 1;
+                }
+            }
+            let mut number = 0;
+            for i in rows {
+                for j in columns.clone() {
+                    let dx = &mut self.dx[(i * width + j) * channels..][..channels];
+                    for ((dx, &dy), &chosen) in dx.iter_mut().zip(dy).zip(&chosen) {
+                        *dx += if chosen == number { dy } else { 0.0 };
+                    }
+                    number += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Mean squared error.
+//!
+//! ```text
+//! y = 1/n sum over i of (x[i] - t[i])^2
+//!
+//! dx[i] = dy 2/n (x[i] - t[i])        dt = -dx
+//! ```
+//!
+//! The derivative of a square is twice its root; the target stands there with the opposite sign.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The mean of `(x - target)^2` over all elements, of the same shape: one number.
+///
+/// ```
+/// use glimpse::{ops::mse, tensor::Tensor};
+/// assert_eq!(mse(&Tensor::full(&[3], 2.0), &Tensor::full(&[3], 0.5))?.item()?, 2.25);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes differ or there are no elements.
+pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
+    if x.dims() != target.dims() || x.is_empty() {
+        let got = format_args!("{} and {}", x.shape(), target.shape());
+        return Err(Error::shape(
+            "mse",
+            "two tensors of one shape, not empty",
+            got,
+        ));
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let n = x.len() as f64;
+    let y = Tensor::scalar((forward(isa, x.data(), target.data()) / n) as f32);
+    let wanted = [x.is_tracked(), target.is_tracked()];
+    let (x_kept, target_kept) = (x.detach(), target.detach());
+    y.record(&[x, target], move |grad| {
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
+        let factor = (f64::from(grad.item()?) * 2.0 / n) as f32;
+        let by = |factor| {
+            let grad = backward(isa, x_kept.data(), target_kept.data(), factor);
+            Tensor::computed(grad, x_kept.dims())
+        };
+        Ok(vec![
+            wanted[0].then(|| by(factor)),
+            wanted[1].then(|| by(-factor)),
+        ])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            let case = fixture("mse_loss");
+            let (x, t) = (case.tracked("x"), case.tracked("target"));
+            let y = mse(&x, &t).unwrap();
+            case.close("output", &y, 1e-6);
+            case.check_grads(&y, &[("x", &x), ("target", &t)], 1e-6);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| {
+            check_gradients(&[random(&[3, 7], 1), random(&[3, 7], 2)], |x| {
+                mse(&x[0], &x[1])
+            });
+        });
+    }
+
+    #[test]
+    fn mistakes_name_both_shapes() {
+        let e = mse(&Tensor::zeros(&[2]), &Tensor::zeros(&[3]))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            e,
+            "mse: expected two tensors of one shape, not empty, got [2] and [3]"
+        );
+        assert!(mse(&Tensor::zeros(&[0]), &Tensor::zeros(&[0])).is_err());
+    }
+}

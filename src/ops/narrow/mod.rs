@@ -1,0 +1,73 @@
+//! A run of one axis.
+//!
+//! ```text
+//! y[.., i, ..] = x[.., start + i, ..]        dx[.., start + i, ..] = dy[.., i, ..], zero elsewhere
+//! ```
+//!
+//! Along the first axis [`Tensor::narrow`] is a view; along any other the elements are not contiguous and are
+//! copied. There is nothing to compute, so one version serves every instruction set.
+
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Elements `start .. start + len` of `axis`; the other axes stay.
+///
+/// ```
+/// use glimpse::{ops::narrow, tensor::Tensor};
+/// let x = Tensor::from_vec((0..6).map(|i| i as f32).collect(), &[2, 3])?;
+/// assert_eq!(narrow(&x, 1, 1, 2)?.data(), &[1.0, 2.0, 4.0, 5.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the axis has no such elements.
+pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
+    let dims = x.dims().to_vec();
+    if start.checked_add(len).is_none_or(|end| dims.get(axis).is_none_or(|&d| end > d)) {
+        return Err(Error::shape(
+            "narrow",
+            format_args!("at least {} elements on axis {axis}", start.saturating_add(len)),
+            x.shape(),
+        ));
+    }
+    let inner: usize = dims[axis + 1..].iter().product();
+    let (from, run) = (dims[axis] * inner, len * inner);
+    let range = start * inner..start * inner + run;
+    let mut to = dims.clone();
+    to[axis] = len;
+    let mut data = Vec::with_capacity(to.iter().product());
+    if from > 0 {
+        x.data().chunks_exact(from).for_each(|row| data.extend_from_slice(&row[range.clone()]));
+    }
+    Tensor::computed(data, &to).record(&[x], move |grad| {
+        let mut grad_x = vec![0.0; dims.iter().product()];
+        if run > 0 {
+            for (row, grad) in grad_x.chunks_exact_mut(from).zip(grad.data().chunks_exact(run)) {
+                row[range.clone()].copy_from_slice(grad);
+            }
+        }
+        Ok(vec![Some(Tensor::computed(grad_x, &dims))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, random};
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        for (axis, start, len) in [(0, 1, 2), (1, 0, 3), (1, 2, 2), (2, 4, 1)] {
+            check_gradients(&[random(&[3, 4, 5], 1)], |x| narrow(&x[0], axis, start, len));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let x = Tensor::zeros(&[2, 3]);
+        for (axis, start, len) in [(0, 2, 1), (1, 1, 3), (2, 0, 0), (1, usize::MAX, 1)] {
+            assert!(narrow(&x, axis, start, len).is_err());
+        }
+        assert_eq!(narrow(&x, 1, 3, 0).unwrap().dims(), &[2, 0]);
+    }
+}

@@ -1,0 +1,98 @@
+//! The sum and the mean of all elements.
+//!
+//! ```text
+//! sum   y = sum over i of x[i]           dx[i] = dy
+//! mean  y = 1/n sum over i of x[i]       dx[i] = dy / n
+//! ```
+//!
+//! Every element moves the sum as much as itself. Sums are taken in `f64`, in an order that depends on the
+//! number of elements alone.
+
+mod cpu;
+pub(crate) mod naive;
+
+use crate::cpu::Isa;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The sum of all elements, of any shape.
+///
+/// ```
+/// use glimpse::{ops::sum, tensor::Tensor};
+/// assert_eq!(sum(&Tensor::full(&[2, 3], 0.5))?.item()?, 3.0);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// None today; operations return `Result` throughout.
+pub fn sum(x: &Tensor) -> Result<Tensor> {
+    total(x, 1.0)
+}
+
+/// The mean of all elements, of any shape.
+///
+/// ```
+/// use glimpse::{ops::mean, tensor::Tensor};
+/// assert_eq!(mean(&Tensor::full(&[2, 3], 0.5))?.item()?, 0.5);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where there are no elements.
+pub fn mean(x: &Tensor) -> Result<Tensor> {
+    if x.is_empty() {
+        return Err(Error::shape("mean", "at least one element", x.shape()));
+    }
+    total(x, x.len() as f64)
+}
+
+/// The sum divided by `count`.
+fn total(x: &Tensor, count: f64) -> Result<Tensor> {
+    let isa = Isa::current();
+    let sum = if isa.is_naive() { naive::sum } else { cpu::sum };
+    let dims = x.dims().to_vec();
+    Tensor::scalar((sum(isa, x.data()) / count) as f32).record(&[x], move |grad| {
+        let share = f64::from(grad.item()?) / count;
+        Ok(vec![Some(Tensor::full(&dims, share as f32))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_isa(|| {
+            for (name, f) in [
+                ("sum", sum as fn(&Tensor) -> Result<Tensor>),
+                ("mean", mean),
+            ] {
+                let case = fixture(name);
+                let x = case.tracked("x");
+                let y = f(&x).unwrap();
+                case.close("output", &y, 1e-6);
+                case.check_grads(&y, &[("x", &x)], 1e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_isa(|| {
+            check_gradients(&[random(&[3, 21], 1)], |x| sum(&x[0]));
+            check_gradients(&[random(&[3, 21], 1)], |x| mean(&x[0]));
+        });
+    }
+
+    #[test]
+    fn many_elements_lose_nothing() {
+        on_every_isa(|| {
+            let x = Tensor::full(&[3, 100_001], 0.1);
+            assert!((mean(&x).unwrap().item().unwrap() - 0.1).abs() < 1e-8);
+        });
+        assert!(mean(&Tensor::zeros(&[0])).is_err());
+        assert_eq!(sum(&Tensor::zeros(&[0])).unwrap().item().unwrap(), 0.0);
+    }
+}

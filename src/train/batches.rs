@@ -1,0 +1,327 @@
+//! Which images and captions each step sees.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::cpu::threads;
+use crate::data::augment::{Augment, generator};
+use crate::data::vocabulary::{PAD, Vocabulary};
+use crate::data::{Example, Image, Recipe, preprocess};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Images with their captions as word ids.
+pub struct Samples {
+    examples: Vec<Example>,
+    /// For each image, for each caption: start mark, words, end mark.
+    sentences: Vec<Vec<Vec<usize>>>,
+    /// Decoded images, as many as the memory set aside for them holds.
+    decoded: Vec<OnceLock<Image>>,
+    cached: usize,
+}
+
+/// What a step sees.
+pub struct Batch {
+    /// The numbers of its images, in its order.
+    pub images: Vec<usize>,
+    /// Whether each is mirrored.
+    pub mirrored: Vec<bool>,
+    /// For each sentence the place of its image in the batch.
+    pub image_of: Vec<usize>,
+    /// `[sentences, T]`: the words that the decoder is given, from the start mark on.
+    pub words: Vec<usize>,
+    /// `[sentences, T]`: the words that it is to say, up to the end mark; [`PAD`] where there is none.
+    pub targets: Vec<usize>,
+}
+
+impl Samples {
+    /// The images and captions of a split. Captions are cut after `max_words` words.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub fn new(
+        examples: Vec<Example>,
+        vocabulary: &Vocabulary,
+        max_words: usize,
+        cache_mib: usize,
+    ) -> Result<Self> {
+        if examples.is_empty() {
+            return Err(Error::usage("the training split has no images"));
+        }
+        let sentences = examples
+            .iter()
+            .map(|example| {
+                let encode = |caption: &String| {
+                    let ids = vocabulary.encode_sentence(caption);
+                    let mut ids: Vec<usize> = ids.into_iter().map(|id| id as usize).collect();
+                    if ids.len() > max_words + 2 {
+                        let end = ids[ids.len() - 1];
+                        ids.truncate(max_words + 1);
+                        ids.push(end);
+                    }
+                    ids
+                };
+                example.captions.iter().map(encode).collect()
+            })
+            .collect();
+        let decoded = examples.iter().map(|_| OnceLock::new()).collect();
+        // Datasets' images are of one size, roughly: the first one tells how many fit.
+        let first = Image::open(&examples[0].image)?;
+        let cached = (cache_mib << 20) / first.pixels().len().max(1);
+        Ok(Samples { examples, sentences, decoded, cached })
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.examples.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.examples.is_empty()
+    }
+
+    /// The images' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.examples.iter().map(|e| e.name.as_str())
+    }
+
+    /// The steps that see every image once; a last incomplete batch is left out, for its images come at
+    /// another place in the next epoch.
+    pub fn steps_per_epoch(&self, batch: usize) -> u64 {
+        (self.len() / batch).max(1) as u64
+    }
+
+    /// Calls `body` with image `index`, decoded.
+    fn with_image<R>(&self, index: usize, body: impl FnOnce(&Image) -> Result<R>) -> Result<R> {
+        let path = &self.examples[index].image;
+        if index >= self.cached {
+            return body(&Image::open(path)?);
+        }
+        if let Some(image) = self.decoded[index].get() {
+            return body(image);
+        }
+        let image = Image::open(path)?;
+        body(self.decoded[index].get_or_init(|| image))
+    }
+
+    /// The preprocessed images `indices`: `[N, H, W, 3]`.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn tensor(&self, indices: &[usize], recipe: Recipe) -> Result<Tensor> {
+        let images = threads::map(indices.len(), |i| {
+            self.with_image(indices[i], |image| Ok(recipe.square(image)?.into_owned()))
+        });
+        preprocess::batch(&images.into_iter().collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The images of a batch, varied: `[N, size, size, 3]`.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn varied(&self, batch: &Batch, augment: &Augment, size: u32, seed: u64, epoch: u64) -> Result<Tensor> {
+        // Mirroring was decided with the batch, because the teacher's targets depend on it.
+        let images = threads::map(batch.images.len(), |i| {
+            let index = batch.images[i];
+            let augment = Augment { flip: if batch.mirrored[i] { 1.0 } else { 0.0 }, ..*augment };
+            let mut rng = generator(seed, epoch, index as u64);
+            self.with_image(index, |image| augment.apply(image, size, &mut rng))
+        });
+        preprocess::batch(&images.into_iter().collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The batch of step `step`: `batch` images of the epoch's own order, `captions` of each.
+    pub fn batch(&self, seed: u64, step: u64, batch: usize, captions: usize, flip: f64) -> Batch {
+        let steps = self.steps_per_epoch(batch);
+        let (epoch, place) = (step / steps, (step % steps) as usize);
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(seed, epoch, 1)));
+        let images: Vec<usize> = order.into_iter().skip(place * batch).take(batch).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(mix(seed, step, 2));
+        let mirrored = images.iter().map(|_| rng.random_bool(flip)).collect();
+        let mut chosen = Vec::new();
+        for (place, &image) in images.iter().enumerate() {
+            let mut all: Vec<usize> = (0..self.sentences[image].len()).collect();
+            all.shuffle(&mut rng);
+            chosen.extend(all.into_iter().take(captions).map(|c| (place, c)));
+        }
+        self.assemble(images, mirrored, &chosen)
+    }
+
+    /// All captions of the images `first .. first + count`, unvaried.
+    pub fn run(&self, first: usize, count: usize) -> Batch {
+        let images: Vec<usize> = (first..(first + count).min(self.len())).collect();
+        let chosen: Vec<_> = images
+            .iter()
+            .enumerate()
+            .flat_map(|(place, &i)| (0..self.sentences[i].len()).map(move |c| (place, c)))
+            .collect();
+        let mirrored = vec![false; images.len()];
+        self.assemble(images, mirrored, &chosen)
+    }
+
+    fn assemble(&self, images: Vec<usize>, mirrored: Vec<bool>, chosen: &[(usize, usize)]) -> Batch {
+        let sentence = |&(place, caption): &(usize, usize)| &self.sentences[images[place]][caption];
+        let steps = chosen.iter().map(|c| sentence(c).len() - 1).max().unwrap_or(0);
+        let (mut words, mut targets) = (Vec::new(), Vec::new());
+        for ids in chosen.iter().map(sentence) {
+            let padding = std::iter::repeat_n(PAD as usize, steps + 1 - ids.len());
+            words.extend(ids[..ids.len() - 1].iter().copied().chain(padding.clone()));
+            targets.extend(ids[1..].iter().copied().chain(padding));
+        }
+        let image_of = chosen.iter().map(|&(place, _)| place).collect();
+        Batch { images, mirrored, image_of, words, targets }
+    }
+}
+
+/// One seed from three numbers (the finaliser of splitmix64, after each).
+pub(super) fn mix(a: u64, b: u64, c: u64) -> u64 {
+    [a, b, c].into_iter().fold(0, |state: u64, x| {
+        let mut z = (state ^ x).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}
+
+/// What another network says of images, by name: see
+/// [`DistillConfig`](super::config::DistillConfig).
+pub struct Targets {
+    rows: BTreeMap<String, usize>,
+    /// `[sides * N, D]`, each column with mean 0 and standard deviation 1 over the first side.
+    values: Vec<f32>,
+    sides: usize,
+    /// Elements of a row.
+    pub size: usize,
+}
+
+impl Targets {
+    /// Those in the file at `path`.
+    ///
+    /// # Errors
+    /// Where it is not such a file.
+    pub fn read(path: &std::path::Path) -> Result<Self> {
+        let file = crate::data::weights::WeightFile::open(path)?;
+        let names: Vec<String> = file
+            .metadata("names")?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .ok_or_else(|| Error::file(path, "its metadata has no `names`, a JSON list of image names"))?;
+        let plain = file.tensor("targets")?;
+        let mirrored = file.tensors(&["targets_flipped".to_string()])?.pop().flatten();
+        let n = names.len();
+        let size = match *plain.dims() {
+            [rows, size] if rows == n && n > 0 && size > 0 => size,
+            _ => {
+                let shape = plain.shape();
+                let what = format_args!("`targets` is {shape}, not [N, D] with a row for each of {n} names");
+                return Err(Error::file(path, what));
+            }
+        };
+        if mirrored.as_ref().is_some_and(|m| m.dims() != plain.dims()) {
+            return Err(Error::file(path, "`targets_flipped` has another shape than `targets`"));
+        }
+        let sides = 1 + usize::from(mirrored.is_some());
+        let mut values = plain.into_vec();
+        values.extend(mirrored.map(Tensor::into_vec).unwrap_or_default());
+        standardise(&mut values, n, size);
+        let rows = names.into_iter().enumerate().map(|(i, name)| (name, i)).collect();
+        Ok(Targets { rows, values, sides, size })
+    }
+
+    /// The targets of a batch: `[N, D]`.
+    ///
+    /// # Errors
+    /// Where an image has none.
+    pub fn tensor(&self, samples: &Samples, batch: &Batch) -> Result<Tensor> {
+        let mut data = Vec::with_capacity(batch.images.len() * self.size);
+        for (&image, &mirrored) in batch.images.iter().zip(&batch.mirrored) {
+            let name = &samples.examples[image].name;
+            let row = self.rows.get(name).ok_or_else(|| {
+                Error::usage(format!("distill.targets: there is no row for the image {name}"))
+            })?;
+            let side = if mirrored && self.sides == 2 { self.rows.len() } else { 0 };
+            data.extend_from_slice(&self.values[(side + row) * self.size..][..self.size]);
+        }
+        Tensor::from_vec(data, &[batch.images.len(), self.size])
+    }
+}
+
+/// Brings each column to mean 0 and standard deviation 1 over the first `n` rows.
+fn standardise(values: &mut [f32], n: usize, size: usize) {
+    for column in 0..size {
+        let first = || values[..n * size].iter().skip(column).step_by(size).map(|&v| f64::from(v));
+        let mean = first().sum::<f64>() / n as f64;
+        let var = first().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
+        // A column that hardly varies says nothing; it must not be blown up.
+        let scale = 1.0 / (var.sqrt() + 1e-3);
+        for v in values.iter_mut().skip(column).step_by(size) {
+            *v = ((f64::from(*v) - mean) * scale) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(dir: &std::path::Path) -> (Samples, Vocabulary) {
+        let vocabulary = Vocabulary::build(["a dog runs", "a cat sits on a mat"], 1).unwrap();
+        let examples = (0..7)
+            .map(|i| {
+                let image = dir.join(format!("{i}.png"));
+                image::RgbImage::from_pixel(8, 8, image::Rgb([i as u8 * 30, 0, 0])).save(&image).unwrap();
+                let captions = vec!["A dog runs.".to_string(), "a cat sits on a mat".to_string()];
+                Example { image, name: format!("{i}.png"), captions }
+            })
+            .collect();
+        (Samples::new(examples, &vocabulary, 4, 1).unwrap(), vocabulary)
+    }
+
+    #[test]
+    fn an_epoch_sees_every_image_once_in_an_order_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let (samples, _) = samples(dir.path());
+        assert_eq!(samples.steps_per_epoch(3), 2);
+        let epoch = |first: u64| -> Vec<usize> {
+            (first..first + 2).flat_map(|s| samples.batch(5, s, 3, 1, 0.5).images).collect()
+        };
+        let (one, two) = (epoch(0), epoch(2));
+        for order in [&one, &two] {
+            let mut seen = order.clone();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), 6);
+        }
+        assert_ne!(one, two);
+        assert_eq!(one, epoch(0));
+    }
+
+    #[test]
+    fn words_and_targets_are_one_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (samples, vocabulary) = samples(dir.path());
+        let batch = samples.run(0, 1);
+        let text = |ids: &[usize]| -> Vec<&str> {
+            ids.iter().map(|&i| vocabulary.word(i as u32).unwrap()).collect()
+        };
+        assert_eq!(batch.image_of, [0, 0]);
+        assert_eq!(text(&batch.words[..5]), ["<s>", "a", "dog", "runs", "<pad>"]);
+        assert_eq!(text(&batch.targets[..5]), ["a", "dog", "runs", "</s>", "<pad>"]);
+        // Six words are cut to four, the end mark stays.
+        assert_eq!(text(&batch.targets[5..]), ["a", "cat", "sits", "on", "</s>"]);
+    }
+
+    #[test]
+    fn targets_are_standardised_by_column() {
+        let mut values = vec![1.0, 10.0, 3.0, 10.0, 5.0, 10.0, 100.0, 10.0];
+        standardise(&mut values, 3, 2);
+        assert!((values[0] + values[2] + values[4]).abs() < 1e-5);
+        assert!((values[4] - 1.2239).abs() < 1e-3);
+        assert_eq!(values[1], 0.0);
+    }
+}
