@@ -51,17 +51,27 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A shape mistake: `op` wanted `expected` and got `got`.
     pub fn shape(op: &'static str, expected: impl fmt::Display, got: impl fmt::Display) -> Self {
-        Error::Shape { op, expected: expected.to_string(), got: got.to_string() }
+        Error::Shape {
+            op,
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
     }
 
     /// A value outside the domain of `op`.
     pub fn value(op: &'static str, what: impl fmt::Display) -> Self {
-        Error::Value { op, what: what.to_string() }
+        Error::Value {
+            op,
+            what: what.to_string(),
+        }
     }
 
     /// Something wrong with the file at `path`.
     pub fn file(path: impl AsRef<Path>, what: impl fmt::Display) -> Self {
-        Error::File { path: path.as_ref().to_path_buf(), what: one_line(&what.to_string()) }
+        Error::File {
+            path: path.as_ref().to_path_buf(),
+            what: one_line(&what.to_string()),
+        }
     }
 
     /// A request that makes no sense.

@@ -30,7 +30,13 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_p: 0.9, seed: 0, count: 1, max_words: 20 }
+        Sampling {
+            temperature: 1.0,
+            top_p: 0.9,
+            seed: 0,
+            count: 1,
+            max_words: 20,
+        }
     }
 }
 
@@ -39,19 +45,31 @@ impl Default for Sampling {
 ///
 /// # Errors
 /// Where the features do not fit the model or the settings make no sense.
-pub fn sample(captioner: &Captioner, features: &Tensor, how: &Sampling) -> Result<Vec<Vec<Caption>>> {
+pub fn sample(
+    captioner: &Captioner,
+    features: &Tensor,
+    how: &Sampling,
+) -> Result<Vec<Vec<Caption>>> {
     if !(how.temperature > 0.0 && how.temperature.is_finite()) {
-        return Err(Error::usage(format!("a temperature of {}: take one above 0", how.temperature)));
+        return Err(Error::usage(format!(
+            "a temperature of {}: take one above 0",
+            how.temperature
+        )));
     }
     if !(how.top_p > 0.0 && how.top_p <= 1.0) {
-        return Err(Error::usage(format!("a top-p of {}: take one above 0, at most 1", how.top_p)));
+        return Err(Error::usage(format!(
+            "a top-p of {}: take one above 0, at most 1",
+            how.top_p
+        )));
     }
     let images = features.dims().first().copied().unwrap_or(0);
     let mut rng = ChaCha8Rng::seed_from_u64(how.seed);
     (0..images)
         .map(|image| {
             let features = features.narrow(image, 1)?;
-            (0..how.count).map(|_| draw(captioner, &features, how, &mut rng)).collect()
+            (0..how.count)
+                .map(|_| draw(captioner, &features, how, &mut rng))
+                .collect()
         })
         .collect()
 }
@@ -64,12 +82,17 @@ fn draw(
 ) -> Result<Caption> {
     let mut state = captioner.decoder.start(features)?;
     let mut last = START as usize;
-    let mut sentence = Sentence { words: Vec::new(), finished: false };
+    let mut sentence = Sentence {
+        words: Vec::new(),
+        finished: false,
+    };
     while sentence.words.len() < how.max_words && !sentence.finished {
         let (next, logits) = captioner.decoder.step(&state, &[last])?;
         state = next;
         last = choose(logits.data(), how, sentence.words.is_empty(), rng.random());
-        sentence.words.push((last, log_softmax(logits.data())[last]));
+        sentence
+            .words
+            .push((last, log_softmax(logits.data())[last]));
         sentence.finished = last == END as usize;
     }
     sentence.caption(captioner)
@@ -83,7 +106,11 @@ fn choose(logits: &[f32], how: &Sampling, first: bool, u: f64) -> usize {
         .map(|(w, &x)| {
             let special = [PAD, START, UNKNOWN].iter().any(|&s| s as usize == w);
             let barred = special || (first && w == END as usize);
-            if barred { f32::NEG_INFINITY } else { (f64::from(x) / how.temperature) as f32 }
+            if barred {
+                f32::NEG_INFINITY
+            } else {
+                (f64::from(x) / how.temperature) as f32
+            }
         })
         .collect();
     let probs: Vec<f64> = log_softmax(&warm).into_iter().map(f64::exp).collect();
@@ -115,7 +142,17 @@ mod tests {
         for (w, p) in [(4, 0.6f32), (5, 0.3), (6, 0.1)] {
             logits[w] = p.ln();
         }
-        let at = |top_p: f64, u: f64| choose(&logits, &Sampling { top_p, ..Default::default() }, false, u);
+        let at = |top_p: f64, u: f64| {
+            choose(
+                &logits,
+                &Sampling {
+                    top_p,
+                    ..Default::default()
+                },
+                false,
+                u,
+            )
+        };
         assert_eq!(at(0.5, 0.999), 4);
         assert_eq!(at(0.85, 0.999), 5);
         assert_eq!(at(1.0, 0.95), 6);
@@ -127,7 +164,11 @@ mod tests {
         let mut logits = vec![0.0f32; 8];
         logits[6] = 1.0;
         logits[UNKNOWN as usize] = 9.0;
-        let how = Sampling { temperature: 0.01, top_p: 1.0, ..Default::default() };
+        let how = Sampling {
+            temperature: 0.01,
+            top_p: 1.0,
+            ..Default::default()
+        };
         assert!((0..10).all(|i| choose(&logits, &how, true, f64::from(i) / 10.0) == 6));
     }
 }

@@ -32,14 +32,22 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Search { beam: 5, n_best: 1, length_penalty: 0.7, max_words: 20 }
+        Search {
+            beam: 5,
+            n_best: 1,
+            length_penalty: 0.7,
+            max_words: 20,
+        }
     }
 }
 
 impl Search {
     fn check(&self) -> Result<()> {
         if self.beam == 0 || self.beam > 1000 {
-            return Err(Error::usage(format!("a beam of {}: take 1 to 1000", self.beam)));
+            return Err(Error::usage(format!(
+                "a beam of {}: take 1 to 1000",
+                self.beam
+            )));
         }
         if self.n_best == 0 || self.n_best > self.beam {
             return Err(Error::usage(format!(
@@ -48,7 +56,9 @@ impl Search {
             )));
         }
         if self.max_words == 0 || !self.length_penalty.is_finite() {
-            return Err(Error::usage("a caption needs at least one word and a finite length penalty"));
+            return Err(Error::usage(
+                "a caption needs at least one word and a finite length penalty",
+            ));
         }
         Ok(())
     }
@@ -89,7 +99,11 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
             for origin in beam.extend(rows, how, step == how.max_words) {
                 kept.push(first + origin);
             }
-            last.extend(beam.open.iter().map(|s| s.words.last().map_or(START as usize, |w| w.0)));
+            last.extend(
+                beam.open
+                    .iter()
+                    .map(|s| s.words.last().map_or(START as usize, |w| w.0)),
+            );
             first += open;
         }
         if kept.is_empty() {
@@ -110,8 +124,15 @@ struct Beam {
 
 impl Default for Beam {
     fn default() -> Self {
-        let empty = Sentence { words: Vec::new(), finished: false };
-        Beam { open: vec![empty], finished: Vec::new(), cut: Vec::new() }
+        let empty = Sentence {
+            words: Vec::new(),
+            finished: false,
+        };
+        Beam {
+            open: vec![empty],
+            finished: Vec::new(),
+            cut: Vec::new(),
+        }
     }
 }
 
@@ -132,7 +153,9 @@ impl Beam {
         }
         let words = logits.len() / self.open.len();
         let mut candidates = Vec::new();
-        for (origin, (sentence, row)) in self.open.iter().zip(logits.chunks_exact(words)).enumerate() {
+        for (origin, (sentence, row)) in
+            self.open.iter().zip(logits.chunks_exact(words)).enumerate()
+        {
             let before = sentence.log_prob();
             let probs = log_softmax(row);
             let allowed = |w: usize| {
@@ -157,16 +180,25 @@ impl Beam {
             }));
         }
         candidates.sort_by(|a, b| {
-            b.total.total_cmp(&a.total).then(a.origin.cmp(&b.origin)).then(a.word.cmp(&b.word))
+            b.total
+                .total_cmp(&a.total)
+                .then(a.origin.cmp(&b.origin))
+                .then(a.word.cmp(&b.word))
         });
         let (mut open, mut origins) = (Vec::new(), Vec::new());
         for c in candidates {
             let mut words = self.open[c.origin].words.clone();
             words.push((c.word, c.log_prob));
             if c.word == END as usize {
-                self.finished.push(Sentence { words, finished: true });
+                self.finished.push(Sentence {
+                    words,
+                    finished: true,
+                });
             } else {
-                open.push(Sentence { words, finished: false });
+                open.push(Sentence {
+                    words,
+                    finished: false,
+                });
                 origins.push(c.origin);
             }
             if open.len() == how.beam {
@@ -200,9 +232,13 @@ impl Beam {
     fn best(&mut self, how: &Search, captioner: &Captioner) -> Result<Vec<Caption>> {
         let mut all = std::mem::take(&mut self.finished);
         all.sort_by(|a, b| how.score(b).total_cmp(&how.score(a)));
-        self.cut.sort_by(|a, b| how.score(b).total_cmp(&how.score(a)));
+        self.cut
+            .sort_by(|a, b| how.score(b).total_cmp(&how.score(a)));
         all.append(&mut self.cut);
-        all.iter().take(how.n_best).map(|s| s.caption(captioner)).collect()
+        all.iter()
+            .take(how.n_best)
+            .map(|s| s.caption(captioner))
+            .collect()
     }
 }
 
@@ -222,7 +258,12 @@ mod tests {
     }
 
     fn how(beam: usize, length_penalty: f64) -> Search {
-        Search { beam, n_best: 1, length_penalty, max_words: 3 }
+        Search {
+            beam,
+            n_best: 1,
+            length_penalty,
+            max_words: 3,
+        }
     }
 
     #[test]
@@ -235,10 +276,20 @@ mod tests {
             let rows: Vec<f32> = b
                 .open
                 .iter()
-                .flat_map(|s| if s.words[0].0 == 4 { row(0.4, 0.3, 0.3) } else { row(1.0, 0.0, 0.0) })
+                .flat_map(|s| {
+                    if s.words[0].0 == 4 {
+                        row(0.4, 0.3, 0.3)
+                    } else {
+                        row(1.0, 0.0, 0.0)
+                    }
+                })
                 .collect();
             b.extend(&rows, &how, false);
-            let best = b.finished.iter().max_by(|x, y| how.score(x).total_cmp(&how.score(y))).unwrap();
+            let best = b
+                .finished
+                .iter()
+                .max_by(|x, y| how.score(x).total_cmp(&how.score(y)))
+                .unwrap();
             (best.words[0].0, best.log_prob())
         };
         let (word, log_prob) = run(1);
@@ -258,7 +309,10 @@ mod tests {
         logits[PAD as usize] = 50.0;
         b.extend(&logits, &how, false);
         assert!(b.finished.is_empty());
-        assert_eq!(b.open.iter().map(|s| s.words[0].0).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(
+            b.open.iter().map(|s| s.words[0].0).collect::<Vec<_>>(),
+            [4, 5]
+        );
     }
 
     #[test]
@@ -267,7 +321,10 @@ mod tests {
         let mut b = Beam::default();
         for step in 0..=3 {
             let rows: Vec<f32> = b.open.iter().flat_map(|_| row(0.0, 0.5, 0.5)).collect();
-            let rows: Vec<f32> = rows.iter().map(|x| if x.is_finite() { *x } else { -1e30 }).collect();
+            let rows: Vec<f32> = rows
+                .iter()
+                .map(|x| if x.is_finite() { *x } else { -1e30 })
+                .collect();
             b.extend(&rows, &how, step == 3);
         }
         assert!(b.open.is_empty());
@@ -277,7 +334,14 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_are_refused() {
-        for how in [how(0, 1.0), Search { n_best: 3, ..how(2, 1.0) }, how(1, f64::NAN)] {
+        for how in [
+            how(0, 1.0),
+            Search {
+                n_best: 3,
+                ..how(2, 1.0)
+            },
+            how(1, f64::NAN),
+        ] {
             assert!(how.check().is_err());
         }
     }

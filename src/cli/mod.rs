@@ -3,10 +3,20 @@
 //! Results go to standard output, progress and messages to standard error. The exit status is 0 for success, 2 for
 //! a command line that makes no sense, 1 for anything else that failed.
 
+mod bench;
+mod caption;
+mod evaluate;
+mod features;
+mod images;
+mod inspect;
+mod options;
+mod output;
+mod score;
 mod train;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cpu::{isa, threads};
@@ -14,7 +24,13 @@ use crate::error::{Error, Result};
 
 /// Looks at a picture and says what it sees.
 #[derive(Parser)]
-#[command(name = "glimpse", version, about, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "glimpse",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -45,27 +61,69 @@ enum Device {
 
 #[derive(Subcommand)]
 enum Command {
+    Caption(caption::CaptionArgs),
+    Features(features::FeaturesArgs),
     Train(train::TrainArgs),
+    Evaluate(evaluate::EvaluateArgs),
+    Score(score::ScoreArgs),
+    Inspect(inspect::InspectArgs),
+    Bench(bench::BenchArgs),
+}
+
+impl Command {
+    fn run(&self) -> Result<ExitCode> {
+        match self {
+            Command::Caption(args) => caption::run(args),
+            Command::Features(args) => features::run(args),
+            Command::Train(args) => train::run(args),
+            Command::Evaluate(args) => evaluate::run(args),
+            Command::Score(args) => score::run(args),
+            Command::Inspect(args) => inspect::run(args),
+            Command::Bench(args) => bench::run(args),
+        }
+    }
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match prepare(cli.common).and_then(|()| match cli.command {
-        Command::Train(args) => train::run(&args),
-    }) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("glimpse: {error}");
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error),
+    };
+    prepare(cli.common)
+        .and_then(|()| cli.command.run())
+        .unwrap_or_else(|error| {
+            output::complain(error);
             ExitCode::FAILURE
-        }
+        })
+}
+
+/// Shows the help that was asked for, or says in one line what is wrong with the command line.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if let DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand = error.kind() {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
     }
+    // After its first paragraph come hints and the usage.
+    let text = error.render().to_string();
+    let first = text
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    let words: Vec<&str> = first.split_whitespace().collect();
+    output::misused(format_args!("{}; -h explains the options", words.join(" ")))
 }
 
 fn prepare(common: Common) -> Result<()> {
     isa::check_forced()?;
     if common.device == Device::Gpu {
-        return Err(Error::usage("--device gpu: this build computes on the CPU alone; leave the option out"));
+        return Err(Error::usage(
+            "--device gpu: this build computes on the CPU alone; leave the option out",
+        ));
     }
-    common.threads.map_or(Ok(()), |n| threads::set_count(n.into()))
+    common
+        .threads
+        .map_or(Ok(()), |n| threads::set_count(n.into()))
 }

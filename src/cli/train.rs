@@ -1,14 +1,15 @@
 //! `glimpse train`
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::output;
 use crate::error::{Error, Result};
 use crate::model::DenseNetConfig;
 use crate::train::trainer::RunOptions;
@@ -50,11 +51,14 @@ pub struct TrainArgs {
 }
 
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
-    check_target(args)?;
+    output::check_target(&args.out)?;
     let mut trainer = match &args.resume {
         Some(checkpoint) => Trainer::resume(&args.data, checkpoint)?,
         None => {
-            let mut config = args.config.as_deref().map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
+            let mut config = args
+                .config
+                .as_deref()
+                .map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
             config.seed = args.seed.unwrap_or(config.seed);
             Trainer::new(&args.data, encoder_file(args)?, config)?
         }
@@ -77,36 +81,29 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let mut display = Display::new(args.json);
     let result = trainer.run(&options, &mut |event| {
         display.show(&event);
-        if stop.load(Ordering::SeqCst) { Control::Stop } else { Control::Continue }
+        if stop.load(Ordering::SeqCst) {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
     });
     display.finish();
     result?;
     if args.json {
-        println!("{}", serde_json::json!({ "event": "done", "model": args.out }));
+        output::json(&serde_json::json!({ "event": "done", "model": args.out }))?;
     } else {
-        println!("{}", args.out.display());
+        output::line(args.out.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the model can be written at all is better known before hours of training than after.
-fn check_target(args: &TrainArgs) -> Result<()> {
-    let folder = match args.out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => std::path::Path::new("."),
-    };
-    if args.out.is_dir() {
-        return Err(Error::file(&args.out, "is a folder; --out takes the name of a file"));
-    }
-    if !folder.is_dir() {
-        return Err(Error::file(&args.out, "its folder does not exist; make it first"));
-    }
-    Ok(())
-}
-
 fn encoder_file(args: &TrainArgs) -> Result<Option<&std::path::Path>> {
-    let Some(path) = args.encoder.as_deref() else { return Ok(None) };
-    let is_name = path.to_str().is_some_and(|name| DenseNetConfig::named(name).is_some());
+    let Some(path) = args.encoder.as_deref() else {
+        return Ok(None);
+    };
+    let is_name = path
+        .to_str()
+        .is_some_and(|name| DenseNetConfig::named(name).is_some());
     if is_name && !path.exists() {
         return Err(Error::usage(format!(
             "--encoder {}: there is no such file here; give the path of its weights as safetensors",
@@ -127,7 +124,12 @@ struct Display {
 
 impl Display {
     fn new(json: bool) -> Self {
-        Display { json, bar: None, loss: None, started: std::time::Instant::now() }
+        Display {
+            json,
+            bar: None,
+            loss: None,
+            started: std::time::Instant::now(),
+        }
     }
 
     fn show(&mut self, event: &Event) {
@@ -135,14 +137,21 @@ impl Display {
             print_json(event);
         }
         match event {
-            Event::Start { done, steps, images, parameters } => {
+            Event::Start {
+                done,
+                steps,
+                images,
+                parameters,
+            } => {
                 if !self.json || std::io::stderr().is_terminal() {
-                    eprintln!("{images} images, {parameters} parameters, {} steps to go", steps.saturating_sub(*done));
+                    eprintln!(
+                        "{images} images, {parameters} parameters, {} steps to go",
+                        steps.saturating_sub(*done)
+                    );
                 }
                 if std::io::stderr().is_terminal() {
                     let style = "{bar:30} step {pos}/{len}  {msg}  {eta} left";
-                    let style = ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar());
-                    self.bar = Some(ProgressBar::new(*steps).with_style(style).with_position(*done));
+                    self.bar = Some(output::progress(style, *steps).with_position(*done));
                 }
             }
             Event::Features { done, images } => {
@@ -153,7 +162,9 @@ impl Display {
                 }
             }
             Event::Step(report) => self.step(report),
-            Event::Validation { epoch, loss } => self.line(&format!("epoch {epoch}: dev loss {loss:.4} nats a word")),
+            Event::Validation { epoch, loss } => {
+                self.line(&format!("epoch {epoch}: dev loss {loss:.4} nats a word"))
+            }
             Event::Saved { path } => self.line(&format!("checkpoint: {}", path.display())),
         }
     }
@@ -197,7 +208,12 @@ fn print_json(event: &Event) {
             "step": r.step, "loss": r.loss, "caption_loss": r.caption_loss, "lr": r.lr,
             "grad_norm": r.grad_norm, "images_per_s": r.images_per_s,
         }),
-        Event::Start { done, steps, images, parameters } => serde_json::json!({
+        Event::Start {
+            done,
+            steps,
+            images,
+            parameters,
+        } => serde_json::json!({
             "event": "start", "done": done, "steps": steps, "images": images, "parameters": parameters,
         }),
         Event::Features { done, images } => {
@@ -208,6 +224,6 @@ fn print_json(event: &Event) {
         }
         Event::Saved { path } => serde_json::json!({ "event": "checkpoint", "path": path }),
     };
-    println!("{object}");
-    let _ = std::io::stdout().flush();
+    // Hours of training are worth more than whoever read along.
+    let _ = output::try_line(object);
 }

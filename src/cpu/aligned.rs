@@ -19,7 +19,10 @@ pub struct AlignedVec {
 impl AlignedVec {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        AlignedVec { lines: vec![Line::zeroed(); len.div_ceil(16)], len }
+        AlignedVec {
+            lines: vec![Line::zeroed(); len.div_ceil(16)],
+            len,
+        }
     }
 
     /// Makes the length exactly `len`, keeping the memory; what it holds afterwards is unspecified.

@@ -11,11 +11,11 @@
 //! its pixels, by the kernel turned around. The gradient by the weights is the product of A, transposed, and
 //! the output's gradient, summed over all pixels.
 
+use super::Isa;
 use super::aligned::AlignedVec;
 use super::kernel::{Output, PackedB, RowBlock, multiply_block, tile_shape};
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
-use super::Isa;
 
 /// The sizes of a convolution. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,11 @@ pub fn pack_forward(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
 
 /// Packs weights `[O, C, kh, kw]` for [`grad_input`]: the kernel turned around, inputs for outputs.
 fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
-    let (o, c, taps) = (shape.out_channels, shape.channels, shape.kernel[0] * shape.kernel[1]);
+    let (o, c, taps) = (
+        shape.out_channels,
+        shape.channels,
+        shape.kernel[0] * shape.kernel[1],
+    );
     PackedB::new(isa, taps * o, c, |k, first, row| {
         let start = k % o * c * taps + (taps - 1 - k / o);
         for (j, x) in row.iter_mut().enumerate() {
@@ -173,7 +177,14 @@ pub fn grad_input(isa: Isa, shape: &ConvShape, grad: Pixels, weight: &[f32], gra
         before: [turned(0), turned(1)],
         spread: shape.stride,
     };
-    window.multiply(isa, grad, None, &pack_grad_input(isa, shape, weight), None, grad_x);
+    window.multiply(
+        isa,
+        grad,
+        None,
+        &pack_grad_input(isa, shape, weight),
+        None,
+        grad_x,
+    );
 }
 
 // A tile should leave room for the packed weights in the second-level cache.
@@ -207,7 +218,11 @@ impl Window {
         let rows = self.rows_per_task(tile_shape(isa).0, row_floats);
         let tasks_per_image = self.to[0].div_ceil(rows);
         let segments = self.segments(pixel_stride, merged);
-        let segment_len = if merged { self.kernel[1] * self.channels } else { self.channels };
+        let segment_len = if merged {
+            self.kernel[1] * self.channels
+        } else {
+            self.channels
+        };
 
         threads::for_each(self.batch * tasks_per_image, |task| {
             let image = task / tasks_per_image;
@@ -229,14 +244,23 @@ impl Window {
                 segment_len,
             };
             let row = (image * self.to[0] + first) * self.to[1];
-            let out = Output { c, stride: y.stride, row, accumulate: false, bias };
+            let out = Output {
+                c,
+                stride: y.stride,
+                row,
+                accumulate: false,
+                bias,
+            };
             // SAFETY: `y` was checked to hold all pixels; each task has output rows of its own.
             unsafe { multiply_block(isa, &block, weight, 0, 0..weight.panels(), out) };
         });
     }
 
     fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.before == [0, 0] && self.spread == [1, 1]
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.before == [0, 0]
+            && self.spread == [1, 1]
     }
 
     fn tile_height(&self, rows: usize) -> usize {
@@ -272,16 +296,24 @@ impl Window {
     /// Output rows of one task: as many as the tile may hold, few enough to make [`TASKS`] tasks, and among
     /// those the number whose pixels fill the kernel's strips best.
     fn rows_per_task(&self, strip: usize, row_floats: usize) -> usize {
-        let fits = (TILE_FLOATS / row_floats.max(1)).saturating_sub(self.kernel[0] - 1) / self.stride[0];
+        let fits =
+            (TILE_FLOATS / row_floats.max(1)).saturating_sub(self.kernel[0] - 1) / self.stride[0];
         let shared = (self.batch * self.to[0]).div_ceil(TASKS);
-        let shared = if self.to[1] == 1 { shared.next_multiple_of(strip) } else { shared };
+        let shared = if self.to[1] == 1 {
+            shared.next_multiple_of(strip)
+        } else {
+            shared
+        };
         let most = fits.min(shared).clamp(1, self.to[0]);
         let used = |rows: usize| {
             let pixels = rows * self.to[1];
             pixels as f64 / pixels.next_multiple_of(strip) as f64
         };
         let least = most.div_ceil(2);
-        (least..=most).fold(most, |best, rows| if used(rows) > used(best) { rows } else { best })
+        (least..=most).fold(
+            most,
+            |best, rows| if used(rows) > used(best) { rows } else { best },
+        )
     }
 
     /// Copies the input rows that output rows `first..` of `image` look at. The tile starts as zeros.
@@ -297,8 +329,13 @@ impl Window {
         tile: &mut [f32],
     ) {
         let top = (first * self.stride[0]) as isize - self.before[0];
-        for (i, row) in tile.chunks_exact_mut(self.tile_width() * pixel_stride).enumerate() {
-            let Some(y) = source(top + i as isize, self.spread[0], self.from[0]) else { continue };
+        for (i, row) in tile
+            .chunks_exact_mut(self.tile_width() * pixel_stride)
+            .enumerate()
+        {
+            let Some(y) = source(top + i as isize, self.spread[0], self.from[0]) else {
+                continue;
+            };
             // The tile's columns that hold input pixels, `spread` apart.
             let spread = self.spread[1] as isize;
             let first_x = (-self.before[1]).max(0).div_euclid(spread)
@@ -388,7 +425,11 @@ pub fn grad_weight(
     grad: Pixels,
     grad_weight: &mut [f32],
 ) {
-    let (o, c, taps) = (shape.out_channels, shape.channels, shape.kernel[0] * shape.kernel[1]);
+    let (o, c, taps) = (
+        shape.out_channels,
+        shape.channels,
+        shape.kernel[0] * shape.kernel[1],
+    );
     let (k, pixels) = (shape.k(), shape.out_pixels());
     let b = PackedB::new(isa, pixels, o, |pixel, first, row| {
         row.copy_from_slice(&grad.data[pixel * grad.stride + first..][..row.len()]);
@@ -398,18 +439,29 @@ pub fn grad_weight(
         let step = (WEIGHT_ROWS / c.max(1)).max(1);
         (0..taps)
             .step_by(step)
-            .map(|t| WeightBlock { taps: t..(t + step).min(taps), channels: 0..c })
+            .map(|t| WeightBlock {
+                taps: t..(t + step).min(taps),
+                channels: 0..c,
+            })
             .collect()
     } else {
-        let channels: Vec<_> =
-            (0..c).step_by(WEIGHT_ROWS).map(|f| f..(f + WEIGHT_ROWS).min(c)).collect();
+        let channels: Vec<_> = (0..c)
+            .step_by(WEIGHT_ROWS)
+            .map(|f| f..(f + WEIGHT_ROWS).min(c))
+            .collect();
         (0..taps)
             .flat_map(|t| {
-                channels.iter().map(move |ch| WeightBlock { taps: t..t + 1, channels: ch.clone() })
+                channels.iter().map(move |ch| WeightBlock {
+                    taps: t..t + 1,
+                    channels: ch.clone(),
+                })
             })
             .collect()
     };
-    let parts = WEIGHT_PARTS.min(pixels.div_ceil(8 * WEIGHT_PIXELS)).min(16usize.div_ceil(blocks.len())).max(1);
+    let parts = WEIGHT_PARTS
+        .min(pixels.div_ceil(8 * WEIGHT_PIXELS))
+        .min(16usize.div_ceil(blocks.len()))
+        .max(1);
     let part_pixels = pixels.div_ceil(parts).next_multiple_of(WEIGHT_PIXELS);
     let mut sums = vec![0.0; parts * k * o];
     let c_out = SharedMut::new(&mut sums);
@@ -421,7 +473,14 @@ pub fn grad_weight(
         let mut strip = AlignedVec::zeros(WEIGHT_PIXELS * width);
         for start in (first..(first + part_pixels).min(pixels)).step_by(WEIGHT_PIXELS) {
             let n = WEIGHT_PIXELS.min(pixels - start);
-            isa.dispatch(Gather { shape, x, before, block, start, strip: &mut strip[..n * width] });
+            isa.dispatch(Gather {
+                shape,
+                x,
+                before,
+                block,
+                start,
+                strip: &mut strip[..n * width],
+            });
             let a = RowBlock {
                 data: &strip,
                 offsets: &offsets,
@@ -430,7 +489,13 @@ pub fn grad_weight(
                 segment_len: n,
             };
             let row = part * k + block.taps.start * c + block.channels.start;
-            let out = Output { c: c_out, stride: o, row, accumulate: true, bias: None };
+            let out = Output {
+                c: c_out,
+                stride: o,
+                row,
+                accumulate: true,
+                bias: None,
+            };
             // SAFETY: `sums` has `parts * k` rows of `o`; each task has rows of its own.
             unsafe { multiply_block(isa, &a, &b, start, 0..b.panels(), out) };
         }
@@ -439,7 +504,9 @@ pub fn grad_weight(
     threads::for_each_chunk(grad_weight, c * taps, |o_index, weights| {
         for (i, w) in weights.iter_mut().enumerate() {
             let (c_index, tap) = (i / taps, i % taps);
-            *w = (0..parts).map(|p| sums[(p * k + tap * c + c_index) * o + o_index]).sum();
+            *w = (0..parts)
+                .map(|p| sums[(p * k + tap * c + c_index) * o + o_index])
+                .sum();
         }
     });
 }
@@ -470,7 +537,9 @@ impl WithSimd for Gather<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Gather { shape, x, block, .. } = self;
+        let Gather {
+            shape, x, block, ..
+        } = self;
         let (out_height, out_width) = (shape.out_height(), shape.out_width());
         let channels = block.channels.clone();
         let before = self.before.map(|f| ScaleShiftRelu {
@@ -479,12 +548,23 @@ impl WithSimd for Gather<'_> {
         });
         for (i, row) in self.strip.chunks_exact_mut(block.width()).enumerate() {
             let pixel = self.start + i;
-            let (image, oy, ox) =
-                (pixel / (out_height * out_width), pixel / out_width % out_height, pixel % out_width);
+            let (image, oy, ox) = (
+                pixel / (out_height * out_width),
+                pixel / out_width % out_height,
+                pixel % out_width,
+            );
             for (tap, to) in block.taps.clone().zip(row.chunks_exact_mut(channels.len())) {
                 let (ky, kx) = (tap / shape.kernel[1], tap % shape.kernel[1]);
-                let y = source((oy * shape.stride[0] + ky) as isize - shape.padding[0] as isize, 1, shape.height);
-                let xx = source((ox * shape.stride[1] + kx) as isize - shape.padding[1] as isize, 1, shape.width);
+                let y = source(
+                    (oy * shape.stride[0] + ky) as isize - shape.padding[0] as isize,
+                    1,
+                    shape.height,
+                );
+                let xx = source(
+                    (ox * shape.stride[1] + kx) as isize - shape.padding[1] as isize,
+                    1,
+                    shape.width,
+                );
                 let (Some(y), Some(xx)) = (y, xx) else {
                     to.fill(0.0);
                     continue;

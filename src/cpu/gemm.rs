@@ -31,8 +31,18 @@ impl<'a> Matrix<'a> {
 
     /// A matrix whose rows begin `row_stride` apart; panics where `data` is too short.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        let m = Matrix { data, rows, columns, row_stride, column_stride: 1 };
-        assert!(m.fits(), "a {rows}x{columns} matrix needs more than {} elements", data.len());
+        let m = Matrix {
+            data,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        };
+        assert!(
+            m.fits(),
+            "a {rows}x{columns} matrix needs more than {} elements",
+            data.len()
+        );
         m
     }
 
@@ -56,13 +66,21 @@ impl<'a> Matrix<'a> {
 
     /// Packs this matrix as the right-hand operand.
     pub fn pack(self, isa: Isa) -> PackedB {
-        let Matrix { data, row_stride, column_stride, .. } = self;
+        let Matrix {
+            data,
+            row_stride,
+            column_stride,
+            ..
+        } = self;
         PackedB::new(isa, self.rows, self.columns, |k, first, row| {
             let start = k * row_stride + first * column_stride;
             if column_stride == 1 {
                 row.copy_from_slice(&data[start..start + row.len()]);
             } else {
-                for (x, &y) in row.iter_mut().zip(data[start..].iter().step_by(column_stride.max(1))) {
+                for (x, &y) in row
+                    .iter_mut()
+                    .zip(data[start..].iter().step_by(column_stride.max(1)))
+                {
                     *x = y;
                 }
             }
@@ -85,12 +103,20 @@ pub struct Product<'a> {
 impl<'a> Product<'a> {
     /// Replaces a row-major C with `columns` columns.
     pub fn into(c: &'a mut [f32], columns: usize) -> Self {
-        Product { c, stride: columns, accumulate: false, bias: None }
+        Product {
+            c,
+            stride: columns,
+            accumulate: false,
+            bias: None,
+        }
     }
 
     /// Adds to C.
     pub fn accumulate(self) -> Self {
-        Product { accumulate: true, ..self }
+        Product {
+            accumulate: true,
+            ..self
+        }
     }
 
     /// Adds `bias` to every row.
@@ -118,16 +144,25 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
     if m == 0 || n == 0 {
         return;
     }
-    assert!(out.stride >= n && (m - 1) * out.stride + n <= out.c.len(), "gemm: C is too short");
+    assert!(
+        out.stride >= n && (m - 1) * out.stride + n <= out.c.len(),
+        "gemm: C is too short"
+    );
     let c = SharedMut::new(out.c);
     let (tile_rows, tile_columns) = tile_shape(isa);
 
     // Cut by rows first; by columns too where that leaves too few tasks, as in a decoder's single step.
-    let rows = TASK_ROWS.next_multiple_of(tile_rows).min(m.next_multiple_of(tile_rows));
+    let rows = TASK_ROWS
+        .next_multiple_of(tile_rows)
+        .min(m.next_multiple_of(tile_rows));
     let row_tasks = m.div_ceil(rows);
     let panels = b.panels();
     let panels_worth_it = TASK_WORK.div_ceil(rows.min(m) * k.max(1) * tile_columns);
-    let panel_step = if row_tasks >= 8 { panels } else { panels_worth_it.max(panels.div_ceil(8)) };
+    let panel_step = if row_tasks >= 8 {
+        panels
+    } else {
+        panels_worth_it.max(panels.div_ceil(8))
+    };
     let column_tasks = panels.div_ceil(panel_step);
 
     threads::for_each(row_tasks * column_tasks, |task| {
@@ -180,7 +215,10 @@ fn transposed_block(
             if a.row_stride == 1 {
                 row.copy_from_slice(&a.data[start..start + width]);
             } else {
-                for (x, &y) in row.iter_mut().zip(a.data[start..].iter().step_by(a.row_stride.max(1))) {
+                for (x, &y) in row
+                    .iter_mut()
+                    .zip(a.data[start..].iter().step_by(a.row_stride.max(1)))
+                {
                     *x = y;
                 }
             }
@@ -242,14 +280,26 @@ mod tests {
     fn check(m: usize, k: usize, n: usize, transpose_a: bool, transpose_b: bool) {
         let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
         let (bias, before) = (numbers(n, 3), numbers(m * n, 4));
-        let a = if transpose_a { Matrix::new(&a, k, m).t() } else { Matrix::new(&a, m, k) };
-        let b = if transpose_b { Matrix::new(&b, n, k).t() } else { Matrix::new(&b, k, n) };
+        let a = if transpose_a {
+            Matrix::new(&a, k, m).t()
+        } else {
+            Matrix::new(&a, m, k)
+        };
+        let b = if transpose_b {
+            Matrix::new(&b, n, k).t()
+        } else {
+            Matrix::new(&b, k, n)
+        };
         let want = yardstick(a, b);
         for isa in Isa::available() {
             for accumulate in [false, true] {
                 let mut c = before.clone();
                 let out = Product::into(&mut c, n);
-                let out = if accumulate { out.accumulate() } else { out.bias(Some(&bias)) };
+                let out = if accumulate {
+                    out.accumulate()
+                } else {
+                    out.bias(Some(&bias))
+                };
                 gemm(isa, a, b, out);
                 for (i, (&got, &want)) in c.iter().zip(&want).enumerate() {
                     let want = want + if accumulate { before[i] } else { bias[i % n] };

@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use super::simd::{Portable, WithSimd};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
+use super::simd::{Portable, WithSimd};
 
 /// The instruction sets that kernels are compiled for, slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,11 @@ impl Isa {
         SCOPED.get().unwrap_or_else(|| {
             *BEST.get_or_init(|| {
                 forced().unwrap_or_else(|| {
-                    Level::ALL.into_iter().rev().find_map(Isa::new).unwrap_or(Isa(Level::Portable))
+                    Level::ALL
+                        .into_iter()
+                        .rev()
+                        .find_map(Isa::new)
+                        .unwrap_or(Isa(Level::Portable))
                 })
             })
         })
@@ -124,7 +128,9 @@ impl Isa {
             // SAFETY: as above.
             Level::Avx512 => unsafe { run_avx512(work) },
             #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx2 | Level::Avx512 => unreachable!("no such token can be built on this processor"),
+            Level::Avx2 | Level::Avx512 => {
+                unreachable!("no such token can be built on this processor")
+            }
         }
     }
 }
@@ -139,7 +145,10 @@ impl std::fmt::Display for Isa {
 /// [`check_forced`] is where the program refuses it.
 fn forced() -> Option<Isa> {
     let name = std::env::var(ISA_VARIABLE).ok()?;
-    Level::ALL.into_iter().find(|l| l.name() == name).and_then(Isa::new)
+    Level::ALL
+        .into_iter()
+        .find(|l| l.name() == name)
+        .and_then(Isa::new)
 }
 
 /// Refuses an [`ISA_VARIABLE`] that names nothing this processor has.
@@ -149,8 +158,11 @@ fn forced() -> Option<Isa> {
 pub fn check_forced() -> crate::error::Result<()> {
     match std::env::var(ISA_VARIABLE) {
         Ok(name) if forced().is_none() => {
-            let have: Vec<_> =
-                Level::ALL.into_iter().filter(|l| l.detected()).map(Level::name).collect();
+            let have: Vec<_> = Level::ALL
+                .into_iter()
+                .filter(|l| l.detected())
+                .map(Level::name)
+                .collect();
             Err(crate::error::Error::usage(format!(
                 "{ISA_VARIABLE}={name}: this processor has {}; unset the variable or name one of these",
                 have.join(", ")

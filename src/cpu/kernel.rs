@@ -75,7 +75,13 @@ impl PackedB {
                 fill(row_of_all % k, first, &mut row[..used]);
             }
         });
-        PackedB { data, isa, width, k, columns }
+        PackedB {
+            data,
+            isa,
+            width,
+            k,
+            columns,
+        }
     }
 
     /// The instruction set that this order of elements is for.
@@ -128,14 +134,25 @@ pub(crate) unsafe fn multiply_block(
     out: Output,
 ) {
     let k = a.segments.len() * a.segment_len;
-    let Some(last_row) = a.offsets.iter().max() else { return };
+    let Some(last_row) = a.offsets.iter().max() else {
+        return;
+    };
     assert!(b.isa == isa && k_first + k <= b.k && panels.end <= b.panels());
     if k > 0 {
         let last_segment = a.segments.iter().max().unwrap_or(&0);
         assert!(last_row + last_segment + (a.segment_len - 1) * a.k_stride < a.data.len());
     }
-    assert!(out.bias.is_none_or(|bias| bias.len() == b.columns && !out.accumulate));
-    isa.dispatch(Block { a, b, k_first, panels, out });
+    assert!(
+        out.bias
+            .is_none_or(|bias| bias.len() == b.columns && !out.accumulate)
+    );
+    isa.dispatch(Block {
+        a,
+        b,
+        k_first,
+        panels,
+        out,
+    });
 }
 
 struct Block<'a> {
@@ -186,7 +203,13 @@ impl Block<'_> {
         row: usize,
         panel: usize,
     ) {
-        let RowBlock { data, k_stride, segments, segment_len, .. } = *self.a;
+        let RowBlock {
+            data,
+            k_stride,
+            segments,
+            segment_len,
+            ..
+        } = *self.a;
         let width = V * S::LANES;
         let mut at = [data.as_ptr(); R];
         for r in 0..R {
@@ -216,9 +239,17 @@ impl Block<'_> {
                 shift += k_stride;
             }
         }
+        // The accumulators stay in registers only while every index into them is a constant; what follows counts
+        // rows at run time and reads a copy.
+        let mut sums = [[s.splat(0.0); V]; R];
+        for r in 0..R {
+            for v in 0..V {
+                sums[r][v] = acc[r][v];
+            }
+        }
         let column = panel * width;
-        for (r, acc) in acc.iter().enumerate().take(rows.len()) {
-            for (v, &sum) in acc.iter().enumerate() {
+        for (r, sums) in sums.iter().enumerate().take(rows.len()) {
+            for (v, &sum) in sums.iter().enumerate() {
                 let column = column + v * S::LANES;
                 if column < self.b.columns {
                     let lanes = (self.b.columns - column).min(S::LANES);
@@ -237,12 +268,22 @@ impl Block<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, sum: S::V, c: &mut [f32], column: usize) {
         let whole = c.len() == S::LANES;
-        let load = |x: &[f32]| if whole { s.load(x) } else { s.load_part(x, 0.0) };
+        let load = |x: &[f32]| {
+            if whole {
+                s.load(x)
+            } else {
+                s.load_part(x, 0.0)
+            }
+        };
         let sum = match self.out.bias {
             Some(bias) => s.add(sum, load(&bias[column..column + c.len()])),
             None if self.out.accumulate => s.add(sum, load(c)),
             None => sum,
         };
-        if whole { s.store(c, sum) } else { s.store_part(c, sum) }
+        if whole {
+            s.store(c, sum)
+        } else {
+            s.store_part(c, sum)
+        }
     }
 }

@@ -32,7 +32,15 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let r = s.mul_add(n, s.splat(-LN2_LOW), r);
     // The Taylor series of e^r, whose eighth term is below 2e-8 for |r| <= 0.347.
     let mut p = s.splat(1.0 / 5040.0);
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for c in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         p = s.mul_add(p, r, s.splat(c));
     }
     s.scale_by_power_of_two(p, n)
@@ -115,15 +123,20 @@ mod tests {
     /// The largest relative error of `f` against `exact` over `[low, high]`.
     fn worst(isa: Isa, f: Function, low: f32, high: f32, exact: impl Fn(f64) -> f64) -> f64 {
         let steps = 400_003;
-        let x: Vec<f32> =
-            (0..=steps).map(|i| low + (high - low) * (i as f32 / steps as f32)).collect();
+        let x: Vec<f32> = (0..=steps)
+            .map(|i| low + (high - low) * (i as f32 / steps as f32))
+            .collect();
         let mut y = x.clone();
         apply(isa, f, &mut y);
         x.iter()
             .zip(&y)
             .map(|(&x, &y)| {
                 let want = exact(f64::from(x));
-                if want == 0.0 { f64::from(y).abs() } else { ((f64::from(y) - want) / want).abs() }
+                if want == 0.0 {
+                    f64::from(y).abs()
+                } else {
+                    ((f64::from(y) - want) / want).abs()
+                }
             })
             .fold(0.0, f64::max)
     }
@@ -132,11 +145,21 @@ mod tests {
     fn error_bounds_hold_on_every_instruction_set() {
         for isa in Isa::available() {
             let e = worst(isa, Function::Exp, -87.0, 88.0, f64::exp);
-            let s = worst(isa, Function::Sigmoid, -80.0, 80.0, |x| 1.0 / (1.0 + (-x).exp()));
-            let t = worst(isa, Function::Tanh, -12.0, 12.0, f64::tanh)
-                .max(worst(isa, Function::Tanh, -1e-3, 1e-3, f64::tanh));
+            let s = worst(isa, Function::Sigmoid, -80.0, 80.0, |x| {
+                1.0 / (1.0 + (-x).exp())
+            });
+            let t = worst(isa, Function::Tanh, -12.0, 12.0, f64::tanh).max(worst(
+                isa,
+                Function::Tanh,
+                -1e-3,
+                1e-3,
+                f64::tanh,
+            ));
             println!("{isa}: exp {e:.2e}, sigmoid {s:.2e}, tanh {t:.2e}");
-            assert!(e < 2.5e-7 && s < 4e-7 && t < 5e-7, "{isa}: {e:.2e} {s:.2e} {t:.2e}");
+            assert!(
+                e < 2.5e-7 && s < 4e-7 && t < 5e-7,
+                "{isa}: {e:.2e} {s:.2e} {t:.2e}"
+            );
         }
     }
 
@@ -144,7 +167,15 @@ mod tests {
     fn the_ends_of_the_range_stay_finite() {
         for isa in Isa::available() {
             for f in [Function::Exp, Function::Sigmoid, Function::Tanh] {
-                let mut x = [-1e30, -200.0, 0.0, 200.0, 1e30, f32::INFINITY, f32::NEG_INFINITY];
+                let mut x = [
+                    -1e30,
+                    -200.0,
+                    0.0,
+                    200.0,
+                    1e30,
+                    f32::INFINITY,
+                    f32::NEG_INFINITY,
+                ];
                 apply(isa, f, &mut x);
                 assert!(x.iter().all(|y| y.is_finite()), "{isa} {f:?}: {x:?}");
             }

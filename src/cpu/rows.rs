@@ -3,10 +3,10 @@
 //! A feature map `[N, H, W, C]` is such a matrix, a pixel a row. Sums over rows are taken in blocks cut by
 //! shape alone, each in `f32`, and the blocks are added in order in `f64`.
 
+use super::Isa;
 use super::conv::{Pixels, PixelsMut, ScaleShiftRelu, scale_shift_relu};
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
-use super::Isa;
 
 /// Mean and variance of each channel.
 #[derive(Clone, Debug)]
@@ -34,21 +34,41 @@ pub struct Normalizer {
 impl Normalizer {
     /// From `gamma`, `beta`, and the statistics, one of each a channel.
     pub fn new(gamma: &[f32], beta: &[f32], mean: &[f32], var: &[f32], eps: f32) -> Self {
-        let inv_std: Vec<f32> =
-            var.iter().map(|&v| (1.0 / (f64::from(v) + f64::from(eps)).sqrt()) as f32).collect();
+        let inv_std: Vec<f32> = var
+            .iter()
+            .map(|&v| (1.0 / (f64::from(v) + f64::from(eps)).sqrt()) as f32)
+            .collect();
         let scale: Vec<f32> = gamma.iter().zip(&inv_std).map(|(g, s)| g * s).collect();
-        let shift = beta.iter().zip(mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
-        Normalizer { scale, shift, mean: mean.to_vec(), inv_std }
+        let shift = beta
+            .iter()
+            .zip(mean)
+            .zip(&scale)
+            .map(|((b, m), s)| b - m * s)
+            .collect();
+        Normalizer {
+            scale,
+            shift,
+            mean: mean.to_vec(),
+            inv_std,
+        }
     }
 
     /// What is done to each element.
     pub fn affine(&self) -> ScaleShiftRelu<'_> {
-        ScaleShiftRelu { scale: &self.scale, shift: &self.shift }
+        ScaleShiftRelu {
+            scale: &self.scale,
+            shift: &self.shift,
+        }
     }
 
     /// What the gradient needs; `relu` says whether ReLU comes after.
     pub fn state(&self, relu: bool) -> NormState<'_> {
-        NormState { affine: self.affine(), mean: &self.mean, inv_std: &self.inv_std, relu }
+        NormState {
+            affine: self.affine(),
+            mean: &self.mean,
+            inv_std: &self.inv_std,
+            relu,
+        }
     }
 }
 
@@ -64,7 +84,9 @@ fn blocks<R: Send>(
     body: impl Fn(usize, usize) -> R + Sync + Send,
 ) -> Vec<R> {
     let step = block_rows(channels);
-    threads::map(rows.div_ceil(step), |i| body(i * step, step.min(rows - i * step)))
+    threads::map(rows.div_ceil(step), |i| {
+        body(i * step, step.min(rows - i * step))
+    })
 }
 
 /// Work on each row of a block, compiled for the instruction set: plain loops are enough for the compiler.
@@ -87,17 +109,25 @@ impl<F: FnMut(usize)> WithSimd for EachRow<F> {
 pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
     let parts = blocks(rows, channels, |first, n| {
         let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-        isa.dispatch(EachRow(n, #[inline(always)] |i| {
-            let x = &x.data[(first + i) * x.stride..][..channels];
-            mean.iter_mut().zip(x).for_each(|(m, x)| *m += x);
-        }));
+        isa.dispatch(EachRow(
+            n,
+            #[inline(always)]
+            |i| {
+                let x = &x.data[(first + i) * x.stride..][..channels];
+                mean.iter_mut().zip(x).for_each(|(m, x)| *m += x);
+            },
+        ));
         mean.iter_mut().for_each(|m| *m /= n as f32);
-        isa.dispatch(EachRow(n, #[inline(always)] |i| {
-            let x = &x.data[(first + i) * x.stride..][..channels];
-            for ((q, m), x) in squares.iter_mut().zip(&mean).zip(x) {
-                *q += (x - m) * (x - m);
-            }
-        }));
+        isa.dispatch(EachRow(
+            n,
+            #[inline(always)]
+            |i| {
+                let x = &x.data[(first + i) * x.stride..][..channels];
+                for ((q, m), x) in squares.iter_mut().zip(&mean).zip(x) {
+                    *q += (x - m) * (x - m);
+                }
+            },
+        ));
         (n as f64, mean, squares)
     });
     let mut count = 0.0f64;
@@ -113,7 +143,10 @@ pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
     }
     Moments {
         mean: mean.iter().map(|&m| m as f32).collect(),
-        var: squares.iter().map(|&q| (q / count.max(1.0)) as f32).collect(),
+        var: squares
+            .iter()
+            .map(|&q| (q / count.max(1.0)) as f32)
+            .collect(),
     }
 }
 
@@ -121,10 +154,14 @@ pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
 pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
     let parts = blocks(rows, channels, |first, n| {
         let mut sum = vec![0.0f32; channels];
-        isa.dispatch(EachRow(n, #[inline(always)] |i| {
-            let x = &x.data[(first + i) * x.stride..][..channels];
-            sum.iter_mut().zip(x).for_each(|(s, x)| *s += x);
-        }));
+        isa.dispatch(EachRow(
+            n,
+            #[inline(always)]
+            |i| {
+                let x = &x.data[(first + i) * x.stride..][..channels];
+                sum.iter_mut().zip(x).for_each(|(s, x)| *s += x);
+            },
+        ));
         sum
     });
     add_in_order(parts, channels)
@@ -133,7 +170,10 @@ pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
 fn add_in_order(parts: Vec<Vec<f32>>, channels: usize) -> Vec<f32> {
     let mut total = vec![0.0f64; channels];
     for part in parts {
-        total.iter_mut().zip(&part).for_each(|(t, &p)| *t += f64::from(p));
+        total
+            .iter_mut()
+            .zip(&part)
+            .for_each(|(t, &p)| *t += f64::from(p));
     }
     total.into_iter().map(|t| t as f32).collect()
 }
@@ -144,7 +184,14 @@ pub fn scale_shift(isa: Isa, x: Pixels, f: ScaleShiftRelu, relu: bool, rows: usi
     let out = SharedMut::new(y.data);
     assert!(rows == 0 || (rows - 1) * y.stride + channels <= y.data.len());
     blocks(rows, channels, |first, n| {
-        struct Run<'a>(Pixels<'a>, ScaleShiftRelu<'a>, bool, SharedMut, usize, std::ops::Range<usize>);
+        struct Run<'a>(
+            Pixels<'a>,
+            ScaleShiftRelu<'a>,
+            bool,
+            SharedMut,
+            usize,
+            std::ops::Range<usize>,
+        );
         impl WithSimd for Run<'_> {
             type Output = ();
             #[inline(always)]
@@ -197,18 +244,29 @@ pub fn norm_grad_sums(
     let parts = blocks(rows, channels, |first, n| {
         let (mut sum, mut dot) = (vec![0.0f32; channels], vec![0.0f32; channels]);
         let floor = if state.relu { 0.0 } else { f32::NEG_INFINITY };
-        let (scale, shift) = (&state.affine.scale[..channels], &state.affine.shift[..channels]);
-        isa.dispatch(EachRow(n, #[inline(always)] |i| {
-            let x = &x.data[(first + i) * x.stride..][..channels];
-            let grad = &grad.data[(first + i) * grad.stride..][..channels];
-            let (sum, dot) = (&mut sum[..channels], &mut dot[..channels]);
-            let (mean, inv_std) = (&state.mean[..channels], &state.inv_std[..channels]);
-            for c in 0..channels {
-                let g = if x[c] * scale[c] + shift[c] > floor { grad[c] } else { 0.0 };
-                sum[c] += g;
-                dot[c] += g * ((x[c] - mean[c]) * inv_std[c]);
-            }
-        }));
+        let (scale, shift) = (
+            &state.affine.scale[..channels],
+            &state.affine.shift[..channels],
+        );
+        isa.dispatch(EachRow(
+            n,
+            #[inline(always)]
+            |i| {
+                let x = &x.data[(first + i) * x.stride..][..channels];
+                let grad = &grad.data[(first + i) * grad.stride..][..channels];
+                let (sum, dot) = (&mut sum[..channels], &mut dot[..channels]);
+                let (mean, inv_std) = (&state.mean[..channels], &state.inv_std[..channels]);
+                for c in 0..channels {
+                    let g = if x[c] * scale[c] + shift[c] > floor {
+                        grad[c]
+                    } else {
+                        0.0
+                    };
+                    sum[c] += g;
+                    dot[c] += g * ((x[c] - mean[c]) * inv_std[c]);
+                }
+            },
+        ));
         (sum, dot)
     });
     let (sums, dots) = parts.into_iter().unzip();
@@ -248,18 +306,26 @@ pub fn norm_grad_input(
     let floor = if state.relu { 0.0 } else { f32::NEG_INFINITY };
     blocks(rows, channels, |first, n| {
         let (slope, offset) = (&slope[..channels], &offset[..channels]);
-        isa.dispatch(EachRow(n, #[inline(always)] |i| {
-            let x = &x.data[(first + i) * x.stride..][..channels];
-            let grad = &grad.data[(first + i) * grad.stride..][..channels];
-            // SAFETY: the length was checked, and each block has rows of its own.
-            let to = unsafe {
-                std::slice::from_raw_parts_mut(out.get().add((first + i) * stride), channels)
-            };
-            for c in 0..channels {
-                let g = if x[c] * scale[c] + shift[c] > floor { grad[c] } else { 0.0 };
-                to[c] += scale[c] * g + (slope[c] * x[c] + offset[c]);
-            }
-        }));
+        isa.dispatch(EachRow(
+            n,
+            #[inline(always)]
+            |i| {
+                let x = &x.data[(first + i) * x.stride..][..channels];
+                let grad = &grad.data[(first + i) * grad.stride..][..channels];
+                // SAFETY: the length was checked, and each block has rows of its own.
+                let to = unsafe {
+                    std::slice::from_raw_parts_mut(out.get().add((first + i) * stride), channels)
+                };
+                for c in 0..channels {
+                    let g = if x[c] * scale[c] + shift[c] > floor {
+                        grad[c]
+                    } else {
+                        0.0
+                    };
+                    to[c] += scale[c] * g + (slope[c] * x[c] + offset[c]);
+                }
+            },
+        ));
     });
 }
 
@@ -272,7 +338,15 @@ mod tests {
         let rows = 10_000;
         let x: Vec<f32> = (0..rows * 3).map(|i| 4096.0 + (i % 7) as f32).collect();
         for isa in Isa::available() {
-            let got = moments(isa, Pixels { data: &x, stride: 3 }, rows, 3);
+            let got = moments(
+                isa,
+                Pixels {
+                    data: &x,
+                    stride: 3,
+                },
+                rows,
+                3,
+            );
             for c in 0..3 {
                 let column: Vec<f64> = x.iter().skip(c).step_by(3).map(|&v| f64::from(v)).collect();
                 let mean = column.iter().sum::<f64>() / rows as f64;

@@ -48,18 +48,29 @@ pub fn for_each(tasks: usize, body: impl Fn(usize) + Sync + Send) {
 pub fn map<R: Send>(tasks: usize, body: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     match tasks {
         1 => vec![body(0)],
-        _ => (0..tasks).into_par_iter().with_max_len(1).map(body).collect(),
+        _ => (0..tasks)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(body)
+            .collect(),
     }
 }
 
 /// Calls `body(i, chunk)` for every run of `size` elements of `data` (the last may be shorter).
-pub fn for_each_chunk<T: Send>(data: &mut [T], size: usize, body: impl Fn(usize, &mut [T]) + Sync + Send) {
+pub fn for_each_chunk<T: Send>(
+    data: &mut [T],
+    size: usize,
+    body: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
     if data.len() <= size {
         if !data.is_empty() {
             body(0, data);
         }
     } else {
-        data.par_chunks_mut(size).enumerate().with_max_len(1).for_each(|(i, chunk)| body(i, chunk));
+        data.par_chunks_mut(size)
+            .enumerate()
+            .with_max_len(1)
+            .for_each(|(i, chunk)| body(i, chunk));
     }
 }
 

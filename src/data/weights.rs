@@ -94,7 +94,10 @@ impl WeightFile {
 
     fn parse(&self) -> Result<SafeTensors<'_>> {
         SafeTensors::deserialize(self.bytes()).map_err(|e| {
-            Error::file(&self.path, format_args!("is not a whole safetensors file ({e}); get it again"))
+            Error::file(
+                &self.path,
+                format_args!("is not a whole safetensors file ({e}); get it again"),
+            )
         })
     }
 
@@ -158,14 +161,30 @@ impl WeightFile {
     fn convert(&self, name: &str, view: &TensorView) -> Result<Tensor> {
         let bytes = view.data();
         let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
-            Dtype::F16 => {
-                bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect()
-            }
-            Dtype::BF16 => {
-                bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
-            }
+            Dtype::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
+            Dtype::F64 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| f64::from_le_bytes(*b) as f32)
+                .collect(),
+            Dtype::F16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| half::f16::from_le_bytes(*b).to_f32())
+                .collect(),
+            Dtype::BF16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| half::bf16::from_le_bytes(*b).to_f32())
+                .collect(),
             other => {
                 return Err(Error::file(
                     &self.path,
@@ -193,9 +212,11 @@ pub fn write_weights(
         .iter()
         .map(|(_, t)| match precision {
             Precision::F32 => t.data().iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Precision::F16 => {
-                t.data().iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect()
-            }
+            Precision::F16 => t
+                .data()
+                .iter()
+                .flat_map(|&x| half::f16::from_f32(x).to_le_bytes())
+                .collect(),
         })
         .collect();
     let dtype = match precision {
@@ -220,7 +241,10 @@ pub fn write_weights(
 /// As [`write_weights`].
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |e: std::io::Error| {
-        Error::file(path, format_args!("cannot be written: {e}; what was there before is untouched"))
+        Error::file(
+            path,
+            format_args!("cannot be written: {e}; what was there before is untouched"),
+        )
     };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -232,7 +256,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         .permissions(default_permissions())
         .tempfile_in(folder)
         .map_err(fail)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
     // The new name must survive a power failure too; where a folder cannot be synced, nothing is lost but that.
     #[cfg(unix)]
@@ -251,7 +277,10 @@ fn default_permissions() -> std::fs::Permissions {
     }
     #[cfg(not(unix))]
     {
-        tempfile::tempfile().and_then(|f| f.metadata()).map(|m| m.permissions()).expect("a file has permissions")
+        tempfile::tempfile()
+            .and_then(|f| f.metadata())
+            .map(|m| m.permissions())
+            .expect("a file has permissions")
     }
 }
 
@@ -261,8 +290,14 @@ mod tests {
 
     fn sample() -> Vec<(String, Tensor)> {
         vec![
-            ("a".into(), Tensor::from_vec(vec![1.0, -2.5, 3.25], &[3]).unwrap()),
-            ("b.weight".into(), Tensor::from_vec(vec![0.5; 4], &[2, 2]).unwrap()),
+            (
+                "a".into(),
+                Tensor::from_vec(vec![1.0, -2.5, 3.25], &[3]).unwrap(),
+            ),
+            (
+                "b.weight".into(),
+                Tensor::from_vec(vec![0.5; 4], &[2, 2]).unwrap(),
+            ),
         ]
     }
 
@@ -280,7 +315,11 @@ mod tests {
             assert_eq!(file.metadata("other").unwrap(), None);
             assert!(file.tensor("c").is_err());
         }
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(&dir).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
     }
 
     #[test]
@@ -291,7 +330,11 @@ mod tests {
         let message = write_atomically(&path, b"new").unwrap_err().to_string();
         assert!(message.contains("untouched"), "{message}");
         assert!(path.join("inside").is_dir());
-        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(&dir).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
         assert!(write_atomically(&dir.path().join("no/such/folder"), b"x").is_err());
     }
 
@@ -308,7 +351,9 @@ mod tests {
                 bytes.truncate(round / 2 % whole.len());
             } else {
                 for _ in 0..3 {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
                     let at = (state >> 33) as usize % bytes.len();
                     bytes[at] = (state >> 17) as u8;
                 }

@@ -51,12 +51,18 @@ impl Captioner {
     pub fn read(weights: &WeightFile) -> Result<Self> {
         let refuse = |what: &str| Err(Error::file(weights.path(), what));
         let Some(description) = Description::read(weights)? else {
-            return refuse("holds weights but no captioner; train one on it with `glimpse train --encoder`");
+            return refuse(
+                "holds weights but no captioner; train one on it with `glimpse train --encoder`",
+            );
         };
         let (Some(config), Some(vocabulary)) = (description.decoder, description.vocabulary) else {
-            return refuse("holds an encoder but no decoder; train one on it with `glimpse train --encoder`");
+            return refuse(
+                "holds an encoder but no decoder; train one on it with `glimpse train --encoder`",
+            );
         };
-        if config.vocabulary != vocabulary.len() || config.features != description.encoder.features() {
+        if config.vocabulary != vocabulary.len()
+            || config.features != description.encoder.features()
+        {
             return refuse("its encoder, decoder and vocabulary do not fit together");
         }
         let mut init = Init::new(0);
@@ -92,7 +98,12 @@ impl Captioner {
     /// Where the file cannot be written; what was there before is then untouched.
     pub fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
         let description = self.description(Kind::Captioner);
-        file::write(path, &description, &file::module_tensors("", self), precision)
+        file::write(
+            path,
+            &description,
+            &file::module_tensors("", self),
+            precision,
+        )
     }
 
     /// The features of preprocessed images: `[N, H, W, 3]` to `[N, F]`.

@@ -31,7 +31,10 @@ impl DecoderConfig {
         if sizes.iter().all(|s| (1..=1 << 24).contains(s)) && (0.0..1.0).contains(&self.dropout) {
             return Ok(());
         }
-        Err(Error::value("decoder", format_args!("{self:?} is not a network")))
+        Err(Error::value(
+            "decoder",
+            format_args!("{self:?} is not a network"),
+        ))
     }
 }
 
@@ -76,7 +79,13 @@ impl Decoder {
     /// Those of [`DecoderConfig::check`].
     pub fn new(config: &DecoderConfig, init: &mut Init) -> Result<Self> {
         config.check()?;
-        let DecoderConfig { features, embedding, hidden, vocabulary, .. } = *config;
+        let DecoderConfig {
+            features,
+            embedding,
+            hidden,
+            vocabulary,
+            ..
+        } = *config;
         Ok(Decoder {
             config: config.clone(),
             image: Linear::new(init, features, embedding),
@@ -119,7 +128,9 @@ impl Decoder {
         let image = ops::embedding(&self.image.forward(features)?, image_of)?;
         let words = self.drop(&self.embedding.forward(words)?, mode, 0)?;
         let inputs = ops::concat(&[&image, &words.reshape(&[sentences, steps * size])?])?;
-        let h = self.lstm.forward(&inputs.reshape(&[sentences, steps + 1, size])?)?;
+        let h = self
+            .lstm
+            .forward(&inputs.reshape(&[sentences, steps + 1, size])?)?;
         // What the LSTM makes of the image alone is not asked for: the first word follows the start mark.
         let hidden = self.config.hidden;
         let h = ops::narrow(&h, 1, 1, steps)?.reshape(&[sentences * steps, hidden])?;

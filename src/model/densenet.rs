@@ -46,7 +46,13 @@ impl DenseNetConfig {
             _ => return None,
         };
         let (bottleneck, eps) = (four(), torchvision_eps());
-        Some(DenseNetConfig { growth, blocks: blocks.to_vec(), stem, bottleneck, eps })
+        Some(DenseNetConfig {
+            growth,
+            blocks: blocks.to_vec(),
+            stem,
+            bottleneck,
+            eps,
+        })
     }
 
     /// The names that [`DenseNetConfig::named`] knows.
@@ -77,11 +83,17 @@ impl DenseNetConfig {
     /// Where a size is zero or absurd.
     pub fn check(&self) -> Result<()> {
         let sizes = [self.growth, self.stem, self.bottleneck];
-        let layers = self.blocks.iter().try_fold(0usize, |n, &l| n.checked_add(l));
+        let layers = self
+            .blocks
+            .iter()
+            .try_fold(0usize, |n, &l| n.checked_add(l));
         let sane = sizes.iter().all(|s| (1..=MOST_CHANNELS).contains(s))
             && layers.is_some_and(|n| (1..=MOST_LAYERS).contains(&n))
             && self.blocks.len() <= 16
-            && self.bottleneck.checked_mul(self.growth).is_some_and(|b| b <= MOST_CHANNELS)
+            && self
+                .bottleneck
+                .checked_mul(self.growth)
+                .is_some_and(|b| b <= MOST_CHANNELS)
             && self.eps.is_finite()
             && self.eps > 0.0;
         if sane && self.features() <= 4 * MOST_CHANNELS {
@@ -116,13 +128,21 @@ impl DenseNet {
     /// Those of [`DenseNetConfig::check`].
     pub fn new(config: &DenseNetConfig, init: &mut Init) -> Result<Self> {
         config.check()?;
-        let DenseNetConfig { growth, ref blocks, stem, bottleneck, eps } = *config;
+        let DenseNetConfig {
+            growth,
+            ref blocks,
+            stem,
+            bottleneck,
+            eps,
+        } = *config;
         let conv0 = Conv2d::new(init, 3, stem, 7, Window::square(2, 3));
         let mut channels = stem;
         let mut dense = Vec::new();
         let mut transitions = Vec::new();
         for (i, &layers) in blocks.iter().enumerate() {
-            dense.push(DenseBlock::new(init, layers, channels, growth, bottleneck, eps));
+            dense.push(DenseBlock::new(
+                init, layers, channels, growth, bottleneck, eps,
+            ));
             channels += layers * growth;
             if i + 1 < blocks.len() {
                 transitions.push(Transition::new(init, channels, channels / 2, eps));

@@ -65,25 +65,35 @@ impl Description {
     /// # Errors
     /// Where it says something that this program does not understand.
     pub fn read(file: &WeightFile) -> Result<Option<Self>> {
-        let Some(text) = file.metadata(METADATA_KEY)? else { return Ok(None) };
+        let Some(text) = file.metadata(METADATA_KEY)? else {
+            return Ok(None);
+        };
         #[derive(Deserialize)]
         struct Version {
             format: u32,
         }
         let broken = |e: serde_json::Error| {
-            Error::file(file.path(), format_args!("its description makes no sense: {e}"))
+            Error::file(
+                file.path(),
+                format_args!("its description makes no sense: {e}"),
+            )
         };
         let Version { format } = serde_json::from_str(&text).map_err(broken)?;
         if format > FORMAT {
             return Err(Error::file(
                 file.path(),
-                format_args!("is of format {format}, this program reads up to {FORMAT}; get a newer Glimpse"),
+                format_args!(
+                    "is of format {format}, this program reads up to {FORMAT}; get a newer Glimpse"
+                ),
             ));
         }
         let description: Description = serde_json::from_str(&text).map_err(broken)?;
         let check = || {
             description.encoder.check()?;
-            description.decoder.as_ref().map_or(Ok(()), DecoderConfig::check)
+            description
+                .decoder
+                .as_ref()
+                .map_or(Ok(()), DecoderConfig::check)
         };
         check().map_err(|e| Error::file(file.path(), e))?;
         Ok(Some(description))
@@ -100,31 +110,39 @@ pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) ->
     module.visit(prefix, &mut |name, _, _| names.push(name.to_string()));
     let mut found = file.tensors(&names)?.into_iter();
     let mut wrong = Vec::new();
-    module.visit(prefix, &mut |name, _, tensor| match found.next().flatten() {
-        None => wrong.push(format!("tensor `{name}` {} is missing", tensor.shape())),
-        Some(t) if t.dims() != tensor.dims() => wrong.push(format!(
-            "tensor `{name}` is {}, this architecture needs {}",
-            t.shape(),
-            tensor.shape()
-        )),
-        Some(t) if t.data().iter().any(|x| !x.is_finite()) => {
-            wrong.push(format!("tensor `{name}` holds values that are not finite numbers"));
-        }
-        Some(t) => *tensor = t,
-    });
+    module.visit(
+        prefix,
+        &mut |name, _, tensor| match found.next().flatten() {
+            None => wrong.push(format!("tensor `{name}` {} is missing", tensor.shape())),
+            Some(t) if t.dims() != tensor.dims() => wrong.push(format!(
+                "tensor `{name}` is {}, this architecture needs {}",
+                t.shape(),
+                tensor.shape()
+            )),
+            Some(t) if t.data().iter().any(|x| !x.is_finite()) => {
+                wrong.push(format!(
+                    "tensor `{name}` holds values that are not finite numbers"
+                ));
+            }
+            Some(t) => *tensor = t,
+        },
+    );
     match wrong.as_slice() {
         [] => Ok(()),
         [only] => Err(Error::file(file.path(), only)),
-        [first, rest @ ..] => {
-            Err(Error::file(file.path(), format_args!("{first} (and {} more like it)", rest.len())))
-        }
+        [first, rest @ ..] => Err(Error::file(
+            file.path(),
+            format_args!("{first} (and {} more like it)", rest.len()),
+        )),
     }
 }
 
 /// Every tensor of `module`, named from `prefix` on.
 pub fn module_tensors(prefix: &str, module: &mut impl Module) -> Vec<(String, Tensor)> {
     let mut tensors = Vec::new();
-    module.visit(prefix, &mut |name, _, t| tensors.push((name.to_string(), t.detach())));
+    module.visit(prefix, &mut |name, _, t| {
+        tensors.push((name.to_string(), t.detach()))
+    });
     tensors
 }
 
@@ -140,7 +158,12 @@ pub fn write(
 ) -> Result<()> {
     let text = serde_json::to_string(description)
         .map_err(|e| Error::file(path, format_args!("its description cannot be written: {e}")))?;
-    write_weights(path, tensors, precision, HashMap::from([(METADATA_KEY.to_string(), text)]))
+    write_weights(
+        path,
+        tensors,
+        precision,
+        HashMap::from([(METADATA_KEY.to_string(), text)]),
+    )
 }
 
 /// The sizes of a DenseNet with torchvision's names, read off its tensors' shapes.
@@ -151,7 +174,10 @@ pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     let entries = file.entries()?;
     let shape = |name: &str| {
         let name = format!("{prefix}features.{name}");
-        entries.iter().find(|e| e.name == name).map(|e| e.shape.clone())
+        entries
+            .iter()
+            .find(|e| e.name == name)
+            .map(|e| e.shape.clone())
     };
     let no_densenet = || {
         Error::file(
@@ -162,13 +188,20 @@ pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
             ),
         )
     };
-    let Some([stem, 3, 7, 7]) = shape("conv0.weight").as_deref().map(|s| [s[0], s[1], s[2], s[3]]) else {
+    let Some([stem, 3, 7, 7]) = shape("conv0.weight")
+        .as_deref()
+        .map(|s| [s[0], s[1], s[2], s[3]])
+    else {
         return Err(no_densenet());
     };
     let conv = |block: usize, layer: usize, conv: usize| {
-        shape(&format!("denseblock{block}.denselayer{layer}.conv{conv}.weight"))
+        shape(&format!(
+            "denseblock{block}.denselayer{layer}.conv{conv}.weight"
+        ))
     };
-    let (Some(first), Some(second)) = (conv(1, 1, 1), conv(1, 1, 2)) else { return Err(no_densenet()) };
+    let (Some(first), Some(second)) = (conv(1, 1, 1), conv(1, 1, 2)) else {
+        return Err(no_densenet());
+    };
     let (&[middle, _, 1, 1], &[growth, _, 3, 3]) = (&first[..], &second[..]) else {
         return Err(no_densenet());
     };

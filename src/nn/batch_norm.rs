@@ -40,8 +40,15 @@ impl Prepared<'_> {
             None => Statistics::Batch,
             Some(Running { mean, var }) => Statistics::Running { mean, var },
         };
-        let BatchNorm { weight, bias, eps, .. } = self.norm;
-        Norm { weight, bias, eps: *eps, statistics }
+        let BatchNorm {
+            weight, bias, eps, ..
+        } = self.norm;
+        Norm {
+            weight,
+            bias,
+            eps: *eps,
+            statistics,
+        }
     }
 }
 
@@ -49,15 +56,30 @@ impl BatchNorm {
     /// The identity: scale 1, shift 0, running mean 0 and variance 1.
     pub fn new(channels: usize, eps: f32) -> Self {
         let (zeros, ones) = (Tensor::zeros(&[channels]), Tensor::full(&[channels], 1.0));
-        let running = Mutex::new(Running { mean: zeros.clone(), var: ones.clone() });
-        BatchNorm { weight: ones, bias: zeros, eps, running }
+        let running = Mutex::new(Running {
+            mean: zeros.clone(),
+            var: ones.clone(),
+        });
+        BatchNorm {
+            weight: ones,
+            bias: zeros,
+            eps,
+            running,
+        }
     }
 
     /// The parameters as `mode` wants them.
     pub(super) fn prepare(&self, mode: Mode) -> Prepared<'_> {
-        let running = (!mode.is_training())
-            .then(|| self.running.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        Prepared { norm: self, running }
+        let running = (!mode.is_training()).then(|| {
+            self.running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        });
+        Prepared {
+            norm: self,
+            running,
+        }
     }
 
     /// Moves the running statistics towards those of a batch of `rows` pixels:
@@ -89,8 +111,19 @@ impl Module for BatchNorm {
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         f(&format!("{prefix}weight"), Role::Offset, &mut self.weight);
         f(&format!("{prefix}bias"), Role::Offset, &mut self.bias);
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
-        f(&format!("{prefix}running_mean"), Role::Statistic, &mut running.mean);
-        f(&format!("{prefix}running_var"), Role::Statistic, &mut running.var);
+        let running = self
+            .running
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        f(
+            &format!("{prefix}running_mean"),
+            Role::Statistic,
+            &mut running.mean,
+        );
+        f(
+            &format!("{prefix}running_var"),
+            Role::Statistic,
+            &mut running.var,
+        );
     }
 }

@@ -13,8 +13,17 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// Random weights `[out, channels, kernel, kernel]`.
-    pub fn new(init: &mut Init, channels: usize, out: usize, kernel: usize, window: Window) -> Self {
-        Conv2d { weight: init.kaiming(&[out, channels, kernel, kernel]), window }
+    pub fn new(
+        init: &mut Init,
+        channels: usize,
+        out: usize,
+        kernel: usize,
+        window: Window,
+    ) -> Self {
+        Conv2d {
+            weight: init.kaiming(&[out, channels, kernel, kernel]),
+            window,
+        }
     }
 
     /// `[N, H, W, C]` to `[N, OH, OW, O]`.

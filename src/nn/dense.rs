@@ -37,7 +37,9 @@ impl DenseBlock {
                 conv2: Conv2d::new(init, middle, growth, 3, Window::square(1, 1)),
             }
         });
-        DenseBlock { layers: layers.collect() }
+        DenseBlock {
+            layers: layers.collect(),
+        }
     }
 
     /// `[N, H, W, C]` to `[N, H, W, C + L growth]`.
@@ -45,8 +47,11 @@ impl DenseBlock {
     /// # Errors
     /// Those of [`ops::dense_block()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let norms: Vec<_> =
-            self.layers.iter().map(|l| [l.norm1.prepare(mode), l.norm2.prepare(mode)]).collect();
+        let norms: Vec<_> = self
+            .layers
+            .iter()
+            .map(|l| [l.norm1.prepare(mode), l.norm2.prepare(mode)])
+            .collect();
         let layers: Vec<_> = self
             .layers
             .iter()

@@ -12,7 +12,9 @@ pub struct Embedding {
 impl Embedding {
     /// Normal with standard deviation `std`.
     pub fn new(init: &mut Init, words: usize, size: usize, std: f32) -> Self {
-        Embedding { weight: init.normal(&[words, size], std) }
+        Embedding {
+            weight: init.normal(&[words, size], std),
+        }
     }
 
     /// The vectors of these words: `[ids, size]`.
@@ -26,6 +28,6 @@ impl Embedding {
 
 impl Module for Embedding {
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        f(&format!("{prefix}weight"), Role::Weight, &mut self.weight);
+        f(&format!("{prefix}weight"), Role::Offset, &mut self.weight);
     }
 }

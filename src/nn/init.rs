@@ -17,7 +17,9 @@ impl Init {
     /// Uniform in `[-bound, bound)`.
     pub fn uniform(&mut self, shape: &[usize], bound: f32) -> Tensor {
         let len = shape.iter().product();
-        let data = (0..len).map(|_| (self.0.random::<f32>() * 2.0 - 1.0) * bound).collect();
+        let data = (0..len)
+            .map(|_| (self.0.random::<f32>() * 2.0 - 1.0) * bound)
+            .collect();
         Tensor::computed(data, shape)
     }
 

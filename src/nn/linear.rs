@@ -15,7 +15,10 @@ impl Linear {
     /// Weights uniform within `1 / sqrt(in)`, the bias zero.
     pub fn new(init: &mut Init, inputs: usize, out: usize) -> Self {
         let bound = 1.0 / (inputs.max(1) as f32).sqrt();
-        Linear { weight: init.uniform(&[out, inputs], bound), bias: Tensor::zeros(&[out]) }
+        Linear {
+            weight: init.uniform(&[out, inputs], bound),
+            bias: Tensor::zeros(&[out]),
+        }
     }
 
     /// `[.., in]` to `[.., out]`.

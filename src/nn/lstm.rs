@@ -17,7 +17,13 @@ impl Lstm {
         let mut bias = Tensor::zeros(&[4 * hidden]);
         bias.data_mut()[hidden..2 * hidden].fill(1.0);
         let w_ih = init.uniform(&[4 * hidden, inputs], bound);
-        Lstm { weights: LstmWeights { w_ih, w_hh: init.uniform(&[4 * hidden, hidden], bound), bias } }
+        Lstm {
+            weights: LstmWeights {
+                w_ih,
+                w_hh: init.uniform(&[4 * hidden, hidden], bound),
+                bias,
+            },
+        }
     }
 
     /// `h` after every step of `x` `[N, T, I]`: `[N, T, H]`.
@@ -39,8 +45,20 @@ impl Lstm {
 
 impl Module for Lstm {
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        f(&format!("{prefix}weight_ih"), Role::Weight, &mut self.weights.w_ih);
-        f(&format!("{prefix}weight_hh"), Role::Weight, &mut self.weights.w_hh);
-        f(&format!("{prefix}bias"), Role::Offset, &mut self.weights.bias);
+        f(
+            &format!("{prefix}weight_ih"),
+            Role::Weight,
+            &mut self.weights.w_ih,
+        );
+        f(
+            &format!("{prefix}weight_hh"),
+            Role::Weight,
+            &mut self.weights.w_hh,
+        );
+        f(
+            &format!("{prefix}bias"),
+            Role::Offset,
+            &mut self.weights.bias,
+        );
     }
 }

@@ -45,7 +45,7 @@ impl Mode {
 pub enum Role {
     /// A matrix or kernel: the optimizer moves it, and weight decay applies.
     Weight,
-    /// A bias, or a norm's scale or shift: the optimizer moves it, without weight decay.
+    /// A bias, a norm's scale or shift, or word vectors: the optimizer moves it, without weight decay.
     Offset,
     /// A running statistic: kept with the model, never touched by the optimizer.
     Statistic,
@@ -70,7 +70,11 @@ pub trait Module {
         Self: Sized,
     {
         self.visit("", &mut |_, role, tensor| {
-            *tensor = if tracked && role.is_trained() { tensor.tracked() } else { tensor.detach() };
+            *tensor = if tracked && role.is_trained() {
+                tensor.tracked()
+            } else {
+                tensor.detach()
+            };
         });
     }
 

@@ -14,7 +14,11 @@ use crate::tensor::Tensor;
 pub(crate) fn on_every_isa(body: impl Fn()) {
     for isa in Isa::available() {
         isa.scope(|| {
-            assert_eq!(Isa::current(), isa, "the instruction set asked for is the one that runs");
+            assert_eq!(
+                Isa::current(),
+                isa,
+                "the instruction set asked for is the one that runs"
+            );
             body();
         });
         println!("passed on {isa}");
@@ -40,7 +44,12 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
 pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: number of elements");
     let square = |x: f32| f64::from(x) * f64::from(x);
-    let distance: f64 = got.iter().zip(want).map(|(&g, &w)| square(g - w)).sum::<f64>().sqrt();
+    let distance: f64 = got
+        .iter()
+        .zip(want)
+        .map(|(&g, &w)| square(g - w))
+        .sum::<f64>()
+        .sqrt();
     let norm = want.iter().map(|&w| square(w)).sum::<f64>().sqrt();
     let relative = distance / norm.max(1e-12);
     assert!(
@@ -72,7 +81,10 @@ impl Case {
             .file
             .tensor(&format!("{}/{key}", self.name))
             .unwrap_or_else(|e| panic!("{}/{key}: {e}", self.name));
-        let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        let data = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()));
         Tensor::from_vec(data.collect(), view.shape()).unwrap()
     }
 
@@ -86,7 +98,10 @@ impl Case {
     #[track_caller]
     pub(crate) fn integers(&self, key: &str) -> Vec<usize> {
         let view = self.file.tensor(&format!("{}/{key}", self.name)).unwrap();
-        let data = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+        let data = view
+            .data()
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes(b.try_into().unwrap()));
         data.map(|i| i as usize).collect()
     }
 
@@ -94,9 +109,18 @@ impl Case {
     #[track_caller]
     pub(crate) fn close(&self, key: &str, got: &Tensor, tolerance: f64) {
         let want = self.tensor(key);
-        let dims = if want.dims() == [1] && got.dims().is_empty() { &[1] } else { got.dims() };
+        let dims = if want.dims() == [1] && got.dims().is_empty() {
+            &[1]
+        } else {
+            got.dims()
+        };
         assert_eq!(dims, want.dims(), "{}/{key}: shape", self.name);
-        assert_close(&format!("{}/{key}", self.name), got.data(), want.data(), tolerance);
+        assert_close(
+            &format!("{}/{key}", self.name),
+            got.data(),
+            want.data(),
+            tolerance,
+        );
     }
 
     /// Runs `output` backward from the recorded cotangent and compares with the recorded gradients.
@@ -105,7 +129,9 @@ impl Case {
         let cotangent = self.tensor("grad_output").reshape(output.dims()).unwrap();
         let grads = output.backward_from(&cotangent).unwrap();
         for (name, leaf) in leaves {
-            let grad = grads.get(leaf).unwrap_or_else(|| panic!("{name} has no gradient"));
+            let grad = grads
+                .get(leaf)
+                .unwrap_or_else(|| panic!("{name} has no gradient"));
             self.close(&format!("grad_{name}"), grad, tolerance);
         }
     }
@@ -124,10 +150,15 @@ pub(crate) fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result
     let cotangent = random(y.dims(), 77);
     let grads = y.backward_from(&cotangent).unwrap();
     let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        a.iter()
+            .zip(b)
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .sum()
     };
     for (i, input) in inputs.iter().enumerate() {
-        let grad = grads.get(&leaves[i]).unwrap_or_else(|| panic!("input {i} has no gradient"));
+        let grad = grads
+            .get(&leaves[i])
+            .unwrap_or_else(|| panic!("input {i} has no gradient"));
         assert_eq!(grad.dims(), input.dims(), "input {i}: the gradient's shape");
         for seed in 0..4 {
             // A few elements at a time: a kink then disturbs few of the directions.
@@ -139,7 +170,9 @@ pub(crate) fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result
             let at = |sign: f32| {
                 let mut moved = inputs.to_vec();
                 let x = moved[i].data_mut();
-                x.iter_mut().zip(direction.data()).for_each(|(x, d)| *x += sign * h * d);
+                x.iter_mut()
+                    .zip(direction.data())
+                    .for_each(|(x, d)| *x += sign * h * d);
                 dot(f(&moved).unwrap().data(), cotangent.data())
             };
             let quotient = (at(1.0) - at(-1.0)) / (2.0 * f64::from(h));

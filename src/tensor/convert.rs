@@ -60,7 +60,9 @@ mod tests {
 
     #[test]
     fn arrays_of_any_order_come_and_go() {
-        let a = ArrayD::from_shape_fn(IxDyn(&[2, 3, 4]), |i| (i[0] * 100 + i[1] * 10 + i[2]) as f32);
+        let a = ArrayD::from_shape_fn(IxDyn(&[2, 3, 4]), |i| {
+            (i[0] * 100 + i[1] * 10 + i[2]) as f32
+        });
         let swapped = a.clone().permuted_axes(IxDyn(&[2, 0, 1]));
         let sliced = a.slice(ndarray::s![1.., ..;-1, 1..3]).into_dyn().to_owned();
         for array in [a, swapped, sliced] {

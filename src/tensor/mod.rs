@@ -48,17 +48,35 @@ impl Tensor {
     pub fn from_vec(data: Vec<f32>, shape: &[usize]) -> Result<Self> {
         let shape = Shape::new(shape);
         if shape.checked_len() != Some(data.len()) {
-            return Err(Error::shape("from_vec", shape, format_args!("{} elements", data.len())));
+            return Err(Error::shape(
+                "from_vec",
+                shape,
+                format_args!("{} elements", data.len()),
+            ));
         }
-        Ok(Tensor { storage: Storage::cpu(data), offset: 0, shape, node: None })
+        Ok(Tensor {
+            storage: Storage::cpu(data),
+            offset: 0,
+            shape,
+            node: None,
+        })
     }
 
     /// A tensor that an operation has just computed; panics where the sizes differ, which is a mistake in the
     /// operation.
     pub(crate) fn computed(data: Vec<f32>, shape: &[usize]) -> Self {
         let shape = Shape::new(shape);
-        assert_eq!(data.len(), shape.len(), "an operation computed {shape} wrongly");
-        Tensor { storage: Storage::cpu(data), offset: 0, shape, node: None }
+        assert_eq!(
+            data.len(),
+            shape.len(),
+            "an operation computed {shape} wrongly"
+        );
+        Tensor {
+            storage: Storage::cpu(data),
+            offset: 0,
+            shape,
+            node: None,
+        }
     }
 
     /// All zeros.
@@ -137,7 +155,11 @@ impl Tensor {
                 shape,
             ));
         }
-        let out = Tensor { shape, node: None, ..self.clone() };
+        let out = Tensor {
+            shape,
+            node: None,
+            ..self.clone()
+        };
         let from = self.dims().to_vec();
         out.record(&[self], move |grad| Ok(vec![Some(grad.reshape(&from)?)]))
     }
@@ -183,12 +205,18 @@ impl Tensor {
 
     /// The same elements, unknown to the tape.
     pub fn detach(&self) -> Self {
-        Tensor { node: None, ..self.clone() }
+        Tensor {
+            node: None,
+            ..self.clone()
+        }
     }
 
     /// The same elements as a leaf of the tape: [`Tensor::backward`] finds their gradient.
     pub fn tracked(&self) -> Self {
-        Tensor { node: Some(Node::leaf()), ..self.clone() }
+        Tensor {
+            node: Some(Node::leaf()),
+            ..self.clone()
+        }
     }
 
     /// Whether the tape follows this tensor.
@@ -250,7 +278,12 @@ mod tests {
     fn views_pass_gradients_back() {
         let a = Tensor::zeros(&[3, 2]).tracked();
         let y = a.narrow(1, 1).unwrap().reshape(&[2]).unwrap();
-        let grads = y.backward_from(&Tensor::from_vec(vec![5.0, 7.0], &[2]).unwrap()).unwrap();
-        assert_eq!(grads.get(&a).unwrap().data(), &[0.0, 0.0, 5.0, 7.0, 0.0, 0.0]);
+        let grads = y
+            .backward_from(&Tensor::from_vec(vec![5.0, 7.0], &[2]).unwrap())
+            .unwrap();
+        assert_eq!(
+            grads.get(&a).unwrap().data(),
+            &[0.0, 0.0, 5.0, 7.0, 0.0, 0.0]
+        );
     }
 }

@@ -31,7 +31,10 @@ struct Packed {
 
 impl Storage {
     pub(super) fn cpu(data: Vec<f32>) -> Self {
-        Storage::Cpu(Arc::new(CpuBuffer { data, packed: OnceLock::new() }))
+        Storage::Cpu(Arc::new(CpuBuffer {
+            data,
+            packed: OnceLock::new(),
+        }))
     }
 
     pub(super) fn data(&self) -> &[f32] {
@@ -46,7 +49,10 @@ impl Storage {
             Storage::Cpu(buffer) => {
                 if Arc::get_mut(buffer).is_none() {
                     let data = buffer.data.clone();
-                    *buffer = Arc::new(CpuBuffer { data, packed: OnceLock::new() });
+                    *buffer = Arc::new(CpuBuffer {
+                        data,
+                        packed: OnceLock::new(),
+                    });
                 }
                 let buffer = Arc::get_mut(buffer).expect("a fresh buffer has one owner");
                 buffer.packed.take();
@@ -78,7 +84,11 @@ impl Storage {
             Some(_) => Arc::new(pack(&buffer.data)),
             None => {
                 let panels = Arc::new(pack(&buffer.data));
-                let _ = buffer.packed.set(Packed { isa, shape: shape.clone(), panels: panels.clone() });
+                let _ = buffer.packed.set(Packed {
+                    isa,
+                    shape: shape.clone(),
+                    panels: panels.clone(),
+                });
                 panels
             }
         }

@@ -99,7 +99,10 @@ impl Tensor {
             return Err(Error::shape("backward", self.shape(), grad.shape()));
         }
         let Some(node) = &self.node else {
-            return Err(Error::value("backward", "nothing this was computed from is tracked"));
+            return Err(Error::value(
+                "backward",
+                "nothing this was computed from is tracked",
+            ));
         };
         let mut leaves = HashMap::new();
         let mut waiting = BTreeMap::from([(node.0.id, (node.clone(), grad.detach()))]);
@@ -110,12 +113,21 @@ impl Tensor {
             }
             let backward = node.0.backward.lock().ok().and_then(|mut b| b.take());
             let Some(backward) = backward else {
-                return Err(Error::value("backward", "the tape was consumed by an earlier call"));
+                return Err(Error::value(
+                    "backward",
+                    "the tape was consumed by an earlier call",
+                ));
             };
             let grads = backward(&grad)?;
-            assert_eq!(grads.len(), node.0.inputs.len(), "an operation returned too few gradients");
+            assert_eq!(
+                grads.len(),
+                node.0.inputs.len(),
+                "an operation returned too few gradients"
+            );
             for (input, grad) in node.0.inputs.iter().zip(grads) {
-                let (Some(input), Some(grad)) = (input, grad) else { continue };
+                let (Some(input), Some(grad)) = (input, grad) else {
+                    continue;
+                };
                 match waiting.entry(input.0.id) {
                     std::collections::btree_map::Entry::Vacant(e) => {
                         e.insert((input.clone(), grad));

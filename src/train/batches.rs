@@ -72,7 +72,12 @@ impl Samples {
         // Datasets' images are of one size, roughly: the first one tells how many fit.
         let first = Image::open(&examples[0].image)?;
         let cached = (cache_mib << 20) / first.pixels().len().max(1);
-        Ok(Samples { examples, sentences, decoded, cached })
+        Ok(Samples {
+            examples,
+            sentences,
+            decoded,
+            cached,
+        })
     }
 
     /// The number of images.
@@ -124,11 +129,21 @@ impl Samples {
     ///
     /// # Errors
     /// Where one cannot be read.
-    pub fn varied(&self, batch: &Batch, augment: &Augment, size: u32, seed: u64, epoch: u64) -> Result<Tensor> {
+    pub fn varied(
+        &self,
+        batch: &Batch,
+        augment: &Augment,
+        size: u32,
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Tensor> {
         // Mirroring was decided with the batch, because the teacher's targets depend on it.
         let images = threads::map(batch.images.len(), |i| {
             let index = batch.images[i];
-            let augment = Augment { flip: if batch.mirrored[i] { 1.0 } else { 0.0 }, ..*augment };
+            let augment = Augment {
+                flip: if batch.mirrored[i] { 1.0 } else { 0.0 },
+                ..*augment
+            };
             let mut rng = generator(seed, epoch, index as u64);
             self.with_image(index, |image| augment.apply(image, size, &mut rng))
         });
@@ -165,9 +180,18 @@ impl Samples {
         self.assemble(images, mirrored, &chosen)
     }
 
-    fn assemble(&self, images: Vec<usize>, mirrored: Vec<bool>, chosen: &[(usize, usize)]) -> Batch {
+    fn assemble(
+        &self,
+        images: Vec<usize>,
+        mirrored: Vec<bool>,
+        chosen: &[(usize, usize)],
+    ) -> Batch {
         let sentence = |&(place, caption): &(usize, usize)| &self.sentences[images[place]][caption];
-        let steps = chosen.iter().map(|c| sentence(c).len() - 1).max().unwrap_or(0);
+        let steps = chosen
+            .iter()
+            .map(|c| sentence(c).len() - 1)
+            .max()
+            .unwrap_or(0);
         let (mut words, mut targets) = (Vec::new(), Vec::new());
         for ids in chosen.iter().map(sentence) {
             let padding = std::iter::repeat_n(PAD as usize, steps + 1 - ids.len());
@@ -175,7 +199,13 @@ impl Samples {
             targets.extend(ids[1..].iter().copied().chain(padding));
         }
         let image_of = chosen.iter().map(|&(place, _)| place).collect();
-        Batch { images, mirrored, image_of, words, targets }
+        Batch {
+            images,
+            mirrored,
+            image_of,
+            words,
+            targets,
+        }
     }
 }
 
@@ -210,27 +240,49 @@ impl Targets {
         let names: Vec<String> = file
             .metadata("names")?
             .and_then(|text| serde_json::from_str(&text).ok())
-            .ok_or_else(|| Error::file(path, "its metadata has no `names`, a JSON list of image names"))?;
+            .ok_or_else(|| {
+                Error::file(
+                    path,
+                    "its metadata has no `names`, a JSON list of image names",
+                )
+            })?;
         let plain = file.tensor("targets")?;
-        let mirrored = file.tensors(&["targets_flipped".to_string()])?.pop().flatten();
+        let mirrored = file
+            .tensors(&["targets_flipped".to_string()])?
+            .pop()
+            .flatten();
         let n = names.len();
         let size = match *plain.dims() {
             [rows, size] if rows == n && n > 0 && size > 0 => size,
             _ => {
                 let shape = plain.shape();
-                let what = format_args!("`targets` is {shape}, not [N, D] with a row for each of {n} names");
+                let what = format_args!(
+                    "`targets` is {shape}, not [N, D] with a row for each of {n} names"
+                );
                 return Err(Error::file(path, what));
             }
         };
         if mirrored.as_ref().is_some_and(|m| m.dims() != plain.dims()) {
-            return Err(Error::file(path, "`targets_flipped` has another shape than `targets`"));
+            return Err(Error::file(
+                path,
+                "`targets_flipped` has another shape than `targets`",
+            ));
         }
         let sides = 1 + usize::from(mirrored.is_some());
         let mut values = plain.into_vec();
         values.extend(mirrored.map(Tensor::into_vec).unwrap_or_default());
         standardise(&mut values, n, size);
-        let rows = names.into_iter().enumerate().map(|(i, name)| (name, i)).collect();
-        Ok(Targets { rows, values, sides, size })
+        let rows = names
+            .into_iter()
+            .enumerate()
+            .map(|(i, name)| (name, i))
+            .collect();
+        Ok(Targets {
+            rows,
+            values,
+            sides,
+            size,
+        })
     }
 
     /// The targets of a batch: `[N, D]`.
@@ -242,9 +294,15 @@ impl Targets {
         for (&image, &mirrored) in batch.images.iter().zip(&batch.mirrored) {
             let name = &samples.examples[image].name;
             let row = self.rows.get(name).ok_or_else(|| {
-                Error::usage(format!("distill.targets: there is no row for the image {name}"))
+                Error::usage(format!(
+                    "distill.targets: there is no row for the image {name}"
+                ))
             })?;
-            let side = if mirrored && self.sides == 2 { self.rows.len() } else { 0 };
+            let side = if mirrored && self.sides == 2 {
+                self.rows.len()
+            } else {
+                0
+            };
             data.extend_from_slice(&self.values[(side + row) * self.size..][..self.size]);
         }
         Tensor::from_vec(data, &[batch.images.len(), self.size])
@@ -254,7 +312,13 @@ impl Targets {
 /// Brings each column to mean 0 and standard deviation 1 over the first `n` rows.
 fn standardise(values: &mut [f32], n: usize, size: usize) {
     for column in 0..size {
-        let first = || values[..n * size].iter().skip(column).step_by(size).map(|&v| f64::from(v));
+        let first = || {
+            values[..n * size]
+                .iter()
+                .skip(column)
+                .step_by(size)
+                .map(|&v| f64::from(v))
+        };
         let mean = first().sum::<f64>() / n as f64;
         let var = first().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
         // A column that hardly varies says nothing; it must not be blown up.
@@ -274,12 +338,21 @@ mod tests {
         let examples = (0..7)
             .map(|i| {
                 let image = dir.join(format!("{i}.png"));
-                image::RgbImage::from_pixel(8, 8, image::Rgb([i as u8 * 30, 0, 0])).save(&image).unwrap();
+                image::RgbImage::from_pixel(8, 8, image::Rgb([i as u8 * 30, 0, 0]))
+                    .save(&image)
+                    .unwrap();
                 let captions = vec!["A dog runs.".to_string(), "a cat sits on a mat".to_string()];
-                Example { image, name: format!("{i}.png"), captions }
+                Example {
+                    image,
+                    name: format!("{i}.png"),
+                    captions,
+                }
             })
             .collect();
-        (Samples::new(examples, &vocabulary, 4, 1).unwrap(), vocabulary)
+        (
+            Samples::new(examples, &vocabulary, 4, 1).unwrap(),
+            vocabulary,
+        )
     }
 
     #[test]
@@ -288,7 +361,9 @@ mod tests {
         let (samples, _) = samples(dir.path());
         assert_eq!(samples.steps_per_epoch(3), 2);
         let epoch = |first: u64| -> Vec<usize> {
-            (first..first + 2).flat_map(|s| samples.batch(5, s, 3, 1, 0.5).images).collect()
+            (first..first + 2)
+                .flat_map(|s| samples.batch(5, s, 3, 1, 0.5).images)
+                .collect()
         };
         let (one, two) = (epoch(0), epoch(2));
         for order in [&one, &two] {
@@ -307,13 +382,24 @@ mod tests {
         let (samples, vocabulary) = samples(dir.path());
         let batch = samples.run(0, 1);
         let text = |ids: &[usize]| -> Vec<&str> {
-            ids.iter().map(|&i| vocabulary.word(i as u32).unwrap()).collect()
+            ids.iter()
+                .map(|&i| vocabulary.word(i as u32).unwrap())
+                .collect()
         };
         assert_eq!(batch.image_of, [0, 0]);
-        assert_eq!(text(&batch.words[..5]), ["<s>", "a", "dog", "runs", "<pad>"]);
-        assert_eq!(text(&batch.targets[..5]), ["a", "dog", "runs", "</s>", "<pad>"]);
+        assert_eq!(
+            text(&batch.words[..5]),
+            ["<s>", "a", "dog", "runs", "<pad>"]
+        );
+        assert_eq!(
+            text(&batch.targets[..5]),
+            ["a", "dog", "runs", "</s>", "<pad>"]
+        );
         // Six words are cut to four, the end mark stays.
-        assert_eq!(text(&batch.targets[5..]), ["a", "cat", "sits", "on", "</s>"]);
+        assert_eq!(
+            text(&batch.targets[5..]),
+            ["a", "cat", "sits", "on", "</s>"]
+        );
     }
 
     #[test]

@@ -40,8 +40,12 @@ pub fn write(
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
     description.kind = Kind::Checkpoint;
-    let config = serde_json::to_value(config)
-        .map_err(|e| Error::file(path, format_args!("the configuration cannot be stored: {e}")))?;
+    let config = serde_json::to_value(config).map_err(|e| {
+        Error::file(
+            path,
+            format_args!("the configuration cannot be stored: {e}"),
+        )
+    })?;
     description.training.insert("config".into(), config);
     description.training.insert("steps".into(), steps.into());
     file::write(path, &description, tensors, Precision::F32)
@@ -69,14 +73,29 @@ impl Checkpoint {
         let refuse = |what: &str| Error::file(path, what);
         let description = Description::read(&file)?
             .filter(|d| d.kind == Kind::Checkpoint)
-            .ok_or_else(|| refuse("is no checkpoint; `--resume` takes the `.checkpoint.safetensors` of a run"))?;
-        let steps = description.training.get("steps").and_then(serde_json::Value::as_u64);
-        let config = description.training.get("config").cloned().unwrap_or_default();
-        let config: TrainConfig = serde_json::from_value(config)
-            .map_err(|e| Error::file(path, format_args!("its configuration makes no sense: {e}")))?;
+            .ok_or_else(|| {
+                refuse("is no checkpoint; `--resume` takes the `.checkpoint.safetensors` of a run")
+            })?;
+        let steps = description
+            .training
+            .get("steps")
+            .and_then(serde_json::Value::as_u64);
+        let config = description
+            .training
+            .get("config")
+            .cloned()
+            .unwrap_or_default();
+        let config: TrainConfig = serde_json::from_value(config).map_err(|e| {
+            Error::file(path, format_args!("its configuration makes no sense: {e}"))
+        })?;
         config.check().map_err(|e| Error::file(path, e))?;
         let steps = steps.ok_or_else(|| refuse("does not say how many steps it has taken"))?;
-        Ok(Checkpoint { file, description, config, steps })
+        Ok(Checkpoint {
+            file,
+            description,
+            config,
+            steps,
+        })
     }
 }
 
@@ -86,7 +105,13 @@ mod tests {
 
     #[test]
     fn the_checkpoint_lies_beside_the_model() {
-        assert_eq!(path_beside(Path::new("x/a.safetensors")), Path::new("x/a.checkpoint.safetensors"));
-        assert_eq!(features_beside(Path::new("model")), Path::new("model.features.safetensors"));
+        assert_eq!(
+            path_beside(Path::new("x/a.safetensors")),
+            Path::new("x/a.checkpoint.safetensors")
+        );
+        assert_eq!(
+            features_beside(Path::new("model")),
+            Path::new("model.features.safetensors")
+        );
     }
 }

@@ -184,13 +184,21 @@ impl Default for TrainConfig {
 
 impl Default for DecoderSizes {
     fn default() -> Self {
-        DecoderSizes { embedding: 256, hidden: 256, dropout: 0.4 }
+        DecoderSizes {
+            embedding: 256,
+            hidden: 256,
+            dropout: 0.4,
+        }
     }
 }
 
 impl Default for ImageConfig {
     fn default() -> Self {
-        ImageConfig { method: Method::Squash, size: 224, cache_mib: 2048 }
+        ImageConfig {
+            method: Method::Squash,
+            size: 224,
+            cache_mib: 2048,
+        }
     }
 }
 
@@ -210,7 +218,9 @@ impl Default for OptimizerConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        LossConfig { label_smoothing: 0.1 }
+        LossConfig {
+            label_smoothing: 0.1,
+        }
     }
 }
 
@@ -222,8 +232,8 @@ impl TrainConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
-        let mut config: TrainConfig =
-            toml::from_str(&text).map_err(|e| Error::file(path, format_args!("makes no sense: {e}")))?;
+        let mut config: TrainConfig = toml::from_str(&text)
+            .map_err(|e| Error::file(path, format_args!("makes no sense: {e}")))?;
         if let Some(distill) = &mut config.distill
             && let Some(folder) = path.parent()
         {
@@ -238,22 +248,64 @@ impl TrainConfig {
     /// # Errors
     /// One line that names the first.
     pub fn check(&self) -> Result<()> {
-        let require = |fine: bool, what: &str| if fine { Ok(()) } else { Err(Error::usage(what)) };
+        let require = |fine: bool, what: &str| {
+            if fine {
+                Ok(())
+            } else {
+                Err(Error::usage(what))
+            }
+        };
         let o = &self.optimizer;
         require(self.epochs > 0, "epochs = 0: must be at least 1")?;
-        require((1..=1 << 16).contains(&self.batch), "batch: must be 1 to 65536")?;
-        require((1..=100).contains(&self.captions), "captions: must be 1 to 100")?;
-        require((1..=1000).contains(&self.max_words), "max_words: must be 1 to 1000")?;
-        require((0.0..1.0).contains(&self.decoder.dropout), "decoder.dropout: must be in [0, 1)")?;
-        require(o.lr.is_finite() && o.lr > 0.0, "optimizer.lr: must be above 0")?;
-        require((0.0..=1.0).contains(&o.warmup), "optimizer.warmup: must be in [0, 1]")?;
-        require(o.weight_decay.is_finite() && o.weight_decay >= 0.0, "optimizer.weight_decay: must not be negative")?;
-        require((0.0..1.0).contains(&o.momentum), "optimizer.momentum: must be in [0, 1)")?;
-        require(o.betas.iter().all(|b| (0.0..1.0).contains(b)), "optimizer.betas: must be in [0, 1)")?;
-        require(o.clip.is_finite() && o.clip >= 0.0, "optimizer.clip: must not be negative")?;
-        require((0.0..1.0).contains(&self.loss.label_smoothing), "loss.label_smoothing: must be in [0, 1)")?;
+        require(
+            (1..=1 << 16).contains(&self.batch),
+            "batch: must be 1 to 65536",
+        )?;
+        require(
+            (1..=100).contains(&self.captions),
+            "captions: must be 1 to 100",
+        )?;
+        require(
+            (1..=1000).contains(&self.max_words),
+            "max_words: must be 1 to 1000",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.decoder.dropout),
+            "decoder.dropout: must be in [0, 1)",
+        )?;
+        require(
+            o.lr.is_finite() && o.lr > 0.0,
+            "optimizer.lr: must be above 0",
+        )?;
+        require(
+            (0.0..=1.0).contains(&o.warmup),
+            "optimizer.warmup: must be in [0, 1]",
+        )?;
+        require(
+            o.weight_decay.is_finite() && o.weight_decay >= 0.0,
+            "optimizer.weight_decay: must not be negative",
+        )?;
+        require(
+            (0.0..1.0).contains(&o.momentum),
+            "optimizer.momentum: must be in [0, 1)",
+        )?;
+        require(
+            o.betas.iter().all(|b| (0.0..1.0).contains(b)),
+            "optimizer.betas: must be in [0, 1)",
+        )?;
+        require(
+            o.clip.is_finite() && o.clip >= 0.0,
+            "optimizer.clip: must not be negative",
+        )?;
+        require(
+            (0.0..1.0).contains(&self.loss.label_smoothing),
+            "loss.label_smoothing: must be in [0, 1)",
+        )?;
         if let Some(distill) = &self.distill {
-            require(distill.weight.is_finite() && distill.weight > 0.0, "distill.weight: must be above 0")?;
+            require(
+                distill.weight.is_finite() && distill.weight > 0.0,
+                "distill.weight: must be above 0",
+            )?;
             require(
                 self.encoder.train != EncoderTraining::None,
                 "distill: a frozen encoder learns nothing; set encoder.train = \"all\"",
@@ -301,13 +353,19 @@ mod tests {
             ("epochs = 0", "epochs"),
             ("[optimizer]\nlr = -1.0", "optimizer.lr"),
             ("[encoder]\ntrain = \"some\"", "some"),
-            ("[encoder.new]\ngrowth = 8\nblocks = [2]\nstem = 8", "must be trained"),
+            (
+                "[encoder.new]\ngrowth = 8\nblocks = [2]\nstem = 8",
+                "must be trained",
+            ),
             ("[distill]\ntargets = \"t.safetensors\"", "frozen"),
             ("seed = ", "makes no sense"),
         ] {
             std::fs::write(&path, text).unwrap();
             let message = TrainConfig::read(&path).unwrap_err().to_string();
-            assert!(message.contains(part) && message.contains("t.toml"), "{message}");
+            assert!(
+                message.contains(part) && message.contains("t.toml"),
+                "{message}"
+            );
             assert!(!message.contains('\n'));
         }
         assert!(TrainConfig::read(&dir.path().join("none.toml")).is_err());

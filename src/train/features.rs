@@ -20,7 +20,11 @@ use crate::tensor::Tensor;
 const BATCH: usize = 32;
 
 /// A digest of everything that features depend on.
-pub fn digest<'a>(encoder: &mut DenseNet, recipe: Recipe, names: impl Iterator<Item = &'a str>) -> String {
+pub fn digest<'a>(
+    encoder: &mut DenseNet,
+    recipe: Recipe,
+    names: impl Iterator<Item = &'a str>,
+) -> String {
     let mut hash = Sha256::new();
     encoder.visit("", &mut |name, _, tensor| {
         hash.update(name.as_bytes());
@@ -35,7 +39,10 @@ pub fn digest<'a>(encoder: &mut DenseNet, recipe: Recipe, names: impl Iterator<I
         hash.update([0]);
         hash.update(name.as_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The features of all images, `[N, F]`: from the file at `cache` where it was made from the same things, else
@@ -64,7 +71,12 @@ pub fn cached(
     let size = data.len() / samples.len();
     let features = Tensor::from_vec(data, &[samples.len(), size])?;
     let tensors = [("features".to_string(), features.clone())];
-    write_weights(cache, &tensors, Precision::F32, HashMap::from([("digest".to_string(), digest)]))?;
+    write_weights(
+        cache,
+        &tensors,
+        Precision::F32,
+        HashMap::from([("digest".to_string(), digest)]),
+    )?;
     Ok(features)
 }
 

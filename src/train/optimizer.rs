@@ -27,12 +27,21 @@ impl Optimizer {
         let second = config.kind != OptimizerKind::Sgd;
         module.visit("", &mut |name, role, tensor| {
             if role.is_trained() && tensor.is_tracked() {
-                let empty = if second { vec![0.0; tensor.len()] } else { Vec::new() };
+                let empty = if second {
+                    vec![0.0; tensor.len()]
+                } else {
+                    Vec::new()
+                };
                 state.push([vec![0.0; tensor.len()], empty]);
                 names.push(name.to_string());
             }
         });
-        Optimizer { config: config.clone(), state, names, steps: 0 }
+        Optimizer {
+            config: config.clone(),
+            state,
+            names,
+            steps: 0,
+        }
     }
 
     /// Steps taken.
@@ -52,9 +61,21 @@ impl Optimizer {
                 gathered.push(grads.take(tensor));
             }
         });
-        assert_eq!(gathered.len(), self.state.len(), "the module has other parameters than before");
-        let mut slices: Vec<&mut [f32]> = gathered.iter_mut().flatten().map(Tensor::data_mut).collect();
-        let limit = if self.config.clip > 0.0 { self.config.clip } else { f32::MAX };
+        assert_eq!(
+            gathered.len(),
+            self.state.len(),
+            "the module has other parameters than before"
+        );
+        let mut slices: Vec<&mut [f32]> = gathered
+            .iter_mut()
+            .flatten()
+            .map(Tensor::data_mut)
+            .collect();
+        let limit = if self.config.clip > 0.0 {
+            self.config.clip
+        } else {
+            f32::MAX
+        };
         let norm = clip_grad_norm(&mut slices, limit)?;
         if !norm.is_finite() {
             return Err(Error::value(
@@ -73,18 +94,43 @@ impl Optimizer {
             if !(role.is_trained() && tensor.is_tracked()) {
                 return;
             }
-            let Some(([first, second], Some(grad))) = each.next() else { return };
-            let weight_decay = if role == Role::Weight { config.weight_decay } else { 0.0 };
+            let Some(([first, second], Some(grad))) = each.next() else {
+                return;
+            };
+            let weight_decay = if role == Role::Weight {
+                config.weight_decay
+            } else {
+                0.0
+            };
             let [beta1, beta2] = config.betas;
             let moved = match config.kind {
                 OptimizerKind::Sgd => {
-                    let options = Sgd { lr, momentum: config.momentum, weight_decay, nesterov: false };
+                    let options = Sgd {
+                        lr,
+                        momentum: config.momentum,
+                        weight_decay,
+                        nesterov: false,
+                    };
                     sgd::step(tensor.data_mut(), grad.data(), first, &options)
                 }
                 kind => {
                     let decoupled = kind == OptimizerKind::AdamW;
-                    let options = Adam { lr, beta1, beta2, eps: 1e-8, weight_decay, decoupled };
-                    adam::step(tensor.data_mut(), grad.data(), first, second, steps, &options)
+                    let options = Adam {
+                        lr,
+                        beta1,
+                        beta2,
+                        eps: 1e-8,
+                        weight_decay,
+                        decoupled,
+                    };
+                    adam::step(
+                        tensor.data_mut(),
+                        grad.data(),
+                        first,
+                        second,
+                        steps,
+                        &options,
+                    )
                 }
             };
             if let Err(e) = moved {
@@ -153,14 +199,21 @@ mod tests {
 
     #[test]
     fn the_learning_rate_rises_and_falls() {
-        let config = OptimizerConfig { lr: 1.0, warmup: 0.1, ..Default::default() };
+        let config = OptimizerConfig {
+            lr: 1.0,
+            warmup: 0.1,
+            ..Default::default()
+        };
         let at = |step| learning_rate(&config, step, 100);
         assert!((at(0) - 0.1).abs() < 1e-6);
         assert!((at(9) - 1.0).abs() < 1e-6);
         assert!((at(55) - 0.5).abs() < 1e-6);
         assert!(at(99) < 1e-3 && at(99) > 0.0);
         assert!((10..99).all(|s| at(s) > at(s + 1)));
-        let none = OptimizerConfig { warmup: 0.0, ..config };
+        let none = OptimizerConfig {
+            warmup: 0.0,
+            ..config
+        };
         assert_eq!(learning_rate(&none, 0, 10), 1.0);
     }
 }

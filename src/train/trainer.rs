@@ -141,7 +141,10 @@ impl Trainer {
             (Some(sizes), None) => (DenseNet::new(sizes, &mut init)?, config.recipe()?),
             (None, Some(path)) => {
                 let (encoder, description) = file::load_encoder(path)?;
-                (encoder, description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?)
+                (
+                    encoder,
+                    description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?,
+                )
             }
             (None, None) => {
                 let bundled = Captioner::bundled()?;
@@ -157,7 +160,14 @@ impl Trainer {
         };
         let decoder = Decoder::new(&sizes, &mut init)?;
         let (training, metrics) = Default::default();
-        let captioner = Captioner { encoder, decoder, vocabulary, recipe, training, metrics };
+        let captioner = Captioner {
+            encoder,
+            decoder,
+            vocabulary,
+            recipe,
+            training,
+            metrics,
+        };
         Self::assemble(&dataset, config, captioner, &mut init)
     }
 
@@ -166,7 +176,12 @@ impl Trainer {
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
     pub fn resume(data: &Path, checkpoint: &Path) -> Result<Self> {
-        let Checkpoint { file, description: _, config, steps } = Checkpoint::open(checkpoint)?;
+        let Checkpoint {
+            file,
+            description: _,
+            config,
+            steps,
+        } = Checkpoint::open(checkpoint)?;
         let captioner = Captioner::read(&file)?;
         let dataset = Dataset::open(data)?;
         let mut trainer = Self::assemble(&dataset, config, captioner, &mut Init::new(0))?;
@@ -186,7 +201,12 @@ impl Trainer {
     ) -> Result<Self> {
         let cache = config.image.cache_mib;
         let load = |split, cache| {
-            Samples::new(dataset.split(split)?, &captioner.vocabulary, config.max_words, cache)
+            Samples::new(
+                dataset.split(split)?,
+                &captioner.vocabulary,
+                config.max_words,
+                cache,
+            )
         };
         let train = load(Split::Train, cache)?;
         // A dataset without a dev split can be trained on all the same.
@@ -194,9 +214,15 @@ impl Trainer {
             0 => None,
             _ => load(Split::Dev, cache / 4).ok(),
         };
-        let targets = config.distill.as_ref().map(|d| Targets::read(&d.targets)).transpose()?;
+        let targets = config
+            .distill
+            .as_ref()
+            .map(|d| Targets::read(&d.targets))
+            .transpose()?;
         let features = captioner.encoder.config().features();
-        let teacher = targets.as_ref().map(|t| Linear::new(init, features, t.size));
+        let teacher = targets
+            .as_ref()
+            .map(|t| Linear::new(init, features, t.size));
         let mut student = Student { captioner, teacher };
         student.track(true);
         if config.encoder.train == EncoderTraining::None {
@@ -204,7 +230,16 @@ impl Trainer {
         }
         let optimizer = Optimizer::new(&config.optimizer, &mut student);
         let dataset = dataset.name().to_string();
-        Ok(Trainer { config, student, optimizer, train, dev, targets, features: None, dataset })
+        Ok(Trainer {
+            config,
+            student,
+            optimizer,
+            train,
+            dev,
+            targets,
+            features: None,
+            dataset,
+        })
     }
 
     /// The configuration.
@@ -223,15 +258,28 @@ impl Trainer {
     /// # Errors
     /// Where the loss is no longer a number, a file cannot be read or written, or the run was stopped
     /// ([`Error::Interrupted`], which says how to go on).
-    pub fn run(&mut self, options: &RunOptions, watch: &mut dyn FnMut(Event) -> Control) -> Result<()> {
+    pub fn run(
+        &mut self,
+        options: &RunOptions,
+        watch: &mut dyn FnMut(Event) -> Control,
+    ) -> Result<()> {
         let total = self.total_steps();
         let last = options.max_steps.map_or(total, |most| most.min(total));
         let mut parameters = 0;
         self.student.visit("", &mut |_, role, t| {
-            parameters += if role.is_trained() && t.is_tracked() { t.len() } else { 0 };
+            parameters += if role.is_trained() && t.is_tracked() {
+                t.len()
+            } else {
+                0
+            };
         });
         let (done, images) = (self.optimizer.steps(), self.train.len());
-        watch(Event::Start { done, steps: last, images, parameters });
+        watch(Event::Start {
+            done,
+            steps: last,
+            images,
+            parameters,
+        });
         self.prepare_features(&options.out, watch)?;
 
         let per_epoch = self.train.steps_per_epoch(self.config.batch);
@@ -241,7 +289,10 @@ impl Trainer {
             let step = report.step;
             if step % per_epoch == 0 && self.validates(step / per_epoch) {
                 let loss = self.validate()?;
-                stop |= watch(Event::Validation { epoch: step / per_epoch, loss }) == Control::Stop;
+                stop |= watch(Event::Validation {
+                    epoch: step / per_epoch,
+                    loss,
+                }) == Control::Stop;
             }
             if stop {
                 let path = self.save_checkpoint(&options.out)?;
@@ -266,11 +317,20 @@ impl Trainer {
         let started = Instant::now();
         let config = &self.config;
         let step = self.optimizer.steps();
-        let batch = self.train.batch(config.seed, step, config.batch, config.captions, config.augment.flip);
+        let batch = self.train.batch(
+            config.seed,
+            step,
+            config.batch,
+            config.captions,
+            config.augment.flip,
+        );
 
         let features = self.batch_features(&batch, step)?;
-        let mode = Mode::Training { seed: mix(config.seed, step, 3) };
-        let caption_loss = self.caption_loss(&features, &batch, mode, config.loss.label_smoothing)?;
+        let mode = Mode::Training {
+            seed: mix(config.seed, step, 3),
+        };
+        let caption_loss =
+            self.caption_loss(&features, &batch, mode, config.loss.label_smoothing)?;
         let loss = match (&self.targets, &self.student.teacher, &config.distill) {
             (Some(targets), Some(teacher), Some(distill)) => {
                 let said = teacher.forward(&features)?;
@@ -283,7 +343,10 @@ impl Trainer {
         if !value.is_finite() {
             return Err(Error::value(
                 "train",
-                format_args!("the loss is {value} at step {}; try a lower learning rate", step + 1),
+                format_args!(
+                    "the loss is {value} at step {}; try a lower learning rate",
+                    step + 1
+                ),
             ));
         }
         let grads = loss.backward()?;
@@ -293,7 +356,14 @@ impl Trainer {
 
         let images_per_s = batch.images.len() as f64 / started.elapsed().as_secs_f64();
         let caption_loss = caption_loss.item()?;
-        Ok(Report { step: step + 1, loss: value, caption_loss, lr, grad_norm, images_per_s })
+        Ok(Report {
+            step: step + 1,
+            loss: value,
+            caption_loss,
+            lr,
+            grad_norm,
+            images_per_s,
+        })
     }
 
     /// The features of a batch: computed from its varied images, or looked up where the encoder is frozen.
@@ -304,8 +374,12 @@ impl Trainer {
         let config = &self.config;
         let size = self.student.captioner.recipe.size();
         let epoch = step / self.train.steps_per_epoch(config.batch);
-        let images = self.train.varied(batch, &config.augment, size, config.seed, epoch)?;
-        let mode = Mode::Training { seed: mix(config.seed, step, 4) };
+        let images = self
+            .train
+            .varied(batch, &config.augment, size, config.seed, epoch)?;
+        let mode = Mode::Training {
+            seed: mix(config.seed, step, 4),
+        };
         self.student.captioner.encoder.features(&images, mode)
     }
 
@@ -318,12 +392,19 @@ impl Trainer {
     ) -> Result<Tensor> {
         let decoder = &self.student.captioner.decoder;
         let logits = decoder.forward(features, &batch.image_of, &batch.words, mode)?;
-        let options = CrossEntropy { ignore_index: Some(PAD as usize), label_smoothing };
+        let options = CrossEntropy {
+            ignore_index: Some(PAD as usize),
+            label_smoothing,
+        };
         ops::cross_entropy(&logits, &batch.targets, options)
     }
 
     /// Computes a frozen encoder's features, or reads them from the file beside `out`.
-    fn prepare_features(&mut self, out: &Path, watch: &mut dyn FnMut(Event) -> Control) -> Result<()> {
+    fn prepare_features(
+        &mut self,
+        out: &Path,
+        watch: &mut dyn FnMut(Event) -> Control,
+    ) -> Result<()> {
         if self.config.encoder.train != EncoderTraining::None || self.features.is_some() {
             return Ok(());
         }
@@ -332,12 +413,17 @@ impl Trainer {
         let cache = checkpoint::features_beside(out);
         let mut progress = |done| match watch(Event::Features { done, images }) {
             Control::Continue => Ok(()),
-            Control::Stop => {
-                Err(Error::Interrupted("stopped while computing features; nothing was lost, start again".into()))
-            }
+            Control::Stop => Err(Error::Interrupted(
+                "stopped while computing features; nothing was lost, start again".into(),
+            )),
         };
-        let features =
-            features::cached(&cache, &mut captioner.encoder, captioner.recipe, &self.train, &mut progress)?;
+        let features = features::cached(
+            &cache,
+            &mut captioner.encoder,
+            captioner.recipe,
+            &self.train,
+            &mut progress,
+        )?;
         self.features = Some(features);
         Ok(())
     }
@@ -352,13 +438,17 @@ impl Trainer {
     /// # Errors
     /// Where an image cannot be read.
     fn validate(&self) -> Result<f32> {
-        let Some(dev) = &self.dev else { return Ok(f32::NAN) };
+        let Some(dev) = &self.dev else {
+            return Ok(f32::NAN);
+        };
         let (mut sum, mut words) = (0.0f64, 0usize);
         for first in (0..dev.len()).step_by(50) {
             let batch = dev.run(first, 50);
             let images = dev.tensor(&batch.images, self.student.captioner.recipe)?;
             let features = self.student.captioner.encode(&images)?.detach();
-            let loss = self.caption_loss(&features, &batch, Mode::Inference, 0.0)?.item()?;
+            let loss = self
+                .caption_loss(&features, &batch, Mode::Inference, 0.0)?
+                .item()?;
             let n = batch.targets.iter().filter(|&&t| t != PAD as usize).count();
             sum += f64::from(loss) * n as f64;
             words += n;
@@ -371,7 +461,13 @@ impl Trainer {
         let mut tensors = file::module_tensors("", &mut self.student);
         tensors.extend(self.optimizer.tensors());
         let description = self.student.captioner.description(file::Kind::Checkpoint);
-        checkpoint::write(&path, description, &self.config, self.optimizer.steps(), &tensors)?;
+        checkpoint::write(
+            &path,
+            description,
+            &self.config,
+            self.optimizer.steps(),
+            &tensors,
+        )?;
         Ok(path)
     }
 
@@ -384,13 +480,23 @@ impl Trainer {
         {
             distill.targets = name.into();
         }
-        let config = serde_json::to_value(&config)
-            .map_err(|e| Error::file(out, format_args!("the configuration cannot be stored: {e}")))?;
+        let config = serde_json::to_value(&config).map_err(|e| {
+            Error::file(out, format_args!("the configuration cannot be stored: {e}"))
+        })?;
         captioner.training.insert("config".into(), config);
-        captioner.training.insert("steps".into(), self.optimizer.steps().into());
-        captioner.training.insert("dataset".into(), self.dataset.clone().into());
-        captioner.training.insert("images".into(), self.train.len().into());
-        captioner.training.insert("program".into(), concat!("glimpse ", env!("CARGO_PKG_VERSION")).into());
+        captioner
+            .training
+            .insert("steps".into(), self.optimizer.steps().into());
+        captioner
+            .training
+            .insert("dataset".into(), self.dataset.clone().into());
+        captioner
+            .training
+            .insert("images".into(), self.train.len().into());
+        captioner.training.insert(
+            "program".into(),
+            concat!("glimpse ", env!("CARGO_PKG_VERSION")).into(),
+        );
         captioner.save(out, self.config.output.precision)
     }
 }

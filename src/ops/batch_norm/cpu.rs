@@ -10,7 +10,10 @@ use crate::cpu::rows::{self, Normalizer};
 pub(crate) fn forward(isa: Isa, x: &[f32], f: &Normalizer) -> Vec<f32> {
     let stride = f.scale.len();
     let mut y = vec![0.0; x.len()];
-    let out = PixelsMut { data: &mut y, stride };
+    let out = PixelsMut {
+        data: &mut y,
+        stride,
+    };
     let x = Pixels { data: x, stride };
     rows::scale_shift(isa, x, f.affine(), false, x.data.len() / stride.max(1), out);
     y
@@ -25,7 +28,14 @@ pub(crate) fn backward(isa: Isa, x: &[f32], grad: &[f32], f: &Normalizer, batch:
     let (beta, gamma) = rows::norm_grad_sums(isa, x, grad, f.state(false), n);
     let mut grad_x = vec![0.0; x.data.len()];
     let sums = batch.then_some((&beta[..], &gamma[..]));
-    let out = PixelsMut { data: &mut grad_x, stride };
+    let out = PixelsMut {
+        data: &mut grad_x,
+        stride,
+    };
     rows::norm_grad_input(isa, x, grad, f.state(false), sums, n, out);
-    Grads { x: grad_x, gamma, beta }
+    Grads {
+        x: grad_x,
+        gamma,
+        beta,
+    }
 }

@@ -75,13 +75,20 @@ impl Norm<'_> {
     pub(crate) fn fold(&self, isa: Isa, x: Pixels, rows: usize) -> (Normalizer, Option<Moments>) {
         match self.statistics {
             Statistics::Batch => {
-                let moments = if isa.is_naive() { naive::moments } else { cpu::moments };
+                let moments = if isa.is_naive() {
+                    naive::moments
+                } else {
+                    cpu::moments
+                };
                 let moments = moments(isa, x, rows, self.weight.len());
                 (self.normalizer(&moments), Some(moments))
             }
             Statistics::Running { mean, var } => {
                 let (gamma, beta) = (self.weight.data(), self.bias.data());
-                (Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps), None)
+                (
+                    Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps),
+                    None,
+                )
             }
         }
     }
@@ -119,13 +126,28 @@ pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> 
     norm.check("batch_norm", channels)?;
     let isa = Isa::current();
     let rows = x.len() / channels.max(1);
-    let (normalizer, moments) = norm.fold(isa, Pixels { data: x.data(), stride: channels }, rows);
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let (normalizer, moments) = norm.fold(
+        isa,
+        Pixels {
+            data: x.data(),
+            stride: channels,
+        },
+        rows,
+    );
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
     let y = Tensor::computed(forward(isa, x.data(), &normalizer), x.dims());
 
     let (kept, batch) = (x.detach(), norm.is_batch());
     let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
         let grads = backward(isa, kept.data(), grad.data(), &normalizer, batch);
         Ok(vec![
             Some(Tensor::computed(grads.x, kept.dims())),
@@ -156,9 +178,17 @@ mod tests {
                 let x = case.tracked("x");
                 let (gamma, beta) = (case.tracked("gamma"), case.tracked("beta"));
                 let (mean, var) = (case.tensor("running_mean"), case.tensor("running_var"));
-                let running = Statistics::Running { mean: &mean, var: &var };
+                let running = Statistics::Running {
+                    mean: &mean,
+                    var: &var,
+                };
                 let statistics = if training { Statistics::Batch } else { running };
-                let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-5, statistics };
+                let norm = Norm {
+                    weight: &gamma,
+                    bias: &beta,
+                    eps: 1e-5,
+                    statistics,
+                };
                 let (y, moments) = batch_norm(&x, &norm).unwrap();
                 case.close("output", &y, 2e-6);
                 case.check_grads(&y, &[("x", &x), ("gamma", &gamma), ("beta", &beta)], 3e-6);
@@ -166,8 +196,12 @@ mod tests {
                 if let Some(moments) = moments {
                     // running = 0.9 running + 0.1 batch
                     let want = case.tensor("new_running_mean");
-                    let got: Vec<f32> =
-                        mean.data().iter().zip(&moments.mean).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
+                    let got: Vec<f32> = mean
+                        .data()
+                        .iter()
+                        .zip(&moments.mean)
+                        .map(|(r, b)| 0.9 * r + 0.1 * b)
+                        .collect();
                     assert_close("running_mean", &got, want.data(), 1e-6);
                 }
             }
@@ -179,9 +213,20 @@ mod tests {
         let inputs = [random(&[2, 3, 3, 5], 1), random(&[5], 2), random(&[5], 3)];
         let (mean, var) = (random(&[5], 4), Tensor::full(&[5], 0.7));
         on_every_isa(|| {
-            for statistics in [Statistics::Batch, Statistics::Running { mean: &mean, var: &var }] {
+            for statistics in [
+                Statistics::Batch,
+                Statistics::Running {
+                    mean: &mean,
+                    var: &var,
+                },
+            ] {
                 check_gradients(&inputs, |x| {
-                    let norm = Norm { weight: &x[1], bias: &x[2], eps: 1e-5, statistics };
+                    let norm = Norm {
+                        weight: &x[1],
+                        bias: &x[2],
+                        eps: 1e-5,
+                        statistics,
+                    };
                     Ok(batch_norm(&x[0], &norm)?.0)
                 });
             }
@@ -191,7 +236,12 @@ mod tests {
     #[test]
     fn a_parameter_of_another_size_is_named() {
         let (x, p) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[4]));
-        let norm = Norm { weight: &p, bias: &p, eps: 1e-5, statistics: Statistics::Batch };
+        let norm = Norm {
+            weight: &p,
+            bias: &p,
+            eps: 1e-5,
+            statistics: Statistics::Batch,
+        };
         assert_eq!(
             batch_norm(&x, &norm).unwrap_err().to_string(),
             "batch_norm: expected norm parameters [3], got [4]"

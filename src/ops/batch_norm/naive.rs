@@ -8,16 +8,24 @@ use crate::cpu::rows::{Moments, Normalizer};
 /// Mean and biased variance of each channel.
 pub(crate) fn moments(_: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
     let column = |c: usize| (0..rows).map(move |i| f64::from(x.data[i * x.stride + c]));
-    let mean: Vec<f64> = (0..channels).map(|c| column(c).sum::<f64>() / rows as f64).collect();
+    let mean: Vec<f64> = (0..channels)
+        .map(|c| column(c).sum::<f64>() / rows as f64)
+        .collect();
     let var = (0..channels)
         .map(|c| (column(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64) as f32);
-    Moments { var: var.collect(), mean: mean.iter().map(|&m| m as f32).collect() }
+    Moments {
+        var: var.collect(),
+        mean: mean.iter().map(|&m| m as f32).collect(),
+    }
 }
 
 /// `y = x scale + shift`
 pub(crate) fn forward(_: Isa, x: &[f32], f: &Normalizer) -> Vec<f32> {
     let c = f.scale.len();
-    x.iter().enumerate().map(|(i, x)| x * f.scale[i % c] + f.shift[i % c]).collect()
+    x.iter()
+        .enumerate()
+        .map(|(i, x)| x * f.scale[i % c] + f.shift[i % c])
+        .collect()
 }
 
 /// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`; with running
@@ -32,7 +40,11 @@ pub(crate) fn backward(_: Isa, x: &[f32], grad: &[f32], f: &Normalizer, batch: b
         gamma[i % c] += f64::from(g) * xhat(i);
     }
     let grad_x = (0..x.len()).map(|i| {
-        let undone = if batch { (beta[i % c] + xhat(i) * gamma[i % c]) / m } else { 0.0 };
+        let undone = if batch {
+            (beta[i % c] + xhat(i) * gamma[i % c]) / m
+        } else {
+            0.0
+        };
         (f64::from(f.scale[i % c]) * (f64::from(grad[i]) - undone)) as f32
     });
     Grads {

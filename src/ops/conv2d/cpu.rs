@@ -16,7 +16,18 @@ pub(crate) fn forward(
     let o = shape.out_channels;
     let mut y = vec![0.0; shape.out_pixels() * o];
     let packed = weight.packed(isa, |w| conv::pack_forward(isa, shape, w));
-    conv::forward(isa, shape, x, None, &packed, bias, PixelsMut { data: &mut y, stride: o });
+    conv::forward(
+        isa,
+        shape,
+        x,
+        None,
+        &packed,
+        bias,
+        PixelsMut {
+            data: &mut y,
+            stride: o,
+        },
+    );
     y
 }
 
@@ -30,10 +41,16 @@ pub(crate) fn backward(
     needs_x: bool,
     needs_weight: bool,
 ) -> Grads {
-    let grad = Pixels { data: grad, stride: shape.out_channels };
+    let grad = Pixels {
+        data: grad,
+        stride: shape.out_channels,
+    };
     let grad_x = needs_x.then(|| {
         let mut grad_x = vec![0.0; shape.pixels() * shape.channels];
-        let out = PixelsMut { data: &mut grad_x, stride: shape.channels };
+        let out = PixelsMut {
+            data: &mut grad_x,
+            stride: shape.channels,
+        };
         conv::grad_input(isa, shape, grad, weight, out);
         grad_x
     });
@@ -43,5 +60,9 @@ pub(crate) fn backward(
         grad_weight
     });
     let bias = rows::sum_rows(isa, grad, shape.out_pixels(), shape.out_channels);
-    Grads { x: grad_x, weight: grad_weight, bias }
+    Grads {
+        x: grad_x,
+        weight: grad_weight,
+        bias,
+    }
 }

@@ -33,7 +33,10 @@ pub struct Window {
 impl Window {
     /// The same stride and padding both ways.
     pub const fn square(stride: usize, padding: usize) -> Self {
-        Window { stride: [stride; 2], padding: [padding; 2] }
+        Window {
+            stride: [stride; 2],
+            padding: [padding; 2],
+        }
     }
 }
 
@@ -56,13 +59,19 @@ pub(crate) fn conv_shape(
     if channels != in_channels {
         return Err(Error::shape(
             op,
-            format_args!("x with {in_channels} channels for weight {}", weight.shape()),
+            format_args!(
+                "x with {in_channels} channels for weight {}",
+                weight.shape()
+            ),
             format_args!("x {}", x.shape()),
         ));
     }
     let Window { stride, padding } = window;
     if stride.contains(&0) || kh == 0 || kw == 0 {
-        return Err(Error::value(op, format_args!("stride {stride:?} and kernel {kh}x{kw} must not be 0")));
+        return Err(Error::value(
+            op,
+            format_args!("stride {stride:?} and kernel {kh}x{kw} must not be 0"),
+        ));
     }
     if height + 2 * padding[0] < kh || width + 2 * padding[1] < kw {
         return Err(Error::shape(
@@ -71,7 +80,16 @@ pub(crate) fn conv_shape(
             format_args!("x {}", x.shape()),
         ));
     }
-    Ok(ConvShape { batch, height, width, channels, out_channels, kernel: [kh, kw], stride, padding })
+    Ok(ConvShape {
+        batch,
+        height,
+        width,
+        channels,
+        out_channels,
+        kernel: [kh, kw],
+        stride,
+        padding,
+    })
 }
 
 /// Convolution of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`, plus `bias` `[O]`: `[N, OH, OW, O]` with
@@ -89,7 +107,12 @@ pub(crate) fn conv_shape(
 ///
 /// # Errors
 /// Where the channels differ, the padded image is smaller than the kernel, or the stride is 0.
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, window: Window) -> Result<Tensor> {
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+) -> Result<Tensor> {
     let shape = conv_shape("conv2d", x, weight, window)?;
     if let Some(bias) = bias
         && bias.dims() != [shape.out_channels]
@@ -101,12 +124,24 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, window: Window
         ));
     }
     let isa = Isa::current();
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
-    let pixels = Pixels { data: x.data(), stride: shape.channels };
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let pixels = Pixels {
+        data: x.data(),
+        stride: shape.channels,
+    };
     let y = forward(isa, &shape, pixels, weight, bias.map(Tensor::data));
     let y = Tensor::computed(
         y,
-        &[shape.batch, shape.out_height(), shape.out_width(), shape.out_channels],
+        &[
+            shape.batch,
+            shape.out_height(),
+            shape.out_width(),
+            shape.out_channels,
+        ],
     );
 
     let (kept_x, kept_weight) = (x.detach(), weight.detach());
@@ -114,12 +149,29 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, window: Window
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     let has_bias = bias.is_some();
     y.record(&inputs, move |grad| {
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
-        let x = Pixels { data: kept_x.data(), stride: shape.channels };
-        let grads = backward(isa, &shape, x, kept_weight.data(), grad.data(), needs_x, needs_weight);
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
+        let x = Pixels {
+            data: kept_x.data(),
+            stride: shape.channels,
+        };
+        let grads = backward(
+            isa,
+            &shape,
+            x,
+            kept_weight.data(),
+            grad.data(),
+            needs_x,
+            needs_weight,
+        );
         let mut out = vec![
             grads.x.map(|g| Tensor::computed(g, kept_x.dims())),
-            grads.weight.map(|g| Tensor::computed(g, kept_weight.dims())),
+            grads
+                .weight
+                .map(|g| Tensor::computed(g, kept_weight.dims())),
         ];
         if has_bias {
             out.push(Some(Tensor::computed(grads.bias, &[shape.out_channels])));
@@ -144,14 +196,29 @@ mod tests {
     #[test]
     fn agrees_with_pytorch() {
         let cases = [
-            ("conv2d_7x7_s2_p3", "conv2d_7x7_s2_p3_bias", Window::square(2, 3)),
-            ("conv2d_3x3_s1_p1", "conv2d_3x3_s1_p1_bias", Window::square(1, 1)),
+            (
+                "conv2d_7x7_s2_p3",
+                "conv2d_7x7_s2_p3_bias",
+                Window::square(2, 3),
+            ),
+            (
+                "conv2d_3x3_s1_p1",
+                "conv2d_3x3_s1_p1_bias",
+                Window::square(1, 1),
+            ),
             ("conv2d_1x1", "conv2d_1x1_bias", Window::square(1, 0)),
-            ("conv2d_3x3_s2_p0", "conv2d_3x3_s2_p0_bias", Window::square(2, 0)),
+            (
+                "conv2d_3x3_s2_p0",
+                "conv2d_3x3_s2_p0_bias",
+                Window::square(2, 0),
+            ),
             (
                 "conv2d_5x3_s21_p12",
                 "conv2d_5x3_s21_p12_bias",
-                Window { stride: [2, 1], padding: [1, 2] },
+                Window {
+                    stride: [2, 1],
+                    padding: [1, 2],
+                },
             ),
         ];
         on_every_isa(|| {
@@ -163,7 +230,11 @@ mod tests {
                 case.check_grads(&y, &[("x", &x), ("weight", &w)], 1e-6);
 
                 let case = fixture(with_bias);
-                let (x, w, b) = (case.tracked("x"), case.tracked("weight"), case.tracked("bias"));
+                let (x, w, b) = (
+                    case.tracked("x"),
+                    case.tracked("weight"),
+                    case.tracked("bias"),
+                );
                 let y = conv2d(&x, &w, Some(&b), window).unwrap();
                 case.close("output", &y, 1e-6);
                 case.check_grads(&y, &[("x", &x), ("weight", &w), ("bias", &b)], 1e-6);
@@ -173,15 +244,24 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        let inputs = [random(&[2, 5, 6, 3], 1), random(&[4, 3, 3, 2], 2), random(&[4], 3)];
-        let window = Window { stride: [2, 1], padding: [1, 2] };
+        let inputs = [
+            random(&[2, 5, 6, 3], 1),
+            random(&[4, 3, 3, 2], 2),
+            random(&[4], 3),
+        ];
+        let window = Window {
+            stride: [2, 1],
+            padding: [1, 2],
+        };
         on_every_isa(|| check_gradients(&inputs, |x| conv2d(&x[0], &x[1], Some(&x[2]), window)));
     }
 
     #[test]
     fn mistakes_are_named() {
         let message = |x: &[usize], w: &[usize], window| {
-            conv2d(&Tensor::zeros(x), &Tensor::zeros(w), None, window).unwrap_err().to_string()
+            conv2d(&Tensor::zeros(x), &Tensor::zeros(w), None, window)
+                .unwrap_err()
+                .to_string()
         };
         let plain = Window::square(1, 0);
         assert_eq!(
@@ -231,14 +311,22 @@ mod tests {
             let (x, w) = (x.tracked(), w.tracked());
             let y = conv2d(&x, &w, None, Window::square(1, 1)).unwrap();
             let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
-            [y.detach(), grads.get(&x).unwrap().clone(), grads.get(&w).unwrap().clone()]
+            [
+                y.detach(),
+                grads.get(&x).unwrap().clone(),
+                grads.get(&w).unwrap().clone(),
+            ]
         };
         let oracle = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
         for isa in Isa::available() {
             let alone = crate::cpu::threads::with_count(1, || isa.scope(run)).unwrap();
             let three = crate::cpu::threads::with_count(3, || isa.scope(run)).unwrap();
             for ((alone, three), want) in alone.iter().zip(&three).zip(&oracle) {
-                assert_eq!(alone.data(), three.data(), "{isa}: threads change the result");
+                assert_eq!(
+                    alone.data(),
+                    three.data(),
+                    "{isa}: threads change the result"
+                );
                 assert_close("conv2d", alone.data(), want.data(), 2e-5);
             }
         }

@@ -6,7 +6,11 @@ use crate::cpu::conv::{ConvShape, Pixels};
 use crate::tensor::Tensor;
 
 /// Calls `body(output element, input element, weight element)` for every product of the definition.
-pub(crate) fn for_each_product(shape: &ConvShape, stride: usize, mut body: impl FnMut(usize, usize, usize)) {
+pub(crate) fn for_each_product(
+    shape: &ConvShape,
+    stride: usize,
+    mut body: impl FnMut(usize, usize, usize),
+) {
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
     let [kh, kw] = shape.kernel;
     for n in 0..shape.batch {

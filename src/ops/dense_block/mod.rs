@@ -38,7 +38,12 @@ pub struct DenseLayer<'a> {
 }
 
 /// The sizes of layer `index`, or what does not fit.
-fn layer_shapes(x: &Tensor, channels: usize, index: usize, layer: &DenseLayer) -> Result<[ConvShape; 2]> {
+fn layer_shapes(
+    x: &Tensor,
+    channels: usize,
+    index: usize,
+    layer: &DenseLayer,
+) -> Result<[ConvShape; 2]> {
     let (&[batch, height, width, _], &[b, c, 1, 1], &[growth, b2, 3, 3]) =
         (x.dims(), layer.conv1.dims(), layer.conv2.dims())
     else {
@@ -56,7 +61,9 @@ fn layer_shapes(x: &Tensor, channels: usize, index: usize, layer: &DenseLayer) -
     if c != channels || b2 != b {
         return Err(Error::shape(
             "dense_block",
-            format_args!("conv1 [B, {channels}, 1, 1] and conv2 [growth, B, 3, 3] in layer {index}"),
+            format_args!(
+                "conv1 [B, {channels}, 1, 1] and conv2 [growth, B, 3, 3] in layer {index}"
+            ),
             format_args!("{} and {}", layer.conv1.shape(), layer.conv2.shape()),
         ));
     }
@@ -72,8 +79,13 @@ fn layer_shapes(x: &Tensor, channels: usize, index: usize, layer: &DenseLayer) -
         stride: [1, 1],
         padding: [0, 0],
     };
-    let three =
-        ConvShape { channels: b, out_channels: growth, kernel: [3, 3], padding: [1, 1], ..one };
+    let three = ConvShape {
+        channels: b,
+        out_channels: growth,
+        kernel: [3, 3],
+        padding: [1, 1],
+        ..one
+    };
     Ok([one, three])
 }
 
@@ -105,7 +117,10 @@ struct Kept {
 ///
 /// # Errors
 /// Where a layer's parameters do not fit the channels that it reads.
-pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Option<[Moments; 2]>>)> {
+pub fn dense_block(
+    x: &Tensor,
+    layers: &[DenseLayer],
+) -> Result<(Tensor, Vec<Option<[Moments; 2]>>)> {
     let &[batch, height, width, first] = x.dims() else {
         return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
     };
@@ -116,43 +131,89 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Opt
         total += layer.conv2.dims()[0];
     }
     let isa = Isa::current();
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
     let rows = batch * height * width;
     let inputs: Vec<&Tensor> = std::iter::once(x)
         .chain(layers.iter().flat_map(|l| {
-            [l.norm1.weight, l.norm1.bias, l.conv1, l.norm2.weight, l.norm2.bias, l.conv2]
+            [
+                l.norm1.weight,
+                l.norm1.bias,
+                l.conv1,
+                l.norm2.weight,
+                l.norm2.bias,
+                l.conv2,
+            ]
         }))
         .collect();
     let tracked = inputs.iter().any(|t| t.is_tracked());
 
     let mut buffer = vec![0.0; rows * total];
-    for (to, from) in buffer.chunks_exact_mut(total.max(1)).zip(x.data().chunks_exact(first.max(1))) {
+    for (to, from) in buffer
+        .chunks_exact_mut(total.max(1))
+        .zip(x.data().chunks_exact(first.max(1)))
+    {
         to[..first].copy_from_slice(from);
     }
-    let mut known = Moments { mean: Vec::new(), var: Vec::new() };
+    let mut known = Moments {
+        mean: Vec::new(),
+        var: Vec::new(),
+    };
     let mut moments = Vec::with_capacity(layers.len());
     let mut kept = Vec::new();
     for (layer, &[one, three]) in layers.iter().zip(&shapes) {
         let (c, b) = (one.channels, one.out_channels);
         let normalizer1 = if layer.norm1.is_batch() {
-            let fresh = Pixels { data: &buffer[known.mean.len()..], stride: total };
+            let fresh = Pixels {
+                data: &buffer[known.mean.len()..],
+                stride: total,
+            };
             let norm = layer.norm1;
             extend_moments(isa, &mut known, fresh, rows, c);
             norm.normalizer(&known)
         } else {
-            layer.norm1.fold(isa, Pixels { data: &buffer, stride: total }, rows).0
+            layer
+                .norm1
+                .fold(
+                    isa,
+                    Pixels {
+                        data: &buffer,
+                        stride: total,
+                    },
+                    rows,
+                )
+                .0
         };
         let mut bottleneck = vec![0.0; rows * b];
-        let pixels = Pixels { data: &buffer, stride: total };
-        let out = PixelsMut { data: &mut bottleneck, stride: b };
+        let pixels = Pixels {
+            data: &buffer,
+            stride: total,
+        };
+        let out = PixelsMut {
+            data: &mut bottleneck,
+            stride: b,
+        };
         forward(isa, &one, pixels, &normalizer1, layer.conv1, out);
 
-        let pixels = Pixels { data: &bottleneck, stride: b };
+        let pixels = Pixels {
+            data: &bottleneck,
+            stride: b,
+        };
         let (normalizer2, moments2) = layer.norm2.fold(isa, pixels, rows);
-        let out = PixelsMut { data: &mut buffer[c.min(rows * total)..], stride: total };
+        let out = PixelsMut {
+            data: &mut buffer[c.min(rows * total)..],
+            stride: total,
+        };
         forward(isa, &three, pixels, &normalizer2, layer.conv2, out);
 
-        moments.push(moments2.filter(|_| layer.norm1.is_batch()).map(|second| [known.clone(), second]));
+        moments.push(
+            moments2
+                .filter(|_| layer.norm1.is_batch())
+                .map(|second| [known.clone(), second]),
+        );
         if tracked {
             kept.push(Kept {
                 shapes: [one, three],
@@ -165,7 +226,9 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Opt
     }
     let y = Tensor::computed(buffer, &[batch, height, width, total]);
     let (buffer, dims) = (Arc::new(y.clone()), x.dims().to_vec());
-    let y = y.record(&inputs, move |grad| backward(isa, &buffer, kept, grad, &dims))?;
+    let y = y.record(&inputs, move |grad| {
+        backward(isa, &buffer, kept, grad, &dims)
+    })?;
     Ok((y, moments))
 }
 
@@ -188,7 +251,11 @@ fn backward(
     grad: &Tensor,
     dims: &[usize],
 ) -> Result<Vec<Option<Tensor>>> {
-    let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+    let backward = if isa.is_naive() {
+        naive::backward
+    } else {
+        cpu::backward
+    };
     let (total, first) = (buffer.dims()[3], dims[3]);
     let mut gathered = grad.data().to_vec();
     let mut grads = Vec::with_capacity(1 + 6 * kept.len());
@@ -200,26 +267,44 @@ fn backward(
             isa,
             &Composite {
                 shape: three,
-                x: Pixels { data: &layer.bottleneck, stride: b },
+                x: Pixels {
+                    data: &layer.bottleneck,
+                    stride: b,
+                },
                 normalizer: &layer.normalizers[1],
                 batch: layer.batch[1],
                 weight: layer.weights[1].data(),
             },
-            Pixels { data: &gathered[c.min(gathered.len())..], stride: total },
-            PixelsMut { data: &mut grad_bottleneck, stride: b },
+            Pixels {
+                data: &gathered[c.min(gathered.len())..],
+                stride: total,
+            },
+            PixelsMut {
+                data: &mut grad_bottleneck,
+                stride: b,
+            },
         );
         drop(layer.bottleneck);
         let first = backward(
             isa,
             &Composite {
                 shape: one,
-                x: Pixels { data: buffer.data(), stride: total },
+                x: Pixels {
+                    data: buffer.data(),
+                    stride: total,
+                },
                 normalizer: &layer.normalizers[0],
                 batch: layer.batch[0],
                 weight: layer.weights[0].data(),
             },
-            Pixels { data: &grad_bottleneck, stride: b },
-            PixelsMut { data: &mut gathered, stride: total },
+            Pixels {
+                data: &grad_bottleneck,
+                stride: b,
+            },
+            PixelsMut {
+                data: &mut gathered,
+                stride: total,
+            },
         );
         // The list is turned around at the end.
         grads.extend([
@@ -231,7 +316,11 @@ fn backward(
             Some(Tensor::computed(first.gamma, &[c])),
         ]);
     }
-    let grad_x = gathered.chunks_exact(total.max(1)).flat_map(|pixel| &pixel[..first]).copied().collect();
+    let grad_x = gathered
+        .chunks_exact(total.max(1))
+        .flat_map(|pixel| &pixel[..first])
+        .copied()
+        .collect();
     grads.push(Some(Tensor::computed(grad_x, dims)));
     grads.reverse();
     Ok(grads)
@@ -251,20 +340,35 @@ mod tests {
                 let x = case.tracked("x");
                 let names: Vec<String> = (1..=3)
                     .flat_map(|l| {
-                        ["norm1.weight", "norm1.bias", "conv1.weight", "norm2.weight", "norm2.bias", "conv2.weight"]
-                            .map(|p| format!("denselayer{l}.{p}"))
+                        [
+                            "norm1.weight",
+                            "norm1.bias",
+                            "conv1.weight",
+                            "norm2.weight",
+                            "norm2.bias",
+                            "conv2.weight",
+                        ]
+                        .map(|p| format!("denselayer{l}.{p}"))
                     })
                     .collect();
                 let p: Vec<Tensor> = names.iter().map(|n| case.tracked(n)).collect();
                 let running: Vec<Tensor> = (1..=3)
                     .flat_map(|l| {
-                        ["norm1.running_mean", "norm1.running_var", "norm2.running_mean", "norm2.running_var"]
-                            .map(|s| case.tensor(&format!("denselayer{l}.{s}")))
+                        [
+                            "norm1.running_mean",
+                            "norm1.running_var",
+                            "norm2.running_mean",
+                            "norm2.running_var",
+                        ]
+                        .map(|s| case.tensor(&format!("denselayer{l}.{s}")))
                     })
                     .collect();
                 let statistics = |i: usize| match training {
                     true => Statistics::Batch,
-                    false => Statistics::Running { mean: &running[i], var: &running[i + 1] },
+                    false => Statistics::Running {
+                        mean: &running[i],
+                        var: &running[i + 1],
+                    },
                 };
                 let norm = |i: usize, s: usize| Norm {
                     weight: &p[i],
@@ -288,8 +392,12 @@ mod tests {
                 if training {
                     let last = moments[2].as_ref().unwrap();
                     let old = case.tensor("denselayer3.norm1.running_mean");
-                    let new: Vec<f32> =
-                        old.data().iter().zip(&last[0].mean).map(|(o, m)| 0.9 * o + 0.1 * m).collect();
+                    let new: Vec<f32> = old
+                        .data()
+                        .iter()
+                        .zip(&last[0].mean)
+                        .map(|(o, m)| 0.9 * o + 0.1 * m)
+                        .collect();
                     let want = case.tensor("new_denselayer3.norm1.running_mean");
                     assert_close("running_mean", &new, want.data(), 1e-5);
                 }
@@ -315,7 +423,12 @@ mod tests {
         ];
         on_every_isa(|| {
             check_gradients(&inputs, |x| {
-                let norm = |w, b| Norm { weight: w, bias: b, eps: 1e-5, statistics: Statistics::Batch };
+                let norm = |w, b| Norm {
+                    weight: w,
+                    bias: b,
+                    eps: 1e-5,
+                    statistics: Statistics::Batch,
+                };
                 let layer = DenseLayer {
                     norm1: norm(&x[1], &x[2]),
                     conv1: &x[3],
@@ -330,10 +443,23 @@ mod tests {
     #[test]
     fn a_layer_that_does_not_fit_is_named() {
         let (x, one) = (Tensor::zeros(&[1, 2, 2, 3]), Tensor::full(&[3], 1.0));
-        let norm = Norm { weight: &one, bias: &one, eps: 1e-5, statistics: Statistics::Batch };
+        let norm = Norm {
+            weight: &one,
+            bias: &one,
+            eps: 1e-5,
+            statistics: Statistics::Batch,
+        };
         let (conv1, conv2) = (Tensor::zeros(&[4, 5, 1, 1]), Tensor::zeros(&[2, 4, 3, 3]));
-        let layer = DenseLayer { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
+        let layer = DenseLayer {
+            norm1: norm,
+            conv1: &conv1,
+            norm2: norm,
+            conv2: &conv2,
+        };
         let message = dense_block(&x, &[layer]).unwrap_err().to_string();
-        assert!(message.contains("[B, 3, 1, 1]") && message.contains("layer 0"), "{message}");
+        assert!(
+            message.contains("[B, 3, 1, 1]") && message.contains("layer 0"),
+            "{message}"
+        );
     }
 }

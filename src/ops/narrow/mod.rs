@@ -23,10 +23,16 @@ use crate::tensor::Tensor;
 /// Where the axis has no such elements.
 pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
     let dims = x.dims().to_vec();
-    if start.checked_add(len).is_none_or(|end| dims.get(axis).is_none_or(|&d| end > d)) {
+    if start
+        .checked_add(len)
+        .is_none_or(|end| dims.get(axis).is_none_or(|&d| end > d))
+    {
         return Err(Error::shape(
             "narrow",
-            format_args!("at least {} elements on axis {axis}", start.saturating_add(len)),
+            format_args!(
+                "at least {} elements on axis {axis}",
+                start.saturating_add(len)
+            ),
             x.shape(),
         ));
     }
@@ -37,12 +43,17 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
     to[axis] = len;
     let mut data = Vec::with_capacity(to.iter().product());
     if from > 0 {
-        x.data().chunks_exact(from).for_each(|row| data.extend_from_slice(&row[range.clone()]));
+        x.data()
+            .chunks_exact(from)
+            .for_each(|row| data.extend_from_slice(&row[range.clone()]));
     }
     Tensor::computed(data, &to).record(&[x], move |grad| {
         let mut grad_x = vec![0.0; dims.iter().product()];
         if run > 0 {
-            for (row, grad) in grad_x.chunks_exact_mut(from).zip(grad.data().chunks_exact(run)) {
+            for (row, grad) in grad_x
+                .chunks_exact_mut(from)
+                .zip(grad.data().chunks_exact(run))
+            {
                 row[range.clone()].copy_from_slice(grad);
             }
         }
@@ -58,7 +69,9 @@ mod tests {
     #[test]
     fn gradient_is_the_difference_quotient() {
         for (axis, start, len) in [(0, 1, 2), (1, 0, 3), (1, 2, 2), (2, 4, 1)] {
-            check_gradients(&[random(&[3, 4, 5], 1)], |x| narrow(&x[0], axis, start, len));
+            check_gradients(&[random(&[3, 4, 5], 1)], |x| {
+                narrow(&x[0], axis, start, len)
+            });
         }
     }
 

@@ -1,9 +1,9 @@
 //! Normalisation and ReLU happen while the convolution copies its input.
 
 use super::{Composite, Grads};
+use crate::cpu::Isa;
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
 use crate::cpu::rows::{self, Normalizer};
-use crate::cpu::Isa;
 use crate::tensor::Tensor;
 
 /// `y = conv(max(0, scale x + shift), w)`
@@ -26,12 +26,22 @@ pub(crate) fn backward(isa: Isa, op: &Composite, grad: Pixels, grad_x: PixelsMut
     conv::grad_weight(isa, shape, op.x, Some(f.affine()), grad, &mut weight);
 
     let mut dz = vec![0.0; shape.pixels() * shape.channels];
-    let out = PixelsMut { data: &mut dz, stride: shape.channels };
+    let out = PixelsMut {
+        data: &mut dz,
+        stride: shape.channels,
+    };
     conv::grad_input(isa, shape, grad, op.weight, out);
 
-    let dz = Pixels { data: &dz, stride: shape.channels };
+    let dz = Pixels {
+        data: &dz,
+        stride: shape.channels,
+    };
     let (beta, gamma) = rows::norm_grad_sums(isa, op.x, dz, f.state(true), shape.pixels());
     let sums = op.batch.then_some((&beta[..], &gamma[..]));
     rows::norm_grad_input(isa, op.x, dz, f.state(true), sums, shape.pixels(), grad_x);
-    Grads { gamma, beta, weight }
+    Grads {
+        gamma,
+        beta,
+        weight,
+    }
 }

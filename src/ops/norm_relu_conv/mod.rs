@@ -51,24 +51,60 @@ pub fn norm_relu_conv(
     let shape = conv_shape("norm_relu_conv", x, weight, window)?;
     norm.check("norm_relu_conv", shape.channels)?;
     let isa = Isa::current();
-    let pixels = Pixels { data: x.data(), stride: shape.channels };
+    let pixels = Pixels {
+        data: x.data(),
+        stride: shape.channels,
+    };
     let (normalizer, moments) = norm.fold(isa, pixels, shape.pixels());
     let o = shape.out_channels;
     let mut y = vec![0.0; shape.out_pixels() * o];
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
-    forward(isa, &shape, pixels, &normalizer, weight, PixelsMut { data: &mut y, stride: o });
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    forward(
+        isa,
+        &shape,
+        pixels,
+        &normalizer,
+        weight,
+        PixelsMut {
+            data: &mut y,
+            stride: o,
+        },
+    );
     let y = Tensor::computed(y, &[shape.batch, shape.out_height(), shape.out_width(), o]);
 
     let (kept_x, kept_weight, batch) = (x.detach(), weight.detach(), norm.is_batch());
     let y = y.record(&[x, norm.weight, norm.bias, weight], move |grad| {
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
         let mut grad_x = vec![0.0; kept_x.len()];
-        let pixels = Pixels { data: kept_x.data(), stride: shape.channels };
+        let pixels = Pixels {
+            data: kept_x.data(),
+            stride: shape.channels,
+        };
         let grads = backward(
             isa,
-            &Composite { shape, x: pixels, normalizer: &normalizer, batch, weight: kept_weight.data() },
-            Pixels { data: grad.data(), stride: shape.out_channels },
-            PixelsMut { data: &mut grad_x, stride: shape.channels },
+            &Composite {
+                shape,
+                x: pixels,
+                normalizer: &normalizer,
+                batch,
+                weight: kept_weight.data(),
+            },
+            Pixels {
+                data: grad.data(),
+                stride: shape.out_channels,
+            },
+            PixelsMut {
+                data: &mut grad_x,
+                stride: shape.channels,
+            },
         );
         Ok(vec![
             Some(Tensor::computed(grad_x, kept_x.dims())),
@@ -117,12 +153,25 @@ mod tests {
                 let (x, w) = (case.tracked("x"), case.tracked("weight"));
                 let (gamma, beta) = (case.tracked("gamma"), case.tracked("beta"));
                 let (mean, var) = (case.tensor("running_mean"), case.tensor("running_var"));
-                let running = Statistics::Running { mean: &mean, var: &var };
+                let running = Statistics::Running {
+                    mean: &mean,
+                    var: &var,
+                };
                 let statistics = if training { Statistics::Batch } else { running };
-                let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-5, statistics };
+                let norm = Norm {
+                    weight: &gamma,
+                    bias: &beta,
+                    eps: 1e-5,
+                    statistics,
+                };
                 let (y, _) = norm_relu_conv(&x, &norm, &w, Window::square(1, padding)).unwrap();
                 case.close("output", &y, 3e-6);
-                let leaves = [("x", &x), ("gamma", &gamma), ("beta", &beta), ("weight", &w)];
+                let leaves = [
+                    ("x", &x),
+                    ("gamma", &gamma),
+                    ("beta", &beta),
+                    ("weight", &w),
+                ];
                 case.check_grads(&y, &leaves, 5e-6);
             }
         });
@@ -133,11 +182,20 @@ mod tests {
         // A shift of two keeps nearly all values away from ReLU's kink; the fixtures have both sides of it.
         let mut beta = random(&[3], 3);
         beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
-        let inputs = [random(&[2, 4, 5, 3], 1), random(&[3], 2), beta, random(&[4, 3, 3, 3], 4)];
+        let inputs = [
+            random(&[2, 4, 5, 3], 1),
+            random(&[3], 2),
+            beta,
+            random(&[4, 3, 3, 3], 4),
+        ];
         on_every_isa(|| {
             check_gradients(&inputs, |x| {
-                let norm =
-                    Norm { weight: &x[1], bias: &x[2], eps: 1e-5, statistics: Statistics::Batch };
+                let norm = Norm {
+                    weight: &x[1],
+                    bias: &x[2],
+                    eps: 1e-5,
+                    statistics: Statistics::Batch,
+                };
                 Ok(norm_relu_conv(&x[0], &norm, &x[3], Window::square(2, 1))?.0)
             });
         });

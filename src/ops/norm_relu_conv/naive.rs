@@ -11,7 +11,9 @@ use crate::tensor::Tensor;
 
 /// The channels of a strided map, densely.
 fn dense(x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
-    (0..rows).flat_map(|i| x.data[i * x.stride..][..channels].iter().copied()).collect()
+    (0..rows)
+        .flat_map(|i| x.data[i * x.stride..][..channels].iter().copied())
+        .collect()
 }
 
 /// `z = max(0, scale x + shift)`
@@ -29,7 +31,11 @@ pub(crate) fn forward(
     weight: &Tensor,
     y: PixelsMut,
 ) {
-    let (z, w, o) = (activated(isa, shape, x, f), weight.data(), shape.out_channels);
+    let (z, w, o) = (
+        activated(isa, shape, x, f),
+        weight.data(),
+        shape.out_channels,
+    );
     let mut sums = vec![0.0f64; shape.out_pixels() * o];
     for_each_product(shape, shape.channels, |yi, zi, wi| {
         sums[yi] += f64::from(z[zi]) * f64::from(w[wi]);

@@ -10,7 +10,11 @@ const RUN: usize = 1 << 16;
 pub(crate) fn forward(isa: Isa, x: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     threads::for_each_chunk(&mut y, RUN, |i, y| {
-        isa.dispatch(Select { y, from: &x[i * RUN..], sign: &x[i * RUN..] });
+        isa.dispatch(Select {
+            y,
+            from: &x[i * RUN..],
+            sign: &x[i * RUN..],
+        });
     });
     y
 }
@@ -19,7 +23,11 @@ pub(crate) fn forward(isa: Isa, x: &[f32]) -> Vec<f32> {
 pub(crate) fn backward(isa: Isa, y: &[f32], grad: &[f32]) -> Vec<f32> {
     let mut grad_x = vec![0.0; y.len()];
     threads::for_each_chunk(&mut grad_x, RUN, |i, grad_x| {
-        isa.dispatch(Select { y: grad_x, from: &grad[i * RUN..], sign: &y[i * RUN..] });
+        isa.dispatch(Select {
+            y: grad_x,
+            from: &grad[i * RUN..],
+            sign: &y[i * RUN..],
+        });
     });
     grad_x
 }

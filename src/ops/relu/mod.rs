@@ -27,12 +27,23 @@ use crate::tensor::Tensor;
 /// None today; operations return `Result` throughout.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     let isa = Isa::current();
-    let forward = if isa.is_naive() { naive::forward } else { cpu::forward };
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
     let y = Tensor::computed(forward(isa, x.data()), x.dims());
     let kept = y.clone();
     y.record(&[x], move |grad| {
-        let backward = if isa.is_naive() { naive::backward } else { cpu::backward };
-        Ok(vec![Some(Tensor::computed(backward(isa, kept.data(), grad.data()), kept.dims()))])
+        let backward = if isa.is_naive() {
+            naive::backward
+        } else {
+            cpu::backward
+        };
+        Ok(vec![Some(Tensor::computed(
+            backward(isa, kept.data(), grad.data()),
+            kept.dims(),
+        ))])
     })
 }
 

@@ -9,5 +9,8 @@ pub(crate) fn forward(_: Isa, x: &[f32]) -> Vec<f32> {
 
 /// `dx = dy` where `y > 0`, else 0
 pub(crate) fn backward(_: Isa, y: &[f32], grad: &[f32]) -> Vec<f32> {
-    y.iter().zip(grad).map(|(&y, &g)| if y > 0.0 { g } else { 0.0 }).collect()
+    y.iter()
+        .zip(grad)
+        .map(|(&y, &g)| if y > 0.0 { g } else { 0.0 })
+        .collect()
 }

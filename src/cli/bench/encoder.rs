@@ -1,0 +1,111 @@
+//! DenseNet: features, and a step of training.
+
+use super::{BenchArgs, Report, Spread, flops};
+use crate::data::preprocess::DEFAULT_SIZE;
+use crate::error::{Error, Result};
+use crate::model::{DenseNet, DenseNetConfig, file};
+use crate::nn::{Init, Linear, Mode, Module, Role};
+use crate::ops::{CrossEntropy, cross_entropy};
+use crate::tensor::Tensor;
+use crate::train::config::OptimizerConfig;
+use crate::train::optimizer::Optimizer;
+
+const SIZE: usize = DEFAULT_SIZE as usize;
+const CLASSES: usize = 1000;
+
+/// The features of a batch, per image.
+pub fn encode(args: &BenchArgs) -> Result<Report> {
+    let mut init = Init::new(1);
+    let encoder = open(args, &mut init)?;
+    let images = images(args, &mut init);
+    let ms = Spread::measure(args.runs, args.batch, || {
+        let features = encoder.features(&images, Mode::Inference)?;
+        check_finite(features.data())
+    })?;
+    Ok(report(
+        "encode",
+        args,
+        ms,
+        flops::densenet(encoder.config(), SIZE),
+    ))
+}
+
+/// An encoder under a linear classifier.
+struct Classifier {
+    encoder: DenseNet,
+    head: Linear,
+}
+
+impl Module for Classifier {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        self.encoder.visit(prefix, f);
+        self.head.visit(&format!("{prefix}classifier."), f);
+    }
+}
+
+/// Forward, backward and AdamW, per image.
+pub fn train(args: &BenchArgs) -> Result<Report> {
+    let mut init = Init::new(1);
+    let encoder = open(args, &mut init)?;
+    let features = encoder.config().features();
+    let flops = flops::densenet(encoder.config(), SIZE) + flops::product([1, features, CLASSES]);
+    let mut network = Classifier {
+        encoder,
+        head: Linear::new(&mut init, features, CLASSES),
+    };
+    network.track(true);
+    let mut optimizer = Optimizer::new(&OptimizerConfig::default(), &mut network);
+    let images = images(args, &mut init);
+    let classes: Vec<usize> = (0..args.batch).map(|i| i * 37 % CLASSES).collect();
+    let ms = Spread::measure(args.runs, args.batch, || {
+        let features = network
+            .encoder
+            .features(&images, Mode::Training { seed: 1 })?;
+        let loss = cross_entropy(
+            &network.head.forward(&features)?,
+            &classes,
+            CrossEntropy::default(),
+        )?;
+        let grads = loss.backward()?;
+        drop((features, loss));
+        optimizer.step(&mut network, grads, 1e-4).map(|_| ())
+    })?;
+    Ok(report("train-encoder", args, ms, flops::TRAINING * flops))
+}
+
+fn report(what: &'static str, args: &BenchArgs, ms: Spread, flops: f64) -> Report {
+    let encoder = Some(args.encoder.display().to_string());
+    Report {
+        encoder,
+        batch: Some(args.batch),
+        ..Report::new(what, ms, flops)
+    }
+}
+
+/// The named network with random weights, or the one in the file.
+fn open(args: &BenchArgs, init: &mut Init) -> Result<DenseNet> {
+    let named = args.encoder.to_str().and_then(DenseNetConfig::named);
+    match named {
+        Some(config) => DenseNet::new(&config, init),
+        None if args.encoder.exists() => Ok(file::load_encoder(&args.encoder)?.0),
+        None => Err(Error::file(
+            &args.encoder,
+            format_args!(
+                "is neither a file nor one of {}",
+                DenseNetConfig::NAMES.join(", ")
+            ),
+        )),
+    }
+}
+
+fn images(args: &BenchArgs, init: &mut Init) -> Tensor {
+    init.normal(&[args.batch, SIZE, SIZE, 3], 1.0)
+}
+
+/// A network whose numbers overflow runs at another speed.
+fn check_finite(features: &[f32]) -> Result<()> {
+    match features.iter().all(|x| x.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::value("bench", "the features are not finite numbers")),
+    }
+}

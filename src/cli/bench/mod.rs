@@ -1,0 +1,226 @@
+//! `glimpse bench`
+
+mod decoder;
+mod encoder;
+mod flops;
+mod gemm;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::images::ms_since;
+use super::options::count;
+use super::output;
+use crate::cpu::{Isa, threads};
+use crate::error::Result;
+
+/// Measure how fast this machine encodes, decodes and trains
+///
+/// Weights and inputs are random, from a fixed seed. What is measured runs three times to warm up, then as often
+/// as --runs says; the median counts.
+#[derive(Args)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum, default_value_t = What::Encode)]
+    what: What,
+    /// The encoder of encode and train-encoder: densenet121, 161, 169 or 201, or a file with one
+    #[arg(long, value_name = "NAME|FILE", default_value = "densenet121")]
+    encoder: PathBuf,
+    /// Images at a time, for encode and train-encoder
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(4096))]
+    batch: usize,
+    /// The numbers that are computed with
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Runs that are timed, after three that are not
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = count(1_000_000))]
+    runs: usize,
+    /// Print a JSON object for each measurement
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Features of images of 224 x 224 pixels, per image
+    Encode,
+    /// A step (forward, backward, AdamW) of the encoder with a linear layer of 1000 classes, per image
+    TrainEncoder,
+    /// A step of the decoder: batch 64, 21 steps, features 1024, embedding 256, hidden 512, vocabulary 2500
+    TrainDecoder,
+    /// Matrix products, beside those of the matrixmultiply crate (which uses one thread)
+    Gemm,
+    /// The captioning of one image from its features, beam 5, by the same decoder
+    Decode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    /// 32-bit floating point
+    F32,
+}
+
+/// What was measured and what came out.
+#[derive(Serialize)]
+struct Report {
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoder: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<usize>,
+    /// `[m, k, n]` of a product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shape: Option<[usize; 3]>,
+    ms: Spread,
+    /// From the median.
+    gflops: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matrixmultiply: Option<Peer>,
+    #[serde(flatten)]
+    machine: Machine,
+}
+
+/// Where it was measured.
+#[derive(Serialize)]
+struct Machine {
+    device: &'static str,
+    threads: usize,
+    precision: &'static str,
+    isa: String,
+}
+
+/// The same by somebody else.
+#[derive(Serialize)]
+struct Peer {
+    ms: Spread,
+    gflops: f64,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Serialize)]
+struct Spread {
+    min: f64,
+    median: f64,
+    max: f64,
+}
+
+impl Spread {
+    /// Of `runs` runs of `work` after three others, each divided by `parts`.
+    fn measure(runs: usize, parts: usize, mut work: impl FnMut() -> Result<()>) -> Result<Spread> {
+        for _ in 0..3 {
+            work()?;
+        }
+        let mut times = Vec::with_capacity(runs);
+        for _ in 0..runs {
+            let started = Instant::now();
+            work()?;
+            times.push(ms_since(started) / parts as f64);
+        }
+        times.sort_by(f64::total_cmp);
+        let middle = times.len() / 2;
+        let median = match times.len() % 2 {
+            0 => (times[middle - 1] + times[middle]) / 2.0,
+            _ => times[middle],
+        };
+        Ok(Spread {
+            min: times[0],
+            median,
+            max: times[times.len() - 1],
+        })
+    }
+
+    /// Billions of operations a second, where the median run takes `flops`.
+    fn gflops(&self, flops: f64) -> f64 {
+        flops / self.median / 1e6
+    }
+}
+
+impl Report {
+    fn new(what: &'static str, ms: Spread, flops: f64) -> Self {
+        let machine = Machine {
+            device: "cpu",
+            threads: threads::count(),
+            precision: "f32",
+            isa: Isa::current().to_string(),
+        };
+        let gflops = ms.gflops(flops);
+        Report {
+            what,
+            encoder: None,
+            batch: None,
+            shape: None,
+            ms,
+            gflops,
+            matrixmultiply: None,
+            machine,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut subject = self.what.to_string();
+        if let Some(encoder) = &self.encoder {
+            subject += &format!(" {encoder}");
+        }
+        if let Some(batch) = self.batch {
+            subject += &format!(", batch {batch}");
+        }
+        if let Some([m, k, n]) = self.shape {
+            subject += &format!(" {m} x {k} x {n}");
+        }
+        let Spread { min, median, max } = self.ms;
+        let mut text = format!(
+            "{subject}: {median:.3} ms (from {min:.3} to {max:.3}), {:.1} GFLOP/s",
+            self.gflops
+        );
+        if let Some(peer) = &self.matrixmultiply {
+            text += &format!("; matrixmultiply {:.1} GFLOP/s", peer.gflops);
+        }
+        text
+    }
+}
+
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    if !args.json {
+        output::line(format_args!(
+            "{}, {} threads, {}",
+            processor(),
+            threads::count(),
+            Isa::current()
+        ))?;
+    }
+    let print = |report: Report| {
+        if args.json {
+            output::json(&report)
+        } else {
+            output::line(report.text())
+        }
+    };
+    match args.what {
+        What::Encode => print(encoder::encode(args)?)?,
+        What::TrainEncoder => print(encoder::train(args)?)?,
+        What::TrainDecoder => print(decoder::train(args)?)?,
+        What::Decode => print(decoder::decode(args)?)?,
+        What::Gemm => {
+            for shape in gemm::SHAPES {
+                print(gemm::product(args, shape)?)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The processor's name, where the system tells it.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or_else(
+        || std::env::consts::ARCH.to_string(),
+        |(_, name)| name.trim().to_string(),
+    )
+}

@@ -1,0 +1,171 @@
+//! `glimpse caption`
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::images::{Chunk, Paths, ms_since, report_failure};
+use super::options::{ModelArgs, SearchArgs, count, number};
+use super::output;
+use crate::caption::{Caption, Sampling, sample, search};
+use crate::error::Result;
+use crate::model::Captioner;
+use crate::tensor::Tensor;
+
+/// Say what is to be seen in images
+///
+/// Prints PATH, a tab and the caption for each image, or the caption alone where one image was given. An image
+/// that cannot be read is reported, the others are captioned all the same, and the exit status is 1 at the end.
+#[derive(Args)]
+pub struct CaptionArgs {
+    #[command(flatten)]
+    paths: Paths,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    search: SearchArgs,
+    /// Captions of each image, at most as many as the beam is wide
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1000))]
+    n_best: usize,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Print a JSON object for each image, with log-probabilities and times in milliseconds
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct SamplingArgs {
+    /// Draw captions at random instead of looking for the likeliest
+    #[arg(long, conflicts_with_all = ["beam", "length_penalty"])]
+    sample: bool,
+    /// Below 1 likely words become likelier, above 1 less so; above 0
+    #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, requires = "sample",
+          value_parser = number("must be above 0", |t| t > 0.0))]
+    temperature: f64,
+    /// Draw from the likeliest words that together have this probability, above 0 and at most 1
+    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, requires = "sample",
+          value_parser = number("must be above 0 and at most 1", |p| p > 0.0 && p <= 1.0))]
+    top_p: f64,
+    /// The same seed draws the same captions of an image, whichever others are captioned with it
+    #[arg(long, value_name = "S", default_value_t = Sampling::default().seed, requires = "sample")]
+    seed: u64,
+}
+
+/// What is printed of an image with `--json`.
+#[derive(Serialize)]
+struct Answer<'a> {
+    image: &'a str,
+    captions: &'a [Caption],
+    ms: Times,
+}
+
+/// Milliseconds that an image took; of what is done for several at once, its share.
+#[derive(Serialize)]
+struct Times {
+    decode: f64,
+    encode: f64,
+    generate: f64,
+}
+
+pub fn run(args: &CaptionArgs) -> Result<ExitCode> {
+    let beam = args.search.beam;
+    if !args.sampling.sample && args.n_best > beam {
+        let what = format_args!(
+            "--n-best {} needs --beam {0} or more, not {beam}",
+            args.n_best
+        );
+        return Ok(output::misused(what));
+    }
+    let captioner = args.model.load()?;
+    let mut code = ExitCode::SUCCESS;
+    for chunk in args.paths.images(captioner.recipe) {
+        let (captions, [encode, generate]) = captions(args, &captioner, &chunk)?;
+        let mut captions = captions.into_iter();
+        for entry in &chunk.entries {
+            let Some(error) = &entry.error else {
+                let times = Times {
+                    decode: entry.ms,
+                    encode,
+                    generate,
+                };
+                print(
+                    args,
+                    &entry.name,
+                    &captions.next().unwrap_or_default(),
+                    times,
+                )?;
+                continue;
+            };
+            report_failure(&entry.name, error, args.json)?;
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+/// The captions of the readable images, and how long an image took to encode and to caption.
+fn captions(
+    args: &CaptionArgs,
+    captioner: &Captioner,
+    chunk: &Chunk,
+) -> Result<(Vec<Vec<Caption>>, [f64; 2])> {
+    let Some(images) = chunk.tensor()? else {
+        return Ok((Vec::new(), [0.0; 2]));
+    };
+    let count = images.dims()[0] as f64;
+    let started = Instant::now();
+    let features = captioner.encode(&images)?;
+    let encode = ms_since(started) / count;
+    let started = Instant::now();
+    let captions = generate(args, captioner, &features)?;
+    Ok((captions, [encode, ms_since(started) / count]))
+}
+
+fn generate(
+    args: &CaptionArgs,
+    captioner: &Captioner,
+    features: &Tensor,
+) -> Result<Vec<Vec<Caption>>> {
+    let SamplingArgs {
+        sample: draws,
+        temperature,
+        top_p,
+        seed,
+    } = args.sampling;
+    if !draws {
+        return search(captioner, features, &args.search.search(args.n_best));
+    }
+    let how = Sampling {
+        temperature,
+        top_p,
+        seed,
+        count: args.n_best,
+        max_words: args.search.max_words,
+    };
+    // Each image from the seed alone, so that it does not matter which others come before it.
+    let mut captions = Vec::new();
+    for image in 0..features.dims()[0] {
+        captions.extend(sample(captioner, &features.narrow(image, 1)?, &how)?);
+    }
+    Ok(captions)
+}
+
+fn print(args: &CaptionArgs, image: &str, captions: &[Caption], ms: Times) -> Result<()> {
+    if args.json {
+        return output::json(&Answer {
+            image,
+            captions,
+            ms,
+        });
+    }
+    for Caption { text, .. } in captions {
+        match args.paths.is_single() {
+            true => output::line(text)?,
+            false => output::line(format_args!("{image}\t{text}"))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! `glimpse features`
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::images::{CHUNK, Paths, report_failure};
+use super::output;
+use crate::data::Recipe;
+use crate::data::weights::{Precision, WeightFile, write_weights};
+use crate::error::{Error, Result};
+use crate::model::{DenseNet, file};
+use crate::nn::Mode;
+use crate::tensor::Tensor;
+
+/// Print or store what the encoder makes of images
+///
+/// That is the mean of its last feature maps, the 'second-to-last layer', or the maps themselves. An image that
+/// cannot be read is reported, the others go through, and the exit status is 1 at the end.
+#[derive(Args)]
+#[command(mut_arg("paths", |a| a.required(false).required_unless_present("input").conflicts_with("input")))]
+pub struct FeaturesArgs {
+    #[command(flatten)]
+    paths: Paths,
+    /// The encoder: a Glimpse file, or a DenseNet's weights as safetensors with torchvision's names
+    #[arg(long, value_name = "FILE")]
+    encoder: PathBuf,
+    /// The maps before the mean, C x H x W (7 x 7 for images of 224 pixels)
+    #[arg(long)]
+    spatial: bool,
+    /// How images become its input: torchvision (shorter side to 256, the central 224 x 224), squash (both sides
+    /// to 224), keras-nearest; NAME:SIZE for another size in pixels [default: the Glimpse file's own, torchvision
+    /// for other weights]
+    #[arg(long, value_name = "RECIPE", conflicts_with = "input")]
+    preprocess: Option<Recipe>,
+    /// Take the images from the f32 tensor `x` [N, 3, H, W] of this file, already normalised
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "recursive")]
+    input: Option<PathBuf>,
+    /// Store the features as the tensor `features` [N, C], with --spatial [N, C, H, W], and the images' names, a
+    /// JSON list, in the metadata entry `names`
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: Option<PathBuf>,
+    /// Print a JSON object for each image
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &FeaturesArgs) -> Result<ExitCode> {
+    args.out.as_deref().map_or(Ok(()), output::check_target)?;
+    let (encoder, description) = file::load_encoder(&args.encoder)?;
+    let mut sink = Sink {
+        args,
+        names: Vec::new(),
+        features: Vec::new(),
+    };
+    let code = match &args.input {
+        Some(input) => from_tensor(input, &encoder, &mut sink)?,
+        None => {
+            let own = description.map(|d| d.recipe).unwrap_or_default();
+            from_images(args.preprocess.unwrap_or(own), &encoder, &mut sink)?
+        }
+    };
+    sink.store()?;
+    Ok(code)
+}
+
+fn from_images(recipe: Recipe, encoder: &DenseNet, sink: &mut Sink) -> Result<ExitCode> {
+    let args = sink.args;
+    let mut code = ExitCode::SUCCESS;
+    for chunk in args.paths.images(recipe) {
+        let mut rows = match chunk.tensor()? {
+            Some(images) => rows(&compute(encoder, &images, args.spatial)?)?,
+            None => Vec::new(),
+        }
+        .into_iter();
+        for entry in &chunk.entries {
+            if let Some(error) = &entry.error {
+                report_failure(&entry.name, error, args.json)?;
+                code = ExitCode::FAILURE;
+            } else if let Some(row) = rows.next() {
+                sink.take(&entry.name, row)?;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<ExitCode> {
+    let file = WeightFile::open(input)?;
+    let x = file.tensor("x")?;
+    let &[count, 3, height, width] = x.dims() else {
+        return Err(Error::file(
+            input,
+            format_args!("its tensor `x` is {}, not [N, 3, H, W]", x.shape()),
+        ));
+    };
+    let names = file
+        .metadata("names")?
+        .and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
+    let names = names.filter(|names| names.len() == count);
+    for first in (0..count).step_by(CHUNK) {
+        let part = x.narrow(first, CHUNK.min(count - first))?;
+        let n = part.dims()[0];
+        let images =
+            Tensor::from_vec(swap(part.data(), 3, height * width), &[n, height, width, 3])?;
+        for (i, row) in (first..).zip(rows(&compute(encoder, &images, sink.args.spatial)?)?) {
+            let name = names
+                .as_ref()
+                .map_or_else(|| i.to_string(), |names| names[i].clone());
+            sink.take(&name, row)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The features `[N, C]` of `[N, H, W, 3]`, or its maps `[N, C, H, W]`.
+fn compute(encoder: &DenseNet, images: &Tensor, spatial: bool) -> Result<Tensor> {
+    if !spatial {
+        return encoder.features(images, Mode::Inference);
+    }
+    let maps = encoder.spatial(images, Mode::Inference)?;
+    let &[n, height, width, channels] = maps.dims() else {
+        return Ok(maps);
+    };
+    Tensor::from_vec(
+        swap(maps.data(), height * width, channels),
+        &[n, channels, height, width],
+    )
+}
+
+/// Each `[rows, columns]` matrix of `data` transposed.
+fn swap(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(data.len());
+    for matrix in data.chunks_exact((rows * columns).max(1)) {
+        out.extend((0..columns).flat_map(|j| (0..rows).map(move |i| matrix[i * columns + j])));
+    }
+    out
+}
+
+fn rows(x: &Tensor) -> Result<Vec<Tensor>> {
+    (0..x.dims()[0]).map(|i| x.index(i)).collect()
+}
+
+/// What is printed of an image with `--json`; maps are lists of lists of lists, `[C][H][W]`.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    image: &'a str,
+    features: T,
+}
+
+/// Where features go: printed at once, stored at the end.
+struct Sink<'a> {
+    args: &'a FeaturesArgs,
+    names: Vec<String>,
+    features: Vec<Tensor>,
+}
+
+impl Sink<'_> {
+    fn take(&mut self, image: &str, row: Tensor) -> Result<()> {
+        if self.args.json {
+            match *row.dims() {
+                [_, height, width] => {
+                    let lines = |map: &'_ [f32]| -> Vec<Vec<f32>> {
+                        map.chunks_exact(width).map(<[f32]>::to_vec).collect()
+                    };
+                    let features: Vec<_> =
+                        row.data().chunks_exact(height * width).map(lines).collect();
+                    output::json(&Answer { image, features })?;
+                }
+                _ => output::json(&Answer {
+                    image,
+                    features: row.data(),
+                })?,
+            }
+        } else if self.args.out.is_none() {
+            let numbers: Vec<String> = row.data().iter().map(f32::to_string).collect();
+            output::line(format_args!("{image}\t{}", numbers.join(" ")))?;
+        }
+        if self.args.out.is_some() {
+            self.names.push(image.to_string());
+            self.features.push(row);
+        }
+        Ok(())
+    }
+
+    fn store(self) -> Result<()> {
+        // Where no image could be read there is nothing to store, and what was there before stays.
+        let (Some(out), Some(first)) = (&self.args.out, self.features.first()) else {
+            return Ok(());
+        };
+        let shape = [&[self.features.len()], first.dims()].concat();
+        let data: Vec<f32> = self
+            .features
+            .iter()
+            .flat_map(|row| row.data())
+            .copied()
+            .collect();
+        let features = Tensor::from_vec(data, &shape)?;
+        let metadata = HashMap::from([("names".to_string(), output::json_text(&self.names)?)]);
+        write_weights(
+            out,
+            &[("features".to_string(), features)],
+            Precision::F32,
+            metadata,
+        )
+    }
+}

@@ -1,0 +1,176 @@
+//! The images of a command line, read a few at a time.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+
+use super::output;
+use crate::cpu::threads;
+use crate::data::{Image, Limits, Recipe, folder, preprocess};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Images that are decoded and encoded at a time: enough to keep all cores busy, few enough that the first
+/// results come soon.
+pub const CHUNK: usize = 8;
+
+/// Which images.
+#[derive(Args)]
+pub struct Paths {
+    /// An image (JPEG, PNG, WebP, the first frame of a GIF, BMP), a folder of images, or - for one image on
+    /// standard input
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Look for images in the folders' subfolders too
+    #[arg(long)]
+    pub recursive: bool,
+}
+
+impl Paths {
+    /// Whether one image was named, and no folder.
+    pub fn is_single(&self) -> bool {
+        matches!(self.paths.as_slice(), [only] if !only.is_dir())
+    }
+
+    /// The images, folders opened; nothing is read yet.
+    pub fn images(&self, recipe: Recipe) -> Images {
+        let found = folder::expand(&self.paths, self.recursive);
+        let sources: Vec<Source> = found.into_iter().map(Source::new).collect();
+        Images {
+            waiting: sources.into_iter(),
+            recipe,
+        }
+    }
+}
+
+/// Images that wait to be read; iterating reads them [`CHUNK`] by [`CHUNK`], in order.
+pub struct Images {
+    waiting: std::vec::IntoIter<Source>,
+    recipe: Recipe,
+}
+
+impl Images {
+    /// The image files at `paths`.
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>, recipe: Recipe) -> Self {
+        let sources: Vec<Source> = paths
+            .into_iter()
+            .map(|path| Source::new(Ok(path)))
+            .collect();
+        Images {
+            waiting: sources.into_iter(),
+            recipe,
+        }
+    }
+}
+
+impl Iterator for Images {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        let sources: Vec<Source> = self.waiting.by_ref().take(CHUNK).collect();
+        if sources.is_empty() {
+            return None;
+        }
+        let recipe = self.recipe;
+        let mut chunk = Chunk {
+            entries: Vec::new(),
+            pictures: Vec::new(),
+        };
+        let loaded = threads::map(sources.len(), |i| {
+            let started = Instant::now();
+            (sources[i].load(recipe), ms_since(started))
+        });
+        for (source, (picture, ms)) in sources.iter().zip(loaded) {
+            let name = source.path.display().to_string();
+            let error = picture.map(|picture| chunk.pictures.push(picture)).err();
+            chunk.entries.push(Entry { name, ms, error });
+        }
+        Some(chunk)
+    }
+}
+
+/// Milliseconds since `started`.
+pub fn ms_since(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1e3
+}
+
+/// A path, and why nothing can be read there if that is known already.
+struct Source {
+    path: PathBuf,
+    refused: Option<String>,
+}
+
+impl Source {
+    fn new(found: Result<PathBuf>) -> Self {
+        match found {
+            Ok(path) => Source {
+                path,
+                refused: None,
+            },
+            Err(Error::File { path, what }) => Source {
+                path,
+                refused: Some(what),
+            },
+            Err(other) => Source {
+                path: PathBuf::from("?"),
+                refused: Some(other.to_string()),
+            },
+        }
+    }
+
+    /// The square picture that the encoder will see.
+    fn load(&self, recipe: Recipe) -> Result<Image> {
+        let image = match &self.refused {
+            Some(what) => return Err(Error::file(&self.path, what)),
+            None if self.path == Path::new("-") => {
+                Image::read(std::io::stdin().lock(), &self.path, Limits::default())?
+            }
+            None => Image::open(&self.path)?,
+        };
+        Ok(recipe.square(&image)?.into_owned())
+    }
+}
+
+/// Some images, those that could be read ready for the encoder.
+pub struct Chunk {
+    /// All of them.
+    pub entries: Vec<Entry>,
+    /// Those of the entries without an error, in the same order.
+    pictures: Vec<Image>,
+}
+
+/// An image by name, and what came of reading it.
+pub struct Entry {
+    /// The path as the user would type it.
+    pub name: String,
+    /// How long reading and preparing took, in milliseconds.
+    pub ms: f64,
+    /// Why it cannot be used.
+    pub error: Option<Error>,
+}
+
+impl Chunk {
+    /// The encoder's input for the readable images, `[N, H, W, 3]`; `None` where there are none.
+    ///
+    /// # Errors
+    /// None for images that one recipe made.
+    pub fn tensor(&self) -> Result<Option<Tensor>> {
+        if self.pictures.is_empty() {
+            return Ok(None);
+        }
+        preprocess::batch(&self.pictures).map(Some)
+    }
+}
+
+/// Tells the user about an image that could not be used: as an object among the results, or on standard error.
+///
+/// # Errors
+/// Where standard output cannot take it.
+pub fn report_failure(name: &str, error: &Error, json: bool) -> Result<()> {
+    if json {
+        return output::json(&serde_json::json!({ "image": name, "error": error.to_string() }));
+    }
+    output::complain(error);
+    Ok(())
+}

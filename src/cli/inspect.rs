@@ -1,0 +1,186 @@
+//! `glimpse inspect`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::output;
+use crate::data::Recipe;
+use crate::data::weights::{Entry, WeightFile};
+use crate::error::{Error, Result};
+use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, file};
+
+/// Say what a weight, model or checkpoint file holds
+///
+/// Any safetensors file will do; of one that Glimpse wrote there is more to say.
+#[derive(Args)]
+pub struct InspectArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// List the tensors too: name, type and shape
+    #[arg(long)]
+    tensors: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is said of a file.
+#[derive(Serialize)]
+struct Report {
+    file: PathBuf,
+    /// `captioner`, `checkpoint`, `encoder`; `weights` for an encoder's without a description, else `tensors`.
+    kind: &'static str,
+    /// The published network that the encoder is, where it is one.
+    architecture: Option<&'static str>,
+    encoder: Option<DenseNetConfig>,
+    decoder: Option<DecoderConfig>,
+    /// Elements that training moves; in a file of unknown kind all of them.
+    parameters: usize,
+    /// Bytes of the file.
+    bytes: u64,
+    /// Words.
+    vocabulary: Option<usize>,
+    recipe: Option<Recipe>,
+    training: BTreeMap<String, Value>,
+    metrics: BTreeMap<String, Value>,
+    tensor_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tensors: Option<Vec<TensorLine>>,
+}
+
+#[derive(Serialize)]
+struct TensorLine {
+    name: String,
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+pub fn run(args: &InspectArgs) -> Result<ExitCode> {
+    let report = Report::of(args)?;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        report.print()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Report {
+    fn of(args: &InspectArgs) -> Result<Self> {
+        let file = WeightFile::open(&args.file)?;
+        let entries = file.entries()?;
+        let bytes = std::fs::metadata(&args.file)
+            .map_err(|e| Error::file(&args.file, format_args!("cannot be read: {e}")))?
+            .len();
+        let mut report = Report {
+            file: args.file.clone(),
+            kind: "tensors",
+            architecture: None,
+            encoder: None,
+            decoder: None,
+            parameters: entries
+                .iter()
+                .filter(|e| is_parameter(&e.name))
+                .map(elements)
+                .sum(),
+            bytes,
+            vocabulary: None,
+            recipe: None,
+            training: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            tensor_count: entries.len(),
+            tensors: None,
+        };
+        if let Some(description) = Description::read(&file)? {
+            report.describe(description);
+        } else if let Ok(config) = file::infer_config(&file, "") {
+            report.kind = "weights";
+            report.architecture = config.name();
+            report.encoder = Some(config);
+        }
+        if args.tensors {
+            let line = |Entry { name, shape, dtype }| TensorLine { name, dtype, shape };
+            report.tensors = Some(entries.into_iter().map(line).collect());
+        }
+        Ok(report)
+    }
+
+    fn describe(&mut self, description: Description) {
+        self.kind = match description.kind {
+            Kind::Encoder => "encoder",
+            Kind::Captioner => "captioner",
+            Kind::Checkpoint => "checkpoint",
+        };
+        self.architecture = description.encoder.name();
+        self.encoder = Some(description.encoder);
+        self.decoder = description.decoder;
+        self.vocabulary = description.vocabulary.map(|v| v.len());
+        self.recipe = Some(description.recipe);
+        self.training = description.training;
+        self.metrics = description.metrics;
+    }
+
+    fn print(&self) -> Result<()> {
+        let print = |name: &str, value: String| output::line(format_args!("{name:<13}{value}"));
+        print("file", self.file.display().to_string())?;
+        print("kind", self.kind.to_string())?;
+        if let Some(e) = &self.encoder {
+            let name = self.architecture.unwrap_or("densenet");
+            let DenseNetConfig {
+                growth,
+                blocks,
+                stem,
+                ..
+            } = e;
+            print(
+                "encoder",
+                format!(
+                    "{name}: growth {growth}, blocks {blocks:?}, stem {stem}, {} features",
+                    e.features()
+                ),
+            )?;
+        }
+        if let Some(d) = &self.decoder {
+            print(
+                "decoder",
+                format!("LSTM: embedding {}, hidden {}", d.embedding, d.hidden),
+            )?;
+        }
+        print(
+            "parameters",
+            format!("{} in {} tensors", self.parameters, self.tensor_count),
+        )?;
+        print("bytes", self.bytes.to_string())?;
+        if let Some(words) = self.vocabulary {
+            print("vocabulary", format!("{words} words"))?;
+        }
+        if let Some(recipe) = self.recipe {
+            print("recipe", recipe.to_string())?;
+        }
+        for (title, table) in [("training", &self.training), ("metrics", &self.metrics)] {
+            for (key, value) in table {
+                print(title, format!("{key} = {value}"))?;
+            }
+        }
+        for TensorLine { name, dtype, shape } in self.tensors.iter().flatten() {
+            print("tensor", format!("{name} {dtype} {shape:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether training moves it: no running statistic, and none of what an optimizer remembers.
+fn is_parameter(name: &str) -> bool {
+    let statistics = ["running_mean", "running_var", "num_batches_tracked"];
+    !name.starts_with("optimizer.") && !statistics.iter().any(|s| name.ends_with(s))
+}
+
+fn elements(entry: &Entry) -> usize {
+    entry.shape.iter().product()
+}

@@ -1,0 +1,95 @@
+//! What every command prints, and where it may write.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Prints a line of results on standard output.
+///
+/// When whoever read them has gone (`glimpse … | head -1`), there is nobody left to work for: the program ends.
+///
+/// # Errors
+/// Where standard output cannot take the line, as a file on a full disk.
+pub fn line(text: impl Display) -> Result<()> {
+    match try_line(text) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written
+            .map_err(|e| Error::file("standard output", format_args!("cannot be written: {e}"))),
+    }
+}
+
+/// [`line`] for work that goes on even when nobody reads of it any more.
+///
+/// # Errors
+/// As the system reports them.
+pub fn try_line(text: impl Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Prints `value` as a line of JSON.
+///
+/// # Errors
+/// As [`line`].
+pub fn json(value: &impl Serialize) -> Result<()> {
+    line(json_text(value)?)
+}
+
+/// `value` as JSON in one line.
+///
+/// # Errors
+/// Where it has no such form.
+pub fn json_text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|e| Error::usage(format_args!("cannot be written as JSON: {e}")))
+}
+
+/// Prints a message on standard error.
+pub fn complain(error: impl Display) {
+    // Where even that is closed, the exit status has to do.
+    let _ = writeln!(io::stderr(), "glimpse: {error}");
+}
+
+/// Ends a command line that makes no sense as clap ends one.
+pub fn misused(what: impl Display) -> ExitCode {
+    complain(what);
+    ExitCode::from(2)
+}
+
+/// Refuses a target that could not be written; better known before hours of work than after.
+///
+/// # Errors
+/// Where `path` is a folder, or its own folder does not exist.
+pub fn check_target(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::file(
+            path,
+            "is a folder; give the name of a file to write",
+        ));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(Error::file(
+            path,
+            "its folder does not exist; make it first",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A progress bar on standard error, where that is a terminal; otherwise one that shows nothing.
+///
+/// `template` is as `indicatif` has it.
+pub fn progress(template: &str, total: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style)
+}

@@ -1,0 +1,181 @@
+//! DenseNet against PyTorch: values in inference, gradients and running statistics in training.
+
+use std::path::Path;
+
+use glimpse::cpu::Isa;
+use glimpse::data::weights::WeightFile;
+use glimpse::model::{DenseNet, DenseNetConfig, file};
+use glimpse::nn::{Init, Mode, Module};
+use glimpse::tensor::Tensor;
+
+const FIXTURE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/fixtures/densenet_tiny.safetensors"
+);
+
+fn relative(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let distance: f64 = got.iter().zip(want).map(|(&g, &w)| square(g - w)).sum();
+    let norm: f64 = want.iter().map(|&w| square(w)).sum();
+    (distance / norm.max(1e-12)).sqrt()
+}
+
+#[track_caller]
+fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
+    assert_eq!(got.dims(), want.dims(), "{what}");
+    let error = relative(got.data(), want.data());
+    assert!(
+        error <= tolerance,
+        "{what}: relative error {error:.1e} exceeds {tolerance:.0e}"
+    );
+}
+
+fn tiny(fixture: &WeightFile) -> DenseNet {
+    let config = file::infer_config(fixture, "").unwrap();
+    let want = DenseNetConfig {
+        growth: 4,
+        blocks: vec![2, 2],
+        stem: 8,
+        bottleneck: 2,
+        eps: 1e-5,
+    };
+    assert_eq!(config, want, "the sizes are read off the shapes");
+    let mut net = DenseNet::new(&config, &mut Init::new(1)).unwrap();
+    file::load_module(fixture, "", &mut net).unwrap();
+    net
+}
+
+#[test]
+fn inference_agrees_with_pytorch() {
+    let fixture = WeightFile::open(FIXTURE).unwrap();
+    let x = fixture.tensor("x").unwrap();
+    for isa in Isa::available() {
+        isa.scope(|| {
+            let net = tiny(&fixture);
+            let spatial = net.spatial(&x, Mode::Inference).unwrap();
+            close(
+                "spatial",
+                &spatial,
+                &fixture.tensor("eval/spatial").unwrap(),
+                1e-5,
+            );
+            let features = net.features(&x, Mode::Inference).unwrap();
+            close(
+                "pooled",
+                &features,
+                &fixture.tensor("eval/pooled").unwrap(),
+                1e-5,
+            );
+            assert!(!features.is_tracked());
+        });
+        println!("passed on {isa}");
+    }
+}
+
+#[test]
+fn training_agrees_with_pytorch() {
+    let fixture = WeightFile::open(FIXTURE).unwrap();
+    let x = fixture.tensor("x").unwrap().tracked();
+    for isa in Isa::available() {
+        isa.scope(|| {
+            let mut net = tiny(&fixture);
+            net.track(true);
+            let features = net.features(&x, Mode::Training { seed: 0 }).unwrap();
+            close(
+                "pooled",
+                &features,
+                &fixture.tensor("train/pooled").unwrap(),
+                1e-5,
+            );
+            let cotangent = fixture.tensor("train/grad_pooled").unwrap();
+            let grads = features.backward_from(&cotangent).unwrap();
+            close(
+                "x",
+                grads.get(&x).unwrap(),
+                &fixture.tensor("train/grad_x").unwrap(),
+                5e-5,
+            );
+            net.visit("", &mut |name, role, tensor| {
+                if role.is_trained() {
+                    let want = fixture.tensor(&format!("train/grad/{name}")).unwrap();
+                    // Scaling what a batch norm follows changes nothing, so some gradients are nearly zero: what is
+                    // left of them is rounding, and they are held against 1.
+                    let norm = want
+                        .data()
+                        .iter()
+                        .map(|x| f64::from(x * x))
+                        .sum::<f64>()
+                        .sqrt();
+                    close(
+                        name,
+                        grads.get(tensor).unwrap(),
+                        &want,
+                        5e-5 / norm.min(1.0),
+                    );
+                } else {
+                    let want = fixture.tensor(&format!("train/new/{name}")).unwrap();
+                    close(name, tensor, &want, 1e-5);
+                }
+            });
+        });
+        println!("passed on {isa}");
+    }
+}
+
+/// The four published networks with random weights, in the folder that `tools/export_torchvision.py` wrote and
+/// `GLIMPSE_TORCHVISION` names; without it there is nothing to compare with.
+#[test]
+fn the_published_networks_agree_with_torchvision() {
+    let Ok(folder) = std::env::var("GLIMPSE_TORCHVISION") else {
+        println!(
+            "skipped: GLIMPSE_TORCHVISION does not name a folder of tools/export_torchvision.py"
+        );
+        return;
+    };
+    for name in DenseNetConfig::NAMES {
+        let folder = Path::new(&folder);
+        let (net, _) = file::load_encoder(folder.join(format!("{name}.safetensors"))).unwrap();
+        assert_eq!(net.config().name(), Some(name));
+        let expected =
+            WeightFile::open(folder.join(format!("{name}.expected.safetensors"))).unwrap();
+        let x = nchw_to_nhwc(&expected.tensor("x").unwrap());
+        let spatial = net.spatial(&x, Mode::Inference).unwrap();
+        let want = nchw_to_nhwc(&expected.tensor("spatial").unwrap());
+        let features = net.features(&x, Mode::Inference).unwrap();
+        let want_features = expected.tensor("features").unwrap();
+        println!(
+            "{name}: spatial {:.1e}, features {:.1e}",
+            relative(spatial.data(), want.data()),
+            relative(features.data(), want_features.data())
+        );
+        close(name, &spatial, &want, 1e-5);
+        close(name, &features, &want_features, 1e-5);
+    }
+}
+
+fn nchw_to_nhwc(x: &Tensor) -> Tensor {
+    let view = x.view().permuted_axes(ndarray::IxDyn(&[0, 2, 3, 1]));
+    Tensor::from(&view)
+}
+
+#[test]
+fn a_file_that_does_not_fit_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = WeightFile::open(FIXTURE).unwrap();
+    let mut net = tiny(&fixture);
+    let mut tensors = file::module_tensors("", &mut net);
+    let path = dir.path().join("net.safetensors");
+    let mut message = |tensors: &[(String, Tensor)]| {
+        let meta = std::collections::HashMap::new();
+        glimpse::data::weights::write_weights(&path, tensors, Default::default(), meta).unwrap();
+        file::load_encoder(&path).err().unwrap().to_string()
+    };
+    let mut broken = tensors.clone();
+    broken.retain(|(name, _)| name != "features.norm5.weight");
+    assert!(message(&broken).contains("`features.norm5.weight` [16] is missing"));
+    tensors.last_mut().unwrap().1.data_mut()[0] = f32::NAN;
+    assert!(message(&tensors).contains("not finite"));
+    tensors.truncate(1);
+    assert!(message(&tensors).contains("no DenseNet"));
+}
