@@ -5,12 +5,31 @@
 
 mod common;
 
-use common::{check, random};
+use common::random;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use glimpse::cpu::{Isa, Level};
 use glimpse::ops::{
     self, CrossEntropy, DenseLayer, LstmWeights, Norm, Statistics, Window, adam::Adam,
 };
 use glimpse::tensor::Tensor;
+
+/// Runs `f` on the oracle and as it will be timed, and panics where the results differ by more than 1e-4 of
+/// their size.
+fn check(what: &str, f: impl Fn() -> Vec<Tensor>) {
+    let oracle = Isa::new(Level::Naive)
+        .expect("the oracle runs anywhere")
+        .scope(&f);
+    for (i, (got, want)) in f().iter().zip(&oracle).enumerate() {
+        let square = |x: f32| f64::from(x) * f64::from(x);
+        let pairs = got.data().iter().zip(want.data());
+        let distance = pairs.map(|(&g, &w)| square(g - w)).sum::<f64>().sqrt();
+        let norm = want.data().iter().map(|&w| square(w)).sum::<f64>().sqrt();
+        assert!(
+            distance <= 1e-4 * norm.max(1e-6),
+            "{what}: result {i} is wrong, nothing is timed"
+        );
+    }
+}
 
 /// Name, image side, channels in, channels out, kernel, window.
 const CONVOLUTIONS: [(&str, usize, usize, usize, usize, Window); 9] = [

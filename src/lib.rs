@@ -23,6 +23,8 @@
 //! train:    batch -> forward -> loss -> backward -> optimizer -> checkpoint
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod caption;
 pub mod cli;
 pub mod cpu;

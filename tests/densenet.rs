@@ -166,7 +166,7 @@ fn a_file_that_does_not_fit_is_named() {
     let mut net = tiny(&fixture);
     let mut tensors = file::module_tensors("", &mut net);
     let path = dir.path().join("net.safetensors");
-    let mut message = |tensors: &[(String, Tensor)]| {
+    let message = |tensors: &[(String, Tensor)]| {
         let meta = std::collections::HashMap::new();
         glimpse::data::weights::write_weights(&path, tensors, Default::default(), meta).unwrap();
         file::load_encoder(&path).err().unwrap().to_string()

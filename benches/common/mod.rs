@@ -1,6 +1,5 @@
-//! What the benches share: repeatable numbers, and the rule that nothing is timed before it is checked.
+//! What the benches share: repeatable numbers.
 
-use glimpse::cpu::{Isa, Level};
 use glimpse::tensor::Tensor;
 
 /// Repeatable numbers in `[-1, 1)`.
@@ -15,22 +14,4 @@ pub fn random(shape: &[usize], seed: u64) -> Tensor {
         })
         .collect();
     Tensor::from_vec(data, shape).expect("as many elements as the shape says")
-}
-
-/// Runs `f` on the oracle and as it will be timed, and panics where the results differ by more than 1e-4 of
-/// their size.
-pub fn check(what: &str, f: impl Fn() -> Vec<Tensor>) {
-    let oracle = Isa::new(Level::Naive)
-        .expect("the oracle runs anywhere")
-        .scope(&f);
-    for (i, (got, want)) in f().iter().zip(&oracle).enumerate() {
-        let square = |x: f32| f64::from(x) * f64::from(x);
-        let pairs = got.data().iter().zip(want.data());
-        let distance = pairs.map(|(&g, &w)| square(g - w)).sum::<f64>().sqrt();
-        let norm = want.data().iter().map(|&w| square(w)).sum::<f64>().sqrt();
-        assert!(
-            distance <= 1e-4 * norm.max(1e-6),
-            "{what}: result {i} is wrong, nothing is timed"
-        );
-    }
 }

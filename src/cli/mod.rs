@@ -41,11 +41,23 @@ struct Cli {
 /// Options that every command takes.
 #[derive(Args, Clone, Copy)]
 struct Common {
-    /// Where to compute: this build has the CPU alone.
-    #[arg(long, global = true, value_enum, default_value_t = Device::Auto)]
+    /// Where to compute; this build has the CPU alone
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Device::Auto,
+        display_order = 100
+    )]
     device: Device,
     /// Threads [default: all cores]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        display_order = 101
+    )]
     threads: Option<u16>,
 }
 

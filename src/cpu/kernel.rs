@@ -195,6 +195,8 @@ impl Block<'_> {
         }
     }
 
+    // Indices that are constants once the loops are unrolled keep the accumulators in registers.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const V: usize>(
         &self,
@@ -239,8 +241,8 @@ impl Block<'_> {
                 shift += k_stride;
             }
         }
-        // The accumulators stay in registers only while every index into them is a constant; what follows counts
-        // rows at run time and reads a copy.
+        // What follows counts rows at run time, so it reads a copy: an array with any index that is not a constant
+        // lives in memory.
         let mut sums = [[s.splat(0.0); V]; R];
         for r in 0..R {
             for v in 0..V {

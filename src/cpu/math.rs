@@ -19,7 +19,8 @@ use super::simd::{Simd, WithSimd};
 // The last float whose power of two still has a normal exponent, and the first.
 const EXP_HIGH: f32 = 88.02969;
 const EXP_LOW: f32 = -87.33654;
-const LN2_HIGH: f32 = 0.693_359_375;
+// 355 / 512: nine bits, so that its product with any exponent is exact.
+const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// `e^x` in every lane. The argument is clamped to `[-87.3, 88.0]`: what would underflow becomes 1.2e-38,

@@ -22,6 +22,13 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
+    /// Elements of all parameters.
+    pub fn elements(&self) -> u128 {
+        let [f, e, h, v] =
+            [self.features, self.embedding, self.hidden, self.vocabulary].map(|n| n as u128);
+        (f + 1) * e + v * e + 4 * h * (e + h + 1) + (h + 1) * v
+    }
+
     /// Refuses sizes that are no decoder.
     ///
     /// # Errors
@@ -174,5 +181,91 @@ impl Module for Decoder {
         self.embedding.visit(&format!("{prefix}embedding."), f);
         self.lstm.visit(&format!("{prefix}lstm."), f);
         self.output.visit(&format!("{prefix}output."), f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, on_every_isa, random};
+
+    fn small() -> Decoder {
+        let config = DecoderConfig {
+            features: 5,
+            embedding: 6,
+            hidden: 7,
+            vocabulary: 11,
+            dropout: 0.5,
+        };
+        let mut decoder = Decoder::new(&config, &mut Init::new(3)).unwrap();
+        let mut elements = 0;
+        decoder.visit("", &mut |_, _, t| elements += t.len() as u128);
+        assert_eq!(config.elements(), elements);
+        decoder
+    }
+
+    #[test]
+    fn teacher_forcing_and_single_steps_say_the_same() {
+        on_every_isa(|| {
+            let decoder = small();
+            let features = random(&[2, 5], 1);
+            // Two captions of the first image, one of the second.
+            let image_of = [0, 0, 1];
+            let words = [[1, 4, 5, 6], [1, 7, 8, 9], [1, 10, 4, 4]];
+            let flat = words.concat();
+            let forced = decoder
+                .forward(&features, &image_of, &flat, Mode::Inference)
+                .unwrap();
+            assert_eq!(forced.dims(), &[3, 4, 11]);
+            let mut state = decoder.start(&features).unwrap().select(&image_of).unwrap();
+            for step in 0..4 {
+                let (next, logits) = decoder.step(&state, &words.map(|w| w[step])).unwrap();
+                state = next;
+                for sentence in 0..3 {
+                    let all = &forced.data()[(sentence * 4 + step) * 11..][..11];
+                    let one = &logits.data()[sentence * 11..][..11];
+                    assert_close("logits", one, all, 1e-5);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn dropout_is_for_training_and_follows_its_seed() {
+        let decoder = small();
+        let features = random(&[1, 5], 1);
+        let run = |mode| {
+            decoder
+                .forward(&features, &[0], &[1, 4, 5], mode)
+                .unwrap()
+                .into_vec()
+        };
+        assert_eq!(run(Mode::Inference), run(Mode::Inference));
+        assert_eq!(
+            run(Mode::Training { seed: 1 }),
+            run(Mode::Training { seed: 1 })
+        );
+        assert_ne!(
+            run(Mode::Training { seed: 1 }),
+            run(Mode::Training { seed: 2 })
+        );
+        assert_ne!(run(Mode::Training { seed: 1 }), run(Mode::Inference));
+    }
+
+    #[test]
+    fn mistakes_are_errors() {
+        let decoder = small();
+        let features = random(&[1, 5], 1);
+        let run = |f: &Tensor, images: &[usize], words: &[usize]| {
+            decoder.forward(f, images, words, Mode::Inference).is_err()
+        };
+        assert!(run(&features, &[0], &[11]), "a word that does not exist");
+        assert!(run(&features, &[1], &[1]), "an image that does not exist");
+        assert!(run(&features, &[0, 0], &[1, 2, 3]), "a sentence cut off");
+        assert!(run(&features, &[], &[]), "nothing");
+        assert!(
+            run(&random(&[1, 4], 1), &[0], &[1]),
+            "features of another network"
+        );
     }
 }

@@ -77,6 +77,29 @@ impl DenseNetConfig {
         channels
     }
 
+    /// Elements of all parameters and running statistics. Sizes that pass [`DenseNetConfig::check`] cannot
+    /// overflow it.
+    pub fn elements(&self) -> u128 {
+        let norm = |channels: usize| 4 * channels as u128;
+        let conv =
+            |channels: usize, out: usize, taps: usize| (channels as u128) * (out * taps) as u128;
+        let middle = self.bottleneck * self.growth;
+        let mut channels = self.stem;
+        let mut sum = conv(3, channels, 49) + norm(channels);
+        for (i, &layers) in self.blocks.iter().enumerate() {
+            for _ in 0..layers {
+                sum += norm(channels) + conv(channels, middle, 1);
+                sum += norm(middle) + conv(middle, self.growth, 9);
+                channels += self.growth;
+            }
+            if i + 1 < self.blocks.len() {
+                sum += norm(channels) + conv(channels, channels / 2, 1);
+                channels /= 2;
+            }
+        }
+        sum + norm(channels)
+    }
+
     /// Refuses sizes that are no network.
     ///
     /// # Errors
@@ -203,5 +226,64 @@ impl Module for DenseNet {
             }
         }
         self.norm5.visit(&format!("{prefix}norm5."), f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_networks_have_their_published_sizes() {
+        // Parameters of torchvision's models without their classifiers, and the features' channels.
+        let published = [
+            ("densenet121", 6_953_856, 1024),
+            ("densenet161", 26_472_000, 2208),
+            ("densenet169", 12_484_480, 1664),
+            ("densenet201", 18_092_928, 1920),
+        ];
+        for (name, parameters, features) in published {
+            let config = DenseNetConfig::named(name).unwrap();
+            assert_eq!(config.features(), features);
+            assert_eq!(config.name(), Some(name));
+            let mut net = DenseNet::new(&config, &mut Init::new(1)).unwrap();
+            assert_eq!(net.parameter_count(), parameters, "{name}");
+            let mut elements = 0;
+            net.visit("", &mut |_, _, t| elements += t.len() as u128);
+            assert_eq!(config.elements(), elements, "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_are_no_network_are_refused() {
+        let fine = DenseNetConfig::named("densenet121").unwrap();
+        for broken in [
+            DenseNetConfig {
+                growth: 0,
+                ..fine.clone()
+            },
+            DenseNetConfig {
+                blocks: vec![],
+                ..fine.clone()
+            },
+            DenseNetConfig {
+                blocks: vec![usize::MAX, 2],
+                ..fine.clone()
+            },
+            DenseNetConfig {
+                stem: usize::MAX,
+                ..fine.clone()
+            },
+            DenseNetConfig {
+                bottleneck: usize::MAX,
+                ..fine.clone()
+            },
+            DenseNetConfig {
+                eps: f32::NAN,
+                ..fine.clone()
+            },
+        ] {
+            assert!(broken.check().is_err(), "{broken:?}");
+        }
     }
 }

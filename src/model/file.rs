@@ -100,6 +100,29 @@ impl Description {
     }
 }
 
+/// Refuses a file that claims to hold far more than it does, before memory is set aside for it. What is missing from
+/// a file that is nearly right, [`load_module`] names.
+///
+/// # Errors
+/// Where less than a quarter of `elements` numbers are in the file.
+pub(super) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
+    let held: u128 = file
+        .entries()?
+        .iter()
+        .map(|e| e.shape.iter().map(|&d| d as u128).product::<u128>())
+        .sum();
+    if held.saturating_mul(4) < elements {
+        return Err(Error::file(
+            file.path(),
+            format_args!(
+                "holds {held} numbers, its architecture needs {elements}; tensors are missing or of \
+                 another network"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Fills `module` with the tensors of `file` whose names begin with `prefix`.
 ///
 /// # Errors
@@ -229,6 +252,7 @@ pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Descript
         Some(d) => (d.encoder.clone(), "encoder."),
         None => (infer_config(&file, "")?, ""),
     };
+    check_size(&file, config.elements())?;
     let mut encoder = DenseNet::new(&config, &mut Init::new(0))?;
     load_module(&file, prefix, &mut encoder)?;
     Ok((encoder, description))

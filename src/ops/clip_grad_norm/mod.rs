@@ -49,14 +49,12 @@ pub fn clip_grad_norm(grads: &mut [&mut [f32]], max_norm: f32) -> Result<f64> {
     };
     let norm = grads
         .iter()
-        .map(|g| -> f64 { squares(isa, &**g) })
+        .map(|g| -> f64 { squares(isa, g) })
         .sum::<f64>()
         .sqrt();
     let factor = f64::from(max_norm) / (norm + 1e-6);
     if norm.is_finite() && factor < 1.0 {
-        grads
-            .iter_mut()
-            .for_each(|g| scale(isa, &mut **g, factor as f32));
+        grads.iter_mut().for_each(|g| scale(isa, g, factor as f32));
     }
     Ok(norm)
 }

@@ -236,12 +236,12 @@ mod tests {
             let (a, b) = (random(&[3, 7], 1), random(&[3, 7], 2));
             for (_, f) in BINARY {
                 check_gradients(&[a.clone(), b.clone()], |x| f(&x[0], &x[1]));
-                check_gradients(&[a.clone()], |x| f(&x[0], &b));
-                check_gradients(&[b.clone()], |x| f(&a, &x[0]));
+                check_gradients(std::slice::from_ref(&a), |x| f(&x[0], &b));
+                check_gradients(std::slice::from_ref(&b), |x| f(&a, &x[0]));
             }
-            check_gradients(&[a.clone()], |x| mul(&x[0], &x[0]));
+            check_gradients(std::slice::from_ref(&a), |x| mul(&x[0], &x[0]));
             for (_, f) in UNARY {
-                check_gradients(&[a.clone()], |x| f(&x[0]));
+                check_gradients(std::slice::from_ref(&a), |x| f(&x[0]));
             }
         });
     }

@@ -1,0 +1,171 @@
+//! `glimpse caption`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{glimpse, glimpse_reading, model, number, pictures, png, string};
+
+#[test]
+fn captions_as_text_and_as_json() {
+    let dir = pictures(&["a.png", "b.jpg", "c.bmp", "d.gif"]);
+    let caption = |args: &[&str]| {
+        glimpse(
+            dir.path(),
+            &[&["caption", "--model", model()], args].concat(),
+        )
+    };
+
+    let single = caption(&["a.png"]);
+    let [text] = single.lines()[..] else {
+        panic!("{}", single.out)
+    };
+    assert!(!text.contains('\t') && !text.is_empty());
+    let all = caption(&["b.jpg", ".", "a.png"]);
+    let names: Vec<&str> = all
+        .lines()
+        .iter()
+        .map(|line| line.split_once('\t').unwrap().0)
+        .collect();
+    assert_eq!(
+        names,
+        ["b.jpg", "./a.png", "./b.jpg", "./c.bmp", "./d.gif", "a.png"]
+    );
+    assert_eq!(all.lines()[5], format!("a.png\t{text}"));
+    assert_eq!(caption(&["a.png", "--n-best", "3"]).lines().len(), 3);
+    assert_eq!(
+        caption(&["a.png", "b.jpg", "--n-best", "2", "--beam", "2"])
+            .lines()
+            .len(),
+        4
+    );
+
+    let answer = caption(&["a.png", "--json", "--n-best", "2"]).object();
+    let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["image", "captions", "ms"]);
+    assert_eq!(answer["image"], "a.png");
+    assert_eq!(answer["captions"][0]["text"], *text);
+    for caption in answer["captions"].as_array().unwrap() {
+        let tokens = caption["tokens"].as_array().unwrap();
+        let sum: f64 = tokens.iter().map(|token| number(&token["log_prob"])).sum();
+        assert!((sum - number(&caption["log_prob"])).abs() < 1e-9 && sum < 0.0);
+        assert!(string(&caption["text"]).starts_with(string(&tokens[0]["text"])));
+    }
+    for part in ["decode", "encode", "generate"] {
+        assert!(number(&answer["ms"][part]) >= 0.0);
+    }
+}
+
+#[test]
+fn a_caption_does_not_depend_on_its_neighbours() {
+    let names: Vec<String> = (10..23).map(|i| format!("{i}.png")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let dir = pictures(&names);
+    let sampling = [
+        "--sample",
+        "--seed",
+        "7",
+        "--temperature",
+        "1.5",
+        "--top-p",
+        "0.95",
+        "--n-best",
+        "2",
+    ];
+    for options in [
+        &["--beam", "4", "--n-best", "3"][..],
+        &["--beam", "1"],
+        &sampling,
+    ] {
+        let caption = |args: &[&str], threads: &str| {
+            let common = [
+                "caption",
+                "--json",
+                "--model",
+                model(),
+                "--threads",
+                threads,
+            ];
+            let run = glimpse(dir.path(), &[&common, options, args].concat());
+            run.objects()
+                .into_iter()
+                .map(|o| o["captions"].clone())
+                .collect::<Vec<_>>()
+        };
+        let together = caption(&names, "2");
+        let alone: Vec<Value> = names
+            .iter()
+            .flat_map(|name| caption(&[name], "1"))
+            .collect();
+        assert_eq!(together, alone, "{options:?}");
+        assert_eq!(together, caption(&names, "3"));
+    }
+    let draw = |seed| {
+        let args = [
+            "caption",
+            ".",
+            "--model",
+            model(),
+            "--sample",
+            "--seed",
+            seed,
+        ];
+        glimpse(dir.path(), &args).out
+    };
+    assert_eq!(draw("1"), draw("1"));
+    assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn standard_input_holds_one_image() {
+    let dir = pictures(&["a.png"]);
+    let args = ["caption", "-", "--model", model()];
+    let from_file = glimpse(dir.path(), &["caption", "a.png", "--model", model()]);
+    assert_eq!(
+        glimpse_reading(dir.path(), &args, &png(0)).lines(),
+        from_file.lines()
+    );
+    assert_eq!(
+        glimpse_reading(dir.path(), &args, b"").complaint(1),
+        "-: is empty (0 bytes); copy or download it again"
+    );
+    let answers = glimpse_reading(
+        dir.path(),
+        &[&args[..], &["a.png", "--json"]].concat(),
+        b"no image",
+    )
+    .objects();
+    assert_eq!(answers[0]["image"], "-");
+    assert!(string(&answers[0]["error"]).contains("is not an image"));
+    assert_eq!(answers[1]["image"], "a.png");
+}
+
+#[test]
+fn the_bundled_model_captions_a_photo() {
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/samples");
+    let run = glimpse(
+        &photos,
+        &[
+            "caption",
+            "cat.jpg",
+            "astronaut.jpg",
+            "camera.jpg",
+            "--json",
+        ],
+    );
+    let texts: Vec<String> = run
+        .objects()
+        .iter()
+        .map(|o| string(&o["captions"][0]["text"]).to_string())
+        .collect();
+    assert_eq!((run.code, texts.len()), (Some(0), 3), "{}", run.err);
+    for text in &texts {
+        assert!((3..=20).contains(&text.split(' ').count()), "{text}");
+        assert!(
+            text.chars()
+                .all(|c| c.is_ascii_lowercase() || " '-".contains(c)),
+            "{text}"
+        );
+    }
+    assert_ne!(texts[0], texts[1]);
+}

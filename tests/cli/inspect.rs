@@ -1,0 +1,84 @@
+//! `glimpse inspect`.
+
+use std::fs;
+
+use glimpse::data::weights::{Precision, write_weights};
+use glimpse::tensor::Tensor;
+use serde_json::{Value, json};
+
+use crate::{glimpse, model, string};
+
+#[test]
+fn inspect_says_what_a_file_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let inspect = |args: &[&str]| glimpse(dir.path(), &[&["inspect"], args].concat());
+    let report = inspect(&[model(), "--json"]).object();
+    assert_eq!(report["kind"], "captioner");
+    assert_eq!(report["architecture"], Value::Null);
+    assert_eq!(report["encoder"]["blocks"], json!([1, 1]));
+    assert_eq!(report["decoder"]["hidden"], 8);
+    assert_eq!(report["recipe"], json!({ "method": "squash", "size": 32 }));
+    assert_eq!(report["training"]["steps"], 2);
+    assert_eq!(report["training"]["dataset"], "Flickr8k");
+    assert_eq!(report["bytes"], fs::metadata(model()).unwrap().len());
+    assert!(report["vocabulary"].as_u64().unwrap() > 10 && report["metrics"].is_object());
+    assert!(report.get("tensors").is_none());
+
+    let tensors = inspect(&[model(), "--json", "--tensors"]).object()["tensors"].clone();
+    let tensors = tensors.as_array().unwrap();
+    assert_eq!(report["tensor_count"], tensors.len());
+    let stem = tensors
+        .iter()
+        .find(|t| t["name"] == "encoder.features.conv0.weight")
+        .unwrap();
+    assert_eq!(
+        (&stem["dtype"], &stem["shape"]),
+        (&json!("F32"), &json!([8, 3, 7, 7]))
+    );
+    let elements = |t: &&Value| -> u64 {
+        t["shape"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_u64().unwrap())
+            .product()
+    };
+    let trained = tensors
+        .iter()
+        .filter(|t| !string(&t["name"]).contains("running"));
+    assert_eq!(
+        report["parameters"],
+        trained.map(|t| elements(&t)).sum::<u64>()
+    );
+
+    let text = inspect(&[model()]).out;
+    for part in [
+        "captioner",
+        "densenet: growth 8, blocks [1, 1]",
+        "squash:32",
+        "training     steps = 2",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let other = dir.path().join("other.safetensors");
+    let x = [("x".to_string(), Tensor::zeros(&[2, 5]))];
+    write_weights(&other, &x, Precision::F16, Default::default()).unwrap();
+    let report = inspect(&["other.safetensors", "--json"]).object();
+    assert_eq!(
+        (&report["kind"], &report["parameters"]),
+        (&json!("tensors"), &json!(10))
+    );
+
+    fs::write(dir.path().join("text.safetensors"), "text").unwrap();
+    assert!(
+        inspect(&["text.safetensors"])
+            .complaint(1)
+            .starts_with("text.safetensors: is not a whole")
+    );
+    assert!(
+        inspect(&["none.safetensors"])
+            .complaint(1)
+            .starts_with("none.safetensors: cannot be read")
+    );
+    assert!(inspect(&["."]).complaint(1).contains("is a folder"));
+}

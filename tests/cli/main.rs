@@ -1,0 +1,340 @@
+//! The program as people and scripts call it: every command, good input and bad.
+//!
+//! The models here are tiny and trained on the spot, on pictures made on the spot; only one test asks the
+//! bundled model.
+
+mod bad_input;
+mod bench;
+mod caption;
+mod features;
+mod inspect;
+mod scores;
+mod training;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a run of the program left behind.
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    fn new(output: Output) -> Run {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    /// The lines of standard output, after success.
+    fn lines(&self) -> Vec<&str> {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out.lines().collect()
+    }
+
+    /// The objects on standard output, whatever the exit status.
+    fn objects(&self) -> Vec<Value> {
+        self.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The only object, after success.
+    fn object(&self) -> Value {
+        let [line] = self.lines()[..] else {
+            panic!("not one line: {}", self.out)
+        };
+        serde_json::from_str(line).unwrap()
+    }
+
+    /// The one line that says what went wrong; nothing else was printed.
+    fn complaint(&self, code: i32) -> &str {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        assert_eq!(self.out, "");
+        let [line] = self.err.lines().collect::<Vec<_>>()[..] else {
+            panic!("not one line: {}", self.err)
+        };
+        line.strip_prefix("glimpse: ").unwrap()
+    }
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse"));
+    command.current_dir(dir).args(args);
+    command
+}
+
+fn glimpse(dir: &Path, args: &[&str]) -> Run {
+    Run::new(command(dir, args).stdin(Stdio::null()).output().unwrap())
+}
+
+fn glimpse_reading(dir: &Path, args: &[&str], stdin: &[u8]) -> Run {
+    let mut command = command(dir, args);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin).unwrap();
+    Run::new(child.wait_with_output().unwrap())
+}
+
+/// A picture that differs from those with other seeds.
+fn picture(seed: u32) -> image::RgbImage {
+    image::RgbImage::from_fn(40 + seed, 36, |x, y| {
+        image::Rgb([
+            (x * 5 + seed * 40) as u8,
+            (y * 6) as u8,
+            ((x ^ y) * seed) as u8,
+        ])
+    })
+}
+
+fn png(seed: u32) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture(seed)
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .unwrap();
+    bytes.into_inner()
+}
+
+/// A folder with these pictures.
+fn pictures(names: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (seed, name) in (0..).zip(names) {
+        picture(seed).save(dir.path().join(name)).unwrap();
+    }
+    dir
+}
+
+/// A dataset like Flickr8k with eight pictures to train on and two to test with, beside two configurations:
+/// `new.toml` trains all of a new captioner, `frozen.toml` a decoder alone.
+fn dataset() -> TempDir {
+    let dir = pictures(&[
+        "0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png", "8.png", "9.png",
+    ]);
+    let (mut tokens, mut train, mut dev) = (String::new(), String::new(), String::new());
+    for i in 0..10 {
+        tokens += &format!(
+            "{i}.png#0\tA red dog number {i} runs .\n{i}.png#1\tThe dog runs on grass {i} .\n"
+        );
+        *if i < 8 { &mut train } else { &mut dev } += &format!("{i}.png\n");
+    }
+    let decoder = "[decoder]\nembedding = 8\nhidden = 8\n";
+    let run = "epochs = 3\nbatch = 2\nmin_count = 1\n";
+    let encoder = "[encoder]\ntrain = \"all\"\nnew = { growth = 8, blocks = [1, 1], stem = 8 }\n[image]\nsize = 32\n";
+    for (name, text) in [
+        ("Flickr8k.token.txt", tokens),
+        ("Flickr_8k.trainImages.txt", train),
+        ("Flickr_8k.devImages.txt", dev),
+        ("new.toml", format!("{run}{decoder}{encoder}")),
+        (
+            "endless.toml",
+            format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000"),
+        ),
+        ("frozen.toml", format!("{run}{decoder}")),
+    ] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+/// A small model, made once; its path.
+fn model() -> &'static str {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    let path = MODEL.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-model.safetensors");
+        let data = dataset();
+        let args = [
+            "train",
+            "--data",
+            ".",
+            "--config",
+            "new.toml",
+            "--max-steps",
+            "2",
+            "--out",
+        ];
+        glimpse(
+            data.path(),
+            &[&args[..], &[path.to_str().unwrap()]].concat(),
+        )
+        .lines();
+        path
+    });
+    path.to_str().unwrap()
+}
+
+fn string(value: &Value) -> &str {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no string"))
+}
+
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let here = Path::new(".");
+    assert!(glimpse(here, &["--version"]).lines()[0].starts_with("glimpse "));
+    for (command, options) in [
+        (
+            "caption",
+            &[
+                "--model",
+                "--beam",
+                "[default: 5]",
+                "--n-best",
+                "--sample",
+                "--recursive",
+                "--json",
+            ][..],
+        ),
+        (
+            "features",
+            &["--encoder", "--spatial", "--preprocess", "--input", "--out"],
+        ),
+        (
+            "train",
+            &[
+                "--data",
+                "--resume",
+                "--checkpoint-every",
+                "--max-steps",
+                "--seed",
+            ],
+        ),
+        ("evaluate", &["--split", "--captions"]),
+        ("score", &["HYPOTHESES.jsonl", "--split"]),
+        ("inspect", &["FILE", "--tensors"]),
+        (
+            "bench",
+            &["train-decoder", "--runs", "[default: 12]", "--precision"],
+        ),
+    ] {
+        let help = glimpse(here, &[command, "-h"]);
+        help.lines();
+        for option in options.iter().chain(&["--threads", "--device"]) {
+            assert!(help.out.contains(option), "{command}: {option}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line_and_exit_2() {
+    let here = Path::new(".");
+    for args in [
+        &["caption"][..],
+        &["caption", "a.jpg", "--beam", "0"],
+        &["caption", "a.jpg", "--beam", "3", "--n-best", "4"],
+        &["caption", "a.jpg", "--attention", "a.png"],
+        &["caption", "a.jpg", "--temperature", "2"],
+        &["caption", "a.jpg", "--sample", "--top-p", "1.5"],
+        &["caption", "a.jpg", "--length-penalty", "nan"],
+        &["features", "a.jpg"],
+        &["features", "--encoder", "e.safetensors"],
+        &[
+            "features",
+            "a.jpg",
+            "--encoder",
+            "e.safetensors",
+            "--input",
+            "x.safetensors",
+        ],
+        &[
+            "features",
+            "a.jpg",
+            "--encoder",
+            "e.safetensors",
+            "--preprocess",
+            "stretch",
+        ],
+        &["train", "--data", "."],
+        &["evaluate", "--data", ".", "--split", "dve"],
+        &["score", "--data", ".", "--split", "dev"],
+        &["inspect"],
+        &["bench", "sleep"],
+        &["bench", "--precision", "bf16"],
+        &["bench", "--threads", "0"],
+        &["describe", "a.jpg"],
+    ] {
+        glimpse(here, args).complaint(2);
+    }
+    assert_eq!(glimpse(here, &[]).code, Some(2));
+    assert!(
+        glimpse(here, &["bench", "--precision", "bf16"])
+            .err
+            .contains("f32")
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_program_quietly() {
+    let data = dataset();
+    for args in [
+        &["caption", ".", "--model", model()][..],
+        &["inspect", model(), "--tensors"],
+        &["bench", "gemm"],
+    ] {
+        let mut child = command(data.path(), args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let run = Run::new(child.wait_with_output().unwrap());
+        assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{args:?}");
+    }
+    // A model in training is worth more than that.
+    let args = [
+        "train",
+        "--data",
+        ".",
+        "--config",
+        "new.toml",
+        "--max-steps",
+        "3",
+        "--json",
+        "--out",
+        "a.safetensors",
+    ];
+    let mut child = command(data.path(), &args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    child.wait().unwrap();
+    assert!(data.path().join("a.safetensors").is_file());
+}
+
+#[test]
+fn a_device_or_instruction_set_that_is_not_there_is_refused() {
+    let here = Path::new(".");
+    assert!(
+        glimpse(here, &["inspect", model(), "--device", "gpu"])
+            .complaint(1)
+            .contains("--device gpu")
+    );
+    let output = command(here, &["inspect", model()])
+        .env("GLIMPSE_ISA", "abacus")
+        .output()
+        .unwrap();
+    assert!(Run::new(output).complaint(1).contains("GLIMPSE_ISA=abacus"));
+}

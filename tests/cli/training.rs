@@ -1,0 +1,307 @@
+//! `glimpse train`: the same bytes again, resuming, and stopping in all ways.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Run, command, dataset, glimpse, model, number};
+
+/// Trains in the dataset's folder and returns the run; `out` is where the model goes.
+fn train(data: &TempDir, out: &str, args: &[&str]) -> Run {
+    glimpse(
+        data.path(),
+        &[&["train", "--data", ".", "--out", out], args].concat(),
+    )
+}
+
+fn bytes(data: &TempDir, name: &str) -> Vec<u8> {
+    fs::read(data.path().join(name)).unwrap()
+}
+
+#[test]
+fn training_gives_the_same_bytes_again() {
+    let data = dataset();
+    for (name, options) in [
+        ("new", &["--config", "new.toml"][..]),
+        ("frozen", &["--config", "frozen.toml", "--encoder", model()]),
+    ] {
+        let once = |out: &str, more: &[&str]| {
+            let run = train(&data, out, &[options, &["--max-steps", "3"], more].concat());
+            assert_eq!(run.lines(), [out]);
+            bytes(&data, out)
+        };
+        let first = once(&format!("{name}-1.safetensors"), &[]);
+        assert_eq!(
+            first,
+            once(&format!("{name}-2.safetensors"), &["--threads", "1"]),
+            "{name}"
+        );
+        assert_ne!(
+            first,
+            once(&format!("{name}-3.safetensors"), &["--seed", "2"]),
+            "{name}"
+        );
+    }
+    // The features of the frozen encoder were kept, and are used again.
+    assert!(data.path().join("frozen-1.features.safetensors").is_file());
+    let caption = glimpse(
+        data.path(),
+        &["caption", "0.png", "--model", "frozen-1.safetensors"],
+    );
+    assert_eq!(caption.lines().len(), 1);
+}
+
+#[test]
+fn training_tells_its_steps_as_json() {
+    let data = dataset();
+    let run = train(
+        &data,
+        "a.safetensors",
+        &["--config", "new.toml", "--max-steps", "4", "--json"],
+    );
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let objects = run.objects();
+    let steps: Vec<&Value> = objects.iter().filter(|o| o.get("loss").is_some()).collect();
+    assert_eq!(steps.len(), 4);
+    for (step, number_of) in steps.iter().zip(1..) {
+        assert_eq!(step["step"], number_of);
+        assert!(
+            number(&step["loss"]) > 0.0
+                && number(&step["lr"]) > 0.0
+                && number(&step["images_per_s"]) > 0.0
+        );
+    }
+    let validation = objects.iter().find(|o| o["event"] == "validation").unwrap();
+    assert!(number(&validation["dev_loss"]) > 0.0);
+    assert_eq!(objects.last().unwrap()["event"], "done");
+}
+
+#[test]
+fn a_resumed_run_ends_like_one_that_never_stopped() {
+    let data = dataset();
+    for (name, options) in [
+        ("new", &["--config", "new.toml"][..]),
+        ("frozen", &["--config", "frozen.toml", "--encoder", model()]),
+    ] {
+        let [whole, part] = ["whole", "part"].map(|kind| format!("{name}-{kind}.safetensors"));
+        train(&data, &whole, &[options, &["--max-steps", "7"]].concat()).lines();
+        train(
+            &data,
+            &part,
+            &[options, &["--max-steps", "5", "--checkpoint-every", "2"]].concat(),
+        )
+        .lines();
+        assert_ne!(bytes(&data, &whole), bytes(&data, &part));
+        let checkpoint = format!("{name}-part.checkpoint.safetensors");
+        let inspected = glimpse(data.path(), &["inspect", &checkpoint, "--json"]).object();
+        assert_eq!(inspected["kind"], "checkpoint");
+        assert_eq!(inspected["training"]["steps"], 4);
+        train(&data, &part, &["--resume", &checkpoint, "--max-steps", "7"]).lines();
+        assert!(bytes(&data, &whole) == bytes(&data, &part), "{name}");
+    }
+
+    let checkpoint = bytes(&data, "new-part.checkpoint.safetensors");
+    for (name, bytes, what) in [
+        (
+            "cut.safetensors",
+            &checkpoint[..checkpoint.len() - 1],
+            "not a whole safetensors file",
+        ),
+        (
+            "stump.safetensors",
+            &checkpoint[..5],
+            "not a whole safetensors file",
+        ),
+        ("empty.safetensors", b"", "is empty"),
+        (
+            "model.safetensors",
+            &fs::read(model()).unwrap(),
+            "is no checkpoint",
+        ),
+    ] {
+        fs::write(data.path().join(name), bytes).unwrap();
+        let run = train(&data, "b.safetensors", &["--resume", name]);
+        let message = run.complaint(1);
+        assert!(
+            message.starts_with(name) && message.contains(what),
+            "{message}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    use std::io::{BufRead, BufReader, Read};
+    let data = dataset();
+    let args = [
+        "train",
+        "--data",
+        ".",
+        "--out",
+        "a.safetensors",
+        "--config",
+        "endless.toml",
+        "--json",
+    ];
+    let mut child = command(data.path(), &args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(
+        lines
+            .by_ref()
+            .any(|line| line.unwrap().contains("\"step\":2"))
+    );
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    lines.for_each(|line| drop(line.unwrap()));
+    let mut err = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.contains("--resume a.checkpoint.safetensors"), "{err}");
+    assert!(!data.path().join("a.safetensors").exists());
+    let inspected = glimpse(
+        data.path(),
+        &["inspect", "a.checkpoint.safetensors", "--json"],
+    )
+    .object();
+    let done = inspected["training"]["steps"].as_u64().unwrap();
+    let more = (done + 2).to_string();
+    train(
+        &data,
+        "a.safetensors",
+        &["--resume", "a.checkpoint.safetensors", "--max-steps", &more],
+    )
+    .lines();
+    let inspected = glimpse(data.path(), &["inspect", "a.safetensors", "--json"]).object();
+    assert_eq!(inspected["training"]["steps"], done + 2);
+}
+
+#[test]
+fn training_refuses_what_cannot_work_before_it_starts() {
+    let data = dataset();
+    let new = ["--config", "new.toml"];
+    for (out, options, what) in [
+        (
+            "no/such/a.safetensors",
+            &new[..],
+            "its folder does not exist",
+        ),
+        (".", &new, "is a folder"),
+        ("a.safetensors", &["--config", "none.toml"], "none.toml"),
+        (
+            "a.safetensors",
+            &["--config", "new.toml", "--encoder", model()],
+            "take one of them",
+        ),
+        (
+            "a.safetensors",
+            &["--encoder", "densenet121"],
+            "no such file",
+        ),
+        (
+            "a.safetensors",
+            &["--encoder", "none.safetensors"],
+            "none.safetensors",
+        ),
+        (
+            "a.safetensors",
+            &["--resume", "none.safetensors"],
+            "none.safetensors",
+        ),
+    ] {
+        let run = train(&data, out, options);
+        assert!(run.complaint(1).contains(what), "{}", run.err);
+    }
+    fs::remove_file(data.path().join("3.png")).unwrap();
+    assert!(
+        train(&data, "a.safetensors", &new)
+            .complaint(1)
+            .contains("1 of 8 train images are missing")
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let run = glimpse(
+        empty.path(),
+        &["train", "--data", ".", "--out", "a.safetensors"],
+    );
+    assert!(run.complaint(1).contains("is no dataset"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let data = dataset();
+    train(
+        &data,
+        "a.safetensors",
+        &[
+            "--config",
+            "new.toml",
+            "--max-steps",
+            "3",
+            "--checkpoint-every",
+            "2",
+        ],
+    )
+    .lines();
+    let names = ["a.safetensors", "a.checkpoint.safetensors"];
+    let before = names.map(|name| bytes(&data, name));
+    for every in ["1", "0"] {
+        // No file may grow beyond a few blocks; the signal that says so is ignored, as it is on a full disk.
+        let script = format!(
+            "trap '' XFSZ; ulimit -f 2; exec '{}' train --data . --out a.safetensors --config new.toml \
+             --max-steps 5 --checkpoint-every {every} --json > /dev/null",
+            env!("CARGO_BIN_EXE_glimpse")
+        );
+        let run = Run::new(
+            Command::new("sh")
+                .args(["-c", &script])
+                .current_dir(data.path())
+                .output()
+                .unwrap(),
+        );
+        let name = if every == "1" { names[1] } else { names[0] };
+        let message = run.complaint(1);
+        assert!(
+            message.starts_with(name) && message.contains("what was there before is untouched"),
+            "{message}"
+        );
+        assert_eq!(before, names.map(|name| bytes(&data, name)));
+    }
+    let partial = |entry: fs::DirEntry| entry.file_name().to_string_lossy().contains("partial");
+    assert!(
+        !fs::read_dir(data.path())
+            .unwrap()
+            .any(|entry| partial(entry.unwrap()))
+    );
+
+    if Path::new("/dev/full").exists() {
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = command(data.path(), &["inspect", "a.safetensors"])
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert!(
+            Run::new(output)
+                .complaint(1)
+                .starts_with("standard output: cannot be written")
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Every reader of foreign text, fed with thousands of damaged inputs: whatever it says, it says it in one line and
+//! without a panic. Image files and weight files have tests of their own kind beside their readers.
+
+use std::fs;
+use std::path::Path;
+
+use glimpse::data::weights::{WeightFile, write_weights};
+use glimpse::data::{Dataset, Split, Vocabulary};
+use glimpse::metrics;
+use glimpse::model::{
+    Captioner, Decoder, DecoderConfig, DenseNet, DenseNetConfig, Description, Kind,
+};
+use glimpse::nn::Init;
+use glimpse::train::TrainConfig;
+use glimpse::train::checkpoint::Checkpoint;
+
+/// Deterministic damage: bytes replaced, runs removed, repeated or cut off.
+struct Damage(u64);
+
+impl Damage {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % below.max(1)
+    }
+
+    fn apply(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..1 + self.next(4) {
+            let at = self.next(bytes.len());
+            let run = (1 + self.next(12)).min(bytes.len() - at);
+            match self.next(5) {
+                0 => bytes[at] = self.next(256) as u8,
+                1 => bytes[at] = b"\"{}[],:|#\t\n\\-0915.e"[self.next(18)],
+                2 => drop(bytes.drain(at..at + run)),
+                3 => {
+                    let again = bytes[at..at + run].to_vec();
+                    bytes.splice(at..at, again);
+                }
+                _ => bytes.truncate(at),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        bytes
+    }
+}
+
+fn one_line<T>(result: glimpse::error::Result<T>) {
+    if let Err(e) = result {
+        let text = e.to_string();
+        assert!(!text.contains('\n') && !text.is_empty(), "{text:?}");
+    }
+}
+
+const ROUNDS: usize = 1500;
+
+#[test]
+fn configurations() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.toml");
+    let text = include_bytes!("../weights/glimpse.toml");
+    let mut damage = Damage(1);
+    for _ in 0..ROUNDS {
+        fs::write(&path, damage.apply(text)).unwrap();
+        one_line(TrainConfig::read(&path));
+    }
+}
+
+#[test]
+fn hypotheses() {
+    let text = b"{\"image\": \"a.jpg\", \"text\": \"a dog\"}\n{\"image\": \"b.jpg\", \"text\": \"\\u00e9\"}\n";
+    let mut damage = Damage(2);
+    for _ in 0..ROUNDS {
+        one_line(metrics::parse_hypotheses(
+            Path::new("h.jsonl"),
+            &damage.apply(text)[..],
+        ));
+    }
+}
+
+#[test]
+fn vocabularies() {
+    let vocabulary = Vocabulary::build(["a dog runs", "a cat"], 1).unwrap();
+    let text = serde_json::to_vec(&vocabulary).unwrap();
+    let mut damage = Damage(3);
+    for _ in 0..ROUNDS {
+        if let Ok(v) = serde_json::from_slice::<Vocabulary>(&damage.apply(&text)) {
+            one_line(v.decode(&v.encode("a dog flies")));
+        }
+    }
+}
+
+#[test]
+fn datasets() {
+    let flickr = "1.jpg#0\tA dog .\n1.jpg#1\tTwo dogs .\n2.jpg#0\tA cat .\n";
+    let karpathy =
+        r#"{"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"raw": "a dog"}]}]}"#;
+    let coco = r#"{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "id": 1, "caption": "a dog"}]}"#;
+    let kaggle = "image,caption\n1.jpg,\"A dog, running\"\n2.jpg,A cat\n";
+    let pipes = "image_name| comment_number| comment\n1.jpg| 0| A dog .\n";
+    let layouts: [(&[(&str, &str)], u64); 5] = [
+        (
+            &[
+                ("Flickr8k.token.txt", flickr),
+                ("Flickr_8k.trainImages.txt", "1.jpg\n2.jpg\n"),
+                ("Flickr_8k.devImages.txt", "2.jpg\n"),
+            ],
+            4,
+        ),
+        (&[("dataset_x.json", karpathy)], 5),
+        (&[("annotations/captions_train2017.json", coco)], 6),
+        (&[("captions.txt", kaggle)], 7),
+        (&[("results.csv", pipes)], 8),
+    ];
+    for (files, seed) in layouts {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let mut damage = Damage(seed);
+        for round in 0..ROUNDS / 5 {
+            let (name, text) = files[round % files.len()];
+            fs::write(dir.path().join(name), damage.apply(text.as_bytes())).unwrap();
+            match Dataset::open(dir.path()) {
+                Ok(dataset) => {
+                    for split in [Split::Train, Split::Dev, Split::Test] {
+                        one_line(dataset.split(split));
+                    }
+                }
+                Err(e) => one_line::<()>(Err(e)),
+            }
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+    }
+}
+
+#[test]
+fn model_files_that_lie_about_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.safetensors");
+    let sizes = DenseNetConfig {
+        growth: 2,
+        blocks: vec![1, 1],
+        stem: 4,
+        bottleneck: 2,
+        eps: 1e-5,
+    };
+    let vocabulary = Vocabulary::build(["a dog runs"], 1).unwrap();
+    let mut init = Init::new(1);
+    let decoder = DecoderConfig {
+        features: sizes.features(),
+        embedding: 3,
+        hidden: 4,
+        vocabulary: vocabulary.len(),
+        dropout: 0.1,
+    };
+    let mut captioner = Captioner {
+        encoder: DenseNet::new(&sizes, &mut init).unwrap(),
+        decoder: Decoder::new(&decoder, &mut init).unwrap(),
+        vocabulary,
+        recipe: "squash:32".parse().unwrap(),
+        training: Default::default(),
+        metrics: Default::default(),
+    };
+    captioner.save(&path, Default::default()).unwrap();
+    Captioner::load(&path).unwrap();
+    let description = serde_json::to_vec(&captioner.description(Kind::Captioner)).unwrap();
+    let tensors = glimpse::model::file::module_tensors("", &mut captioner);
+    let mut damage = Damage(9);
+    let load = |text: String| {
+        let meta = std::collections::HashMap::from([("glimpse".to_string(), text)]);
+        write_weights(&path, &tensors, Default::default(), meta).unwrap();
+        one_line(Captioner::load(&path));
+        one_line(Checkpoint::open(&path));
+        one_line(WeightFile::open(&path).and_then(|f| Description::read(&f)));
+        Captioner::load(&path).is_ok()
+    };
+    for _ in 0..ROUNDS / 3 {
+        if let Ok(text) = String::from_utf8(damage.apply(&description)) {
+            load(text);
+        }
+    }
+    // Sizes that would take all memory are refused before any is set aside.
+    let text = String::from_utf8(description).unwrap();
+    assert!(load(text.clone()));
+    for (small, huge) in [
+        ("\"hidden\":4", "\"hidden\":16000000"),
+        ("\"embedding\":3", "\"embedding\":16000000"),
+        ("\"growth\":2", "\"growth\":16000"),
+        ("\"stem\":4", "\"stem\":65000"),
+        ("\"blocks\":[1,1]", "\"blocks\":[1000,1]"),
+        ("\"format\":1", "\"format\":2"),
+    ] {
+        assert!(text.contains(small), "{small}");
+        assert!(!load(text.replace(small, huge)), "{huge}");
+    }
+}
