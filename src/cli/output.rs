@@ -24,7 +24,7 @@ pub fn line(text: impl Display) -> Result<()> {
     }
 }
 
-/// [`line`] for work that goes on even when nobody reads of it any more.
+/// [`line()`] for work that goes on even when nobody reads of it any more.
 ///
 /// # Errors
 /// As the system reports them.
@@ -37,7 +37,7 @@ pub fn try_line(text: impl Display) -> io::Result<()> {
 /// Prints `value` as a line of JSON.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(json_text(value)?)
 }

@@ -2,7 +2,7 @@
 //!
 //! [`DenseNet`] turns an image tensor into a feature vector, [`Decoder`] a feature vector into words, and
 //! [`Captioner`] joins the two with the vocabulary and the preprocessing recipe that they were trained with.
-//! [`file`] keeps all of that in one safetensors file that describes itself.
+//! [`mod@file`] keeps all of that in one safetensors file that describes itself.
 
 mod captioner;
 mod decoder;

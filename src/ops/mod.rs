@@ -6,7 +6,7 @@
 //! that kernels run along them and a dense block can write its channels next to its input's.
 //!
 //! Operations do not import each other, with two exceptions that are built from others by definition:
-//! [`norm_relu_conv`] and, on top of it, [`dense_block`].
+//! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`].
 
 pub mod adam;
 pub mod avg_pool2d;

@@ -62,8 +62,23 @@ impl Tensor {
     /// Leaves a node on the tape for this output of an operation, where one of its inputs is tracked.
     ///
     /// `backward` takes the output's gradient and returns one for each input (or `None` where there is none).
-    /// It is dropped, unboxed, where nothing is tracked.
-    pub(crate) fn record(
+    /// It is dropped, unboxed, where nothing is tracked. Captured inputs should be [detached](Tensor::detach), so that
+    /// what they were computed from can be freed.
+    ///
+    /// ```
+    /// use glimpse::tensor::Tensor;
+    /// let x = Tensor::scalar(3.0).tracked();
+    /// let kept = x.detach();
+    /// let square = Tensor::scalar(kept.item()? * kept.item()?).record(&[&x], move |grad| {
+    ///     Ok(vec![Some(Tensor::scalar(2.0 * kept.item()? * grad.item()?))])
+    /// })?;
+    /// assert_eq!(square.backward()?.get(&x).unwrap().item()?, 6.0);
+    /// # Ok::<(), glimpse::error::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None today.
+    pub fn record(
         mut self,
         inputs: &[&Tensor],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,

@@ -20,7 +20,7 @@ const WEIGHT_ROWS: usize = 112;
 const WEIGHT_PARTS: usize = 8;
 
 /// The gradient by the weights, `[O, C, kh, kw]`, from the input, `[N, H, W, C]`, with `before` applied to it
-/// as in [`forward`], and the output's gradient, `[N, OH, OW, O]`.
+/// as in [`forward`](super::forward), and the output's gradient, `[N, OH, OW, O]`.
 pub fn grad_weight(
     isa: Isa,
     shape: &ConvShape,
