@@ -211,10 +211,8 @@ pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
             ),
         )
     };
-    let Some([stem, 3, 7, 7]) = shape("conv0.weight")
-        .as_deref()
-        .map(|s| [s[0], s[1], s[2], s[3]])
-    else {
+    let stem = shape("conv0.weight");
+    let Some(&[stem, 3, 7, 7]) = stem.as_deref() else {
         return Err(no_densenet());
     };
     let conv = |block: usize, layer: usize, conv: usize| {

@@ -143,22 +143,14 @@ fn standard_input_holds_one_image() {
 #[test]
 fn the_bundled_model_captions_a_photo() {
     let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/samples");
-    let run = glimpse(
-        &photos,
-        &[
-            "caption",
-            "cat.jpg",
-            "astronaut.jpg",
-            "camera.jpg",
-            "--json",
-        ],
-    );
+    let run = glimpse(&photos, &["caption", ".", "--json"]);
     let texts: Vec<String> = run
         .objects()
         .iter()
         .map(|o| string(&o["captions"][0]["text"]).to_string())
         .collect();
-    assert_eq!((run.code, texts.len()), (Some(0), 3), "{}", run.err);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    assert!(texts.len() > 1);
     for text in &texts {
         assert!((3..=20).contains(&text.split(' ').count()), "{text}");
         assert!(

@@ -38,13 +38,13 @@ pub fn clip_grad_norm(grads: &mut [&mut [f32]], max_norm: f32) -> Result<f64> {
     let isa = Isa::current();
     let (squares, scale) = if isa.is_naive() {
         (
-            naive::squares as fn(_, &_) -> _,
-            naive::scale as fn(_, &mut _, _),
+            naive::squares as fn(Isa, &[f32]) -> f64,
+            naive::scale as fn(Isa, &mut [f32], f32),
         )
     } else {
         (
-            cpu::squares as fn(_, &_) -> _,
-            cpu::scale as fn(_, &mut _, _),
+            cpu::squares as fn(Isa, &[f32]) -> f64,
+            cpu::scale as fn(Isa, &mut [f32], f32),
         )
     };
     let norm = grads
