@@ -70,7 +70,7 @@ pub struct Scores {
 /// let scores = score(&hypotheses, &references)?;
 /// assert_eq!(scores.images, 1);
 /// assert!(scores.bleu4 > 99.999);
-/// # Ok::<(), glimpse::Error>(())
+/// # Ok::<(), glimpse::error::Error>(())
 /// ```
 pub fn score(hypotheses: &[Hypothesis], references: &References) -> Result<Scores> {
     let segments = segments(hypotheses, references)?;
