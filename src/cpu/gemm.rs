@@ -4,6 +4,8 @@
 //! contiguous; when its columns are (a transposed operand), strips of it are copied so that a tile's rows
 //! lie side by side.
 
+use std::borrow::Cow;
+
 use super::kernel::{Output, PackedB, RowBlock, multiply_block, tile_shape};
 use super::threads::SharedMut;
 use super::{Isa, aligned::AlignedVec, threads};
@@ -178,10 +180,10 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
             bias: out.bias,
         };
         if a.column_stride == 1 {
-            let offsets: Vec<usize> = block.map(|i| i * a.row_stride).collect();
+            let rows = contiguous_rows(a, block);
             let a = RowBlock {
-                data: a.data,
-                offsets: &offsets,
+                data: &rows.data,
+                offsets: &rows.offsets,
                 k_stride: 1,
                 segments: &[0],
                 segment_len: k,
@@ -192,6 +194,34 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
             transposed_block(isa, a, block, b, panels, out);
         }
     });
+}
+
+/// Rows of A as the kernel reads them.
+struct Rows<'a> {
+    data: Cow<'a, [f32]>,
+    offsets: Vec<usize>,
+}
+
+/// The rows `block` of an A whose rows are contiguous: where they lie, or copied a little further apart where so many
+/// begin at the same place of a 4096-byte page that they would push each other out of the first-level cache.
+fn contiguous_rows(a: Matrix<'_>, block: std::ops::Range<usize>) -> Rows<'_> {
+    if !a.row_stride.is_multiple_of(512) || block.len() < 8 {
+        let offsets = block.map(|i| i * a.row_stride).collect();
+        return Rows {
+            data: Cow::Borrowed(a.data),
+            offsets,
+        };
+    }
+    let apart = a.columns.next_multiple_of(16) + 16;
+    let mut data = Vec::with_capacity(block.len() * apart);
+    for i in block.clone() {
+        data.extend_from_slice(&a.data[i * a.row_stride..][..a.columns]);
+        data.resize((i + 1 - block.start) * apart, 0.0);
+    }
+    Rows {
+        data: Cow::Owned(data),
+        offsets: (0..block.len()).map(|i| i * apart).collect(),
+    }
 }
 
 /// The rows `block` of an A whose columns are contiguous, copied strip by strip.
@@ -325,6 +355,7 @@ mod tests {
         check(300, 33, 65, false, true);
         check(130, 1100, 34, true, false);
         check(5, 600, 2500, false, true);
+        check(40, 512, 30, false, false);
     }
 
     #[test]
