@@ -27,7 +27,8 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 /// what would overflow 1.7e38.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    let x = s.min(s.max(x, s.splat(EXP_LOW)), s.splat(EXP_HIGH));
+    // In this order what is not a number stays so.
+    let x = s.min(s.splat(EXP_HIGH), s.max(s.splat(EXP_LOW), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let r = s.mul_add(n, s.splat(-LN2_HIGH), x);
     let r = s.mul_add(n, s.splat(-LN2_LOW), r);
@@ -161,6 +162,17 @@ mod tests {
                 e < 2.5e-7 && s < 4e-7 && t < 5e-7,
                 "{isa}: {e:.2e} {s:.2e} {t:.2e}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        for isa in Isa::available() {
+            for f in [Function::Exp, Function::Sigmoid, Function::Tanh] {
+                let mut x = [f32::NAN; 19];
+                apply(isa, f, &mut x);
+                assert!(x.iter().all(|y| y.is_nan()), "{isa} {f:?}: {x:?}");
+            }
         }
     }
 

@@ -250,12 +250,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".glimpse-")
-        .suffix(".partial")
-        .permissions(default_permissions())
-        .tempfile_in(folder)
-        .map_err(fail)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".glimpse-").suffix(".partial");
+    // Those that any program gives a new file; a temporary file's own would keep others from reading a model.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(fail)?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(fail)?;
@@ -266,22 +266,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = folder.sync_all();
     }
     Ok(())
-}
-
-/// Those that any program gives a new file; a temporary file's own would keep others from reading a model.
-fn default_permissions() -> std::fs::Permissions {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::Permissions::from_mode(0o666)
-    }
-    #[cfg(not(unix))]
-    {
-        tempfile::tempfile()
-            .and_then(|f| f.metadata())
-            .map(|m| m.permissions())
-            .expect("a file has permissions")
-    }
 }
 
 #[cfg(test)]

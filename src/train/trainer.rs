@@ -16,6 +16,9 @@ use crate::nn::{Init, Linear, Mode, Module, Role};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
+// Dev images that are looked at a time.
+const VALIDATION_IMAGES: usize = 50;
+
 /// Everything that is trained: the captioner, and the layer that predicts the teacher's targets.
 struct Student {
     captioner: Captioner,
@@ -31,6 +34,16 @@ impl Module for Student {
     }
 }
 
+impl Student {
+    /// Makes what is trained leaves of the tape, and nothing else.
+    fn track_trained(&mut self, encoder: EncoderTraining) {
+        self.track(true);
+        if encoder == EncoderTraining::None {
+            self.captioner.encoder.track(false);
+        }
+    }
+}
+
 /// A training run.
 pub struct Trainer {
     config: TrainConfig,
@@ -41,6 +54,8 @@ pub struct Trainer {
     targets: Option<Targets>,
     /// `[N, F]` of the training images, where the encoder is frozen.
     features: Option<Tensor>,
+    /// `[N, F]` of the dev images, where the encoder is frozen and they were needed once.
+    dev_features: Option<Tensor>,
     dataset: String,
 }
 
@@ -224,10 +239,7 @@ impl Trainer {
             .as_ref()
             .map(|t| Linear::new(init, features, t.size));
         let mut student = Student { captioner, teacher };
-        student.track(true);
-        if config.encoder.train == EncoderTraining::None {
-            student.captioner.encoder.track(false);
-        }
+        student.track_trained(config.encoder.train);
         let optimizer = Optimizer::new(&config.optimizer, &mut student);
         let dataset = dataset.name().to_string();
         Ok(Trainer {
@@ -238,6 +250,7 @@ impl Trainer {
             dev,
             targets,
             features: None,
+            dev_features: None,
             dataset,
         })
     }
@@ -437,15 +450,35 @@ impl Trainer {
     ///
     /// # Errors
     /// Where an image cannot be read.
-    fn validate(&self) -> Result<f32> {
+    fn validate(&mut self) -> Result<f32> {
+        // No gradient is asked for, so nothing is kept for one.
+        self.student.track(false);
+        let loss = self.dev_loss();
+        self.student.track_trained(self.config.encoder.train);
+        loss
+    }
+
+    fn dev_loss(&mut self) -> Result<f32> {
         let Some(dev) = &self.dev else {
             return Ok(f32::NAN);
         };
+        if self.config.encoder.train == EncoderTraining::None && self.dev_features.is_none() {
+            let all: Vec<usize> = (0..dev.len()).collect();
+            let parts: Vec<Tensor> = all
+                .chunks(VALIDATION_IMAGES)
+                .map(|images| self.dev_features(dev, images))
+                .collect::<Result<_>>()?;
+            let data = parts.iter().flat_map(Tensor::data).copied().collect();
+            let size = self.student.captioner.encoder.config().features();
+            self.dev_features = Some(Tensor::from_vec(data, &[dev.len(), size])?);
+        }
         let (mut sum, mut words) = (0.0f64, 0usize);
-        for first in (0..dev.len()).step_by(50) {
-            let batch = dev.run(first, 50);
-            let images = dev.tensor(&batch.images, self.student.captioner.recipe)?;
-            let features = self.student.captioner.encode(&images)?.detach();
+        for first in (0..dev.len()).step_by(VALIDATION_IMAGES) {
+            let batch = dev.run(first, VALIDATION_IMAGES);
+            let features = match &self.dev_features {
+                Some(features) => features.narrow(first, batch.images.len())?,
+                None => self.dev_features(dev, &batch.images)?,
+            };
             let loss = self
                 .caption_loss(&features, &batch, Mode::Inference, 0.0)?
                 .item()?;
@@ -454,6 +487,12 @@ impl Trainer {
             words += n;
         }
         Ok((sum / words.max(1) as f64) as f32)
+    }
+
+    /// The features of these dev images, computed.
+    fn dev_features(&self, dev: &Samples, images: &[usize]) -> Result<Tensor> {
+        let captioner = &self.student.captioner;
+        captioner.encode(&dev.tensor(images, captioner.recipe)?)
     }
 
     fn save_checkpoint(&mut self, out: &Path) -> Result<PathBuf> {

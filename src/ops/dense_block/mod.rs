@@ -13,8 +13,6 @@
 //! comes, every later layer has added its part to the gradient of the channels that `l` wrote, so they are
 //! complete; its own part is added to the channels that it read.
 
-use std::sync::Arc;
-
 use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
 use crate::cpu::rows::{Moments, Normalizer};
@@ -225,7 +223,7 @@ pub fn dense_block(
         }
     }
     let y = Tensor::computed(buffer, &[batch, height, width, total]);
-    let (buffer, dims) = (Arc::new(y.clone()), x.dims().to_vec());
+    let (buffer, dims) = (y.clone(), x.dims().to_vec());
     let y = y.record(&inputs, move |grad| {
         backward(isa, &buffer, kept, grad, &dims)
     })?;
