@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cpu::{isa, threads};
+use crate::cpu::{isa, profile, threads};
 use crate::error::{Error, Result};
 
 /// Looks at a picture and says what it sees.
@@ -102,12 +102,16 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),
     };
-    prepare(cli.common)
+    let code = prepare(cli.common)
         .and_then(|()| cli.command.run())
         .unwrap_or_else(|error| {
             output::complain(error);
             ExitCode::FAILURE
-        })
+        });
+    if profile::enabled() {
+        eprint!("{}", profile::report());
+    }
+    code
 }
 
 /// Shows the help that was asked for, or says in one line what is wrong with the command line.

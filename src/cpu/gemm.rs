@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::kernel::{Output, PackedB, RowBlock, multiply_block, tile_shape};
 use super::threads::SharedMut;
-use super::{Isa, aligned::AlignedVec, threads};
+use super::{Isa, aligned::AlignedVec, profile, threads};
 
 /// A matrix in a slice: element `(i, j)` is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,8 @@ impl<'a> Matrix<'a> {
 
     /// Packs this matrix as the right-hand operand.
     pub fn pack(self, isa: Isa) -> PackedB {
+        let sizes = format_args!("{} x {}", self.rows, self.columns);
+        let _timer = profile::time("gemm pack", sizes, 0.0);
         let Matrix {
             data,
             row_stride,
@@ -146,6 +148,8 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
     if m == 0 || n == 0 {
         return;
     }
+    let sizes = format_args!("{m} x {k} x {n}");
+    let _timer = profile::time("gemm", sizes, 2.0 * (m * k * n) as f64);
     assert!(
         out.stride >= n && (m - 1) * out.stride + n <= out.c.len(),
         "gemm: C is too short"

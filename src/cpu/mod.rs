@@ -8,6 +8,7 @@
 //! * [`kernel`] is the innermost loop that every matrix product and convolution ends in;
 //! * [`gemm`] and [`conv`] bring their operands into the order that the kernel wants;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling are made of;
+//! * [`profile`] says, on demand, where the time went;
 //! * [`threads`] is the only place that knows how work is spread over cores.
 //!
 //! No function's result depends on the number of threads: work is cut by shape alone, and every sum is
@@ -19,6 +20,7 @@ pub mod gemm;
 pub mod isa;
 pub mod kernel;
 pub mod math;
+pub mod profile;
 pub mod rows;
 pub mod simd;
 pub mod threads;

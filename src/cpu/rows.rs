@@ -5,6 +5,7 @@
 
 use super::Isa;
 use super::conv::{Pixels, PixelsMut, ScaleShiftRelu, scale_shift_relu};
+use super::profile;
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
 
@@ -107,6 +108,8 @@ impl<F: FnMut(usize)> WithSimd for EachRow<F> {
 /// Within a block the mean comes first, then the squared distances from it; blocks are joined by the rule of
 /// Chan, Golub and LeVeque (1979). Nothing large is subtracted from something as large.
 pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
+    let sizes = format_args!("[{rows}, {}]", channels);
+    let _timer = profile::time("moments", sizes, 0.0);
     let parts = blocks(rows, channels, |first, n| {
         let (mut mean, mut squares) = (vec![0.0f32; channels], vec![0.0f32; channels]);
         isa.dispatch(EachRow(
@@ -152,6 +155,8 @@ pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
 
 /// The sum over rows of each channel.
 pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
+    let sizes = format_args!("[{rows}, {}]", channels);
+    let _timer = profile::time("sum of rows", sizes, 0.0);
     let parts = blocks(rows, channels, |first, n| {
         let mut sum = vec![0.0f32; channels];
         isa.dispatch(EachRow(
@@ -180,6 +185,8 @@ fn add_in_order(parts: Vec<Vec<f32>>, channels: usize) -> Vec<f32> {
 
 /// `y = max(0, x * scale + shift)`, row by row; without `relu`, `y = x * scale + shift`.
 pub fn scale_shift(isa: Isa, x: Pixels, f: ScaleShiftRelu, relu: bool, rows: usize, y: PixelsMut) {
+    let sizes = format_args!("[{rows}, {}]", f.scale.len());
+    let _timer = profile::time("scale and shift", sizes, 0.0);
     let channels = f.scale.len();
     let out = SharedMut::new(y.data);
     assert!(rows == 0 || (rows - 1) * y.stride + channels <= y.data.len());
@@ -240,6 +247,8 @@ pub fn norm_grad_sums(
     state: NormState,
     rows: usize,
 ) -> (Vec<f32>, Vec<f32>) {
+    let sizes = format_args!("[{rows}, {}]", state.mean.len());
+    let _timer = profile::time("norm gradient, sums", sizes, 0.0);
     let channels = state.mean.len();
     let parts = blocks(rows, channels, |first, n| {
         let (mut sum, mut dot) = (vec![0.0f32; channels], vec![0.0f32; channels]);
@@ -287,6 +296,8 @@ pub fn norm_grad_input(
     rows: usize,
     grad_x: PixelsMut,
 ) {
+    let sizes = format_args!("[{rows}, {}]", state.mean.len());
+    let _timer = profile::time("norm gradient, input", sizes, 0.0);
     let channels = state.mean.len();
     let scale = &state.affine.scale[..channels];
     let shift = &state.affine.shift[..channels];

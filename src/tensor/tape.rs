@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::Tensor;
+use crate::cpu::profile::{self, Origin};
 use crate::error::{Error, Result};
 
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
@@ -24,6 +25,7 @@ struct Inner {
     // Gone once the gradient has passed, and what it remembers with it. A leaf has none.
     backward: Mutex<Option<Backward>>,
     is_leaf: bool,
+    origin: Origin,
 }
 
 fn next_id() -> u64 {
@@ -38,6 +40,7 @@ impl Node {
             inputs: Vec::new(),
             backward: Mutex::new(None),
             is_leaf: true,
+            origin: profile::origin(),
         }))
     }
 }
@@ -89,6 +92,7 @@ impl Tensor {
                 inputs: inputs.iter().map(|t| t.node.clone()).collect(),
                 backward: Mutex::new(Some(Box::new(backward))),
                 is_leaf: false,
+                origin: profile::origin(),
             })));
         }
         Ok(self)
@@ -133,7 +137,9 @@ impl Tensor {
                     "the tape was consumed by an earlier call",
                 ));
             };
+            let timer = node.0.origin.time_backward();
             let grads = backward(&grad)?;
+            drop(timer);
             assert_eq!(
                 grads.len(),
                 node.0.inputs.len(),

@@ -9,6 +9,7 @@ use super::{ConvShape, Pixels, ScaleShiftRelu, scale_shift_relu, source};
 use crate::cpu::Isa;
 use crate::cpu::aligned::AlignedVec;
 use crate::cpu::kernel::{Output, PackedB, RowBlock, multiply_block};
+use crate::cpu::profile;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 
@@ -29,6 +30,7 @@ pub fn grad_weight(
     grad: Pixels,
     grad_weight: &mut [f32],
 ) {
+    let _timer = profile::time("conv gradient, weight", shape, shape.flops());
     let (o, c, taps) = (
         shape.out_channels,
         shape.channels,

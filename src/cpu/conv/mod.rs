@@ -18,6 +18,7 @@ pub use grad_weight::grad_weight;
 use super::Isa;
 use super::aligned::AlignedVec;
 use super::kernel::{Output, PackedB, RowBlock, multiply_block, tile_shape};
+use super::profile;
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
 
@@ -71,6 +72,20 @@ impl ConvShape {
     /// Multiplications and additions of one pass.
     pub fn flops(&self) -> f64 {
         2.0 * self.out_pixels() as f64 * self.k() as f64 * self.out_channels as f64
+    }
+}
+
+/// As in a table of timings: the kernel, the map, the channels.
+impl std::fmt::Display for ConvShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([kh, kw], [sh, sw]) = (self.kernel, self.stride);
+        write!(f, "{kh}x{kw}")?;
+        if self.stride != [1, 1] {
+            write!(f, "/{sh}x{sw}")?;
+        }
+        let (n, h, w) = (self.batch, self.height, self.width);
+        let (c, o) = (self.channels, self.out_channels);
+        write!(f, " {n}x{h}x{w} {c} to {o}")
     }
 }
 
@@ -154,6 +169,7 @@ pub fn forward(
     bias: Option<&[f32]>,
     y: PixelsMut,
 ) {
+    let _timer = profile::time("conv", shape, shape.flops());
     let window = Window {
         batch: shape.batch,
         from: [shape.height, shape.width],
@@ -170,6 +186,7 @@ pub fn forward(
 /// The gradient by the input, `[N, H, W, C]`, from the output's, `[N, OH, OW, O]`, and weights
 /// `[O, C, kh, kw]`.
 pub fn grad_input(isa: Isa, shape: &ConvShape, grad: Pixels, weight: &[f32], grad_x: PixelsMut) {
+    let _timer = profile::time("conv gradient, input", shape, shape.flops());
     let turned = |i: usize| shape.kernel[i] as isize - 1 - shape.padding[i] as isize;
     let window = Window {
         batch: shape.batch,

@@ -15,6 +15,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 
 /// How to descend.
@@ -69,6 +70,7 @@ pub fn step(
     step: u64,
     options: &Adam,
 ) -> Result<()> {
+    let _timer = profile::time("adam", param.len(), 0.0);
     if [grad.len(), m.len(), v.len()]
         .iter()
         .any(|&n| n != param.len())

@@ -13,6 +13,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -39,6 +40,7 @@ pub(crate) struct Sizes {
 /// # Errors
 /// Where `x` is no map, a kernel or stride is zero, or the kernel exceeds the map.
 pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<Tensor> {
+    let _timer = profile::time("avg_pool2d", x.shape(), 0.0);
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("avg_pool2d", "x [N, H, W, C]", x.shape()));
     };

@@ -20,6 +20,7 @@ pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::conv::Pixels;
+use crate::cpu::profile;
 use crate::cpu::rows::{Moments, Normalizer};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -122,6 +123,7 @@ impl Norm<'_> {
 /// # Errors
 /// Where a parameter is not `[C]`.
 pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> {
+    let _timer = profile::time("batch_norm", x.shape(), 0.0);
     let channels = x.dims().last().copied().unwrap_or(0);
     norm.check("batch_norm", channels)?;
     let isa = Isa::current();

@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 
 /// Scales the gradients so that their common norm is at most `max_norm`, and returns what it was before.
@@ -31,6 +32,11 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Where `max_norm` is negative or not a number.
 pub fn clip_grad_norm(grads: &mut [&mut [f32]], max_norm: f32) -> Result<f64> {
+    let _timer = profile::time(
+        "clip_grad_norm",
+        format_args!("{} tensors", grads.len()),
+        0.0,
+    );
     if max_norm.is_nan() || max_norm < 0.0 {
         let what = format_args!("the largest norm {max_norm} must be at least 0");
         return Err(Error::value("clip_grad_norm", what));

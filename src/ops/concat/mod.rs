@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -28,6 +29,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where there is nothing to concatenate, or the axes before the last differ.
 pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
+    let _timer = profile::time("concat", format_args!("{} parts", parts.len()), 0.0);
     let Some((_, leading)) = parts.first().and_then(|p| p.dims().split_last()) else {
         let got = parts
             .first()

@@ -18,6 +18,7 @@ pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -113,6 +114,7 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     window: Window,
 ) -> Result<Tensor> {
+    let _timer = profile::time("conv2d", x.shape(), 0.0);
     let shape = conv_shape("conv2d", x, weight, window)?;
     if let Some(bias) = bias
         && bias.dims() != [shape.out_channels]

@@ -19,6 +19,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -46,6 +47,7 @@ pub struct CrossEntropy {
 /// Where the number of targets is not that of the rows, a target is no class, the smoothing is outside `[0, 1]`,
 /// or every row is ignored: a mean over nothing.
 pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) -> Result<Tensor> {
+    let _timer = profile::time("cross_entropy", logits.shape(), 0.0);
     let Some((&classes, leading)) = logits.dims().split_last() else {
         return Err(Error::shape(
             "cross_entropy",

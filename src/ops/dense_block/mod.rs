@@ -15,6 +15,7 @@
 
 use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
+use crate::cpu::profile;
 use crate::cpu::rows::{Moments, Normalizer};
 use crate::error::{Error, Result};
 use crate::ops::batch_norm::Norm;
@@ -119,6 +120,7 @@ pub fn dense_block(
     x: &Tensor,
     layers: &[DenseLayer],
 ) -> Result<(Tensor, Vec<Option<[Moments; 2]>>)> {
+    let _timer = profile::time("dense_block", x.shape(), 0.0);
     let &[batch, height, width, first] = x.dims() else {
         return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
     };

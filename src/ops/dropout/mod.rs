@@ -26,6 +26,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -87,6 +88,7 @@ fn mix(mut x: u32) -> u32 {
 /// # Errors
 /// Where `p` is not in `[0, 1)`.
 pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
+    let _timer = profile::time("dropout", x.shape(), 0.0);
     if !(0.0..1.0).contains(&p) {
         let what = format_args!("the probability {p} is not at least 0 and below 1");
         return Err(Error::value("dropout", what));

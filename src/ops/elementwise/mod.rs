@@ -15,6 +15,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -82,6 +83,7 @@ fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
 /// # Errors
 /// Where the shapes differ.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("add", a.shape(), 0.0);
     same_shape("add", a, b)?;
     pair(Isa::current(), Pair::Add, a.data(), b.data(), a.dims()).record(&[a, b], |grad| {
         Ok(vec![Some(grad.clone()), Some(grad.clone())])
@@ -100,6 +102,7 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where the shapes differ.
 pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("sub", a.shape(), 0.0);
     same_shape("sub", a, b)?;
     let isa = Isa::current();
     let b_wanted = b.is_tracked();
@@ -121,6 +124,7 @@ pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where the shapes differ.
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("mul", a.shape(), 0.0);
     same_shape("mul", a, b)?;
     let isa = Isa::current();
     let wanted = [a.is_tracked(), b.is_tracked()];
@@ -145,6 +149,7 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// None today; operations return `Result` throughout.
 pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
+    let _timer = profile::time("scale", x.shape(), 0.0);
     let (isa, f) = (Isa::current(), Single::Scale(factor));
     single(isa, f, x.data(), x.dims()).record(&[x], move |grad| {
         Ok(vec![Some(single(isa, f, grad.data(), grad.dims()))])
@@ -162,6 +167,7 @@ pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
 /// # Errors
 /// None today; operations return `Result` throughout.
 pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("tanh", x.shape(), 0.0);
     function(x, Single::Tanh, Pair::TanhGrad)
 }
 
@@ -176,6 +182,7 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// None today; operations return `Result` throughout.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("sigmoid", x.shape(), 0.0);
     function(x, Single::Sigmoid, Pair::SigmoidGrad)
 }
 

@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -28,6 +29,11 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where the table is no matrix, or has no such row.
 pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
+    let _timer = profile::time(
+        "embedding",
+        format_args!("{} of {}", ids.len(), weight.shape()),
+        0.0,
+    );
     let &[rows, width] = weight.dims() else {
         return Err(Error::shape("embedding", "a table [V, E]", weight.shape()));
     };

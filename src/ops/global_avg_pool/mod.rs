@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -27,6 +28,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where `x` is no map, or one without pixels.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("global_avg_pool", x.shape(), 0.0);
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("global_avg_pool", "x [N, H, W, C]", x.shape()));
     };

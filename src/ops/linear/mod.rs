@@ -14,6 +14,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -40,6 +41,7 @@ pub(crate) struct Sizes {
 /// # Errors
 /// Where the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let _timer = profile::time("linear", x.shape(), 0.0);
     let &[outputs, inputs] = weight.dims() else {
         return Err(Error::shape("linear", "a weight [out, in]", weight.shape()));
     };

@@ -13,6 +13,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -28,6 +29,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where there is no last axis.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("log_softmax", x.shape(), 0.0);
     let Some(&classes) = x.dims().last() else {
         return Err(Error::shape("log_softmax", "x [.., V]", x.shape()));
     };

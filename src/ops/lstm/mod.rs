@@ -29,6 +29,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -165,6 +166,7 @@ pub fn lstm_cell(
     c: &Tensor,
     weights: &LstmWeights,
 ) -> Result<(Tensor, Tensor)> {
+    let _timer = profile::time("lstm_cell", x.shape(), 0.0);
     let [inputs, hidden] = weights.sizes("lstm_cell")?;
     let batch = x.dims().first().copied().unwrap_or(0);
     if x.dims() != [batch, inputs] || [h, c].iter().any(|s| s.dims() != [batch, hidden]) {
@@ -264,6 +266,7 @@ pub fn lstm_cell(
 /// # Errors
 /// Where the shapes do not fit.
 pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
+    let _timer = profile::time("lstm_sequence", x.shape(), 0.0);
     let [inputs, hidden] = weights.sizes("lstm_sequence")?;
     let &[batch, steps, width] = x.dims() else {
         return Err(Error::shape("lstm_sequence", "x [N, T, I]", x.shape()));

@@ -14,6 +14,7 @@ pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::gemm::Matrix;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -30,6 +31,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where the shapes do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("matmul", a.shape(), 0.0);
     let (m, k, n) = match (a.dims(), b.dims()) {
         (&[m, k], &[rows, n]) if k == rows => (m, k, n),
         _ => {

@@ -17,6 +17,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -63,6 +64,7 @@ pub fn max_pool2d(
     stride: [usize; 2],
     padding: [usize; 2],
 ) -> Result<Tensor> {
+    let _timer = profile::time("max_pool2d", x.shape(), 0.0);
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("max_pool2d", "x [N, H, W, C]", x.shape()));
     };

@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -26,6 +27,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where the shapes differ or there are no elements.
 pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("mse", x.shape(), 0.0);
     if x.dims() != target.dims() || x.is_empty() {
         let got = format_args!("{} and {}", x.shape(), target.shape());
         return Err(Error::shape(

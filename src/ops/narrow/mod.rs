@@ -7,6 +7,7 @@
 //! Along the first axis [`Tensor::narrow`] is a view; along any other the elements are not contiguous and are
 //! copied. There is nothing to compute, so one version serves every instruction set.
 
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -22,6 +23,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Where the axis has no such elements.
 pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
+    let _timer = profile::time("narrow", x.shape(), 0.0);
     let dims = x.dims().to_vec();
     if start
         .checked_add(len)

@@ -20,6 +20,7 @@ pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::conv::{Pixels, PixelsMut};
+use crate::cpu::profile;
 use crate::cpu::rows::Moments;
 use crate::error::Result;
 use crate::ops::batch_norm::Norm;
@@ -48,6 +49,7 @@ pub fn norm_relu_conv(
     weight: &Tensor,
     window: Window,
 ) -> Result<(Tensor, Option<Moments>)> {
+    let _timer = profile::time("norm_relu_conv", x.shape(), 0.0);
     let shape = conv_shape("norm_relu_conv", x, weight, window)?;
     norm.check("norm_relu_conv", shape.channels)?;
     let isa = Isa::current();

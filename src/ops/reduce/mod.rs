@@ -12,6 +12,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -26,6 +27,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// None today; operations return `Result` throughout.
 pub fn sum(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("sum", x.shape(), 0.0);
     total(x, 1.0)
 }
 
@@ -40,6 +42,7 @@ pub fn sum(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where there are no elements.
 pub fn mean(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("mean", x.shape(), 0.0);
     if x.is_empty() {
         return Err(Error::shape("mean", "at least one element", x.shape()));
     }

@@ -11,6 +11,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -26,6 +27,7 @@ use crate::tensor::Tensor;
 /// # Errors
 /// None today; operations return `Result` throughout.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
+    let _timer = profile::time("relu", x.shape(), 0.0);
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward

@@ -15,6 +15,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
 
 /// How to descend.
@@ -45,6 +46,7 @@ pub struct Sgd {
 /// # Errors
 /// Where the lengths differ.
 pub fn step(param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd) -> Result<()> {
+    let _timer = profile::time("sgd", param.len(), 0.0);
     if grad.len() != param.len() || velocity.len() != param.len() {
         let got = format_args!("{} and {}", grad.len(), velocity.len());
         let want = format_args!("a gradient and a velocity of {} elements", param.len());
