@@ -1,0 +1,294 @@
+//! The matrix product `C = A B`, six times; all matrices are row-major.
+
+use glimpse::cpu::Isa;
+use glimpse::cpu::aligned::AlignedVec;
+use glimpse::cpu::gemm::{Matrix, Product};
+use glimpse::cpu::kernel::tile_shape;
+use glimpse::cpu::simd::{Simd, WithSimd};
+
+use crate::common::random;
+use crate::{Ladder, Rung};
+
+/// A is `[m, k]`, B is `[k, n]`, C is `[m, n]`.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+}
+
+/// Two squares, and a 1x1 convolution of DenseNet-121's first block: 56 x 56 pixels, 256 channels to 128.
+const SIZES: [[usize; 3]; 3] = [[256, 256, 256], [512, 512, 512], [3136, 256, 128]];
+
+pub fn climb(ladder: &Ladder, isa: Isa) {
+    for &[m, k, n] in ladder.shapes(&SIZES) {
+        let size = Size { m, k, n };
+        let (a, b) = (random(&[m, k], 1), random(&[k, n], 2));
+        let (a, b) = (a.data(), b.data());
+        ladder.climb(
+            &format!("gemm {m}x{k}x{n}"),
+            2.0 * (m * k * n) as f64,
+            || exact(size, a, b),
+            vec![
+                Rung::new("naive", |c| naive(size, a, b, c)),
+                Rung::new("reordered", |c| reordered(size, a, b, c)),
+                Rung::new("blocked", |c| blocked(size, a, b, c)),
+                Rung::new("packed", |c| packed(size, a, b, c)),
+                Rung::new("simd", |c| simd(isa, size, a, b, c)),
+                Rung::new("library", |c| library(isa, size, a, b, c)).on_all_threads(),
+            ],
+        );
+    }
+}
+
+/// The definition in 64-bit floats, which the rungs are compared with.
+pub fn exact(Size { m, k, n }: Size, a: &[f32], b: &[f32]) -> Vec<f64> {
+    let mut c = vec![0.0; m * n];
+    for (c, a) in c.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
+        for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
+            for (c, &b) in c.iter_mut().zip(b) {
+                *c += f64::from(a) * f64::from(b);
+            }
+        }
+    }
+    c
+}
+
+/// The definition: `c[i, j]` is the sum over `p` of `a[i, p] b[p, j]`.
+///
+/// Two things limit it. Each addition waits for the one before, three or four cycles, and the compiler may not
+/// change the order of a sum of floats. And the loop walks down a column of B: every step touches another cache
+/// line and uses one float of its sixteen.
+fn naive(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    for i in 0..m {
+        for j in 0..n {
+            let mut sum = 0.0;
+            for p in 0..k {
+                sum += a[i * k + p] * b[p * n + j];
+            }
+            c[i * n + j] = sum;
+        }
+    }
+}
+
+/// The two inner loops change places, so that the innermost runs along a row of B and a row of C.
+///
+/// Neighbours in memory are now neighbours in time, and each addition belongs to another sum: nothing waits, and the
+/// compiler uses vectors. The limit is traffic: for every multiply-add a float of B and one of C are loaded and C is
+/// stored again, and all of B passes by for each row of A, from whatever cache is large enough to hold it.
+fn reordered(Size { k, n, .. }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    c.fill(0.0);
+    for (c, a) in c.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
+        for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
+            for (c, &b) in c.iter_mut().zip(b) {
+                *c += a * b;
+            }
+        }
+    }
+}
+
+/// The same loops over one block of B at a time, which stays in the first-level cache (16 KiB of its 32) while all rows
+/// of A pass by; and over four rows of the block at once, so that C is loaded and stored once for four multiply-adds.
+///
+/// A block is wide and low on purpose: narrow pieces of rows that lie a power of two apart fall into the same few sets
+/// of the cache and push each other out. The limit is still traffic: each multiply-add loads its own float of B, and a
+/// quarter of one of C.
+fn blocked(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    const COLUMNS: usize = 512;
+    const FLOATS: usize = 4096;
+    c.fill(0.0);
+    for column in (0..n).step_by(COLUMNS) {
+        let columns = COLUMNS.min(n - column);
+        let height = (FLOATS / columns).next_multiple_of(4);
+        for row in (0..k).step_by(height) {
+            for i in 0..m {
+                let c = &mut c[i * n + column..][..columns];
+                let b = |p: usize| &b[p * n + column..][..columns];
+                let rows = row..(row + height).min(k);
+                let (fours, rest) = a[i * k..][rows.clone()].as_chunks::<4>();
+                for (a, p) in fours.iter().zip(rows.clone().step_by(4)) {
+                    let [b0, b1, b2, b3] = [b(p), b(p + 1), b(p + 2), b(p + 3)];
+                    for j in 0..columns {
+                        c[j] += a[0] * b0[j] + a[1] * b1[j] + a[2] * b2[j] + a[3] * b3[j];
+                    }
+                }
+                for (a, p) in rest.iter().zip(rows.end - rest.len()..) {
+                    for (c, b) in c.iter_mut().zip(b(p)) {
+                        *c += a * b;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tile of C, 4 by 8, stays in registers over a whole run of `k`; A and B are copied beforehand into the order in
+/// which that tile reads them.
+///
+/// Each step loads `4 + 8` floats for `4 * 8` multiply-adds, and C is touched once a run instead of once a step. The
+/// copies cost `m k + k n` moves for `m k n` multiply-adds, and make every load of the inner loop the next one in
+/// memory. The limit is now the instruction set: with vectors of four, and a separate multiplication and addition, the
+/// tile spends as many instructions on loading and spreading its operands as on arithmetic, and gains little over
+/// `blocked`. But this is the order that the next rung needs.
+pub fn packed(size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 8;
+    multiply_packed(size, (ROWS, COLUMNS), a, b, c, |strip, panel, tile| {
+        let mut sums = [[0.0; COLUMNS]; ROWS];
+        let (a, _) = strip.as_chunks::<ROWS>();
+        let (b, _) = panel.as_chunks::<COLUMNS>();
+        for (a, b) in a.iter().zip(b) {
+            for r in 0..ROWS {
+                for j in 0..COLUMNS {
+                    sums[r][j] += a[r] * b[j];
+                }
+            }
+        }
+        tile.copy_from_slice(sums.as_flattened());
+    });
+}
+
+/// The same copies, and a tile of vectors that fills the register file: 6 by 16 floats with AVX2, 14 by 32 with
+/// AVX-512.
+///
+/// A vector of B, loaded once, meets every row of the tile; a float of A, broadcast once, meets every vector. With
+/// AVX2, 8 loads feed 12 fused multiply-adds, and two of either can start in a cycle: the arithmetic is the limit, as
+/// it should be. What is lost to the peak goes into the copies, and into rows that fill no tile.
+fn simd(isa: Isa, size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    multiply_packed(size, tile_shape(isa), a, b, c, |strip, panel, tile| {
+        isa.dispatch(Tile { strip, panel, tile });
+    });
+}
+
+/// The library's product: the same tile, over all threads.
+///
+/// It copies B alone. Rows of A are read where they lie, each a stream of its own, which is as good as a strip while
+/// they stay in cache and saves a transposition that pays only where B has many columns.
+fn library(isa: Isa, Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    let (a, b) = (Matrix::new(a, m, k), Matrix::new(b, k, n));
+    glimpse::cpu::gemm::gemm(isa, a, b, Product::into(c, n));
+}
+
+/// Rows of B that are multiplied in one run: a panel of 16 columns then takes half the first-level cache.
+const RUN: usize = 256;
+/// Rows of A that are copied together: with [`RUN`] columns 84 KiB, at home in the second-level cache. A multiple of
+/// each tile's rows.
+const BLOCK: usize = 84;
+
+/// The loops around a tile: B in panels as wide as the tile, A in strips as high.
+///
+/// `tile(strip, panel, sums)` writes the product of a strip, `[k, rows]`, and a panel, `[k, columns]`. The panel
+/// stays in the first-level cache while the strips of a block come from the second.
+fn multiply_packed(
+    Size { m, k, n }: Size,
+    (rows, columns): (usize, usize),
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    tile: impl Fn(&[f32], &[f32], &mut [f32]),
+) {
+    c.fill(0.0);
+    let mut sums = vec![0.0; rows * columns];
+    for first_k in (0..k).step_by(RUN) {
+        let run = RUN.min(k - first_k);
+        let panels = pack_panels(&b[first_k * n..][..run * n], n, columns);
+        for first_row in (0..m).step_by(BLOCK) {
+            let height = BLOCK.min(m - first_row);
+            let strips = pack_strips(&a[first_row * k + first_k..], k, height, run, rows);
+            for (panel, column) in panels
+                .chunks_exact(run * columns)
+                .zip((0..n).step_by(columns))
+            {
+                let width = columns.min(n - column);
+                for (strip, row) in strips
+                    .chunks_exact(run * rows)
+                    .zip((0..height).step_by(rows))
+                {
+                    tile(strip, panel, &mut sums);
+                    for (i, sums) in sums.chunks_exact(columns).enumerate().take(height - row) {
+                        let c = &mut c[(first_row + row + i) * n + column..][..width];
+                        for (c, sum) in c.iter_mut().zip(sums) {
+                            *c += sum;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A row-major matrix of `n` columns as `[panel, row, width]`, the last panel filled up with zeros.
+pub fn pack_panels(b: &[f32], n: usize, width: usize) -> AlignedVec {
+    let k = b.len() / n;
+    let mut panels = AlignedVec::zeros(n.div_ceil(width) * k * width);
+    for (panel, column) in panels
+        .chunks_exact_mut(k * width)
+        .zip((0..n).step_by(width))
+    {
+        let used = width.min(n - column);
+        for (to, from) in panel.chunks_exact_mut(width).zip(b.chunks_exact(n)) {
+            to[..used].copy_from_slice(&from[column..][..used]);
+        }
+    }
+    panels
+}
+
+/// The first `height` by `k` elements of a matrix whose rows are `stride` apart as `[strip, k, rows]`, the last strip
+/// filled up with zeros.
+fn pack_strips(a: &[f32], stride: usize, height: usize, k: usize, rows: usize) -> AlignedVec {
+    let mut strips = AlignedVec::zeros(height.div_ceil(rows) * k * rows);
+    for i in 0..height {
+        let strip = &mut strips[i / rows * k * rows..][..k * rows];
+        for (to, from) in strip.chunks_exact_mut(rows).zip(&a[i * stride..][..k]) {
+            to[i % rows] = *from;
+        }
+    }
+    strips
+}
+
+/// The register tile of [`simd`].
+struct Tile<'a> {
+    strip: &'a [f32],
+    panel: &'a [f32],
+    tile: &'a mut [f32],
+}
+
+impl WithSimd for Tile<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match (S::TILE_ROWS, S::TILE_VECTORS) {
+            (14, 2) => self.multiply::<S, 14, 2>(s),
+            (6, 2) => self.multiply::<S, 6, 2>(s),
+            (6, 1) => self.multiply::<S, 6, 1>(s),
+            _ => unreachable!("no instruction set has another tile"),
+        }
+    }
+}
+
+impl Tile<'_> {
+    // Plain loops over indices that are constants once unrolled: that is what keeps `sums` in registers.
+    #[allow(clippy::needless_range_loop)]
+    #[inline(always)]
+    fn multiply<S: Simd, const R: usize, const V: usize>(self, s: S) {
+        let mut sums = [[s.splat(0.0); V]; R];
+        let (a, _) = self.strip.as_chunks::<R>();
+        for (a, b) in a.iter().zip(self.panel.chunks_exact(V * S::LANES)) {
+            let mut vectors = [s.splat(0.0); V];
+            for v in 0..V {
+                vectors[v] = s.load(&b[v * S::LANES..]);
+            }
+            for r in 0..R {
+                let x = s.splat(a[r]);
+                for v in 0..V {
+                    sums[r][v] = s.mul_add(x, vectors[v], sums[r][v]);
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                s.store(&mut self.tile[(r * V + v) * S::LANES..], sums[r][v]);
+            }
+        }
+    }
+}
