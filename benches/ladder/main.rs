@@ -1,14 +1,14 @@
-//! A ladder to climb: the same product, written again and again, each time with one
+//! A ladder to climb: the same product and the same convolution, written again and again, each time with one
 //! idea more, from the definition up to what the library runs.
 //!
 //! ```text
 //! cargo bench --bench ladder                        the whole ladder, well under a minute
-//! cargo bench --bench ladder -- 'gemm 256' simd      only the lines whose names contain one of these
+//! cargo bench --bench ladder -- gemm 'conv 14'      only the lines whose names contain one of these
 //! cargo bench --bench ladder -- --test              the smallest shapes, one round, still checked
 //! RAYON_NUM_THREADS=1 cargo bench --bench ladder    the library on one thread too
 //! ```
 //!
-//! Read [`peak`] first, then [`gemm`], each from the top. A rung is a function whose
+//! Read [`peak`] first, then [`gemm`] and [`conv`], each from the top. A rung is a function whose
 //! comment says what it changes, why that is faster, and what limits it now.
 //!
 //! No rung is timed before its result was compared with the definition in 64-bit floats; "error" is the norm of the
@@ -22,6 +22,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod conv;
 mod gemm;
 mod peak;
 
@@ -171,4 +172,5 @@ fn main() {
         peak,
     };
     gemm::climb(&ladder, isa);
+    conv::climb(&ladder, isa);
 }

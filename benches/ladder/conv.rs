@@ -1,0 +1,354 @@
+//! A convolution, six times: 3x3, stride 1, one zero around the image, 128 channels to 32, as in every dense layer of
+//! DenseNet-121.
+//!
+//! Images are `[side, side, channels]`. The weights are `[out, channels, 3, 3]`, as they are in files. A network's
+//! weights stay the same from image to image, so each rung gets them in the order it likes, and only the image's part
+//! is timed.
+
+use glimpse::cpu::Isa;
+use glimpse::cpu::aligned::AlignedVec;
+use glimpse::cpu::conv::{ConvShape, Pixels, PixelsMut, forward, pack_forward};
+use glimpse::cpu::kernel::{PackedB, tile_shape};
+use glimpse::cpu::simd::{Simd, WithSimd};
+
+use crate::common::random;
+use crate::gemm::{self, Size, pack_panels};
+use crate::{Ladder, Rung};
+
+/// Channels in.
+pub const IN: usize = 128;
+/// Channels out.
+pub const OUT: usize = 32;
+/// What one output is a sum over.
+const K: usize = 9 * IN;
+
+pub fn climb(ladder: &Ladder, isa: Isa) {
+    for &side in ladder.shapes(&[14, 28, 56]) {
+        let shape = shape(side);
+        let (x, weight) = (random(&[side, side, IN], 1), random(&[OUT, IN, 3, 3], 2));
+        let (x, weight) = (x.data(), weight.data());
+        let taps_first = taps_first(weight);
+        let narrow = pack_panels(&taps_first, OUT, COLUMNS);
+        let wide = pack_panels(&taps_first, OUT, tile_shape(isa).1);
+        let packed = pack_forward(isa, &shape, weight);
+        ladder.climb(
+            &format!("conv {side}x{side}x{IN} to {OUT}"),
+            shape.flops(),
+            || gemm::exact(size(side), &patches(side, x), &taps_first),
+            vec![
+                Rung::new("naive", |y| naive(side, x, weight, y)),
+                Rung::new("reordered", |y| reordered(side, x, &taps_first, y)),
+                Rung::new("im2col", |y| im2col(side, x, &taps_first, y)),
+                Rung::new("implicit", |y| implicit(side, x, &narrow, y)),
+                Rung::new("simd", |y| simd(isa, side, x, &wide, y)),
+                Rung::new("library", |y| library(isa, side, x, &packed, y)).on_all_threads(),
+            ],
+        );
+    }
+}
+
+fn shape(side: usize) -> ConvShape {
+    ConvShape {
+        batch: 1,
+        height: side,
+        width: side,
+        channels: IN,
+        out_channels: OUT,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+    }
+}
+
+/// Weights as `[3, 3, channels, out]`: the matrix B of a product whose A has the patches for rows.
+fn taps_first(weight: &[f32]) -> Vec<f32> {
+    let at = |tap, c, o| weight[(o * IN + c) * 9 + tap];
+    (0..K * OUT)
+        .map(|i| at(i / OUT / IN, i / OUT % IN, i % OUT))
+        .collect()
+}
+
+/// The channels of input pixel `(y, x) + tap - 1`, unless it lies outside.
+fn input_pixel(side: usize, image: &[f32], [y, x]: [usize; 2], tap: usize) -> Option<&[f32]> {
+    let (y, x) = ((y + tap / 3).checked_sub(1)?, (x + tap % 3).checked_sub(1)?);
+    (y < side && x < side).then(|| &image[(y * side + x) * IN..][..IN])
+}
+
+/// The definition: six loops, of which the three inner ones are a sum; a batch would be the seventh.
+///
+/// Its order is that of the weights in the file, and the worst for the image: neighbouring taps are whole pixels apart,
+/// so each multiply-add touches another cache line. Each addition waits for the one before, and each tap asks whether
+/// it is still inside.
+fn naive(side: usize, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    for row in 0..side {
+        for column in 0..side {
+            for o in 0..OUT {
+                let mut sum = 0.0;
+                for c in 0..IN {
+                    for ky in 0..3 {
+                        for kx in 0..3 {
+                            let (iy, ix) = (row + ky, column + kx);
+                            if (1..=side).contains(&iy) && (1..=side).contains(&ix) {
+                                sum += x[((iy - 1) * side + ix - 1) * IN + c]
+                                    * weight[((o * IN + c) * 3 + ky) * 3 + kx];
+                            }
+                        }
+                    }
+                }
+                y[(row * side + column) * OUT + o] = sum;
+            }
+        }
+    }
+}
+
+/// Taps outside, channels inside: a pixel's channels are read one after the other, and the 32 outputs, which do not
+/// wait for each other, are the innermost loop.
+///
+/// That loop runs over neighbours in memory, so the compiler uses vectors, and the question whether a tap is inside
+/// is asked once for 128 channels. The 32 sums even fit the registers, as four floats each. The limit: all 144 KiB of
+/// weights pass by, from the second-level cache, for every single pixel, one load for each multiply-add. Vectors of
+/// four can just live with that; wider ones would wait.
+fn reordered(side: usize, x: &[f32], taps_first: &[f32], y: &mut [f32]) {
+    for (i, y) in y.chunks_exact_mut(OUT).enumerate() {
+        let mut sums = [0.0; OUT];
+        for (tap, weights) in taps_first.chunks_exact(IN * OUT).enumerate() {
+            let Some(pixel) = input_pixel(side, x, [i / side, i % side], tap) else {
+                continue;
+            };
+            for (x, weights) in pixel.iter().zip(weights.chunks_exact(OUT)) {
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum += x * weight;
+                }
+            }
+        }
+        y.copy_from_slice(&sums);
+    }
+}
+
+/// The patch that each output looks at is written out as a row of a matrix, `[side * side, 9 * 128]`, and the rest is a
+/// product: [`gemm::packed`].
+///
+/// Everything that makes products fast now serves convolutions: a weight, once loaded, meets four pixels. And yet it
+/// is a step down. The limit is the matrix, nine times the image: it is written, read again, and copied once more
+/// into strips, and with only 32 columns there is not enough arithmetic to pay for that.
+fn im2col(side: usize, x: &[f32], taps_first: &[f32], y: &mut [f32]) {
+    gemm::packed(size(side), &patches(side, x), taps_first, y);
+}
+
+/// A convolution as a product of the patches, one for each pixel, and the weights.
+fn size(side: usize) -> Size {
+    Size {
+        m: side * side,
+        k: K,
+        n: OUT,
+    }
+}
+
+/// The matrix of [`im2col`].
+fn patches(side: usize, x: &[f32]) -> Vec<f32> {
+    let mut patches = vec![0.0; side * side * K];
+    for (i, patch) in patches.chunks_exact_mut(K).enumerate() {
+        for (tap, to) in patch.chunks_exact_mut(IN).enumerate() {
+            if let Some(from) = input_pixel(side, x, [i / side, i % side], tap) {
+                to.copy_from_slice(from);
+            }
+        }
+    }
+    patches
+}
+
+/// The same product without the matrix: in an image with a border of zeros, a tap lies at the same distance from every
+/// pixel, so row `i` of the matrix is nine runs of 128 floats at `pixel(i) + tap`.
+///
+/// What is copied is the image, once, instead of nine times and again; the overlapping patches are read from the cache.
+/// The tile is that of [`gemm::packed`] and so is its limit: vectors of four without fused multiply-add, for which
+/// `reordered` was good enough.
+fn implicit(side: usize, x: &[f32], narrow: &[f32], y: &mut [f32]) {
+    let bordered = Bordered::new(side, x);
+    for (pixels, y) in bordered.pixels.chunks(ROWS).zip(y.chunks_mut(ROWS * OUT)) {
+        for (panel, column) in narrow
+            .chunks_exact(K * COLUMNS)
+            .zip((0..OUT).step_by(COLUMNS))
+        {
+            let sums = tile(&bordered, pixels, panel);
+            for (y, sums) in y.chunks_exact_mut(OUT).zip(sums) {
+                y[column..][..COLUMNS].copy_from_slice(&sums);
+            }
+        }
+    }
+}
+
+const ROWS: usize = 4;
+const COLUMNS: usize = 8;
+
+/// The register tile of [`implicit`]: at most [`ROWS`] pixels by [`COLUMNS`] outputs.
+// Here and below: indices that are constants once unrolled keep `sums` in registers, and `take` tells the compiler that
+// `c` needs no check.
+#[allow(clippy::needless_range_loop)]
+fn tile(image: &Bordered, pixels: &[usize], panel: &[f32]) -> [[f32; COLUMNS]; ROWS] {
+    let mut sums = [[0.0; COLUMNS]; ROWS];
+    for (tap, weights) in image.taps.iter().zip(panel.chunks_exact(IN * COLUMNS)) {
+        let rows: [_; ROWS] = runs(&image.data, pixels, *tap);
+        for (c, weights) in weights.as_chunks::<COLUMNS>().0.iter().enumerate().take(IN) {
+            for r in 0..ROWS {
+                for j in 0..COLUMNS {
+                    sums[r][j] += rows[r][c] * weights[j];
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// The 128 floats at each pixel plus `tap`; the last pixel stands in for those that are missing in the last tile.
+#[inline(always)]
+fn runs<'a, const R: usize>(data: &'a [f32], pixels: &[usize], tap: usize) -> [&'a [f32; IN]; R] {
+    let mut runs = [&[0.0; IN]; R];
+    for (r, run) in runs.iter_mut().enumerate() {
+        let start = pixels[r.min(pixels.len() - 1)] + tap;
+        *run = data[start..]
+            .first_chunk()
+            .expect("a pixel has all its channels");
+    }
+    runs
+}
+
+/// An image with a border of zeros, and where its pixels and taps are.
+struct Bordered {
+    data: Vec<f32>,
+    /// The upper left corner of each output's patch.
+    pixels: Vec<usize>,
+    /// The distance of each tap from that corner.
+    taps: [usize; 9],
+}
+
+impl Bordered {
+    fn new(side: usize, x: &[f32]) -> Self {
+        let stride = (side + 2) * IN;
+        let mut data = vec![0.0; (side + 2) * stride];
+        for (to, from) in data
+            .chunks_exact_mut(stride)
+            .skip(1)
+            .zip(x.chunks_exact(side * IN))
+        {
+            to[IN..][..from.len()].copy_from_slice(from);
+        }
+        Bordered {
+            data,
+            pixels: (0..side * side)
+                .map(|i| i / side * stride + i % side * IN)
+                .collect(),
+            taps: std::array::from_fn(|tap| tap / 3 * stride + tap % 3 * IN),
+        }
+    }
+}
+
+/// The same loops, and a tile of vectors that fills the register file: 6 pixels by 16 outputs with AVX2, 14 by 32 with
+/// AVX-512.
+///
+/// As in [`gemm`], arithmetic is the limit. What is lost goes into the copy of the image, into the weights, which do
+/// not fit the first-level cache and stream by for every few pixels, and into the tile that the last pixels do not
+/// fill.
+fn simd(isa: Isa, side: usize, x: &[f32], wide: &AlignedVec, y: &mut [f32]) {
+    let image = Bordered::new(side, x);
+    isa.dispatch(Runs {
+        data: &image.data,
+        rows: &image.pixels,
+        taps: &image.taps,
+        panels: wide,
+        y,
+    });
+}
+
+/// A product whose A is nothing but places: row `i` is a run of 128 floats at `rows[i] + tap` for each tap.
+pub struct Runs<'a> {
+    pub data: &'a [f32],
+    pub rows: &'a [usize],
+    pub taps: &'a [usize],
+    /// B, from [`pack_panels`], as wide as the tile.
+    pub panels: &'a [f32],
+    /// The product, `[rows, 32]`.
+    pub y: &'a mut [f32],
+}
+
+impl WithSimd for Runs<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match (S::TILE_ROWS, S::TILE_VECTORS) {
+            (14, 2) => self.multiply::<S, 14, 2>(s),
+            (6, 2) => self.multiply::<S, 6, 2>(s),
+            (6, 1) => self.multiply::<S, 6, 1>(s),
+            _ => unreachable!("no instruction set has another tile"),
+        }
+    }
+}
+
+impl Runs<'_> {
+    #[inline(always)]
+    fn multiply<S: Simd, const R: usize, const V: usize>(self, s: S) {
+        let width = V * S::LANES;
+        let panel_len = self.taps.len() * IN * width;
+        for (rows, y) in self.rows.chunks(R).zip(self.y.chunks_mut(R * OUT)) {
+            for (panel, column) in self
+                .panels
+                .chunks_exact(panel_len)
+                .zip((0..OUT).step_by(width))
+            {
+                let sums = tile_of_vectors::<S, R, V>(s, self.data, rows, self.taps, panel);
+                for (y, sums) in y.chunks_exact_mut(OUT).zip(&sums) {
+                    for (v, &sum) in sums.iter().enumerate() {
+                        s.store(&mut y[column + v * S::LANES..], sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The register tile of [`simd`].
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+fn tile_of_vectors<S: Simd, const R: usize, const V: usize>(
+    s: S,
+    data: &[f32],
+    rows: &[usize],
+    taps: &[usize],
+    panel: &[f32],
+) -> [[S::V; V]; R] {
+    let width = V * S::LANES;
+    let mut sums = [[s.splat(0.0); V]; R];
+    for (&tap, weights) in taps.iter().zip(panel.chunks_exact(IN * width)) {
+        let rows: [_; R] = runs(data, rows, tap);
+        for (c, weights) in weights.chunks_exact(width).enumerate().take(IN) {
+            let mut vectors = [s.splat(0.0); V];
+            for v in 0..V {
+                vectors[v] = s.load(&weights[v * S::LANES..]);
+            }
+            for r in 0..R {
+                let x = s.splat(rows[r][c]);
+                for v in 0..V {
+                    sums[r][v] = s.mul_add(x, vectors[v], sums[r][v]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// The library's convolution: the same idea, over all threads.
+///
+/// Each task copies only the few rows it needs, into a tile that stays in its own second-level cache, keeps pixels an
+/// odd number of cache lines apart so that they do not compete for the same sets, and has smaller tiles for the last
+/// pixels.
+fn library(isa: Isa, side: usize, x: &[f32], packed: &PackedB, y: &mut [f32]) {
+    let x = Pixels {
+        data: x,
+        stride: IN,
+    };
+    let y = PixelsMut {
+        data: y,
+        stride: OUT,
+    };
+    forward(isa, &shape(side), x, None, packed, None, y);
+}
