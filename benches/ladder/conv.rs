@@ -1,4 +1,4 @@
-//! A convolution, six times: 3x3, stride 1, one zero around the image, 128 channels to 32, as in every dense layer of
+//! A convolution, seven times: 3x3, stride 1, one zero around the image, 128 channels to 32, as in every dense layer of
 //! DenseNet-121.
 //!
 //! Images are `[side, side, channels]`. The weights are `[out, channels, 3, 3]`, as they are in files. A network's
@@ -13,7 +13,7 @@ use glimpse::cpu::simd::{Simd, WithSimd};
 
 use crate::common::random;
 use crate::gemm::{self, Size, pack_panels};
-use crate::{Ladder, Rung};
+use crate::{Ladder, Rung, winograd};
 
 /// Channels in.
 pub const IN: usize = 128;
@@ -30,6 +30,7 @@ pub fn climb(ladder: &Ladder, isa: Isa) {
         let taps_first = taps_first(weight);
         let narrow = pack_panels(&taps_first, OUT, COLUMNS);
         let wide = pack_panels(&taps_first, OUT, tile_shape(isa).1);
+        let transformed = winograd::Weights::new(isa, weight);
         let packed = pack_forward(isa, &shape, weight);
         ladder.climb(
             &format!("conv {side}x{side}x{IN} to {OUT}"),
@@ -41,6 +42,10 @@ pub fn climb(ladder: &Ladder, isa: Isa) {
                 Rung::new("im2col", |y| im2col(side, x, &taps_first, y)),
                 Rung::new("implicit", |y| implicit(side, x, &narrow, y)),
                 Rung::new("simd", |y| simd(isa, side, x, &wide, y)),
+                Rung::new("winograd", |y| {
+                    winograd::convolve(isa, side, x, &transformed, y)
+                })
+                .within(1e-4),
                 Rung::new("library", |y| library(isa, side, x, &packed, y)).on_all_threads(),
             ],
         );

@@ -8,15 +8,16 @@
 //! RAYON_NUM_THREADS=1 cargo bench --bench ladder    the library on one thread too
 //! ```
 //!
-//! Read [`peak`] first, then [`gemm`] and [`conv`], each from the top. A rung is a function whose
+//! Read [`peak`] first, then [`gemm`], [`conv`] and [`winograd`], each from the top. A rung is a function whose
 //! comment says what it changes, why that is faster, and what limits it now.
 //!
 //! No rung is timed before its result was compared with the definition in 64-bit floats; "error" is the norm of the
-//! difference over the norm. "GFLOP/s" is what the definition has to do over the median time. "of peak" is the share of what
+//! difference over the norm. "GFLOP/s" is what the definition has to do over the median time. For Winograd's
+//! algorithm, which multiplies four times less, that is nominal and may exceed the peak. "of peak" is the share of what
 //! as many threads can do from registers: the peak is the best of many bursts, so on a machine that others use too,
 //! shares come out low.
 //!
-//! `simd` and `library` use the best vectors of this processor (or those of `GLIMPSE_ISA`); the other
+//! `simd`, `winograd` and `library` use the best vectors of this processor (or those of `GLIMPSE_ISA`); the other
 //! rungs are plain Rust, compiled for any processor of the architecture, which on x86-64 means vectors of four and no
 //! fused multiply-add, and thereby half of an AVX2 peak at the very most.
 
@@ -25,6 +26,7 @@ mod common;
 mod conv;
 mod gemm;
 mod peak;
+mod winograd;
 
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,11 @@ impl<'a> Rung<'a> {
             all_threads: true,
             ..self
         }
+    }
+
+    /// May differ by `tolerance`.
+    pub fn within(self, tolerance: f64) -> Self {
+        Rung { tolerance, ..self }
     }
 }
 
