@@ -3,6 +3,8 @@
 //! The decoder says, after each word, how likely every next word is. [`search()`] looks for sentences that are
 //! likely as a whole; [`sample()`] draws one at random.
 
+mod beam;
+mod probability;
 mod sample;
 mod search;
 
@@ -61,12 +63,4 @@ impl Sentence {
             tokens: tokens.collect(),
         })
     }
-}
-
-/// Logits `[V]` to log-probabilities, in `f64`: `x - max - ln(sum(exp(x - max)))`.
-pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-    let shift = f64::from(max) + sum.ln();
-    logits.iter().map(|&x| f64::from(x) - shift).collect()
 }

@@ -7,7 +7,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Caption, Sentence, log_softmax};
+use super::probability::{log_softmax, log_sum_exp};
+use super::{Caption, Sentence};
+use crate::cpu::{Isa, threads};
 use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
 use crate::error::{Error, Result};
 use crate::model::Captioner;
@@ -41,7 +43,7 @@ impl Default for Sampling {
 }
 
 /// `count` captions of each image with these `features` `[N, F]`. Their log-probabilities are the model's own,
-/// whatever the temperature.
+/// whatever the temperature. Each image starts from the seed, so that it does not matter which others there are.
 ///
 /// # Errors
 /// Where the features do not fit the model or the settings make no sense.
@@ -63,39 +65,60 @@ pub fn sample(
         )));
     }
     let images = features.dims().first().copied().unwrap_or(0);
-    let mut rng = ChaCha8Rng::seed_from_u64(how.seed);
-    (0..images)
-        .map(|image| {
-            let features = features.narrow(image, 1)?;
-            (0..how.count)
-                .map(|_| draw(captioner, &features, how, &mut rng))
-                .collect()
-        })
-        .collect()
+    if images == 0 {
+        return Ok(Vec::new());
+    }
+    let mut generators = vec![ChaCha8Rng::seed_from_u64(how.seed); images];
+    let mut captions = vec![Vec::new(); images];
+    for _ in 0..how.count {
+        let sentences = draw(captioner, features, how, &mut generators)?;
+        for (captions, sentence) in captions.iter_mut().zip(sentences) {
+            captions.push(sentence.caption(captioner)?);
+        }
+    }
+    Ok(captions)
 }
 
+/// A sentence for each image, all of them a word at a time.
 fn draw(
     captioner: &Captioner,
     features: &Tensor,
     how: &Sampling,
-    rng: &mut ChaCha8Rng,
-) -> Result<Caption> {
-    let mut state = captioner.decoder.start(features)?;
-    let mut last = START as usize;
-    let mut sentence = Sentence {
+    generators: &mut [ChaCha8Rng],
+) -> Result<Vec<Sentence>> {
+    let (isa, decoder) = (Isa::current(), &captioner.decoder);
+    let empty = Sentence {
         words: Vec::new(),
         finished: false,
     };
-    while sentence.words.len() < how.max_words && !sentence.finished {
-        let (next, logits) = captioner.decoder.step(&state, &[last])?;
-        state = next;
-        last = choose(logits.data(), how, sentence.words.is_empty(), rng.random());
-        sentence
-            .words
-            .push((last, log_softmax(logits.data())[last]));
-        sentence.finished = last == END as usize;
+    let mut sentences = vec![empty; generators.len()];
+    // The images whose sentences go on, in the order of the rows of `state`.
+    let mut open: Vec<usize> = (0..generators.len()).collect();
+    let mut last = vec![START as usize; open.len()];
+    let mut state = decoder.start(features)?;
+    for step in 0..how.max_words {
+        let (next, logits) = decoder.step(&state, &last)?;
+        let words = logits.dims()[1];
+        let at: Vec<f64> = open.iter().map(|&i| generators[i].random()).collect();
+        let drawn = threads::map(open.len(), |row| {
+            let logits = &logits.data()[row * words..][..words];
+            let word = choose(logits, how, step == 0, at[row]);
+            (word, f64::from(logits[word]) - log_sum_exp(isa, logits))
+        });
+        for (&image, &(word, log_prob)) in open.iter().zip(&drawn) {
+            sentences[image].words.push((word, log_prob));
+            sentences[image].finished = word == END as usize;
+        }
+        let goes_on = |&row: &usize| drawn[row].0 != END as usize;
+        let kept: Vec<usize> = (0..open.len()).filter(goes_on).collect();
+        if kept.is_empty() {
+            break;
+        }
+        last = kept.iter().map(|&row| drawn[row].0).collect();
+        open = kept.iter().map(|&row| open[row]).collect();
+        state = next.select(&kept)?;
     }
-    sentence.caption(captioner)
+    Ok(sentences)
 }
 
 /// The word at `u` in `[0, 1)` of the cumulated probabilities of the nucleus.
