@@ -1,15 +1,18 @@
 //! `glimpse caption`
 
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::images::{Chunk, Paths, ms_since, report_failure};
+use super::images::{Paths, ms_since, report_failure};
 use super::options::{ModelArgs, SearchArgs, count, number};
 use super::output;
+use super::pipeline::{Encoded, encoded};
 use crate::caption::{Caption, Sampling, sample, search};
+use crate::cpu::threads;
 use crate::error::Result;
 use crate::model::Captioner;
 use crate::tensor::Tensor;
@@ -62,7 +65,8 @@ struct Answer<'a> {
     ms: Times,
 }
 
-/// Milliseconds that an image took; of what is done for several at once, its share.
+/// Milliseconds that an image took by the clock, while other images were worked on too; of what is done for
+/// several at once, its share.
 #[derive(Serialize)]
 struct Times {
     decode: f64,
@@ -80,48 +84,41 @@ pub fn run(args: &CaptionArgs) -> Result<ExitCode> {
         return Ok(output::misused(what));
     }
     let captioner = args.model.load()?;
-    let mut code = ExitCode::SUCCESS;
-    for chunk in args.paths.images(captioner.recipe) {
-        let (captions, [encode, generate]) = captions(args, &captioner, &chunk)?;
-        let mut captions = captions.into_iter();
-        for entry in &chunk.entries {
-            let Some(error) = &entry.error else {
-                let times = Times {
-                    decode: entry.ms,
-                    encode,
-                    generate,
-                };
-                print(
-                    args,
-                    &entry.name,
-                    &captions.next().unwrap_or_default(),
-                    times,
-                )?;
-                continue;
-            };
-            report_failure(&entry.name, error, args.json)?;
-            code = ExitCode::FAILURE;
+    thread::scope(|scope| {
+        let mut code = ExitCode::SUCCESS;
+        for chunk in encoded(scope, args.paths.images(captioner.recipe), &captioner)? {
+            if !answer(args, &captioner, &chunk?)? {
+                code = ExitCode::FAILURE;
+            }
         }
-    }
-    Ok(code)
+        Ok(code)
+    })
 }
 
-/// The captions of the readable images, and how long an image took to encode and to caption.
-fn captions(
-    args: &CaptionArgs,
-    captioner: &Captioner,
-    chunk: &Chunk,
-) -> Result<(Vec<Vec<Caption>>, [f64; 2])> {
-    let Some(images) = chunk.tensor()? else {
-        return Ok((Vec::new(), [0.0; 2]));
+/// Prints what there is to say of each image, and returns whether all could be read.
+fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<bool> {
+    let started = Instant::now();
+    let captions = match &chunk.features {
+        Some(features) => threads::run(|| generate(args, captioner, features))?,
+        None => Vec::new(),
     };
-    let count = images.dims()[0] as f64;
-    let started = Instant::now();
-    let features = captioner.encode(&images)?;
-    let encode = ms_since(started) / count;
-    let started = Instant::now();
-    let captions = generate(args, captioner, &features)?;
-    Ok((captions, [encode, ms_since(started) / count]))
+    let generate = ms_since(started) / captions.len().max(1) as f64;
+    let mut captions = captions.iter();
+    let mut all_read = true;
+    for entry in &chunk.entries {
+        if let Some(error) = &entry.error {
+            report_failure(&entry.name, error, args.json)?;
+            all_read = false;
+        } else if let Some(captions) = captions.next() {
+            let times = Times {
+                decode: entry.ms,
+                encode: chunk.ms,
+                generate,
+            };
+            print(args, &entry.name, captions, times)?;
+        }
+    }
+    Ok(all_read)
 }
 
 fn generate(
@@ -145,12 +142,7 @@ fn generate(
         count: args.n_best,
         max_words: args.search.max_words,
     };
-    // Each image from the seed alone, so that it does not matter which others come before it.
-    let mut captions = Vec::new();
-    for image in 0..features.dims()[0] {
-        captions.extend(sample(captioner, &features.narrow(image, 1)?, &how)?);
-    }
-    Ok(captions)
+    sample(captioner, features, &how)
 }
 
 fn print(args: &CaptionArgs, image: &str, captions: &[Caption], ms: Times) -> Result<()> {

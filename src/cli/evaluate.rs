@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Args;
+use indicatif::ProgressBar;
 
 use super::images::Images;
 use super::options::{ModelArgs, SearchArgs};
 use super::output;
+use super::pipeline::encoded;
 use super::score::{print_scores, references};
 use crate::caption::search;
+use crate::cpu::threads;
 use crate::data::weights::write_atomically;
 use crate::data::{Dataset, Example, Split};
 use crate::error::Result;
@@ -65,36 +69,46 @@ fn hypotheses(
         "{bar:30} {pos}/{len} images  {eta} left",
         examples.len() as u64,
     );
-    let mut texts = Vec::with_capacity(examples.len());
-    for chunk in Images::new(examples.iter().map(|e| e.image.clone()), captioner.recipe) {
-        let images = chunk.tensor()?;
-        // A score over some of the images is comparable to nothing, so one that cannot be read ends it all.
-        if let Some(error) = chunk.entries.into_iter().find_map(|entry| entry.error) {
-            bar.finish_and_clear();
-            return Err(error);
-        }
-        let Some(images) = images else { continue };
-        for captions in search(
-            captioner,
-            &captioner.encode(&images)?,
-            &args.search.search(1),
-        )? {
-            texts.push(
-                captions
-                    .into_iter()
-                    .next()
-                    .map(|c| c.text)
-                    .unwrap_or_default(),
-            );
-            bar.inc(1);
-        }
-    }
+    let texts = texts(args, captioner, examples, &bar);
     bar.finish_and_clear();
-    let pairs = examples.iter().zip(texts);
+    let pairs = examples.iter().zip(texts?);
     Ok(pairs
         .map(|(example, text)| Hypothesis {
             image: example.name.clone(),
             text,
         })
         .collect())
+}
+
+fn texts(
+    args: &EvaluateArgs,
+    captioner: &Captioner,
+    examples: &[Example],
+    bar: &ProgressBar,
+) -> Result<Vec<String>> {
+    let images = Images::new(examples.iter().map(|e| e.image.clone()), captioner.recipe);
+    let how = args.search.search(1);
+    let mut texts = Vec::with_capacity(examples.len());
+    thread::scope(|scope| {
+        for chunk in encoded(scope, images, captioner)? {
+            let chunk = chunk?;
+            // A score over some of the images is comparable to nothing, so one that cannot be read ends it all.
+            if let Some(error) = chunk.entries.into_iter().find_map(|entry| entry.error) {
+                return Err(error);
+            }
+            let Some(features) = chunk.features else {
+                continue;
+            };
+            for captions in threads::run(|| search(captioner, &features, &how))? {
+                texts.push(
+                    captions
+                        .into_iter()
+                        .next()
+                        .map_or_else(String::new, |c| c.text),
+                );
+                bar.inc(1);
+            }
+        }
+        Ok(texts)
+    })
 }

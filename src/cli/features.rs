@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::images::{CHUNK, Paths, report_failure};
 use super::output;
+use super::pipeline::ahead;
 use crate::data::Recipe;
 use crate::data::weights::{Precision, WeightFile, write_weights};
 use crate::error::{Error, Result};
@@ -70,22 +72,24 @@ pub fn run(args: &FeaturesArgs) -> Result<ExitCode> {
 fn from_images(recipe: Recipe, encoder: &DenseNet, sink: &mut Sink) -> Result<ExitCode> {
     let args = sink.args;
     let mut code = ExitCode::SUCCESS;
-    for chunk in args.paths.images(recipe) {
-        let mut rows = match chunk.tensor()? {
-            Some(images) => rows(&compute(encoder, &images, args.spatial)?)?,
-            None => Vec::new(),
-        }
-        .into_iter();
-        for entry in &chunk.entries {
-            if let Some(error) = &entry.error {
-                report_failure(&entry.name, error, args.json)?;
-                code = ExitCode::FAILURE;
-            } else if let Some(row) = rows.next() {
-                sink.take(&entry.name, row)?;
+    thread::scope(|scope| {
+        for chunk in ahead(scope, args.paths.images(recipe))? {
+            let mut rows = match chunk.tensor()? {
+                Some(images) => rows(&compute(encoder, &images, args.spatial)?)?,
+                None => Vec::new(),
+            }
+            .into_iter();
+            for entry in &chunk.entries {
+                if let Some(error) = &entry.error {
+                    report_failure(&entry.name, error, args.json)?;
+                    code = ExitCode::FAILURE;
+                } else if let Some(row) = rows.next() {
+                    sink.take(&entry.name, row)?;
+                }
             }
         }
-    }
-    Ok(code)
+        Ok(code)
+    })
 }
 
 fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<ExitCode> {

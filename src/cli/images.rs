@@ -77,11 +77,14 @@ impl Iterator for Images {
             entries: Vec::new(),
             pictures: Vec::new(),
         };
-        let loaded = threads::map(sources.len(), |i| {
-            let started = Instant::now();
-            (sources[i].load(recipe), ms_since(started))
-        });
-        for (source, (picture, ms)) in sources.iter().zip(loaded) {
+        let files: Vec<&Source> = sources.iter().filter(|s| !s.is_stream()).collect();
+        let mut loaded = threads::map(files.len(), |i| files[i].load(recipe)).into_iter();
+        for source in &sources {
+            // Whoever waits for standard input must be no worker: other stages have work for those.
+            let waiting = source.is_stream().then(|| source.load(recipe));
+            let Some((picture, ms)) = waiting.or_else(|| loaded.next()) else {
+                continue;
+            };
             let name = source.path.display().to_string();
             let error = picture.map(|picture| chunk.pictures.push(picture)).err();
             chunk.entries.push(Entry { name, ms, error });
@@ -119,11 +122,21 @@ impl Source {
         }
     }
 
-    /// The square picture that the encoder will see.
-    fn load(&self, recipe: Recipe) -> Result<Image> {
+    /// Whether it is standard input.
+    fn is_stream(&self) -> bool {
+        self.refused.is_none() && self.path == Path::new("-")
+    }
+
+    /// The square picture that the encoder will see, and the milliseconds that it took.
+    fn load(&self, recipe: Recipe) -> (Result<Image>, f64) {
+        let started = Instant::now();
+        (self.square(recipe), ms_since(started))
+    }
+
+    fn square(&self, recipe: Recipe) -> Result<Image> {
         let image = match &self.refused {
             Some(what) => return Err(Error::file(&self.path, what)),
-            None if self.path == Path::new("-") => {
+            None if self.is_stream() => {
                 Image::read(std::io::stdin().lock(), &self.path, Limits::default())?
             }
             None => Image::open(&self.path)?,

@@ -11,6 +11,7 @@ mod images;
 mod inspect;
 mod options;
 mod output;
+mod pipeline;
 mod score;
 mod train;
 

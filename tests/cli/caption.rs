@@ -1,10 +1,12 @@
 //! `glimpse caption`.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::{glimpse, glimpse_reading, model, number, pictures, png, string};
+use crate::{command, glimpse, glimpse_reading, model, number, pictures, png, string};
 
 #[test]
 fn captions_as_text_and_as_json() {
@@ -114,6 +116,64 @@ fn a_caption_does_not_depend_on_its_neighbours() {
     };
     assert_eq!(draw("1"), draw("1"));
     assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn a_bad_file_keeps_its_place_among_the_others() {
+    let names: Vec<String> = (10..40).map(|i| format!("{i}.png")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let dir = pictures(&names);
+    // The first, the last, one between, and all of the second eight.
+    for i in [10, 30, 39].into_iter().chain(18..26) {
+        std::fs::write(dir.path().join(format!("{i}.png")), b"no image").unwrap();
+    }
+    let run = |threads| {
+        let args = ["caption", ".", "--model", model(), "--threads", threads];
+        glimpse(dir.path(), &[&args[..], &["--json"]].concat())
+    };
+    let answers = |threads| {
+        let run = run(threads);
+        assert_eq!(run.code, Some(1));
+        let mut answers = run.objects();
+        for answer in &mut answers {
+            answer.as_object_mut().unwrap().remove("ms");
+        }
+        answers
+    };
+    let answers_of_one = answers("1");
+    for (i, answer) in (10..).zip(&answers_of_one) {
+        assert_eq!(answer["image"], format!("./{i}.png"));
+        let is_bad = [10, 30, 39].contains(&i) || (18..26).contains(&i);
+        assert_eq!(answer.get("error").is_some(), is_bad, "{i}");
+        assert_eq!(answer.get("captions").is_none(), is_bad, "{i}");
+    }
+    assert_eq!(answers_of_one.len(), 30);
+    assert_eq!(answers_of_one, answers("2"));
+    assert_eq!(answers_of_one, answers("5"));
+}
+
+#[test]
+fn first_results_do_not_wait_for_standard_input() {
+    let names: Vec<String> = (10..18).map(|i| format!("{i}.png")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let dir = pictures(&names);
+    for threads in ["1", "2"] {
+        let common = ["caption", "--model", model(), "--threads", threads];
+        let args = [&common[..], &names, &["-"]].concat();
+        let mut child = command(dir.path(), &args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        // The pipe is still open and empty.
+        let early: Vec<String> = out.by_ref().take(8).map(Result::unwrap).collect();
+        assert!(early[7].starts_with("17.png\t"));
+        child.stdin.take().unwrap().write_all(&png(3)).unwrap();
+        let last = out.next().unwrap().unwrap();
+        assert!(last.starts_with("-\t"), "{last}");
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 #[test]

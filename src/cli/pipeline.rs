@@ -1,0 +1,124 @@
+//! Stages that work side by side: while one chunk of images is captioned, the next is encoded, and the one after
+//! it is read.
+//!
+//! Every stage hands its work to the same threads, so this makes no more of them busy than there are; it fills
+//! the moments in which a stage alone has nothing for all of them to do.
+
+use std::sync::mpsc;
+use std::thread::{Builder, Scope};
+use std::time::Instant;
+
+use super::images::{Entry, Images, ms_since};
+use crate::cpu::threads;
+use crate::error::{Error, Result};
+use crate::model::Captioner;
+use crate::tensor::Tensor;
+
+/// `items` in their order, made in a thread of their own: one is in the making and one more waits while the
+/// caller is busy with the last.
+///
+/// Where all work is for a single thread, they are made when they are asked for.
+///
+/// # Errors
+/// Where the system grants no thread.
+pub fn ahead<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    items: impl Iterator<Item = T> + Send + 'scope,
+) -> Result<Box<dyn Iterator<Item = T> + Send + 'scope>> {
+    if threads::count() == 1 {
+        return Ok(Box::new(items));
+    }
+    let (made, waiting) = mpsc::sync_channel(1);
+    let make = move || {
+        for item in items {
+            // Nobody wants more of them.
+            if made.send(item).is_err() {
+                return;
+            }
+        }
+    };
+    Builder::new()
+        .spawn_scoped(scope, make)
+        .map_err(|e| Error::usage(format_args!("a thread cannot be started: {e}")))?;
+    Ok(Box::new(waiting.into_iter()))
+}
+
+/// A chunk of images, encoded.
+pub struct Encoded {
+    /// All of them.
+    pub entries: Vec<Entry>,
+    /// A row for each of the entries without an error; `None` where there are none.
+    pub features: Option<Tensor>,
+    /// How long encoding a readable one took, in milliseconds.
+    pub ms: f64,
+}
+
+/// The images in chunks, read and encoded ahead of the caller.
+///
+/// # Errors
+/// Those of [`ahead`]; the items' are those of [`Captioner::encode`].
+pub fn encoded<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    images: Images,
+    captioner: &'scope Captioner,
+) -> Result<impl Iterator<Item = Result<Encoded>> + 'scope> {
+    let chunks = ahead(scope, images)?;
+    ahead(
+        scope,
+        chunks.map(|chunk| {
+            let images = chunk.tensor()?;
+            let started = Instant::now();
+            let features = images.map(|x| captioner.encode(&x)).transpose()?;
+            let count = features.as_ref().map_or(1, |x| x.dims()[0]);
+            Ok(Encoded {
+                entries: chunk.entries,
+                features,
+                ms: ms_since(started) / count as f64,
+            })
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn items_come_in_order_and_few_are_made_ahead() {
+        for threads in [1, 2] {
+            let made = AtomicUsize::new(0);
+            let count = |_: &usize| {
+                made.fetch_add(1, Ordering::SeqCst);
+            };
+            let run = || {
+                thread::scope(|scope| {
+                    let items = ahead(scope, (0..50).inspect(count))?;
+                    for (expected, item) in items.enumerate() {
+                        assert_eq!(item, expected);
+                        thread::sleep(std::time::Duration::from_micros(200));
+                        // One waits, one is in the making.
+                        let limit = item + if threads == 1 { 1 } else { 3 };
+                        assert!(made.load(Ordering::SeqCst) <= limit);
+                    }
+                    Ok::<(), Error>(())
+                })
+            };
+            threads::with_count(threads, run).unwrap().unwrap();
+            assert_eq!(made.into_inner(), 50);
+        }
+    }
+
+    #[test]
+    fn whoever_stops_asking_ends_the_work() {
+        let run = || {
+            thread::scope(|scope| {
+                let first = ahead(scope, ahead(scope, 0..)?.map(|n| n * 2))?.nth(3);
+                Ok::<_, Error>(first)
+            })
+        };
+        assert_eq!(threads::with_count(2, run).unwrap().unwrap(), Some(6));
+    }
+}
