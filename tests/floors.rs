@@ -13,7 +13,11 @@ const FLOORS: [&[&str]; 10] = [
     &["tensor"],
     &["ops"],
     // Built from other operations by definition, one on top of the other.
-    &["ops/norm_relu_conv"],
+    &[
+        "ops/norm_relu_conv",
+        "ops/norm_relu_pool",
+        "ops/conv_norm_relu",
+    ],
     &["ops/dense_block"],
     &["nn", "data"],
     &["model"],

@@ -6,9 +6,10 @@
 //! is timed.
 
 use glimpse::cpu::Isa;
+use glimpse::cpu::after::After;
 use glimpse::cpu::aligned::AlignedVec;
 use glimpse::cpu::conv::{ConvShape, Pixels, PixelsMut, forward, pack_forward};
-use glimpse::cpu::kernel::{PackedB, tile_shape};
+use glimpse::cpu::packed::{PackedB, tile_shape};
 use glimpse::cpu::simd::{Simd, WithSimd};
 
 use crate::common::random;
@@ -355,5 +356,5 @@ fn library(isa: Isa, side: usize, x: &[f32], packed: &PackedB, y: &mut [f32]) {
         data: y,
         stride: OUT,
     };
-    forward(isa, &shape(side), x, None, packed, None, y);
+    forward(isa, &shape(side), x, None, packed, After::Nothing, y);
 }

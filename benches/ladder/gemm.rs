@@ -3,7 +3,7 @@
 use glimpse::cpu::Isa;
 use glimpse::cpu::aligned::AlignedVec;
 use glimpse::cpu::gemm::{Matrix, Product};
-use glimpse::cpu::kernel::tile_shape;
+use glimpse::cpu::packed::tile_shape;
 use glimpse::cpu::simd::{Simd, WithSimd};
 
 use crate::common::random;

@@ -31,7 +31,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use glimpse::cpu::Isa;
 use glimpse::cpu::aligned::AlignedVec;
-use glimpse::cpu::kernel::tile_shape;
+use glimpse::cpu::packed::tile_shape;
 use glimpse::cpu::simd::{Simd, WithSimd};
 
 use crate::conv::{IN, OUT, Runs};

@@ -3,47 +3,106 @@
 //! A 64-byte vector that straddles two cache lines costs two loads. Packed operands are read far more
 //! often than they are written, so they begin on a line.
 
-use bytemuck::{Pod, Zeroable};
+use std::cell::RefCell;
 
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use super::memory;
 
-/// A growable run of `f32` whose first element lies on a 64-byte boundary.
-#[derive(Clone, Default)]
+// Elements of a cache line.
+const LINE: usize = 16;
+
+/// A run of `f32` whose first element lies on a 64-byte boundary.
+#[derive(Default)]
 pub struct AlignedVec {
-    lines: Vec<Line>,
+    data: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl AlignedVec {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        AlignedVec {
-            lines: vec![Line::zeroed(); len.div_ceil(16)],
-            len,
-        }
+        Self::within(memory::zeros(len + LINE), len)
+    }
+
+    /// `len` elements of unspecified contents.
+    pub fn unset(len: usize) -> Self {
+        Self::within(memory::unset(len + LINE), len)
+    }
+
+    fn within(data: Vec<f32>, len: usize) -> Self {
+        let start = data.as_ptr().align_offset(LINE * size_of::<f32>());
+        AlignedVec { data, start, len }
     }
 
     /// Makes the length exactly `len`, keeping the memory; what it holds afterwards is unspecified.
     pub fn reset(&mut self, len: usize) {
-        if self.lines.len() < len.div_ceil(16) {
-            self.lines.resize(len.div_ceil(16), Line::zeroed());
+        if self.data.len() < self.start + len {
+            *self = AlignedVec::unset(len);
         }
         self.len = len;
+    }
+}
+
+impl Clone for AlignedVec {
+    fn clone(&self) -> Self {
+        let mut copy = AlignedVec::unset(self.len);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl Drop for AlignedVec {
+    fn drop(&mut self) {
+        memory::give(std::mem::take(&mut self.data));
     }
 }
 
 impl std::ops::Deref for AlignedVec {
     type Target = [f32];
 
+    #[inline]
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.data[self.start..][..self.len]
     }
 }
 
 impl std::ops::DerefMut for AlignedVec {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.data[self.start..][..self.len]
+    }
+}
+
+thread_local! {
+    // What `with_scratch` handed out last on this thread, for the next time.
+    static SCRATCH: RefCell<Vec<AlignedVec>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `body` with `len` floats of this thread's own scratch memory; what they hold is unspecified. A kernel asks for
+/// the same few sizes over and over: memory that was just used is in cache, and costs the system nothing.
+pub fn with_scratch<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    scratch.reset(len);
+    let result = body(&mut scratch);
+    SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_element_is_on_a_cache_line() {
+        for len in [0, 1, 15, 17, 1000, 50_000] {
+            let mut a = AlignedVec::zeros(len);
+            assert_eq!((a.len(), a.as_ptr().align_offset(64)), (len, 0));
+            assert!(a.iter().all(|&x| x == 0.0));
+            a.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32);
+            assert_eq!(a.clone().as_ptr().align_offset(64), 0);
+            assert_eq!(&a.clone()[..], &a[..]);
+            a.reset(2 * len + 1);
+            assert_eq!((a.len(), a.as_ptr().align_offset(64)), (2 * len + 1, 0));
+        }
     }
 }

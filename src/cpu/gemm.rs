@@ -5,10 +5,13 @@
 //! lie side by side.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use super::kernel::{Output, PackedB, RowBlock, multiply_block, tile_shape};
+use super::after::After;
+use super::kernel::{Output, RowBlock, multiply_block};
+use super::packed::{PackedB, tile_shape};
 use super::threads::SharedMut;
-use super::{Isa, aligned::AlignedVec, profile, threads};
+use super::{Isa, aligned::with_scratch, profile, threads};
 
 /// A matrix in a slice: element `(i, j)` is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +103,7 @@ pub struct Product<'a> {
     pub stride: usize,
     /// Add to C instead of replacing it.
     pub accumulate: bool,
-    /// Added to every row of the product, one element a column; not together with `accumulate`.
+    /// Added to every row of the product, one element a column.
     pub bias: Option<&'a [f32]>,
 }
 
@@ -136,8 +139,10 @@ pub fn gemm(isa: Isa, a: Matrix, b: Matrix, out: Product) {
 
 // Rows of A that one task takes at most: enough to amortise its start, few enough to share.
 const TASK_ROWS: usize = 112;
-// How much of a transposed A is copied at a time along k, so that a strip stays in the first-level cache.
-const TRANSPOSED_K: usize = 512;
+// The run of k that is multiplied at a time: a panel of B is then 16 or 32 KiB and stays in the first-level cache.
+const RUN: usize = 256;
+// Panels that take their turn together, so that the part of C that they sum up in stays in the second.
+const PANELS: usize = 16;
 // What one task should at least be worth, in multiply-adds; below that a thread costs more than it brings.
 const TASK_WORK: usize = 1 << 18;
 
@@ -181,23 +186,42 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
             stride: out.stride,
             row: first,
             accumulate: out.accumulate,
-            bias: out.bias,
+            after: out.bias.into(),
         };
         if a.column_stride == 1 {
             let rows = contiguous_rows(a, block);
+            multiply_rows(isa, &rows, b, panels, out);
+        } else {
+            for first in panels.clone().step_by(PANELS) {
+                let some = first..(first + PANELS).min(panels.end);
+                transposed_block(isa, a, block.clone(), b, some, out);
+            }
+        }
+    });
+}
+
+/// Rows times panels, some panels and a run of `k` at a time.
+fn multiply_rows(isa: Isa, rows: &Rows, b: &PackedB, panels: Range<usize>, mut out: Output) {
+    let (k, after) = (b.k(), out.after);
+    let (run, accumulate) = (threads::even(k, RUN), out.accumulate);
+    for first in panels.clone().step_by(PANELS) {
+        let some = first..(first + PANELS).min(panels.end);
+        for k_first in (0..k.max(1)).step_by(run) {
+            let len = run.min(k - k_first);
             let a = RowBlock {
                 data: &rows.data,
                 offsets: &rows.offsets,
                 k_stride: 1,
-                segments: &[0],
-                segment_len: k,
+                segments: &[k_first],
+                segment_len: len,
             };
-            // SAFETY: C was checked above; tasks differ in their rows or in their columns.
-            unsafe { multiply_block(isa, &a, b, 0, panels, out) };
-        } else {
-            transposed_block(isa, a, block, b, panels, out);
+            let is_last = k_first + len == k;
+            out.accumulate = accumulate || k_first > 0;
+            out.after = if is_last { after } else { After::Nothing };
+            // SAFETY: the caller checked C and gave this task rows and columns of its own.
+            unsafe { multiply_block(isa, &a, b, k_first, some.clone(), out) };
         }
-    });
+    }
 }
 
 /// Rows of A as the kernel reads them.
@@ -208,7 +232,7 @@ struct Rows<'a> {
 
 /// The rows `block` of an A whose rows are contiguous: where they lie, or copied a little further apart where so many
 /// begin at the same place of a 4096-byte page that they would push each other out of the first-level cache.
-fn contiguous_rows(a: Matrix<'_>, block: std::ops::Range<usize>) -> Rows<'_> {
+fn contiguous_rows(a: Matrix<'_>, block: Range<usize>) -> Rows<'_> {
     if !a.row_stride.is_multiple_of(512) || block.len() < 8 {
         let offsets = block.map(|i| i * a.row_stride).collect();
         return Rows {
@@ -228,47 +252,54 @@ fn contiguous_rows(a: Matrix<'_>, block: std::ops::Range<usize>) -> Rows<'_> {
     }
 }
 
-/// The rows `block` of an A whose columns are contiguous, copied strip by strip.
+/// The rows `block` of an A whose columns are contiguous, copied as strips of a tile's height: `[strip, k, row]`.
 fn transposed_block(
     isa: Isa,
     a: Matrix,
-    block: std::ops::Range<usize>,
+    block: Range<usize>,
     b: &PackedB,
-    panels: std::ops::Range<usize>,
+    panels: Range<usize>,
     mut out: Output,
 ) {
-    let mut strip = AlignedVec::default();
-    let width = block.len();
-    let offsets: Vec<usize> = (0..width).collect();
-    let bias = out.bias;
-    for k_first in (0..a.columns.max(1)).step_by(TRANSPOSED_K) {
-        let k = TRANSPOSED_K.min(a.columns - k_first);
-        strip.reset(k * width);
-        for (i, row) in strip.chunks_exact_mut(width).enumerate() {
-            let start = (k_first + i) * a.column_stride + block.start * a.row_stride;
-            if a.row_stride == 1 {
-                row.copy_from_slice(&a.data[start..start + width]);
-            } else {
-                for (x, &y) in row
-                    .iter_mut()
-                    .zip(a.data[start..].iter().step_by(a.row_stride.max(1)))
-                {
-                    *x = y;
+    let (k, after, accumulate) = (a.columns, out.after, out.accumulate);
+    let (height, run) = (tile_shape(isa).0, threads::even(k, RUN));
+    let strip = height * run;
+    let offsets: Vec<usize> = (0..block.len())
+        .map(|i| i / height * strip + i % height)
+        .collect();
+    with_scratch(block.len().div_ceil(height) * strip, |strips| {
+        for k_first in (0..k.max(1)).step_by(run) {
+            let len = run.min(k - k_first);
+            for (s, strip) in strips.chunks_exact_mut(strip.max(1)).enumerate() {
+                let first = block.start + s * height;
+                let used = height.min(block.end - first);
+                for (i, row) in strip.chunks_exact_mut(height).take(len).enumerate() {
+                    let start = (k_first + i) * a.column_stride + first * a.row_stride;
+                    if a.row_stride == 1 {
+                        row[..used].copy_from_slice(&a.data[start..start + used]);
+                    } else {
+                        let column = a.data[start..].iter().step_by(a.row_stride.max(1));
+                        row[..used]
+                            .iter_mut()
+                            .zip(column)
+                            .for_each(|(x, &y)| *x = y);
+                    }
                 }
             }
+            let rows = RowBlock {
+                data: strips,
+                offsets: &offsets,
+                k_stride: height,
+                segments: &[0],
+                segment_len: len,
+            };
+            let is_last = k_first + len == k;
+            out.accumulate = accumulate || k_first > 0;
+            out.after = if is_last { after } else { After::Nothing };
+            // SAFETY: the caller checked C and gave this task rows and columns of its own.
+            unsafe { multiply_block(isa, &rows, b, k_first, panels.clone(), out) };
         }
-        let rows = RowBlock {
-            data: &strip,
-            offsets: &offsets,
-            k_stride: width,
-            segments: &[0],
-            segment_len: k,
-        };
-        out.bias = if k_first == 0 { bias } else { None };
-        // SAFETY: the caller checked C and gave this task rows and columns of its own.
-        unsafe { multiply_block(isa, &rows, b, k_first, panels.clone(), out) };
-        out.accumulate = true;
-    }
+    });
 }
 
 #[cfg(test)]

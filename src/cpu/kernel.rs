@@ -10,10 +10,11 @@
 //! [`RowBlock::k_stride`] apart, and its `k` axis may be cut into segments that begin at a distance from the
 //! row: the taps of a convolution are such segments, and the same ones for every pixel.
 
-use super::aligned::AlignedVec;
+use super::Isa;
+use super::after::After;
+use super::packed::PackedB;
 use super::simd::{Simd, WithSimd};
 use super::threads::SharedMut;
-use super::{Isa, threads};
 
 /// Rows of A: row `i`, segment `j`, element `k` is at `offsets[i] + segments[j] + k * k_stride`.
 pub struct RowBlock<'a> {
@@ -29,82 +30,6 @@ pub struct RowBlock<'a> {
     pub segment_len: usize,
 }
 
-/// B, `[k, columns]`, cut into panels as wide as a tile: `[panel, k, width]`, the last one padded with zeros.
-#[derive(Clone)]
-pub struct PackedB {
-    data: AlignedVec,
-    isa: Isa,
-    width: usize,
-    k: usize,
-    columns: usize,
-}
-
-// Rows of packed B that one task fills.
-const PACK_ROWS: usize = 512;
-
-struct TileShape;
-
-impl WithSimd for TileShape {
-    type Output = (usize, usize);
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> (usize, usize) {
-        (S::TILE_ROWS, S::TILE_VECTORS * S::LANES)
-    }
-}
-
-/// Rows and columns of the tile that `isa` computes in registers.
-pub fn tile_shape(isa: Isa) -> (usize, usize) {
-    isa.dispatch(TileShape)
-}
-
-impl PackedB {
-    /// Packs `[k, columns]`: `fill(k, first, row)` writes the elements `first..` of row `k` into `row`.
-    pub fn new(
-        isa: Isa,
-        k: usize,
-        columns: usize,
-        fill: impl Fn(usize, usize, &mut [f32]) + Sync + Send,
-    ) -> Self {
-        let width = tile_shape(isa).1;
-        let mut data = AlignedVec::zeros(columns.div_ceil(width) * k * width);
-        threads::for_each_chunk(&mut data, PACK_ROWS * width, |chunk, rows| {
-            for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                let row_of_all = chunk * PACK_ROWS + i;
-                let first = row_of_all / k * width;
-                let used = width.min(columns - first);
-                fill(row_of_all % k, first, &mut row[..used]);
-            }
-        });
-        PackedB {
-            data,
-            isa,
-            width,
-            k,
-            columns,
-        }
-    }
-
-    /// The instruction set that this order of elements is for.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    /// Rows of B.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Columns of B.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Panels of a tile's width.
-    pub fn panels(&self) -> usize {
-        self.columns.div_ceil(self.width)
-    }
-}
-
 /// Where a block of products goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Output<'a> {
@@ -116,11 +41,11 @@ pub(crate) struct Output<'a> {
     pub row: usize,
     /// Add to what is there instead of replacing it.
     pub accumulate: bool,
-    /// Added to every row, one element a column; only where nothing is accumulated.
-    pub bias: Option<&'a [f32]>,
+    /// Done to the sums, those that were there included.
+    pub after: After<'a>,
 }
 
-/// `C[row.., panels] = A B (+ bias)`, where A's `k` axis stands against rows `k_first..` of B.
+/// `C[row.., panels] = after(A B (+ C))`, where A's `k` axis stands against rows `k_first..` of B.
 ///
 /// # Safety
 /// The rows and columns of `out` that the block covers lie within one allocation, and nothing else touches
@@ -142,10 +67,7 @@ pub(crate) unsafe fn multiply_block(
         let last_segment = a.segments.iter().max().unwrap_or(&0);
         assert!(last_row + last_segment + (a.segment_len - 1) * a.k_stride < a.data.len());
     }
-    assert!(
-        out.bias
-            .is_none_or(|bias| bias.len() == b.columns && !out.accumulate)
-    );
+    assert!(out.after.fits(b.columns));
     isa.dispatch(Block {
         a,
         b,
@@ -177,19 +99,25 @@ impl WithSimd for Block<'_> {
 impl Block<'_> {
     #[inline(always)]
     fn strips<S: Simd, const V: usize>(self, s: S) {
-        for (i, rows) in self.a.offsets.chunks(S::TILE_ROWS).enumerate() {
-            let row = self.out.row + i * S::TILE_ROWS;
-            for panel in self.panels.clone() {
-                // A strip that is not full takes the smallest loop that holds it; its last row is computed
-                // again in place of the missing ones.
+        for panel in self.panels.clone() {
+            let mut first = 0;
+            while let Some(rows) = self.a.offsets.get(first..).filter(|rows| !rows.is_empty()) {
+                let rows = &rows[..strip_rows(rows.len(), S::TILE_ROWS)];
+                let row = self.out.row + first;
+                first += rows.len();
+                // A strip takes the smallest loop that holds it; its last row is computed again in place of missing
+                // ones. Which loops there are is known when this is compiled for an instruction set.
                 match rows.len() {
                     1 => self.tile::<S, 1, V>(s, rows, row, panel),
                     2 => self.tile::<S, 2, V>(s, rows, row, panel),
+                    3 if S::TILE_ROWS <= 6 => self.tile::<S, 3, V>(s, rows, row, panel),
                     3 | 4 => self.tile::<S, 4, V>(s, rows, row, panel),
+                    5 if S::TILE_ROWS <= 6 => self.tile::<S, 5, V>(s, rows, row, panel),
                     5 | 6 => self.tile::<S, 6, V>(s, rows, row, panel),
-                    7 | 8 => self.tile::<S, 8, V>(s, rows, row, panel),
-                    9..=11 => self.tile::<S, 11, V>(s, rows, row, panel),
-                    _ => self.tile::<S, 14, V>(s, rows, row, panel),
+                    7 | 8 if S::TILE_ROWS > 6 => self.tile::<S, 8, V>(s, rows, row, panel),
+                    9..=11 if S::TILE_ROWS > 6 => self.tile::<S, 11, V>(s, rows, row, panel),
+                    _ if S::TILE_ROWS > 6 => self.tile::<S, 14, V>(s, rows, row, panel),
+                    _ => unreachable!("no strip is higher than a tile"),
                 }
             }
         }
@@ -249,43 +177,138 @@ impl Block<'_> {
                 sums[r][v] = acc[r][v];
             }
         }
-        let column = panel * width;
-        for (r, sums) in sums.iter().enumerate().take(rows.len()) {
-            for (v, &sum) in sums.iter().enumerate() {
-                let column = column + v * S::LANES;
-                if column < self.b.columns {
-                    let lanes = (self.b.columns - column).min(S::LANES);
-                    // SAFETY: the caller of `multiply_block` vouches for these rows and columns of C.
-                    unsafe {
-                        let c = self.out.c.get().add((row + r) * self.out.stride + column);
-                        let c = std::slice::from_raw_parts_mut(c, lanes);
-                        self.finish(s, sum, c, column);
-                    }
+        let place = Place {
+            row,
+            rows: rows.len(),
+            column: panel * width,
+        };
+        // Behind a pointer the compiler does not know how many rows there can be at most, and leaves the loop a loop.
+        let sums = sums.as_ptr().cast::<[S::V; V]>();
+        if place.column + width <= self.b.columns {
+            self.finish::<S, V>(s, sums, place);
+        } else {
+            self.finish_part::<S, V>(s, sums, place);
+        }
+    }
+
+    /// Writes the sums of whole vectors to their places in C.
+    #[inline(always)]
+    fn finish<S: Simd, const V: usize>(&self, s: S, sums: *const [S::V; V], place: Place) {
+        match self.out.after {
+            After::Nothing => self.write(
+                s,
+                sums,
+                place,
+                #[inline(always)]
+                |_, sum| sum,
+            ),
+            After::Bias(bias) => {
+                let bias = vectors::<S, V>(s, bias, place.column);
+                self.write(
+                    s,
+                    sums,
+                    place,
+                    #[inline(always)]
+                    |v, sum| s.add(sum, bias[v]),
+                );
+            }
+            After::ScaleShiftRelu(f) => {
+                let scale = vectors::<S, V>(s, f.scale, place.column);
+                let shift = vectors::<S, V>(s, f.shift, place.column);
+                self.write(
+                    s,
+                    sums,
+                    place,
+                    #[inline(always)]
+                    |v, sum| s.max(s.mul_add(sum, scale[v], shift[v]), s.splat(0.0)),
+                );
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, const V: usize>(
+        &self,
+        s: S,
+        sums: *const [S::V; V],
+        place: Place,
+        after: impl Fn(usize, S::V) -> S::V,
+    ) {
+        for r in 0..place.rows {
+            // SAFETY: there are at least `place.rows` rows of sums. The caller of `multiply_block` vouches for these
+            // rows and columns of C.
+            unsafe {
+                let c = self
+                    .out
+                    .c
+                    .get()
+                    .add((place.row + r) * self.out.stride + place.column);
+                let sums = &*sums.add(r);
+                for (v, &sum) in sums.iter().enumerate() {
+                    let c = c.add(v * S::LANES);
+                    let sum = if self.out.accumulate {
+                        s.add(sum, s.load_ptr(c))
+                    } else {
+                        sum
+                    };
+                    s.store_ptr(c, after(v, sum));
                 }
             }
         }
     }
 
-    /// Writes a vector of sums, whole or in part, to its place in C.
+    /// The same where the last columns of B are fewer than a tile has, one by one.
     #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, sum: S::V, c: &mut [f32], column: usize) {
-        let whole = c.len() == S::LANES;
-        let load = |x: &[f32]| {
-            if whole {
-                s.load(x)
-            } else {
-                s.load_part(x, 0.0)
+    fn finish_part<S: Simd, const V: usize>(&self, s: S, sums: *const [S::V; V], place: Place) {
+        let mut lanes = [0.0; 32];
+        let columns = self.b.columns - place.column;
+        for r in 0..place.rows {
+            // SAFETY: as in `write`.
+            let c = unsafe {
+                let sums = &*sums.add(r);
+                for (v, &sum) in sums.iter().enumerate() {
+                    s.store(&mut lanes[v * S::LANES..], sum);
+                }
+                let c = self
+                    .out
+                    .c
+                    .get()
+                    .add((place.row + r) * self.out.stride + place.column);
+                std::slice::from_raw_parts_mut(c, columns)
+            };
+            for (i, (c, sum)) in c.iter_mut().zip(lanes).enumerate() {
+                let sum = if self.out.accumulate { sum + *c } else { sum };
+                *c = self.out.after.apply_one(sum, place.column + i);
             }
-        };
-        let sum = match self.out.bias {
-            Some(bias) => s.add(sum, load(&bias[column..column + c.len()])),
-            None if self.out.accumulate => s.add(sum, load(c)),
-            None => sum,
-        };
-        if whole {
-            s.store(c, sum)
-        } else {
-            s.store_part(c, sum)
         }
+    }
+}
+
+/// `V` vectors of `x` from `first` on.
+#[inline(always)]
+fn vectors<S: Simd, const V: usize>(s: S, x: &[f32], first: usize) -> [S::V; V] {
+    let mut vectors = [s.splat(0.0); V];
+    for (v, vector) in vectors.iter_mut().enumerate() {
+        *vector = s.load(&x[first + v * S::LANES..]);
+    }
+    vectors
+}
+
+/// Where a tile's sums go.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    rows: usize,
+    column: usize,
+}
+
+/// Rows of the next strip where `left` are left: a whole tile, but the last two strips are of nearly one height
+/// rather than a whole one and a sliver that would leave most of the multipliers idle.
+#[inline(always)]
+fn strip_rows(left: usize, tile: usize) -> usize {
+    match left {
+        _ if left <= tile => left,
+        _ if left < tile + tile.div_ceil(2) => left.div_ceil(2),
+        _ => tile,
     }
 }

@@ -99,9 +99,24 @@ pub fn apply(isa: Isa, f: Function, data: &mut [f32]) {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             match self.0 {
-                Function::Exp => map(s, self.1, |v| exp(s, v)),
-                Function::Sigmoid => map(s, self.1, |v| sigmoid(s, v)),
-                Function::Tanh => map(s, self.1, |v| tanh(s, v)),
+                Function::Exp => map(
+                    s,
+                    self.1,
+                    #[inline(always)]
+                    |v| exp(s, v),
+                ),
+                Function::Sigmoid => map(
+                    s,
+                    self.1,
+                    #[inline(always)]
+                    |v| sigmoid(s, v),
+                ),
+                Function::Tanh => map(
+                    s,
+                    self.1,
+                    #[inline(always)]
+                    |v| tanh(s, v),
+                ),
             }
         }
     }

@@ -5,21 +5,26 @@
 //! * [`isa`] finds out, once, which vector instructions this processor has;
 //! * [`simd`] is the small trait that kernels are written against, with one file per instruction set;
 //! * [`math`] has `exp`, `tanh` and `sigmoid` on vectors, with error bounds that its tests state;
-//! * [`kernel`] is the innermost loop that every matrix product and convolution ends in;
+//! * [`kernel`] is the innermost loop that every matrix product and convolution ends in, [`packed`] one of its operands,
+//!   [`after`] what it does to a sum before it writes it;
 //! * [`gemm`] and [`conv`] bring their operands into the order that the kernel wants;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling are made of;
+//! * [`memory`] keeps large buffers for the next who needs one;
 //! * [`profile`] says, on demand, where the time went;
 //! * [`threads`] is the only place that knows how work is spread over cores.
 //!
 //! No function's result depends on the number of threads: work is cut by shape alone, and every sum is
 //! taken in one fixed order.
 
+pub mod after;
 pub mod aligned;
 pub mod conv;
 pub mod gemm;
 pub mod isa;
 pub mod kernel;
 pub mod math;
+pub mod memory;
+pub mod packed;
 pub mod profile;
 pub mod rows;
 pub mod simd;

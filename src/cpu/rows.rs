@@ -4,7 +4,8 @@
 //! shape alone, each in `f32`, and the blocks are added in order in `f64`.
 
 use super::Isa;
-use super::conv::{Pixels, PixelsMut, ScaleShiftRelu, scale_shift_relu};
+use super::after::ScaleShiftRelu;
+use super::conv::{Pixels, PixelsMut};
 use super::profile;
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
@@ -70,6 +71,22 @@ impl Normalizer {
             inv_std: &self.inv_std,
             relu,
         }
+    }
+}
+
+/// `to = max(0, from * scale + shift)`, one pixel.
+#[inline(always)]
+pub(crate) fn scale_shift_relu<S: Simd>(s: S, f: ScaleShiftRelu, from: &[f32], to: &mut [f32]) {
+    let n = from.len();
+    let (scale, shift, to) = (&f.scale[..n], &f.shift[..n], &mut to[..n]);
+    let whole = n - n % S::LANES;
+    let zero = s.splat(0.0);
+    for c in (0..whole).step_by(S::LANES) {
+        let y = s.mul_add(s.load(&from[c..]), s.load(&scale[c..]), s.load(&shift[c..]));
+        s.store(&mut to[c..], s.max(y, zero));
+    }
+    for c in whole..n {
+        to[c] = (from[c] * scale[c] + shift[c]).max(0.0);
     }
 }
 

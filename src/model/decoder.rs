@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::nn::{Embedding, Init, Linear, Lstm, Mode, Module, Role};
 use crate::ops;
@@ -116,6 +117,16 @@ impl Decoder {
     /// # Errors
     /// Where sizes do not fit or a word is not in the vocabulary.
     pub fn forward(
+        &self,
+        features: &Tensor,
+        image_of: &[usize],
+        words: &[usize],
+        mode: Mode,
+    ) -> Result<Tensor> {
+        threads::run(|| self.layers(features, image_of, words, mode))
+    }
+
+    fn layers(
         &self,
         features: &Tensor,
         image_of: &[usize],

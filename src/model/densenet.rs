@@ -1,7 +1,10 @@
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::threads;
 use crate::error::{Error, Result};
-use crate::nn::{BatchNorm, Conv2d, DenseBlock, Init, Mode, Module, Role, Transition};
+use crate::nn::{
+    BatchNorm, Conv2d, DenseBlock, Init, Mode, Module, Role, Transition, conv_norm_relu,
+};
 use crate::ops::{self, Window};
 use crate::tensor::Tensor;
 
@@ -193,8 +196,11 @@ impl DenseNet {
     /// # Errors
     /// Where `x` is not such a tensor or too small for the pools.
     pub fn spatial(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = self.conv0.forward(x)?;
-        let x = ops::relu(&self.norm0.forward(&x, mode)?)?;
+        threads::run(|| self.layers(x, mode))
+    }
+
+    fn layers(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let x = conv_norm_relu(&self.conv0, &self.norm0, x, mode)?;
         let mut x = ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1])?;
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, mode)?;

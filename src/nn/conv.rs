@@ -1,4 +1,4 @@
-use super::{Init, Module, Role};
+use super::{BatchNorm, Init, Mode, Module, Role};
 use crate::error::Result;
 use crate::ops::{self, Window};
 use crate::tensor::Tensor;
@@ -33,6 +33,17 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::conv2d(x, &self.weight, None, self.window)
     }
+}
+
+/// `relu(norm(conv(x)))`, `[N, H, W, C]` to `[N, OH, OW, O]`.
+///
+/// # Errors
+/// Those of [`ops::conv_norm_relu()`].
+pub fn conv_norm_relu(conv: &Conv2d, norm: &BatchNorm, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    let prepared = norm.prepare(mode);
+    let (y, moments) = ops::conv_norm_relu(x, &conv.weight, conv.window, &prepared.norm())?;
+    norm.learn(moments.as_ref(), y.len() / norm.weight.len().max(1));
+    Ok(y)
 }
 
 impl Module for Conv2d {

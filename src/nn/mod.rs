@@ -12,7 +12,7 @@ mod linear;
 mod lstm;
 
 pub use batch_norm::BatchNorm;
-pub use conv::Conv2d;
+pub use conv::{Conv2d, conv_norm_relu};
 pub use dense::{DenseBlock, DenseLayer, Transition};
 pub use embedding::Embedding;
 pub use init::Init;

@@ -19,7 +19,7 @@ pub use tape::Gradients;
 use std::sync::Arc;
 
 use crate::cpu::Isa;
-use crate::cpu::kernel::PackedB;
+use crate::cpu::packed::{Layout, PackedB};
 use crate::error::{Error, Result};
 use tape::Node;
 
@@ -226,11 +226,16 @@ impl Tensor {
 
     /// These elements packed as the kernel's right-hand operand. Packed once and kept where the tensor is not
     /// tracked, as a trained weight is not; packed anew each time where it may change.
-    pub(crate) fn packed(&self, isa: Isa, pack: impl FnOnce(&[f32]) -> PackedB) -> Arc<PackedB> {
+    pub(crate) fn packed(
+        &self,
+        isa: Isa,
+        layout: Layout,
+        pack: impl FnOnce(&[f32]) -> PackedB,
+    ) -> Arc<PackedB> {
         if self.is_tracked() || self.len() != self.storage.data().len() {
             return Arc::new(pack(self.data()));
         }
-        self.storage.packed(isa, &self.shape, pack)
+        self.storage.packed(isa, layout, &self.shape, pack)
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use super::Tensor;
 use crate::cpu::profile::{self, Origin};
+use crate::cpu::threads;
 use crate::error::{Error, Result};
 
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
@@ -123,45 +124,50 @@ impl Tensor {
                 "nothing this was computed from is tracked",
             ));
         };
-        let mut leaves = HashMap::new();
-        let mut waiting = BTreeMap::from([(node.0.id, (node.clone(), grad.detach()))]);
-        while let Some((id, (node, grad))) = waiting.pop_last() {
-            if node.0.is_leaf {
-                leaves.insert(id, grad);
+        threads::run(|| walk(node, grad))
+    }
+}
+
+/// Passes `grad` from `node` back to the leaves.
+fn walk(node: &Node, grad: &Tensor) -> Result<Gradients> {
+    let mut leaves = HashMap::new();
+    let mut waiting = BTreeMap::from([(node.0.id, (node.clone(), grad.detach()))]);
+    while let Some((id, (node, grad))) = waiting.pop_last() {
+        if node.0.is_leaf {
+            leaves.insert(id, grad);
+            continue;
+        }
+        let backward = node.0.backward.lock().ok().and_then(|mut b| b.take());
+        let Some(backward) = backward else {
+            return Err(Error::value(
+                "backward",
+                "the tape was consumed by an earlier call",
+            ));
+        };
+        let timer = node.0.origin.time_backward();
+        let grads = backward(&grad)?;
+        drop(timer);
+        assert_eq!(
+            grads.len(),
+            node.0.inputs.len(),
+            "an operation returned too few gradients"
+        );
+        for (input, grad) in node.0.inputs.iter().zip(grads) {
+            let (Some(input), Some(grad)) = (input, grad) else {
                 continue;
-            }
-            let backward = node.0.backward.lock().ok().and_then(|mut b| b.take());
-            let Some(backward) = backward else {
-                return Err(Error::value(
-                    "backward",
-                    "the tape was consumed by an earlier call",
-                ));
             };
-            let timer = node.0.origin.time_backward();
-            let grads = backward(&grad)?;
-            drop(timer);
-            assert_eq!(
-                grads.len(),
-                node.0.inputs.len(),
-                "an operation returned too few gradients"
-            );
-            for (input, grad) in node.0.inputs.iter().zip(grads) {
-                let (Some(input), Some(grad)) = (input, grad) else {
-                    continue;
-                };
-                match waiting.entry(input.0.id) {
-                    std::collections::btree_map::Entry::Vacant(e) => {
-                        e.insert((input.clone(), grad));
-                    }
-                    std::collections::btree_map::Entry::Occupied(mut e) => {
-                        let sum = e.get_mut().1.data_mut();
-                        sum.iter_mut().zip(grad.data()).for_each(|(a, b)| *a += b);
-                    }
+            match waiting.entry(input.0.id) {
+                std::collections::btree_map::Entry::Vacant(e) => {
+                    e.insert((input.clone(), grad));
+                }
+                std::collections::btree_map::Entry::Occupied(mut e) => {
+                    let sum = e.get_mut().1.data_mut();
+                    sum.iter_mut().zip(grad.data()).for_each(|(a, b)| *a += b);
                 }
             }
         }
-        Ok(Gradients(leaves))
     }
+    Ok(Gradients(leaves))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::f64::consts::PI;
 
 use super::config::{OptimizerConfig, OptimizerKind};
+use crate::cpu::threads;
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
 use crate::nn::{Module, Role};
@@ -54,7 +55,11 @@ impl Optimizer {
     ///
     /// # Errors
     /// Where a gradient is not a finite number.
-    pub fn step(&mut self, module: &mut impl Module, mut grads: Gradients, lr: f32) -> Result<f64> {
+    pub fn step(&mut self, module: &mut impl Module, grads: Gradients, lr: f32) -> Result<f64> {
+        threads::run(|| self.update(module, grads, lr))
+    }
+
+    fn update(&mut self, module: &mut impl Module, mut grads: Gradients, lr: f32) -> Result<f64> {
         let mut gathered: Vec<Option<Tensor>> = Vec::with_capacity(self.state.len());
         module.visit("", &mut |_, role, tensor| {
             if role.is_trained() && tensor.is_tracked() {

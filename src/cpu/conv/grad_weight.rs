@@ -5,18 +5,24 @@
 //! pixels. Channels are contiguous, so that a strip of the transposed A is copied in runs. The sum over pixels is cut
 //! into parts where there are few weights and many pixels, as in the first layers, so that all cores have work.
 
-use super::{ConvShape, Pixels, ScaleShiftRelu, scale_shift_relu, source};
+use std::ops::Range;
+
+use super::winograd::Tiling;
+use super::{ConvShape, Method, Pixels};
 use crate::cpu::Isa;
-use crate::cpu::aligned::AlignedVec;
-use crate::cpu::kernel::{Output, PackedB, RowBlock, multiply_block};
-use crate::cpu::profile;
+use crate::cpu::after::{After, ScaleShiftRelu};
+use crate::cpu::aligned::with_scratch;
+use crate::cpu::kernel::{Output, RowBlock, multiply_block};
+use crate::cpu::packed::{PackedB, tile_shape};
+use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
+use crate::cpu::{memory, profile};
 
 // Output pixels whose products are summed before the running sum is touched again.
 const WEIGHT_PIXELS: usize = 256;
-// Rows of the transposed A that one task owns at most: eight strips of the widest tile.
-const WEIGHT_ROWS: usize = 112;
+// Rows of the transposed A that one task owns at most. The more, the fewer tasks fetch and pack the same gradients.
+const WEIGHT_ROWS: usize = 256;
 // Sums over pixels are cut into at most this many parts, added up in order at the end.
 const WEIGHT_PARTS: usize = 8;
 
@@ -31,112 +37,136 @@ pub fn grad_weight(
     grad_weight: &mut [f32],
 ) {
     let _timer = profile::time("conv gradient, weight", shape, shape.flops());
+    let window = shape.window();
+    if window.method(shape.out_channels) == Method::Winograd {
+        Tiling::new(&window, shape.out_channels).grad_weight(isa, x, before, grad, grad_weight);
+    } else {
+        direct(isa, shape, x, before, grad, grad_weight);
+    }
+}
+
+/// The sum as it is written.
+pub(super) fn direct(
+    isa: Isa,
+    shape: &ConvShape,
+    x: Pixels,
+    before: Option<ScaleShiftRelu>,
+    grad: Pixels,
+    grad_weight: &mut [f32],
+) {
     let (o, c, taps) = (
         shape.out_channels,
         shape.channels,
         shape.kernel[0] * shape.kernel[1],
     );
     let (k, pixels) = (shape.k(), shape.out_pixels());
-    let b = PackedB::new(isa, pixels, o, |pixel, first, row| {
-        row.copy_from_slice(&grad.data[pixel * grad.stride + first..][..row.len()]);
-    });
-    // Rows of the transposed A: a few whole taps where channels are few, else a run of one tap's channels.
-    let blocks: Vec<WeightBlock> = if c < 16 {
-        let step = (WEIGHT_ROWS / c.max(1)).max(1);
-        (0..taps)
-            .step_by(step)
-            .map(|t| WeightBlock {
-                taps: t..(t + step).min(taps),
-                channels: 0..c,
-            })
-            .collect()
-    } else {
-        let channels: Vec<_> = (0..c)
-            .step_by(WEIGHT_ROWS)
-            .map(|f| f..(f + WEIGHT_ROWS).min(c))
-            .collect();
-        (0..taps)
-            .flat_map(|t| {
-                channels.iter().map(move |ch| WeightBlock {
-                    taps: t..t + 1,
-                    channels: ch.clone(),
-                })
-            })
-            .collect()
-    };
+    let source = Source::new(shape, x, before);
+    let step = threads::even(k, WEIGHT_ROWS);
+    let blocks: Vec<Range<usize>> = (0..k)
+        .step_by(step)
+        .map(|first| first..(first + step).min(k))
+        .collect();
     let parts = WEIGHT_PARTS
         .min(pixels.div_ceil(8 * WEIGHT_PIXELS))
         .min(16usize.div_ceil(blocks.len()))
         .max(1);
     let part_pixels = pixels.div_ceil(parts).next_multiple_of(WEIGHT_PIXELS);
-    let mut sums = vec![0.0; parts * k * o];
+    let mut sums = memory::zeros(parts * k * o);
     let c_out = SharedMut::new(&mut sums);
+    let height = tile_shape(isa).0;
     threads::for_each(blocks.len() * parts, |task| {
         let (part, block) = (task / blocks.len(), &blocks[task % blocks.len()]);
         let first = part * part_pixels;
-        let width = block.width();
-        let offsets: Vec<usize> = (0..width).collect();
-        let mut strip = AlignedVec::zeros(WEIGHT_PIXELS * width);
-        for start in (first..(first + part_pixels).min(pixels)).step_by(WEIGHT_PIXELS) {
-            let n = WEIGHT_PIXELS.min(pixels - start);
-            isa.dispatch(Gather {
-                shape,
-                x,
-                before,
-                block,
-                start,
-                strip: &mut strip[..n * width],
-            });
-            let a = RowBlock {
-                data: &strip,
-                offsets: &offsets,
-                k_stride: width,
-                segments: &[0],
-                segment_len: n,
-            };
-            let row = part * k + block.taps.start * c + block.channels.start;
-            let out = Output {
-                c: c_out,
-                stride: o,
-                row,
-                accumulate: true,
-                bias: None,
-            };
-            // SAFETY: `sums` has `parts * k` rows of `o`; each task has rows of its own.
-            unsafe { multiply_block(isa, &a, &b, start, 0..b.panels(), out) };
-        }
+        let strip = height * WEIGHT_PIXELS;
+        let offsets: Vec<usize> = (0..block.len())
+            .map(|i| i / height * strip + i % height)
+            .collect();
+        let mut b = PackedB::room(isa, WEIGHT_PIXELS, o);
+        with_scratch(block.len().div_ceil(height) * strip, |strips| {
+            for start in (first..(first + part_pixels).min(pixels)).step_by(WEIGHT_PIXELS) {
+                let n = WEIGHT_PIXELS.min(pixels - start);
+                b.set_rows(n, &grad.data[start * grad.stride..], grad.stride);
+                isa.dispatch(Gather {
+                    source: &source,
+                    block: block.clone(),
+                    start,
+                    n,
+                    strips: &mut *strips,
+                });
+                let a = RowBlock {
+                    data: strips,
+                    offsets: &offsets,
+                    k_stride: height,
+                    segments: &[0],
+                    segment_len: n,
+                };
+                let out = Output {
+                    c: c_out,
+                    stride: o,
+                    row: part * k + block.start,
+                    accumulate: true,
+                    after: After::Nothing,
+                };
+                // SAFETY: `sums` has `parts * k` rows of `o`; each task has rows of its own.
+                unsafe { multiply_block(isa, &a, &b, 0, 0..b.panels(), out) };
+            }
+        });
     });
     // From [part, tap, c, o] to [o, c, tap].
     threads::for_each_chunk(grad_weight, c * taps, |o_index, weights| {
         for (i, w) in weights.iter_mut().enumerate() {
             let (c_index, tap) = (i / taps, i % taps);
-            *w = (0..parts)
-                .map(|p| sums[(p * k + tap * c + c_index) * o + o_index])
-                .sum();
+            let of_part = |p| sums[(p * k + tap * c + c_index) * o + o_index];
+            *w = (0..parts).map(of_part).sum();
         }
     });
+    memory::give(sums);
 }
 
-/// Rows of the transposed A: some taps, and some channels of each.
-struct WeightBlock {
-    taps: std::ops::Range<usize>,
-    channels: std::ops::Range<usize>,
-}
-
-impl WeightBlock {
-    fn width(&self) -> usize {
-        self.taps.len() * self.channels.len()
-    }
-}
-
-/// Writes, for each output pixel from `start` on, what the block's taps see there: `[pixels, block width]`.
-struct Gather<'a> {
+/// The rows of the transposed A: for each tap a run of elements that lie side by side in the input.
+///
+/// Usually a run is a pixel's channels. Where these are few and nothing lies between one pixel and the next, a whole
+/// row of taps is one run, and there are as many taps as the kernel has rows.
+struct Source<'a> {
     shape: &'a ConvShape,
     x: Pixels<'a>,
     before: Option<ScaleShiftRelu<'a>>,
-    block: &'a WeightBlock,
+    taps: [usize; 2],
+    run: usize,
+}
+
+impl<'a> Source<'a> {
+    fn new(shape: &'a ConvShape, x: Pixels<'a>, before: Option<ScaleShiftRelu<'a>>) -> Self {
+        let [height, width] = shape.kernel;
+        let joined = shape.channels < 16 && x.stride == shape.channels && before.is_none();
+        let (taps, run) = match joined {
+            true => ([height, 1], width * shape.channels),
+            false => ([height, width], shape.channels),
+        };
+        Source {
+            shape,
+            x,
+            before,
+            taps,
+            run,
+        }
+    }
+
+    /// Where in the input's row `y` of `image` a run begins that an output pixel in column `ox` sees under `tap`:
+    /// negative or beyond the row's end where the run lies partly or wholly in the padding.
+    fn start(&self, ox: usize, tap: usize) -> isize {
+        let column = (ox * self.shape.stride[1] + tap % self.taps[1]) as isize;
+        (column - self.shape.padding[1] as isize) * self.x.stride as isize
+    }
+}
+
+/// Writes what the block sees at `n` output pixels from `start` on, as strips of a tile's height: `[strip, pixel, row]`.
+struct Gather<'a> {
+    source: &'a Source<'a>,
+    block: Range<usize>,
     start: usize,
-    strip: &'a mut [f32],
+    n: usize,
+    strips: &'a mut [f32],
 }
 
 impl WithSimd for Gather<'_> {
@@ -144,44 +174,75 @@ impl WithSimd for Gather<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Gather {
-            shape, x, block, ..
+            source, ref block, ..
         } = self;
+        let (shape, x) = (source.shape, source.x);
         let (out_height, out_width) = (shape.out_height(), shape.out_width());
-        let channels = block.channels.clone();
-        let before = self.before.map(|f| ScaleShiftRelu {
-            scale: &f.scale[channels.clone()],
-            shift: &f.shift[channels.clone()],
-        });
-        for (i, row) in self.strip.chunks_exact_mut(block.width()).enumerate() {
-            let pixel = self.start + i;
-            let (image, oy, ox) = (
-                pixel / (out_height * out_width),
-                pixel / out_width % out_height,
-                pixel % out_width,
-            );
-            for (tap, to) in block.taps.clone().zip(row.chunks_exact_mut(channels.len())) {
-                let (ky, kx) = (tap / shape.kernel[1], tap % shape.kernel[1]);
-                let y = source(
-                    (oy * shape.stride[0] + ky) as isize - shape.padding[0] as isize,
-                    1,
-                    shape.height,
-                );
-                let xx = source(
-                    (ox * shape.stride[1] + kx) as isize - shape.padding[1] as isize,
-                    1,
-                    shape.width,
-                );
-                let (Some(y), Some(xx)) = (y, xx) else {
+        let row_len = (shape.width - 1) * x.stride + shape.channels;
+        let strip = S::TILE_ROWS * WEIGHT_PIXELS;
+        // One pixel's elements, as long as whole strips.
+        let mut line = [0.0; WEIGHT_ROWS + 16];
+        let line = &mut line[..block.len().next_multiple_of(S::TILE_ROWS)];
+        let (mut ox, mut oy) = (self.start % out_width, self.start / out_width % out_height);
+        let mut image = self.start / (out_height * out_width);
+        for i in 0..self.n {
+            let mut done = block.start;
+            while done < block.end {
+                let (tap, first) = (done / source.run, done % source.run);
+                let len = (source.run - first).min(block.end - done);
+                let to = &mut line[done - block.start..][..len];
+                done += len;
+                let y = oy * shape.stride[0] + tap / source.taps[1];
+                let Some(y) = y
+                    .checked_sub(shape.padding[0])
+                    .filter(|&y| y < shape.height)
+                else {
                     to.fill(0.0);
                     continue;
                 };
-                let at = ((image * shape.height + y) * shape.width + xx) * x.stride;
-                let from = &x.data[at + channels.start..at + channels.end];
-                match before {
-                    None => to.copy_from_slice(from),
-                    Some(f) => scale_shift_relu(s, f, from, to),
+                let row = &x.data[(image * shape.height + y) * shape.width * x.stride..][..row_len];
+                let before = source.before.map(|f| ScaleShiftRelu {
+                    scale: &f.scale[first..first + len],
+                    shift: &f.shift[first..first + len],
+                });
+                copy_clipped(s, row, source.start(ox, tap) + first as isize, before, to);
+            }
+            for (j, piece) in line.chunks_exact(S::TILE_ROWS).enumerate() {
+                let at = j * strip + i * S::TILE_ROWS;
+                self.strips[at..at + S::TILE_ROWS].copy_from_slice(piece);
+            }
+            ox += 1;
+            if ox == out_width {
+                (ox, oy) = (0, oy + 1);
+                if oy == out_height {
+                    (oy, image) = (0, image + 1);
                 }
             }
         }
+    }
+}
+
+/// `to = before(row[first..])`, zero where `row` has nothing.
+#[inline(always)]
+fn copy_clipped<S: Simd>(
+    s: S,
+    row: &[f32],
+    first: isize,
+    before: Option<ScaleShiftRelu>,
+    to: &mut [f32],
+) {
+    let skipped = (-first).clamp(0, to.len() as isize) as usize;
+    let from = (first + skipped as isize) as usize;
+    let there = row.len().saturating_sub(from).min(to.len() - skipped);
+    to[..skipped].fill(0.0);
+    to[skipped + there..].fill(0.0);
+    if there == 0 {
+        return;
+    }
+    let (to, from) = (&mut to[skipped..skipped + there], &row[from..from + there]);
+    match before {
+        None => to.copy_from_slice(from),
+        // A run that is normalised is a pixel's channels: it is there or it is not.
+        Some(f) => scale_shift_relu(s, f, from, to),
     }
 }

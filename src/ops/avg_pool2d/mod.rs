@@ -13,7 +13,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
-use crate::cpu::profile;
+use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -67,7 +67,7 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     } else {
         cpu::forward
     };
-    let mut y = vec![0.0; batch * output[0] * output[1] * channels];
+    let mut y = memory::zeros(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
     let dims = x.dims().to_vec();
     Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |grad| {
@@ -76,7 +76,7 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
         } else {
             cpu::backward
         };
-        let mut grad_x = vec![0.0; dims.iter().product()];
+        let mut grad_x = memory::zeros(dims.iter().product());
         backward(isa, sizes, grad.data(), &mut grad_x);
         Ok(vec![Some(Tensor::computed(grad_x, &dims))])
     })

@@ -84,14 +84,21 @@ impl Norm<'_> {
                 let moments = moments(isa, x, rows, self.weight.len());
                 (self.normalizer(&moments), Some(moments))
             }
-            Statistics::Running { mean, var } => {
-                let (gamma, beta) = (self.weight.data(), self.bias.data());
-                (
-                    Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps),
-                    None,
-                )
-            }
+            Statistics::Running { mean, var } => (self.running(mean, var), None),
         }
+    }
+
+    /// The affine map that this norm is whatever the batch, where it has running statistics.
+    pub(crate) fn running_normalizer(&self) -> Option<Normalizer> {
+        match self.statistics {
+            Statistics::Batch => None,
+            Statistics::Running { mean, var } => Some(self.running(mean, var)),
+        }
+    }
+
+    fn running(&self, mean: &Tensor, var: &Tensor) -> Normalizer {
+        let (gamma, beta) = (self.weight.data(), self.bias.data());
+        Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps)
     }
 
     /// The affine map that this norm is for a batch with these moments.
@@ -124,6 +131,11 @@ impl Norm<'_> {
 /// Where a parameter is not `[C]`.
 pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("batch_norm", x.shape(), 0.0);
+    normalise(x, norm, false)
+}
+
+/// [`batch_norm`], then, where `relu` says so, the larger of that and zero, without a map between the two.
+pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, Option<Moments>)> {
     let channels = x.dims().last().copied().unwrap_or(0);
     norm.check("batch_norm", channels)?;
     let isa = Isa::current();
@@ -141,7 +153,7 @@ pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> 
     } else {
         cpu::forward
     };
-    let y = Tensor::computed(forward(isa, x.data(), &normalizer), x.dims());
+    let y = Tensor::computed(forward(isa, x.data(), &normalizer, relu), x.dims());
 
     let (kept, batch) = (x.detach(), norm.is_batch());
     let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
@@ -150,7 +162,7 @@ pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> 
         } else {
             cpu::backward
         };
-        let grads = backward(isa, kept.data(), grad.data(), &normalizer, batch);
+        let grads = backward(isa, kept.data(), grad.data(), &normalizer, [batch, relu]);
         Ok(vec![
             Some(Tensor::computed(grads.x, kept.dims())),
             Some(Tensor::computed(grads.gamma, &[channels])),

@@ -19,18 +19,31 @@ pub(crate) fn moments(_: Isa, x: Pixels, rows: usize, channels: usize) -> Moment
     }
 }
 
-/// `y = x scale + shift`
-pub(crate) fn forward(_: Isa, x: &[f32], f: &Normalizer) -> Vec<f32> {
+/// `y = x scale + shift`; with `relu`, the larger of that and zero.
+pub(crate) fn forward(_: Isa, x: &[f32], f: &Normalizer, relu: bool) -> Vec<f32> {
     let c = f.scale.len();
     x.iter()
         .enumerate()
         .map(|(i, x)| x * f.scale[i % c] + f.shift[i % c])
+        .map(|y| if relu { y.max(0.0) } else { y })
         .collect()
 }
 
 /// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`; with running
-/// statistics (`batch` is false) `dx = scale dy`.
-pub(crate) fn backward(_: Isa, x: &[f32], grad: &[f32], f: &Normalizer, batch: bool) -> Grads {
+/// statistics (`batch` is false) `dx = scale dy`. With `relu`, `dy` counts where `y` is positive.
+pub(crate) fn backward(
+    isa: Isa,
+    x: &[f32],
+    grad: &[f32],
+    f: &Normalizer,
+    [batch, relu]: [bool; 2],
+) -> Grads {
+    let y = forward(isa, x, f, false);
+    let passed = grad
+        .iter()
+        .zip(&y)
+        .map(|(&g, &y)| if relu && y <= 0.0 { 0.0 } else { g });
+    let grad: Vec<f32> = passed.collect();
     let c = f.scale.len();
     let m = (x.len() / c) as f64;
     let xhat = |i: usize| f64::from(x[i] - f.mean[i % c]) * f64::from(f.inv_std[i % c]);

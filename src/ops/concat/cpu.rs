@@ -1,6 +1,6 @@
 //! The same a row at a time.
 
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, memory, threads};
 
 // Elements of one task, about.
 const RUN: usize = 1 << 16;
@@ -8,7 +8,7 @@ const RUN: usize = 1 << 16;
 /// `y[r] = [a[r], b[r], ...]`
 pub(crate) fn forward(_: Isa, rows: usize, widths: &[usize], parts: &[&[f32]]) -> Vec<f32> {
     let total: usize = widths.iter().sum();
-    let mut y = vec![0.0; rows * total];
+    let mut y = memory::zeros(rows * total);
     let step = (RUN / total.max(1)).max(1);
     threads::for_each_chunk(&mut y, step * total, |i, y| {
         for (r, mut row) in y.chunks_exact_mut(total).enumerate() {
@@ -31,7 +31,7 @@ pub(crate) fn backward(
     dy: &[f32],
 ) -> Vec<f32> {
     let width = columns.len();
-    let mut part = vec![0.0; rows * width];
+    let mut part = memory::zeros(rows * width);
     let step = (RUN / width.max(1)).max(1);
     threads::for_each_chunk(&mut part, step * width, |i, part| {
         for (r, to) in part.chunks_exact_mut(width).enumerate() {

@@ -2,7 +2,7 @@
 
 use super::Grads;
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
-use crate::cpu::{Isa, rows};
+use crate::cpu::{Isa, memory, rows};
 use crate::tensor::Tensor;
 
 /// `y = b + sum x w`
@@ -14,15 +14,15 @@ pub(crate) fn forward(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let o = shape.out_channels;
-    let mut y = vec![0.0; shape.out_pixels() * o];
-    let packed = weight.packed(isa, |w| conv::pack_forward(isa, shape, w));
+    let mut y = memory::unset(shape.out_pixels() * o);
+    let packed = weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, shape, w));
     conv::forward(
         isa,
         shape,
         x,
         None,
         &packed,
-        bias,
+        bias.into(),
         PixelsMut {
             data: &mut y,
             stride: o,
@@ -46,7 +46,7 @@ pub(crate) fn backward(
         stride: shape.out_channels,
     };
     let grad_x = needs_x.then(|| {
-        let mut grad_x = vec![0.0; shape.pixels() * shape.channels];
+        let mut grad_x = memory::unset(shape.pixels() * shape.channels);
         let out = PixelsMut {
             data: &mut grad_x,
             stride: shape.channels,
@@ -55,7 +55,7 @@ pub(crate) fn backward(
         grad_x
     });
     let grad_weight = needs_weight.then(|| {
-        let mut grad_weight = vec![0.0; weight.len()];
+        let mut grad_weight = memory::unset(weight.len());
         conv::grad_weight(isa, shape, x, None, grad, &mut grad_weight);
         grad_weight
     });

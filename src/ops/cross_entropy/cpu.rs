@@ -95,13 +95,18 @@ fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.largest(most)
 }
 
+/// `exp(x - shift)`
+#[inline(always)]
+fn term<S: Simd>(s: S, x: S::V, shift: S::V) -> S::V {
+    math::exp(s, s.sub(x, shift))
+}
+
 /// The sum of `exp(x - largest)`; the terms go to `out`.
 #[inline(always)]
 fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>) -> f32 {
     let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
     let whole = x.len() / S::LANES * S::LANES;
     let (body, tail) = x.split_at(whole);
-    let term = |x: S::V| math::exp(s, s.sub(x, shift));
     let mut last = 0.0;
     if let Some(out) = out {
         let (out, out_tail) = out.split_at_mut(whole);
@@ -109,19 +114,19 @@ fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>)
             .chunks_exact(S::LANES)
             .zip(out.chunks_exact_mut(S::LANES))
         {
-            let e = term(s.load(x));
+            let e = term(s, s.load(x), shift);
             s.store(out, e);
             sum = s.add(sum, e);
         }
-        s.store_part(out_tail, term(s.load_part(tail, largest)));
+        s.store_part(out_tail, term(s, s.load_part(tail, largest), shift));
         out_tail.iter().for_each(|e| last += e);
     } else {
         for x in body.chunks_exact(S::LANES) {
-            sum = s.add(sum, term(s.load(x)));
+            sum = s.add(sum, term(s, s.load(x), shift));
         }
         let mut out = [0.0; 16];
         let out = &mut out[..tail.len()];
-        s.store_part(out, term(s.load_part(tail, largest)));
+        s.store_part(out, term(s, s.load_part(tail, largest), shift));
         out.iter().for_each(|e| last += e);
     }
     s.sum(sum) + last

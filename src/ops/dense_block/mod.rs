@@ -13,13 +13,15 @@
 //! comes, every later layer has added its part to the gradient of the channels that `l` wrote, so they are
 //! complete; its own part is added to the channels that it read.
 
+mod cpu;
+
 use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
-use crate::cpu::profile;
 use crate::cpu::rows::{Moments, Normalizer};
+use crate::cpu::{memory, profile, threads};
 use crate::error::{Error, Result};
 use crate::ops::batch_norm::Norm;
-use crate::ops::norm_relu_conv::{Composite, cpu, naive};
+use crate::ops::norm_relu_conv::{self, Composite};
 use crate::tensor::Tensor;
 
 /// The parameters of one layer that reads `C` channels: batch norm, ReLU, 1x1 to the bottleneck `B`; batch
@@ -88,6 +90,9 @@ fn layer_shapes(
     Ok([one, three])
 }
 
+// Pixels that a task copies into or out of a block's buffer.
+const COPIED: usize = 512;
+
 /// What the backward pass remembers of one layer.
 struct Kept {
     shapes: [ConvShape; 2],
@@ -132,9 +137,9 @@ pub fn dense_block(
     }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
-        naive::forward
+        norm_relu_conv::naive::forward
     } else {
-        cpu::forward
+        norm_relu_conv::cpu::forward
     };
     let rows = batch * height * width;
     let inputs: Vec<&Tensor> = std::iter::once(x)
@@ -151,13 +156,14 @@ pub fn dense_block(
         .collect();
     let tracked = inputs.iter().any(|t| t.is_tracked());
 
-    let mut buffer = vec![0.0; rows * total];
-    for (to, from) in buffer
-        .chunks_exact_mut(total.max(1))
-        .zip(x.data().chunks_exact(first.max(1)))
-    {
-        to[..first].copy_from_slice(from);
-    }
+    let mut buffer = memory::unset(rows * total);
+    let source = x.data();
+    threads::for_each_chunk(&mut buffer, COPIED * total.max(1), |i, pixels| {
+        let source = source[i * COPIED * first..].chunks_exact(first.max(1));
+        for (to, from) in pixels.chunks_exact_mut(total).zip(source) {
+            to[..first].copy_from_slice(from);
+        }
+    });
     let mut known = Moments {
         mean: Vec::new(),
         var: Vec::new(),
@@ -187,7 +193,20 @@ pub fn dense_block(
                 )
                 .0
         };
-        let mut bottleneck = vec![0.0; rows * b];
+        let mut bottleneck = memory::unset(rows * b);
+        if let (false, false, Some(normalizer2)) =
+            (tracked, isa.is_naive(), layer.norm2.running_normalizer())
+        {
+            let layer = cpu::Layer {
+                shapes: [one, three],
+                normalizers: [&normalizer1, &normalizer2],
+                weights: [layer.conv1, layer.conv2],
+            };
+            layer.forward(isa, &mut buffer, total, &mut bottleneck);
+            memory::give(bottleneck);
+            moments.push(None);
+            continue;
+        }
         let pixels = Pixels {
             data: &buffer,
             stride: total,
@@ -222,6 +241,8 @@ pub fn dense_block(
                 bottleneck,
                 weights: [layer.conv1.detach(), layer.conv2.detach()],
             });
+        } else {
+            memory::give(bottleneck);
         }
     }
     let y = Tensor::computed(buffer, &[batch, height, width, total]);
@@ -252,17 +273,20 @@ fn backward(
     dims: &[usize],
 ) -> Result<Vec<Option<Tensor>>> {
     let backward = if isa.is_naive() {
-        naive::backward
+        norm_relu_conv::naive::backward
     } else {
-        cpu::backward
+        norm_relu_conv::cpu::backward
     };
     let (total, first) = (buffer.dims()[3], dims[3]);
-    let mut gathered = grad.data().to_vec();
+    let mut gathered = memory::unset(grad.len());
+    threads::for_each_chunk(&mut gathered, COPIED * total.max(1), |i, to| {
+        to.copy_from_slice(&grad.data()[i * COPIED * total..][..to.len()]);
+    });
     let mut grads = Vec::with_capacity(1 + 6 * kept.len());
     while let Some(layer) = kept.pop() {
         let [one, three] = layer.shapes;
         let (c, b) = (one.channels, one.out_channels);
-        let mut grad_bottleneck = vec![0.0; layer.bottleneck.len()];
+        let mut grad_bottleneck = memory::zeros(layer.bottleneck.len());
         let second = backward(
             isa,
             &Composite {
@@ -284,7 +308,7 @@ fn backward(
                 stride: b,
             },
         );
-        drop(layer.bottleneck);
+        memory::give(layer.bottleneck);
         let first = backward(
             isa,
             &Composite {
@@ -306,6 +330,7 @@ fn backward(
                 stride: total,
             },
         );
+        memory::give(grad_bottleneck);
         // The list is turned around at the end.
         grads.extend([
             Some(Tensor::computed(second.weight, layer.weights[1].dims())),
@@ -316,11 +341,14 @@ fn backward(
             Some(Tensor::computed(first.gamma, &[c])),
         ]);
     }
-    let grad_x = gathered
-        .chunks_exact(total.max(1))
-        .flat_map(|pixel| &pixel[..first])
-        .copied()
-        .collect();
+    let mut grad_x = memory::unset(dims.iter().product());
+    threads::for_each_chunk(&mut grad_x, COPIED * first.max(1), |i, pixels| {
+        let source = gathered[i * COPIED * total..].chunks_exact(total);
+        for (to, from) in pixels.chunks_exact_mut(first).zip(source) {
+            to.copy_from_slice(&from[..first]);
+        }
+    });
+    memory::give(gathered);
     grads.push(Some(Tensor::computed(grad_x, dims)));
     grads.reverse();
     Ok(grads)

@@ -2,14 +2,14 @@
 
 use super::Mask;
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, memory, threads};
 
 // Elements of one task; a power of two, so that the high word of the index is the same for all of them.
 const RUN: usize = 1 << 16;
 
 /// `y = x k / (1 - p)`
 pub(crate) fn forward(isa: Isa, mask: Mask, x: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+    let mut y = memory::unset(x.len());
     threads::for_each_chunk(&mut y, RUN, |i, y| {
         let first = i as u64 * RUN as u64;
         isa.dispatch(Run {

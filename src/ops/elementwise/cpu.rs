@@ -3,14 +3,14 @@
 use super::{Pair, Single};
 use crate::cpu::math::{self, Function};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, memory, threads};
 
 // Elements of one task: a quarter of a megabyte.
 const RUN: usize = 1 << 16;
 
 /// `f(a, b)` of every two elements
 pub(crate) fn pair(isa: Isa, f: Pair, a: &[f32], b: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; a.len()];
+    let mut y = memory::unset(a.len());
     threads::for_each_chunk(&mut y, RUN, |i, y| {
         let n = y.len();
         let (a, b) = (&a[i * RUN..][..n], &b[i * RUN..][..n]);

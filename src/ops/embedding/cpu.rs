@@ -1,7 +1,7 @@
 //! The same a row at a time: copies out, vector additions back.
 
-use crate::cpu::Isa;
 use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, memory};
 
 /// `y[r] = W[ids[r]]`
 pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
@@ -14,7 +14,7 @@ pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Ve
 
 /// `dW[ids[r]] += dy[r]`, in the order of `ids`
 pub(crate) fn backward(isa: Isa, dy: &[f32], rows: usize, width: usize, ids: &[usize]) -> Vec<f32> {
-    let mut dw = vec![0.0; rows * width];
+    let mut dw = memory::zeros(rows * width);
     isa.dispatch(AddRows {
         dw: &mut dw,
         dy,

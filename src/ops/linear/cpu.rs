@@ -1,10 +1,11 @@
 //! Three matrix products and a sum over rows; the transpositions are only strides.
 
 use super::Sizes;
-use crate::cpu::Isa;
 use crate::cpu::conv::Pixels;
 use crate::cpu::gemm::{Matrix, Product, gemm, gemm_packed};
+use crate::cpu::packed::Layout;
 use crate::cpu::rows::sum_rows;
+use crate::cpu::{Isa, memory};
 use crate::tensor::Tensor;
 
 /// `y = x W^T + b`, W packed once and kept where it is not being trained.
@@ -20,8 +21,10 @@ pub(crate) fn forward(
         inputs,
         outputs,
     } = sizes;
-    let packed = weight.packed(isa, |w| Matrix::new(w, outputs, inputs).t().pack(isa));
-    let mut y = vec![0.0; rows * outputs];
+    let packed = weight.packed(isa, Layout::Linear, |w| {
+        Matrix::new(w, outputs, inputs).t().pack(isa)
+    });
+    let mut y = memory::unset(rows * outputs);
     let out = Product::into(&mut y, outputs).bias(bias);
     gemm_packed(isa, Matrix::new(x, rows, inputs), &packed, out);
     y
@@ -34,7 +37,7 @@ pub(crate) fn grad_input(isa: Isa, sizes: Sizes, dy: &[f32], weight: &[f32]) -> 
         inputs,
         outputs,
     } = sizes;
-    let mut dx = vec![0.0; rows * inputs];
+    let mut dx = memory::unset(rows * inputs);
     let (dy, weight) = (
         Matrix::new(dy, rows, outputs),
         Matrix::new(weight, outputs, inputs),
@@ -50,7 +53,7 @@ pub(crate) fn grad_weight(isa: Isa, sizes: Sizes, dy: &[f32], x: &[f32]) -> Vec<
         inputs,
         outputs,
     } = sizes;
-    let mut dw = vec![0.0; outputs * inputs];
+    let mut dw = memory::unset(outputs * inputs);
     let (dy, x) = (Matrix::new(dy, rows, outputs), Matrix::new(x, rows, inputs));
     gemm(isa, dy.t(), x, Product::into(&mut dw, inputs));
     dw

@@ -7,9 +7,10 @@
 use super::{Backward, Forward, Grads, Sizes};
 use crate::cpu::conv::Pixels;
 use crate::cpu::gemm::{Matrix, Product, gemm, gemm_packed};
+use crate::cpu::packed::Layout;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, threads};
+use crate::cpu::{Isa, math, memory, threads};
 
 // Sequences that one task takes through the gates of a step.
 const ROWS: usize = 8;
@@ -31,16 +32,16 @@ pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
         mut cells,
     } = job;
     let (width, wide) = (4 * hidden, 4 * hidden * steps);
-    let mut gates = vec![0.0; batch * wide];
+    let mut gates = memory::unset(batch * wide);
     if gates.is_empty() {
         return gates;
     }
-    let w_ih = weights
-        .w_ih
-        .packed(isa, |w| Matrix::new(w, width, inputs).t().pack(isa));
-    let w_hh = weights
-        .w_hh
-        .packed(isa, |w| Matrix::new(w, width, hidden).t().pack(isa));
+    let w_ih = weights.w_ih.packed(isa, Layout::Linear, |w| {
+        Matrix::new(w, width, inputs).t().pack(isa)
+    });
+    let w_hh = weights.w_hh.packed(isa, Layout::Linear, |w| {
+        Matrix::new(w, width, hidden).t().pack(isa)
+    });
     let x = Matrix::new(x, batch * steps, inputs);
     let bias = Some(weights.bias.data());
     gemm_packed(isa, x, &w_ih, Product::into(&mut gates, width).bias(bias));
@@ -229,13 +230,13 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
 
     let all = Matrix::new(&dz, rows, width);
     let grad_x = wanted.x.then(|| {
-        let mut dx = vec![0.0; rows * inputs];
+        let mut dx = memory::unset(rows * inputs);
         let w_ih = Matrix::new(weights.w_ih.data(), width, inputs);
         gemm(isa, all, w_ih, Product::into(&mut dx, inputs));
         dx
     });
     let grad_w_ih = wanted.w_ih.then(|| {
-        let mut dw = vec![0.0; width * inputs];
+        let mut dw = memory::unset(width * inputs);
         gemm(
             isa,
             all.t(),
@@ -256,7 +257,7 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
         )
     });
     let grad_w_hh = wanted.w_hh.then(|| {
-        let mut dw = vec![0.0; width * hidden];
+        let mut dw = memory::zeros(width * hidden);
         if let Some(h0) = h0 {
             let first = Matrix::strided(&dz, batch, width, wide);
             let h0 = Matrix::new(h0, batch, hidden);
@@ -269,7 +270,9 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
                 .for_each(|dz| dz[..width].fill(0.0));
             let dz = Matrix::new(&dz[width..], rows - 1, width);
             let h = Matrix::new(h, rows - 1, hidden);
-            gemm(isa, dz.t(), h, Product::into(&mut dw, hidden).accumulate());
+            let out = Product::into(&mut dw, hidden);
+            let out = if h0.is_some() { out.accumulate() } else { out };
+            gemm(isa, dz.t(), h, out);
         }
         dw
     });
@@ -354,12 +357,17 @@ fn gate_grads<S: Simd>(
     let one = s.splat(1.0);
     let tanh_c = math::tanh(s, cell);
     let dcell = s.add(dc, s.mul(s.mul(dh, o), s.sub(one, s.mul(tanh_c, tanh_c))));
-    let slope = |x: S::V| s.mul(x, s.sub(one, x));
     let dz = [
-        s.mul(s.mul(dcell, g), slope(i)),
-        s.mul(s.mul(dcell, before), slope(f)),
+        s.mul(s.mul(dcell, g), slope(s, i)),
+        s.mul(s.mul(dcell, before), slope(s, f)),
         s.mul(s.mul(dcell, i), s.sub(one, s.mul(g, g))),
-        s.mul(s.mul(dh, tanh_c), slope(o)),
+        s.mul(s.mul(dh, tanh_c), slope(s, o)),
     ];
     (dz, s.mul(dcell, f))
+}
+
+/// `x (1 - x)`, the slope of the sigmoid where its value is `x`.
+#[inline(always)]
+fn slope<S: Simd>(s: S, x: S::V) -> S::V {
+    s.mul(x, s.sub(s.splat(1.0), x))
 }

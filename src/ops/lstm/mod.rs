@@ -29,7 +29,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
-use crate::cpu::profile;
+use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -302,11 +302,11 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
     };
     let keep = parents.iter().any(|t| t.is_tracked());
     let mut cells = if keep {
-        vec![0.0; batch * steps * hidden]
+        memory::zeros(batch * steps * hidden)
     } else {
         Vec::new()
     };
-    let mut h = vec![0.0; batch * steps * hidden];
+    let mut h = memory::zeros(batch * steps * hidden);
     let job = Forward {
         x: x.data(),
         weights,

@@ -17,7 +17,7 @@ mod cpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
-use crate::cpu::profile;
+use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -97,7 +97,7 @@ pub fn max_pool2d(
     } else {
         cpu::forward
     };
-    let mut y = vec![0.0; batch * output[0] * output[1] * channels];
+    let mut y = memory::unset(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
     let kept = x.detach();
     Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |grad| {
@@ -106,7 +106,7 @@ pub fn max_pool2d(
         } else {
             cpu::backward
         };
-        let mut grad_x = vec![0.0; kept.len()];
+        let mut grad_x = memory::zeros(kept.len());
         backward(isa, sizes, kept.data(), grad.data(), &mut grad_x);
         Ok(vec![Some(Tensor::computed(grad_x, kept.dims()))])
     })

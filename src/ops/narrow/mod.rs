@@ -7,7 +7,7 @@
 //! Along the first axis [`Tensor::narrow`] is a view; along any other the elements are not contiguous and are
 //! copied. There is nothing to compute, so one version serves every instruction set.
 
-use crate::cpu::profile;
+use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -50,7 +50,7 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
             .for_each(|row| data.extend_from_slice(&row[range.clone()]));
     }
     Tensor::computed(data, &to).record(&[x], move |grad| {
-        let mut grad_x = vec![0.0; dims.iter().product()];
+        let mut grad_x = memory::zeros(dims.iter().product());
         if run > 0 {
             for (row, grad) in grad_x
                 .chunks_exact_mut(from)

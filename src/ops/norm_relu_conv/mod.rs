@@ -20,8 +20,8 @@ pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::conv::{Pixels, PixelsMut};
-use crate::cpu::profile;
 use crate::cpu::rows::Moments;
+use crate::cpu::{memory, profile};
 use crate::error::Result;
 use crate::ops::batch_norm::Norm;
 use crate::ops::conv2d::{Window, conv_shape};
@@ -59,7 +59,7 @@ pub fn norm_relu_conv(
     };
     let (normalizer, moments) = norm.fold(isa, pixels, shape.pixels());
     let o = shape.out_channels;
-    let mut y = vec![0.0; shape.out_pixels() * o];
+    let mut y = memory::unset(shape.out_pixels() * o);
     let forward = if isa.is_naive() {
         naive::forward
     } else {
@@ -85,7 +85,7 @@ pub fn norm_relu_conv(
         } else {
             cpu::backward
         };
-        let mut grad_x = vec![0.0; kept_x.len()];
+        let mut grad_x = memory::zeros(kept_x.len());
         let pixels = Pixels {
             data: kept_x.data(),
             stride: shape.channels,

@@ -19,7 +19,7 @@ fn dense(x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
 /// `z = max(0, scale x + shift)`
 fn activated(isa: Isa, shape: &ConvShape, x: Pixels, f: &Normalizer) -> Vec<f32> {
     let x = dense(x, shape.pixels(), shape.channels);
-    relu::naive::forward(isa, &batch_norm::naive::forward(isa, &x, f))
+    relu::naive::forward(isa, &batch_norm::naive::forward(isa, &x, f, false))
 }
 
 /// `y = conv(z, w)`
@@ -57,7 +57,7 @@ pub(crate) fn backward(isa: Isa, op: &Composite, grad: Pixels, grad_x: PixelsMut
     });
     let dz = relu::naive::backward(isa, &z, &dz);
     let x = dense(op.x, shape.pixels(), shape.channels);
-    let norm = batch_norm::naive::backward(isa, &x, &dz, op.normalizer, op.batch);
+    let norm = batch_norm::naive::backward(isa, &x, &dz, op.normalizer, [op.batch, false]);
     for (i, dx) in norm.x.iter().enumerate() {
         grad_x.data[i / shape.channels * grad_x.stride + i % shape.channels] += dx;
     }

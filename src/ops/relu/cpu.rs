@@ -1,14 +1,14 @@
 //! The same in vectors, a run of elements a task.
 
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, memory, threads};
 
 // Elements of one task: a quarter of a megabyte.
 const RUN: usize = 1 << 16;
 
 /// `y = max(0, x)`
 pub(crate) fn forward(isa: Isa, x: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+    let mut y = memory::unset(x.len());
     threads::for_each_chunk(&mut y, RUN, |i, y| {
         isa.dispatch(Select {
             y,
@@ -21,7 +21,7 @@ pub(crate) fn forward(isa: Isa, x: &[f32]) -> Vec<f32> {
 
 /// `dx = dy` where `y > 0`, else 0
 pub(crate) fn backward(isa: Isa, y: &[f32], grad: &[f32]) -> Vec<f32> {
-    let mut grad_x = vec![0.0; y.len()];
+    let mut grad_x = memory::unset(y.len());
     threads::for_each_chunk(&mut grad_x, RUN, |i, grad_x| {
         isa.dispatch(Select {
             y: grad_x,

@@ -1,0 +1,178 @@
+//! The gradient by the weights, over the same tiles and points.
+
+// Indices that are constants once the loops are unrolled keep the vectors in registers.
+#![allow(clippy::needless_range_loop)]
+
+use super::points::{evaluate_outputs, interpolate_taps};
+use super::{Evaluate, IN, OUT, POINTS, TILES, Tiling};
+use crate::cpu::after::{After, ScaleShiftRelu};
+use crate::cpu::conv::Pixels;
+use crate::cpu::kernel::{Output, RowBlock, multiply_block};
+use crate::cpu::packed::PackedB;
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::threads::{self, SharedMut};
+use crate::cpu::{Isa, memory};
+
+// Tiles whose products are summed before the running sum is touched again: what is evaluated of them should stay in a
+// cache that all cores share.
+const GROUP: usize = 112;
+
+impl Tiling {
+    /// The gradient by the weights, `[O, C, 3, 3]`, from the input, as `before` makes it, and the output's gradient.
+    ///
+    /// A group of tiles at a time, first some tiles a task, then some points: each task of the second kind has sums of
+    /// its own.
+    pub(in crate::cpu::conv) fn grad_weight(
+        &self,
+        isa: Isa,
+        x: Pixels,
+        before: Option<ScaleShiftRelu>,
+        grad: Pixels,
+        grad_weight: &mut [f32],
+    ) {
+        let (channels, outputs) = (self.channels, self.outputs);
+        let size = channels * outputs;
+        let (in_stride, out_stride) = (GROUP * channels + 16, GROUP * outputs + 16);
+        let mut values = memory::unset(POINTS * in_stride);
+        let mut grads = memory::unset(POINTS * out_stride);
+        let mut sums = memory::zeros(POINTS * size);
+        let offsets: Vec<usize> = (0..channels).collect();
+        for first in (0..self.count()).step_by(GROUP) {
+            let group = GROUP.min(self.count() - first);
+            let step = threads::share(group, TILES);
+            let (to_values, to_grads) = (SharedMut::new(&mut values), SharedMut::new(&mut grads));
+            threads::for_each(group.div_ceil(step), |task| {
+                let (skipped, count) = (task * step, step.min(group - task * step));
+                isa.dispatch(Evaluate {
+                    tiling: self,
+                    x,
+                    before,
+                    first: first + skipped,
+                    count,
+                    stride: in_stride,
+                    // SAFETY: `values` has GROUP rows for each point; each task has rows of its own.
+                    values: unsafe { to_values.offset(skipped * channels) },
+                });
+                isa.dispatch(EvaluateGrad {
+                    tiling: self,
+                    grad,
+                    first: first + skipped,
+                    count,
+                    stride: out_stride,
+                    // SAFETY: as above.
+                    values: unsafe { to_grads.offset(skipped * outputs) },
+                });
+            });
+            let c = SharedMut::new(&mut sums);
+            threads::for_each(POINTS, |point| {
+                let b = PackedB::new(isa, group, outputs, |t, first, row| {
+                    let start = point * out_stride + t * outputs + first;
+                    row.copy_from_slice(&grads[start..start + row.len()]);
+                });
+                let a = RowBlock {
+                    data: &values,
+                    offsets: &offsets,
+                    k_stride: channels,
+                    segments: &[point * in_stride],
+                    segment_len: group,
+                };
+                // SAFETY: the sums have `channels` rows for each point, which are this task's own.
+                unsafe {
+                    let c = c.offset(point * size);
+                    let out = Output {
+                        c,
+                        stride: outputs,
+                        row: 0,
+                        accumulate: true,
+                        after: After::Nothing,
+                    };
+                    multiply_block(isa, &a, &b, 0, 0..b.panels(), out);
+                }
+            });
+        }
+        memory::give(values);
+        memory::give(grads);
+        // From [point, c, o] to [c, tap, o], and from there to [o, c, tap].
+        let mut taps = memory::unset(9 * size);
+        threads::for_each_chunk(&mut taps, 9 * outputs, |c, taps| {
+            for o in 0..outputs {
+                let at = |point: usize| sums[point * size + c * outputs + o];
+                let rows = std::array::from_fn::<_, IN, _>(|i| {
+                    interpolate_taps(std::array::from_fn(|j| at(i * IN + j)))
+                });
+                for x in 0..3 {
+                    let column = interpolate_taps(rows.map(|row| row[x]));
+                    for (y, value) in column.into_iter().enumerate() {
+                        taps[(3 * y + x) * outputs + o] = value;
+                    }
+                }
+            }
+        });
+        threads::for_each_chunk(grad_weight, 9 * channels, |o, weights| {
+            for (i, w) in weights.iter_mut().enumerate() {
+                *w = taps[i * outputs + o];
+            }
+        });
+        memory::give(sums);
+        memory::give(taps);
+    }
+}
+
+/// `Q = A dY A^T` of some tiles: `values[point][tile][output]`, points `stride` apart.
+struct EvaluateGrad<'a> {
+    tiling: &'a Tiling,
+    grad: Pixels<'a>,
+    first: usize,
+    count: usize,
+    stride: usize,
+    // Room for every point and tile.
+    values: SharedMut,
+}
+
+impl WithSimd for EvaluateGrad<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for t in 0..self.count {
+            self.tile(s, t);
+        }
+    }
+}
+
+impl EvaluateGrad<'_> {
+    #[inline(always)]
+    fn tile<S: Simd>(&self, s: S, t: usize) {
+        let Tiling {
+            to: [height, width],
+            outputs,
+            ..
+        } = *self.tiling;
+        let (image, [top, left]) = self.tiling.place(self.first + t);
+        let (rows, columns_used) = (OUT.min(height - top), OUT.min(width - left));
+        let corner = (image * height + top) * width + left;
+        for o in (0..outputs).step_by(S::LANES) {
+            let mut columns = [[s.splat(0.0); OUT]; IN];
+            for j in 0..OUT {
+                let mut y = [s.splat(0.0); OUT];
+                for (i, y) in y.iter_mut().enumerate() {
+                    if i < rows && j < columns_used {
+                        *y = s.load(
+                            &self.grad.data[(corner + i * width + j) * self.grad.stride + o..],
+                        );
+                    }
+                }
+                let values = evaluate_outputs(s, y);
+                for i in 0..IN {
+                    columns[i][j] = values[i];
+                }
+            }
+            for (i, row) in columns.into_iter().enumerate() {
+                for (j, value) in evaluate_outputs(s, row).into_iter().enumerate() {
+                    let at = (i * IN + j) * self.stride + t * outputs + o;
+                    // SAFETY: there is room for every point, tile and output.
+                    unsafe { s.store_ptr(self.values.get().add(at), value) };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The right-hand operand of a product, in the order in which the kernel reads it.
+
+use super::Isa;
+use super::aligned::AlignedVec;
+use super::simd::{Simd, WithSimd};
+use super::threads::{self, SharedMut};
+
+/// What a weight was packed as, of the orders that one instruction set knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[outputs, inputs]` of a linear layer, transposed.
+    Linear,
+    /// `[O, C, kh, kw]`, as `[kh kw C, O]`.
+    Convolution,
+    /// `[O, C, 3, 3]`, transformed, as `[36 C, O]`.
+    Winograd,
+}
+
+/// B, `[k, columns]`, cut into panels as wide as a tile: `[panel, k, width]`, the last one padded with zeros.
+#[derive(Clone)]
+pub struct PackedB {
+    pub(super) data: AlignedVec,
+    pub(super) isa: Isa,
+    pub(super) width: usize,
+    pub(super) k: usize,
+    pub(super) columns: usize,
+}
+
+// Rows of packed B that one task fills.
+const PACK_ROWS: usize = 512;
+
+struct TileShape;
+
+impl WithSimd for TileShape {
+    type Output = (usize, usize);
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> (usize, usize) {
+        (S::TILE_ROWS, S::TILE_VECTORS * S::LANES)
+    }
+}
+
+/// Rows and columns of the tile that `isa` computes in registers.
+pub fn tile_shape(isa: Isa) -> (usize, usize) {
+    isa.dispatch(TileShape)
+}
+
+impl PackedB {
+    /// Packs `[k, columns]`: `fill(k, first, row)` writes the elements `first..` of row `k` into `row`.
+    pub fn new(
+        isa: Isa,
+        k: usize,
+        columns: usize,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync + Send,
+    ) -> Self {
+        let width = tile_shape(isa).1;
+        let mut data = AlignedVec::unset(columns.div_ceil(width) * k * width);
+        threads::for_each_chunk(&mut data, PACK_ROWS * width, |chunk, rows| {
+            for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                let row_of_all = chunk * PACK_ROWS + i;
+                let first = row_of_all / k * width;
+                let used = width.min(columns - first);
+                row[used..].fill(0.0);
+                fill(row_of_all % k, first, &mut row[..used]);
+            }
+        });
+        PackedB {
+            data,
+            isa,
+            width,
+            k,
+            columns,
+        }
+    }
+
+    /// Room for `[k, columns]`, to be filled by [`PackedB::set_rows`].
+    pub(crate) fn room(isa: Isa, k: usize, columns: usize) -> Self {
+        let width = tile_shape(isa).1;
+        // Not all of it is ever set: the last panel's unused columns are multiplied too, and must not be slow numbers.
+        let data = AlignedVec::zeros(columns.div_ceil(width) * k * width);
+        PackedB {
+            data,
+            isa,
+            width,
+            k,
+            columns,
+        }
+    }
+
+    /// Packs `[rows, columns]`, whose rows begin `stride` apart in `from`, as the first rows of B.
+    pub(crate) fn set_rows(&mut self, rows: usize, from: &[f32], stride: usize) {
+        assert!(rows <= self.k && (rows == 0 || (rows - 1) * stride + self.columns <= from.len()));
+        self.isa.dispatch(SetRows {
+            rows,
+            from,
+            stride,
+            b: self,
+        });
+    }
+
+    /// Where the element in row `k` and `column` is.
+    #[inline(always)]
+    pub(crate) fn position(&self, k: usize, column: usize) -> usize {
+        (column / self.width * self.k + k) * self.width + column % self.width
+    }
+
+    /// The elements, for several tasks to fill.
+    pub(crate) fn shared(&mut self) -> SharedMut {
+        SharedMut::new(&mut self.data)
+    }
+
+    /// The instruction set that this order of elements is for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Rows of B.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of B.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Panels of a tile's width.
+    pub fn panels(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+}
+
+struct SetRows<'a> {
+    rows: usize,
+    from: &'a [f32],
+    stride: usize,
+    b: &'a mut PackedB,
+}
+
+impl WithSimd for SetRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PackedB {
+            width,
+            k,
+            columns,
+            ref mut data,
+            ..
+        } = *self.b;
+        for (panel, to) in data.chunks_exact_mut((k * width).max(1)).enumerate() {
+            let first = panel * width;
+            let used = width.min(columns - first);
+            for (row, to) in to.chunks_exact_mut(width).take(self.rows).enumerate() {
+                let from = &self.from[row * self.stride + first..][..used];
+                if used == width {
+                    for v in (0..width).step_by(S::LANES) {
+                        s.store(&mut to[v..], s.load(&from[v..]));
+                    }
+                } else {
+                    to[..used].copy_from_slice(from);
+                }
+            }
+        }
+    }
+}

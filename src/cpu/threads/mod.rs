@@ -1,0 +1,134 @@
+//! Work over cores: the only place that knows `rayon`.
+//!
+//! A result is the same on one core and on sixty-four: callers cut sums by shape, never by the number of threads, and
+//! let that number decide only which task computes which results.
+
+mod team;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rayon::prelude::*;
+use team::Team;
+
+use crate::error::{Error, Result};
+
+/// How many threads share the work.
+pub fn count() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Sets the number of threads for the whole program; call it once, before any work.
+///
+/// # Errors
+/// Where threads have been started already, or none can be.
+pub fn set_count(threads: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Error::usage(format!("--threads {threads}: {e}")))
+}
+
+/// Runs `body` with a pool of `threads` threads of its own.
+///
+/// # Errors
+/// Where the threads cannot be started.
+pub fn with_count<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::usage(format!("{threads} threads: {e}")))?;
+    Ok(pool.install(body))
+}
+
+/// Runs `body` on this thread, while the others stay awake for the work that it shares out.
+///
+/// To wake a thread takes longer than many an operation's share of the work, so that a body that shares out a little
+/// work over and over is quicker here. It must wait for nothing but work.
+pub fn run<R>(body: impl FnOnce() -> R) -> R {
+    Team::with(count() - 1, body)
+}
+
+/// Calls `body(i)` for every `i < tasks`, in no order.
+pub fn for_each(tasks: usize, body: impl Fn(usize) + Sync + Send) {
+    if tasks <= 1 || Team::is_busy() {
+        (0..tasks).for_each(body);
+    } else if let Some(team) = Team::own() {
+        team.for_each(tasks, &body);
+    } else {
+        (0..tasks).into_par_iter().with_max_len(1).for_each(body);
+    }
+}
+
+/// Calls `body(i)` for every `i < tasks` and returns what they yield, in order.
+pub fn map<R: Send>(tasks: usize, body: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    let results: Vec<Mutex<Option<R>>> = (0..tasks).map(|_| Mutex::new(None)).collect();
+    for_each(tasks, |i| *lock(&results[i]) = Some(body(i)));
+    let results = results.into_iter().map(|result| {
+        let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+        result.expect("every task has been done")
+    });
+    results.collect()
+}
+
+/// Calls `body(i, chunk)` for every run of `size` elements of `data` (the last may be shorter).
+pub fn for_each_chunk<T: Send>(
+    data: &mut [T],
+    size: usize,
+    body: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if data.len() <= size {
+        if !data.is_empty() {
+            body(0, data);
+        }
+        return;
+    }
+    let chunks: Vec<Mutex<&mut [T]>> = data.chunks_mut(size).map(Mutex::new).collect();
+    for_each(chunks.len(), |i| body(i, &mut lock(&chunks[i])));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many of `items` a task should take: at most `most`, about as many as every other task, and such that every thread
+/// has as many tasks as the next. For work whose results do not depend on how it is cut.
+pub fn share(items: usize, most: usize) -> usize {
+    let tasks = items.div_ceil(most).next_multiple_of(count());
+    items.div_ceil(tasks.max(1)).max(1)
+}
+
+/// The length of equal parts of `items`, none longer than `most`.
+pub fn even(items: usize, most: usize) -> usize {
+    items.div_ceil(items.div_ceil(most).max(1)).max(1)
+}
+
+/// A pointer that threads may share. Each user states why its writes do not overlap.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedMut(*mut f32);
+
+// SAFETY: the pointer itself is only a number; every dereference is an `unsafe` block of its own, which says
+// why no two threads touch the same element.
+unsafe impl Send for SharedMut {}
+unsafe impl Sync for SharedMut {}
+
+impl SharedMut {
+    #[inline]
+    pub(crate) fn new(data: &mut [f32]) -> Self {
+        SharedMut(data.as_mut_ptr())
+    }
+
+    #[inline]
+    pub(crate) fn get(self) -> *mut f32 {
+        self.0
+    }
+
+    /// The pointer `by` elements on.
+    ///
+    /// # Safety
+    /// That element lies in the same allocation.
+    #[inline]
+    pub(crate) unsafe fn offset(self, by: usize) -> Self {
+        // SAFETY: the caller says so.
+        SharedMut(unsafe { self.0.add(by) })
+    }
+}

@@ -1,0 +1,134 @@
+//! A convolution, batch norm, ReLU: how DenseNet begins.
+//!
+//! ```text
+//! y = max(0, scale conv(x, w) + shift)
+//! ```
+//!
+//! With running statistics `scale` and `shift` are known before the convolution is, so that they, and the ReLU, are
+//! done to its sums before they are written. With the batch's own statistics, or where a gradient is wanted, the
+//! convolution comes first and the other two after it, in one pass over its result.
+
+use crate::cpu::after::After;
+use crate::cpu::conv::{self, Pixels, PixelsMut};
+use crate::cpu::rows::Moments;
+use crate::cpu::{Isa, memory, profile};
+use crate::error::Result;
+use crate::ops::batch_norm::{Norm, normalise};
+use crate::ops::conv2d::{Window, conv_shape, conv2d};
+use crate::tensor::Tensor;
+
+/// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training the
+/// batch's moments come along, for the running statistics.
+///
+/// ```
+/// use glimpse::{ops::{conv_norm_relu, Norm, Statistics, Window}, tensor::Tensor};
+/// let x = Tensor::from_vec(vec![1.0, 3.0], &[1, 1, 2, 1])?;
+/// let (one, two) = (Tensor::full(&[1], 1.0), Tensor::full(&[1], 2.0));
+/// let statistics = Statistics::Running { mean: &two, var: &one };
+/// let norm = Norm { weight: &one, bias: &one, eps: 0.0, statistics };
+/// let weight = Tensor::full(&[1, 1, 1, 1], -1.0);
+/// let (y, _) = conv_norm_relu(&x, &weight, Window::square(1, 0), &norm)?;
+/// assert_eq!(y.data(), &[0.0, 0.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`conv2d()`] and [`batch_norm()`](crate::ops::batch_norm()).
+pub fn conv_norm_relu(
+    x: &Tensor,
+    weight: &Tensor,
+    window: Window,
+    norm: &Norm,
+) -> Result<(Tensor, Option<Moments>)> {
+    let _timer = profile::time("conv_norm_relu", x.shape(), 0.0);
+    let shape = conv_shape("conv_norm_relu", x, weight, window)?;
+    norm.check("conv_norm_relu", shape.out_channels)?;
+    let isa = Isa::current();
+    let tracked = [x, weight, norm.weight, norm.bias]
+        .iter()
+        .any(|t| t.is_tracked());
+    let normalizer = match norm.running_normalizer() {
+        Some(normalizer) if !tracked && !isa.is_naive() => normalizer,
+        _ => {
+            return normalise(&conv2d(x, weight, None, window)?, norm, true);
+        }
+    };
+    let o = shape.out_channels;
+    let mut y = memory::unset(shape.out_pixels() * o);
+    let packed = weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, &shape, w));
+    let pixels = Pixels {
+        data: x.data(),
+        stride: shape.channels,
+    };
+    let out = PixelsMut {
+        data: &mut y,
+        stride: o,
+    };
+    let after = After::ScaleShiftRelu(normalizer.affine());
+    conv::forward(isa, &shape, pixels, None, &packed, after, out);
+    let dims = [shape.batch, shape.out_height(), shape.out_width(), o];
+    Ok((Tensor::computed(y, &dims), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::batch_norm::{Statistics, batch_norm};
+    use crate::ops::relu::relu;
+    use crate::ops::testing::{assert_close, on_every_isa, random};
+
+    fn norm<'a>(p: &'a [Tensor], statistics: Statistics<'a>) -> Norm<'a> {
+        Norm {
+            weight: &p[0],
+            bias: &p[1],
+            eps: 1e-3,
+            statistics,
+        }
+    }
+
+    #[test]
+    fn is_the_three_operations_with_and_without_a_gradient() {
+        let window = Window::square(2, 3);
+        // The last has outputs that fill no vector.
+        for (side, channels, outputs, kernel) in [(23, 3, 64, 7), (9, 16, 5, 3), (16, 16, 16, 3)] {
+            let x = random(&[2, side, side, channels], 1);
+            let weight = random(&[outputs, channels, kernel, kernel], 2);
+            let p = [3, 4, 5].map(|seed| random(&[outputs], seed));
+            let var = Tensor::full(&[outputs], 0.7);
+            on_every_isa(|| {
+                for training in [false, true] {
+                    let statistics = match training {
+                        true => Statistics::Batch,
+                        false => Statistics::Running {
+                            mean: &p[2],
+                            var: &var,
+                        },
+                    };
+                    let norm = norm(&p, statistics);
+                    let apart = conv2d(&x, &weight, None, window).unwrap();
+                    let (apart, want) = batch_norm(&apart, &norm).unwrap();
+                    let apart = relu(&apart).unwrap();
+                    for weight in [weight.clone(), weight.tracked()] {
+                        let (y, moments) = conv_norm_relu(&x, &weight, window, &norm).unwrap();
+                        assert_eq!(y.dims(), apart.dims());
+                        assert_eq!(y.is_tracked(), weight.is_tracked());
+                        assert_close("conv_norm_relu", y.data(), apart.data(), 1e-6);
+                        assert_eq!(
+                            moments.map(|m| m.mean),
+                            want.as_ref().map(|m| m.mean.clone())
+                        );
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let (x, weight) = (Tensor::zeros(&[1, 4, 4, 3]), Tensor::zeros(&[8, 3, 3, 3]));
+        let p = [3, 4].map(|seed| random(&[7], seed));
+        let wrong = norm(&p, Statistics::Batch);
+        let error = conv_norm_relu(&x, &weight, Window::square(1, 1), &wrong).unwrap_err();
+        assert!(error.to_string().starts_with("conv_norm_relu"), "{error}");
+    }
+}

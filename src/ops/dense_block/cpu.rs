@@ -1,0 +1,56 @@
+//! A layer in inference, where nothing is remembered and the statistics are known beforehand: the second norm and
+//! its ReLU are done to the first convolution's sums before they are written.
+
+use crate::cpu::Isa;
+use crate::cpu::after::After;
+use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
+use crate::cpu::rows::Normalizer;
+use crate::tensor::Tensor;
+
+/// A layer of two convolutions, the first of which reads the first channels of the block's buffer while the second
+/// writes the next.
+pub(super) struct Layer<'a> {
+    pub(super) shapes: [ConvShape; 2],
+    pub(super) normalizers: [&'a Normalizer; 2],
+    pub(super) weights: [&'a Tensor; 2],
+}
+
+impl Layer<'_> {
+    /// `buffer` is `[N, H, W, total]`, `bottleneck` `[N, H, W, B]` and of any contents.
+    pub(super) fn forward(
+        &self,
+        isa: Isa,
+        buffer: &mut [f32],
+        total: usize,
+        bottleneck: &mut [f32],
+    ) {
+        let [one, three] = &self.shapes;
+        let [first, second] = self.normalizers;
+        let middle = one.out_channels;
+        let [w1, w2] = [0, 1].map(|i| {
+            let (shape, weight) = (&self.shapes[i], self.weights[i]);
+            weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, shape, w))
+        });
+        let x = Pixels {
+            data: buffer,
+            stride: total,
+        };
+        let out = PixelsMut {
+            data: &mut *bottleneck,
+            stride: middle,
+        };
+        let after = After::ScaleShiftRelu(second.affine());
+        conv::forward(isa, one, x, Some(first.affine()), &w1, after, out);
+
+        let z = Pixels {
+            data: bottleneck,
+            stride: middle,
+        };
+        let written = one.channels.min(buffer.len());
+        let out = PixelsMut {
+            data: &mut buffer[written..],
+            stride: total,
+        };
+        conv::forward(isa, three, z, None, &w2, After::Nothing, out);
+    }
+}

@@ -1,0 +1,188 @@
+//! Batch norm, ReLU, average pooling: how DenseNet passes from one block to the next.
+//!
+//! ```text
+//! z = max(0, scale x + shift)        y[n][p][q][c] = 1/s^2 sum over u, v of z[n][p s + u][q s + v][c]
+//! ```
+//!
+//! In DenseNet's paper a 1x1 convolution stands between the ReLU and the pool. Both are linear, one over channels and
+//! the other over pixels, so they change places without changing the result: pooled first, the convolution has a
+//! quarter of the pixels to do.
+//!
+//! `z` is never stored. Backward, each `dz` under a window is `dy / s^2`; where `z > 0` it goes on through batch norm,
+//! as [`batch_norm`](crate::ops::batch_norm()) derives.
+
+mod cpu;
+
+use crate::cpu::conv::{Pixels, PixelsMut};
+use crate::cpu::rows::{self, Moments};
+use crate::cpu::{Isa, memory, profile};
+use crate::error::{Error, Result};
+use crate::ops::avg_pool2d::avg_pool2d;
+use crate::ops::batch_norm::{Norm, batch_norm};
+use crate::ops::relu::relu;
+use crate::tensor::Tensor;
+
+/// The sizes of the map, and of the window, which is as wide as it is high and moves by its own size.
+#[derive(Clone, Copy)]
+struct Sizes {
+    input: [usize; 2],
+    channels: usize,
+    window: usize,
+}
+
+impl Sizes {
+    fn output(&self) -> [usize; 2] {
+        self.input.map(|n| n / self.window)
+    }
+}
+
+/// The mean of `relu(batch_norm(x))` under windows of `window` by `window` pixels, `[N, H, W, C]` to
+/// `[N, H / window, W / window, C]`; what is left at the lower and right edge is not looked at. In training the batch's
+/// moments come along, for the running statistics.
+///
+/// ```
+/// use glimpse::{ops::{norm_relu_pool, Norm, Statistics}, tensor::Tensor};
+/// let x = Tensor::from_vec(vec![-1.0, 1.0, 2.0, 6.0], &[1, 2, 2, 1])?;
+/// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
+/// let statistics = Statistics::Running { mean: &zero, var: &one };
+/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics };
+/// assert_eq!(norm_relu_pool(&x, &norm, 2)?.0.data(), &[2.25]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where `x` is no map, is smaller than the window, or the norm's parameters are not `[C]`.
+pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor, Option<Moments>)> {
+    let _timer = profile::time("norm_relu_pool", x.shape(), 0.0);
+    let &[batch, height, width, channels] = x.dims() else {
+        return Err(Error::shape("norm_relu_pool", "x [N, H, W, C]", x.shape()));
+    };
+    if window == 0 || height.min(width) < window {
+        let want = format_args!("a map of at least {window} x {window} pixels, and a window");
+        return Err(Error::shape("norm_relu_pool", want, x.shape()));
+    }
+    norm.check("norm_relu_pool", channels)?;
+    let isa = Isa::current();
+    if isa.is_naive() {
+        let (y, moments) = batch_norm(x, norm)?;
+        return Ok((avg_pool2d(&relu(&y)?, [window; 2], [window; 2])?, moments));
+    }
+    let sizes = Sizes {
+        input: [height, width],
+        channels,
+        window,
+    };
+    let pixels = batch * height * width;
+    let data = Pixels {
+        data: x.data(),
+        stride: channels,
+    };
+    let (normalizer, moments) = norm.fold(isa, data, pixels);
+    let [out_height, out_width] = sizes.output();
+    let mut y = memory::unset(batch * out_height * out_width * channels);
+    cpu::forward(isa, sizes, x.data(), normalizer.affine(), &mut y);
+
+    let (kept, is_batch) = (x.detach(), norm.is_batch());
+    let y = Tensor::computed(y, &[batch, out_height, out_width, channels]);
+    let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
+        let map = |data| Pixels {
+            data,
+            stride: channels,
+        };
+        let mut dz = memory::zeros(kept.len());
+        cpu::spread(isa, sizes, grad.data(), &mut dz);
+        let (x, state) = (map(kept.data()), normalizer.state(true));
+        let (beta, gamma) = rows::norm_grad_sums(isa, x, map(&dz), state, pixels);
+        let sums = is_batch.then_some((&beta[..], &gamma[..]));
+        let mut grad_x = memory::zeros(kept.len());
+        let out = PixelsMut {
+            data: &mut grad_x,
+            stride: channels,
+        };
+        rows::norm_grad_input(isa, x, map(&dz), state, sums, pixels, out);
+        memory::give(dz);
+        Ok(vec![
+            Some(Tensor::computed(grad_x, kept.dims())),
+            Some(Tensor::computed(gamma, &[channels])),
+            Some(Tensor::computed(beta, &[channels])),
+        ])
+    })?;
+    Ok((y, moments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Level;
+    use crate::ops::batch_norm::Statistics;
+    use crate::ops::testing::{assert_close, check_gradients, on_every_isa, random};
+    use proptest::prelude::*;
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        // A shift of two keeps nearly all values away from ReLU's kink; the property test has both sides of it.
+        let mut beta = random(&[3], 3);
+        beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
+        on_every_isa(|| {
+            check_gradients(
+                &[random(&[2, 5, 4, 3], 1), random(&[3], 2), beta.clone()],
+                |x| {
+                    let norm = Norm {
+                        weight: &x[1],
+                        bias: &x[2],
+                        eps: 1e-5,
+                        statistics: Statistics::Batch,
+                    };
+                    Ok(norm_relu_pool(&x[0], &norm, 2)?.0)
+                },
+            );
+        });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let (x, p) = (Tensor::zeros(&[1, 1, 4, 3]), Tensor::zeros(&[3]));
+        let norm = Norm {
+            weight: &p,
+            bias: &p,
+            eps: 1e-5,
+            statistics: Statistics::Batch,
+        };
+        for (x, window) in [
+            (&x, 2),
+            (&x, 0),
+            (&p, 1),
+            (&Tensor::zeros(&[1, 4, 4, 2]), 2),
+        ] {
+            let error = norm_relu_pool(x, &norm, window).unwrap_err().to_string();
+            assert!(error.starts_with("norm_relu_pool"), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_shape_agrees_with_the_three_operations(
+            batch in 1..3usize, height in 3..9usize, width in 3..9usize, channels in 1..40usize,
+            window in 1..4usize, training: bool,
+        ) {
+            let (mean, var) = (random(&[channels], 5), Tensor::full(&[channels], 0.4));
+            let run = || {
+                let x = random(&[batch, height, width, channels], 1).tracked();
+                let (gamma, beta) = (random(&[channels], 2).tracked(), random(&[channels], 3).tracked());
+                let statistics = match training {
+                    true => Statistics::Batch,
+                    false => Statistics::Running { mean: &mean, var: &var },
+                };
+                let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-3, statistics };
+                let (y, moments) = norm_relu_pool(&x, &norm, window).unwrap();
+                assert_eq!(moments.is_some(), training);
+                let grads = y.backward_from(&random(y.dims(), 4)).unwrap();
+                let of = |t| grads.get(t).unwrap().data().to_vec();
+                [y.data().to_vec(), of(&x), of(&gamma), of(&beta)].concat()
+            };
+            let want = Isa::new(Level::Naive).unwrap().scope(run);
+            on_every_isa(|| assert_close("norm_relu_pool", &run(), &want, 1e-5));
+        }
+    }
+}
