@@ -163,10 +163,16 @@ impl Team {
                 }
             }
         }
+        /// Restores what was there before, also where a task panics.
+        struct Busy(bool);
+        impl Drop for Busy {
+            fn drop(&mut self) {
+                BUSY.set(self.0);
+            }
+        }
         let busy = |i| {
-            let before = BUSY.replace(true);
+            let _busy = Busy(BUSY.replace(true));
             body(i);
-            BUSY.set(before);
         };
         let job = Job {
             body: &busy,
@@ -187,7 +193,6 @@ impl Team {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(panic) = panic {
-            BUSY.set(false);
             resume_unwind(panic);
         }
     }
@@ -222,6 +227,7 @@ mod tests {
                 team.for_each(50, &|i| assert_ne!(i, 17, "as it must"));
             }));
             assert!(result.is_err());
+            assert!(!Team::is_busy());
             let done = AtomicUsize::new(0);
             team.for_each(9, &|_| {
                 done.fetch_add(1, Ordering::Relaxed);
