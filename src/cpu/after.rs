@@ -11,6 +11,24 @@ pub struct ScaleShiftRelu<'a> {
     pub shift: &'a [f32],
 }
 
+impl ScaleShiftRelu<'_> {
+    /// A whole vector of the channels from `channel` on.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(&self, s: S, x: S::V, channel: usize) -> S::V {
+        let (scale, shift) = (
+            s.load(&self.scale[channel..]),
+            s.load(&self.shift[channel..]),
+        );
+        s.max(s.mul_add(x, scale, shift), s.splat(0.0))
+    }
+
+    /// An element of one channel.
+    #[inline]
+    pub(crate) fn apply_one(&self, x: f32, channel: usize) -> f32 {
+        (x * self.scale[channel] + self.shift[channel]).max(0.0)
+    }
+}
+
 /// What is done to a finished sum before it is written, one element of each slice for a column of C.
 #[derive(Clone, Copy, Default)]
 pub enum After<'a> {
@@ -36,10 +54,7 @@ impl After<'_> {
         match self {
             After::Nothing => sum,
             After::Bias(bias) => s.add(sum, s.load(&bias[column..])),
-            After::ScaleShiftRelu(f) => {
-                let y = s.mul_add(sum, s.load(&f.scale[column..]), s.load(&f.shift[column..]));
-                s.max(y, s.splat(0.0))
-            }
+            After::ScaleShiftRelu(f) => f.apply(s, sum, column),
         }
     }
 
@@ -49,7 +64,7 @@ impl After<'_> {
         match self {
             After::Nothing => sum,
             After::Bias(bias) => sum + bias[column],
-            After::ScaleShiftRelu(f) => (sum * f.scale[column] + f.shift[column]).max(0.0),
+            After::ScaleShiftRelu(f) => f.apply_one(sum, column),
         }
     }
 

@@ -50,7 +50,7 @@ impl WithSimd for ForwardRow<'_> {
                 let mut sum = 0.0;
                 for (u, v) in (0..window).flat_map(|u| (0..window).map(move |v| (u, v))) {
                     let x = self.x[(u * width + q * window + v) * channels + c];
-                    sum += (x * self.f.scale[c] + self.f.shift[c]).max(0.0);
+                    sum += self.f.apply_one(x, c);
                 }
                 *y = sum * share;
             }

@@ -277,10 +277,7 @@ impl WithSimd for Evaluate<'_> {
                     s,
                     t,
                     #[inline(always)]
-                    |c, x| {
-                        let y = s.mul_add(x, s.load(&f.scale[c..]), s.load(&f.shift[c..]));
-                        s.max(y, s.splat(0.0))
-                    },
+                    |c, x| f.apply(s, x, c),
                 ),
             }
         }
