@@ -60,6 +60,9 @@ pub(super) fn direct(
         shape.kernel[0] * shape.kernel[1],
     );
     let (k, pixels) = (shape.k(), shape.out_pixels());
+    if k == 0 {
+        return;
+    }
     let source = Source::new(shape, x, before);
     let step = threads::even(k, WEIGHT_ROWS);
     let blocks: Vec<Range<usize>> = (0..k)

@@ -160,7 +160,8 @@ impl ConvShape {
 
 impl Window {
     fn method(&self, out_channels: usize) -> Method {
-        if self.is_pointwise() {
+        // Without channels every pixel is the same sum of nothing, whatever the kernel.
+        if self.is_pointwise() || self.channels == 0 {
             Method::Pointwise
         } else if Tiling::suits(self, out_channels) {
             Method::Winograd

@@ -27,7 +27,8 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
         let count = step.min(pixels - first);
         let offsets: Vec<usize> = (0..count).map(|i| i * run).collect();
         with_scratch(count * run, |block| {
-            for k_first in (0..channels).step_by(run) {
+            // Without channels there is one run of none, which writes what is left of the sums.
+            for k_first in (0..channels.max(1)).step_by(run) {
                 let k = run.min(channels - k_first);
                 let before = job.before.map(|f| ScaleShiftRelu {
                     scale: &f.scale[k_first..k_first + k],

@@ -307,6 +307,25 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_over_no_channels_is_the_bias() {
+        for (side, kernel) in [(3, 1), (3, 3), (20, 1), (20, 3)] {
+            on_every_isa(|| {
+                let x = Tensor::zeros(&[2, side, side, 0]).tracked();
+                let weight = Tensor::zeros(&[16, 0, kernel, kernel]).tracked();
+                let bias = random(&[16], 1);
+                // Memory that was used before must not shine through.
+                drop(Tensor::full(&[2, side, side, 16], 7.0));
+                let window = Window::square(1, kernel / 2);
+                let y = conv2d(&x, &weight, Some(&bias), window).unwrap();
+                assert!(y.data().chunks(16).all(|pixel| pixel == bias.data()));
+                let grads = y.backward_from(&y.detach()).unwrap();
+                assert_eq!(grads.get(&x).unwrap().dims(), x.dims());
+                assert_eq!(grads.get(&weight).unwrap().dims(), weight.dims());
+            });
+        }
+    }
+
+    #[test]
     fn many_pixels_take_many_tasks_and_partial_sums() {
         let (x, w) = (random(&[2, 90, 90, 20], 1), random(&[5, 20, 3, 3], 2));
         let run = || {
