@@ -16,6 +16,12 @@ use super::packed::PackedB;
 use super::simd::{Simd, WithSimd};
 use super::threads::SharedMut;
 
+// Floats of a cache line.
+const LINE: usize = 16;
+// How far ahead of the multiplication B is fetched: weights are too many to stay in a cache from one image to the next,
+// and the processor's own guesses end with each page of 4 KiB.
+const AHEAD: usize = 2048;
+
 /// Rows of A: row `i`, segment `j`, element `k` is at `offsets[i] + segments[j] + k * k_stride`.
 pub struct RowBlock<'a> {
     /// Where the elements are.
@@ -164,9 +170,12 @@ impl Block<'_> {
                             acc[r][v] = s.mul_add(x, bv[v], acc[r][v]);
                         }
                     }
+                    for line in (0..width).step_by(LINE) {
+                        s.prefetch(b.wrapping_add(AHEAD + line));
+                    }
                     b = b.add(width);
                 }
-                shift += k_stride;
+                shift = opaque(shift + k_stride);
             }
         }
         // What follows counts rows at run time, so it reads a copy: an array with any index that is not a constant
@@ -282,6 +291,19 @@ impl Block<'_> {
             }
         }
     }
+}
+
+/// `x`, as a number about which the compiler knows nothing.
+///
+/// A loop over one index and many base pointers is turned by the compiler into a loop over many pointers, each with an
+/// addition of its own. There are not enough registers for that: most pointers would live in memory.
+#[inline(always)]
+fn opaque(mut x: usize) -> usize {
+    // SAFETY: not an instruction, so nothing happens.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) x, options(pure, nomem, nostack, preserves_flags))
+    };
+    x
 }
 
 /// `V` vectors of `x` from `first` on.

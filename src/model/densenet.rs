@@ -135,6 +135,9 @@ impl DenseNetConfig {
     }
 }
 
+// Floats of the first block's buffer that may be under way together, in inference: three megabytes.
+const CACHED: usize = 3 << 18;
+
 /// The encoder: an image to a feature vector.
 ///
 /// Parameters are named as in torchvision, `features.denseblock1.denselayer1.norm1.weight` and so on.
@@ -200,15 +203,38 @@ impl DenseNet {
     }
 
     fn layers(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = conv_norm_relu(&self.conv0, &self.norm0, x, mode)?;
-        let mut x = ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1])?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, mode)?;
-            if let Some(transition) = self.transitions.get(i) {
-                x = transition.forward(&x, mode)?;
-            }
+        let mut x = match mode.is_training() {
+            true => self.first_stage(x, mode)?,
+            false => in_groups(x, self.images_together(x), |x| self.first_stage(x, mode))?,
+        };
+        for i in 1..self.blocks.len() {
+            x = self.stage(i, &x, mode)?;
         }
         ops::relu(&self.norm5.forward(&x, mode)?)
+    }
+
+    /// The first convolution, the pool, and the first block with its transition.
+    fn first_stage(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let x = conv_norm_relu(&self.conv0, &self.norm0, x, mode)?;
+        let x = ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1])?;
+        self.stage(0, &x, mode)
+    }
+
+    /// Block `i` and, where there is one, the transition after it.
+    fn stage(&self, i: usize, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let x = self.blocks[i].forward(x, mode)?;
+        match self.transitions.get(i) {
+            Some(transition) => transition.forward(&x, mode),
+            None => Ok(x),
+        }
+    }
+
+    /// How many images to take through the first stage at a time, whose maps are the largest by far: as many as leave
+    /// them in a cache until they have been used.
+    fn images_together(&self, x: &Tensor) -> usize {
+        let pixels = x.dims().iter().skip(1).take(2).product::<usize>() / 16;
+        let channels = self.config.stem + self.config.blocks[0] * self.config.growth;
+        (CACHED / (pixels * channels).max(1)).max(1)
     }
 
     /// The features, the 'second-to-last layer': the mean of [`DenseNet::spatial`] over its pixels, `[N, C]`.
@@ -218,6 +244,24 @@ impl DenseNet {
     pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         ops::global_avg_pool(&self.spatial(x, mode)?)
     }
+}
+
+/// `stage` of `x` `[N, ..]`, `together` images at a time: no image's result depends on another's.
+fn in_groups(
+    x: &Tensor,
+    together: usize,
+    stage: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let batch = x.dims().first().copied().unwrap_or(0);
+    if batch <= together {
+        return stage(x);
+    }
+    let groups = (0..batch).step_by(together).map(|first| {
+        let y = stage(&x.narrow(first, together.min(batch - first))?)?;
+        Ok((y.reshape(&[y.len()])?, y.dims()[1..].to_vec()))
+    });
+    let (groups, dims): (Vec<_>, Vec<_>) = groups.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    ops::concat(&groups.iter().collect::<Vec<_>>())?.reshape(&[&[batch], &dims[0][..]].concat())
 }
 
 impl Module for DenseNet {

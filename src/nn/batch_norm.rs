@@ -1,7 +1,7 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Mode, Module, Role};
-use crate::cpu::rows::Moments;
+use crate::cpu::rows::{Moments, Normalizer};
 use crate::error::Result;
 use crate::ops::{self, Norm, Statistics};
 use crate::tensor::Tensor;
@@ -11,34 +11,34 @@ const MOMENTUM: f32 = 0.1;
 
 /// A batch norm with its running statistics.
 pub struct BatchNorm {
-    /// Gamma, `[C]`.
-    pub weight: Tensor,
-    /// Beta, `[C]`.
-    pub bias: Tensor,
-    /// Added to the variance before the root.
-    pub eps: f32,
+    // Gamma and beta, `[C]`, and what is added to the variance before the root. Whoever changes them does so by
+    // `visit`, so that nothing stays folded that is no longer true.
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
     // A forward pass in training moves them, and takes the layer by shared reference like any other.
     running: Mutex<Running>,
 }
 
-#[derive(Clone)]
 struct Running {
     mean: Tensor,
     var: Tensor,
+    // Everything folded, until a parameter or a statistic may have changed.
+    folded: Option<Arc<Normalizer>>,
 }
 
 /// A batch norm about to be used: in inference it holds the running statistics as they are now.
 pub(super) struct Prepared<'a> {
     norm: &'a BatchNorm,
-    running: Option<Running>,
+    folded: Option<Arc<Normalizer>>,
 }
 
 impl Prepared<'_> {
     /// As the operations take it.
     pub(super) fn norm(&self) -> Norm<'_> {
-        let statistics = match &self.running {
+        let statistics = match &self.folded {
             None => Statistics::Batch,
-            Some(Running { mean, var }) => Statistics::Running { mean, var },
+            Some(folded) => Statistics::Folded(folded),
         };
         let BatchNorm {
             weight, bias, eps, ..
@@ -59,6 +59,7 @@ impl BatchNorm {
         let running = Mutex::new(Running {
             mean: zeros.clone(),
             var: ones.clone(),
+            folded: None,
         });
         BatchNorm {
             weight: ones,
@@ -68,18 +69,25 @@ impl BatchNorm {
         }
     }
 
+    /// How many channels.
+    pub(super) fn channels(&self) -> usize {
+        self.weight.len()
+    }
+
     /// The parameters as `mode` wants them.
     pub(super) fn prepare(&self, mode: Mode) -> Prepared<'_> {
-        let running = (!mode.is_training()).then(|| {
-            self.running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        });
-        Prepared {
-            norm: self,
-            running,
-        }
+        let folded = (!mode.is_training()).then(|| self.folded());
+        Prepared { norm: self, folded }
+    }
+
+    fn folded(&self) -> Arc<Normalizer> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Running { mean, var, folded } = &mut *running;
+        let fold = || {
+            let (gamma, beta) = (self.weight.data(), self.bias.data());
+            Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps)
+        };
+        folded.get_or_insert_with(|| Arc::new(fold())).clone()
     }
 
     /// Moves the running statistics towards those of a batch of `rows` pixels:
@@ -87,6 +95,7 @@ impl BatchNorm {
     pub(super) fn learn(&self, moments: Option<&Moments>, rows: usize) {
         let Some(moments) = moments else { return };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.folded = None;
         let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
         for (r, m) in running.mean.data_mut().iter_mut().zip(&moments.mean) {
             *r += MOMENTUM * (m - *r);
@@ -115,6 +124,7 @@ impl Module for BatchNorm {
             .running
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
+        running.folded = None;
         f(
             &format!("{prefix}running_mean"),
             Role::Statistic,

@@ -42,7 +42,7 @@ impl Conv2d {
 pub fn conv_norm_relu(conv: &Conv2d, norm: &BatchNorm, x: &Tensor, mode: Mode) -> Result<Tensor> {
     let prepared = norm.prepare(mode);
     let (y, moments) = ops::conv_norm_relu(x, &conv.weight, conv.window, &prepared.norm())?;
-    norm.learn(moments.as_ref(), y.len() / norm.weight.len().max(1));
+    norm.learn(moments.as_ref(), y.len() / norm.channels().max(1));
     Ok(y)
 }
 

@@ -12,18 +12,32 @@ use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 
-// Channels of a run, at most: a panel of B is then 16 or 32 KiB.
-const CHANNELS: usize = 256;
+// Channels of a run, at most. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use. Longer runs leave too
+// little of a cache to the pixels, shorter ones spend too much time on beginning and ending sums.
+const CHANNELS: usize = 512;
 // Pixels of a task, at most: whole strips of six and of fourteen.
 const PIXELS: usize = 84;
+
+// With fewer pixels, tasks share out the weights instead, so that each core fetches only some of them.
+const FEW_PIXELS: usize = 100;
 
 /// `y = after(before(x) w)` for `pixels` pixels.
 pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) {
     let c = SharedMut::new(y.data);
-    let step = threads::share(pixels, PIXELS);
+    let step = match pixels < FEW_PIXELS {
+        true => pixels,
+        false => threads::share(pixels, PIXELS),
+    };
     let run = threads::even(channels, CHANNELS);
-    threads::for_each(pixels.div_ceil(step), |task| {
-        let first = task * step;
+    let panels = job.weight.panels();
+    let panel_step = match pixels < FEW_PIXELS {
+        true => threads::share(panels, panels),
+        false => panels,
+    };
+    let column_tasks = panels.div_ceil(panel_step);
+    threads::for_each(pixels.div_ceil(step) * column_tasks, |task| {
+        let first = task / column_tasks * step;
+        let panel = task % column_tasks * panel_step;
         let count = step.min(pixels - first);
         let offsets: Vec<usize> = (0..count).map(|i| i * run).collect();
         with_scratch(count * run, |block| {
@@ -67,7 +81,7 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
                         &a,
                         job.weight,
                         k_first,
-                        0..job.weight.panels(),
+                        panel..(panel + panel_step).min(panels),
                         out,
                     )
                 };

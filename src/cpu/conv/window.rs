@@ -213,6 +213,14 @@ impl WithSimd for CopyPixels<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if self.before.is_none()
+            && self.from_stride == self.channels
+            && self.to_stride == self.channels
+        {
+            let all = self.pixels * self.channels;
+            self.to[..all].copy_from_slice(&self.from[..all]);
+            return;
+        }
         for i in 0..self.pixels {
             let from = &self.from[i * self.from_stride..][..self.channels];
             let to = &mut self.to[i * self.to_stride..][..self.channels];

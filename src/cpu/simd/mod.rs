@@ -73,6 +73,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `yes` where `a < b`, else `no`.
     fn select_less(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
 
+    /// Says that the cache line at `p` will be read soon. `p` may point anywhere.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     /// The first [`LANES`](Simd::LANES) floats of `x`; panics if there are fewer.
     #[inline(always)]
     fn load(self, x: &[f32]) -> Self::V {

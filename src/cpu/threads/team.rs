@@ -4,6 +4,10 @@
 //! its share of many of them. While a [`Team`] exists, threads of the pool stand by: they watch for a job, take its
 //! tasks by counting, and watch again. The owner of the team takes tasks like everybody else, so it waits for nobody
 //! who has not begun.
+//!
+//! Each member has a share of its own of every job, always the same part: what a core wrote last time, the upper half
+//! of a map, say, is what it reads next, and still lies in its cache. Only when its share is done does it help with the
+//! others'.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -16,29 +20,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 // How often a thread that stands by looks for a job before it lets others have the core for a moment.
 const LOOKS: u32 = 4096;
 
-/// `tasks` calls of `body`, of which the next is `next`.
+/// Calls of `body`, for the tasks that [`Board::shares`] count.
 struct Job<'a> {
     body: &'a (dyn Fn(usize) + Sync),
-    tasks: usize,
-    next: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl Job<'_> {
-    /// Takes tasks until there are none left.
-    fn work(&self) {
-        loop {
-            let task = self.next.fetch_add(1, Ordering::Relaxed);
-            if task >= self.tasks {
-                return;
-            }
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.body)(task))) {
-                // Nobody needs to begin another one.
-                self.next.store(self.tasks, Ordering::Relaxed);
-                let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-                first.get_or_insert(panic);
-            }
-        }
+/// The tasks from `next` to `end`, on cache lines of their own: one member counts here while another counts there.
+#[derive(Default)]
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+    end: AtomicUsize,
+}
+
+impl Share {
+    /// Takes the next task, if there is one.
+    fn take(&self) -> Option<usize> {
+        let task = self.next.fetch_add(1, Ordering::Relaxed);
+        (task < self.end.load(Ordering::Relaxed)).then_some(task)
     }
 }
 
@@ -46,6 +46,8 @@ impl Job<'_> {
 struct Board {
     // The job there is to do, if there is one. It lives on the owner's stack.
     job: AtomicPtr<Job<'static>>,
+    // One for each member, the owner's first. They change only while there is no job.
+    shares: Vec<Share>,
     // Threads that may be looking at the job.
     inside: AtomicUsize,
     // Places for threads that want to stand by.
@@ -54,8 +56,36 @@ struct Board {
 }
 
 impl Board {
+    /// Hands out the tasks of the next job: neighbours to the same member.
+    fn share_out(&self, tasks: usize) {
+        let members = self.shares.len();
+        for (i, share) in self.shares.iter().enumerate() {
+            share.next.store(i * tasks / members, Ordering::Relaxed);
+            share
+                .end
+                .store((i + 1) * tasks / members, Ordering::Relaxed);
+        }
+    }
+
+    /// Does the tasks of this member's share, and then what is left of the others'.
+    fn work(&self, job: &Job, member: usize) {
+        let (before, after) = self.shares.split_at(member);
+        for share in after.iter().chain(before) {
+            while let Some(task) = share.take() {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.body)(task))) {
+                    // Nobody needs to begin another one.
+                    self.shares
+                        .iter()
+                        .for_each(|s| s.end.store(0, Ordering::Relaxed));
+                    let mut first = job.panic.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert(panic);
+                }
+            }
+        }
+    }
+
     /// Does what there is to do until the team breaks up.
-    fn stand_by(&self) {
+    fn stand_by(&self, member: usize) {
         let mut looks = 0u32;
         while !self.over.load(Ordering::Acquire) {
             if self.job.load(Ordering::Relaxed).is_null() {
@@ -73,7 +103,7 @@ impl Board {
                 // SAFETY: the owner takes the job down before it lets go of it, and then waits for `inside` to fall to
                 // zero. Both sides write first and read then, in one order for all, so either this thread sees that the
                 // job is gone, or the owner sees this thread.
-                unsafe { &*job }.work();
+                self.work(unsafe { &*job }, member);
             }
             self.inside.fetch_sub(1, Ordering::SeqCst);
         }
@@ -130,6 +160,7 @@ impl Team {
         }
         let board = Arc::new(Board {
             job: AtomicPtr::new(ptr::null_mut()),
+            shares: (0..=others).map(|_| Share::default()).collect(),
             inside: AtomicUsize::new(0),
             places: AtomicUsize::new(others),
             over: AtomicBool::new(false),
@@ -140,12 +171,8 @@ impl Team {
         rayon::spawn_broadcast(move |_| {
             let free = |n: usize| n.checked_sub(1);
             let relaxed = Ordering::Relaxed;
-            if standing_by
-                .places
-                .fetch_update(relaxed, relaxed, free)
-                .is_ok()
-            {
-                standing_by.stand_by();
+            if let Ok(member) = standing_by.places.fetch_update(relaxed, relaxed, free) {
+                standing_by.stand_by(member);
             }
         });
         body()
@@ -176,16 +203,15 @@ impl Team {
         };
         let job = Job {
             body: &busy,
-            tasks,
-            next: AtomicUsize::new(0),
             panic: Mutex::new(None),
         };
+        self.0.share_out(tasks);
         let take_down = TakeDown(&self.0);
         // The lifetime is only a name here: `take_down` ends whatever others do with the job before `job` goes.
         self.0
             .job
             .store((&raw const job).cast_mut().cast(), Ordering::SeqCst);
-        job.work();
+        self.0.work(&job, 0);
         drop(take_down);
         let panic = job
             .panic

@@ -18,6 +18,8 @@
 mod cpu;
 pub(crate) mod naive;
 
+use std::sync::Arc;
+
 use crate::cpu::Isa;
 use crate::cpu::conv::Pixels;
 use crate::cpu::profile;
@@ -50,13 +52,15 @@ pub enum Statistics<'a> {
         /// The variance of each channel.
         var: &'a Tensor,
     },
+    /// The same, with the scale and the shift of this norm folded in beforehand.
+    Folded(&'a Arc<Normalizer>),
 }
 
 impl Norm<'_> {
     /// Whether all parameters are `[channels]`.
     pub(crate) fn check(&self, op: &'static str, channels: usize) -> Result<()> {
         let running = match self.statistics {
-            Statistics::Batch => vec![],
+            Statistics::Batch | Statistics::Folded(_) => vec![],
             Statistics::Running { mean, var } => vec![mean, var],
         };
         for t in [self.weight, self.bias].into_iter().chain(running) {
@@ -68,12 +72,24 @@ impl Norm<'_> {
                 ));
             }
         }
-        Ok(())
+        match self.statistics {
+            Statistics::Folded(folded) if folded.scale.len() != channels => Err(Error::shape(
+                op,
+                format_args!("statistics [{channels}]"),
+                format_args!("[{}]", folded.scale.len()),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The affine map that this norm is for `rows` pixels `x`, and the batch's moments where those were asked
     /// for.
-    pub(crate) fn fold(&self, isa: Isa, x: Pixels, rows: usize) -> (Normalizer, Option<Moments>) {
+    pub(crate) fn fold(
+        &self,
+        isa: Isa,
+        x: Pixels,
+        rows: usize,
+    ) -> (Arc<Normalizer>, Option<Moments>) {
         match self.statistics {
             Statistics::Batch => {
                 let moments = if isa.is_naive() {
@@ -85,26 +101,30 @@ impl Norm<'_> {
                 (self.normalizer(&moments), Some(moments))
             }
             Statistics::Running { mean, var } => (self.running(mean, var), None),
+            Statistics::Folded(folded) => (folded.clone(), None),
         }
     }
 
     /// The affine map that this norm is whatever the batch, where it has running statistics.
-    pub(crate) fn running_normalizer(&self) -> Option<Normalizer> {
+    pub(crate) fn running_normalizer(&self) -> Option<Arc<Normalizer>> {
         match self.statistics {
             Statistics::Batch => None,
             Statistics::Running { mean, var } => Some(self.running(mean, var)),
+            Statistics::Folded(folded) => Some(folded.clone()),
         }
     }
 
-    fn running(&self, mean: &Tensor, var: &Tensor) -> Normalizer {
+    fn running(&self, mean: &Tensor, var: &Tensor) -> Arc<Normalizer> {
         let (gamma, beta) = (self.weight.data(), self.bias.data());
-        Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps)
+        let folded = Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps);
+        Arc::new(folded)
     }
 
     /// The affine map that this norm is for a batch with these moments.
-    pub(crate) fn normalizer(&self, moments: &Moments) -> Normalizer {
+    pub(crate) fn normalizer(&self, moments: &Moments) -> Arc<Normalizer> {
         let (gamma, beta) = (self.weight.data(), self.bias.data());
-        Normalizer::new(gamma, beta, &moments.mean, &moments.var, self.eps)
+        let folded = Normalizer::new(gamma, beta, &moments.mean, &moments.var, self.eps);
+        Arc::new(folded)
     }
 
     /// Whether the statistics are the batch's own.

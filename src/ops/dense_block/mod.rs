@@ -15,6 +15,8 @@
 
 mod cpu;
 
+use std::sync::Arc;
+
 use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
 use crate::cpu::rows::{Moments, Normalizer};
@@ -96,7 +98,7 @@ const COPIED: usize = 512;
 /// What the backward pass remembers of one layer.
 struct Kept {
     shapes: [ConvShape; 2],
-    normalizers: [Normalizer; 2],
+    normalizers: [Arc<Normalizer>; 2],
     batch: [bool; 2],
     bottleneck: Vec<f32>,
     weights: [Tensor; 2],

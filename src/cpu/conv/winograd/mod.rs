@@ -67,7 +67,7 @@ const PACKED: usize = 16;
 const TILES: usize = 14;
 // With fewer tiles than this, fetching the transformed weights, which are four times as many, costs more than the
 // multiplications that they save.
-const FEWEST_TILES: usize = 16;
+const FEWEST_TILES: usize = 32;
 
 /// Packs weights for `C` inputs and `O` outputs, `weight(c, o, tap)`: `U = G g G^T` as `[36 C, O]`.
 pub(super) fn pack(
@@ -449,9 +449,9 @@ mod tests {
     #[test]
     fn the_error_is_the_stated_one() {
         for (batch, from, padding, channels, outputs) in [
-            (1, [16, 16], 1, 128, 32),
-            (2, [14, 9], 1, 32, 48),
-            (1, [17, 18], 0, 16, 16),
+            (2, [16, 16], 1, 128, 32),
+            (3, [14, 9], 1, 32, 48),
+            (2, [17, 18], 0, 16, 16),
             (3, [13, 11], 2, 48, 32),
         ] {
             let window = Window {
@@ -568,14 +568,14 @@ mod tests {
             before: [1, 1],
             spread: [1, 1],
         };
-        assert!(Tiling::suits(&window(14, 32), 32));
-        assert!(!Tiling::suits(&window(7, 32), 32));
-        assert!(!Tiling::suits(&window(14, 20), 32));
-        assert!(!Tiling::suits(&window(14, 32), 20));
+        assert!(Tiling::suits(&window(28, 32), 32));
+        assert!(!Tiling::suits(&window(14, 32), 32));
+        assert!(!Tiling::suits(&window(28, 20), 32));
+        assert!(!Tiling::suits(&window(28, 32), 20));
         assert!(!Tiling::suits(
             &Window {
                 stride: [2, 2],
-                ..window(30, 32)
+                ..window(58, 32)
             },
             32
         ));
