@@ -5,12 +5,12 @@
 //! weights stay the same from image to image, so each rung gets them in the order it likes, and only the image's part
 //! is timed.
 
-use glimpse::cpu::Isa;
 use glimpse::cpu::after::After;
 use glimpse::cpu::aligned::AlignedVec;
 use glimpse::cpu::conv::{ConvShape, Pixels, PixelsMut, forward, pack_forward};
 use glimpse::cpu::packed::{PackedB, tile_shape};
 use glimpse::cpu::simd::{Simd, WithSimd};
+use glimpse::cpu::{Isa, Precision};
 
 use crate::common::random;
 use crate::gemm::{self, Size, pack_panels};
@@ -32,7 +32,7 @@ pub fn climb(ladder: &Ladder, isa: Isa) {
         let narrow = pack_panels(&taps_first, OUT, COLUMNS);
         let wide = pack_panels(&taps_first, OUT, tile_shape(isa).1);
         let transformed = winograd::Weights::new(isa, weight);
-        let packed = pack_forward(isa, &shape, weight);
+        let packed = pack_forward(isa, &shape, Precision::F32, weight);
         ladder.climb(
             &format!("conv {side}x{side}x{IN} to {OUT}"),
             shape.flops(),

@@ -9,10 +9,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::images::{CHUNK, Paths, report_failure};
+use super::options::Precision;
 use super::output;
 use super::pipeline::ahead;
 use crate::data::Recipe;
-use crate::data::weights::{Precision, WeightFile, write_weights};
+use crate::data::weights::{self, WeightFile, write_weights};
 use crate::error::{Error, Result};
 use crate::model::{DenseNet, file};
 use crate::nn::Mode;
@@ -41,6 +42,9 @@ pub struct FeaturesArgs {
     /// Take the images from the f32 tensor `x` [N, 3, H, W] of this file, already normalised
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "recursive")]
     input: Option<PathBuf>,
+    /// What the encoder multiplies
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Store the features as the tensor `features` [N, C], with --spatial [N, C, H, W], and the images' names, a
     /// JSON list, in the metadata entry `names`
     #[arg(long, value_name = "FILE.safetensors")]
@@ -52,7 +56,8 @@ pub struct FeaturesArgs {
 
 pub fn run(args: &FeaturesArgs) -> Result<ExitCode> {
     args.out.as_deref().map_or(Ok(()), output::check_target)?;
-    let (encoder, description) = file::load_encoder(&args.encoder)?;
+    let (mut encoder, description) = file::load_encoder(&args.encoder)?;
+    args.precision.apply(&mut encoder);
     let mut sink = Sink {
         args,
         names: Vec::new(),
@@ -207,7 +212,7 @@ impl Sink<'_> {
         write_weights(
             out,
             &[("features".to_string(), features)],
-            Precision::F32,
+            weights::Precision::F32,
             metadata,
         )
     }

@@ -11,7 +11,15 @@ pub struct ScaleShiftRelu<'a> {
     pub shift: &'a [f32],
 }
 
-impl ScaleShiftRelu<'_> {
+impl<'a> ScaleShiftRelu<'a> {
+    /// The same for some of the channels.
+    pub(crate) fn of(self, channels: std::ops::Range<usize>) -> ScaleShiftRelu<'a> {
+        ScaleShiftRelu {
+            scale: &self.scale[channels.clone()],
+            shift: &self.shift[channels],
+        }
+    }
+
     /// A whole vector of the channels from `channel` on.
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(&self, s: S, x: S::V, channel: usize) -> S::V {

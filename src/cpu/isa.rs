@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
+use super::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, WithSimd};
@@ -133,6 +134,34 @@ impl Isa {
             }
         }
     }
+
+    /// Whether this instruction set multiplies pairs of bf16 in one instruction.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Level::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Runs `work`, which multiplies pairs of bf16, by the instructions for that where there are any.
+    #[inline]
+    pub fn dispatch_pairs<W: WithSimd>(self, work: W) -> W::Output {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_bf16() {
+            // SAFETY: the processor has just said that it has the last of the features, and this token says the others.
+            return unsafe { run_avx512_bf16(work) };
+        }
+        self.dispatch(work)
+    }
+
+    /// Runs `work` on operands of this precision.
+    #[inline]
+    pub fn dispatch_on<W: WithSimd>(self, precision: Precision, work: W) -> W::Output {
+        match precision {
+            Precision::F32 => self.dispatch(work),
+            Precision::Bf16 => self.dispatch_pairs(work),
+        }
+    }
 }
 
 impl std::fmt::Display for Isa {
@@ -183,7 +212,14 @@ unsafe fn run_avx2<W: WithSimd>(work: W) -> W::Output {
 #[target_feature(enable = "avx2,fma,avx512f")]
 unsafe fn run_avx512<W: WithSimd>(work: W) -> W::Output {
     // SAFETY: this function may only be called where AVX-512F is present.
-    work.run(unsafe { Avx512::new_unchecked() })
+    work.run(unsafe { Avx512::<false>::new_unchecked() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bf16")]
+unsafe fn run_avx512_bf16<W: WithSimd>(work: W) -> W::Output {
+    // SAFETY: this function may only be called where AVX-512F and AVX512-BF16 are present.
+    work.run(unsafe { Avx512::<true>::new_unchecked() })
 }
 
 #[cfg(test)]

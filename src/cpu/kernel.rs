@@ -9,12 +9,15 @@
 //! A needs no packing. A row of it is where [`RowBlock::offsets`] says, its elements lie
 //! [`RowBlock::k_stride`] apart, and its `k` axis may be cut into segments that begin at a distance from the
 //! row: the taps of a convolution are such segments, and the same ones for every pixel.
+//!
+//! Elements of A and B are words: each an `f32`, or a pair of bf16 whose products are added in one step
+//! ([`Precision`]).
 
-use super::Isa;
 use super::after::After;
 use super::packed::PackedB;
 use super::simd::{Simd, WithSimd};
 use super::threads::SharedMut;
+use super::{Isa, Precision};
 
 // Floats of a cache line.
 const LINE: usize = 16;
@@ -74,14 +77,44 @@ pub(crate) unsafe fn multiply_block(
         assert!(last_row + last_segment + (a.segment_len - 1) * a.k_stride < a.data.len());
     }
     assert!(out.after.fits(b.columns));
-    isa.dispatch(Block {
+    let block = Block {
         a,
         b,
         k_first,
         panels,
         out,
-    });
+    };
+    match b.precision {
+        Precision::F32 => isa.dispatch(Multiply(block, OfFloats)),
+        Precision::Bf16 => isa.dispatch_pairs(Multiply(block, OfPairs)),
+    }
 }
+
+/// What happens to a word of A, a word of B and their sum.
+trait Products {
+    fn mul_add<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
+}
+
+struct OfFloats;
+
+impl Products for OfFloats {
+    #[inline(always)]
+    fn mul_add<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.mul_add(a, b, sum)
+    }
+}
+
+struct OfPairs;
+
+impl Products for OfPairs {
+    #[inline(always)]
+    fn mul_add<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.dot_pairs(a, b, sum)
+    }
+}
+
+/// A block to be multiplied, and how.
+struct Multiply<'a, P>(Block<'a>, P);
 
 struct Block<'a> {
     a: &'a RowBlock<'a>,
@@ -91,20 +124,20 @@ struct Block<'a> {
     out: Output<'a>,
 }
 
-impl WithSimd for Block<'_> {
+impl<P: Products> WithSimd for Multiply<'_, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         match S::TILE_VECTORS {
-            1 => self.strips::<S, 1>(s),
-            _ => self.strips::<S, 2>(s),
+            1 => self.0.strips::<S, P, 1>(s),
+            _ => self.0.strips::<S, P, 2>(s),
         }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn strips<S: Simd, const V: usize>(self, s: S) {
+    fn strips<S: Simd, P: Products, const V: usize>(self, s: S) {
         for panel in self.panels.clone() {
             let mut first = 0;
             while let Some(rows) = self.a.offsets.get(first..).filter(|rows| !rows.is_empty()) {
@@ -114,15 +147,15 @@ impl Block<'_> {
                 // A strip takes the smallest loop that holds it; its last row is computed again in place of missing
                 // ones. Which loops there are is known when this is compiled for an instruction set.
                 match rows.len() {
-                    1 => self.tile::<S, 1, V>(s, rows, row, panel),
-                    2 => self.tile::<S, 2, V>(s, rows, row, panel),
-                    3 if S::TILE_ROWS <= 6 => self.tile::<S, 3, V>(s, rows, row, panel),
-                    3 | 4 => self.tile::<S, 4, V>(s, rows, row, panel),
-                    5 if S::TILE_ROWS <= 6 => self.tile::<S, 5, V>(s, rows, row, panel),
-                    5 | 6 => self.tile::<S, 6, V>(s, rows, row, panel),
-                    7 | 8 if S::TILE_ROWS > 6 => self.tile::<S, 8, V>(s, rows, row, panel),
-                    9..=11 if S::TILE_ROWS > 6 => self.tile::<S, 11, V>(s, rows, row, panel),
-                    _ if S::TILE_ROWS > 6 => self.tile::<S, 14, V>(s, rows, row, panel),
+                    1 => self.tile::<S, P, 1, V>(s, rows, row, panel),
+                    2 => self.tile::<S, P, 2, V>(s, rows, row, panel),
+                    3 if S::TILE_ROWS <= 6 => self.tile::<S, P, 3, V>(s, rows, row, panel),
+                    3 | 4 => self.tile::<S, P, 4, V>(s, rows, row, panel),
+                    5 if S::TILE_ROWS <= 6 => self.tile::<S, P, 5, V>(s, rows, row, panel),
+                    5 | 6 => self.tile::<S, P, 6, V>(s, rows, row, panel),
+                    7 | 8 if S::TILE_ROWS > 6 => self.tile::<S, P, 8, V>(s, rows, row, panel),
+                    9..=11 if S::TILE_ROWS > 6 => self.tile::<S, P, 11, V>(s, rows, row, panel),
+                    _ if S::TILE_ROWS > 6 => self.tile::<S, P, 14, V>(s, rows, row, panel),
                     _ => unreachable!("no strip is higher than a tile"),
                 }
             }
@@ -132,7 +165,7 @@ impl Block<'_> {
     // Indices that are constants once the loops are unrolled keep the accumulators in registers.
     #[allow(clippy::needless_range_loop)]
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const V: usize>(
+    fn tile<S: Simd, P: Products, const R: usize, const V: usize>(
         &self,
         s: S,
         rows: &[usize],
@@ -167,7 +200,7 @@ impl Block<'_> {
                     for r in 0..R {
                         let x = s.splat(*at[r].add(shift));
                         for v in 0..V {
-                            acc[r][v] = s.mul_add(x, bv[v], acc[r][v]);
+                            acc[r][v] = P::mul_add(s, x, bv[v], acc[r][v]);
                         }
                     }
                     for line in (0..width).step_by(LINE) {

@@ -4,6 +4,7 @@
 //!
 //! * [`isa`] finds out, once, which vector instructions this processor has;
 //! * [`simd`] is the small trait that kernels are written against, with one file per instruction set;
+//! * [`precision`] says what products are taken of: `f32`, or pairs of bf16 in its place;
 //! * [`math`] has `exp`, `tanh` and `sigmoid` on vectors, with error bounds that its tests state;
 //! * [`kernel`] is the innermost loop that every matrix product and convolution ends in, [`packed`] one of its operands,
 //!   [`after`] what it does to a sum before it writes it;
@@ -25,9 +26,11 @@ pub mod kernel;
 pub mod math;
 pub mod memory;
 pub mod packed;
+pub mod precision;
 pub mod profile;
 pub mod rows;
 pub mod simd;
 pub mod threads;
 
 pub use isa::{Isa, Level};
+pub use precision::Precision;

@@ -1,9 +1,9 @@
 //! The right-hand operand of a product, in the order in which the kernel reads it.
 
-use super::Isa;
 use super::aligned::AlignedVec;
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
+use super::{Isa, Precision};
 
 /// What a weight was packed as, of the orders that one instruction set knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +12,14 @@ pub enum Layout {
     Linear,
     /// `[O, C, kh, kw]`, as `[kh kw C, O]`.
     Convolution,
+    /// `[O, C, kh, kw]` in words of two bf16, as `[kh kw C/2, O]`.
+    ConvolutionPairs,
     /// `[O, C, 3, 3]`, transformed, as `[36 C, O]`.
     Winograd,
 }
 
-/// B, `[k, columns]`, cut into panels as wide as a tile: `[panel, k, width]`, the last one padded with zeros.
+/// B, `[k, columns]`, cut into panels as wide as a tile: `[panel, k, width]`, the last one padded with zeros. Its
+/// elements are words of some [`Precision`].
 #[derive(Clone)]
 pub struct PackedB {
     pub(super) data: AlignedVec,
@@ -24,6 +27,7 @@ pub struct PackedB {
     pub(super) width: usize,
     pub(super) k: usize,
     pub(super) columns: usize,
+    pub(super) precision: Precision,
 }
 
 // Rows of packed B that one task fills.
@@ -69,7 +73,13 @@ impl PackedB {
             width,
             k,
             columns,
+            precision: Precision::F32,
         }
+    }
+
+    /// The same, where what has been packed are words of this precision.
+    pub(crate) fn of(self, precision: Precision) -> Self {
+        PackedB { precision, ..self }
     }
 
     /// Room for `[k, columns]`, to be filled by [`PackedB::set_rows`].
@@ -83,6 +93,7 @@ impl PackedB {
             width,
             k,
             columns,
+            precision: Precision::F32,
         }
     }
 
@@ -111,6 +122,11 @@ impl PackedB {
     /// The instruction set that this order of elements is for.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// What its words hold.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Rows of B.

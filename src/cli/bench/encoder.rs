@@ -16,18 +16,17 @@ const CLASSES: usize = 1000;
 /// The features of a batch, per image.
 pub fn encode(args: &BenchArgs) -> Result<Report> {
     let mut init = Init::new(1);
-    let encoder = open(args, &mut init)?;
+    let mut encoder = open(args, &mut init)?;
+    args.precision.apply(&mut encoder);
     let images = images(args, &mut init);
     let ms = Spread::measure(args.runs, args.batch, || {
         let features = encoder.features(&images, Mode::Inference)?;
         check_finite(features.data())
     })?;
-    Ok(report(
-        "encode",
-        args,
-        ms,
-        flops::densenet(encoder.config(), SIZE),
-    ))
+    let flops = flops::densenet(encoder.config(), SIZE);
+    let mut report = report("encode", args, ms, flops);
+    report.machine.precision = args.precision.name();
+    Ok(report)
 }
 
 /// An encoder under a linear classifier.

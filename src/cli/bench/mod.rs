@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::images::ms_since;
-use super::options::count;
+use super::options::{Precision, count};
 use super::output;
 use crate::cpu::{Isa, threads};
 use crate::error::Result;
@@ -33,7 +33,7 @@ pub struct BenchArgs {
     /// Images at a time, for encode and train-encoder
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(4096))]
     batch: usize,
-    /// The numbers that are computed with
+    /// What the encoder multiplies, for encode
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Runs that are timed, after three that are not
@@ -56,12 +56,6 @@ enum What {
     Gemm,
     /// The captioning of one image from its features, beam 5, by the same decoder
     Decode,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Precision {
-    /// 32-bit floating point
-    F32,
 }
 
 /// What was measured and what came out.
@@ -184,6 +178,11 @@ impl Report {
 }
 
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    if args.precision != Precision::F32 && args.what != What::Encode {
+        return Ok(output::misused(
+            "--precision bf16 is for encode; everything else computes with f32",
+        ));
+    }
     if !args.json {
         output::line(format_args!(
             "{}, {} threads, {}",

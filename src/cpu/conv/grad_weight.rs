@@ -9,7 +9,6 @@ use std::ops::Range;
 
 use super::winograd::Tiling;
 use super::{ConvShape, Method, Pixels};
-use crate::cpu::Isa;
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
@@ -17,6 +16,7 @@ use crate::cpu::packed::{PackedB, tile_shape};
 use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
+use crate::cpu::{Isa, Precision};
 use crate::cpu::{memory, profile};
 
 // Output pixels whose products are summed before the running sum is touched again.
@@ -38,7 +38,7 @@ pub fn grad_weight(
 ) {
     let _timer = profile::time("conv gradient, weight", shape, shape.flops());
     let window = shape.window();
-    if window.method(shape.out_channels) == Method::Winograd {
+    if window.method(shape.out_channels, Precision::F32) == Method::Winograd {
         Tiling::new(&window, shape.out_channels).grad_weight(isa, x, before, grad, grad_weight);
     } else {
         direct(isa, shape, x, before, grad, grad_weight);
@@ -204,10 +204,7 @@ impl WithSimd for Gather<'_> {
                     continue;
                 };
                 let row = &x.data[(image * shape.height + y) * shape.width * x.stride..][..row_len];
-                let before = source.before.map(|f| ScaleShiftRelu {
-                    scale: &f.scale[first..first + len],
-                    shift: &f.shift[first..first + len],
-                });
+                let before = source.before.map(|f| f.of(first..first + len));
                 copy_clipped(s, row, source.start(ox, tap) + first as isize, before, to);
             }
             for (j, piece) in line.chunks_exact(S::TILE_ROWS).enumerate() {

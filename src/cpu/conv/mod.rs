@@ -14,7 +14,11 @@
 //! The gradient by the input is a convolution too: of the output's gradient, with `stride - 1` zeros between its
 //! pixels, by the kernel turned around. The gradient by the weights is the product of A, transposed, and the output's
 //! gradient, summed over all pixels.
+//!
+//! Products are of `f32`, or, in inference, of bf16: then what is copied into cache are words of two channels each, the
+//! taps of a pixel are half as many words, and all else is the same.
 
+mod copy;
 mod grad_weight;
 mod pointwise;
 mod window;
@@ -24,7 +28,7 @@ pub use grad_weight::grad_weight;
 
 use super::after::{After, ScaleShiftRelu};
 use super::packed::{Layout, PackedB};
-use super::{Isa, profile};
+use super::{Isa, Precision, profile};
 use window::Window;
 use winograd::Tiling;
 
@@ -150,20 +154,25 @@ impl ConvShape {
     }
 
     /// The order in which [`pack_forward`] lays the weights out.
-    pub fn layout(&self) -> Layout {
-        match self.window().method(self.out_channels) {
-            Method::Winograd => Layout::Winograd,
-            Method::Pointwise | Method::Window => Layout::Convolution,
+    pub fn layout(&self, precision: Precision) -> Layout {
+        match (
+            precision,
+            self.window().method(self.out_channels, precision),
+        ) {
+            (Precision::Bf16, _) => Layout::ConvolutionPairs,
+            (_, Method::Winograd) => Layout::Winograd,
+            (_, Method::Pointwise | Method::Window) => Layout::Convolution,
         }
     }
 }
 
 impl Window {
-    fn method(&self, out_channels: usize) -> Method {
+    fn method(&self, out_channels: usize, precision: Precision) -> Method {
         // Without channels every pixel is the same sum of nothing, whatever the kernel.
         if self.is_pointwise() || self.channels == 0 {
             Method::Pointwise
-        } else if Tiling::suits(self, out_channels) {
+        } else if precision == Precision::F32 && Tiling::suits(self, out_channels) {
+            // Its transforms would cost bf16 what little precision it has.
             Method::Winograd
         } else {
             Method::Window
@@ -192,7 +201,7 @@ impl Window {
             weight,
             after,
         };
-        match self.method(columns) {
+        match self.method(columns, weight.precision()) {
             Method::Pointwise => pointwise::multiply(&job, out_pixels, self.channels, y),
             Method::Winograd => Tiling::new(&self, columns).multiply(&job, y),
             Method::Window => self.slide(&job, y),
@@ -209,28 +218,35 @@ struct Job<'a> {
     after: After<'a>,
 }
 
-/// Packs weights `[O, C, kh, kw]` for [`forward`].
-pub fn pack_forward(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
+/// Packs weights `[O, C, kh, kw]` for [`forward`], whose products are then of this precision.
+pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &[f32]) -> PackedB {
     let _timer = profile::time("conv pack", shape, 0.0);
-    if shape.layout() == Layout::Winograd {
+    if shape.layout(precision) == Layout::Winograd {
         let (c, o) = (shape.channels, shape.out_channels);
         return winograd::pack(isa, [c, o], |c_index, o_index, tap| {
             weight[(o_index * c + c_index) * 9 + tap]
         });
     }
     let (c, taps) = (shape.channels, shape.kernel[0] * shape.kernel[1]);
-    PackedB::new(isa, shape.k(), shape.out_channels, |k, first, row| {
-        let start = k % c * taps + k / c;
+    let (words, per_word) = (precision.words(c), precision.per_word());
+    let packed = PackedB::new(isa, taps * words, shape.out_channels, |k, first, row| {
+        let (tap, channel) = (k / words, k % words * per_word);
         for (j, x) in row.iter_mut().enumerate() {
-            *x = weight[(first + j) * c * taps + start];
+            let of_channel = |c| weight[((first + j) * shape.channels + c) * taps + tap];
+            let second = match channel + 1 < (channel + per_word).min(c) {
+                true => of_channel(channel + 1),
+                false => 0.0,
+            };
+            *x = precision.word(of_channel(channel), second);
         }
-    })
+    });
+    packed.of(precision)
 }
 
 /// Packs weights `[O, C, kh, kw]` for [`grad_input`]: the kernel turned around, inputs for outputs.
 fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
     let _timer = profile::time("conv pack", shape, 0.0);
-    if shape.turned().method(shape.channels) == Method::Winograd {
+    if shape.turned().method(shape.channels, Precision::F32) == Method::Winograd {
         let (c, o) = (shape.channels, shape.out_channels);
         return winograd::pack(isa, [o, c], |o_index, c_index, tap| {
             weight[(o_index * c + c_index) * 9 + 8 - tap]

@@ -4,17 +4,16 @@
 //! A that stays in the second-level cache, while a panel of B, as long as the run, stays in the first: each element
 //! of B is fetched once for all pixels of the task, each of A once for each panel.
 
-use super::{Job, Pixels, PixelsMut};
-use crate::cpu::after::{After, ScaleShiftRelu};
+use super::copy::CopyPixels;
+use super::{Job, PixelsMut};
+use crate::cpu::after::After;
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
-use crate::cpu::rows::scale_shift_relu;
-use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 
-// Channels of a run, at most. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use. Longer runs leave too
+// Words of a run, at most. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use. Longer runs leave too
 // little of a cache to the pixels, shorter ones spend too much time on beginning and ending sums.
-const CHANNELS: usize = 512;
+const WORDS: usize = 512;
 // Pixels of a task, at most: whole strips of six and of fourteen.
 const PIXELS: usize = 84;
 
@@ -28,7 +27,9 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
         true => pixels,
         false => threads::share(pixels, PIXELS),
     };
-    let run = threads::even(channels, CHANNELS);
+    let precision = job.weight.precision();
+    let words = precision.words(channels);
+    let run = threads::even(words, WORDS);
     let panels = job.weight.panels();
     let panel_step = match pixels < FEW_PIXELS {
         true => threads::share(panels, panels),
@@ -42,23 +43,21 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
         let offsets: Vec<usize> = (0..count).map(|i| i * run).collect();
         with_scratch(count * run, |block| {
             // Without channels there is one run of none, which writes what is left of the sums.
-            for k_first in (0..channels.max(1)).step_by(run) {
-                let k = run.min(channels - k_first);
-                let before = job.before.map(|f| ScaleShiftRelu {
-                    scale: &f.scale[k_first..k_first + k],
-                    shift: &f.shift[k_first..k_first + k],
-                });
-                let from = Pixels {
-                    data: &job.x.data[first * job.x.stride + k_first..],
-                    stride: job.x.stride,
-                };
-                job.isa.dispatch(CopyRun {
-                    from,
-                    before,
+            for k_first in (0..words.max(1)).step_by(run) {
+                let k = run.min(words - k_first);
+                let channel = k_first * precision.per_word();
+                let end = (channel + k * precision.per_word()).min(channels);
+                let copy = CopyPixels {
+                    from: &job.x.data[first * job.x.stride + channel..],
+                    from_stride: job.x.stride,
                     to: block,
-                    stride: run,
-                    k,
-                });
+                    to_stride: run,
+                    pixels: count,
+                    channels: end - channel,
+                    before: job.before.map(|f| f.of(channel..end)),
+                    precision,
+                };
+                copy.run(job.isa);
                 let a = RowBlock {
                     data: block,
                     offsets: &offsets,
@@ -66,7 +65,7 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
                     segments: &[0],
                     segment_len: k,
                 };
-                let is_last = k_first + k == channels;
+                let is_last = k_first + k == words;
                 let out = Output {
                     c,
                     stride: y.stride,
@@ -88,34 +87,4 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
             }
         });
     });
-}
-
-/// Copies `k` channels of each pixel, as `before` makes them, into rows `stride` apart.
-struct CopyRun<'a> {
-    from: Pixels<'a>,
-    before: Option<ScaleShiftRelu<'a>>,
-    to: &'a mut [f32],
-    stride: usize,
-    k: usize,
-}
-
-impl WithSimd for CopyRun<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let CopyRun {
-            from,
-            before,
-            to,
-            stride,
-            k,
-        } = self;
-        for (i, to) in to.chunks_exact_mut(stride).enumerate() {
-            let from = &from.data[i * from.stride..][..k];
-            match before {
-                None => to[..k].copy_from_slice(from),
-                Some(f) => scale_shift_relu(s, f, from, &mut to[..k]),
-            }
-        }
-    }
 }

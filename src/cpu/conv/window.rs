@@ -3,13 +3,11 @@
 //! A task copies the few input rows that its output rows look at into a tile in cache, with a border of zeros. In the
 //! tile a tap of the kernel is the same distance away from every pixel, which is just what [`RowBlock`] describes.
 
+use super::copy::CopyPixels;
 use super::{Job, PixelsMut};
-use crate::cpu::after::ScaleShiftRelu;
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::tile_shape;
-use crate::cpu::rows::scale_shift_relu;
-use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 
 /// How output pixels look at input pixels: the forward pass and the gradient by the input are both of this
@@ -39,15 +37,16 @@ impl Window {
     pub(super) fn slide(&self, job: &Job, y: PixelsMut) {
         let weight = job.weight;
         let c = SharedMut::new(y.data);
-        let (pixel_stride, merged) = self.tile_pixel();
+        let words = weight.precision().words(self.channels);
+        let (pixel_stride, merged) = tile_pixel(words);
         let row_floats = self.tile_width() * pixel_stride;
         let rows = self.rows_per_task(tile_shape(job.isa).0, row_floats);
         let tasks_per_image = self.to[0].div_ceil(rows);
         let segments = self.segments(pixel_stride, merged);
         let segment_len = if merged {
-            self.kernel[1] * self.channels
+            self.kernel[1] * words
         } else {
-            self.channels
+            words
         };
 
         threads::for_each(self.batch * tasks_per_image, |task| {
@@ -103,20 +102,6 @@ impl Window {
         (self.to[1] - 1) * self.stride[1] + self.kernel[1]
     }
 
-    /// Floats from one pixel of the tile to the next, and whether neighbouring taps of a row are one segment.
-    ///
-    /// Few channels (an image's three) are kept dense, so that a row of taps is one long run. Otherwise the
-    /// distance is an odd number of cache lines: pixels an even power apart would all fall into the same few
-    /// sets of the first-level cache.
-    fn tile_pixel(&self) -> (usize, bool) {
-        if self.channels < 16 {
-            (self.channels, true)
-        } else {
-            let lines = self.channels.div_ceil(16);
-            ((lines | 1) * 16, false)
-        }
-    }
-
     fn segments(&self, pixel_stride: usize, merged: bool) -> Vec<usize> {
         let row = self.tile_width() * pixel_stride;
         let columns = if merged { 1 } else { self.kernel[1] };
@@ -152,7 +137,13 @@ impl Window {
             first,
             pixel_stride,
         } = place;
-        let Job { isa, x, before, .. } = *job;
+        let Job {
+            isa,
+            x,
+            before,
+            weight,
+            ..
+        } = *job;
         let top = (first * self.stride[0]) as isize - self.before[0];
         for (i, row) in tile
             .chunks_exact_mut(self.tile_width() * pixel_stride)
@@ -172,7 +163,7 @@ impl Window {
             }
             let start = (first_x * spread + self.before[1]) as usize;
             let pixel = (image * self.from[0] + y) * self.from[1] + first_x as usize;
-            isa.dispatch(CopyPixels {
+            let copy = CopyPixels {
                 from: &x.data[pixel * x.stride..],
                 from_stride: x.stride,
                 to: &mut row[start * pixel_stride..],
@@ -180,7 +171,9 @@ impl Window {
                 pixels: (last_x - first_x + 1) as usize,
                 channels: self.channels,
                 before,
-            });
+                precision: weight.precision(),
+            };
+            copy.run(isa);
         }
     }
 }
@@ -198,36 +191,17 @@ fn source(at: isize, spread: usize, len: usize) -> Option<usize> {
     (at % spread == 0 && at / spread < len).then_some(at / spread)
 }
 
-/// Copies the channels of a run of pixels, applying `before`.
-struct CopyPixels<'a> {
-    from: &'a [f32],
-    from_stride: usize,
-    to: &'a mut [f32],
-    to_stride: usize,
-    pixels: usize,
-    channels: usize,
-    before: Option<ScaleShiftRelu<'a>>,
-}
-
-impl WithSimd for CopyPixels<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        if self.before.is_none()
-            && self.from_stride == self.channels
-            && self.to_stride == self.channels
-        {
-            let all = self.pixels * self.channels;
-            self.to[..all].copy_from_slice(&self.from[..all]);
-            return;
-        }
-        for i in 0..self.pixels {
-            let from = &self.from[i * self.from_stride..][..self.channels];
-            let to = &mut self.to[i * self.to_stride..][..self.channels];
-            match self.before {
-                None => to.copy_from_slice(from),
-                Some(f) => scale_shift_relu(s, f, from, to),
-            }
-        }
+/// Words from one pixel of the tile to the next where a pixel is `words`, and whether neighbouring taps of a row are one
+/// segment.
+///
+/// Few words (an image's three channels) are kept dense, so that a row of taps is one long run. Otherwise the distance
+/// is an odd number of cache lines: pixels an even power apart would all fall into the same few sets of the first-level
+/// cache.
+fn tile_pixel(words: usize) -> (usize, bool) {
+    if words < 16 {
+        (words, true)
+    } else {
+        let lines = words.div_ceil(16);
+        ((lines | 1) * 16, false)
     }
 }

@@ -87,6 +87,19 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn upper_halves(self, a: __m256) -> __m256 {
+        unsafe {
+            _mm256_and_ps(
+                a,
+                _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000u32 as i32)),
+            )
+        }
+    }
+    #[inline(always)]
+    fn lower_halves(self, a: __m256) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(a))) }
+    }
+    #[inline(always)]
     fn prefetch(self, p: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }

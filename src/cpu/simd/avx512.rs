@@ -1,18 +1,20 @@
 //! AVX-512F: 16 floats a vector, 32 registers.
 
 use core::arch::x86_64::*;
+use core::mem::transmute;
 
 use super::Simd;
+use crate::cpu::precision;
 
-/// Proof that the processor has AVX-512F (and AVX2 and FMA).
+/// Proof that the processor has AVX-512F (and AVX2 and FMA), and, where `PAIRS` says so, AVX512-BF16.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512<const PAIRS: bool>(());
 
-impl Avx512 {
+impl<const PAIRS: bool> Avx512<PAIRS> {
     /// The token, unproven.
     ///
     /// # Safety
-    /// The processor has AVX-512F, AVX2 and FMA, and the caller is compiled for them.
+    /// The processor has AVX-512F, AVX2 and FMA, with `PAIRS` also AVX512-BF16, and the caller is compiled for them.
     #[inline(always)]
     pub unsafe fn new_unchecked() -> Self {
         Avx512(())
@@ -24,7 +26,7 @@ impl Avx512 {
 //
 // SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores pass
 // on what their caller vouches for.
-impl Simd for Avx512 {
+impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     type V = __m512;
     const LANES: usize = 16;
     const TILE_ROWS: usize = 14;
@@ -82,6 +84,38 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn scale_by_power_of_two(self, a: __m512, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(a, n) }
+    }
+    #[inline(always)]
+    fn upper_halves(self, a: __m512) -> __m512 {
+        unsafe {
+            let mask = _mm512_set1_epi32(0xffff_0000u32 as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), mask))
+        }
+    }
+    #[inline(always)]
+    fn lower_halves(self, a: __m512) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
+    fn dot_pairs(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        if !PAIRS {
+            let c = self.mul_add(self.upper_halves(a), self.upper_halves(b), c);
+            return self.mul_add(self.lower_halves(a), self.lower_halves(b), c);
+        }
+        unsafe {
+            _mm512_dpbf16_ps(
+                c,
+                transmute::<__m512, __m512bh>(a),
+                transmute::<__m512, __m512bh>(b),
+            )
+        }
+    }
+    #[inline(always)]
+    fn pairs(self, low: __m512, high: __m512) -> __m512 {
+        if !PAIRS {
+            return precision::pairs_in_steps(self, low, high);
+        }
+        unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {

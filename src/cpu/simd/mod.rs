@@ -16,6 +16,8 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 
+use super::precision;
+
 /// Work that can be compiled for any instruction set.
 pub trait WithSimd {
     /// What the work yields.
@@ -72,6 +74,24 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn scale_by_power_of_two(self, a: Self::V, n: Self::V) -> Self::V;
     /// `yes` where `a < b`, else `no`.
     fn select_less(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+
+    /// The upper half of each lane, the lower one zero: the second bf16 of a pair as an `f32`.
+    fn upper_halves(self, a: Self::V) -> Self::V;
+    /// The lower half of each lane moved up: the first bf16 of a pair as an `f32`.
+    fn lower_halves(self, a: Self::V) -> Self::V;
+
+    /// `c + a1 b1 + a0 b0`, where the lanes of `a` and `b` are pairs of bf16; see [`Precision`](super::Precision).
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let c = self.mul_add(self.upper_halves(a), self.upper_halves(b), c);
+        self.mul_add(self.lower_halves(a), self.lower_halves(b), c)
+    }
+
+    /// Twice as many numbers as there are lanes, rounded to bf16, neighbours as a pair.
+    #[inline(always)]
+    fn pairs(self, low: Self::V, high: Self::V) -> Self::V {
+        precision::pairs_in_steps(self, low, high)
+    }
 
     /// Says that the cache line at `p` will be read soon. `p` may point anywhere.
     #[inline(always)]

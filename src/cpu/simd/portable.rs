@@ -89,6 +89,14 @@ impl Simd for Portable {
         a * bytemuck::cast::<i32x8, f32x8>(bits)
     }
     #[inline(always)]
+    fn upper_halves(self, a: f32x8) -> f32x8 {
+        a & f32x8::splat(f32::from_bits(0xffff_0000))
+    }
+    #[inline(always)]
+    fn lower_halves(self, a: f32x8) -> f32x8 {
+        bytemuck::cast(bytemuck::cast::<f32x8, i32x8>(a) << 16)
+    }
+    #[inline(always)]
     fn select_less(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
         a.simd_lt(b).select(yes, no)
     }

@@ -1,8 +1,8 @@
 //! By the implicit matrix product of [`crate::cpu::conv`].
 
-use super::Grads;
+use super::{Grads, packed_weight};
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
-use crate::cpu::{Isa, memory, rows};
+use crate::cpu::{Isa, Precision, memory, rows};
 use crate::tensor::Tensor;
 
 /// `y = b + sum x w`
@@ -12,10 +12,11 @@ pub(crate) fn forward(
     x: Pixels,
     weight: &Tensor,
     bias: Option<&[f32]>,
+    precision: Precision,
 ) -> Vec<f32> {
     let o = shape.out_channels;
     let mut y = memory::unset(shape.out_pixels() * o);
-    let packed = weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, shape, w));
+    let packed = packed_weight(isa, shape, precision, weight);
     conv::forward(
         isa,
         shape,

@@ -16,9 +16,11 @@
 mod cpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::conv::{ConvShape, Pixels};
-use crate::cpu::profile;
+use std::sync::Arc;
+
+use crate::cpu::conv::{self, ConvShape, Pixels};
+use crate::cpu::packed::PackedB;
+use crate::cpu::{Isa, Precision, profile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -93,6 +95,26 @@ pub(crate) fn conv_shape(
     })
 }
 
+/// What products of these are taken of: gradients are wanted of `f32` alone.
+pub(crate) fn precision(inputs: &[&Tensor]) -> Precision {
+    match inputs.iter().any(|t| t.is_tracked()) {
+        true => Precision::F32,
+        false => Precision::current(),
+    }
+}
+
+/// `weight` `[O, C, kh, kw]` as the kernels want it for this convolution.
+pub(crate) fn packed_weight(
+    isa: Isa,
+    shape: &ConvShape,
+    precision: Precision,
+    weight: &Tensor,
+) -> Arc<PackedB> {
+    weight.packed(isa, shape.layout(precision), |w| {
+        conv::pack_forward(isa, shape, precision, w)
+    })
+}
+
 /// Convolution of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`, plus `bias` `[O]`: `[N, OH, OW, O]` with
 /// `OH = (H + 2 padding - kh) / stride + 1`, rounded down.
 ///
@@ -135,7 +157,16 @@ pub fn conv2d(
         data: x.data(),
         stride: shape.channels,
     };
-    let y = forward(isa, &shape, pixels, weight, bias.map(Tensor::data));
+    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    let precision = precision(&inputs);
+    let y = forward(
+        isa,
+        &shape,
+        pixels,
+        weight,
+        bias.map(Tensor::data),
+        precision,
+    );
     let y = Tensor::computed(
         y,
         &[
@@ -148,7 +179,6 @@ pub fn conv2d(
 
     let (kept_x, kept_weight) = (x.detach(), weight.detach());
     let (needs_x, needs_weight) = (x.is_tracked(), weight.is_tracked());
-    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     let has_bias = bias.is_some();
     y.record(&inputs, move |grad| {
         let backward = if isa.is_naive() {

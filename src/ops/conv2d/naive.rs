@@ -1,8 +1,8 @@
 //! The definition.
 
 use super::Grads;
-use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels};
+use crate::cpu::{Isa, Precision};
 use crate::tensor::Tensor;
 
 /// Calls `body(output element, input element, weight element)` for every product of the definition.
@@ -44,11 +44,12 @@ pub(crate) fn forward(
     x: Pixels,
     weight: &Tensor,
     bias: Option<&[f32]>,
+    precision: Precision,
 ) -> Vec<f32> {
     let mut y = vec![0.0f64; shape.out_pixels() * shape.out_channels];
     let w = weight.data();
     for_each_product(shape, x.stride, |yi, xi, wi| {
-        y[yi] += f64::from(x.data[xi]) * f64::from(w[wi]);
+        y[yi] += f64::from(precision.round(x.data[xi])) * f64::from(precision.round(w[wi]));
     });
     if let Some(bias) = bias {
         for (i, y) in y.iter_mut().enumerate() {

@@ -11,10 +11,10 @@
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, Pixels, PixelsMut};
 use crate::cpu::rows::Moments;
-use crate::cpu::{Isa, memory, profile};
+use crate::cpu::{Isa, Precision, memory, profile};
 use crate::error::Result;
 use crate::ops::batch_norm::{Norm, normalise};
-use crate::ops::conv2d::{Window, conv_shape, conv2d};
+use crate::ops::conv2d::{Window, conv_shape, conv2d, packed_weight};
 use crate::tensor::Tensor;
 
 /// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training the
@@ -55,7 +55,7 @@ pub fn conv_norm_relu(
     };
     let o = shape.out_channels;
     let mut y = memory::unset(shape.out_pixels() * o);
-    let packed = weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, &shape, w));
+    let packed = packed_weight(isa, &shape, Precision::current(), weight);
     let pixels = Pixels {
         data: x.data(),
         stride: shape.channels,

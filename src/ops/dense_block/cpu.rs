@@ -1,10 +1,11 @@
 //! A layer in inference, where nothing is remembered and the statistics are known beforehand: the second norm and
 //! its ReLU are done to the first convolution's sums before they are written.
 
-use crate::cpu::Isa;
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
 use crate::cpu::rows::Normalizer;
+use crate::cpu::{Isa, Precision};
+use crate::ops::conv2d::packed_weight;
 use crate::tensor::Tensor;
 
 /// A layer of two convolutions, the first of which reads the first channels of the block's buffer while the second
@@ -13,6 +14,7 @@ pub(super) struct Layer<'a> {
     pub(super) shapes: [ConvShape; 2],
     pub(super) normalizers: [&'a Normalizer; 2],
     pub(super) weights: [&'a Tensor; 2],
+    pub(super) precision: Precision,
 }
 
 impl Layer<'_> {
@@ -27,10 +29,8 @@ impl Layer<'_> {
         let [one, three] = &self.shapes;
         let [first, second] = self.normalizers;
         let middle = one.out_channels;
-        let [w1, w2] = [0, 1].map(|i| {
-            let (shape, weight) = (&self.shapes[i], self.weights[i]);
-            weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, shape, w))
-        });
+        let [w1, w2] =
+            [0, 1].map(|i| packed_weight(isa, &self.shapes[i], self.precision, self.weights[i]));
         let x = Pixels {
             data: buffer,
             stride: total,

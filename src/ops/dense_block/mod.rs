@@ -23,6 +23,7 @@ use crate::cpu::rows::{Moments, Normalizer};
 use crate::cpu::{memory, profile, threads};
 use crate::error::{Error, Result};
 use crate::ops::batch_norm::Norm;
+use crate::ops::conv2d::precision;
 use crate::ops::norm_relu_conv::{self, Composite};
 use crate::tensor::Tensor;
 
@@ -157,6 +158,7 @@ pub fn dense_block(
         }))
         .collect();
     let tracked = inputs.iter().any(|t| t.is_tracked());
+    let precision = precision(&inputs);
 
     let mut buffer = memory::unset(rows * total);
     let source = x.data();
@@ -203,6 +205,7 @@ pub fn dense_block(
                 shapes: [one, three],
                 normalizers: [&normalizer1, &normalizer2],
                 weights: [layer.conv1, layer.conv2],
+                precision,
             };
             layer.forward(isa, &mut buffer, total, &mut bottleneck);
             memory::give(bottleneck);
@@ -217,7 +220,7 @@ pub fn dense_block(
             data: &mut bottleneck,
             stride: b,
         };
-        forward(isa, &one, pixels, &normalizer1, layer.conv1, out);
+        forward(isa, &one, pixels, &normalizer1, layer.conv1, precision, out);
 
         let pixels = Pixels {
             data: &bottleneck,
@@ -228,7 +231,15 @@ pub fn dense_block(
             data: &mut buffer[c.min(rows * total)..],
             stride: total,
         };
-        forward(isa, &three, pixels, &normalizer2, layer.conv2, out);
+        forward(
+            isa,
+            &three,
+            pixels,
+            &normalizer2,
+            layer.conv2,
+            precision,
+            out,
+        );
 
         moments.push(
             moments2

@@ -4,7 +4,8 @@ use super::{Composite, Grads};
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
 use crate::cpu::rows::{self, Normalizer};
-use crate::cpu::{Isa, memory};
+use crate::cpu::{Isa, Precision, memory};
+use crate::ops::conv2d::packed_weight;
 use crate::tensor::Tensor;
 
 /// `y = conv(max(0, scale x + shift), w)`
@@ -14,9 +15,10 @@ pub(crate) fn forward(
     x: Pixels,
     f: &Normalizer,
     weight: &Tensor,
+    precision: Precision,
     y: PixelsMut,
 ) {
-    let packed = weight.packed(isa, shape.layout(), |w| conv::pack_forward(isa, shape, w));
+    let packed = packed_weight(isa, shape, precision, weight);
     conv::forward(isa, shape, x, Some(f.affine()), &packed, After::Nothing, y);
 }
 

@@ -24,7 +24,7 @@ use crate::cpu::rows::Moments;
 use crate::cpu::{memory, profile};
 use crate::error::Result;
 use crate::ops::batch_norm::Norm;
-use crate::ops::conv2d::{Window, conv_shape};
+use crate::ops::conv2d::{Window, conv_shape, precision};
 use crate::tensor::Tensor;
 
 /// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In
@@ -71,6 +71,7 @@ pub fn norm_relu_conv(
         pixels,
         &normalizer,
         weight,
+        precision(&[x, norm.weight, norm.bias, weight]),
         PixelsMut {
             data: &mut y,
             stride: o,

@@ -1,9 +1,9 @@
 //! The definition: the three operations it consists of, one after the other.
 
 use super::{Composite, Grads};
-use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
 use crate::cpu::rows::Normalizer;
+use crate::cpu::{Isa, Precision};
 use crate::ops::batch_norm;
 use crate::ops::conv2d::naive::for_each_product;
 use crate::ops::relu;
@@ -29,6 +29,7 @@ pub(crate) fn forward(
     x: Pixels,
     f: &Normalizer,
     weight: &Tensor,
+    precision: Precision,
     y: PixelsMut,
 ) {
     let (z, w, o) = (
@@ -38,7 +39,7 @@ pub(crate) fn forward(
     );
     let mut sums = vec![0.0f64; shape.out_pixels() * o];
     for_each_product(shape, shape.channels, |yi, zi, wi| {
-        sums[yi] += f64::from(z[zi]) * f64::from(w[wi]);
+        sums[yi] += f64::from(precision.round(z[zi])) * f64::from(precision.round(w[wi]));
     });
     for (i, sum) in sums.iter().enumerate() {
         y.data[i / o * y.stride + i % o] = *sum as f32;

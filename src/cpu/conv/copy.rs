@@ -1,0 +1,59 @@
+//! Pixels on their way into cache: normalised, rectified, rounded, as the convolution wants its input.
+
+use crate::cpu::after::ScaleShiftRelu;
+use crate::cpu::precision::copy_as_pairs;
+use crate::cpu::rows::scale_shift_relu;
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, Precision};
+
+/// Copies a run of pixels, each as the words of `precision` that `before` makes of its channels.
+pub(super) struct CopyPixels<'a> {
+    /// The first channel of the first pixel, and everything after it.
+    pub(super) from: &'a [f32],
+    /// From one pixel to the next.
+    pub(super) from_stride: usize,
+    /// Where the first pixel goes.
+    pub(super) to: &'a mut [f32],
+    /// From one pixel to the next, in words.
+    pub(super) to_stride: usize,
+    pub(super) pixels: usize,
+    pub(super) channels: usize,
+    /// Of these channels.
+    pub(super) before: Option<ScaleShiftRelu<'a>>,
+    pub(super) precision: Precision,
+}
+
+impl CopyPixels<'_> {
+    pub(super) fn run(self, isa: Isa) {
+        isa.dispatch_on(self.precision, self);
+    }
+
+    /// Whether the run is one piece of memory that becomes another.
+    fn is_plain(&self) -> bool {
+        self.before.is_none()
+            && self.precision == Precision::F32
+            && [self.from_stride, self.to_stride] == [self.channels; 2]
+    }
+}
+
+impl WithSimd for CopyPixels<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if self.is_plain() {
+            let all = self.pixels * self.channels;
+            self.to[..all].copy_from_slice(&self.from[..all]);
+            return;
+        }
+        let words = self.precision.words(self.channels);
+        for i in 0..self.pixels {
+            let from = &self.from[i * self.from_stride..][..self.channels];
+            let to = &mut self.to[i * self.to_stride..][..words];
+            match (self.precision, self.before) {
+                (Precision::Bf16, before) => copy_as_pairs(s, before, from, to),
+                (Precision::F32, None) => to.copy_from_slice(from),
+                (Precision::F32, Some(f)) => scale_shift_relu(s, f, from, to),
+            }
+        }
+    }
+}

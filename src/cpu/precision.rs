@@ -1,0 +1,307 @@
+//! What products are taken of: `f32`, or `bf16` in pairs.
+//!
+//! A bf16 is the upper half of an `f32`: the same range, 8 bits of precision instead of 24. Processors that know it
+//! multiply two pairs and add both products to an `f32` in one instruction, twice the work of a multiply-add.
+//!
+//! ```text
+//! sum = (sum + a1 b1) + a0 b0        rounded to f32 after each addition
+//! ```
+//!
+//! A pair fills the place of an `f32`, the first of the two in the lower half. Here such a place is called a *word*, and
+//! words lie in slices of `f32` whatever is in them: what moves operands about, and the [kernel](super::kernel) with
+//! all its strides, need not know. Pairs run along the channels of a pixel, and where these are odd in number, the last
+//! one's neighbour is zero.
+//!
+//! Processors without the instruction do the same in several steps, with the same result but for numbers below
+//! 1.2e-38, which the instruction takes for zero.
+
+use std::cell::Cell;
+
+use super::after::ScaleShiftRelu;
+use super::simd::Simd;
+
+/// What the products of convolutions are taken of, in inference. Sums are `f32` in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// `f32`.
+    #[default]
+    F32,
+    /// Weights and activations rounded to bf16.
+    Bf16,
+}
+
+thread_local! {
+    static SCOPED: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+impl Precision {
+    /// The one that operations called from this thread use where no gradient is wanted: that of the innermost
+    /// [`Precision::scope`], else `f32`.
+    pub fn current() -> Self {
+        SCOPED.get()
+    }
+
+    /// Runs `body` with this precision. Only the calling thread is affected, as by [`Isa::scope`](super::Isa::scope).
+    pub fn scope<R>(self, body: impl FnOnce() -> R) -> R {
+        struct Restore(Precision);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SCOPED.set(self.0);
+            }
+        }
+        let _restore = Restore(SCOPED.replace(self));
+        body()
+    }
+
+    /// Numbers in a word.
+    pub fn per_word(self) -> usize {
+        match self {
+            Precision::F32 => 1,
+            Precision::Bf16 => 2,
+        }
+    }
+
+    /// The words that hold `channels` numbers.
+    pub fn words(self, channels: usize) -> usize {
+        channels.div_ceil(self.per_word())
+    }
+
+    /// `x` as an operand.
+    pub fn round(self, x: f32) -> f32 {
+        match self {
+            Precision::F32 => x,
+            Precision::Bf16 => f32::from_bits(round(x) << 16),
+        }
+    }
+
+    /// Two numbers, or the first of them, as a word.
+    pub fn word(self, first: f32, second: f32) -> f32 {
+        match self {
+            Precision::F32 => first,
+            Precision::Bf16 => pair(first, second),
+        }
+    }
+}
+
+/// The nearest bf16, as the lower half of the result; ties go to the even one, numbers below the normal range to zero.
+fn round(x: f32) -> u32 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) | 0x40;
+    }
+    if x.abs() < f32::MIN_POSITIVE {
+        return (bits >> 16) & 0x8000;
+    }
+    // Just below half of the last place, and its own oddness on top.
+    (bits + 0x7fff + ((bits >> 16) & 1)) >> 16
+}
+
+/// Two numbers, rounded, in one word.
+pub(crate) fn pair(low: f32, high: f32) -> f32 {
+    f32::from_bits(round(high) << 16 | round(low))
+}
+
+/// What a word's two numbers are.
+#[cfg(test)]
+pub(crate) fn unpair(word: f32) -> [f32; 2] {
+    let bits = word.to_bits();
+    [bits << 16, bits & 0xffff_0000].map(f32::from_bits)
+}
+
+/// Packs neighbours into pairs: the vectors of `low`, then `high`, as one of words.
+#[inline(always)]
+pub(crate) fn pairs_in_steps<S: Simd>(s: S, low: S::V, high: S::V) -> S::V {
+    let (mut numbers, mut words) = ([0.0; 32], [0.0; 16]);
+    s.store(&mut numbers, low);
+    s.store(&mut numbers[S::LANES..], high);
+    for (word, numbers) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
+        *word = pair(numbers[0], numbers[1]);
+    }
+    s.load(&words)
+}
+
+/// `to = max(0, from * scale + shift)`, or `from` as it is, one pixel's channels as words.
+#[inline(always)]
+pub(crate) fn copy_as_pairs<S: Simd>(
+    s: S,
+    before: Option<ScaleShiftRelu>,
+    from: &[f32],
+    to: &mut [f32],
+) {
+    match before {
+        None => copy_mapped(
+            s,
+            from,
+            to,
+            #[inline(always)]
+            |_, x| x,
+            |_, x| x,
+        ),
+        Some(f) => copy_mapped(
+            s,
+            from,
+            to,
+            #[inline(always)]
+            |c, x| f.apply(s, x, c),
+            |c, x| f.apply_one(x, c),
+        ),
+    }
+}
+
+#[inline(always)]
+fn copy_mapped<S: Simd>(
+    s: S,
+    from: &[f32],
+    to: &mut [f32],
+    vector: impl Fn(usize, S::V) -> S::V,
+    one: impl Fn(usize, f32) -> f32,
+) {
+    let to = &mut to[..from.len().div_ceil(2)];
+    let whole = from.len() - from.len() % (2 * S::LANES);
+    for c in (0..whole).step_by(2 * S::LANES) {
+        let low = vector(c, s.load(&from[c..]));
+        let high = vector(c + S::LANES, s.load(&from[c + S::LANES..]));
+        s.store(&mut to[c / 2..], s.pairs(low, high));
+    }
+    for c in (whole..from.len()).step_by(2) {
+        let second = from.get(c + 1).map_or(0.0, |&x| one(c + 1, x));
+        to[c / 2] = pair(one(c, from[c]), second);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Isa;
+    use crate::cpu::simd::WithSimd;
+
+    // Numbers of every size, some between two bf16s.
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 8
+        };
+        let mut number = || {
+            let (mantissa, exponent) = (next() as f32 / (1 << 23) as f32 - 1.0, next() % 40);
+            mantissa * 2.0f32.powi(exponent as i32 - 20)
+        };
+        (0..n).map(|_| number()).collect()
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_ties_are_even() {
+        let rounded = |x: f32| unpair(pair(x, 0.0))[0];
+        assert_eq!(rounded(1.0), 1.0);
+        // One and a half of the last place, and one half.
+        assert_eq!(rounded(1.0 + 3.0 / 256.0), 1.0 + 4.0 / 256.0);
+        assert_eq!(rounded(1.0 + 1.0 / 256.0), 1.0);
+        assert_eq!(rounded(-1.0 - 1.01 / 256.0), -1.0 - 2.0 / 256.0);
+        assert_eq!(rounded(f32::MAX), f32::INFINITY);
+        assert_eq!(rounded(1e-39), 0.0);
+        assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7f80_0001)).is_nan());
+        for x in numbers(1000, 1) {
+            assert_eq!(rounded(x), half::bf16::from_f32(x).to_f32());
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_makes_the_same_words_and_sums() {
+        struct Products<'a>(&'a [f32], &'a [f32]);
+        impl WithSimd for Products<'_> {
+            type Output = (Vec<f32>, Vec<f32>);
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> Self::Output {
+                let Products(a, b) = self;
+                let [mut words, other] = [a, b].map(|x| {
+                    let mut words = vec![0.0; x.len() / 2];
+                    copy_as_pairs(s, None, x, &mut words);
+                    words
+                });
+                let mut sums = vec![0.25; words.len()];
+                for i in (0..sums.len()).step_by(S::LANES) {
+                    let sum =
+                        s.dot_pairs(s.load(&words[i..]), s.load(&other[i..]), s.load(&sums[i..]));
+                    s.store(&mut sums[i..], sum);
+                }
+                words.extend(other);
+                (words, sums)
+            }
+        }
+        let (a, b) = (numbers(640, 1), numbers(640, 2));
+        let naive: Vec<f32> = [&a, &b]
+            .into_iter()
+            .flat_map(|x| x.chunks(2).map(|x| pair(x[0], x[1])))
+            .collect();
+        let (x, y) = naive.split_at(320);
+        let want: Vec<f32> = (x.iter().zip(y))
+            .map(|(&x, &y)| {
+                let ([x0, x1], [y0, y1]) = (unpair(x), unpair(y));
+                x0.mul_add(y0, x1.mul_add(y1, 0.25))
+            })
+            .collect();
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        for isa in Isa::available() {
+            // By the instruction, where there is one, and in steps.
+            for (words, sums) in [
+                isa.dispatch_pairs(Products(&a, &b)),
+                isa.dispatch(Products(&a, &b)),
+            ] {
+                assert_eq!(bits(&words), bits(&naive), "{isa}");
+                // Portable vectors may have no multiply-add that rounds once.
+                for (&sum, &want) in sums.iter().zip(&want) {
+                    assert!((sum - want).abs() <= 1e-6 * want.abs().max(0.25), "{isa}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn odd_channels_end_in_a_zero() {
+        struct Copy<'a>(&'a [f32], Option<ScaleShiftRelu<'a>>);
+        impl WithSimd for Copy<'_> {
+            type Output = Vec<f32>;
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> Vec<f32> {
+                let mut words = vec![f32::NAN; self.0.len().div_ceil(2)];
+                copy_as_pairs(s, self.1, self.0, &mut words);
+                words
+            }
+        }
+        for n in [0, 1, 2, 3, 31, 32, 33, 67] {
+            let (x, scale, shift) = (numbers(n, 1), numbers(n, 2), numbers(n, 3));
+            let f = ScaleShiftRelu {
+                scale: &scale,
+                shift: &shift,
+            };
+            for isa in Isa::available() {
+                let plain = isa.dispatch_pairs(Copy(&x, None));
+                let mapped = isa.dispatch_pairs(Copy(&x, Some(f)));
+                assert_eq!((plain.len(), mapped.len()), (n.div_ceil(2), n.div_ceil(2)));
+                for (i, (plain, mapped)) in plain.into_iter().zip(mapped).enumerate() {
+                    let of = |map: &dyn Fn(usize) -> f32| {
+                        [2 * i, 2 * i + 1].map(|c| if c < n { map(c) } else { 0.0 })
+                    };
+                    let want = of(&|c| unpair(pair(x[c], 0.0))[0]);
+                    assert_eq!(unpair(plain), want);
+                    for (got, want) in unpair(mapped)
+                        .into_iter()
+                        .zip(of(&|c| f.apply_one(x[c], c)))
+                    {
+                        assert!(
+                            (got - want).abs() <= want.abs() / 200.0 + 1e-6,
+                            "{isa} {got} {want}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_scope_ends_with_its_body() {
+        assert_eq!(Precision::current(), Precision::F32);
+        Precision::Bf16.scope(|| assert_eq!(Precision::current(), Precision::Bf16));
+        assert_eq!(Precision::current(), Precision::F32);
+    }
+}
