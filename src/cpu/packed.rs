@@ -30,6 +30,8 @@ pub struct PackedB {
     pub(super) precision: Precision,
 }
 
+// How many rows ahead of its copy a row is fetched.
+const ROWS_AHEAD: usize = 8;
 // Rows of packed B that one task fills.
 const PACK_ROWS: usize = 512;
 
@@ -163,17 +165,26 @@ impl WithSimd for SetRows<'_> {
             ref mut data,
             ..
         } = *self.b;
-        for (panel, to) in data.chunks_exact_mut((k * width).max(1)).enumerate() {
-            let first = panel * width;
-            let used = width.min(columns - first);
-            for (row, to) in to.chunks_exact_mut(width).take(self.rows).enumerate() {
-                let from = &self.from[row * self.stride + first..][..used];
-                if used == width {
-                    for v in (0..width).step_by(S::LANES) {
-                        s.store(&mut to[v..], s.load(&from[v..]));
+        let panels = columns.div_ceil(width);
+        for row in 0..self.rows {
+            let ahead = self
+                .from
+                .as_ptr()
+                .wrapping_add((row + ROWS_AHEAD) * self.stride);
+            let from = &self.from[row * self.stride..][..columns];
+            for panel in 0..panels {
+                let first = panel * width;
+                let to = &mut data[(panel * k + row) * width..][..width];
+                for v in (0..width).step_by(S::LANES) {
+                    s.prefetch(ahead.wrapping_add(first + v));
+                }
+                match from.get(first..first + width) {
+                    Some(from) => {
+                        for v in (0..width).step_by(S::LANES) {
+                            s.store(&mut to[v..], s.load(&from[v..]));
+                        }
                     }
-                } else {
-                    to[..used].copy_from_slice(from);
+                    None => to[..columns - first].copy_from_slice(&from[first..]),
                 }
             }
         }

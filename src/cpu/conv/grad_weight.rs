@@ -23,8 +23,15 @@ use crate::cpu::{memory, profile};
 const WEIGHT_PIXELS: usize = 256;
 // Rows of the transposed A that one task owns at most. The more, the fewer tasks fetch and pack the same gradients.
 const WEIGHT_ROWS: usize = 256;
+// How many pixels ahead of its copy a pixel is fetched.
+const PIXELS_AHEAD: usize = 8;
 // Sums over pixels are cut into at most this many parts, added up in order at the end.
 const WEIGHT_PARTS: usize = 8;
+
+/// Floats from one strip to the next: what the last pixel writes too much is not in the next strip.
+fn strip_len(height: usize) -> usize {
+    height * WEIGHT_PIXELS + 16
+}
 
 /// The gradient by the weights, `[O, C, kh, kw]`, from the input, `[N, H, W, C]`, with `before` applied to it
 /// as in [`forward`](super::forward), and the output's gradient, `[N, OH, OW, O]`.
@@ -38,8 +45,11 @@ pub fn grad_weight(
 ) {
     let _timer = profile::time("conv gradient, weight", shape, shape.flops());
     let window = shape.window();
-    if window.method(shape.out_channels, Precision::F32) == Method::Winograd {
-        Tiling::new(&window, shape.out_channels).grad_weight(isa, x, before, grad, grad_weight);
+    let tiling = Tiling::new(&window, shape.out_channels);
+    if window.method(shape.out_channels, Precision::F32) == Method::Winograd
+        && tiling.suits_grad_weight()
+    {
+        tiling.grad_weight(isa, x, before, grad, grad_weight);
     } else {
         direct(isa, shape, x, before, grad, grad_weight);
     }
@@ -80,7 +90,7 @@ pub(super) fn direct(
     threads::for_each(blocks.len() * parts, |task| {
         let (part, block) = (task / blocks.len(), &blocks[task % blocks.len()]);
         let first = part * part_pixels;
-        let strip = height * WEIGHT_PIXELS;
+        let strip = strip_len(height);
         let offsets: Vec<usize> = (0..block.len())
             .map(|i| i / height * strip + i % height)
             .collect();
@@ -182,10 +192,9 @@ impl WithSimd for Gather<'_> {
         let (shape, x) = (source.shape, source.x);
         let (out_height, out_width) = (shape.out_height(), shape.out_width());
         let row_len = (shape.width - 1) * x.stride + shape.channels;
-        let strip = S::TILE_ROWS * WEIGHT_PIXELS;
-        // One pixel's elements, as long as whole strips.
-        let mut line = [0.0; WEIGHT_ROWS + 16];
-        let line = &mut line[..block.len().next_multiple_of(S::TILE_ROWS)];
+        let strip = strip_len(S::TILE_ROWS);
+        // One pixel's elements, and room for the last strip to be read as a whole vector.
+        let mut line = [0.0; WEIGHT_ROWS + 32];
         let (mut ox, mut oy) = (self.start % out_width, self.start / out_width % out_height);
         let mut image = self.start / (out_height * out_width);
         for i in 0..self.n {
@@ -204,12 +213,20 @@ impl WithSimd for Gather<'_> {
                     continue;
                 };
                 let row = &x.data[(image * shape.height + y) * shape.width * x.stride..][..row_len];
+                let start = source.start(ox, tap) + first as isize;
+                let ahead = row
+                    .as_ptr()
+                    .wrapping_offset(start + (PIXELS_AHEAD * x.stride) as isize);
+                for line in (0..len).step_by(16) {
+                    s.prefetch(ahead.wrapping_add(line));
+                }
                 let before = source.before.map(|f| f.of(first..first + len));
-                copy_clipped(s, row, source.start(ox, tap) + first as isize, before, to);
+                copy_clipped(s, row, start, before, to);
             }
-            for (j, piece) in line.chunks_exact(S::TILE_ROWS).enumerate() {
-                let at = j * strip + i * S::TILE_ROWS;
-                self.strips[at..at + S::TILE_ROWS].copy_from_slice(piece);
+            // A vector is a little longer than a strip is high: what it writes too much, the next pixel overwrites.
+            for j in 0..block.len().div_ceil(S::TILE_ROWS) {
+                let piece = s.load(&line[j * S::TILE_ROWS..]);
+                s.store(&mut self.strips[j * strip + i * S::TILE_ROWS..], piece);
             }
             ox += 1;
             if ox == out_width {

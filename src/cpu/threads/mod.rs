@@ -122,6 +122,16 @@ impl SharedMut {
         self.0
     }
 
+    /// `len` elements from `first` on.
+    ///
+    /// # Safety
+    /// They lie in the same allocation, and nobody else reads or writes them meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn row<'a>(self, first: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: the caller says so.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
+    }
+
     /// The pointer `by` elements on.
     ///
     /// # Safety

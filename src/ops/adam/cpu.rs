@@ -5,7 +5,7 @@ use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
 // Elements of one task.
-const RUN: usize = 1 << 15;
+const RUN: usize = 1 << 12;
 
 struct Run<'a> {
     param: &'a mut [f32],
@@ -47,7 +47,32 @@ pub(crate) fn step(
 impl WithSimd for &mut Run<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
+        let len = self.param.len();
+        let whole = len - len % S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            let grad = s.load(&self.grad[i..]);
+            let state = [&*self.param, &*self.m, &*self.v].map(|x| s.load(&x[i..]));
+            let [param, m, v] = self.vector(s, grad, state);
+            s.store(&mut self.param[i..], param);
+            s.store(&mut self.m[i..], m);
+            s.store(&mut self.v[i..], v);
+        }
+        if whole < len {
+            let grad = s.load_part(&self.grad[whole..], 0.0);
+            let state = [&*self.param, &*self.m, &*self.v].map(|x| s.load_part(&x[whole..], 0.0));
+            let [param, m, v] = self.vector(s, grad, state);
+            s.store_part(&mut self.param[whole..], param);
+            s.store_part(&mut self.m[whole..], m);
+            s.store_part(&mut self.v[whole..], v);
+        }
+    }
+}
+
+impl Run<'_> {
+    /// What becomes of some parameters and their moments.
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, grad: S::V, [param, m, v]: [S::V; 3]) -> [S::V; 3] {
         let Factors {
             shrink,
             decay,
@@ -57,12 +82,11 @@ impl WithSimd for &mut Run<'_> {
         let Adam {
             beta1, beta2, eps, ..
         } = self.options;
-        let state = self.m.iter_mut().zip(self.v.iter_mut());
-        for ((param, &grad), (m, v)) in self.param.iter_mut().zip(self.grad).zip(state) {
-            let g = grad + decay * *param;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *param = shrink * *param - rate * *m / (v.sqrt() * root + eps);
-        }
+        let g = s.mul_add(s.splat(decay), param, grad);
+        let m = s.mul_add(s.splat(beta1), m, s.mul(s.splat(1.0 - beta1), g));
+        let v = s.mul_add(s.splat(beta2), v, s.mul(s.mul(s.splat(1.0 - beta2), g), g));
+        let below = s.mul_add(s.sqrt(v), s.splat(root), s.splat(eps));
+        let step = s.div(s.mul(s.splat(rate), m), below);
+        [s.sub(s.mul(s.splat(shrink), param), step), m, v]
     }
 }

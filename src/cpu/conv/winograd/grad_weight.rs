@@ -16,8 +16,15 @@ use crate::cpu::{Isa, memory};
 // Tiles whose products are summed before the running sum is touched again: what is evaluated of them should stay in a
 // cache that all cores share.
 const GROUP: usize = 112;
+// With fewer tiles, the way back from 36 sums for each pair of channels takes longer than is saved before.
+const FEWEST_TILES: usize = 64;
 
 impl Tiling {
+    /// Whether there is enough to sum up for this to be worth it.
+    pub(in crate::cpu::conv) fn suits_grad_weight(&self) -> bool {
+        self.count() >= FEWEST_TILES
+    }
+
     /// The gradient by the weights, `[O, C, 3, 3]`, from the input, as `before` makes it, and the output's gradient.
     ///
     /// A group of tiles at a time, first some tiles a task, then some points: each task of the second kind has sums of
