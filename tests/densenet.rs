@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use glimpse::cpu::Isa;
+use glimpse::cpu::{Isa, Precision};
 use glimpse::data::weights::WeightFile;
 use glimpse::model::{DenseNet, DenseNetConfig, file};
 use glimpse::nn::{Init, Mode, Module};
@@ -73,6 +73,94 @@ fn inference_agrees_with_pytorch() {
     }
 }
 
+/// Published sizes with random weights and statistics, as far as the second block.
+fn first_blocks() -> DenseNet {
+    let config = DenseNetConfig {
+        blocks: vec![6, 3],
+        ..DenseNetConfig::named("densenet121").unwrap()
+    };
+    let mut init = Init::new(3);
+    let mut net = DenseNet::new(&config, &mut init).unwrap();
+    let mut uniform = Init::new(4);
+    net.visit("", &mut |name, _, tensor| {
+        if name.ends_with("running_var") || name.contains("norm") && name.ends_with("weight") {
+            let drawn = uniform.uniform(tensor.dims(), 0.5);
+            for (to, x) in tensor.data_mut().iter_mut().zip(drawn.data()) {
+                *to = 1.0 + x;
+            }
+        } else if name.ends_with("running_mean") || name.contains("norm") {
+            *tensor = uniform.uniform(tensor.dims(), 0.1);
+        }
+    });
+    net
+}
+
+#[test]
+fn bf16_features_are_within_a_hundredth_on_every_instruction_set() {
+    let x = Init::new(5).normal(&[2, 64, 48, 3], 1.0);
+    let mut net = first_blocks();
+    let exact = net.features(&x, Mode::Inference).unwrap();
+    net.set_precision(Precision::Bf16);
+    let mut all = Vec::new();
+    for isa in Isa::available() {
+        let features = isa.scope(|| net.features(&x, Mode::Inference).unwrap());
+        let error = relative(features.data(), exact.data());
+        println!(
+            "passed on {isa}, bf16 by instruction {}: {error:.1e}",
+            isa.has_bf16()
+        );
+        assert!((1e-5..=1e-2).contains(&error), "{isa}: {error:.1e}");
+        all.push(features);
+    }
+    // The operands are the same everywhere but where a sum before them, rounded otherwise, falls to the other side.
+    for features in &all {
+        close("each and the first", features, &all[0], 2e-3);
+    }
+    // Training takes no notice.
+    let training = net.features(&x, Mode::Training { seed: 0 }).unwrap();
+    net.set_precision(Precision::F32);
+    let again = net.features(&x, Mode::Training { seed: 0 }).unwrap();
+    assert_eq!(training.data(), again.data());
+}
+
+#[test]
+fn an_image_has_the_same_features_alone_and_in_a_batch() {
+    // As large as it takes for images to pass the first stage one by one, and small enough to pass it together.
+    for (side, precision) in [
+        (224, Precision::F32),
+        (224, Precision::Bf16),
+        (32, Precision::F32),
+    ] {
+        let x = Init::new(6).normal(&[3, side, side, 3], 1.0);
+        let mut net = first_blocks();
+        net.set_precision(precision);
+        let together = net.features(&x, Mode::Inference).unwrap();
+        for i in 0..3 {
+            let alone = x.narrow(i, 1).unwrap();
+            let alone = net.features(&alone, Mode::Inference).unwrap();
+            let row = together.narrow(i, 1).unwrap();
+            close("alone and together", &row, &alone, 2e-6);
+        }
+    }
+}
+
+#[test]
+fn what_is_learnt_is_used_in_inference_at_once() {
+    let x = Init::new(5).normal(&[2, 32, 32, 3], 1.0);
+    let mut net = first_blocks();
+    let before = net.features(&x, Mode::Inference).unwrap();
+    net.features(&x, Mode::Training { seed: 0 }).unwrap();
+    let after = net.features(&x, Mode::Inference).unwrap();
+    assert_ne!(before.data(), after.data(), "the statistics have moved");
+    net.visit("", &mut |name, _, tensor| {
+        if name == "features.norm0.weight" {
+            tensor.data_mut().fill(0.0);
+        }
+    });
+    let changed = net.features(&x, Mode::Inference).unwrap();
+    assert_ne!(changed.data(), after.data(), "a scale was set");
+}
+
 #[test]
 fn training_agrees_with_pytorch() {
     let fixture = WeightFile::open(FIXTURE).unwrap();
@@ -135,7 +223,7 @@ fn the_published_networks_agree_with_torchvision() {
     };
     for name in DenseNetConfig::NAMES {
         let folder = Path::new(&folder);
-        let (net, _) = file::load_encoder(folder.join(format!("{name}.safetensors"))).unwrap();
+        let (mut net, _) = file::load_encoder(folder.join(format!("{name}.safetensors"))).unwrap();
         assert_eq!(net.config().name(), Some(name));
         let expected =
             WeightFile::open(folder.join(format!("{name}.expected.safetensors"))).unwrap();
@@ -151,6 +239,11 @@ fn the_published_networks_agree_with_torchvision() {
         );
         close(name, &spatial, &want, 1e-5);
         close(name, &features, &want_features, 1e-5);
+        net.set_precision(Precision::Bf16);
+        let features = net.features(&x, Mode::Inference).unwrap();
+        let error = relative(features.data(), want_features.data());
+        println!("{name}: features in bf16 {error:.1e}");
+        assert!(error <= 1e-2, "{name}: {error:.1e}");
     }
 }
 

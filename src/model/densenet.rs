@@ -190,7 +190,8 @@ impl DenseNet {
         })
     }
 
-    /// Sets what inference computes with. In bf16 features differ by up to a hundredth; training stays in `f32`.
+    /// Sets what inference multiplies in its dense blocks. In bf16 features differ by up to a hundredth. The first
+    /// convolution, the transitions and all training stay in `f32`.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
     }
@@ -226,7 +227,7 @@ impl DenseNet {
 
     /// The first convolution, the pool, and the first block with its transition.
     fn first_stage(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = conv_norm_relu(&self.conv0, &self.norm0, x, mode)?;
+        let x = Precision::F32.scope(|| conv_norm_relu(&self.conv0, &self.norm0, x, mode))?;
         let x = ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1])?;
         self.stage(0, &x, mode)
     }

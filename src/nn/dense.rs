@@ -1,4 +1,5 @@
 use super::{BatchNorm, Conv2d, Init, Mode, Module, Role};
+use crate::cpu::Precision;
 use crate::error::Result;
 use crate::ops::{self, Window};
 use crate::tensor::Tensor;
@@ -110,7 +111,8 @@ impl Transition {
         let (pooled, moments) = ops::norm_relu_pool(x, &prepared.norm(), 2)?;
         let rows = x.len() / x.dims().last().copied().unwrap_or(1).max(1);
         self.norm.learn(moments.as_ref(), rows);
-        self.conv.forward(&pooled)
+        // Everything after reads this map: what is rounded here is not made up for by other layers.
+        Precision::F32.scope(|| self.conv.forward(&pooled))
     }
 }
 

@@ -37,6 +37,8 @@ fn bench_reports_what_it_measured() {
     for what in ["decode", "train-decoder"] {
         common(&bench(&[what]).object(), what);
     }
+    let report = bench(&["encode", "--encoder", model(), "--precision", "bf16"]).object();
+    assert_eq!(report["precision"], "bf16");
     let products = bench(&["gemm"]).objects();
     assert_eq!(products[2]["shape"], json!([1024, 1024, 1024]));
     for product in &products {

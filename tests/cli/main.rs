@@ -271,7 +271,8 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["score", "--data", ".", "--split", "dev"],
         &["inspect"],
         &["bench", "sleep"],
-        &["bench", "--precision", "bf16"],
+        &["bench", "gemm", "--precision", "bf16"],
+        &["bench", "--precision", "f16"],
         &["bench", "--threads", "0"],
         &["describe", "a.jpg"],
     ] {
@@ -279,7 +280,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
     }
     assert_eq!(glimpse(here, &[]).code, Some(2));
     assert!(
-        glimpse(here, &["bench", "--precision", "bf16"])
+        glimpse(here, &["bench", "decode", "--precision", "bf16"])
             .err
             .contains("f32")
     );

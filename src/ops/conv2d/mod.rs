@@ -324,16 +324,34 @@ mod tests {
                 let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
                 (y.detach(), grads.get(&x).unwrap().clone(), grads.get(&w).unwrap().clone())
             };
-            let mut isas = Isa::available().into_iter();
-            let oracle = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
-            for isa in isas.by_ref() {
+            let in_bf16 = || Precision::Bf16.scope(|| conv2d(&x, &w, None, window).unwrap());
+            let naive = Isa::new(crate::cpu::Level::Naive).unwrap();
+            let (oracle, oracle_in_bf16) = (naive.scope(run), naive.scope(in_bf16));
+            for isa in Isa::available() {
                 let got = isa.scope(run);
                 prop_assert_eq!(got.0.dims(), oracle.0.dims());
                 assert_close("output", got.0.data(), oracle.0.data(), 1e-5);
                 assert_close("grad_x", got.1.data(), oracle.1.data(), 1e-5);
                 assert_close("grad_weight", got.2.data(), oracle.2.data(), 1e-5);
+                // Operands are rounded alike; sums are of f32.
+                let got = isa.scope(in_bf16);
+                assert_close("bf16", got.data(), oracle_in_bf16.data(), 1e-5);
             }
+            assert_close("bf16 and f32", oracle_in_bf16.data(), oracle.0.data(), 1e-2);
         }
+    }
+
+    #[test]
+    fn bf16_is_for_inference_alone() {
+        let (x, w) = (random(&[1, 6, 6, 16], 1), random(&[16, 16, 3, 3], 2));
+        let window = Window::square(1, 1);
+        on_every_isa(|| {
+            let exact = conv2d(&x, &w, None, window).unwrap();
+            let [plain, tracked] = [w.clone(), w.tracked()]
+                .map(|w| Precision::Bf16.scope(|| conv2d(&x, &w, None, window).unwrap()));
+            assert_ne!(plain.data(), exact.data());
+            assert_close("tracked", tracked.data(), exact.data(), 1e-6);
+        });
     }
 
     #[test]
