@@ -211,6 +211,15 @@ impl Block<'_> {
                 shift = opaque(shift + k_stride);
             }
         }
+        let place = Place {
+            row,
+            rows: rows.len(),
+            column: panel * width,
+        };
+        let whole_vectors = place.column + width <= self.b.columns;
+        if whole_vectors && rows.len() == R {
+            return self.finish_whole(s, acc, place);
+        }
         // What follows counts rows at run time, so it reads a copy: an array with any index that is not a constant
         // lives in memory.
         let mut sums = [[s.splat(0.0); V]; R];
@@ -219,17 +228,84 @@ impl Block<'_> {
                 sums[r][v] = acc[r][v];
             }
         }
-        let place = Place {
-            row,
-            rows: rows.len(),
-            column: panel * width,
-        };
         // Behind a pointer the compiler does not know how many rows there can be at most, and leaves the loop a loop.
         let sums = sums.as_ptr().cast::<[S::V; V]>();
-        if place.column + width <= self.b.columns {
+        if whole_vectors {
             self.finish::<S, V>(s, sums, place);
         } else {
             self.finish_part::<S, V>(s, sums, place);
+        }
+    }
+
+    /// Writes a whole tile to its place in C, straight from the registers.
+    #[inline(always)]
+    fn finish_whole<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        sums: [[S::V; V]; R],
+        place: Place,
+    ) {
+        match self.out.after {
+            After::Nothing => self.write_whole(
+                s,
+                sums,
+                place,
+                #[inline(always)]
+                |_, sum| sum,
+            ),
+            After::Bias(bias) => {
+                let bias = vectors::<S, V>(s, bias, place.column);
+                self.write_whole(
+                    s,
+                    sums,
+                    place,
+                    #[inline(always)]
+                    |v, sum| s.add(sum, bias[v]),
+                );
+            }
+            After::ScaleShiftRelu(f) => {
+                let scale = vectors::<S, V>(s, f.scale, place.column);
+                let shift = vectors::<S, V>(s, f.shift, place.column);
+                self.write_whole(
+                    s,
+                    sums,
+                    place,
+                    #[inline(always)]
+                    |v, sum| s.max(s.mul_add(sum, scale[v], shift[v]), s.splat(0.0)),
+                );
+            }
+        }
+    }
+
+    // As in `tile`.
+    #[allow(clippy::needless_range_loop)]
+    #[inline(always)]
+    fn write_whole<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        sums: [[S::V; V]; R],
+        place: Place,
+        after: impl Fn(usize, S::V) -> S::V,
+    ) {
+        let Output { stride, .. } = self.out;
+        // SAFETY: the caller of `multiply_block` vouches for these rows and columns of C.
+        unsafe {
+            let c = self.out.c.get().add(place.row * stride + place.column);
+            if self.out.accumulate {
+                for r in 0..R {
+                    for v in 0..V {
+                        let c = c.add(r * stride + v * S::LANES);
+                        s.store_ptr(c, after(v, s.add(sums[r][v], s.load_ptr(c))));
+                    }
+                }
+            } else {
+                for r in 0..R {
+                    for v in 0..V {
+                        let c = c.add(r * stride + v * S::LANES);
+                        s.store_ptr(c, after(v, sums[r][v]));
+                    }
+                }
+            }
         }
     }
 

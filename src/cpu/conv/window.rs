@@ -27,10 +27,8 @@ pub(super) struct Window {
 
 // A tile should leave room for the packed weights in the second-level cache.
 const TILE_FLOATS: usize = 48 * 1024;
-// Output pixels that a task should at least have, where there are enough.
-const TASK_PIXELS: usize = 84;
-// Tasks a thread at most: enough to make up for what else the machine does.
-const TASKS: usize = 4;
+// To multiply a pixel takes about as long as to copy this many.
+const COPIES: usize = 12;
 
 impl Window {
     /// Output pixels are rows of A, the tile's taps are segments of them.
@@ -110,24 +108,21 @@ impl Window {
             .collect()
     }
 
-    /// Output rows of one task: as many as the tile may hold, few enough for every thread to have some, and among
-    /// those the number whose pixels fill the kernel's strips best. A sum is the same in whichever task it is taken.
+    /// Output rows of one task: no more than the tile may hold, and among those the number with which the busiest thread
+    /// has least to do, multiplying, with strips that pixels do not fill, and copying. A sum is the same in whichever
+    /// task it is taken.
     fn rows_per_task(&self, strip: usize, row_floats: usize) -> usize {
         let fits =
             (TILE_FLOATS / row_floats.max(1)).saturating_sub(self.kernel[0] - 1) / self.stride[0];
-        let pixels = self.batch * self.to[0] * self.to[1];
-        let tasks = threads::count() * (pixels / threads::count() / TASK_PIXELS).clamp(1, TASKS);
-        let shared = (self.batch * self.to[0]).div_ceil(tasks);
-        let most = fits.min(shared).clamp(1, self.to[0]);
-        let used = |rows: usize| {
-            let pixels = rows * self.to[1];
-            pixels as f64 / pixels.next_multiple_of(strip) as f64
+        let cost = |rows: usize| {
+            let tasks = self.batch * self.to[0].div_ceil(rows);
+            let multiplied = (rows * self.to[1]).next_multiple_of(strip);
+            let copied = self.tile_height(rows) * self.tile_width();
+            tasks.div_ceil(threads::count()) * (COPIES * multiplied + copied)
         };
-        let least = most.div_ceil(2);
-        (least..=most).fold(
-            most,
-            |best, rows| if used(rows) > used(best) { rows } else { best },
-        )
+        // A task more for each thread makes up for what else the machine does.
+        let most = fits.min(self.to[0].div_ceil(2)).max(1);
+        (1..=most).rev().min_by_key(|&rows| cost(rows)).unwrap_or(1)
     }
 
     /// Copies the input rows that output rows `first..` of `image` look at. The tile starts as zeros.
