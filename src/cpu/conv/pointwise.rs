@@ -9,14 +9,16 @@ use super::{Job, PixelsMut};
 use crate::cpu::after::After;
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
+use crate::cpu::packed::tile_shape;
 use crate::cpu::threads::{self, SharedMut};
 
 // Words of a run, at most. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use. Longer runs leave too
 // little of a cache to the pixels, shorter ones spend too much time on beginning and ending sums.
 const WORDS: usize = 512;
-// Pixels of a task, at most: whole strips of six and of fourteen.
-const PIXELS: usize = 84;
-
+// Pixels of a task, at most: their run should leave half of a second-level cache to the weights.
+const PIXELS: usize = 112;
+// To begin a task takes as long as this many pixels.
+const BEGINNING: usize = 2;
 // With fewer pixels, tasks share out the weights instead, so that each core fetches only some of them.
 const FEW_PIXELS: usize = 100;
 
@@ -25,7 +27,7 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
     let c = SharedMut::new(y.data);
     let step = match pixels < FEW_PIXELS {
         true => pixels,
-        false => threads::share(pixels, PIXELS),
+        false => pixels_per_task(pixels, tile_shape(job.isa).0),
     };
     let precision = job.weight.precision();
     let words = precision.words(channels);
@@ -87,4 +89,14 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
             }
         });
     });
+}
+
+/// Whole strips, and among those the number with which the busiest thread has least to do.
+fn pixels_per_task(pixels: usize, strip: usize) -> usize {
+    let work = |step: usize| {
+        let tasks = pixels.div_ceil(step).div_ceil(threads::count());
+        tasks * (step + BEGINNING)
+    };
+    let steps = (1..=PIXELS / strip).map(|strips| strips * strip);
+    steps.min_by_key(|&step| work(step)).unwrap_or(strip)
 }
