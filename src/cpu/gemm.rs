@@ -139,8 +139,9 @@ pub fn gemm(isa: Isa, a: Matrix, b: Matrix, out: Product) {
 
 // Rows of A that one task takes at most: enough to amortise its start, few enough to share.
 const TASK_ROWS: usize = 112;
-// The run of k that is multiplied at a time: a panel of B is then 16 or 32 KiB and stays in the first-level cache.
-const RUN: usize = 256;
+// The run of k that is multiplied at a time. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use; shorter
+// runs spend too much time on beginning and ending sums.
+const RUN: usize = 512;
 // Panels that take their turn together, so that the part of C that they sum up in stays in the second.
 const PANELS: usize = 16;
 // What one task should at least be worth, in multiply-adds; below that a thread costs more than it brings.
@@ -163,9 +164,7 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
     let (tile_rows, tile_columns) = tile_shape(isa);
 
     // Cut by rows first; by columns too where that leaves too few tasks, as in a decoder's single step.
-    let rows = TASK_ROWS
-        .next_multiple_of(tile_rows)
-        .min(m.next_multiple_of(tile_rows));
+    let rows = threads::strips(m, tile_rows, TASK_ROWS);
     let row_tasks = m.div_ceil(rows);
     let panels = b.panels();
     let panels_worth_it = TASK_WORK.div_ceil(rows.min(m) * k.max(1) * tile_columns);

@@ -17,8 +17,6 @@ use crate::cpu::threads::{self, SharedMut};
 const WORDS: usize = 512;
 // Pixels of a task, at most: their run should leave half of a second-level cache to the weights.
 const PIXELS: usize = 112;
-// To begin a task takes as long as this many pixels.
-const BEGINNING: usize = 2;
 // With fewer pixels, tasks share out the weights instead, so that each core fetches only some of them.
 const FEW_PIXELS: usize = 100;
 
@@ -27,7 +25,7 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
     let c = SharedMut::new(y.data);
     let step = match pixels < FEW_PIXELS {
         true => pixels,
-        false => pixels_per_task(pixels, tile_shape(job.isa).0),
+        false => threads::strips(pixels, tile_shape(job.isa).0, PIXELS),
     };
     let precision = job.weight.precision();
     let words = precision.words(channels);
@@ -89,14 +87,4 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
             }
         });
     });
-}
-
-/// Whole strips, and among those the number with which the busiest thread has least to do.
-fn pixels_per_task(pixels: usize, strip: usize) -> usize {
-    let work = |step: usize| {
-        let tasks = pixels.div_ceil(step).div_ceil(threads::count());
-        tasks * (step + BEGINNING)
-    };
-    let steps = (1..=PIXELS / strip).map(|strips| strips * strip);
-    steps.min_by_key(|&step| work(step)).unwrap_or(strip)
 }

@@ -90,11 +90,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+// To begin a task takes as long as this many items of a strip.
+const BEGINNING: usize = 2;
+
 /// How many of `items` a task should take: at most `most`, about as many as every other task, and such that every thread
 /// has as many tasks as the next. For work whose results do not depend on how it is cut.
 pub fn share(items: usize, most: usize) -> usize {
     let tasks = items.div_ceil(most).next_multiple_of(count());
     items.div_ceil(tasks.max(1)).max(1)
+}
+
+/// How many of `items` a task should take where they are worked on in strips: whole strips, `most` items or about that,
+/// and among those the number with which the busiest thread has least to do. For work whose results do not depend on how
+/// it is cut.
+pub fn strips(items: usize, strip: usize, most: usize) -> usize {
+    let work = |step: usize| {
+        let tasks = items.div_ceil(step).div_ceil(count());
+        tasks * (step + BEGINNING)
+    };
+    let steps = (1..=most.div_ceil(strip)).map(|strips| strips * strip);
+    steps.min_by_key(|&step| work(step)).unwrap_or(strip)
 }
 
 /// The length of equal parts of `items`, none longer than `most`.
