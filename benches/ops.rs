@@ -7,7 +7,7 @@ mod common;
 
 use common::random;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use glimpse::cpu::{Isa, Level};
+use glimpse::cpu::{Isa, Level, Precision};
 use glimpse::ops::{
     self, CrossEntropy, DenseLayer, LstmWeights, Norm, Statistics, Window, adam::Adam,
 };
@@ -101,11 +101,15 @@ fn convolution(c: &mut Criterion) {
                     .0,
             ]
         };
-        check(name, run);
-        group.throughput(Throughput::Elements(flops(
-            side, channels, out, kernel, window,
-        )));
-        group.bench_function(name, |b| b.iter(run));
+        let flops = flops(side, channels, out, kernel, window);
+        group.throughput(Throughput::Elements(flops));
+        let in_bf16 = format!("{name}, bf16");
+        for (name, precision) in [(name, Precision::F32), (&in_bf16, Precision::Bf16)] {
+            precision.scope(|| {
+                check(name, run);
+                group.bench_function(name, |b| b.iter(run));
+            });
+        }
     }
     group.finish();
 }

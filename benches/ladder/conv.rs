@@ -32,7 +32,8 @@ pub fn climb(ladder: &Ladder, isa: Isa) {
         let narrow = pack_panels(&taps_first, OUT, COLUMNS);
         let wide = pack_panels(&taps_first, OUT, tile_shape(isa).1);
         let transformed = winograd::Weights::new(isa, weight);
-        let packed = pack_forward(isa, &shape, Precision::F32, weight);
+        let [packed, pairs] = [Precision::F32, Precision::Bf16]
+            .map(|precision| pack_forward(isa, &shape, precision, weight));
         ladder.climb(
             &format!("conv {side}x{side}x{IN} to {OUT}"),
             shape.flops(),
@@ -48,6 +49,9 @@ pub fn climb(ladder: &Ladder, isa: Isa) {
                 })
                 .within(1e-4),
                 Rung::new("library", |y| library(isa, side, x, &packed, y)).on_all_threads(),
+                Rung::new("in bf16", |y| library(isa, side, x, &pairs, y))
+                    .on_all_threads()
+                    .within(1e-2),
             ],
         );
     }
