@@ -20,6 +20,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 // How often a thread that stands by looks for a job before it lets others have the core for a moment.
 const LOOKS: u32 = 4096;
 
+/// Waits a moment. Whoever has waited long lets others have the core: what is waited for may need it.
+fn look_again(looks: &mut u32) {
+    *looks += 1;
+    if looks.is_multiple_of(LOOKS) {
+        std::thread::yield_now();
+    }
+    std::hint::spin_loop();
+}
+
 /// Calls of `body`, for the tasks that [`Board::shares`] count.
 struct Job<'a> {
     body: &'a (dyn Fn(usize) + Sync),
@@ -89,11 +98,7 @@ impl Board {
         let mut looks = 0u32;
         while !self.over.load(Ordering::Acquire) {
             if self.job.load(Ordering::Relaxed).is_null() {
-                looks += 1;
-                if looks.is_multiple_of(LOOKS) {
-                    std::thread::yield_now();
-                }
-                std::hint::spin_loop();
+                look_again(&mut looks);
                 continue;
             }
             looks = 0;
@@ -185,8 +190,9 @@ impl Team {
         impl Drop for TakeDown<'_> {
             fn drop(&mut self) {
                 self.0.job.store(ptr::null_mut(), Ordering::SeqCst);
+                let mut looks = 0;
                 while self.0.inside.load(Ordering::SeqCst) != 0 {
-                    std::hint::spin_loop();
+                    look_again(&mut looks);
                 }
             }
         }
