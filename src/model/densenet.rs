@@ -137,6 +137,9 @@ impl DenseNetConfig {
 
 // Floats of the first block's buffer that may be under way together, in inference: three megabytes.
 const CACHED: usize = 3 << 18;
+// How many times as many images go through the other stages at a time: maps are smaller there, and weights, which all
+// images of a group share, are more.
+const LATER: usize = 8;
 
 /// The encoder: an image to a feature vector.
 ///
@@ -215,10 +218,17 @@ impl DenseNet {
     }
 
     fn layers(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let mut x = match mode.is_training() {
-            true => self.first_stage(x, mode)?,
-            false => in_groups(x, self.images_together(x), |x| self.first_stage(x, mode))?,
-        };
+        if mode.is_training() {
+            return self.other_stages(self.first_stage(x, mode)?, mode);
+        }
+        let together = self.images_together(x);
+        in_groups(x, LATER * together, |x| {
+            let x = in_groups(x, together, |x| self.first_stage(x, mode))?;
+            self.other_stages(x, mode)
+        })
+    }
+
+    fn other_stages(&self, mut x: Tensor, mode: Mode) -> Result<Tensor> {
         for i in 1..self.blocks.len() {
             x = self.stage(i, &x, mode)?;
         }
