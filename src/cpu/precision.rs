@@ -73,14 +73,6 @@ impl Precision {
             Precision::Bf16 => f32::from_bits(round(x) << 16),
         }
     }
-
-    /// Two numbers, or the first of them, as a word.
-    pub fn word(self, first: f32, second: f32) -> f32 {
-        match self {
-            Precision::F32 => first,
-            Precision::Bf16 => pair(first, second),
-        }
-    }
 }
 
 /// The nearest bf16, as the lower half of the result; ties go to the even one, numbers below the normal range to zero.

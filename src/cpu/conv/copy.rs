@@ -49,6 +49,10 @@ impl WithSimd for CopyPixels<'_> {
         for i in 0..self.pixels {
             let from = &self.from[i * self.from_stride..][..self.channels];
             let to = &mut self.to[i * self.to_stride..][..words];
+            let ahead = self.from.as_ptr().wrapping_add((i + 8) * self.from_stride);
+            for line in (0..self.channels).step_by(16) {
+                s.prefetch(ahead.wrapping_add(line));
+            }
             match (self.precision, self.before) {
                 (Precision::Bf16, before) => copy_as_pairs(s, before, from, to),
                 (Precision::F32, None) => to.copy_from_slice(from),

@@ -28,6 +28,7 @@ pub use grad_weight::grad_weight;
 
 use super::after::{After, ScaleShiftRelu};
 use super::packed::{Layout, PackedB};
+use super::precision::pair;
 use super::{Isa, Precision, profile};
 use window::Window;
 use winograd::Tiling;
@@ -231,13 +232,14 @@ pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &
     let (words, per_word) = (precision.words(c), precision.per_word());
     let packed = PackedB::new(isa, taps * words, shape.out_channels, |k, first, row| {
         let (tap, channel) = (k / words, k % words * per_word);
-        for (j, x) in row.iter_mut().enumerate() {
-            let of_channel = |c| weight[((first + j) * shape.channels + c) * taps + tap];
-            let second = match channel + 1 < (channel + per_word).min(c) {
-                true => of_channel(channel + 1),
-                false => 0.0,
-            };
-            *x = precision.word(of_channel(channel), second);
+        let weight = &weight[(first * c + channel) * taps + tap..];
+        let of_outputs = row.iter_mut().zip(weight.chunks(c * taps));
+        match precision {
+            Precision::F32 => of_outputs.for_each(|(x, weight)| *x = weight[0]),
+            Precision::Bf16 if channel + 1 < c => {
+                of_outputs.for_each(|(x, weight)| *x = pair(weight[0], weight[taps]));
+            }
+            Precision::Bf16 => of_outputs.for_each(|(x, weight)| *x = pair(weight[0], 0.0)),
         }
     });
     packed.of(precision)
