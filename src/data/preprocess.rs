@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::image::Image;
 use super::resize::{self, Region};
+use crate::cpu::{memory, threads};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -152,7 +153,7 @@ impl Recipe {
     /// None for an image that [`Image`] allows.
     pub fn apply(&self, image: &Image) -> Result<Vec<f32>> {
         let square = self.square(image)?;
-        let mut values = Vec::with_capacity(square.pixels().len());
+        let mut values = vec![0.0; square.pixels().len()];
         normalise_into(&square, &mut values);
         Ok(values)
     }
@@ -186,7 +187,6 @@ fn stack(images: &[Cow<'_, Image>]) -> Result<Tensor> {
         return Err(Error::value(OP, "no image was given"));
     };
     let (width, height) = (first.width(), first.height());
-    let mut values = Vec::with_capacity(first.pixels().len() * images.len());
     for image in images {
         if (image.width(), image.height()) != (width, height) {
             let got = format!("one of {} x {}", image.width(), image.height());
@@ -196,8 +196,12 @@ fn stack(images: &[Cow<'_, Image>]) -> Result<Tensor> {
                 got,
             ));
         }
-        normalise_into(image, &mut values);
     }
+    let size = first.pixels().len();
+    let mut values = memory::unset(size * images.len());
+    threads::for_each_chunk(&mut values, size, |i, values| {
+        normalise_into(&images[i], values);
+    });
     Tensor::from_vec(values, &[images.len(), height as usize, width as usize, 3])
 }
 
@@ -207,15 +211,13 @@ static LEVELS: LazyLock<[[f32; 256]; 3]> = LazyLock::new(|| {
     std::array::from_fn(|c| std::array::from_fn(|level| (level as f32 / 255.0 - MEAN[c]) / STD[c]))
 });
 
-fn normalise_into(image: &Image, values: &mut Vec<f32>) {
+fn normalise_into(image: &Image, values: &mut [f32]) {
     let [red, green, blue] = &*LEVELS;
-    values.extend(image.pixels().chunks_exact(3).flat_map(|p| {
-        [
-            red[p[0] as usize],
-            green[p[1] as usize],
-            blue[p[2] as usize],
-        ]
-    }));
+    let (values, _) = values.as_chunks_mut::<3>();
+    let (pixels, _) = image.pixels().as_chunks::<3>();
+    for (value, &[r, g, b]) in values.iter_mut().zip(pixels) {
+        *value = [red[r as usize], green[g as usize], blue[b as usize]];
+    }
 }
 
 /// The part of `image` that survives torchvision's resize and centre crop.

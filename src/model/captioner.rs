@@ -66,7 +66,7 @@ impl Captioner {
             return refuse("its encoder, decoder and vocabulary do not fit together");
         }
         file::check_size(weights, description.encoder.elements() + config.elements())?;
-        let mut init = Init::new(0);
+        let mut init = Init::blank();
         let mut captioner = Captioner {
             encoder: DenseNet::new(&description.encoder, &mut init)?,
             decoder: Decoder::new(&config, &mut init)?,

@@ -251,7 +251,7 @@ pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Descript
         None => (infer_config(&file, "")?, ""),
     };
     check_size(&file, config.elements())?;
-    let mut encoder = DenseNet::new(&config, &mut Init::new(0))?;
+    let mut encoder = DenseNet::new(&config, &mut Init::blank())?;
     load_module(&file, prefix, &mut encoder)?;
     Ok((encoder, description))
 }
