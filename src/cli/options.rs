@@ -63,9 +63,7 @@ impl Precision {
             Precision::Bf16 => cpu::Precision::Bf16,
         });
         if self == Precision::Bf16 && !Isa::current().has_bf16() {
-            output::complain(
-                "this processor has no instructions for bf16; --precision f32 is faster on it",
-            );
+            output::complain("bf16 has no instructions of its own here; --precision f32 is faster");
         }
     }
 }
