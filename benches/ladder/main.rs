@@ -13,7 +13,8 @@
 //!
 //! No rung is timed before its result was compared with the definition in 64-bit floats; "error" is the norm of the
 //! difference over the norm. "GFLOP/s" is what the definition has to do over the median time. For Winograd's
-//! algorithm, which multiplies four times less, that is nominal and may exceed the peak. "of peak" is the share of what
+//! algorithm, which multiplies four times less, that is nominal and may exceed the peak; so may bf16, of which a
+//! processor that knows it multiplies twice as many. "of peak" is the share of what
 //! as many threads can do from registers: the peak is the best of many bursts, so on a machine that others use too,
 //! shares come out low.
 //!

@@ -218,7 +218,7 @@ impl Block<'_> {
         };
         let whole_vectors = place.column + width <= self.b.columns;
         if whole_vectors && rows.len() == R {
-            return self.finish_whole(s, acc, place);
+            return self.finish(s, InRegisters(acc), place);
         }
         // What follows counts rows at run time, so it reads a copy: an array with any index that is not a constant
         // lives in memory.
@@ -231,100 +231,28 @@ impl Block<'_> {
         // Behind a pointer the compiler does not know how many rows there can be at most, and leaves the loop a loop.
         let sums = sums.as_ptr().cast::<[S::V; V]>();
         if whole_vectors {
-            self.finish::<S, V>(s, sums, place);
+            self.finish(s, InMemory(sums), place);
         } else {
             self.finish_part::<S, V>(s, sums, place);
         }
     }
 
-    /// Writes a whole tile to its place in C, straight from the registers.
-    #[inline(always)]
-    fn finish_whole<S: Simd, const R: usize, const V: usize>(
-        &self,
-        s: S,
-        sums: [[S::V; V]; R],
-        place: Place,
-    ) {
-        match self.out.after {
-            After::Nothing => self.write_whole(
-                s,
-                sums,
-                place,
-                #[inline(always)]
-                |_, sum| sum,
-            ),
-            After::Bias(bias) => {
-                let bias = vectors::<S, V>(s, bias, place.column);
-                self.write_whole(
-                    s,
-                    sums,
-                    place,
-                    #[inline(always)]
-                    |v, sum| s.add(sum, bias[v]),
-                );
-            }
-            After::ScaleShiftRelu(f) => {
-                let scale = vectors::<S, V>(s, f.scale, place.column);
-                let shift = vectors::<S, V>(s, f.shift, place.column);
-                self.write_whole(
-                    s,
-                    sums,
-                    place,
-                    #[inline(always)]
-                    |v, sum| s.max(s.mul_add(sum, scale[v], shift[v]), s.splat(0.0)),
-                );
-            }
-        }
-    }
-
-    // As in `tile`.
-    #[allow(clippy::needless_range_loop)]
-    #[inline(always)]
-    fn write_whole<S: Simd, const R: usize, const V: usize>(
-        &self,
-        s: S,
-        sums: [[S::V; V]; R],
-        place: Place,
-        after: impl Fn(usize, S::V) -> S::V,
-    ) {
-        let Output { stride, .. } = self.out;
-        // SAFETY: the caller of `multiply_block` vouches for these rows and columns of C.
-        unsafe {
-            let c = self.out.c.get().add(place.row * stride + place.column);
-            if self.out.accumulate {
-                for r in 0..R {
-                    for v in 0..V {
-                        let c = c.add(r * stride + v * S::LANES);
-                        s.store_ptr(c, after(v, s.add(sums[r][v], s.load_ptr(c))));
-                    }
-                }
-            } else {
-                for r in 0..R {
-                    for v in 0..V {
-                        let c = c.add(r * stride + v * S::LANES);
-                        s.store_ptr(c, after(v, sums[r][v]));
-                    }
-                }
-            }
-        }
-    }
-
     /// Writes the sums of whole vectors to their places in C.
     #[inline(always)]
-    fn finish<S: Simd, const V: usize>(&self, s: S, sums: *const [S::V; V], place: Place) {
+    fn finish<S: Simd, const V: usize>(&self, s: S, sums: impl Sums<S, V>, place: Place) {
         match self.out.after {
-            After::Nothing => self.write(
+            After::Nothing => sums.write(
                 s,
-                sums,
+                self.out,
                 place,
                 #[inline(always)]
                 |_, sum| sum,
             ),
             After::Bias(bias) => {
                 let bias = vectors::<S, V>(s, bias, place.column);
-                self.write(
+                sums.write(
                     s,
-                    sums,
+                    self.out,
                     place,
                     #[inline(always)]
                     |v, sum| s.add(sum, bias[v]),
@@ -333,44 +261,13 @@ impl Block<'_> {
             After::ScaleShiftRelu(f) => {
                 let scale = vectors::<S, V>(s, f.scale, place.column);
                 let shift = vectors::<S, V>(s, f.shift, place.column);
-                self.write(
+                sums.write(
                     s,
-                    sums,
+                    self.out,
                     place,
                     #[inline(always)]
                     |v, sum| s.max(s.mul_add(sum, scale[v], shift[v]), s.splat(0.0)),
                 );
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn write<S: Simd, const V: usize>(
-        &self,
-        s: S,
-        sums: *const [S::V; V],
-        place: Place,
-        after: impl Fn(usize, S::V) -> S::V,
-    ) {
-        for r in 0..place.rows {
-            // SAFETY: there are at least `place.rows` rows of sums. The caller of `multiply_block` vouches for these
-            // rows and columns of C.
-            unsafe {
-                let c = self
-                    .out
-                    .c
-                    .get()
-                    .add((place.row + r) * self.out.stride + place.column);
-                let sums = &*sums.add(r);
-                for (v, &sum) in sums.iter().enumerate() {
-                    let c = c.add(v * S::LANES);
-                    let sum = if self.out.accumulate {
-                        s.add(sum, s.load_ptr(c))
-                    } else {
-                        sum
-                    };
-                    s.store_ptr(c, after(v, sum));
-                }
             }
         }
     }
@@ -398,6 +295,64 @@ impl Block<'_> {
                 let sum = if self.out.accumulate { sum + *c } else { sum };
                 *c = self.out.after.apply_one(sum, place.column + i);
             }
+        }
+    }
+}
+
+/// A tile's sums, wherever they are.
+trait Sums<S: Simd, const V: usize> {
+    /// Writes what `after` makes of them, a vector of the row at a time, to their places in C.
+    fn write(self, s: S, out: Output, place: Place, after: impl Fn(usize, S::V) -> S::V);
+}
+
+/// All rows of a tile. Their number is known to the compiler, so they go to C straight from the registers.
+struct InRegisters<S: Simd, const R: usize, const V: usize>([[S::V; V]; R]);
+
+impl<S: Simd, const R: usize, const V: usize> Sums<S, V> for InRegisters<S, R, V> {
+    #[inline(always)]
+    fn write(self, s: S, out: Output, place: Place, after: impl Fn(usize, S::V) -> S::V) {
+        for (r, row) in self.0.iter().enumerate() {
+            // SAFETY: the caller of `multiply_block` vouches for these rows and columns of C.
+            unsafe { write_row(s, out, place, r, row, &after) };
+        }
+    }
+}
+
+/// The first rows of a tile, as many as the place has.
+struct InMemory<S: Simd, const V: usize>(*const [S::V; V]);
+
+impl<S: Simd, const V: usize> Sums<S, V> for InMemory<S, V> {
+    #[inline(always)]
+    fn write(self, s: S, out: Output, place: Place, after: impl Fn(usize, S::V) -> S::V) {
+        for r in 0..place.rows {
+            // SAFETY: there are at least `place.rows` rows of sums. For C, as above.
+            unsafe { write_row(s, out, place, r, &*self.0.add(r), &after) };
+        }
+    }
+}
+
+/// # Safety
+/// The row and the columns of C exist, and nobody else touches them meanwhile.
+#[inline(always)]
+unsafe fn write_row<S: Simd, const V: usize>(
+    s: S,
+    out: Output,
+    place: Place,
+    r: usize,
+    sums: &[S::V; V],
+    after: &impl Fn(usize, S::V) -> S::V,
+) {
+    // SAFETY: the caller vouches for them.
+    unsafe {
+        let c = (out.c.get()).add((place.row + r) * out.stride + place.column);
+        for (v, &sum) in sums.iter().enumerate() {
+            let c = c.add(v * S::LANES);
+            let sum = if out.accumulate {
+                s.add(sum, s.load_ptr(c))
+            } else {
+                sum
+            };
+            s.store_ptr(c, after(v, sum));
         }
     }
 }

@@ -8,6 +8,30 @@ use serde_json::Value;
 use crate::{glimpse, model, number, pictures};
 
 #[test]
+fn features_in_bf16_are_close_and_not_the_same() {
+    let dir = pictures(&["a.png", "b.jpg"]);
+    let features = |precision: &str| -> Vec<f64> {
+        let args = ["features", ".", "--encoder", model(), "--precision"];
+        let answer = glimpse(dir.path(), &[&args[..], &[precision, "--json"]].concat());
+        let answers = answer.objects();
+        let rows = answers
+            .iter()
+            .map(|row| row["features"].as_array().unwrap());
+        rows.flatten().map(number).collect()
+    };
+    let (exact, rounded) = (features("f32"), features("bf16"));
+    assert_eq!(exact.len(), rounded.len());
+    let distance: f64 = exact
+        .iter()
+        .zip(&rounded)
+        .map(|(x, y)| (x - y).powi(2))
+        .sum();
+    let norm: f64 = exact.iter().map(|x| x * x).sum();
+    let error = (distance / norm).sqrt();
+    assert!((1e-6..1e-2).contains(&error), "{error:.1e}");
+}
+
+#[test]
 fn features_agree_however_they_are_asked_for() {
     let dir = pictures(&["a.png", "b.jpg", "c.png"]);
     let path = |name: &str| dir.path().join(name);

@@ -6,6 +6,9 @@ use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, Precision};
 
+// How many pixels ahead of its copy a pixel is fetched.
+const AHEAD: usize = 8;
+
 /// Copies a run of pixels, each as the words of `precision` that `before` makes of its channels.
 pub(super) struct CopyPixels<'a> {
     /// The first channel of the first pixel, and everything after it.
@@ -49,7 +52,8 @@ impl WithSimd for CopyPixels<'_> {
         for i in 0..self.pixels {
             let from = &self.from[i * self.from_stride..][..self.channels];
             let to = &mut self.to[i * self.to_stride..][..words];
-            let ahead = self.from.as_ptr().wrapping_add((i + 8) * self.from_stride);
+            let ahead = (i + AHEAD) * self.from_stride;
+            let ahead = self.from.as_ptr().wrapping_add(ahead);
             for line in (0..self.channels).step_by(16) {
                 s.prefetch(ahead.wrapping_add(line));
             }

@@ -1,8 +1,8 @@
 //! A 1x1 convolution: each pixel for itself, a matrix product.
 //!
 //! A task takes some pixels and a run of channels at a time. The run is copied, normalised on the way, into a block of
-//! A that stays in the second-level cache, while a panel of B, as long as the run, stays in the first: each element
-//! of B is fetched once for all pixels of the task, each of A once for each panel.
+//! A that stays in the second-level cache, and so does a panel of B, as long as the run: each element of B comes from
+//! further away once for all pixels of the task, each of A once.
 
 use super::copy::CopyPixels;
 use super::{Job, PixelsMut};
