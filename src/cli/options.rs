@@ -42,7 +42,7 @@ impl ModelArgs {
 pub enum Precision {
     /// 32-bit floating point
     F32,
-    /// bfloat16, whose products are summed in 32 bits: about half the time where the processor has instructions for it;
+    /// bfloat16, whose products are summed in 32 bits: a third less time where the processor has instructions for it;
     /// features differ by less than a hundredth
     Bf16,
 }

@@ -22,7 +22,7 @@ const FEW: usize = 2;
 /// `items` in their order, made in a thread of their own: one is in the making and one more waits while the
 /// caller is busy with the last.
 ///
-/// Where there are few threads, they are made when they are asked for, with all threads.
+/// Where there are few threads, they are made when they are asked for.
 ///
 /// # Errors
 /// Where the system grants no thread.
@@ -31,10 +31,7 @@ pub fn ahead<'scope, T: Send + 'scope>(
     items: impl Iterator<Item = T> + Send + 'scope,
 ) -> Result<Box<dyn Iterator<Item = T> + Send + 'scope>> {
     if threads::count() <= FEW {
-        let mut items = items;
-        return Ok(Box::new(std::iter::from_fn(move || {
-            threads::run(|| items.next())
-        })));
+        return Ok(Box::new(items));
     }
     let (made, waiting) = mpsc::sync_channel(1);
     let make = move || {

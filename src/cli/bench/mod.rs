@@ -138,7 +138,7 @@ impl Report {
         let machine = Machine {
             device: "cpu",
             threads: threads::count(),
-            precision: "f32",
+            precision: Precision::F32.name(),
             isa: Isa::current().to_string(),
         };
         let gflops = ms.gflops(flops);
@@ -164,6 +164,9 @@ impl Report {
         }
         if let Some([m, k, n]) = self.shape {
             subject += &format!(" {m} x {k} x {n}");
+        }
+        if self.machine.precision != Precision::F32.name() {
+            subject += &format!(", {}", self.machine.precision);
         }
         let Spread { min, median, max } = self.ms;
         let mut text = format!(
