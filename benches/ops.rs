@@ -240,17 +240,25 @@ fn optimizer(c: &mut Criterion) {
         weight_decay: 0.01,
         decoupled: true,
     };
+    let norm = Tensor::scalar(1.0);
+    let fresh = || ops::adam::Step {
+        param: random(&[n], 2),
+        grad: grad.clone(),
+        m: Tensor::zeros(&[n]),
+        v: Tensor::zeros(&[n]),
+        decays: true,
+    };
     let run = || {
-        let (mut param, mut m, mut v) = (random(&[n], 2).into_vec(), vec![0.0; n], vec![0.0; n]);
-        ops::adam::step(&mut param, grad.data(), &mut m, &mut v, 1, &options).expect("sizes fit");
-        vec![Tensor::from_vec(param, &[n]).expect("the same size")]
+        let mut all = [fresh()];
+        ops::adam::step(&mut all, &norm, 1, &options).expect("sizes fit");
+        all.into_iter().map(|step| step.param).collect()
     };
     check("adam", run);
-    let (mut param, mut m, mut v) = (random(&[n], 2).into_vec(), vec![0.0; n], vec![0.0; n]);
+    let mut all = [fresh()];
     let mut group = c.benchmark_group("adam");
     group.throughput(Throughput::Elements(n as u64));
     group.bench_function("a million parameters", |b| {
-        b.iter(|| ops::adam::step(&mut param, grad.data(), &mut m, &mut v, 1, &options));
+        b.iter(|| ops::adam::step(&mut all, &norm, 1, &options));
     });
     group.finish();
 }

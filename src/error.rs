@@ -37,6 +37,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The graphics device could not do what was asked of it; the message says why and what to do.
+    #[error("{device}: {what}")]
+    Gpu {
+        /// The device's name, or `GPU` where there is none yet.
+        device: String,
+        /// What went wrong.
+        what: String,
+    },
     /// Something asked for on the command line or in a configuration file makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -70,6 +78,14 @@ impl Error {
     pub fn file(path: impl AsRef<Path>, what: impl fmt::Display) -> Self {
         Error::File {
             path: path.as_ref().to_path_buf(),
+            what: one_line(&what.to_string()),
+        }
+    }
+
+    /// Something that the graphics device `device` could not do.
+    pub fn gpu(device: impl fmt::Display, what: impl fmt::Display) -> Self {
+        Error::Gpu {
+            device: device.to_string(),
             what: one_line(&what.to_string()),
         }
     }

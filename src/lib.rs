@@ -30,6 +30,7 @@ pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod gpu;
 pub mod metrics;
 pub mod model;
 pub mod nn;

@@ -1,12 +1,11 @@
 //! The sentences of one image during a search.
 
-use super::probability::log_sum_exp;
 use super::search::Search;
 use super::{Caption, Sentence};
-use crate::cpu::Isa;
-use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
+use crate::data::vocabulary::{END, START};
 use crate::error::Result;
 use crate::model::Captioner;
+use crate::ops::Likeliest;
 
 /// The sentences of one image.
 pub(super) struct Beam {
@@ -45,29 +44,15 @@ impl Beam {
         }
     }
 
-    /// Extends every open sentence by one of `words` words, given the logits `[.., words]` after all images'.
-    pub(super) fn extend(
-        &mut self,
-        isa: Isa,
-        logits: &[f32],
-        words: usize,
-        how: &Search,
-        only_end: bool,
-    ) {
+    /// Extends every open sentence by one word, given what is likeliest after each sentence of all images. Where
+    /// `ends`, the word is the end, and what has not ended is cut.
+    pub(super) fn extend(&mut self, rows: &[Likeliest], how: &Search, ends: bool) {
         let mut candidates = Vec::new();
-        let rows = logits.chunks_exact(words).skip(self.first);
+        let rows = rows.iter().skip(self.first);
         for (origin, (sentence, row)) in self.open.iter().zip(rows).enumerate() {
             let before = sentence.log_prob();
-            let shift = log_sum_exp(isa, row);
-            let allowed = |w: usize| {
-                let special = [PAD, START, UNKNOWN].iter().any(|&s| s as usize == w);
-                // An image deserves at least one word.
-                let empty = w == END as usize && sentence.words.is_empty();
-                !special && !empty && (!only_end || w == END as usize)
-            };
-            // At most one of the first `beam + 1` is the end.
-            for word in likeliest(row, how.beam + 1, allowed) {
-                let log_prob = f64::from(row[word]) - shift;
+            for &(word, logit) in &row.words {
+                let log_prob = f64::from(logit) - row.log_sum;
                 candidates.push(Candidate {
                     origin,
                     word,
@@ -99,7 +84,7 @@ impl Beam {
                 break;
             }
         }
-        if only_end {
+        if ends {
             self.cut = std::mem::take(&mut self.open);
         }
         self.open = open;
@@ -145,46 +130,11 @@ impl Beam {
     }
 }
 
-/// The `n` words with the largest logits among those `allowed`, in no order; of equal ones the first.
-fn likeliest(logits: &[f32], n: usize, allowed: impl Fn(usize) -> bool) -> Vec<usize> {
-    // Words that are looked at together; nearly always none of them is among the best.
-    const BLOCK: usize = 16;
-    let keep_best = |words: &mut Vec<usize>| {
-        if words.len() > n {
-            words.select_nth_unstable_by(n - 1, |&a, &b| {
-                logits[b].total_cmp(&logits[a]).then(a.cmp(&b))
-            });
-            words.truncate(n);
-        }
-    };
-    let mut best = Vec::with_capacity(2 * n);
-    // What a word has to exceed. Nothing is at most NaN, so that at first every word passes.
-    let mut bar = f32::NAN;
-    for (block, first) in logits.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
-        if block.iter().fold(true, |none, &x| none & (x <= bar)) {
-            continue;
-        }
-        for (&x, word) in block.iter().zip(first..) {
-            if x <= bar || !allowed(word) {
-                continue;
-            }
-            best.push(word);
-            if best.len() == 2 * n {
-                keep_best(&mut best);
-                bar = logits[best[n - 1]];
-            }
-        }
-    }
-    keep_best(&mut best);
-    best
-}
-
 #[cfg(test)]
 mod tests {
-    use rand::{RngExt, SeedableRng};
-    use rand_chacha::ChaCha8Rng;
-
     use super::*;
+    use crate::data::vocabulary::{PAD, UNKNOWN};
+    use crate::tensor::Tensor;
 
     const WORDS: usize = 6;
 
@@ -206,8 +156,11 @@ mod tests {
         }
     }
 
-    fn extend(beam: &mut Beam, logits: &[f32], how: &Search, only_end: bool) {
-        beam.extend(Isa::current(), logits, WORDS, how, only_end);
+    fn extend(beam: &mut Beam, logits: &[f32], how: &Search, ends: bool) {
+        let shape = [logits.len() / WORDS, WORDS];
+        let logits = Tensor::from_vec(logits.to_vec(), &shape).unwrap();
+        let is_first = beam.open.iter().any(|s| s.words.is_empty());
+        beam.extend(&how.likeliest(&logits, is_first, ends).unwrap(), how, ends);
     }
 
     #[test]
@@ -274,27 +227,6 @@ mod tests {
         assert!(b.open.is_empty());
         assert!(b.cut.iter().all(|s| s.words.len() == 3 && !s.finished));
         assert_eq!(b.cut.len(), 2);
-    }
-
-    #[test]
-    fn the_likeliest_are_those_that_sorting_finds() {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for size in [1, 5, 16, 17, 300] {
-            for n in [1, 2, 6, 40] {
-                // Few levels, so that many are equal.
-                let logits: Vec<f32> = (0..size)
-                    .map(|_| f32::from(rng.random_range(-20i8..20)))
-                    .collect();
-                let allowed = |w: usize| w % 3 != 1;
-                let mut found = likeliest(&logits, n, allowed);
-                found.sort_unstable();
-                let mut sorted: Vec<usize> = (0..size).filter(|&w| allowed(w)).collect();
-                sorted.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-                sorted.truncate(n);
-                sorted.sort_unstable();
-                assert_eq!(found, sorted, "{n} of {size}");
-            }
-        }
     }
 
     #[test]

@@ -7,13 +7,14 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::probability::{log_softmax, log_sum_exp};
+use super::probability::log_softmax;
 use super::{Caption, Sentence};
 use crate::cpu::{Isa, threads};
 use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
 use crate::error::{Error, Result};
 use crate::model::Captioner;
-use crate::tensor::Tensor;
+use crate::ops::top_k::log_sum_exp;
+use crate::tensor::{Device, Tensor};
 
 /// How to draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +99,7 @@ fn draw(
     let mut state = decoder.start(features)?;
     for step in 0..how.max_words {
         let (next, logits) = decoder.step(&state, &last)?;
+        let logits = logits.to(&Device::Cpu)?;
         let words = logits.dims()[1];
         let at: Vec<f64> = open.iter().map(|&i| generators[i].random()).collect();
         let drawn = threads::map(open.len(), |row| {

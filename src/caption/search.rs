@@ -13,10 +13,11 @@
 
 use super::beam::Beam;
 use super::{Caption, Sentence};
-use crate::cpu::{Isa, threads};
-use crate::data::vocabulary::START;
+use crate::cpu::threads;
+use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
 use crate::error::{Error, Result};
 use crate::model::Captioner;
+use crate::ops::{Allowed, Likeliest, top_k};
 use crate::tensor::Tensor;
 
 /// How to search.
@@ -65,6 +66,31 @@ impl Search {
         Ok(())
     }
 
+    /// The words that a beam may go on with after each row of `logits`; none that is no word, nor, as the `first`, the
+    /// end, for an image deserves at least one word.
+    pub(super) fn likeliest(
+        &self,
+        logits: &Tensor,
+        first: bool,
+        ends: bool,
+    ) -> Result<Vec<Likeliest>> {
+        let [pad, start, unknown, end] = [PAD, START, UNKNOWN, END].map(|word| word as usize);
+        // At most one of the first `beam + 1` is the end.
+        match (ends, first) {
+            (true, _) => top_k(logits, 1, Allowed::Only(end)),
+            (false, true) => top_k(
+                logits,
+                self.beam,
+                Allowed::Except(&[pad, start, unknown, end]),
+            ),
+            (false, false) => top_k(
+                logits,
+                self.beam + 1,
+                Allowed::Except(&[pad, start, unknown]),
+            ),
+        }
+    }
+
     /// What a sentence is ranked by.
     pub(super) fn score(&self, sentence: &Sentence) -> f64 {
         sentence.log_prob() / (sentence.words.len().max(1) as f64).powf(self.length_penalty)
@@ -84,7 +110,7 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
     if images == 0 {
         return Ok(Vec::new());
     }
-    let (isa, decoder) = (Isa::current(), &captioner.decoder);
+    let decoder = &captioner.decoder;
     let mut beams: Vec<Beam> = (0..images).map(Beam::new).collect();
     // A row of `state` for each open sentence, image by image.
     let mut state = decoder.start(features)?;
@@ -92,10 +118,11 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
     for step in 0..=how.max_words {
         let (next, logits) = decoder.step(&state, &last)?;
         // The step after the last word may only end the sentence.
-        let only_end = step == how.max_words;
+        let ends = step == how.max_words;
+        let likeliest = how.likeliest(&logits, step == 0, ends)?;
         threads::for_each_chunk(&mut beams, 1, |_, beams| {
             for beam in beams {
-                beam.extend(isa, logits.data(), logits.dims()[1], how, only_end);
+                beam.extend(&likeliest, how, ends);
             }
         });
         let mut kept = Vec::new();

@@ -15,7 +15,7 @@ use crate::caption::{Caption, Sampling, sample, search};
 use crate::cpu::threads;
 use crate::error::Result;
 use crate::model::Captioner;
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// Say what is to be seen in images
 ///
@@ -74,7 +74,7 @@ struct Times {
     generate: f64,
 }
 
-pub fn run(args: &CaptionArgs) -> Result<ExitCode> {
+pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
     let beam = args.search.beam;
     if !args.sampling.sample && args.n_best > beam {
         let what = format_args!(
@@ -83,7 +83,7 @@ pub fn run(args: &CaptionArgs) -> Result<ExitCode> {
         );
         return Ok(output::misused(what));
     }
-    let captioner = args.model.load()?;
+    let captioner = args.model.load(device)?;
     thread::scope(|scope| {
         let mut code = ExitCode::SUCCESS;
         for chunk in encoded(scope, args.paths.images(captioner.recipe), &captioner)? {

@@ -19,6 +19,7 @@ use crate::data::{Dataset, Example, Split};
 use crate::error::Result;
 use crate::metrics::{self, Hypothesis};
 use crate::model::Captioner;
+use crate::tensor::Device;
 
 /// Caption a dataset and score the captions against what people wrote
 #[derive(Args)]
@@ -41,11 +42,11 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
-pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
+pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
     args.captions
         .as_deref()
         .map_or(Ok(()), output::check_target)?;
-    let captioner = args.model.load()?;
+    let captioner = args.model.load(device)?;
     let examples = Dataset::open(&args.data)?.split(args.split)?;
     let hypotheses = hypotheses(args, &captioner, &examples)?;
     if let Some(path) = &args.captions {

@@ -16,8 +16,8 @@ use crate::data::Recipe;
 use crate::data::weights::{self, WeightFile, write_weights};
 use crate::error::{Error, Result};
 use crate::model::{DenseNet, file};
-use crate::nn::Mode;
-use crate::tensor::Tensor;
+use crate::nn::{Mode, Module};
+use crate::tensor::{Device, Tensor};
 
 /// Print or store what the encoder makes of images
 ///
@@ -54,10 +54,11 @@ pub struct FeaturesArgs {
     json: bool,
 }
 
-pub fn run(args: &FeaturesArgs) -> Result<ExitCode> {
+pub fn run(args: &FeaturesArgs, device: &Device) -> Result<ExitCode> {
     args.out.as_deref().map_or(Ok(()), output::check_target)?;
     let (mut encoder, description) = file::load_encoder(&args.encoder)?;
-    args.precision.apply(&mut encoder);
+    args.precision.apply(&mut encoder, device)?;
+    encoder.to(device)?;
     let mut sink = Sink {
         args,
         names: Vec::new(),
@@ -128,9 +129,9 @@ fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<Exit
 /// The features `[N, C]` of `[N, H, W, 3]`, or its maps `[N, C, H, W]`.
 fn compute(encoder: &DenseNet, images: &Tensor, spatial: bool) -> Result<Tensor> {
     if !spatial {
-        return encoder.features(images, Mode::Inference);
+        return encoder.features(images, Mode::Inference)?.to(&Device::Cpu);
     }
-    let maps = encoder.spatial(images, Mode::Inference)?;
+    let maps = encoder.spatial(images, Mode::Inference)?.to(&Device::Cpu)?;
     let &[n, height, width, channels] = maps.dims() else {
         return Ok(maps);
     };

@@ -5,6 +5,7 @@
 
 mod bench;
 mod caption;
+mod device;
 mod evaluate;
 mod features;
 mod images;
@@ -18,10 +19,12 @@ mod train;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::cpu::{isa, profile, threads};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::tensor::Device;
+use device::DeviceArgs;
 
 /// Looks at a picture and says what it sees.
 #[derive(Parser)]
@@ -40,36 +43,19 @@ struct Cli {
 }
 
 /// Options that every command takes.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone)]
 struct Common {
-    /// Where to compute; this build has the CPU alone
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t = Device::Auto,
-        display_order = 100
-    )]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Threads [default: all cores]
     #[arg(
         long,
         global = true,
         value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..=1024),
-        display_order = 101
+        display_order = 102
     )]
     threads: Option<u16>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The GPU where a real one is found, else the CPU
-    Auto,
-    /// The processor
-    Cpu,
-    /// The graphics processor
-    Gpu,
 }
 
 #[derive(Subcommand)]
@@ -81,19 +67,38 @@ enum Command {
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
+    Devices(device::DevicesArgs),
 }
 
 impl Command {
-    fn run(&self) -> Result<ExitCode> {
+    /// Runs it; what computes opens `device` first, and tells which one it was when all went well.
+    fn run(&self, device: &DeviceArgs) -> Result<ExitCode> {
         match self {
-            Command::Caption(args) => caption::run(args),
-            Command::Features(args) => features::run(args),
-            Command::Train(args) => train::run(args),
-            Command::Evaluate(args) => evaluate::run(args),
-            Command::Score(args) => score::run(args),
-            Command::Inspect(args) => inspect::run(args),
-            Command::Bench(args) => bench::run(args),
+            Command::Score(args) => return score::run(args),
+            Command::Inspect(args) => return inspect::run(args),
+            Command::Devices(args) => return device::run(args),
+            _ => {}
         }
+        let device = device.open()?;
+        let code = match self {
+            Command::Caption(args) => caption::run(args, &device),
+            Command::Features(args) => features::run(args, &device),
+            Command::Train(args) => train::run(args, &device),
+            Command::Evaluate(args) => evaluate::run(args, &device),
+            Command::Bench(args) => bench::run(args, &device),
+            Command::Score(_) | Command::Inspect(_) | Command::Devices(_) => Ok(ExitCode::SUCCESS),
+        }?;
+        if let Device::Gpu(gpu) = &device {
+            if profile::enabled()
+                && let Some(table) = gpu.timings()
+            {
+                eprint!("{table}");
+            }
+            if code == ExitCode::SUCCESS {
+                eprintln!("computed on {} ({})", gpu.name(), gpu.kind());
+            }
+        }
+        Ok(code)
     }
 }
 
@@ -103,8 +108,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),
     };
-    let code = prepare(cli.common)
-        .and_then(|()| cli.command.run())
+    let Common { device, threads } = cli.common;
+    if device.contradict() {
+        return output::misused(
+            "--gpu names a graphics device and --device cpu wants none; take one of them",
+        );
+    }
+    let code = prepare(threads)
+        .and_then(|()| cli.command.run(&device))
         .unwrap_or_else(|error| {
             output::complain(error);
             ExitCode::FAILURE
@@ -133,14 +144,7 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     output::misused(format_args!("{}; -h explains the options", words.join(" ")))
 }
 
-fn prepare(common: Common) -> Result<()> {
+fn prepare(count: Option<u16>) -> Result<()> {
     isa::check_forced()?;
-    if common.device == Device::Gpu {
-        return Err(Error::usage(
-            "--device gpu: this build computes on the CPU alone; leave the option out",
-        ));
-    }
-    common
-        .threads
-        .map_or(Ok(()), |n| threads::set_count(n.into()))
+    count.map_or(Ok(()), |n| threads::set_count(n.into()))
 }

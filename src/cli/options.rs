@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use super::device::only_on_cpu;
 use super::output;
 use crate::caption::Search;
 use crate::cpu::{self, Isa};
 use crate::error::Result;
 use crate::model::{Captioner, DenseNet};
+use crate::nn::Module;
+use crate::tensor::Device;
 
 /// Which model.
 #[derive(Args)]
@@ -23,16 +26,17 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Reads the model.
+    /// Reads the model, and brings it to `device`.
     ///
     /// # Errors
     /// Where the file is no model.
-    pub fn load(&self) -> Result<Captioner> {
+    pub fn load(&self, device: &Device) -> Result<Captioner> {
         let mut captioner = self
             .model
             .as_ref()
             .map_or_else(Captioner::bundled, Captioner::load)?;
-        self.precision.apply(&mut captioner.encoder);
+        self.precision.apply(&mut captioner.encoder, device)?;
+        captioner.to(device)?;
         Ok(captioner)
     }
 }
@@ -57,7 +61,13 @@ impl Precision {
     }
 
     /// Makes `encoder` compute with it, and says where that makes it slower.
-    pub fn apply(self, encoder: &mut DenseNet) {
+    ///
+    /// # Errors
+    /// Where `device` does not compute with it.
+    pub fn apply(self, encoder: &mut DenseNet, device: &Device) -> Result<()> {
+        if self == Precision::Bf16 {
+            only_on_cpu("--precision bf16", device)?;
+        }
         encoder.set_precision(match self {
             Precision::F32 => cpu::Precision::F32,
             Precision::Bf16 => cpu::Precision::Bf16,
@@ -65,6 +75,7 @@ impl Precision {
         if self == Precision::Bf16 && !Isa::current().has_bf16() {
             output::complain("bf16 has no instructions of its own here; --precision f32 is faster");
         }
+        Ok(())
     }
 }
 

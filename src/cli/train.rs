@@ -12,6 +12,7 @@ use indicatif::ProgressBar;
 use super::output;
 use crate::error::{Error, Result};
 use crate::model::DenseNetConfig;
+use crate::tensor::Device;
 use crate::train::trainer::RunOptions;
 use crate::train::{Control, Event, Report, TrainConfig, Trainer};
 
@@ -50,17 +51,17 @@ pub struct TrainArgs {
     json: bool,
 }
 
-pub fn run(args: &TrainArgs) -> Result<ExitCode> {
+pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     output::check_target(&args.out)?;
     let mut trainer = match &args.resume {
-        Some(checkpoint) => Trainer::resume(&args.data, checkpoint)?,
+        Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,
         None => {
             let mut config = args
                 .config
                 .as_deref()
                 .map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
             config.seed = args.seed.unwrap_or(config.seed);
-            Trainer::new(&args.data, encoder_file(args)?, config)?
+            Trainer::new(&args.data, encoder_file(args)?, config, device)?
         }
     };
     let stop = Arc::new(AtomicBool::new(false));

@@ -13,7 +13,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// How numbers are stored in a file. In memory they are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -208,9 +208,11 @@ pub fn write_weights(
     precision: Precision,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let bytes: Vec<Vec<u8>> = tensors
+    let here = tensors.iter().map(|(_, t)| t.to(&Device::Cpu));
+    let here: Vec<Tensor> = here.collect::<Result<_>>()?;
+    let bytes: Vec<Vec<u8>> = here
         .iter()
-        .map(|(_, t)| match precision {
+        .map(|t| match precision {
             Precision::F32 => t.data().iter().flat_map(|x| x.to_le_bytes()).collect(),
             Precision::F16 => t
                 .data()

@@ -198,7 +198,7 @@ impl Module for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, on_every_isa, random};
+    use crate::ops::testing::{assert_close, on_every_device, random};
 
     fn small() -> Decoder {
         let config = DecoderConfig {
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn teacher_forcing_and_single_steps_say_the_same() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let decoder = small();
             let features = random(&[2, 5], 1);
             // Two captions of the first image, one of the second.

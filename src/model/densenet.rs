@@ -6,7 +6,7 @@ use crate::nn::{
     BatchNorm, Conv2d, DenseBlock, Init, Mode, Module, Role, Transition, conv_norm_relu,
 };
 use crate::ops::{self, Window};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The sizes of a DenseNet-BC (Huang et al., 2017, arXiv 1608.06993).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,8 +135,6 @@ impl DenseNetConfig {
     }
 }
 
-// Floats of the first block's buffer that may be under way together, in inference: three megabytes.
-const CACHED: usize = 3 << 18;
 // How many times as many images go through the other stages at a time: maps are smaller there, and weights, which all
 // images of a group share, are more.
 const LATER: usize = 8;
@@ -251,12 +249,17 @@ impl DenseNet {
         }
     }
 
-    /// How many images to take through the first stage at a time, whose maps are the largest by far: as many as leave
-    /// them in a cache until they have been used.
+    /// How many images to take through the first stage at a time, whose maps are the largest by far.
     fn images_together(&self, x: &Tensor) -> usize {
-        let pixels = x.dims().iter().skip(1).take(2).product::<usize>() / 16;
-        let channels = self.config.stem + self.config.blocks[0] * self.config.growth;
-        (CACHED / (pixels * channels).max(1)).max(1)
+        let pixels = x.dims().iter().skip(1).take(2).product::<usize>();
+        let block = self.config.stem + self.config.blocks[0] * self.config.growth;
+        let maps = [
+            pixels * 3,
+            pixels / 4 * self.config.stem,
+            pixels / 16 * block,
+        ];
+        let largest = maps.into_iter().max().unwrap_or(0);
+        Device::of(&[x, &self.conv0.weight]).images_together(largest)
     }
 
     /// The features, the 'second-to-last layer': the mean of [`DenseNet::spatial`] over its pixels, `[N, C]`.

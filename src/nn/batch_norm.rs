@@ -1,9 +1,8 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Mode, Module, Role};
-use crate::cpu::rows::{Moments, Normalizer};
 use crate::error::Result;
-use crate::ops::{self, Norm, Statistics};
+use crate::ops::{self, Folded, Moments, Norm, Statistics};
 use crate::tensor::Tensor;
 
 // How far the running statistics move towards the batch's, as in torchvision.
@@ -24,13 +23,13 @@ struct Running {
     mean: Tensor,
     var: Tensor,
     // Everything folded, until a parameter or a statistic may have changed.
-    folded: Option<Arc<Normalizer>>,
+    folded: Option<Folded>,
 }
 
 /// A batch norm about to be used: in inference it holds the running statistics as they are now.
 pub(super) struct Prepared<'a> {
     norm: &'a BatchNorm,
-    folded: Option<Arc<Normalizer>>,
+    folded: Option<Folded>,
 }
 
 impl Prepared<'_> {
@@ -75,34 +74,47 @@ impl BatchNorm {
     }
 
     /// The parameters as `mode` wants them.
-    pub(super) fn prepare(&self, mode: Mode) -> Prepared<'_> {
-        let folded = (!mode.is_training()).then(|| self.folded());
-        Prepared { norm: self, folded }
+    ///
+    /// # Errors
+    /// Where a graphics device does not answer.
+    pub(super) fn prepare(&self, mode: Mode) -> Result<Prepared<'_>> {
+        let folded = match mode.is_training() {
+            true => None,
+            false => self.folded()?,
+        };
+        Ok(Prepared { norm: self, folded })
     }
 
-    fn folded(&self) -> Arc<Normalizer> {
+    fn folded(&self) -> Result<Option<Folded>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Running { mean, var, folded } = &mut *running;
-        let fold = || {
-            let (gamma, beta) = (self.weight.data(), self.bias.data());
-            Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps)
-        };
-        folded.get_or_insert_with(|| Arc::new(fold())).clone()
+        if folded.is_none() {
+            let BatchNorm {
+                weight, bias, eps, ..
+            } = self;
+            *folded = Folded::new(&Norm {
+                weight,
+                bias,
+                eps: *eps,
+                statistics: Statistics::Running { mean, var },
+            })?;
+        }
+        Ok(folded.clone())
     }
 
     /// Moves the running statistics towards those of a batch of `rows` pixels:
     /// `running = 0.9 running + 0.1 batch`, with the unbiased variance.
-    pub(super) fn learn(&self, moments: Option<&Moments>, rows: usize) {
-        let Some(moments) = moments else { return };
+    ///
+    /// # Errors
+    /// Where a graphics device does not answer.
+    pub(super) fn learn(&self, moments: Option<&Moments>, rows: usize) -> Result<()> {
+        let Some(moments) = moments else {
+            return Ok(());
+        };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.folded = None;
-        let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
-        for (r, m) in running.mean.data_mut().iter_mut().zip(&moments.mean) {
-            *r += MOMENTUM * (m - *r);
-        }
-        for (r, v) in running.var.data_mut().iter_mut().zip(&moments.var) {
-            *r += MOMENTUM * (v * unbiased - *r);
-        }
+        let Running { mean, var, folded } = &mut *running;
+        *folded = None;
+        moments.teach([mean, var], MOMENTUM, rows)
     }
 
     /// `[.., C]` to the same shape.
@@ -110,8 +122,8 @@ impl BatchNorm {
     /// # Errors
     /// Those of [`ops::batch_norm()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let (y, moments) = ops::batch_norm(x, &self.prepare(mode).norm())?;
-        self.learn(moments.as_ref(), x.len() / self.weight.len().max(1));
+        let (y, moments) = ops::batch_norm(x, &self.prepare(mode)?.norm())?;
+        self.learn(moments.as_ref(), x.len() / self.weight.len().max(1))?;
         Ok(y)
     }
 }

@@ -40,9 +40,9 @@ impl Conv2d {
 /// # Errors
 /// Those of [`ops::conv_norm_relu()`].
 pub fn conv_norm_relu(conv: &Conv2d, norm: &BatchNorm, x: &Tensor, mode: Mode) -> Result<Tensor> {
-    let prepared = norm.prepare(mode);
+    let prepared = norm.prepare(mode)?;
     let (y, moments) = ops::conv_norm_relu(x, &conv.weight, conv.window, &prepared.norm())?;
-    norm.learn(moments.as_ref(), y.len() / norm.channels().max(1));
+    norm.learn(moments.as_ref(), y.len() / norm.channels().max(1))?;
     Ok(y)
 }
 

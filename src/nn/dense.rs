@@ -51,8 +51,8 @@ impl DenseBlock {
         let norms: Vec<_> = self
             .layers
             .iter()
-            .map(|l| [l.norm1.prepare(mode), l.norm2.prepare(mode)])
-            .collect();
+            .map(|l| Ok([l.norm1.prepare(mode)?, l.norm2.prepare(mode)?]))
+            .collect::<Result<_>>()?;
         let layers: Vec<_> = self
             .layers
             .iter()
@@ -67,8 +67,8 @@ impl DenseBlock {
         let (y, moments) = ops::dense_block(x, &layers)?;
         let rows = x.len() / x.dims().last().copied().unwrap_or(1).max(1);
         for (layer, moments) in self.layers.iter().zip(&moments) {
-            layer.norm1.learn(moments.as_ref().map(|m| &m[0]), rows);
-            layer.norm2.learn(moments.as_ref().map(|m| &m[1]), rows);
+            layer.norm1.learn(moments.as_ref().map(|m| &m[0]), rows)?;
+            layer.norm2.learn(moments.as_ref().map(|m| &m[1]), rows)?;
         }
         Ok(y)
     }
@@ -107,10 +107,10 @@ impl Transition {
     /// # Errors
     /// Those of [`ops::norm_relu_pool()`] and [`ops::conv2d()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let prepared = self.norm.prepare(mode);
+        let prepared = self.norm.prepare(mode)?;
         let (pooled, moments) = ops::norm_relu_pool(x, &prepared.norm(), 2)?;
         let rows = x.len() / x.dims().last().copied().unwrap_or(1).max(1);
-        self.norm.learn(moments.as_ref(), rows);
+        self.norm.learn(moments.as_ref(), rows)?;
         // Everything after reads this map: what is rounded here is not made up for by other layers.
         Precision::F32.scope(|| self.conv.forward(&pooled))
     }

@@ -19,7 +19,8 @@ pub use init::Init;
 pub use linear::Linear;
 pub use lstm::Lstm;
 
-use crate::tensor::Tensor;
+use crate::error::Result;
+use crate::tensor::{Device, Tensor};
 
 /// Whether a forward pass is for training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,24 @@ pub trait Module {
                 tensor.detach()
             };
         });
+    }
+
+    /// Moves every parameter to `device`, where operations on it run from then on. What is a leaf of the tape is a leaf
+    /// again, a new one.
+    ///
+    /// # Errors
+    /// Where the graphics device has no memory for them, or does not answer.
+    fn to(&mut self, device: &Device) -> Result<()>
+    where
+        Self: Sized,
+    {
+        let mut result = Ok(());
+        self.visit("", &mut |_, _, tensor| match tensor.detach().to(device) {
+            Ok(moved) if tensor.is_tracked() => *tensor = moved.tracked(),
+            Ok(moved) => *tensor = moved,
+            Err(e) => result = Err(e),
+        });
+        result
     }
 
     /// The number of elements that an optimizer moves.

@@ -33,9 +33,10 @@ pub mod norm_relu_pool;
 pub mod reduce;
 pub mod relu;
 pub mod sgd;
+pub mod top_k;
 
 pub use avg_pool2d::avg_pool2d;
-pub use batch_norm::{Norm, Statistics, batch_norm};
+pub use batch_norm::{Folded, Moments, Norm, Statistics, batch_norm};
 pub use clip_grad_norm::clip_grad_norm;
 pub use concat::concat;
 pub use conv_norm_relu::conv_norm_relu;
@@ -57,6 +58,9 @@ pub use norm_relu_conv::norm_relu_conv;
 pub use norm_relu_pool::norm_relu_pool;
 pub use reduce::{mean, sum};
 pub use relu::relu;
+pub use top_k::{Allowed, Likeliest, top_k};
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod views;

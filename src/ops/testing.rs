@@ -1,13 +1,83 @@
 //! What the operations' tests share: values recorded from PyTorch, difference quotients, and running one
-//! body on the oracle and on every instruction set.
+//! body on the oracle, on every instruction set, and on a graphics device.
 
-use std::sync::OnceLock;
+use std::cell::RefCell;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use safetensors::SafeTensors;
 
 use crate::cpu::Isa;
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::gpu::{self, Choice, Gpu};
+use crate::tensor::{Device, Tensor};
+
+/// The environment variable that makes a missing graphics device a failure.
+const REQUIRED: &str = "GLIMPSE_TEST_GPU";
+
+// How much more than a processor's a graphics device's result may be off: it may round its exponentials, roots and
+// quotients less exactly.
+const SLACK: f64 = 10.0;
+
+thread_local! {
+    // Where this thread's test tensors are made.
+    static DEVICE: RefCell<Device> = const { RefCell::new(Device::Cpu) };
+}
+
+/// Where this thread's test tensors are made.
+pub(crate) fn device() -> Device {
+    DEVICE.with_borrow(Device::clone)
+}
+
+/// The graphics device that tests run on: the one that is asked for, else the best, be it software. One for all.
+pub(crate) fn test_gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    let open = || {
+        let named = std::env::var(gpu::adapter::VARIABLE).ok();
+        let opened = Gpu::open(&named.map_or(Choice::Best, Choice::Named));
+        match opened {
+            Ok(gpu) => Some(gpu),
+            Err(e) if std::env::var_os(REQUIRED).is_some() => panic!("{e}"),
+            Err(e) => {
+                println!("skipped on a graphics device: {e}");
+                None
+            }
+        }
+    };
+    GPU.get_or_init(open).as_ref()
+}
+
+/// Runs `body` with tensors on the graphics device, and sees to it that work was done there. Where one instruction set
+/// is forced, that one is meant, and nothing happens here.
+pub(crate) fn on_gpu(body: impl FnOnce()) {
+    // One at a time, so that what was started can be counted.
+    static ALONE: Mutex<()> = Mutex::new(());
+    if std::env::var_os(crate::cpu::isa::ISA_VARIABLE).is_some() {
+        return;
+    }
+    let Some(gpu) = test_gpu() else { return };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = gpu.runs();
+    DEVICE.set(Device::Gpu(gpu.clone()));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    DEVICE.set(Device::Cpu);
+    if let Err(panic) = result {
+        println!("failed on {}", gpu.name());
+        std::panic::resume_unwind(panic);
+    }
+    gpu.wait().unwrap();
+    assert!(
+        gpu.runs() > before,
+        "the body ran nothing on {}",
+        gpu.name()
+    );
+    println!("passed on {}", gpu.name());
+}
+
+/// Runs `body` on every instruction set, then on a graphics device.
+pub(crate) fn on_every_device(body: impl Fn()) {
+    on_every_isa(&body);
+    on_gpu(body);
+}
 
 /// Runs `body` on the oracle and on each instruction set of this processor (only the forced one where
 /// `GLIMPSE_ISA` is set), and says which.
@@ -36,13 +106,23 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
             (state >> 40) as f32 / (1 << 23) as f32 - 1.0
         })
         .collect();
-    Tensor::from_vec(data, shape).unwrap()
+    here(Tensor::from_vec(data, shape).unwrap())
+}
+
+/// `tensor` on this thread's device.
+#[track_caller]
+pub(crate) fn here(tensor: Tensor) -> Tensor {
+    tensor.to(&device()).unwrap()
 }
 
 /// Fails where the relative distance `|got - want| / |want|`, over whole tensors, exceeds `tolerance`.
 #[track_caller]
 pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: number of elements");
+    let tolerance = match device() {
+        Device::Cpu => tolerance,
+        Device::Gpu(_) => tolerance * SLACK,
+    };
     let square = |x: f32| f64::from(x) * f64::from(x);
     let distance: f64 = got
         .iter()
@@ -85,7 +165,7 @@ impl Case {
             .data()
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        Tensor::from_vec(data.collect(), view.shape()).unwrap()
+        here(Tensor::from_vec(data.collect(), view.shape()).unwrap())
     }
 
     /// The same as a leaf of the tape.
@@ -145,7 +225,7 @@ impl Case {
 #[track_caller]
 pub(crate) fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let h = 1.0 / 256.0;
-    let leaves: Vec<Tensor> = inputs.iter().map(Tensor::tracked).collect();
+    let leaves: Vec<Tensor> = inputs.iter().map(|x| here(x.clone()).tracked()).collect();
     let y = f(&leaves).unwrap();
     let cotangent = random(y.dims(), 77);
     let grads = y.backward_from(&cotangent).unwrap();
@@ -173,6 +253,7 @@ pub(crate) fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result
                 x.iter_mut()
                     .zip(direction.data())
                     .for_each(|(x, d)| *x += sign * h * d);
+                let moved: Vec<Tensor> = moved.into_iter().map(here).collect();
                 dot(f(&moved).unwrap().data(), cotangent.data())
             };
             let quotient = (at(1.0) - at(-1.0)) / (2.0 * f64::from(h));

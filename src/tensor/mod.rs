@@ -8,10 +8,12 @@
 //! is kept.
 
 mod convert;
+mod device;
 mod shape;
 mod storage;
 mod tape;
 
+pub use device::Device;
 pub use shape::Shape;
 pub use storage::Storage;
 pub use tape::Gradients;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use crate::cpu::Isa;
 use crate::cpu::packed::{Layout, PackedB};
 use crate::error::{Error, Result};
+use crate::gpu::Slice;
 use tape::Node;
 
 /// A shape over shared, row-major `f32`s.
@@ -114,13 +117,20 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// The elements, row by row.
+    /// The elements, row by row. Those on a graphics device are read when they are asked for first, which waits for
+    /// everything before; should it no longer answer, they are not numbers, and whatever asks it next says why
+    /// ([`Tensor::to`] says so at once).
     pub fn data(&self) -> &[f32] {
         &self.storage.data()[self.offset..self.offset + self.len()]
     }
 
-    /// The elements, for writing. They are copied first where another tensor shares them.
+    /// The elements, for writing. They are copied first where another tensor shares them; those on a graphics device
+    /// are on the processor from then on.
     pub fn data_mut(&mut self) -> &mut [f32] {
+        if self.gpu().is_some() {
+            let here = self.data().to_vec();
+            (self.storage, self.offset) = (Storage::cpu(here), 0);
+        }
         let range = self.offset..self.offset + self.len();
         &mut self.storage.data_mut()[range]
     }
@@ -136,7 +146,8 @@ impl Tensor {
     /// # Errors
     /// Where there is not exactly one.
     pub fn item(&self) -> Result<f32> {
-        match self.data() {
+        let all = self.storage.read()?;
+        match &all[self.offset..self.offset + self.len()] {
             [x] => Ok(*x),
             _ => Err(Error::shape("item", "one element", self.shape())),
         }
@@ -197,6 +208,12 @@ impl Tensor {
         };
         let from = self.dims().to_vec();
         out.record(&[self], move |grad| {
+            if let Some(gpu) = grad.gpu() {
+                let whole = gpu.zeros(from.iter().product())?;
+                let place = Slice::from(whole.clone()).after(start * row);
+                gpu.copy(&grad.on(gpu)?, &place, len * row)?;
+                return Ok(vec![Some(Tensor::from_gpu(whole, &from))]);
+            }
             let mut whole = vec![0.0; from.iter().product()];
             whole[start * row..(start + len) * row].copy_from_slice(grad.data());
             Ok(vec![Some(Tensor::computed(whole, &from))])
@@ -232,7 +249,7 @@ impl Tensor {
         layout: Layout,
         pack: impl FnOnce(&[f32]) -> PackedB,
     ) -> Arc<PackedB> {
-        if self.is_tracked() || self.len() != self.storage.data().len() {
+        if self.is_tracked() || self.len() != self.storage.len() {
             return Arc::new(pack(self.data()));
         }
         self.storage.packed(isa, layout, &self.shape, pack)

@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Tensor;
+use super::{Device, Tensor};
 use crate::cpu::profile::{self, Origin};
 use crate::cpu::threads;
 use crate::error::{Error, Result};
+use crate::gpu::copy;
 
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
 
@@ -161,13 +162,24 @@ fn walk(node: &Node, grad: &Tensor) -> Result<Gradients> {
                     e.insert((input.clone(), grad));
                 }
                 std::collections::btree_map::Entry::Occupied(mut e) => {
-                    let sum = e.get_mut().1.data_mut();
-                    sum.iter_mut().zip(grad.data()).for_each(|(a, b)| *a += b);
+                    add(&mut e.get_mut().1, &grad)?;
                 }
             }
         }
     }
     Ok(Gradients(leaves))
+}
+
+/// Adds `grad` to `sum`, where they are.
+fn add(sum: &mut Tensor, grad: &Tensor) -> Result<()> {
+    if let Device::Gpu(gpu) = Device::of(&[sum, grad]) {
+        let both = copy::sum_of(&gpu, &sum.on(&gpu)?, &grad.on(&gpu)?, grad.len())?;
+        *sum = Tensor::from_gpu(both, grad.dims());
+        return Ok(());
+    }
+    let pairs = sum.data_mut().iter_mut().zip(grad.data());
+    pairs.for_each(|(a, b)| *a += b);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -184,7 +196,7 @@ mod tests {
             .unwrap()
     }
 
-    fn add(a: &Tensor, b: &Tensor) -> Tensor {
+    fn sum(a: &Tensor, b: &Tensor) -> Tensor {
         Tensor::scalar(a.data()[0] + b.data()[0])
             .record(&[a, b], |g| Ok(vec![Some(g.clone()), Some(g.clone())]))
             .unwrap()
@@ -194,7 +206,7 @@ mod tests {
     fn gradients_of_paths_that_meet_are_added() {
         let x = Tensor::scalar(3.0).tracked();
         let y = double(&x);
-        let z = add(&add(&y, &double(&y)), &x);
+        let z = sum(&sum(&y, &double(&y)), &x);
         assert_eq!(z.item().unwrap(), 21.0);
         assert_eq!(z.backward().unwrap().get(&x).unwrap().item().unwrap(), 7.0);
     }

@@ -14,7 +14,7 @@ use crate::data::weights::{Precision, WeightFile, write_weights};
 use crate::error::Result;
 use crate::model::DenseNet;
 use crate::nn::{Mode, Module};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 // Images that are encoded at a time.
 const BATCH: usize = 32;
@@ -65,7 +65,8 @@ pub fn cached(
     for first in (0..samples.len()).step_by(BATCH) {
         let indices: Vec<usize> = (first..(first + BATCH).min(samples.len())).collect();
         let images = samples.tensor(&indices, recipe)?;
-        data.extend(encoder.features(&images, Mode::Inference)?.into_vec());
+        let features = encoder.features(&images, Mode::Inference)?;
+        data.extend(features.to(&Device::Cpu)?.into_vec());
         progress(first + indices.len())?;
     }
     let size = data.len() / samples.len();

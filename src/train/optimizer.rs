@@ -16,9 +16,17 @@ use crate::tensor::{Gradients, Tensor};
 pub struct Optimizer {
     config: OptimizerConfig,
     /// For each parameter in the order of [`Module::visit`]: momentum, and for Adam the second moment.
-    state: Vec<[Vec<f32>; 2]>,
+    state: Vec<[Tensor; 2]>,
     names: Vec<String>,
     steps: u64,
+}
+
+/// A parameter about to be moved, taken out of its module.
+struct Moving {
+    /// Its number in the order of [`Module::visit`].
+    place: usize,
+    param: Tensor,
+    decays: bool,
 }
 
 impl Optimizer {
@@ -27,13 +35,10 @@ impl Optimizer {
         let (mut state, mut names) = (Vec::new(), Vec::new());
         let second = config.kind != OptimizerKind::Sgd;
         module.visit("", &mut |name, role, tensor| {
-            if role.is_trained() && tensor.is_tracked() {
-                let empty = if second {
-                    vec![0.0; tensor.len()]
-                } else {
-                    Vec::new()
-                };
-                state.push([vec![0.0; tensor.len()], empty]);
+            if is_moved(role, tensor) {
+                let zeros = Tensor::zeros(tensor.dims());
+                let second = if second { zeros.clone() } else { nothing() };
+                state.push([zeros, second]);
                 names.push(name.to_string());
             }
         });
@@ -54,34 +59,9 @@ impl Optimizer {
     /// that the gradients had before clipping.
     ///
     /// # Errors
-    /// Where a gradient is not a finite number.
+    /// Where a gradient is not a finite number; nothing has moved then.
     pub fn step(&mut self, module: &mut impl Module, grads: Gradients, lr: f32) -> Result<f64> {
-        threads::run(|| self.update(module, grads, lr))
-    }
-
-    fn update(&mut self, module: &mut impl Module, mut grads: Gradients, lr: f32) -> Result<f64> {
-        let mut gathered: Vec<Option<Tensor>> = Vec::with_capacity(self.state.len());
-        module.visit("", &mut |_, role, tensor| {
-            if role.is_trained() && tensor.is_tracked() {
-                gathered.push(grads.take(tensor));
-            }
-        });
-        assert_eq!(
-            gathered.len(),
-            self.state.len(),
-            "the module has other parameters than before"
-        );
-        let mut slices: Vec<&mut [f32]> = gathered
-            .iter_mut()
-            .flatten()
-            .map(Tensor::data_mut)
-            .collect();
-        let limit = if self.config.clip > 0.0 {
-            self.config.clip
-        } else {
-            f32::MAX
-        };
-        let norm = clip_grad_norm(&mut slices, limit)?;
+        let norm = threads::run(|| self.update(module, grads, lr))?.item()?;
         if !norm.is_finite() {
             return Err(Error::value(
                 "train",
@@ -92,71 +72,128 @@ impl Optimizer {
             ));
         }
         self.steps += 1;
-        let mut each = self.state.iter_mut().zip(gathered);
-        let (config, steps) = (&self.config, self.steps);
-        let mut result = Ok(());
+        Ok(norm.into())
+    }
+
+    /// The same without waiting for the norm, which is a tensor of one number.
+    fn update(
+        &mut self,
+        module: &mut impl Module,
+        mut grads: Gradients,
+        lr: f32,
+    ) -> Result<Tensor> {
+        let mut place = 0;
+        let (mut moving, mut by) = (Vec::new(), Vec::new());
         module.visit("", &mut |_, role, tensor| {
-            if !(role.is_trained() && tensor.is_tracked()) {
+            if !is_moved(role, tensor) {
                 return;
             }
-            let Some(([first, second], Some(grad))) = each.next() else {
-                return;
-            };
-            let weight_decay = if role == Role::Weight {
-                config.weight_decay
-            } else {
-                0.0
-            };
-            let [beta1, beta2] = config.betas;
-            let moved = match config.kind {
-                OptimizerKind::Sgd => {
-                    let options = Sgd {
-                        lr,
-                        momentum: config.momentum,
-                        weight_decay,
-                        nesterov: false,
-                    };
-                    sgd::step(tensor.data_mut(), grad.data(), first, &options)
-                }
-                kind => {
-                    let decoupled = kind == OptimizerKind::AdamW;
-                    let options = Adam {
-                        lr,
-                        beta1,
-                        beta2,
-                        eps: 1e-8,
-                        weight_decay,
-                        decoupled,
-                    };
-                    adam::step(
-                        tensor.data_mut(),
-                        grad.data(),
-                        first,
-                        second,
-                        steps,
-                        &options,
-                    )
-                }
-            };
-            if let Err(e) = moved {
-                result = Err(e);
+            if let Some(grad) = grads.take(tensor) {
+                let param = std::mem::replace(tensor, nothing());
+                let decays = role == Role::Weight;
+                moving.push(Moving {
+                    place,
+                    param,
+                    decays,
+                });
+                by.push(grad);
             }
+            place += 1;
         });
-        result.map(|()| norm)
+        let norm = self.apply(&mut moving, by, lr);
+        // Whatever came of it, they go back to where they were.
+        let mut back = moving.into_iter().peekable();
+        let mut place = 0;
+        module.visit("", &mut |_, role, tensor| {
+            let taken = tensor.dims() == [0] && !tensor.is_tracked() && role.is_trained();
+            if !taken && !is_moved(role, tensor) {
+                return;
+            }
+            if let Some(moved) = back.next_if(|m| m.place == place) {
+                *tensor = moved.param;
+            }
+            place += 1;
+        });
+        norm
+    }
+
+    /// Clips the gradients, moves the parameters, and returns the norm.
+    fn apply(&mut self, moving: &mut [Moving], mut grads: Vec<Tensor>, lr: f32) -> Result<Tensor> {
+        let limit = if self.config.clip > 0.0 {
+            self.config.clip
+        } else {
+            f32::MAX
+        };
+        let norm = clip_grad_norm(&mut grads, limit)?;
+        let config = &self.config;
+        let take = |t: &mut Tensor| std::mem::replace(t, nothing());
+        let each = moving.iter_mut().zip(grads);
+        if config.kind == OptimizerKind::Sgd {
+            let mut all: Vec<sgd::Step> = each
+                .map(|(moving, grad)| sgd::Step {
+                    param: take(&mut moving.param),
+                    grad,
+                    velocity: take(&mut self.state[moving.place][0]),
+                    decays: moving.decays,
+                })
+                .collect();
+            let options = Sgd {
+                lr,
+                momentum: config.momentum,
+                weight_decay: config.weight_decay,
+                nesterov: false,
+            };
+            let moved = sgd::step(&mut all, &norm, &options);
+            for (moving, step) in moving.iter_mut().zip(all) {
+                moving.param = step.param;
+                self.state[moving.place][0] = step.velocity;
+            }
+            return moved.map(|()| norm);
+        }
+        let mut all: Vec<adam::Step> = each
+            .map(|(moving, grad)| {
+                let [first, second] = &mut self.state[moving.place];
+                adam::Step {
+                    param: take(&mut moving.param),
+                    grad,
+                    m: take(first),
+                    v: take(second),
+                    decays: moving.decays,
+                }
+            })
+            .collect();
+        let [beta1, beta2] = config.betas;
+        let options = Adam {
+            lr,
+            beta1,
+            beta2,
+            eps: 1e-8,
+            weight_decay: config.weight_decay,
+            decoupled: config.kind == OptimizerKind::AdamW,
+        };
+        let moved = adam::step(&mut all, &norm, self.steps + 1, &options);
+        for (moving, step) in moving.iter_mut().zip(all) {
+            moving.param = step.param;
+            self.state[moving.place] = [step.m, step.v];
+        }
+        moved.map(|()| norm)
     }
 
     /// What it remembers, as named tensors for a checkpoint.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+    ///
+    /// # Errors
+    /// None for a state that the optimizer made itself.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let mut all = Vec::new();
         for (name, [first, second]) in self.names.iter().zip(&self.state) {
             for (part, data) in [("first", first), ("second", second)] {
                 if !data.is_empty() {
-                    let tensor = Tensor::computed(data.clone(), &[data.len()]);
+                    let tensor = data.reshape(&[data.len()])?;
                     all.push((format!("optimizer.{part}.{name}"), tensor));
                 }
             }
         }
-        all
+        Ok(all)
     }
 
     /// Takes up what a checkpoint holds, after `steps` steps.
@@ -170,18 +207,27 @@ impl Optimizer {
                     continue;
                 }
                 let tensor = file.tensor(&format!("optimizer.{part}.{name}"))?;
-                if tensor.len() != data.len() {
-                    return Err(Error::file(
+                *data = tensor.reshape(data.dims()).map_err(|_| {
+                    Error::file(
                         file.path(),
                         format_args!("the optimizer's state of `{name}` has another size"),
-                    ));
-                }
-                *data = tensor.into_vec();
+                    )
+                })?;
             }
         }
         self.steps = steps;
         Ok(())
     }
+}
+
+/// Whether the optimizer moves a tensor with this role.
+fn is_moved(role: Role, tensor: &Tensor) -> bool {
+    role.is_trained() && tensor.is_tracked()
+}
+
+/// What stands where a tensor was taken away.
+fn nothing() -> Tensor {
+    Tensor::zeros(&[0])
 }
 
 /// The learning rate of step `step` (from 0) of `total`: up a straight line during the warm-up, then down a

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::{Captioner, Decoder, DecoderConfig, DenseNet, file};
 use crate::nn::{Init, Linear, Mode, Module, Role};
 use crate::ops::{self, CrossEntropy};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 // Dev images that are looked at a time.
 const VALIDATION_IMAGES: usize = 50;
@@ -135,11 +135,16 @@ pub struct RunOptions {
 
 impl Trainer {
     /// A new run on the dataset in the folder `data`. `encoder` is a file with one; without it, and without a
-    /// new one in the configuration, the bundled encoder is taken.
+    /// new one in the configuration, the bundled encoder is taken. Everything is computed on `device`.
     ///
     /// # Errors
     /// Where the data, the encoder or the configuration do not fit.
-    pub fn new(data: &Path, encoder: Option<&Path>, config: TrainConfig) -> Result<Self> {
+    pub fn new(
+        data: &Path,
+        encoder: Option<&Path>,
+        config: TrainConfig,
+        device: &Device,
+    ) -> Result<Self> {
         config.check()?;
         let dataset = Dataset::open(data)?;
         let examples = dataset.split(Split::Train)?;
@@ -183,14 +188,14 @@ impl Trainer {
             training,
             metrics,
         };
-        Self::assemble(&dataset, config, captioner, &mut init)
+        Self::assemble(&dataset, config, captioner, &mut init, device)
     }
 
     /// The run that `checkpoint` was taken of, on the same data.
     ///
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
-    pub fn resume(data: &Path, checkpoint: &Path) -> Result<Self> {
+    pub fn resume(data: &Path, checkpoint: &Path, device: &Device) -> Result<Self> {
         let Checkpoint {
             file,
             description: _,
@@ -199,9 +204,11 @@ impl Trainer {
         } = Checkpoint::open(checkpoint)?;
         let captioner = Captioner::read(&file)?;
         let dataset = Dataset::open(data)?;
-        let mut trainer = Self::assemble(&dataset, config, captioner, &mut Init::new(0))?;
+        let mut init = Init::new(0);
+        let mut trainer = Self::assemble(&dataset, config, captioner, &mut init, device)?;
         if let Some(teacher) = &mut trainer.student.teacher {
             file::load_module(&file, "distill.", teacher)?;
+            teacher.to(device)?;
             teacher.track(true);
         }
         trainer.optimizer.restore(&file, steps)?;
@@ -213,6 +220,7 @@ impl Trainer {
         config: TrainConfig,
         captioner: Captioner,
         init: &mut Init,
+        device: &Device,
     ) -> Result<Self> {
         let cache = config.image.cache_mib;
         let load = |split, cache| {
@@ -239,6 +247,7 @@ impl Trainer {
             .as_ref()
             .map(|t| Linear::new(init, features, t.size));
         let mut student = Student { captioner, teacher };
+        student.to(device)?;
         student.track_trained(config.encoder.train);
         let optimizer = Optimizer::new(&config.optimizer, &mut student);
         let dataset = dataset.name().to_string();
@@ -297,7 +306,7 @@ impl Trainer {
 
         let per_epoch = self.train.steps_per_epoch(self.config.batch);
         while self.optimizer.steps() < last {
-            let report = self.step()?;
+            let report = self.step().map_err(|e| self.rescue(e, options))?;
             let mut stop = watch(Event::Step(report)) == Control::Stop;
             let step = report.step;
             if step % per_epoch == 0 && self.validates(step / per_epoch) {
@@ -352,6 +361,12 @@ impl Trainer {
             }
             _ => caption_loss.clone(),
         };
+        let grads = loss.backward()?;
+        let loss = loss.detach();
+        let lr = learning_rate(&config.optimizer, step, self.total_steps());
+        let moved = self.optimizer.step(&mut self.student, grads, lr);
+        // Looked at last, for a graphics device need not wait for that in the middle of a step. A loss that is no number
+        // has gradients that are none, by which nothing has moved.
         let value = loss.item()?;
         if !value.is_finite() {
             return Err(Error::value(
@@ -362,10 +377,7 @@ impl Trainer {
                 ),
             ));
         }
-        let grads = loss.backward()?;
-        drop(loss);
-        let lr = learning_rate(&config.optimizer, step, self.total_steps());
-        let grad_norm = self.optimizer.step(&mut self.student, grads, lr)?;
+        let grad_norm = moved?;
 
         let images_per_s = batch.images.len() as f64 / started.elapsed().as_secs_f64();
         let caption_loss = caption_loss.item()?;
@@ -468,6 +480,8 @@ impl Trainer {
                 .chunks(VALIDATION_IMAGES)
                 .map(|images| self.dev_features(dev, images))
                 .collect::<Result<_>>()?;
+            let parts = parts.iter().map(|part| part.to(&Device::Cpu));
+            let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
             let data = parts.iter().flat_map(Tensor::data).copied().collect();
             let size = self.student.captioner.encoder.config().features();
             self.dev_features = Some(Tensor::from_vec(data, &[dev.len(), size])?);
@@ -498,7 +512,7 @@ impl Trainer {
     fn save_checkpoint(&mut self, out: &Path) -> Result<PathBuf> {
         let path = checkpoint::path_beside(out);
         let mut tensors = file::module_tensors("", &mut self.student);
-        tensors.extend(self.optimizer.tensors());
+        tensors.extend(self.optimizer.tensors()?);
         let description = self.student.captioner.description(file::Kind::Checkpoint);
         checkpoint::write(
             &path,
@@ -508,6 +522,30 @@ impl Trainer {
             &tensors,
         )?;
         Ok(path)
+    }
+
+    /// Saves what can be saved where a graphics device fails in the middle of a run, and says how to go on.
+    fn rescue(&mut self, error: Error, options: &RunOptions) -> Error {
+        let Error::Gpu { device, what } = error else {
+            return error;
+        };
+        let step = self.optimizer.steps();
+        let path = checkpoint::path_beside(&options.out);
+        let what = match self.save_checkpoint(&options.out) {
+            Ok(path) => format!(
+                "{what}; saved after step {step}, go on with --resume {}",
+                path.display()
+            ),
+            // One that cannot be read any more has what was last written of it.
+            Err(_) if path.exists() => {
+                format!(
+                    "{what}; the last checkpoint is whole, go on with --resume {}",
+                    path.display()
+                )
+            }
+            Err(_) => format!("{what}; no checkpoint had been written after {step} steps"),
+        };
+        Error::gpu(device, what)
     }
 
     fn save_model(&mut self, out: &Path) -> Result<()> {

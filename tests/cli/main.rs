@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod caption;
 mod features;
+mod gpu;
 mod inspect;
 mod scores;
 mod training;
@@ -72,7 +73,12 @@ impl Run {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse"));
-    command.current_dir(dir).args(args);
+    // Where tests run shall not decide what they say; those that want a graphics device ask for one.
+    command
+        .current_dir(dir)
+        .args(args)
+        .env("GLIMPSE_DEVICE", "cpu")
+        .env_remove("GLIMPSE_GPU");
     command
 }
 
@@ -224,6 +230,7 @@ fn every_command_explains_itself() {
         ("evaluate", &["--split", "--captions"]),
         ("score", &["HYPOTHESES.jsonl", "--split"]),
         ("inspect", &["FILE", "--tensors"]),
+        ("devices", &["--json", "--gpu"]),
         (
             "bench",
             &["train-decoder", "--runs", "[default: 12]", "--precision"],
@@ -328,11 +335,8 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
 #[test]
 fn a_device_or_instruction_set_that_is_not_there_is_refused() {
     let here = Path::new(".");
-    assert!(
-        glimpse(here, &["inspect", model(), "--device", "gpu"])
-            .complaint(1)
-            .contains("--device gpu")
-    );
+    let both = ["caption", "a.png", "--device", "cpu", "--gpu", "0"];
+    assert!(glimpse(here, &both).complaint(2).contains("--gpu"));
     let output = command(here, &["inspect", model()])
         .env("GLIMPSE_ISA", "abacus")
         .output()

@@ -1,6 +1,6 @@
 //! The decoder: a step of training, and the captioning of an image.
 
-use super::{BenchArgs, Report, Spread, flops};
+use super::{Bench, Report, flops};
 use crate::caption::{Search, search};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::Result;
@@ -22,9 +22,10 @@ const CONFIG: DecoderConfig = DecoderConfig {
 };
 
 /// Forward, backward and AdamW of a batch.
-pub fn train(args: &BenchArgs) -> Result<Report> {
+pub fn train(bench: &Bench) -> Result<Report> {
     let mut init = Init::new(1);
     let mut decoder = Decoder::new(&CONFIG, &mut init)?;
+    decoder.to(bench.device)?;
     decoder.track(true);
     let mut optimizer = Optimizer::new(&OptimizerConfig::default(), &mut decoder);
     let features = init.normal(&[SENTENCES, CONFIG.features], 1.0);
@@ -33,7 +34,7 @@ pub fn train(args: &BenchArgs) -> Result<Report> {
         .map(|i| i * 7919 % CONFIG.vocabulary)
         .collect();
     let targets: Vec<usize> = words.iter().map(|w| (w + 1) % CONFIG.vocabulary).collect();
-    let ms = Spread::measure(args.runs, 1, || {
+    let (ms, device_ms) = bench.measure(1, || {
         let logits = decoder.forward(&features, &image_of, &words, Mode::Training { seed: 1 })?;
         let loss = cross_entropy(&logits, &targets, CrossEntropy::default())?;
         let grads = loss.backward()?;
@@ -46,19 +47,19 @@ pub fn train(args: &BenchArgs) -> Result<Report> {
     let flops = flops::TRAINING * SENTENCES as f64 * sentence;
     Ok(Report {
         batch: Some(SENTENCES),
-        ..Report::new("train-decoder", ms, flops)
+        device_ms,
+        ..Report::new("train-decoder", ms, flops, bench.device)
     })
 }
 
 /// One image from features to captions.
-pub fn decode(args: &BenchArgs) -> Result<Report> {
+pub fn decode(bench: &Bench) -> Result<Report> {
     let mut init = Init::new(1);
-    let captioner = captioner(&mut init)?;
+    let mut captioner = captioner(&mut init)?;
+    captioner.to(bench.device)?;
     let features = init.normal(&[1, CONFIG.features], 1.0);
     let how = Search::default();
-    let ms = Spread::measure(args.runs, 1, || {
-        search(&captioner, &features, &how).map(|_| ())
-    })?;
+    let (ms, device_ms) = bench.measure(1, || search(&captioner, &features, &how).map(|_| ()))?;
     // The image and the start mark once, then a word in each sentence of the beam.
     let steps = (how.max_words * how.beam) as f64;
     let flops = flops::image(&CONFIG)
@@ -66,7 +67,8 @@ pub fn decode(args: &BenchArgs) -> Result<Report> {
         + (steps + 1.0) * flops::words(&CONFIG);
     Ok(Report {
         batch: Some(1),
-        ..Report::new("decode", ms, flops)
+        device_ms,
+        ..Report::new("decode", ms, flops, bench.device)
     })
 }
 

@@ -1,12 +1,12 @@
 //! DenseNet: features, and a step of training.
 
-use super::{BenchArgs, Report, Spread, flops};
+use super::{Bench, BenchArgs, Report, Spread, flops};
 use crate::data::preprocess::DEFAULT_SIZE;
 use crate::error::{Error, Result};
 use crate::model::{DenseNet, DenseNetConfig, file};
 use crate::nn::{Init, Linear, Mode, Module, Role};
 use crate::ops::{CrossEntropy, cross_entropy};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 use crate::train::config::OptimizerConfig;
 use crate::train::optimizer::Optimizer;
 
@@ -14,17 +14,20 @@ const SIZE: usize = DEFAULT_SIZE as usize;
 const CLASSES: usize = 1000;
 
 /// The features of a batch, per image.
-pub fn encode(args: &BenchArgs) -> Result<Report> {
+pub fn encode(bench: &Bench) -> Result<Report> {
+    let args = bench.args;
     let mut init = Init::new(1);
     let mut encoder = open(args, &mut init)?;
-    args.precision.apply(&mut encoder);
-    let images = images(args, &mut init);
-    let ms = Spread::measure(args.runs, args.batch, || {
+    args.precision.apply(&mut encoder, bench.device)?;
+    encoder.to(bench.device)?;
+    let images = images(args, &mut init).to(bench.device)?;
+    let (ms, device_ms) = bench.measure(args.batch, || {
         let features = encoder.features(&images, Mode::Inference)?;
-        check_finite(features.data())
+        check_finite(features.to(&Device::Cpu)?.data())
     })?;
     let flops = flops::densenet(encoder.config(), SIZE);
-    let mut report = report("encode", args, ms, flops);
+    let mut report = report("encode", bench, ms, flops);
+    report.device_ms = device_ms;
     report.machine.precision = args.precision.name();
     Ok(report)
 }
@@ -43,7 +46,8 @@ impl Module for Classifier {
 }
 
 /// Forward, backward and AdamW, per image.
-pub fn train(args: &BenchArgs) -> Result<Report> {
+pub fn train(bench: &Bench) -> Result<Report> {
+    let args = bench.args;
     let mut init = Init::new(1);
     let encoder = open(args, &mut init)?;
     let features = encoder.config().features();
@@ -52,11 +56,12 @@ pub fn train(args: &BenchArgs) -> Result<Report> {
         encoder,
         head: Linear::new(&mut init, features, CLASSES),
     };
+    network.to(bench.device)?;
     network.track(true);
     let mut optimizer = Optimizer::new(&OptimizerConfig::default(), &mut network);
-    let images = images(args, &mut init);
+    let images = images(args, &mut init).to(bench.device)?;
     let classes: Vec<usize> = (0..args.batch).map(|i| i * 37 % CLASSES).collect();
-    let ms = Spread::measure(args.runs, args.batch, || {
+    let (ms, device_ms) = bench.measure(args.batch, || {
         let features = network
             .encoder
             .features(&images, Mode::Training { seed: 1 })?;
@@ -69,15 +74,18 @@ pub fn train(args: &BenchArgs) -> Result<Report> {
         drop((features, loss));
         optimizer.step(&mut network, grads, 1e-4).map(|_| ())
     })?;
-    Ok(report("train-encoder", args, ms, flops::TRAINING * flops))
+    let mut report = report("train-encoder", bench, ms, flops::TRAINING * flops);
+    report.device_ms = device_ms;
+    Ok(report)
 }
 
-fn report(what: &'static str, args: &BenchArgs, ms: Spread, flops: f64) -> Report {
+fn report(what: &'static str, bench: &Bench, ms: Spread, flops: f64) -> Report {
+    let args = bench.args;
     let encoder = Some(args.encoder.display().to_string());
     Report {
         encoder,
         batch: Some(args.batch),
-        ..Report::new(what, ms, flops)
+        ..Report::new(what, ms, flops, bench.device)
     }
 }
 

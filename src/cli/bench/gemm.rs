@@ -1,10 +1,12 @@
 //! Matrix products, beside those of the matrixmultiply crate.
 
-use super::{BenchArgs, Peer, Report, Spread, flops};
+use super::{Bench, Peer, Report, Spread, flops};
 use crate::cpu::Isa;
 use crate::cpu::gemm::{Matrix, Product, gemm};
 use crate::error::{Error, Result};
 use crate::nn::Init;
+use crate::ops::matmul;
+use crate::tensor::Device;
 
 /// `[m, k, n]`: three squares, then what DenseNet-121 is made of at 224 pixels: its first convolution, and a layer's
 /// 1x1 and 3x3 convolutions in each block.
@@ -24,17 +26,25 @@ pub const SHAPES: [[usize; 3]; 12] = [
 ];
 
 /// The product of random matrices.
-pub fn product(args: &BenchArgs, shape: [usize; 3]) -> Result<Report> {
+pub fn product(bench: &Bench, shape: [usize; 3]) -> Result<Report> {
     let [m, k, n] = shape;
     let mut init = Init::new(1);
     let (a, b) = (init.uniform(&[m, k], 1.0), init.uniform(&[k, n], 1.0));
     let (mut ours, mut theirs) = (vec![0.0; m * n], vec![0.0; m * n]);
-    let ms = Spread::measure(args.runs, 1, || {
-        let (a, b) = (Matrix::new(a.data(), m, k), Matrix::new(b.data(), k, n));
-        gemm(Isa::current(), a, b, Product::into(&mut ours, n));
-        Ok(())
-    })?;
-    let peer = Spread::measure(args.runs, 1, || {
+    let (ms, device_ms) = match bench.device {
+        Device::Cpu => bench.measure(1, || {
+            let (a, b) = (Matrix::new(a.data(), m, k), Matrix::new(b.data(), k, n));
+            gemm(Isa::current(), a, b, Product::into(&mut ours, n));
+            Ok(())
+        })?,
+        Device::Gpu(gpu) => {
+            let (a, b) = (a.to(bench.device)?, b.to(bench.device)?);
+            let measured = bench.measure(1, || matmul(&a, &b).and_then(|_| gpu.wait()))?;
+            ours = matmul(&a, &b)?.to(&Device::Cpu)?.into_vec();
+            measured
+        }
+    };
+    let peer = Spread::measure(bench.args.runs, 1, || {
         multiply(a.data(), b.data(), &mut theirs, shape);
         Ok(())
     })?;
@@ -57,7 +67,8 @@ pub fn product(args: &BenchArgs, shape: [usize; 3]) -> Result<Report> {
     Ok(Report {
         shape: Some(shape),
         matrixmultiply: Some(peer),
-        ..Report::new("gemm", ms, flops)
+        device_ms,
+        ..Report::new("gemm", ms, flops, bench.device)
     })
 }
 

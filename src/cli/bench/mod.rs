@@ -12,11 +12,13 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::device::{only_on_cpu, processor};
 use super::images::ms_since;
 use super::options::{Precision, count};
 use super::output;
 use crate::cpu::{Isa, threads};
 use crate::error::Result;
+use crate::tensor::Device;
 
 /// Measure how fast this machine encodes, decodes and trains
 ///
@@ -72,6 +74,9 @@ struct Report {
     ms: Spread,
     /// From the median.
     gflops: f64,
+    /// What the kernels of one more run took by a graphics device's own clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     matrixmultiply: Option<Peer>,
     #[serde(flatten)]
@@ -81,10 +86,16 @@ struct Report {
 /// Where it was measured.
 #[derive(Serialize)]
 struct Machine {
-    device: &'static str,
+    device: String,
     threads: usize,
     precision: &'static str,
     isa: String,
+}
+
+/// What a measurement is made with.
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    device: &'a Device,
 }
 
 /// The same by somebody else.
@@ -134,9 +145,9 @@ impl Spread {
 }
 
 impl Report {
-    fn new(what: &'static str, ms: Spread, flops: f64) -> Self {
+    fn new(what: &'static str, ms: Spread, flops: f64, device: &Device) -> Self {
         let machine = Machine {
-            device: "cpu",
+            device: device.name().to_string(),
             threads: threads::count(),
             precision: Precision::F32.name(),
             isa: Isa::current().to_string(),
@@ -149,6 +160,7 @@ impl Report {
             shape: None,
             ms,
             gflops,
+            device_ms: None,
             matrixmultiply: None,
             machine,
         }
@@ -173,6 +185,9 @@ impl Report {
             "{subject}: {median:.3} ms (from {min:.3} to {max:.3}), {:.1} GFLOP/s",
             self.gflops
         );
+        if let Some(ms) = self.device_ms {
+            text += &format!("; {ms:.3} ms by the device's clock");
+        }
         if let Some(peer) = &self.matrixmultiply {
             text += &format!("; matrixmultiply {:.1} GFLOP/s", peer.gflops);
         }
@@ -180,20 +195,43 @@ impl Report {
     }
 }
 
-pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+impl Bench<'_> {
+    /// Measures `work`, then runs it once more by the clock of a graphics device, if it is one that has a clock.
+    fn measure(
+        &self,
+        parts: usize,
+        mut work: impl FnMut() -> Result<()>,
+    ) -> Result<(Spread, Option<f64>)> {
+        let ms = Spread::measure(self.args.runs, parts, &mut work)?;
+        let Device::Gpu(gpu) = self.device else {
+            return Ok((ms, None));
+        };
+        if !gpu.start_timing() {
+            return Ok((ms, None));
+        }
+        work()?;
+        Ok((ms, gpu.timed_ms().map(|total| total / parts as f64)))
+    }
+}
+
+pub fn run(args: &BenchArgs, device: &Device) -> Result<ExitCode> {
     if args.precision != Precision::F32 && args.what != What::Encode {
         return Ok(output::misused(
             "--precision bf16 is for encode; everything else computes with f32",
         ));
     }
-    if !args.json {
-        output::line(format_args!(
-            "{}, {} threads, {}",
-            processor(),
-            threads::count(),
-            Isa::current()
-        ))?;
+    if args.precision == Precision::Bf16 {
+        only_on_cpu("--precision bf16", device)?;
     }
+    if !args.json {
+        let isa = Isa::current();
+        let cpu = format!("{}, {} threads, {isa}", processor(), threads::count());
+        output::line(match device {
+            Device::Cpu => cpu,
+            Device::Gpu(gpu) => format!("{} ({}), driven by {cpu}", gpu.name(), gpu.kind()),
+        })?;
+    }
+    let bench = Bench { args, device };
     let print = |report: Report| {
         if args.json {
             output::json(&report)
@@ -202,28 +240,16 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         }
     };
     match args.what {
-        What::Encode => print(encoder::encode(args)?)?,
-        What::TrainEncoder => print(encoder::train(args)?)?,
-        What::TrainDecoder => print(decoder::train(args)?)?,
-        What::Decode => print(decoder::decode(args)?)?,
+        What::Encode => print(encoder::encode(&bench)?)?,
+        What::TrainEncoder => print(encoder::train(&bench)?)?,
+        What::TrainDecoder => print(decoder::train(&bench)?)?,
+        What::Decode => print(decoder::decode(&bench)?)?,
         What::Gemm => {
             for shape in gemm::SHAPES {
                 // As everywhere in the library, where products are never alone.
-                print(threads::run(|| gemm::product(args, shape))?)?;
+                print(threads::run(|| gemm::product(&bench, shape))?)?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The processor's name, where the system tells it.
-fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(
-        || std::env::consts::ARCH.to_string(),
-        |(_, name)| name.trim().to_string(),
-    )
 }

@@ -12,11 +12,13 @@
 //! divides out. This is PyTorch's `Adam` and `AdamW`.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
 
 /// How to descend.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,66 +50,100 @@ pub(crate) struct Factors {
     root: f32,
 }
 
-/// Step `step`, counted from 1, in place. `m` and `v` begin as zeros and are kept from step to step.
+/// A parameter, its gradient, and what is remembered of the gradients before; all of one shape.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is moved. It keeps its place on the tape.
+    pub param: Tensor,
+    /// By which gradient.
+    pub grad: Tensor,
+    /// The mean gradient; zeros before the first step.
+    pub m: Tensor,
+    /// The mean squared gradient; zeros before the first step.
+    pub v: Tensor,
+    /// Whether it is pulled to zero.
+    pub decays: bool,
+}
+
+/// Step `step`, counted from 1, of all parameters. Where the `norm` of their gradients is no finite number, nothing moves.
+///
+/// On a graphics device this is one run over all of them, which from then on lie side by side in one buffer.
 ///
 /// ```
-/// use glimpse::ops::adam::{self, Adam};
+/// use glimpse::ops::adam::{self, Adam, Step};
+/// use glimpse::tensor::Tensor;
 /// let options =
 ///     Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
-/// let (mut param, mut m, mut v) = ([1.0], [0.0], [0.0]);
-/// adam::step(&mut param, &[123.0], &mut m, &mut v, 1, &options)?;
-/// assert!((param[0] - 0.99f32).abs() < 1e-6); // the first step is lr long, whatever the gradient
+/// let [m, v] = [Tensor::zeros(&[1]), Tensor::zeros(&[1])];
+/// let (param, grad) = (Tensor::full(&[1], 1.0), Tensor::full(&[1], 123.0));
+/// let mut all = [Step { param, grad, m, v, decays: true }];
+/// adam::step(&mut all, &Tensor::scalar(123.0), 1, &options)?;
+/// assert!((all[0].param.data()[0] - 0.99).abs() < 1e-6); // the first step is lr long, whatever the gradient
 /// # Ok::<(), glimpse::error::Error>(())
 /// ```
 ///
 /// # Errors
-/// Where the lengths differ or `step` is 0.
-pub fn step(
-    param: &mut [f32],
-    grad: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    step: u64,
-    options: &Adam,
-) -> Result<()> {
-    let _timer = profile::time("adam", param.len(), 0.0);
-    if [grad.len(), m.len(), v.len()]
-        .iter()
-        .any(|&n| n != param.len())
+/// Where the shapes differ or `step` is 0.
+pub fn step(all: &mut [Step], norm: &Tensor, step: u64, options: &Adam) -> Result<()> {
+    let _timer = profile::time("adam", format_args!("{} tensors", all.len()), 0.0);
+    for Step {
+        param, grad, m, v, ..
+    } in all.iter()
     {
-        let got = format_args!("{}, {} and {}", grad.len(), m.len(), v.len());
-        let want = format_args!("a gradient, m and v of {} elements", param.len());
-        return Err(Error::shape("adam", want, got));
+        if [grad, m, v].iter().any(|t| t.dims() != param.dims()) {
+            let got = format_args!("{}, {} and {}", grad.shape(), m.shape(), v.shape());
+            let want = format_args!("a gradient, m and v of {}", param.shape());
+            return Err(Error::shape("adam", want, got));
+        }
     }
     if step == 0 {
         return Err(Error::value("adam", "steps are counted from 1"));
     }
-    let Adam {
-        lr,
-        beta1,
-        beta2,
-        weight_decay,
-        decoupled,
-        ..
-    } = *options;
     let bias = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
-    let factors = Factors {
-        shrink: if decoupled {
-            1.0 - lr * weight_decay
-        } else {
-            1.0
-        },
-        decay: if decoupled { 0.0 } else { weight_decay },
-        rate: (f64::from(lr) / bias(beta1)) as f32,
-        root: (1.0 / bias(beta2).sqrt()) as f32,
+    let factors = |decays: bool| {
+        let weight_decay = if decays { options.weight_decay } else { 0.0 };
+        let [shrink, decay] = match options.decoupled {
+            true => [1.0 - options.lr * weight_decay, 0.0],
+            false => [1.0, weight_decay],
+        };
+        Factors {
+            shrink,
+            decay,
+            rate: (f64::from(options.lr) / bias(options.beta1)) as f32,
+            root: (1.0 / bias(options.beta2).sqrt()) as f32,
+        }
     };
+    let places: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
+    if let Device::Gpu(gpu) = Device::of(&places) {
+        return gpu::step(&gpu, all, norm, factors(true), options);
+    }
+    if !norm.item()?.is_finite() {
+        return Ok(());
+    }
     let isa = Isa::current();
-    let step = if isa.is_naive() {
+    let run = if isa.is_naive() {
         naive::step
     } else {
         cpu::step
     };
-    step(isa, param, grad, [m, v], factors, options);
+    for Step {
+        param,
+        grad,
+        m,
+        v,
+        decays,
+    } in all
+    {
+        let state = [m.data_mut(), v.data_mut()];
+        run(
+            isa,
+            param.data_mut(),
+            grad.data(),
+            state,
+            factors(*decays),
+            options,
+        );
+    }
     Ok(())
 }
 
@@ -115,7 +151,7 @@ pub fn step(
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, fixture, on_every_device, random};
 
     fn options(weight_decay: f32, decoupled: bool) -> Adam {
         Adam {
@@ -130,7 +166,7 @@ mod tests {
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let cases = [
                 ("adam", options(0.0, false)),
                 ("adam_weight_decay", options(0.05, false)),
@@ -138,44 +174,89 @@ mod tests {
             ];
             for (name, options) in cases {
                 let case = fixture(name);
-                let mut param = case.tensor("param");
-                let (mut m, mut v) = (vec![0.0; param.len()], vec![0.0; param.len()]);
+                let param = case.tensor("param");
+                let [m, v] = [0, 1].map(|_| Tensor::zeros(param.dims()));
+                let grad = m.clone();
+                let mut all = [Step {
+                    param,
+                    grad,
+                    m,
+                    v,
+                    decays: true,
+                }];
                 for i in 1..=5 {
-                    let grad = case.tensor(&format!("grad_{i}"));
-                    step(param.data_mut(), grad.data(), &mut m, &mut v, i, &options).unwrap();
-                    case.close(&format!("param_{i}"), &param, 1e-6);
+                    all[0].grad = case.tensor(&format!("grad_{i}"));
+                    step(&mut all, &Tensor::scalar(1.0), i, &options).unwrap();
+                    case.close(&format!("param_{i}"), &all[0].param, 1e-6);
                 }
             }
         });
     }
 
+    /// Parameters of these lengths, every other one without decay.
+    fn several(lengths: &[usize]) -> Vec<Step> {
+        let one = |(i, &n): (usize, &usize)| Step {
+            param: random(&[n], 1).tracked(),
+            grad: random(&[n], 3),
+            m: random(&[n], 2),
+            v: Tensor::full(&[n], 0.5),
+            decays: i % 2 == 0,
+        };
+        lengths.iter().enumerate().map(one).collect()
+    }
+
+    fn contents(all: &[Step]) -> Vec<f32> {
+        let parts = all.iter().flat_map(|s| [&s.param, &s.m, &s.v]);
+        parts.flat_map(|t| t.data().to_vec()).collect()
+    }
+
     #[test]
-    fn any_length_agrees_with_the_definition() {
-        for n in [0, 1, 37, 70_001] {
+    fn any_lengths_agree_with_the_definition() {
+        for (lengths, decoupled) in [(&[0, 1, 37][..], false), (&[5, 70_001, 3, 8], true)] {
             let run = || {
-                let mut p = random(&[n], 1).into_vec();
-                let (mut m, mut v) = (random(&[n], 2).into_vec(), vec![0.5; n]);
-                let grad = random(&[n], 3);
-                step(
-                    &mut p,
-                    grad.data(),
-                    &mut m,
-                    &mut v,
-                    7,
-                    &options(0.1, n == 37),
-                )
-                .unwrap();
-                [p, m, v].concat()
+                let mut all = several(lengths);
+                for i in 7..9 {
+                    step(&mut all, &Tensor::scalar(1.0), i, &options(0.1, decoupled)).unwrap();
+                }
+                assert!(all.iter().all(|s| s.param.is_tracked()));
+                contents(&all)
             };
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("adam", &run(), &want, 1e-6));
+            on_every_device(|| assert_close("adam", &run(), &want, 1e-6));
         }
     }
 
     #[test]
+    fn whoever_holds_the_old_parameters_keeps_them() {
+        on_every_device(|| {
+            let mut all = several(&[4, 9]);
+            let before: Vec<Tensor> = all.iter().map(|s| s.param.detach()).collect();
+            let values = contents(&all);
+            step(&mut all, &Tensor::scalar(1.0), 1, &options(0.1, true)).unwrap();
+            assert_eq!(before[0].data(), &values[..4]);
+            assert_ne!(all[0].param.data(), before[0].data());
+        });
+    }
+
+    #[test]
+    fn nothing_moves_by_a_gradient_that_is_no_number() {
+        on_every_device(|| {
+            let mut all = several(&[4, 9]);
+            let before = contents(&all);
+            for norm in [f32::NAN, f32::INFINITY] {
+                step(&mut all, &Tensor::scalar(norm), 1, &options(0.1, true)).unwrap();
+            }
+            assert_eq!(contents(&all), before);
+        });
+    }
+
+    #[test]
     fn mistakes_are_named() {
-        let plain = options(0.0, false);
-        assert!(step(&mut [0.0], &[0.0], &mut [0.0], &mut [0.0], 0, &plain).is_err());
-        assert!(step(&mut [0.0], &[0.0], &mut [], &mut [0.0], 1, &plain).is_err());
+        let (plain, norm) = (options(0.0, false), Tensor::scalar(1.0));
+        assert!(step(&mut several(&[3]), &norm, 0, &plain).is_err());
+        let mut wrong = several(&[3]);
+        wrong[0].m = Tensor::zeros(&[2]);
+        assert!(step(&mut wrong, &norm, 1, &plain).is_err());
+        assert!(step(&mut [], &norm, 1, &plain).is_ok());
     }
 }

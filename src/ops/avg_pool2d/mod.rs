@@ -10,12 +10,13 @@
 //! right edge, too little for a window, is not looked at.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// Sizes of the maps and the window, height before width.
 #[derive(Clone, Copy)]
@@ -61,6 +62,12 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
         kernel,
         stride,
     };
+    let dims = x.dims().to_vec();
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, grad, &dims)?)])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -69,7 +76,6 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     };
     let mut y = memory::zeros(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
-    let dims = x.dims().to_vec();
     Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |grad| {
         let backward = if isa.is_naive() {
             naive::backward
@@ -86,12 +92,12 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
     use proptest::prelude::*;
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("avg_pool2d_2x2");
             let x = case.tracked("x");
             let y = avg_pool2d(&x, [2, 2], [2, 2]).unwrap();
@@ -102,7 +108,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(&[random(&[2, 5, 6, 3], 1)], |x| {
                 avg_pool2d(&x[0], [3, 2], [1, 2])
             });
@@ -133,7 +139,7 @@ mod tests {
                 [y.data(), grads.get(&x).unwrap().data()].concat()
             };
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("avg_pool2d", &run(), &want, 1e-6));
+            on_every_device(|| assert_close("avg_pool2d", &run(), &want, 1e-6));
         }
     }
 }

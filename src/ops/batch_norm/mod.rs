@@ -16,6 +16,7 @@
 //! constants, `dx = gamma / sqrt(var + eps) dy`.
 
 mod cpu;
+pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use std::sync::Arc;
 use crate::cpu::Isa;
 use crate::cpu::conv::Pixels;
 use crate::cpu::profile;
-use crate::cpu::rows::{Moments, Normalizer};
+use crate::cpu::rows::{self, Normalizer};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::gpu::Slice;
+use crate::tensor::{Device, Tensor};
 
 /// The parameters of a batch norm over `C` channels.
 #[derive(Clone, Copy)]
@@ -53,7 +55,84 @@ pub enum Statistics<'a> {
         var: &'a Tensor,
     },
     /// The same, with the scale and the shift of this norm folded in beforehand.
-    Folded(&'a Arc<Normalizer>),
+    Folded(&'a Folded),
+}
+
+/// Mean and variance of each channel of a batch.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// `sum(x) / rows`, `[C]`.
+    pub mean: Tensor,
+    /// `sum((x - mean)^2) / rows`, `[C]`: the biased variance that batch norm normalises by.
+    pub var: Tensor,
+}
+
+impl From<rows::Moments> for Moments {
+    fn from(moments: rows::Moments) -> Self {
+        let channels = [moments.mean.len()];
+        Moments {
+            mean: Tensor::computed(moments.mean, &channels),
+            var: Tensor::computed(moments.var, &channels),
+        }
+    }
+}
+
+impl Moments {
+    /// Moves running statistics, both `[C]`, by `momentum` towards these moments of a batch of `rows` pixels, with the
+    /// unbiased variance: `running = (1 - momentum) running + momentum batch`.
+    ///
+    /// # Errors
+    /// Where the channels differ, or a graphics device does not answer.
+    pub fn teach(&self, [mean, var]: [&mut Tensor; 2], momentum: f32, rows: usize) -> Result<()> {
+        let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
+        if mean.dims() != self.mean.dims() || var.dims() != self.mean.dims() {
+            let got = format_args!("{} and {}", mean.shape(), var.shape());
+            let want = format_args!("statistics {}", self.mean.shape());
+            return Err(Error::shape("batch_norm", want, got));
+        }
+        if let Device::Gpu(gpu) = Device::of(&[&self.mean, mean]) {
+            return gpu::learn(&gpu, [mean, var], self, momentum, unbiased);
+        }
+        for (r, m) in mean.data_mut().iter_mut().zip(self.mean.data()) {
+            *r += momentum * (m - *r);
+        }
+        for (r, v) in var.data_mut().iter_mut().zip(self.var.data()) {
+            *r += momentum * (v * unbiased - *r);
+        }
+        Ok(())
+    }
+}
+
+/// A norm with running statistics as the affine map that it is, ready to be used again and again.
+#[derive(Clone)]
+pub struct Folded(FoldedOn);
+
+#[derive(Clone)]
+enum FoldedOn {
+    Cpu(Arc<Normalizer>),
+    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`.
+    Gpu(Slice),
+}
+
+impl Folded {
+    /// Of `norm`, or `None` where it has the batch's statistics.
+    ///
+    /// # Errors
+    /// Where a graphics device does not answer.
+    pub fn new(norm: &Norm) -> Result<Option<Self>> {
+        let folded = match norm.device(&[]) {
+            Device::Gpu(gpu) => norm.running_state(&gpu)?.map(FoldedOn::Gpu),
+            Device::Cpu => norm.running_normalizer().map(FoldedOn::Cpu),
+        };
+        Ok(folded.map(Folded))
+    }
+
+    fn channels(&self) -> Option<usize> {
+        match &self.0 {
+            FoldedOn::Cpu(normalizer) => Some(normalizer.scale.len()),
+            FoldedOn::Gpu(_) => None,
+        }
+    }
 }
 
 impl Norm<'_> {
@@ -73,12 +152,25 @@ impl Norm<'_> {
             }
         }
         match self.statistics {
-            Statistics::Folded(folded) if folded.scale.len() != channels => Err(Error::shape(
-                op,
-                format_args!("statistics [{channels}]"),
-                format_args!("[{}]", folded.scale.len()),
-            )),
+            Statistics::Folded(folded) => match folded.channels() {
+                Some(other) if other != channels => Err(Error::shape(
+                    op,
+                    format_args!("statistics [{channels}]"),
+                    format_args!("[{other}]"),
+                )),
+                _ => Ok(()),
+            },
             _ => Ok(()),
+        }
+    }
+
+    /// Where an operation with this norm and these other inputs runs.
+    pub(crate) fn device(&self, others: &[&Tensor]) -> Device {
+        match self.statistics {
+            Statistics::Folded(Folded(FoldedOn::Gpu(state))) => {
+                Device::Gpu(state.buffer.gpu().clone())
+            }
+            _ => Device::of(&[others, &[self.weight, self.bias]].concat()),
         }
     }
 
@@ -89,9 +181,10 @@ impl Norm<'_> {
         isa: Isa,
         x: Pixels,
         rows: usize,
-    ) -> (Arc<Normalizer>, Option<Moments>) {
-        match self.statistics {
-            Statistics::Batch => {
+    ) -> (Arc<Normalizer>, Option<rows::Moments>) {
+        match self.running_normalizer() {
+            Some(normalizer) => (normalizer, None),
+            None => {
                 let moments = if isa.is_naive() {
                     naive::moments
                 } else {
@@ -100,8 +193,6 @@ impl Norm<'_> {
                 let moments = moments(isa, x, rows, self.weight.len());
                 (self.normalizer(&moments), Some(moments))
             }
-            Statistics::Running { mean, var } => (self.running(mean, var), None),
-            Statistics::Folded(folded) => (folded.clone(), None),
         }
     }
 
@@ -110,7 +201,9 @@ impl Norm<'_> {
         match self.statistics {
             Statistics::Batch => None,
             Statistics::Running { mean, var } => Some(self.running(mean, var)),
-            Statistics::Folded(folded) => Some(folded.clone()),
+            Statistics::Folded(Folded(FoldedOn::Cpu(folded))) => Some(folded.clone()),
+            // Where this is so, the operation runs on that device.
+            Statistics::Folded(Folded(FoldedOn::Gpu(_))) => None,
         }
     }
 
@@ -121,7 +214,7 @@ impl Norm<'_> {
     }
 
     /// The affine map that this norm is for a batch with these moments.
-    pub(crate) fn normalizer(&self, moments: &Moments) -> Arc<Normalizer> {
+    pub(crate) fn normalizer(&self, moments: &rows::Moments) -> Arc<Normalizer> {
         let (gamma, beta) = (self.weight.data(), self.bias.data());
         let folded = Normalizer::new(gamma, beta, &moments.mean, &moments.var, self.eps);
         Arc::new(folded)
@@ -143,7 +236,7 @@ impl Norm<'_> {
 /// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics: Statistics::Batch };
 /// let (y, moments) = batch_norm(&x, &norm)?;
 /// assert_eq!(y.data(), &[-1.0, 1.0]);
-/// assert_eq!(moments.unwrap().mean, [2.0]);
+/// assert_eq!(moments.unwrap().mean.data(), [2.0]);
 /// # Ok::<(), glimpse::error::Error>(())
 /// ```
 ///
@@ -158,6 +251,9 @@ pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> 
 pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, Option<Moments>)> {
     let channels = x.dims().last().copied().unwrap_or(0);
     norm.check("batch_norm", channels)?;
+    if let Device::Gpu(gpu) = norm.device(&[x]) {
+        return gpu::normalise(gpu, x, norm, relu);
+    }
     let isa = Isa::current();
     let rows = x.len() / channels.max(1);
     let (normalizer, moments) = norm.fold(
@@ -189,7 +285,7 @@ pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, 
             Some(Tensor::computed(grads.beta, &[channels])),
         ])
     })?;
-    Ok((y, moments))
+    Ok((y, moments.map(Moments::from)))
 }
 
 /// What the kernels return to the gradient.
@@ -202,11 +298,11 @@ pub(crate) struct Grads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, training) in [("batch_norm_train", true), ("batch_norm_eval", false)] {
                 let case = fixture(name);
                 let x = case.tracked("x");
@@ -233,7 +329,7 @@ mod tests {
                     let got: Vec<f32> = mean
                         .data()
                         .iter()
-                        .zip(&moments.mean)
+                        .zip(moments.mean.data())
                         .map(|(r, b)| 0.9 * r + 0.1 * b)
                         .collect();
                     assert_close("running_mean", &got, want.data(), 1e-6);
@@ -246,7 +342,7 @@ mod tests {
     fn gradient_is_the_difference_quotient() {
         let inputs = [random(&[2, 3, 3, 5], 1), random(&[5], 2), random(&[5], 3)];
         let (mean, var) = (random(&[5], 4), Tensor::full(&[5], 0.7));
-        on_every_isa(|| {
+        on_every_device(|| {
             for statistics in [
                 Statistics::Batch,
                 Statistics::Running {

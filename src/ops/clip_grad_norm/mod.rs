@@ -9,29 +9,31 @@
 //! the shapes alone.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
 
-/// Scales the gradients so that their common norm is at most `max_norm`, and returns what it was before.
+/// Scales the gradients so that their common norm is at most `max_norm`, and returns what it was before, one number.
 ///
 /// A norm that is infinite or not a number is returned as it is and nothing is scaled: the caller had better
 /// leave this step out.
 ///
 /// ```
-/// use glimpse::ops::clip_grad_norm;
-/// let (mut a, mut b) = ([3.0], [0.0, 4.0]);
-/// let norm = clip_grad_norm(&mut [&mut a[..], &mut b[..]], 1.0)?;
-/// assert_eq!(norm, 5.0);
-/// assert!((a[0] - 0.6).abs() < 1e-6 && (b[1] - 0.8).abs() < 1e-6);
+/// use glimpse::{ops::clip_grad_norm, tensor::Tensor};
+/// let mut grads = [Tensor::full(&[1], 3.0), Tensor::from_vec(vec![0.0, 4.0], &[2])?];
+/// let norm = clip_grad_norm(&mut grads, 1.0)?;
+/// assert_eq!(norm.item()?, 5.0);
+/// assert!((grads[0].data()[0] - 0.6).abs() < 1e-6 && (grads[1].data()[1] - 0.8).abs() < 1e-6);
 /// # Ok::<(), glimpse::error::Error>(())
 /// ```
 ///
 /// # Errors
 /// Where `max_norm` is negative or not a number.
-pub fn clip_grad_norm(grads: &mut [&mut [f32]], max_norm: f32) -> Result<f64> {
+pub fn clip_grad_norm(grads: &mut [Tensor], max_norm: f32) -> Result<Tensor> {
     let _timer = profile::time(
         "clip_grad_norm",
         format_args!("{} tensors", grads.len()),
@@ -40,6 +42,9 @@ pub fn clip_grad_norm(grads: &mut [&mut [f32]], max_norm: f32) -> Result<f64> {
     if max_norm.is_nan() || max_norm < 0.0 {
         let what = format_args!("the largest norm {max_norm} must be at least 0");
         return Err(Error::value("clip_grad_norm", what));
+    }
+    if let Device::Gpu(gpu) = Device::of(&grads.iter().collect::<Vec<_>>()) {
+        return gpu::clip(&gpu, grads, max_norm);
     }
     let isa = Isa::current();
     let (squares, scale) = if isa.is_naive() {
@@ -55,35 +60,31 @@ pub fn clip_grad_norm(grads: &mut [&mut [f32]], max_norm: f32) -> Result<f64> {
     };
     let norm = grads
         .iter()
-        .map(|g| -> f64 { squares(isa, g) })
+        .map(|g| -> f64 { squares(isa, g.data()) })
         .sum::<f64>()
         .sqrt();
     let factor = f64::from(max_norm) / (norm + 1e-6);
     if norm.is_finite() && factor < 1.0 {
-        grads.iter_mut().for_each(|g| scale(isa, g, factor as f32));
+        grads
+            .iter_mut()
+            .for_each(|g| scale(isa, g.data_mut(), factor as f32));
     }
-    Ok(norm)
+    Ok(Tensor::scalar(norm as f32))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, fixture, here, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, max_norm) in [("clip_grad_norm", 1.5), ("clip_grad_norm_within", 100.0)] {
                 let case = fixture(name);
                 let mut grads = [0, 1, 2].map(|i| case.tensor(&format!("grad_{i}")));
-                let mut slices: Vec<&mut [f32]> = grads.iter_mut().map(|g| g.data_mut()).collect();
-                let norm = clip_grad_norm(&mut slices, max_norm).unwrap();
-                assert_close(
-                    "norm",
-                    &[norm as f32],
-                    case.tensor("total_norm").data(),
-                    1e-6,
-                );
+                let norm = clip_grad_norm(&mut grads, max_norm).unwrap();
+                assert_close("norm", norm.data(), case.tensor("total_norm").data(), 1e-6);
                 for (i, grad) in grads.iter().enumerate() {
                     case.close(&format!("clipped_{i}"), grad, 1e-6);
                 }
@@ -93,21 +94,20 @@ mod tests {
 
     #[test]
     fn large_gradients_and_mistakes() {
-        on_every_isa(|| {
-            let mut g = random(&[200_003], 1).into_vec();
-            let want = g
-                .iter()
-                .map(|&g| f64::from(g) * f64::from(g))
-                .sum::<f64>()
-                .sqrt();
-            let norm = clip_grad_norm(&mut [&mut g[..]], 1.0).unwrap();
-            assert!((norm - want).abs() < 1e-9 * want);
-            assert!((clip_grad_norm(&mut [&mut g[..]], 2.0).unwrap() - 1.0).abs() < 1e-5);
-            let mut bad = [f32::NAN, 1.0];
-            assert!(clip_grad_norm(&mut [&mut bad[..]], 1.0).unwrap().is_nan());
-            assert_eq!(bad[1], 1.0);
+        on_every_device(|| {
+            let mut g = [random(&[200_003], 1), random(&[1], 2), random(&[0], 3)];
+            let all = g.iter().flat_map(|t| t.data().to_vec());
+            let want = all.map(|g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+            let norm = clip_grad_norm(&mut g, 1.0).unwrap().item().unwrap();
+            assert!((f64::from(norm) - want).abs() < 1e-6 * want);
+            assert!((clip_grad_norm(&mut g, 2.0).unwrap().item().unwrap() - 1.0).abs() < 1e-5);
+            let bad = Tensor::from_vec(vec![f32::NAN, 1.0], &[2]).unwrap();
+            let mut bad = [here(bad)];
+            let norm = clip_grad_norm(&mut bad, 1e-3).unwrap();
+            assert!(norm.item().unwrap().is_nan());
+            assert_eq!(bad[0].data()[1], 1.0);
         });
         assert!(clip_grad_norm(&mut [], f32::NAN).is_err());
-        assert_eq!(clip_grad_norm(&mut [], 1.0).unwrap(), 0.0);
+        assert_eq!(clip_grad_norm(&mut [], 1.0).unwrap().item().unwrap(), 0.0);
     }
 }

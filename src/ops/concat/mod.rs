@@ -9,12 +9,13 @@
 //! Every element goes to one place, and its gradient comes back from there.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The tensors `[.., A]`, `[.., B]` and so on side by side, as `[.., A + B + ..]`.
 ///
@@ -45,6 +46,24 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     }
     let widths: Vec<usize> = parts.iter().map(|p| p.dims()[leading.len()]).collect();
     let rows: usize = leading.iter().product();
+    let wanted: Vec<bool> = parts.iter().map(|p| p.is_tracked()).collect();
+    let out_dims = [leading, &[widths.iter().sum()]].concat();
+    if let Device::Gpu(gpu) = Device::of(parts) {
+        let y = gpu::forward(&gpu, rows, &widths, parts, &out_dims)?;
+        let leading = leading.to_vec();
+        return y.record(parts, move |grad| {
+            let total = widths.iter().sum();
+            let mut first = 0;
+            let each = widths.iter().zip(wanted).map(|(&width, wanted)| {
+                let columns = first..first + width;
+                first += width;
+                let dims = [&leading[..], &[width]].concat();
+                let by_part = || gpu::backward(&gpu, rows, total, columns, grad, &dims);
+                wanted.then(by_part).transpose()
+            });
+            each.collect()
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -53,8 +72,7 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     };
     let data: Vec<&[f32]> = parts.iter().map(|p| p.data()).collect();
     let y = forward(isa, rows, &widths, &data);
-    let y = Tensor::computed(y, &[leading, &[widths.iter().sum()]].concat());
-    let wanted: Vec<bool> = parts.iter().map(|p| p.is_tracked()).collect();
+    let y = Tensor::computed(y, &out_dims);
     let leading = leading.to_vec();
     y.record(parts, move |grad| {
         let backward = if isa.is_naive() {
@@ -79,11 +97,11 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("concat_channels");
             let (a, b, c) = (case.tracked("a"), case.tracked("b"), case.tracked("c"));
             let y = concat(&[&a, &b, &c]).unwrap();
@@ -94,7 +112,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let inputs = [
                 random(&[2, 3, 4], 1),
                 random(&[2, 3, 1], 2),

@@ -14,6 +14,7 @@
 //! ```
 
 mod cpu;
+pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::cpu::conv::{self, ConvShape, Pixels};
 use crate::cpu::packed::PackedB;
 use crate::cpu::{Isa, Precision, profile};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// How the window moves. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,28 @@ pub fn conv2d(
             format_args!("bias {}", bias.shape()),
         ));
     }
+    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    let (kept_x, kept_weight) = (x.detach(), weight.detach());
+    let (needs_x, needs_weight) = (x.is_tracked(), weight.is_tracked());
+    let needs_bias = bias.map(Tensor::is_tracked);
+    if let Device::Gpu(gpu) = Device::of(&inputs) {
+        let sizes = gpu::sizes(&shape);
+        let y = gpu::forward(&gpu, &sizes, x, weight, bias)?;
+        let y = Tensor::from_gpu(y.buffer, &gpu::out_dims(&shape));
+        return y.record(&inputs, move |dy| {
+            let by_x = || gpu::grad_input(&gpu, &sizes, &kept_weight, dy, kept_x.dims());
+            let by_weight = || gpu::grad_weight(&gpu, &sizes, &kept_x, dy, kept_weight.dims());
+            let by_bias = || gpu::grad_bias(&gpu, &sizes, dy);
+            let mut grads = vec![
+                needs_x.then(by_x).transpose()?,
+                needs_weight.then(by_weight).transpose()?,
+            ];
+            if let Some(needed) = needs_bias {
+                grads.push(needed.then(by_bias).transpose()?);
+            }
+            Ok(grads)
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -157,7 +180,6 @@ pub fn conv2d(
         data: x.data(),
         stride: shape.channels,
     };
-    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     let precision = precision(&inputs);
     let y = forward(
         isa,
@@ -177,9 +199,7 @@ pub fn conv2d(
         ],
     );
 
-    let (kept_x, kept_weight) = (x.detach(), weight.detach());
-    let (needs_x, needs_weight) = (x.is_tracked(), weight.is_tracked());
-    let has_bias = bias.is_some();
+    let has_bias = needs_bias.is_some();
     y.record(&inputs, move |grad| {
         let backward = if isa.is_naive() {
             naive::backward
@@ -222,7 +242,9 @@ pub(crate) struct Grads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{
+        assert_close, check_gradients, fixture, here, on_every_device, on_every_isa, on_gpu, random,
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -253,7 +275,7 @@ mod tests {
                 },
             ),
         ];
-        on_every_isa(|| {
+        on_every_device(|| {
             for (plain, with_bias, window) in cases {
                 let case = fixture(plain);
                 let (x, w) = (case.tracked("x"), case.tracked("weight"));
@@ -285,7 +307,7 @@ mod tests {
             stride: [2, 1],
             padding: [1, 2],
         };
-        on_every_isa(|| check_gradients(&inputs, |x| conv2d(&x[0], &x[1], Some(&x[2]), window)));
+        on_every_device(|| check_gradients(&inputs, |x| conv2d(&x[0], &x[1], Some(&x[2]), window)));
     }
 
     #[test]
@@ -338,6 +360,14 @@ mod tests {
                 assert_close("bf16", got.data(), oracle_in_bf16.data(), 1e-5);
             }
             assert_close("bf16 and f32", oracle_in_bf16.data(), oracle.0.data(), 1e-2);
+            on_gpu(|| {
+                let (x, w) = (here(x.clone()).tracked(), here(w.clone()).tracked());
+                let y = conv2d(&x, &w, None, window).unwrap();
+                let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
+                assert_close("output", y.data(), oracle.0.data(), 1e-6);
+                assert_close("grad_x", grads.get(&x).unwrap().data(), oracle.1.data(), 1e-6);
+                assert_close("grad_weight", grads.get(&w).unwrap().data(), oracle.2.data(), 1e-6);
+            });
         }
     }
 
@@ -357,7 +387,7 @@ mod tests {
     #[test]
     fn a_sum_over_no_channels_is_the_bias() {
         for (side, kernel) in [(3, 1), (3, 3), (20, 1), (20, 3)] {
-            on_every_isa(|| {
+            on_every_device(|| {
                 let x = Tensor::zeros(&[2, side, side, 0]).tracked();
                 let weight = Tensor::zeros(&[16, 0, kernel, kernel]).tracked();
                 let bias = random(&[16], 1);
@@ -377,7 +407,7 @@ mod tests {
     fn many_pixels_take_many_tasks_and_partial_sums() {
         let (x, w) = (random(&[2, 90, 90, 20], 1), random(&[5, 20, 3, 3], 2));
         let run = || {
-            let (x, w) = (x.tracked(), w.tracked());
+            let (x, w) = (here(x.clone()).tracked(), here(w.clone()).tracked());
             let y = conv2d(&x, &w, None, Window::square(1, 1)).unwrap();
             let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
             [
@@ -398,6 +428,39 @@ mod tests {
                 );
                 assert_close("conv2d", alone.data(), want.data(), 2e-5);
             }
+        }
+        on_gpu(|| {
+            for (got, want) in run().iter().zip(&oracle) {
+                assert_close("conv2d", got.data(), want.data(), 2e-6);
+            }
+        });
+    }
+
+    #[test]
+    fn products_of_every_tile_and_split_agree() {
+        // Few pixels and a long sum, which is split; many pixels and few channels; sizes that fill no tile.
+        let cases = [
+            ([1, 7, 7, 300], [33, 300, 3, 3]),
+            ([5, 33, 7, 3], [3, 3, 1, 1]),
+            ([1, 3, 3, 1], [1, 1, 3, 3]),
+            ([5, 14, 14, 128], [130, 128, 1, 1]),
+            ([1, 100, 90, 7], [33, 7, 3, 3]),
+        ];
+        for (x, w) in cases {
+            let window = Window::square(1, w[2] / 2);
+            let run = || {
+                let (x, w) = (random(&x, 1).tracked(), random(&w, 2).tracked());
+                let bias = random(&[w.dims()[0]], 4).tracked();
+                let y = conv2d(&x, &w, Some(&bias), window).unwrap();
+                let grads = y.backward_from(&random(y.dims(), 3)).unwrap();
+                let of = |t| grads.get(t).unwrap().data().to_vec();
+                [y.data().to_vec(), of(&x), of(&w), of(&bias)]
+            };
+            let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+            on_every_device(|| {
+                let each = run().into_iter().zip(&want);
+                each.for_each(|(got, want)| assert_close("conv2d", &got, want, 2e-6));
+            });
         }
     }
 }

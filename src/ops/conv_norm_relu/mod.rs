@@ -8,14 +8,15 @@
 //! done to its sums before they are written. With the batch's own statistics, or where a gradient is wanted, the
 //! convolution comes first and the other two after it, in one pass over its result.
 
+mod gpu;
+
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, Pixels, PixelsMut};
-use crate::cpu::rows::Moments;
 use crate::cpu::{Isa, Precision, memory, profile};
 use crate::error::Result;
-use crate::ops::batch_norm::{Norm, normalise};
+use crate::ops::batch_norm::{Moments, Norm, normalise};
 use crate::ops::conv2d::{Window, conv_shape, conv2d, packed_weight};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training the
 /// batch's moments come along, for the running statistics.
@@ -47,6 +48,12 @@ pub fn conv_norm_relu(
     let tracked = [x, weight, norm.weight, norm.bias]
         .iter()
         .any(|t| t.is_tracked());
+    if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
+        return match norm.running_state(&gpu)? {
+            Some(state) if !tracked => Ok((gpu::forward(&gpu, &shape, x, weight, &state)?, None)),
+            _ => normalise(&conv2d(x, weight, None, window)?, norm, true),
+        };
+    }
     let normalizer = match norm.running_normalizer() {
         Some(normalizer) if !tracked && !isa.is_naive() => normalizer,
         _ => {
@@ -75,7 +82,7 @@ mod tests {
     use super::*;
     use crate::ops::batch_norm::{Statistics, batch_norm};
     use crate::ops::relu::relu;
-    use crate::ops::testing::{assert_close, on_every_isa, random};
+    use crate::ops::testing::{assert_close, here, on_every_device, random};
 
     fn norm<'a>(p: &'a [Tensor], statistics: Statistics<'a>) -> Norm<'a> {
         Norm {
@@ -95,7 +102,8 @@ mod tests {
             let weight = random(&[outputs, channels, kernel, kernel], 2);
             let p = [3, 4, 5].map(|seed| random(&[outputs], seed));
             let var = Tensor::full(&[outputs], 0.7);
-            on_every_isa(|| {
+            on_every_device(|| {
+                let (x, weight) = (here(x.clone()), here(weight.clone()));
                 for training in [false, true] {
                     let statistics = match training {
                         true => Statistics::Batch,
@@ -114,8 +122,8 @@ mod tests {
                         assert_eq!(y.is_tracked(), weight.is_tracked());
                         assert_close("conv_norm_relu", y.data(), apart.data(), 1e-6);
                         assert_eq!(
-                            moments.map(|m| m.mean),
-                            want.as_ref().map(|m| m.mean.clone())
+                            moments.map(|m| m.mean.into_vec()),
+                            want.as_ref().map(|m| m.mean.data().to_vec())
                         );
                     }
                 }

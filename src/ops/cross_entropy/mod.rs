@@ -16,12 +16,14 @@
 //! a multiplication of that buffer.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::gpu::Slice;
+use crate::tensor::{Device, Tensor};
 
 /// What [`cross_entropy`] ignores and how sure it wants the model to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -85,6 +87,14 @@ pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) 
         ));
     }
 
+    if let Device::Gpu(gpu) = Device::of(&[logits]) {
+        let (loss, residual) = gpu::forward(&gpu, logits, targets, options, counted)?;
+        let dims = logits.dims().to_vec();
+        return loss.record(&[logits], move |grad| {
+            let by = |r: Slice| gpu::backward(&gpu, &r, grad, &dims, counted);
+            Ok(vec![residual.map(by).transpose()?])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -129,7 +139,9 @@ pub(crate) struct Job<'a> {
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{
+        assert_close, check_gradients, fixture, here, on_every_device, random,
+    };
     use proptest::prelude::*;
 
     fn options(smoothing: f32) -> CrossEntropy {
@@ -141,7 +153,7 @@ mod tests {
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, smoothing) in [("cross_entropy", 0.0), ("cross_entropy_smoothed", 0.1)] {
                 let case = fixture(name);
                 let logits = case.tracked("logits");
@@ -161,7 +173,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let targets = [3, 0, 18, 0, 7, 3];
             check_gradients(&[random(&[2, 3, 19], 1)], |x| {
                 cross_entropy(&x[0], &targets, options(0.2))
@@ -171,10 +183,8 @@ mod tests {
 
     #[test]
     fn large_logits_stay_finite() {
-        on_every_isa(|| {
-            let x = Tensor::from_vec(vec![1e4, -1e4, 0.0], &[1, 3])
-                .unwrap()
-                .tracked();
+        on_every_device(|| {
+            let x = here(Tensor::from_vec(vec![1e4, -1e4, 0.0], &[1, 3]).unwrap()).tracked();
             let y = cross_entropy(&x, &[1], CrossEntropy::default()).unwrap();
             assert_eq!(y.item().unwrap(), 2e4);
             let grads = y.backward().unwrap();
@@ -213,7 +223,7 @@ mod tests {
     // The loss is exactly zero here, so what rounding leaves is measured against the logits instead of against itself.
     #[test]
     fn a_single_class_costs_nothing() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let x = random(&[5, 1], 1).tracked();
             let options = CrossEntropy {
                 ignore_index: None,
@@ -239,7 +249,7 @@ mod tests {
                 [vec![y.item().unwrap()], grad].concat()
             };
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("cross_entropy", &run(), &want, 2e-6));
+            on_every_device(|| assert_close("cross_entropy", &run(), &want, 2e-6));
         }
     }
 }

@@ -14,18 +14,19 @@
 //! complete; its own part is added to the channels that it read.
 
 mod cpu;
+mod gpu;
 
 use std::sync::Arc;
 
 use crate::cpu::Isa;
 use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
-use crate::cpu::rows::{Moments, Normalizer};
+use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{memory, profile, threads};
 use crate::error::{Error, Result};
-use crate::ops::batch_norm::Norm;
+use crate::ops::batch_norm::{Moments, Norm};
 use crate::ops::conv2d::precision;
 use crate::ops::norm_relu_conv::{self, Composite};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The parameters of one layer that reads `C` channels: batch norm, ReLU, 1x1 to the bottleneck `B`; batch
 /// norm, ReLU, 3x3 to `growth`.
@@ -105,6 +106,9 @@ struct Kept {
     weights: [Tensor; 2],
 }
 
+/// The moments of a layer's two norms, in training.
+pub type LayerMoments = Option<[Moments; 2]>;
+
 /// A dense block over `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training the batch's moments of each
 /// layer's two norms come along, for the running statistics.
 ///
@@ -124,10 +128,7 @@ struct Kept {
 ///
 /// # Errors
 /// Where a layer's parameters do not fit the channels that it reads.
-pub fn dense_block(
-    x: &Tensor,
-    layers: &[DenseLayer],
-) -> Result<(Tensor, Vec<Option<[Moments; 2]>>)> {
+pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<LayerMoments>)> {
     let _timer = profile::time("dense_block", x.shape(), 0.0);
     let &[batch, height, width, first] = x.dims() else {
         return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
@@ -138,13 +139,6 @@ pub fn dense_block(
         shapes.push(layer_shapes(x, total, i, layer)?);
         total += layer.conv2.dims()[0];
     }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        norm_relu_conv::naive::forward
-    } else {
-        norm_relu_conv::cpu::forward
-    };
-    let rows = batch * height * width;
     let inputs: Vec<&Tensor> = std::iter::once(x)
         .chain(layers.iter().flat_map(|l| {
             [
@@ -157,6 +151,16 @@ pub fn dense_block(
             ]
         }))
         .collect();
+    if let Device::Gpu(gpu) = Device::of(&inputs) {
+        return gpu::dense_block(gpu, x, layers, &shapes, &inputs);
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        norm_relu_conv::naive::forward
+    } else {
+        norm_relu_conv::cpu::forward
+    };
+    let rows = batch * height * width;
     let tracked = inputs.iter().any(|t| t.is_tracked());
     let precision = precision(&inputs);
 
@@ -168,7 +172,7 @@ pub fn dense_block(
             to[..first].copy_from_slice(from);
         }
     });
-    let mut known = Moments {
+    let mut known = rows::Moments {
         mean: Vec::new(),
         var: Vec::new(),
     };
@@ -244,7 +248,7 @@ pub fn dense_block(
         moments.push(
             moments2
                 .filter(|_| layer.norm1.is_batch())
-                .map(|second| [known.clone(), second]),
+                .map(|second| [known.clone().into(), second.into()]),
         );
         if tracked {
             kept.push(Kept {
@@ -267,7 +271,13 @@ pub fn dense_block(
 }
 
 /// Adds the moments of the channels that have been written since, up to `channels`.
-fn extend_moments(isa: Isa, known: &mut Moments, fresh: Pixels, rows: usize, channels: usize) {
+fn extend_moments(
+    isa: Isa,
+    known: &mut rows::Moments,
+    fresh: Pixels,
+    rows: usize,
+    channels: usize,
+) {
     let moments = if isa.is_naive() {
         crate::ops::batch_norm::naive::moments
     } else {
@@ -371,11 +381,11 @@ fn backward(
 mod tests {
     use super::*;
     use crate::ops::batch_norm::Statistics;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, training) in [("dense_block_train", true), ("dense_block_eval", false)] {
                 let case = fixture(name);
                 let x = case.tracked("x");
@@ -436,7 +446,7 @@ mod tests {
                     let new: Vec<f32> = old
                         .data()
                         .iter()
-                        .zip(&last[0].mean)
+                        .zip(last[0].mean.data())
                         .map(|(o, m)| 0.9 * o + 0.1 * m)
                         .collect();
                     let want = case.tensor("new_denselayer3.norm1.running_mean");
@@ -462,7 +472,7 @@ mod tests {
             shifted(&[4], 6),
             random(&[2, 4, 3, 3], 7),
         ];
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(&inputs, |x| {
                 let norm = |w, b| Norm {
                     weight: w,

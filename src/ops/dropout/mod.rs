@@ -23,12 +23,13 @@
 //! makes it again instead of remembering it.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// Which elements are kept, and by what they are multiplied.
 #[derive(Clone, Copy)]
@@ -94,6 +95,12 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
         return Err(Error::value("dropout", what));
     }
     let mask = Mask::new(p, seed);
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        let y = gpu::forward(&gpu, mask, x)?;
+        return y.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::forward(&gpu, mask, grad)?)])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -119,7 +126,7 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, here, on_every_device, random};
 
     #[test]
     fn the_mask_is_the_documented_one_everywhere() {
@@ -140,8 +147,8 @@ mod tests {
             (bits >> 8) as f64 / f64::from(1 << 24) >= f64::from(0.3f32)
         };
         let n = 200_003;
-        on_every_isa(|| {
-            let y = dropout(&Tensor::full(&[n], 1.0), 0.3, 42).unwrap();
+        on_every_device(|| {
+            let y = dropout(&here(Tensor::full(&[n], 1.0)), 0.3, 42).unwrap();
             for (i, &y) in y.data().iter().enumerate() {
                 let want = if kept(42, i as u64) { 1.0 / 0.7 } else { 0.0 };
                 assert!((y - want).abs() < 1e-6, "element {i}");
@@ -153,7 +160,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| check_gradients(&[random(&[7, 9], 1)], |x| dropout(&x[0], 0.4, 3)));
+        on_every_device(|| check_gradients(&[random(&[7, 9], 1)], |x| dropout(&x[0], 0.4, 3)));
     }
 
     #[test]

@@ -12,12 +12,13 @@
 //! The derivatives of tanh and of the sigmoid are functions of their own values, so only those are kept.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// What becomes of two elements `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,22 +46,28 @@ pub(crate) enum Single {
     Sigmoid,
 }
 
-fn pair(isa: Isa, f: Pair, a: &[f32], b: &[f32], dims: &[usize]) -> Tensor {
+fn pair(isa: Isa, f: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if let Device::Gpu(gpu) = Device::of(&[a, b]) {
+        return gpu::pair(&gpu, f, a, b);
+    }
     let run = if isa.is_naive() {
         naive::pair
     } else {
         cpu::pair
     };
-    Tensor::computed(run(isa, f, a, b), dims)
+    Ok(Tensor::computed(run(isa, f, a.data(), b.data()), a.dims()))
 }
 
-fn single(isa: Isa, f: Single, x: &[f32], dims: &[usize]) -> Tensor {
+fn single(isa: Isa, f: Single, x: &Tensor) -> Result<Tensor> {
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        return gpu::single(&gpu, f, x);
+    }
     let run = if isa.is_naive() {
         naive::single
     } else {
         cpu::single
     };
-    Tensor::computed(run(isa, f, x), dims)
+    Ok(Tensor::computed(run(isa, f, x.data()), x.dims()))
 }
 
 fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -85,7 +92,7 @@ fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("add", a.shape(), 0.0);
     same_shape("add", a, b)?;
-    pair(Isa::current(), Pair::Add, a.data(), b.data(), a.dims()).record(&[a, b], |grad| {
+    pair(Isa::current(), Pair::Add, a, b)?.record(&[a, b], |grad| {
         Ok(vec![Some(grad.clone()), Some(grad.clone())])
     })
 }
@@ -106,9 +113,9 @@ pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_shape("sub", a, b)?;
     let isa = Isa::current();
     let b_wanted = b.is_tracked();
-    pair(isa, Pair::Sub, a.data(), b.data(), a.dims()).record(&[a, b], move |grad| {
-        let grad_b = b_wanted.then(|| single(isa, Single::Scale(-1.0), grad.data(), grad.dims()));
-        Ok(vec![Some(grad.clone()), grad_b])
+    pair(isa, Pair::Sub, a, b)?.record(&[a, b], move |grad| {
+        let grad_b = b_wanted.then(|| single(isa, Single::Scale(-1.0), grad));
+        Ok(vec![Some(grad.clone()), grad_b.transpose()?])
     })
 }
 
@@ -129,11 +136,11 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let isa = Isa::current();
     let wanted = [a.is_tracked(), b.is_tracked()];
     let (a_kept, b_kept) = (a.detach(), b.detach());
-    pair(isa, Pair::Mul, a.data(), b.data(), a.dims()).record(&[a, b], move |grad| {
-        let times = |other: &Tensor| pair(isa, Pair::Mul, grad.data(), other.data(), grad.dims());
+    pair(isa, Pair::Mul, a, b)?.record(&[a, b], move |grad| {
+        let times = |other: &Tensor| pair(isa, Pair::Mul, grad, other);
         Ok(vec![
-            wanted[0].then(|| times(&b_kept)),
-            wanted[1].then(|| times(&a_kept)),
+            wanted[0].then(|| times(&b_kept)).transpose()?,
+            wanted[1].then(|| times(&a_kept)).transpose()?,
         ])
     })
 }
@@ -151,9 +158,7 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
     let _timer = profile::time("scale", x.shape(), 0.0);
     let (isa, f) = (Isa::current(), Single::Scale(factor));
-    single(isa, f, x.data(), x.dims()).record(&[x], move |grad| {
-        Ok(vec![Some(single(isa, f, grad.data(), grad.dims()))])
-    })
+    single(isa, f, x)?.record(&[x], move |grad| Ok(vec![Some(single(isa, f, grad)?)]))
 }
 
 /// The hyperbolic tangent, of any shape.
@@ -189,23 +194,17 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// A function whose derivative is one of its value.
 fn function(x: &Tensor, f: Single, derivative: Pair) -> Result<Tensor> {
     let isa = Isa::current();
-    let y = single(isa, f, x.data(), x.dims());
+    let y = single(isa, f, x)?;
     let kept = y.clone();
     y.record(&[x], move |grad| {
-        Ok(vec![Some(pair(
-            isa,
-            derivative,
-            grad.data(),
-            kept.data(),
-            kept.dims(),
-        ))])
+        Ok(vec![Some(pair(isa, derivative, grad, &kept)?)])
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     type Binary = fn(&Tensor, &Tensor) -> Result<Tensor>;
     type Unary = fn(&Tensor) -> Result<Tensor>;
@@ -219,7 +218,7 @@ mod tests {
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, f) in BINARY {
                 let case = fixture(name);
                 let (a, b) = (case.tracked("a"), case.tracked("b"));
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn gradients_are_the_difference_quotients() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let (a, b) = (random(&[3, 7], 1), random(&[3, 7], 2));
             for (_, f) in BINARY {
                 check_gradients(&[a.clone(), b.clone()], |x| f(&x[0], &x[1]));

@@ -9,12 +9,13 @@
 //! A row that is looked up twice adds to the loss twice, so its gradients are added, in the order of `ids`.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The rows `ids` of a table `[V, E]`, as `[ids.len(), E]`.
 ///
@@ -40,6 +41,13 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     if let Some(id) = ids.iter().find(|&&id| id >= rows) {
         let what = format_args!("there is no row {id} in a table of {rows} (from 0 on)");
         return Err(Error::value("embedding", what));
+    }
+    if let Device::Gpu(gpu) = Device::of(&[weight]) {
+        let y = gpu::forward(&gpu, weight, ids, width)?;
+        let ids = ids.to_vec();
+        return y.record(&[weight], move |grad| {
+            Ok(vec![Some(gpu::backward(&gpu, &[rows, width], &ids, grad)?)])
+        });
     }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
@@ -67,11 +75,11 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("embedding");
             let table = case.tracked("weight");
             let y = embedding(&table, &case.integers("indices")).unwrap();
@@ -83,7 +91,9 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| check_gradients(&[random(&[5, 19], 1)], |x| embedding(&x[0], &[4, 0, 4])));
+        on_every_device(|| {
+            check_gradients(&[random(&[5, 19], 1)], |x| embedding(&x[0], &[4, 0, 4]))
+        });
     }
 
     #[test]

@@ -9,12 +9,13 @@
 //! Every pixel moves the mean by `1/(H W)`, so each receives that share of its gradient.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The mean over the pixels of x `[N, H, W, C]`, as `[N, C]`.
 ///
@@ -40,6 +41,13 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
             x.shape(),
         ));
     }
+    let dims = x.dims().to_vec();
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        let sizes = [batch, pixels, channels];
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, grad, &dims)?)])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -48,7 +56,6 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     };
     let mut y = vec![0.0; batch * channels];
     forward(isa, pixels, channels, x.data(), &mut y);
-    let dims = x.dims().to_vec();
     Tensor::computed(y, &[batch, channels]).record(&[x], move |grad| {
         let backward = if isa.is_naive() {
             naive::backward
@@ -64,11 +71,11 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("global_avg_pool");
             let x = case.tracked("x");
             let y = global_avg_pool(&x).unwrap();
@@ -79,7 +86,9 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| check_gradients(&[random(&[2, 3, 5, 17], 1)], |x| global_avg_pool(&x[0])));
+        on_every_device(|| {
+            check_gradients(&[random(&[2, 3, 5, 17], 1)], |x| global_avg_pool(&x[0]))
+        });
     }
 
     #[test]

@@ -11,12 +11,13 @@
 //! above.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The sizes of the matrices.
 #[derive(Clone, Copy)]
@@ -67,6 +68,27 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         inputs,
         outputs,
     };
+    let out_dims = [leading, &[outputs]].concat();
+    let wanted = [x.is_tracked(), weight.is_tracked()];
+    let bias_wanted = bias.map(Tensor::is_tracked);
+    let (x_kept, weight_kept) = (x.detach(), weight.detach());
+    let parents: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    if let Device::Gpu(gpu) = Device::of(&parents) {
+        let y = gpu::forward(&gpu, sizes, x, weight, bias, &out_dims)?;
+        return y.record(&parents, move |dy| {
+            let by_x = || gpu::grad_input(&gpu, sizes, dy, &weight_kept, x_kept.dims());
+            let by_weight = || gpu::grad_weight(&gpu, sizes, dy, &x_kept);
+            let by_bias = || gpu::grad_bias(&gpu, sizes, dy);
+            let mut grads = vec![
+                wanted[0].then(by_x).transpose()?,
+                wanted[1].then(by_weight).transpose()?,
+            ];
+            if let Some(wanted) = bias_wanted {
+                grads.push(wanted.then(by_bias).transpose()?);
+            }
+            Ok(grads)
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -74,13 +96,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         cpu::forward
     };
     let y = forward(isa, sizes, x.data(), weight, bias.map(Tensor::data));
-    let y = Tensor::computed(y, &[leading, &[outputs]].concat());
-
-    let wanted = [x.is_tracked(), weight.is_tracked()];
-    let (x_kept, weight_kept) = (x.detach(), weight.detach());
-    let mut parents = vec![x, weight];
-    parents.extend(bias);
-    let bias_wanted = bias.map(Tensor::is_tracked);
+    let y = Tensor::computed(y, &out_dims);
     y.record(&parents, move |grad| {
         let (x, weight, dy) = (x_kept, weight_kept, grad.data());
         let (grad_input, grad_weight, grad_bias) = if isa.is_naive() {
@@ -114,12 +130,12 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
     use proptest::prelude::*;
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("linear");
             let (x, w, b) = (
                 case.tracked("x"),
@@ -134,7 +150,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let (x, w, b) = (random(&[2, 3, 5], 1), random(&[7, 5], 2), random(&[7], 3));
             check_gradients(&[x.clone(), w.clone(), b], |i| {
                 linear(&i[0], &i[1], Some(&i[2]))
@@ -169,7 +185,7 @@ mod tests {
                 [vec![y.data().to_vec()], all.to_vec()].concat().concat()
             };
             let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("linear", &run(), &want, 1e-6));
+            on_every_device(|| assert_close("linear", &run(), &want, 1e-6));
         }
     }
 }

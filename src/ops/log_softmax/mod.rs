@@ -10,12 +10,13 @@
 //! the row. The largest logit is subtracted first, which changes nothing but keeps the exponentials finite.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// Log-probabilities over the last axis, x `[.., V]`.
 ///
@@ -33,6 +34,14 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     let Some(&classes) = x.dims().last() else {
         return Err(Error::shape("log_softmax", "x [.., V]", x.shape()));
     };
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        let sizes = [x.len() / classes.max(1), classes];
+        let y = gpu::forward(&gpu, x, sizes)?;
+        let kept = y.clone();
+        return y.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::backward(&gpu, &kept, grad, sizes)?)])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -56,12 +65,14 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{
+        assert_close, check_gradients, fixture, here, on_every_device, random,
+    };
     use proptest::prelude::*;
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("log_softmax");
             let x = case.tracked("x");
             let y = log_softmax(&x).unwrap();
@@ -72,13 +83,13 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| check_gradients(&[random(&[2, 3, 19], 1)], |x| log_softmax(&x[0])));
+        on_every_device(|| check_gradients(&[random(&[2, 3, 19], 1)], |x| log_softmax(&x[0])));
     }
 
     #[test]
     fn the_ends_of_the_range() {
-        on_every_isa(|| {
-            let x = Tensor::from_vec(vec![1e4, 0.0, -1e4], &[3]).unwrap();
+        on_every_device(|| {
+            let x = here(Tensor::from_vec(vec![1e4, 0.0, -1e4], &[3]).unwrap());
             assert_eq!(log_softmax(&x).unwrap().data(), &[0.0, -1e4, -2e4]);
             assert_eq!(log_softmax(&Tensor::zeros(&[2, 0])).unwrap().len(), 0);
             assert!(log_softmax(&Tensor::scalar(0.0)).is_err());
@@ -96,7 +107,7 @@ mod tests {
                 [y.data(), grads.get(&x).unwrap().data()].concat()
             };
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("log_softmax", &run(), &want, 1e-6));
+            on_every_device(|| assert_close("log_softmax", &run(), &want, 1e-6));
         }
     }
 }

@@ -26,12 +26,13 @@
 //! and the gradients by the weights, are each one matrix product over all steps.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The weights of an LSTM with `I` inputs and `H` cells.
 #[derive(Clone, Debug)]
@@ -74,8 +75,15 @@ impl LstmWeights {
         }
     }
 
-    fn tracked(&self) -> [bool; 3] {
-        [&self.w_ih, &self.w_hh, &self.bias].map(Tensor::is_tracked)
+    /// The gradients that somebody wants of a pass over `x` from zero state.
+    fn wanted(&self, x: &Tensor) -> Wanted {
+        Wanted {
+            x: x.is_tracked(),
+            h0: false,
+            w_ih: self.w_ih.is_tracked(),
+            w_hh: self.w_hh.is_tracked(),
+            bias: self.bias.is_tracked(),
+        }
     }
 }
 
@@ -182,6 +190,34 @@ pub fn lstm_cell(
         inputs,
         hidden,
     };
+    let LstmWeights { w_ih, w_hh, bias } = weights;
+    let inputs = [x, h, c, w_ih, w_hh, bias];
+    let wanted = Wanted {
+        h0: h.is_tracked(),
+        ..weights.wanted(x)
+    };
+    if let Device::Gpu(gpu) = Device::of(&inputs) {
+        let made = gpu::forward(&gpu, sizes, x, weights, Some([h, c]))?;
+        let output = Tensor::from_gpu(made.states.buffer.clone(), &[2, batch, hidden]);
+        let (kept, weights) = ([x, h, c].map(Tensor::detach), weights.detach());
+        let output = output.record(&inputs, move |grad| {
+            let [x, h, c] = &kept;
+            let dh = grad.on(&gpu)?;
+            let dc = dh.after(batch * hidden);
+            let job = gpu::Backward {
+                x,
+                weights: &weights,
+                before: Some([h, c]),
+                dh,
+                dc: Some(dc),
+                wanted,
+            };
+            let grads = gpu::backward(&gpu, sizes, made, &job)?;
+            let by_states = [grads.x, grads.h0, Some(grads.c0)];
+            Ok([by_states, [grads.w_ih, grads.w_hh, grads.bias]].concat())
+        })?;
+        return Ok((output.index(0)?, output.index(1)?));
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -202,16 +238,6 @@ pub fn lstm_cell(
     let gates = forward(isa, sizes, job);
     let output = Tensor::computed(output, &[2, batch, hidden]);
 
-    let LstmWeights { w_ih, w_hh, bias } = weights;
-    let inputs = [x, h, c, w_ih, w_hh, bias];
-    let [w_ih_wanted, w_hh_wanted, bias_wanted] = weights.tracked();
-    let wanted = Wanted {
-        x: x.is_tracked(),
-        h0: h.is_tracked(),
-        w_ih: w_ih_wanted,
-        w_hh: w_hh_wanted,
-        bias: bias_wanted,
-    };
     let kept = [x.detach(), h.detach(), c.detach(), output.clone()];
     let weights = weights.detach();
     let output = output.record(&inputs, move |grad| {
@@ -284,21 +310,31 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
         inputs,
         hidden,
     };
+    let LstmWeights { w_ih, w_hh, bias } = weights;
+    let parents = [x, w_ih, w_hh, bias];
+    let wanted = weights.wanted(x);
+    if let Device::Gpu(gpu) = Device::of(&parents) {
+        let made = gpu::forward(&gpu, sizes, x, weights, None)?;
+        let states = Tensor::from_gpu(made.states.buffer.clone(), &[2, batch, steps, hidden]);
+        let (x, weights) = (x.detach(), weights.detach());
+        return states.index(0)?.record(&parents, move |grad| {
+            let job = gpu::Backward {
+                x: &x,
+                weights: &weights,
+                before: None,
+                dh: grad.on(&gpu)?,
+                dc: None,
+                wanted,
+            };
+            let grads = gpu::backward(&gpu, sizes, made, &job)?;
+            Ok(vec![grads.x, grads.w_ih, grads.w_hh, grads.bias])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
     } else {
         cpu::forward
-    };
-    let LstmWeights { w_ih, w_hh, bias } = weights;
-    let parents = [x, w_ih, w_hh, bias];
-    let [w_ih_wanted, w_hh_wanted, bias_wanted] = weights.tracked();
-    let wanted = Wanted {
-        x: x.is_tracked(),
-        h0: false,
-        w_ih: w_ih_wanted,
-        w_hh: w_hh_wanted,
-        bias: bias_wanted,
     };
     let keep = parents.iter().any(|t| t.is_tracked());
     let mut cells = if keep {
@@ -352,7 +388,9 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::cpu::{Level, threads};
-    use crate::ops::testing::{Case, assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{
+        Case, assert_close, check_gradients, fixture, on_every_device, random,
+    };
     use proptest::prelude::*;
 
     /// The weights of a case, PyTorch's two biases added.
@@ -389,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_step_agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("lstm_cell");
             let (x, h, c) = (case.tracked("x"), case.tracked("h"), case.tracked("c"));
             let w = weights_of(&case);
@@ -428,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_sequence_agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("lstm_sequence");
             let (x, w) = (case.tracked("x"), weights_of(&case));
             let y = lstm_sequence(&x, &w).unwrap();
@@ -446,7 +484,7 @@ mod tests {
 
     #[test]
     fn gradients_are_the_difference_quotients() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let [w_ih, w_hh, bias] = random_weights(5, 17);
             let states = [random(&[2, 5], 1), random(&[2, 17], 2), random(&[2, 17], 3)];
             let [x, h, c] = states;
@@ -471,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_sequence_is_its_steps() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let (x, w) = (random(&[3, 4, 6], 1), weights(&random_weights(6, 9)));
             let all = lstm_sequence(&x, &w).unwrap();
             assert!(!all.is_tracked());
@@ -509,7 +547,7 @@ mod tests {
         ) {
             let run = || everything(batch, steps, inputs, hidden);
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("lstm_sequence", &run(), &want, 1e-5));
+            on_every_device(|| assert_close("lstm_sequence", &run(), &want, 1e-5));
         }
     }
 

@@ -10,13 +10,16 @@
 //! `B[k][j]` through `A[i][k]`, and each is summed over the index that is free.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::gemm::Matrix;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::gpu::Gpu;
+use crate::gpu::gemm::Matrix as OnGpu;
+use crate::tensor::{Device, Tensor};
 
 /// `A B` of a `[M, K]` and b `[K, N]`, as `[M, N]`.
 ///
@@ -39,6 +42,21 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             return Err(Error::shape("matmul", "[M, K] and [K, N]", got));
         }
     };
+    let wanted = [a.is_tracked(), b.is_tracked()];
+    let (a_kept, b_kept) = (a.detach(), b.detach());
+    if let Device::Gpu(gpu) = Device::of(&[a, b]) {
+        let matrix = |gpu: &Gpu, t: &Tensor, columns| Ok(OnGpu::new(t.on(gpu)?, columns));
+        let c = gpu::multiply(&gpu, [m, k, n], &matrix(&gpu, a, k)?, &matrix(&gpu, b, n)?)?;
+        return c.record(&[a, b], move |grad| {
+            let dc = matrix(&gpu, grad, n)?;
+            let by_a = || gpu::multiply(&gpu, [m, n, k], &dc, &matrix(&gpu, &b_kept, n)?.t());
+            let by_b = || gpu::multiply(&gpu, [k, m, n], &matrix(&gpu, &a_kept, k)?.t(), &dc);
+            Ok(vec![
+                wanted[0].then(by_a).transpose()?,
+                wanted[1].then(by_b).transpose()?,
+            ])
+        });
+    }
     let isa = Isa::current();
     let multiply = if isa.is_naive() {
         naive::multiply
@@ -50,8 +68,6 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         Matrix::new(a.data(), m, k),
         Matrix::new(b.data(), k, n),
     );
-    let wanted = [a.is_tracked(), b.is_tracked()];
-    let (a_kept, b_kept) = (a.detach(), b.detach());
     Tensor::computed(c, &[m, n]).record(&[a, b], move |grad| {
         let multiply = if isa.is_naive() {
             naive::multiply
@@ -74,12 +90,12 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
     use proptest::prelude::*;
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("matmul");
             let (a, b) = (case.tracked("a"), case.tracked("b"));
             let c = matmul(&a, &b).unwrap();
@@ -90,7 +106,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let inputs = [random(&[3, 18], 1), random(&[18, 5], 2)];
             check_gradients(&inputs, |x| matmul(&x[0], &x[1]));
         });
@@ -110,10 +126,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn any_shape_agrees_with_the_definition(m in 1..20usize, k in 1..40usize, n in 1..50usize) {
-            let (a, b) = (random(&[m, k], 1), random(&[k, n], 2));
-            let run = || matmul(&a, &b).unwrap().into_vec();
+            let run = || matmul(&random(&[m, k], 1), &random(&[k, n], 2)).unwrap().into_vec();
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("matmul", &run(), &want, 1e-6));
+            on_every_device(|| assert_close("matmul", &run(), &want, 1e-6));
         }
     }
 }

@@ -14,12 +14,13 @@
 //! the ReLU before it anyway.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// Sizes of the maps and the window, height before width.
 #[derive(Clone, Copy)]
@@ -91,6 +92,12 @@ pub fn max_pool2d(
         stride,
         padding,
     };
+    let kept = x.detach();
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, grad)?)])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -99,7 +106,6 @@ pub fn max_pool2d(
     };
     let mut y = memory::unset(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
-    let kept = x.detach();
     Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |grad| {
         let backward = if isa.is_naive() {
             naive::backward
@@ -116,12 +122,12 @@ pub fn max_pool2d(
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
     use proptest::prelude::*;
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for name in ["max_pool2d_ties", "max_pool2d_negative"] {
                 let case = fixture(name);
                 let x = case.tracked("x");
@@ -141,7 +147,7 @@ mod tests {
             .iter_mut()
             .enumerate()
             .for_each(|(i, x)| *x = (i * 37 % n) as f32 / 8.0);
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(&[x.clone()], |x| max_pool2d(&x[0], [3, 2], [2, 1], [1, 1]));
         });
     }
@@ -175,7 +181,7 @@ mod tests {
                 [y.data(), grads.get(&x).unwrap().data()].concat()
             };
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("max_pool2d", &run(), &want, 1e-6));
+            on_every_device(|| assert_close("max_pool2d", &run(), &want, 1e-6));
         }
     }
 }

@@ -9,12 +9,13 @@
 //! The derivative of a square is twice its root; the target stands there with the opposite sign.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The mean of `(x - target)^2` over all elements, of the same shape: one number.
 ///
@@ -36,6 +37,19 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
             got,
         ));
     }
+    let wanted = [x.is_tracked(), target.is_tracked()];
+    let (x_kept, target_kept) = (x.detach(), target.detach());
+    if let Device::Gpu(gpu) = Device::of(&[x, target]) {
+        let y = gpu::forward(&gpu, x, target)?;
+        return y.record(&[x, target], move |grad| {
+            let factor = (2.0 / x_kept.len() as f64) as f32;
+            let by = |factor| gpu::backward(&gpu, &x_kept, &target_kept, grad, factor);
+            Ok(vec![
+                wanted[0].then(|| by(factor)).transpose()?,
+                wanted[1].then(|| by(-factor)).transpose()?,
+            ])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -44,8 +58,6 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     };
     let n = x.len() as f64;
     let y = Tensor::scalar((forward(isa, x.data(), target.data()) / n) as f32);
-    let wanted = [x.is_tracked(), target.is_tracked()];
-    let (x_kept, target_kept) = (x.detach(), target.detach());
     y.record(&[x, target], move |grad| {
         let backward = if isa.is_naive() {
             naive::backward
@@ -67,11 +79,11 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("mse_loss");
             let (x, t) = (case.tracked("x"), case.tracked("target"));
             let y = mse(&x, &t).unwrap();
@@ -82,7 +94,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(&[random(&[3, 7], 1), random(&[3, 7], 2)], |x| {
                 mse(&x[0], &x[1])
             });

@@ -7,9 +7,21 @@
 //! Along the first axis [`Tensor::narrow`] is a view; along any other the elements are not contiguous and are
 //! copied. There is nothing to compute, so one version serves every instruction set.
 
+mod gpu;
+
 use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
+
+/// A run of columns of a matrix.
+#[derive(Clone, Copy)]
+struct Run {
+    rows: usize,
+    /// Columns of the matrix.
+    stride: usize,
+    start: usize,
+    len: usize,
+}
 
 /// Elements `start .. start + len` of `axis`; the other axes stay.
 ///
@@ -43,6 +55,18 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
     let range = start * inner..start * inner + run;
     let mut to = dims.clone();
     to[axis] = len;
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        let columns = Run {
+            rows: dims[..axis].iter().product(),
+            stride: from,
+            start: range.start,
+            len: run,
+        };
+        let y = gpu::forward(&gpu, &columns, x, &to)?;
+        return y.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::backward(&gpu, &columns, grad, &dims)?)])
+        });
+    }
     let mut data = Vec::with_capacity(to.iter().product());
     if from > 0 {
         x.data()
@@ -66,15 +90,30 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, random};
+    use crate::ops::testing::{check_gradients, on_every_device, random};
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        for (axis, start, len) in [(0, 1, 2), (1, 0, 3), (1, 2, 2), (2, 4, 1)] {
-            check_gradients(&[random(&[3, 4, 5], 1)], |x| {
-                narrow(&x[0], axis, start, len)
-            });
-        }
+        on_every_device(|| {
+            for (axis, start, len) in [(0, 1, 2), (1, 0, 3), (1, 2, 2), (2, 4, 1)] {
+                check_gradients(&[random(&[3, 4, 5], 1)], |x| {
+                    narrow(&x[0], axis, start, len)
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn elements_are_those_that_the_axes_say() {
+        on_every_device(|| {
+            let x = random(&[3, 4, 5], 1);
+            for (axis, start, len) in [(0, 1, 2), (1, 2, 2), (2, 1, 3), (2, 0, 0)] {
+                let y = narrow(&x, axis, start, len).unwrap();
+                let slice = ndarray::Slice::from(start..start + len);
+                let want = x.view().slice_axis(ndarray::Axis(axis), slice).to_owned();
+                assert_eq!(y.view(), want);
+            }
+        });
     }
 
     #[test]

@@ -16,16 +16,19 @@
 //! and then `dz` goes through batch norm, as [`batch_norm`](crate::ops::batch_norm()) derives.
 
 pub(crate) mod cpu;
+pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
-use crate::cpu::conv::{Pixels, PixelsMut};
-use crate::cpu::rows::Moments;
+use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
 use crate::cpu::{memory, profile};
 use crate::error::Result;
-use crate::ops::batch_norm::Norm;
+use crate::gpu::Gpu;
+use crate::gpu::conv::After;
+use crate::ops::batch_norm::{Moments, Norm};
+use crate::ops::conv2d::gpu::{map, out_dims, sizes};
 use crate::ops::conv2d::{Window, conv_shape, precision};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In
 /// training the batch's moments come along, for the running statistics.
@@ -52,6 +55,9 @@ pub fn norm_relu_conv(
     let _timer = profile::time("norm_relu_conv", x.shape(), 0.0);
     let shape = conv_shape("norm_relu_conv", x, weight, window)?;
     norm.check("norm_relu_conv", shape.channels)?;
+    if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
+        return on_gpu(gpu, x, norm, weight, &shape);
+    }
     let isa = Isa::current();
     let pixels = Pixels {
         data: x.data(),
@@ -116,6 +122,40 @@ pub fn norm_relu_conv(
             Some(Tensor::computed(grads.weight, kept_weight.dims())),
         ])
     })?;
+    Ok((y, moments.map(Moments::from)))
+}
+
+/// The same on a graphics device.
+fn on_gpu(
+    gpu: Gpu,
+    x: &Tensor,
+    norm: &Norm,
+    weight: &Tensor,
+    shape: &ConvShape,
+) -> Result<(Tensor, Option<Moments>)> {
+    let (sizes, dims) = (sizes(shape), out_dims(shape));
+    let from = map(x.on(&gpu)?, sizes.channels);
+    let (state, moments) = norm.state(&gpu, &from, [sizes.pixels(), sizes.channels])?;
+    let to = map(gpu.unset(dims.iter().product())?, sizes.out_channels);
+    gpu::forward(&gpu, &sizes, [&from, &to], &state, weight, After::Nothing)?;
+    let composite = gpu::Composite {
+        shape: sizes,
+        x: from,
+        state,
+        batch: norm.is_batch(),
+        weight: weight.detach(),
+    };
+    let x_dims = x.dims().to_vec();
+    let y = Tensor::from_gpu(to.data.buffer, &dims);
+    let y = y.record(&[x, norm.weight, norm.bias, weight], move |grad| {
+        let grad_x = map(gpu.unset(x_dims.iter().product())?, sizes.channels);
+        let grad = map(grad.on(&gpu)?, sizes.out_channels);
+        let grads = composite.backward(&gpu, &grad, &grad_x, false)?;
+        let grad_x = Tensor::from_gpu(grad_x.data.buffer, &x_dims);
+        Ok([grad_x, grads.gamma, grads.beta, grads.weight]
+            .map(Some)
+            .to_vec())
+    })?;
     Ok((y, moments))
 }
 
@@ -140,7 +180,7 @@ pub(crate) struct Grads {
 mod tests {
     use super::*;
     use crate::ops::batch_norm::Statistics;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
@@ -150,7 +190,7 @@ mod tests {
             ("norm_relu_conv_1x1_eval", false, 0),
             ("norm_relu_conv_3x3_eval", false, 1),
         ];
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, training, padding) in cases {
                 let case = fixture(name);
                 let (x, w) = (case.tracked("x"), case.tracked("weight"));
@@ -191,7 +231,7 @@ mod tests {
             beta,
             random(&[4, 3, 3, 3], 4),
         ];
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(&inputs, |x| {
                 let norm = Norm {
                     weight: &x[1],

@@ -12,15 +12,16 @@
 //! as [`batch_norm`](crate::ops::batch_norm()) derives.
 
 mod cpu;
+mod gpu;
 
 use crate::cpu::conv::{Pixels, PixelsMut};
-use crate::cpu::rows::{self, Moments};
+use crate::cpu::rows;
 use crate::cpu::{Isa, memory, profile};
 use crate::error::{Error, Result};
 use crate::ops::avg_pool2d::avg_pool2d;
-use crate::ops::batch_norm::{Norm, batch_norm};
+use crate::ops::batch_norm::{Moments, Norm, batch_norm};
 use crate::ops::relu::relu;
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The sizes of the map, and of the window, which is as wide as it is high and moves by its own size.
 #[derive(Clone, Copy)]
@@ -62,16 +63,19 @@ pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor,
         return Err(Error::shape("norm_relu_pool", want, x.shape()));
     }
     norm.check("norm_relu_pool", channels)?;
-    let isa = Isa::current();
-    if isa.is_naive() {
-        let (y, moments) = batch_norm(x, norm)?;
-        return Ok((avg_pool2d(&relu(&y)?, [window; 2], [window; 2])?, moments));
-    }
     let sizes = Sizes {
         input: [height, width],
         channels,
         window,
     };
+    if let Device::Gpu(gpu) = norm.device(&[x]) {
+        return gpu::norm_relu_pool(gpu, sizes, x, norm);
+    }
+    let isa = Isa::current();
+    if isa.is_naive() {
+        let (y, moments) = batch_norm(x, norm)?;
+        return Ok((avg_pool2d(&relu(&y)?, [window; 2], [window; 2])?, moments));
+    }
     let pixels = batch * height * width;
     let data = Pixels {
         data: x.data(),
@@ -107,7 +111,7 @@ pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor,
             Some(Tensor::computed(beta, &[channels])),
         ])
     })?;
-    Ok((y, moments))
+    Ok((y, moments.map(Moments::from)))
 }
 
 #[cfg(test)]
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
     use crate::cpu::Level;
     use crate::ops::batch_norm::Statistics;
-    use crate::ops::testing::{assert_close, check_gradients, on_every_isa, random};
+    use crate::ops::testing::{assert_close, check_gradients, on_every_device, random};
     use proptest::prelude::*;
 
     #[test]
@@ -123,7 +127,7 @@ mod tests {
         // A shift of two keeps nearly all values away from ReLU's kink; the property test has both sides of it.
         let mut beta = random(&[3], 3);
         beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(
                 &[random(&[2, 5, 4, 3], 1), random(&[3], 2), beta.clone()],
                 |x| {
@@ -182,7 +186,7 @@ mod tests {
                 [y.data().to_vec(), of(&x), of(&gamma), of(&beta)].concat()
             };
             let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("norm_relu_pool", &run(), &want, 1e-5));
+            on_every_device(|| assert_close("norm_relu_pool", &run(), &want, 1e-5));
         }
     }
 }

@@ -9,12 +9,13 @@
 //! number of elements alone.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// The sum of all elements, of any shape.
 ///
@@ -51,6 +52,12 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
 
 /// The sum divided by `count`.
 fn total(x: &Tensor, count: f64) -> Result<Tensor> {
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        let dims = x.dims().to_vec();
+        return gpu::total(&gpu, x, count)?.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::spread(&gpu, grad, &dims, count)?)])
+        });
+    }
     let isa = Isa::current();
     let sum = if isa.is_naive() { naive::sum } else { cpu::sum };
     let dims = x.dims().to_vec();
@@ -63,11 +70,11 @@ fn total(x: &Tensor, count: f64) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, here, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, f) in [
                 ("sum", sum as fn(&Tensor) -> Result<Tensor>),
                 ("mean", mean),
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| {
+        on_every_device(|| {
             check_gradients(&[random(&[3, 21], 1)], |x| sum(&x[0]));
             check_gradients(&[random(&[3, 21], 1)], |x| mean(&x[0]));
         });
@@ -91,8 +98,8 @@ mod tests {
 
     #[test]
     fn many_elements_lose_nothing() {
-        on_every_isa(|| {
-            let x = Tensor::full(&[3, 100_001], 0.1);
+        on_every_device(|| {
+            let x = here(Tensor::full(&[3, 100_001], 0.1));
             assert!((mean(&x).unwrap().item().unwrap() - 0.1).abs() < 1e-8);
         });
         assert!(mean(&Tensor::zeros(&[0])).is_err());

@@ -8,12 +8,13 @@
 //! output, which the next operation keeps anyway.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Device, Tensor};
 
 /// `max(0, x)`, of any shape.
 ///
@@ -28,6 +29,13 @@ use crate::tensor::Tensor;
 /// None today; operations return `Result` throughout.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("relu", x.shape(), 0.0);
+    if let Device::Gpu(gpu) = Device::of(&[x]) {
+        let y = gpu::select(&gpu, x, x)?;
+        let kept = y.clone();
+        return y.record(&[x], move |grad| {
+            Ok(vec![Some(gpu::select(&gpu, &kept, grad)?)])
+        });
+    }
     let isa = Isa::current();
     let forward = if isa.is_naive() {
         naive::forward
@@ -52,11 +60,11 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, fixture, on_every_isa, random};
+    use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             let case = fixture("relu");
             let x = case.tracked("x");
             let y = relu(&x).unwrap();
@@ -67,6 +75,6 @@ mod tests {
 
     #[test]
     fn gradient_is_the_difference_quotient() {
-        on_every_isa(|| check_gradients(&[random(&[3, 21], 1)], |x| relu(&x[0])));
+        on_every_device(|| check_gradients(&[random(&[3, 21], 1)], |x| relu(&x[0])));
     }
 }

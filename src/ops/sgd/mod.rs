@@ -12,11 +12,13 @@
 //! of zeros becomes.
 
 mod cpu;
+mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
 
 /// How to descend.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,34 +33,84 @@ pub struct Sgd {
     pub nesterov: bool,
 }
 
-/// One step, in place. `velocity` begins as zeros and is kept from step to step.
+/// A parameter, its gradient, and its velocity; all of one shape.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is moved. It keeps its place on the tape.
+    pub param: Tensor,
+    /// By which gradient.
+    pub grad: Tensor,
+    /// How fast it moves; zeros before the first step.
+    pub velocity: Tensor,
+    /// Whether it is pulled to zero.
+    pub decays: bool,
+}
+
+/// One step of all parameters. Where the `norm` of their gradients is no finite number, nothing moves.
 ///
 /// ```
-/// use glimpse::ops::sgd::{self, Sgd};
+/// use glimpse::ops::sgd::{self, Sgd, Step};
+/// use glimpse::tensor::Tensor;
 /// let options = Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.0, nesterov: false };
-/// let (mut param, mut velocity) = ([1.0], [0.0]);
-/// sgd::step(&mut param, &[1.0], &mut velocity, &options)?;
-/// sgd::step(&mut param, &[1.0], &mut velocity, &options)?;
-/// assert!((param[0] - (1.0 - 0.1 - 0.19f32)).abs() < 1e-6);
+/// let (param, grad) = (Tensor::full(&[1], 1.0), Tensor::full(&[1], 1.0));
+/// let mut all = [Step { param, grad, velocity: Tensor::zeros(&[1]), decays: false }];
+/// let norm = Tensor::scalar(1.0);
+/// sgd::step(&mut all, &norm, &options)?;
+/// sgd::step(&mut all, &norm, &options)?;
+/// assert!((all[0].param.data()[0] - (1.0 - 0.1 - 0.19)).abs() < 1e-6);
 /// # Ok::<(), glimpse::error::Error>(())
 /// ```
 ///
 /// # Errors
-/// Where the lengths differ.
-pub fn step(param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd) -> Result<()> {
-    let _timer = profile::time("sgd", param.len(), 0.0);
-    if grad.len() != param.len() || velocity.len() != param.len() {
-        let got = format_args!("{} and {}", grad.len(), velocity.len());
-        let want = format_args!("a gradient and a velocity of {} elements", param.len());
-        return Err(Error::shape("sgd", want, got));
+/// Where the shapes differ.
+pub fn step(all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
+    let _timer = profile::time("sgd", format_args!("{} tensors", all.len()), 0.0);
+    for Step {
+        param,
+        grad,
+        velocity,
+        ..
+    } in all.iter()
+    {
+        if grad.dims() != param.dims() || velocity.dims() != param.dims() {
+            let got = format_args!("{} and {}", grad.shape(), velocity.shape());
+            let want = format_args!("a gradient and a velocity of {}", param.shape());
+            return Err(Error::shape("sgd", want, got));
+        }
+    }
+    let places: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
+    if let Device::Gpu(gpu) = Device::of(&places) {
+        return gpu::step(&gpu, all, norm, options);
+    }
+    if !norm.item()?.is_finite() {
+        return Ok(());
     }
     let isa = Isa::current();
-    let step = if isa.is_naive() {
+    let run = if isa.is_naive() {
         naive::step
     } else {
         cpu::step
     };
-    step(isa, param, grad, velocity, options);
+    for Step {
+        param,
+        grad,
+        velocity,
+        decays,
+    } in all
+    {
+        let weight_decay = if *decays { options.weight_decay } else { 0.0 };
+        let options = Sgd {
+            weight_decay,
+            ..*options
+        };
+        run(
+            isa,
+            param.data_mut(),
+            grad.data(),
+            velocity.data_mut(),
+            &options,
+        );
+    }
     Ok(())
 }
 
@@ -66,11 +118,11 @@ pub fn step(param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::testing::{assert_close, fixture, on_every_isa, random};
+    use crate::ops::testing::{assert_close, fixture, on_every_device, random};
 
     #[test]
     fn agrees_with_pytorch() {
-        on_every_isa(|| {
+        on_every_device(|| {
             for (name, nesterov) in [("sgd_momentum", false), ("sgd_nesterov", true)] {
                 let options = Sgd {
                     lr: 0.1,
@@ -79,40 +131,64 @@ mod tests {
                     nesterov,
                 };
                 let case = fixture(name);
-                let mut param = case.tensor("param");
-                let mut velocity = vec![0.0; param.len()];
+                let param = case.tensor("param");
+                let velocity = Tensor::zeros(param.dims());
+                let grad = velocity.clone();
+                let mut all = [Step {
+                    param,
+                    grad,
+                    velocity,
+                    decays: true,
+                }];
                 for i in 1..=5 {
-                    let grad = case.tensor(&format!("grad_{i}"));
-                    step(param.data_mut(), grad.data(), &mut velocity, &options).unwrap();
-                    case.close(&format!("param_{i}"), &param, 1e-6);
+                    all[0].grad = case.tensor(&format!("grad_{i}"));
+                    step(&mut all, &Tensor::scalar(1.0), &options).unwrap();
+                    case.close(&format!("param_{i}"), &all[0].param, 1e-6);
                 }
             }
         });
     }
 
+    fn several(lengths: &[usize]) -> Vec<Step> {
+        let one = |(i, &n): (usize, &usize)| Step {
+            param: random(&[n], 1).tracked(),
+            grad: random(&[n], 3),
+            velocity: random(&[n], 2),
+            decays: i % 2 == 1,
+        };
+        lengths.iter().enumerate().map(one).collect()
+    }
+
     #[test]
-    fn any_length_agrees_with_the_definition() {
-        for (n, momentum) in [(0, 0.9), (1, 0.0), (37, 0.9), (70_001, 0.5)] {
+    fn any_lengths_agree_with_the_definition() {
+        for (lengths, momentum) in [(&[0, 1][..], 0.0), (&[37, 70_001, 5], 0.9)] {
             let options = Sgd {
                 lr: 0.1,
                 momentum,
                 weight_decay: 0.1,
-                nesterov: n == 37,
+                nesterov: lengths.len() == 3,
             };
-            let run = || {
-                let (mut p, mut v) = (random(&[n], 1).into_vec(), random(&[n], 2).into_vec());
-                step(&mut p, random(&[n], 3).data(), &mut v, &options).unwrap();
-                [p, v].concat()
+            let run = |norm: f32| {
+                let mut all = several(lengths);
+                (0..2).for_each(|_| step(&mut all, &Tensor::scalar(norm), &options).unwrap());
+                let parts = all.iter().flat_map(|s| [&s.param, &s.velocity]);
+                parts.flat_map(|t| t.data().to_vec()).collect::<Vec<f32>>()
             };
-            let want = Isa::new(Level::Naive).unwrap().scope(run);
-            on_every_isa(|| assert_close("sgd", &run(), &want, 1e-6));
+            let naive = Isa::new(Level::Naive).unwrap();
+            let [want, still] = [1.0, f32::NAN].map(|norm| naive.scope(|| run(norm)));
+            on_every_device(|| {
+                assert_close("sgd", &run(1.0), &want, 1e-6);
+                assert_eq!(run(f32::NAN), still);
+            });
         }
+        let mut wrong = several(&[3]);
+        wrong[0].grad = Tensor::zeros(&[2]);
         let options = Sgd {
             lr: 0.1,
             momentum: 0.9,
             weight_decay: 0.0,
             nesterov: false,
         };
-        assert!(step(&mut [0.0], &[0.0, 1.0], &mut [0.0], &options).is_err());
+        assert!(step(&mut wrong, &Tensor::scalar(1.0), &options).is_err());
     }
 }

@@ -1,0 +1,79 @@
+// norm = sqrt(sum over all elements of g^2)        g *= min(1, max_norm / (norm + 1e-6))
+//
+// All gradients lie in one buffer. A workgroup leaves a chunk's sum of squares, one workgroup adds them up and takes the
+// root, and every element is multiplied by what follows from it. A norm that is no finite number multiplies by 1.
+
+struct Params {
+    len: u32,
+    start: u32,
+    len_per_chunk: u32,
+    chunks: u32,
+    max_norm: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+var<workgroup> partial: array<f32, 256>;
+
+fn add_up(thread: u32) {
+    workgroupBarrier();
+    for (var step = 128u; step > 0u; step /= 2u) {
+        if thread < step {
+            partial[thread] += partial[thread + step];
+        }
+        workgroupBarrier();
+    }
+}
+
+@compute @workgroup_size(256)
+fn clip_grad_norm_squares(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let begin = group.x * params.len_per_chunk;
+    let end = min(params.len, begin + params.len_per_chunk);
+    var sum = 0.0;
+    for (var i = begin + thread; i < end; i += 256u) {
+        let g = x[params.start + i];
+        sum = fma(g, g, sum);
+    }
+    partial[thread] = sum;
+    add_up(thread);
+    if thread == 0u {
+        y[group.x] = partial[0];
+    }
+}
+
+// `x` holds the chunks' sums.
+@compute @workgroup_size(256)
+fn clip_grad_norm_root(@builtin(local_invocation_index) thread: u32) {
+    var sum = 0.0;
+    for (var i = thread; i < params.chunks; i += 256u) {
+        sum += x[i];
+    }
+    partial[thread] = sum;
+    add_up(thread);
+    if thread == 0u {
+        y[0] = sqrt(partial[0]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn clip_grad_norm_scale(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i >= params.len {
+        return;
+    }
+    let length = norm[0];
+    // Neither infinite nor no number: the exponent's bits are not all set.
+    let finite = (bitcast<u32>(length) & 0x7f800000u) != 0x7f800000u;
+    let factor = select(1.0, min(1.0, params.max_norm / (length + 1e-6)), finite);
+    y[i] = x[params.start + i] * factor;
+}

@@ -1,0 +1,403 @@
+// Convolution as a product of matrices that is never written down.
+//
+//   y[n, i, j, o] = sum over ky, kx, c of  x~[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx]
+//
+// x~ is x or, where a batch norm and ReLU come first, max(0, scale x + shift); outside the image it is zero. A row of the
+// first matrix is a pixel of the result, a column one (ky, kx, c); its elements are looked up in x as the tile is
+// fetched. The second matrix is the weights with (ky, kx, c) outermost, made once by `conv2d_pack`.
+//
+// The gradient by x is the same product the other way about: a row is a pixel of dx, a column one (ky, kx, o), and where
+// i s + ky - p = u has no whole i, there is nothing. In the gradient by w a row is one (ky, kx, c) and the sum runs over
+// the pixels of dy; as those are many, it is split, and `conv2d_sum_weight` adds up the parts.
+//
+// "source" is the map that is looked up, "result" the one whose pixels are counted: x and y, or dy and dx.
+
+struct Params {
+    // Pixels of the result, columns of the product, and what it sums over.
+    rows: u32,
+    columns: u32,
+    depth: u32,
+    depth_per_split: u32,
+    source_height: u32,
+    source_width: u32,
+    source_channels: u32,
+    source_start: u32,
+    source_stride: u32,
+    result_height: u32,
+    result_width: u32,
+    result_start: u32,
+    result_stride: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    stride_y: u32,
+    stride_x: u32,
+    padding_y: u32,
+    padding_x: u32,
+    splits: u32,
+    weight_start: u32,
+    norm_start: u32,
+    after_start: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<f32>;
+// Packed [depth, columns]; in `conv2d_pack` as they are, [O, C, kh, kw]; in `conv2d_grad_weight` dy.
+@group(0) @binding(2) var<storage, read> weight: array<f32>;
+// The source's batch norm, [2, source channels]: scale, shift.
+@group(0) @binding(3) var<storage, read> norm: array<f32>;
+// What follows, [columns] or [2, columns]: bias, or scale and shift.
+@group(0) @binding(4) var<storage, read> after: array<f32>;
+@group(0) @binding(5) var<storage, read_write> result: array<f32>;
+
+const DEPTH: u32 = 16;
+override DOWN: u32 = 16;
+override ACROSS: u32 = 16;
+// Whether the source is normalised.
+override NORM: u32 = 0;
+// What is done to a sum: 0 nothing, 1 a bias is added, 2 batch norm and ReLU.
+override AFTER: u32 = 0;
+// Whether the source is dy and the result dx.
+override BACKWARD: u32 = 0;
+
+override SOURCE_PITCH: u32 = DOWN * 2 + 1;
+override WEIGHT_PITCH: u32 = ACROSS + 1;
+
+var<workgroup> source_tile: array<vec4<f32>, DEPTH * SOURCE_PITCH>;
+var<workgroup> weight_tile: array<vec4<f32>, DEPTH * WEIGHT_PITCH>;
+// Of each row of the tile: in a product over taps, the first pixel of its image (or -1 beyond the last row), and the
+// pixel under the kernel's corner; in `conv2d_grad_weight`, the channel (or -1) and where the tap is.
+var<workgroup> places: array<vec3<i32>, DOWN * 8>;
+
+fn source_at(place: u32, channel: u32) -> f32 {
+    let value = source[params.source_start + place * params.source_stride + channel];
+    if NORM == 1u {
+        let scale = norm[params.norm_start + channel];
+        let shift = norm[params.norm_start + params.source_channels + channel];
+        return max(0.0, fma(value, scale, shift));
+    }
+    return value;
+}
+
+// The source pixel of a row under a tap, if there is one.
+fn tap_at(row: u32, tap: vec2<i32>, channel: u32) -> f32 {
+    let place = places[row];
+    if place.x < 0 {
+        return 0.0;
+    }
+    var y = place.y + tap.x;
+    var x = place.z + tap.y;
+    if BACKWARD == 1u {
+        y = place.y - tap.x;
+        x = place.z - tap.y;
+        let stride = vec2<i32>(i32(params.stride_y), i32(params.stride_x));
+        if y < 0 || x < 0 || y % stride.x != 0 || x % stride.y != 0 {
+            return 0.0;
+        }
+        y /= stride.x;
+        x /= stride.y;
+    }
+    if y < 0 || x < 0 || y >= i32(params.source_height) || x >= i32(params.source_width) {
+        return 0.0;
+    }
+    return source_at(u32(place.x + y * i32(params.source_width) + x), channel);
+}
+
+fn finish(sum: f32, column: u32) -> f32 {
+    if AFTER == 1u {
+        return sum + after[params.after_start + column];
+    }
+    if AFTER == 2u {
+        let scale = after[params.after_start + column];
+        return max(0.0, fma(sum, scale, after[params.after_start + params.columns + column]));
+    }
+    return sum;
+}
+
+fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
+    if row >= params.rows {
+        return;
+    }
+    for (var j = 0u; j < 4u; j++) {
+        let column = first + j;
+        if column >= params.columns {
+            return;
+        }
+        if params.splits > 1u {
+            result[(split * params.rows + row) * params.columns + column] = sums[j];
+        } else {
+            result[params.result_start + row * params.result_stride + column] = finish(sums[j], column);
+        }
+    }
+}
+
+fn weight_at(k: u32, column: u32, end: u32) -> f32 {
+    if k >= end || column >= params.columns {
+        return 0.0;
+    }
+    return weight[params.weight_start + k * params.columns + column];
+}
+
+@compute @workgroup_size(ACROSS, DOWN)
+fn conv2d_forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let threads = DOWN * ACROSS;
+    let first_row = group.x * DOWN * 8u;
+    let first_column = group.y * ACROSS * 4u;
+    let begin = group.z * params.depth_per_split;
+    let end = min(params.depth, begin + params.depth_per_split);
+
+    for (var i = thread; i < DOWN * 8u; i += threads) {
+        let row = first_row + i;
+        if row >= params.rows {
+            places[i] = vec3<i32>(-1, 0, 0);
+            continue;
+        }
+        let pixels = params.result_height * params.result_width;
+        let image = row / pixels;
+        let y = (row - image * pixels) / params.result_width;
+        let x = row - image * pixels - y * params.result_width;
+        let base = i32(image * params.source_height * params.source_width);
+        if BACKWARD == 1u {
+            places[i] = vec3<i32>(base, i32(y + params.padding_y), i32(x + params.padding_x));
+        } else {
+            places[i] = vec3<i32>(
+                base,
+                i32(y * params.stride_y) - i32(params.padding_y),
+                i32(x * params.stride_x) - i32(params.padding_x),
+            );
+        }
+    }
+    workgroupBarrier();
+
+    var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
+    var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
+    for (var k0 = begin; k0 < end; k0 += DEPTH) {
+        // Neighbouring threads fetch neighbouring channels.
+        for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+            let k = i % DEPTH;
+            let quad = i / DEPTH;
+            var values = vec4<f32>();
+            if k0 + k < end {
+                let tap = (k0 + k) / params.source_channels;
+                let channel = k0 + k - tap * params.source_channels;
+                let ky = tap / params.kernel_width;
+                let at = vec2<i32>(i32(ky), i32(tap - ky * params.kernel_width));
+                values = vec4<f32>(
+                    tap_at(quad * 4u, at, channel), tap_at(quad * 4u + 1u, at, channel),
+                    tap_at(quad * 4u + 2u, at, channel), tap_at(quad * 4u + 3u, at, channel),
+                );
+            }
+            source_tile[k * SOURCE_PITCH + quad] = values;
+        }
+        for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+            let k = i / ACROSS;
+            let quad = i % ACROSS;
+            let column = first_column + quad * 4u;
+            weight_tile[k * WEIGHT_PITCH + quad] = vec4<f32>(
+                weight_at(k0 + k, column, end), weight_at(k0 + k, column + 1u, end),
+                weight_at(k0 + k, column + 2u, end), weight_at(k0 + k, column + 3u, end),
+            );
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let top = source_tile[k * SOURCE_PITCH + local.y * 2u];
+            let low = source_tile[k * SOURCE_PITCH + local.y * 2u + 1u];
+            let q = weight_tile[k * WEIGHT_PITCH + local.x];
+            s0 = fma(vec4<f32>(top.x), q, s0);
+            s1 = fma(vec4<f32>(top.y), q, s1);
+            s2 = fma(vec4<f32>(top.z), q, s2);
+            s3 = fma(vec4<f32>(top.w), q, s3);
+            s4 = fma(vec4<f32>(low.x), q, s4);
+            s5 = fma(vec4<f32>(low.y), q, s5);
+            s6 = fma(vec4<f32>(low.z), q, s6);
+            s7 = fma(vec4<f32>(low.w), q, s7);
+        }
+        workgroupBarrier();
+    }
+    let row = first_row + local.y * 8u;
+    let column = first_column + local.x * 4u;
+    put(row, column, group.z, s0);
+    put(row + 1u, column, group.z, s1);
+    put(row + 2u, column, group.z, s2);
+    put(row + 3u, column, group.z, s3);
+    put(row + 4u, column, group.z, s4);
+    put(row + 5u, column, group.z, s5);
+    put(row + 6u, column, group.z, s6);
+    put(row + 7u, column, group.z, s7);
+}
+
+// Rows are (ky, kx, c), columns o, and the sum runs over the pixels of dy, which is `weight` here; "result" are its
+// sizes, and the parts go to `result`, [splits, rows, columns].
+@compute @workgroup_size(ACROSS, DOWN)
+fn conv2d_grad_weight(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let threads = DOWN * ACROSS;
+    let first_row = group.x * DOWN * 8u;
+    let first_column = group.y * ACROSS * 4u;
+    let begin = group.z * params.depth_per_split;
+    let end = min(params.depth, begin + params.depth_per_split);
+
+    for (var i = thread; i < DOWN * 8u; i += threads) {
+        let row = first_row + i;
+        let tap = row / params.source_channels;
+        let ky = tap / params.kernel_width;
+        let kx = tap - ky * params.kernel_width;
+        let channel = select(-1, i32(row - tap * params.source_channels), row < params.rows);
+        places[i] = vec3<i32>(
+            channel,
+            i32(ky) - i32(params.padding_y),
+            i32(kx) - i32(params.padding_x),
+        );
+    }
+    workgroupBarrier();
+
+    var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
+    var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
+    for (var k0 = begin; k0 < end; k0 += DEPTH) {
+        for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+            let k = i / (DOWN * 2u);
+            let quad = i % (DOWN * 2u);
+            var values = vec4<f32>();
+            if k0 + k < end {
+                let pixels = params.result_height * params.result_width;
+                let image = (k0 + k) / pixels;
+                let pixel = k0 + k - image * pixels;
+                let i_y = pixel / params.result_width;
+                let y = i32(i_y * params.stride_y);
+                let x = i32((pixel - i_y * params.result_width) * params.stride_x);
+                let base = i32(image * params.source_height * params.source_width);
+                for (var j = 0u; j < 4u; j++) {
+                    let place = places[quad * 4u + j];
+                    let at = vec2<i32>(y + place.y, x + place.z);
+                    let inside = at.x >= 0 && at.y >= 0
+                        && at.x < i32(params.source_height) && at.y < i32(params.source_width);
+                    if place.x >= 0 && inside {
+                        values[j] = source_at(
+                            u32(base + at.x * i32(params.source_width) + at.y),
+                            u32(place.x),
+                        );
+                    }
+                }
+            }
+            source_tile[k * SOURCE_PITCH + quad] = values;
+        }
+        for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+            let k = i / ACROSS;
+            let quad = i % ACROSS;
+            var values = vec4<f32>();
+            for (var j = 0u; j < 4u; j++) {
+                let column = first_column + quad * 4u + j;
+                if k0 + k < end && column < params.columns {
+                    values[j] = weight[params.weight_start + (k0 + k) * params.result_stride + column];
+                }
+            }
+            weight_tile[k * WEIGHT_PITCH + quad] = values;
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let top = source_tile[k * SOURCE_PITCH + local.y * 2u];
+            let low = source_tile[k * SOURCE_PITCH + local.y * 2u + 1u];
+            let q = weight_tile[k * WEIGHT_PITCH + local.x];
+            s0 = fma(vec4<f32>(top.x), q, s0);
+            s1 = fma(vec4<f32>(top.y), q, s1);
+            s2 = fma(vec4<f32>(top.z), q, s2);
+            s3 = fma(vec4<f32>(top.w), q, s3);
+            s4 = fma(vec4<f32>(low.x), q, s4);
+            s5 = fma(vec4<f32>(low.y), q, s5);
+            s6 = fma(vec4<f32>(low.z), q, s6);
+            s7 = fma(vec4<f32>(low.w), q, s7);
+        }
+        workgroupBarrier();
+    }
+    let row = first_row + local.y * 8u;
+    let column = first_column + local.x * 4u;
+    put_part(row, column, group.z, s0);
+    put_part(row + 1u, column, group.z, s1);
+    put_part(row + 2u, column, group.z, s2);
+    put_part(row + 3u, column, group.z, s3);
+    put_part(row + 4u, column, group.z, s4);
+    put_part(row + 5u, column, group.z, s5);
+    put_part(row + 6u, column, group.z, s6);
+    put_part(row + 7u, column, group.z, s7);
+}
+
+fn put_part(row: u32, first: u32, split: u32, sums: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.rows && first + j < params.columns {
+            result[(split * params.rows + row) * params.columns + first + j] = sums[j];
+        }
+    }
+}
+
+// `source` holds the parts [splits, (ky, kx, c), O]; the result is [O, C, kh, kw].
+@compute @workgroup_size(256)
+fn conv2d_sum_weight(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i >= params.rows * params.columns {
+        return;
+    }
+    let row = i / params.columns;
+    let o = i - row * params.columns;
+    let tap = row / params.source_channels;
+    let channel = row - tap * params.source_channels;
+    var sum = 0.0;
+    for (var split = 0u; split < params.splits; split++) {
+        sum += source[split * params.rows * params.columns + i];
+    }
+    let taps = params.kernel_height * params.kernel_width;
+    result[(o * params.source_channels + channel) * taps + tap] = sum;
+}
+
+// `source` holds the parts [splits, rows, columns] of a product that was split.
+@compute @workgroup_size(256)
+fn conv2d_sum_splits(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i >= params.rows * params.columns {
+        return;
+    }
+    let row = i / params.columns;
+    let column = i - row * params.columns;
+    var sum = 0.0;
+    for (var split = 0u; split < params.splits; split++) {
+        sum += source[split * params.rows * params.columns + i];
+    }
+    result[params.result_start + row * params.result_stride + column] = finish(sum, column);
+}
+
+// Weights [O, C, kh, kw] as [(ky, kx, c), O]; BACKWARD as [(ky, kx, o), C]. The depth counts rows of the result, whose
+// `source_channels` are C, or O.
+@compute @workgroup_size(256)
+fn conv2d_pack(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i >= params.depth * params.columns {
+        return;
+    }
+    let k = i / params.columns;
+    let column = i - k * params.columns;
+    let tap = k / params.source_channels;
+    let channel = k - tap * params.source_channels;
+    let taps = params.kernel_height * params.kernel_width;
+    var place = (column * params.source_channels + channel) * taps + tap;
+    if BACKWARD == 1u {
+        place = (channel * params.columns + column) * taps + tap;
+    }
+    result[i] = weight[params.weight_start + place];
+}

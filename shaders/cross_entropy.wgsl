@@ -1,0 +1,119 @@
+// loss = 1/n sum over rows of ln sum over j of e^x[j] - (1 - s) x[target] - s/V sum over j of x[j]
+// dx = dloss (p - q) / n        p = e^x / sum e^x        q = 1 - s + s/V at the target, s/V elsewhere
+//
+// with label smoothing s. A workgroup takes a row and leaves its loss, which `reduce_sum` adds up, and p - q.
+
+struct Params {
+    rows: u32,
+    classes: u32,
+    x_start: u32,
+    smoothing: f32,
+    len: u32,
+    grad_start: u32,
+    // 1 / n
+    factor: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// Logits, or p - q on the way back.
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+// A class for each row; IGNORED where the row does not count.
+@group(0) @binding(2) var<storage, read> targets: array<u32>;
+@group(0) @binding(3) var<storage, read> grad: array<f32>;
+// p - q, or dx on the way back.
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> losses: array<f32>;
+
+const IGNORED: u32 = 0xffffffffu;
+// Whether p - q is wanted.
+override RESIDUAL: u32 = 0;
+
+var<workgroup> shared_values: array<f32, 256>;
+
+fn largest_of_all(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    shared_values[thread] = value;
+    workgroupBarrier();
+    for (var step = 128u; step > 0u; step /= 2u) {
+        if thread < step {
+            shared_values[thread] = max(shared_values[thread], shared_values[thread + step]);
+        }
+        workgroupBarrier();
+    }
+    return shared_values[0];
+}
+
+fn sum_of_all(value: f32, thread: u32) -> f32 {
+    workgroupBarrier();
+    shared_values[thread] = value;
+    workgroupBarrier();
+    for (var step = 128u; step > 0u; step /= 2u) {
+        if thread < step {
+            shared_values[thread] += shared_values[thread + step];
+        }
+        workgroupBarrier();
+    }
+    return shared_values[0];
+}
+
+@compute @workgroup_size(256)
+fn cross_entropy_forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let row = group.y * groups.x + group.x;
+    if row >= params.rows {
+        return;
+    }
+    let target_class = targets[row];
+    let counts = target_class != IGNORED;
+    let base = params.x_start + row * params.classes;
+    var most = -3.402823e38;
+    var total = 0.0;
+    for (var i = thread; i < params.classes; i += 256u) {
+        most = max(most, x[base + i]);
+        total += x[base + i];
+    }
+    let largest = largest_of_all(most, thread);
+    var powers = 0.0;
+    for (var i = thread; i < params.classes; i += 256u) {
+        powers += exp(x[base + i] - largest);
+    }
+    let sum = sum_of_all(powers, thread);
+    let all = sum_of_all(total, thread);
+    let even = params.smoothing / f32(params.classes);
+    if thread == 0u {
+        // Differences first: they are small, and what they are differences of may not be.
+        var loss = 0.0;
+        if counts {
+            let mean = all / f32(params.classes);
+            let reference = (1.0 - params.smoothing) * (x[base + target_class] - largest)
+                + params.smoothing * (mean - largest);
+            loss = log(sum) - reference;
+        }
+        losses[row] = loss;
+    }
+    if RESIDUAL == 1u {
+        for (var i = thread; i < params.classes; i += 256u) {
+            var residual = 0.0;
+            if counts {
+                let p = exp(x[base + i] - largest) / sum;
+                residual = p - even - select(0.0, 1.0 - params.smoothing, i == target_class);
+            }
+            y[row * params.classes + i] = residual;
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn cross_entropy_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i < params.len {
+        y[i] = x[i] * grad[params.grad_start] * params.factor;
+    }
+}

@@ -1,0 +1,177 @@
+// Matrix product, C = A B, all by strides: a transposition is only another pair of them.
+//
+//   C[i][j] = bias[j] + sum over k of A[i][k] B[k][j]        A [M, K]   B [K, N]   C [M, N]
+//
+// A workgroup makes a tile of C, 8 rows and 4 columns a thread. It walks along K in steps of DEPTH: the threads bring a
+// piece of A and a piece of B into shared memory, then each multiplies what it needs of them. Both pieces lie with k
+// outermost, so that a thread finds its 8 rows and its 4 columns side by side.
+//
+// Where C has too few tiles to keep the device busy, K is split among several workgroups that leave their sums in a
+// buffer [splits, M, N], and `matmul_sum_splits` adds those up, always in the same order.
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    k_per_split: u32,
+    a_start: u32,
+    a_row: u32,
+    a_column: u32,
+    b_start: u32,
+    b_row: u32,
+    b_column: u32,
+    c_start: u32,
+    c_row: u32,
+    bias_start: u32,
+    splits: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+
+const DEPTH: u32 = 16;
+// Threads of a workgroup, down and across.
+override DOWN: u32 = 16;
+override ACROSS: u32 = 16;
+// Which way neighbouring threads go when they fetch: along the one that lies side by side in memory.
+override A_ALONG_ROWS: u32 = 0;
+override B_ALONG_DEPTH: u32 = 0;
+override ACCUMULATE: u32 = 0;
+override HAS_BIAS: u32 = 0;
+
+// A row more than needed, so that threads that write down a column do not queue for the same bank.
+override A_PITCH: u32 = DOWN * 2 + 1;
+override B_PITCH: u32 = ACROSS + 1;
+
+var<workgroup> a_tile: array<vec4<f32>, DEPTH * A_PITCH>;
+var<workgroup> b_tile: array<vec4<f32>, DEPTH * B_PITCH>;
+
+fn a_at(row: u32, k: u32, end: u32) -> f32 {
+    if row >= params.m || k >= end {
+        return 0.0;
+    }
+    return a[params.a_start + row * params.a_row + k * params.a_column];
+}
+
+fn b_at(k: u32, column: u32, end: u32) -> f32 {
+    if column >= params.n || k >= end {
+        return 0.0;
+    }
+    return b[params.b_start + k * params.b_row + column * params.b_column];
+}
+
+fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
+    if row >= params.m {
+        return;
+    }
+    for (var j = 0u; j < 4u; j++) {
+        let column = first + j;
+        if column >= params.n {
+            return;
+        }
+        if params.splits > 1u {
+            c[(split * params.m + row) * params.n + column] = sums[j];
+            continue;
+        }
+        let place = params.c_start + row * params.c_row + column;
+        var sum = sums[j];
+        if HAS_BIAS == 1u {
+            sum += bias[params.bias_start + column];
+        }
+        if ACCUMULATE == 1u {
+            sum += c[place];
+        }
+        c[place] = sum;
+    }
+}
+
+@compute @workgroup_size(ACROSS, DOWN)
+fn matmul_product(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let threads = DOWN * ACROSS;
+    let first_row = group.x * DOWN * 8u;
+    let first_column = group.y * ACROSS * 4u;
+    let begin = group.z * params.k_per_split;
+    let end = min(params.k, begin + params.k_per_split);
+
+    var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
+    var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
+    for (var k0 = begin; k0 < end; k0 += DEPTH) {
+        for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+            let k = select(i % DEPTH, i / (DOWN * 2u), A_ALONG_ROWS == 1u);
+            let quad = select(i / DEPTH, i % (DOWN * 2u), A_ALONG_ROWS == 1u);
+            let row = first_row + quad * 4u;
+            a_tile[k * A_PITCH + quad] = vec4<f32>(
+                a_at(row, k0 + k, end), a_at(row + 1u, k0 + k, end),
+                a_at(row + 2u, k0 + k, end), a_at(row + 3u, k0 + k, end),
+            );
+        }
+        for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+            let k = select(i / ACROSS, i % DEPTH, B_ALONG_DEPTH == 1u);
+            let quad = select(i % ACROSS, i / DEPTH, B_ALONG_DEPTH == 1u);
+            let column = first_column + quad * 4u;
+            b_tile[k * B_PITCH + quad] = vec4<f32>(
+                b_at(k0 + k, column, end), b_at(k0 + k, column + 1u, end),
+                b_at(k0 + k, column + 2u, end), b_at(k0 + k, column + 3u, end),
+            );
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let top = a_tile[k * A_PITCH + local.y * 2u];
+            let low = a_tile[k * A_PITCH + local.y * 2u + 1u];
+            let q = b_tile[k * B_PITCH + local.x];
+            s0 = fma(vec4<f32>(top.x), q, s0);
+            s1 = fma(vec4<f32>(top.y), q, s1);
+            s2 = fma(vec4<f32>(top.z), q, s2);
+            s3 = fma(vec4<f32>(top.w), q, s3);
+            s4 = fma(vec4<f32>(low.x), q, s4);
+            s5 = fma(vec4<f32>(low.y), q, s5);
+            s6 = fma(vec4<f32>(low.z), q, s6);
+            s7 = fma(vec4<f32>(low.w), q, s7);
+        }
+        workgroupBarrier();
+    }
+    let row = first_row + local.y * 8u;
+    let column = first_column + local.x * 4u;
+    put(row, column, group.z, s0);
+    put(row + 1u, column, group.z, s1);
+    put(row + 2u, column, group.z, s2);
+    put(row + 3u, column, group.z, s3);
+    put(row + 4u, column, group.z, s4);
+    put(row + 5u, column, group.z, s5);
+    put(row + 6u, column, group.z, s6);
+    put(row + 7u, column, group.z, s7);
+}
+
+// `a` holds the parts [splits, M, N].
+@compute @workgroup_size(256)
+fn matmul_sum_splits(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i >= params.m * params.n {
+        return;
+    }
+    let row = i / params.n;
+    let column = i - row * params.n;
+    var sum = 0.0;
+    for (var split = 0u; split < params.splits; split++) {
+        sum += a[split * params.m * params.n + i];
+    }
+    if HAS_BIAS == 1u {
+        sum += bias[params.bias_start + column];
+    }
+    let place = params.c_start + row * params.c_row + column;
+    if ACCUMULATE == 1u {
+        sum += c[place];
+    }
+    c[place] = sum;
+}

@@ -1,0 +1,59 @@
+// y = 1/n sum over i of (x[i] - t[i])^2        dx[i] = dy 2/n (x[i] - t[i])        dt = -dx
+//
+// A workgroup leaves the sum of a chunk, which `reduce_sum` adds up.
+
+struct Params {
+    len: u32,
+    x_start: u32,
+    target_start: u32,
+    len_per_chunk: u32,
+    grad_start: u32,
+    // 2/n, or -2/n for the target.
+    factor: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> targets: array<f32>;
+@group(0) @binding(3) var<storage, read> grad: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+var<workgroup> partial: array<f32, 256>;
+
+@compute @workgroup_size(256)
+fn mse_squares(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let begin = group.x * params.len_per_chunk;
+    let end = min(params.len, begin + params.len_per_chunk);
+    var sum = 0.0;
+    for (var i = begin + thread; i < end; i += 256u) {
+        let d = x[params.x_start + i] - targets[params.target_start + i];
+        sum = fma(d, d, sum);
+    }
+    partial[thread] = sum;
+    workgroupBarrier();
+    for (var step = 128u; step > 0u; step /= 2u) {
+        if thread < step {
+            partial[thread] += partial[thread + step];
+        }
+        workgroupBarrier();
+    }
+    if thread == 0u {
+        y[group.x] = partial[0];
+    }
+}
+
+@compute @workgroup_size(256)
+fn mse_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i < params.len {
+        let d = x[params.x_start + i] - targets[params.target_start + i];
+        y[i] = params.factor * grad[params.grad_start] * d;
+    }
+}

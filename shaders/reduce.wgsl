@@ -1,0 +1,110 @@
+// Sums: of all elements, and of each column.
+//
+//   sum y = sum over i of x[i]        dx[i] = dy
+//
+// In two stages: a workgroup sums a chunk, and one workgroup (or one thread a column) adds up the chunks in order.
+
+struct Params {
+    len: u32,
+    x_start: u32,
+    len_per_chunk: u32,
+    chunks: u32,
+    columns: u32,
+    x_stride: u32,
+    // What the sum of all is multiplied by; the share of dy that each element receives.
+    factor: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+var<workgroup> partial: array<f32, 256>;
+
+fn add_up(thread: u32) {
+    workgroupBarrier();
+    for (var step = 128u; step > 0u; step /= 2u) {
+        if thread < step {
+            partial[thread] += partial[thread + step];
+        }
+        workgroupBarrier();
+    }
+}
+
+// A chunk's sum, for each of the chunks; then once more with one chunk, which is all.
+@compute @workgroup_size(256)
+fn reduce_sum(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let begin = group.x * params.len_per_chunk;
+    let end = min(params.len, begin + params.len_per_chunk);
+    var sum = 0.0;
+    for (var i = begin + thread; i < end; i += 256u) {
+        sum += x[params.x_start + i];
+    }
+    partial[thread] = sum;
+    add_up(thread);
+    if thread == 0u {
+        y[group.x] = partial[0] * params.factor;
+    }
+}
+
+// y[i] = factor dy, for the one number dy.
+@compute @workgroup_size(256)
+fn reduce_spread(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i < params.len {
+        y[i] = params.factor * x[params.x_start];
+    }
+}
+
+// Parts [chunks, columns] of the sums over the rows, whose number is `len`.
+@compute @workgroup_size(32, 8)
+fn reduce_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let column = group.x * 32u + local.x;
+    var sum = 0.0;
+    if column < params.columns {
+        let begin = group.y * params.len_per_chunk;
+        let end = min(params.len, begin + params.len_per_chunk);
+        for (var row = begin + local.y; row < end; row += 8u) {
+            sum += x[params.x_start + row * params.x_stride + column];
+        }
+    }
+    partial[thread] = sum;
+    workgroupBarrier();
+    for (var step = 4u; step > 0u; step /= 2u) {
+        if local.y < step {
+            partial[thread] += partial[thread + step * 32u];
+        }
+        workgroupBarrier();
+    }
+    if local.y == 0u && column < params.columns {
+        y[group.y * params.columns + column] = partial[thread];
+    }
+}
+
+// The parts [chunks, columns] added up.
+@compute @workgroup_size(256)
+fn reduce_add_parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let column = group.x * 256u + thread;
+    if column >= params.columns {
+        return;
+    }
+    var sum = 0.0;
+    for (var chunk = 0u; chunk < params.chunks; chunk++) {
+        sum += x[params.x_start + chunk * params.columns + column];
+    }
+    y[column] = sum;
+}

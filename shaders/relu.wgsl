@@ -1,0 +1,27 @@
+// y = max(0, x)        dx = dy where y > 0, else 0
+
+struct Params {
+    len: u32,
+    sign_start: u32,
+    from_start: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// What decides: x on the way forward, y on the way back.
+@group(0) @binding(1) var<storage, read> decides: array<f32>;
+// What is let through: x, or dy.
+@group(0) @binding(2) var<storage, read> passed: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(256)
+fn relu_select(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 256u + thread;
+    if i >= params.len {
+        return;
+    }
+    y[i] = select(0.0, passed[params.from_start + i], decides[params.sign_start + i] > 0.0);
+}

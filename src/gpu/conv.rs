@@ -1,0 +1,310 @@
+//! Convolution and its gradients, by `shaders/conv2d.wgsl`.
+
+use std::sync::Arc;
+
+use super::Gpu;
+use super::buffer::{Buffer, Slice};
+use super::copy::Rows;
+use super::gemm::Tile;
+use super::shaders::Shader;
+use crate::error::Result;
+
+/// The sizes of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Images.
+    pub batch: usize,
+    /// Height and width of the input.
+    pub input: [usize; 2],
+    /// Channels of the input.
+    pub channels: usize,
+    /// Height and width of the output.
+    pub output: [usize; 2],
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Input pixels from one output pixel to the next, vertically and horizontally.
+    pub stride: [usize; 2],
+    /// Zeros around the input, vertically and horizontally.
+    pub padding: [usize; 2],
+}
+
+/// What becomes of a sum before it is written.
+#[derive(Clone, Copy)]
+pub enum After<'a> {
+    /// Nothing.
+    Nothing,
+    /// `sum + bias`, `[O]`
+    Bias(&'a Slice),
+    /// `max(0, sum * scale + shift)`, of a norm's state `[4, O]`
+    NormRelu(&'a Slice),
+}
+
+/// The shader's uniform block, field by field as it has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    columns: u32,
+    depth: u32,
+    depth_per_split: u32,
+    source_height: u32,
+    source_width: u32,
+    source_channels: u32,
+    source_start: u32,
+    source_stride: u32,
+    result_height: u32,
+    result_width: u32,
+    result_start: u32,
+    result_stride: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    stride_y: u32,
+    stride_x: u32,
+    padding_y: u32,
+    padding_x: u32,
+    splits: u32,
+    weight_start: u32,
+    norm_start: u32,
+    after_start: u32,
+}
+
+impl Shape {
+    /// Pixels of the input, of all images.
+    pub fn pixels(&self) -> usize {
+        self.batch * self.input[0] * self.input[1]
+    }
+
+    /// Pixels of the output, of all images.
+    pub fn out_pixels(&self) -> usize {
+        self.batch * self.output[0] * self.output[1]
+    }
+
+    /// Elements of the weights.
+    pub fn weights(&self) -> usize {
+        self.out_channels * self.channels * self.kernel[0] * self.kernel[1]
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn flops(&self) -> f64 {
+        2.0 * self.out_pixels() as f64 * self.weights() as f64
+    }
+
+    /// The parameters of the product whose source is x (or, backward, dy) and whose result is y (or dx).
+    fn params(&self, backward: bool) -> Params {
+        let (source, result) = match backward {
+            false => (self.input, self.output),
+            true => (self.output, self.input),
+        };
+        let (from, to) = match backward {
+            false => (self.channels, self.out_channels),
+            true => (self.out_channels, self.channels),
+        };
+        let depth = self.taps() * from;
+        let n = |x: usize| x as u32;
+        Params {
+            rows: n(self.batch * result[0] * result[1]),
+            columns: n(to),
+            depth: n(depth),
+            depth_per_split: n(depth),
+            source_height: n(source[0]),
+            source_width: n(source[1]),
+            source_channels: n(from),
+            source_start: 0,
+            source_stride: n(from),
+            result_height: n(result[0]),
+            result_width: n(result[1]),
+            result_start: 0,
+            result_stride: n(to),
+            kernel_height: n(self.kernel[0]),
+            kernel_width: n(self.kernel[1]),
+            stride_y: n(self.stride[0]),
+            stride_x: n(self.stride[1]),
+            padding_y: n(self.padding[0]),
+            padding_x: n(self.padding[1]),
+            splits: 1,
+            weight_start: 0,
+            norm_start: 0,
+            after_start: 0,
+        }
+    }
+}
+
+/// Weights `[O, C, kh, kw]` as [`forward`] wants them, or, `backward`, as [`grad_input`] does.
+///
+/// # Errors
+/// Where the device is lost or has no memory.
+pub fn pack(gpu: &Gpu, shape: &Shape, weight: &Slice, backward: bool) -> Result<Arc<Buffer>> {
+    let packed = Slice::from(gpu.unset(shape.weights())?);
+    let params = Params {
+        weight_start: weight.start(),
+        ..shape.params(backward)
+    };
+    gpu.kernel(Shader::Conv2d, "conv2d_pack")
+        .constant("BACKWARD", backward.into())
+        .params(&[params])
+        .read(2, weight)
+        .write(5, &packed)
+        .over(shape.weights())?;
+    Ok(packed.buffer)
+}
+
+/// What a product is taken of, and where it goes.
+pub struct Product<'a> {
+    /// The map that is looked up: x.
+    pub source: &'a Rows,
+    /// A norm's state: x is taken as `max(0, x * scale + shift)`.
+    pub norm: Option<&'a Slice>,
+    /// The weights, [packed](pack).
+    pub packed: &'a Slice,
+    /// What becomes of a sum.
+    pub after: After<'a>,
+    /// Where it goes: y.
+    pub result: &'a Rows,
+}
+
+/// `y = conv(x, w)`
+///
+/// # Errors
+/// Where the device is lost or has no memory.
+pub fn forward(gpu: &Gpu, shape: &Shape, maps: &Product) -> Result<()> {
+    product(gpu, shape, false, maps)
+}
+
+/// `dx` of the gradient `grad` by the output.
+///
+/// # Errors
+/// Where the device is lost or has no memory.
+pub fn grad_input(gpu: &Gpu, shape: &Shape, grad: &Rows, packed: &Slice, out: &Rows) -> Result<()> {
+    let maps = Product {
+        source: grad,
+        norm: None,
+        packed,
+        after: After::Nothing,
+        result: out,
+    };
+    product(gpu, shape, true, &maps)
+}
+
+fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<()> {
+    let &Product {
+        source,
+        norm,
+        packed,
+        after,
+        result,
+    } = maps;
+    let params = shape.params(backward);
+    let [rows, columns, depth] = [params.rows, params.columns, params.depth].map(|n| n as usize);
+    if rows == 0 || columns == 0 {
+        return Ok(());
+    }
+    let tile = Tile::of(rows, columns);
+    let [splits, length] = tile.splits([rows, columns], depth, gpu.most_elements());
+    let (kind, after) = match after {
+        After::Nothing => (0, packed),
+        After::Bias(bias) => (1, bias),
+        After::NormRelu(state) => (2, state),
+    };
+    let params = Params {
+        depth_per_split: length as u32,
+        splits: splits as u32,
+        source_start: source.data.start(),
+        source_stride: source.stride as u32,
+        result_start: result.data.start(),
+        result_stride: result.stride as u32,
+        weight_start: packed.start(),
+        norm_start: norm.map_or(0, Slice::start),
+        after_start: after.start(),
+        ..params
+    };
+    let parts = match splits {
+        1 => result.data.clone(),
+        _ => gpu.unset(splits * rows * columns)?.into(),
+    };
+    let [down, across] = tile.groups(rows, columns);
+    gpu.kernel(Shader::Conv2d, "conv2d_forward")
+        .constant("DOWN", tile.down as u32)
+        .constant("ACROSS", tile.across as u32)
+        .constant("BACKWARD", backward.into())
+        .constant("NORM", norm.is_some().into())
+        .constant("AFTER", kind)
+        .params(&[params])
+        .read(1, &source.data)
+        .read(2, packed)
+        .read(3, norm.unwrap_or(packed))
+        .read(4, after)
+        .write(5, &parts)
+        .flops(shape.flops())
+        .grid([down, across, splits])?;
+    if splits == 1 {
+        return Ok(());
+    }
+    gpu.kernel(Shader::Conv2d, "conv2d_sum_splits")
+        .constant("AFTER", kind)
+        .params(&[params])
+        .read(1, &parts)
+        .read(4, after)
+        .write(5, &result.data)
+        .over(rows * columns)
+}
+
+/// `dw`, `[O, C, kh, kw]`, of the gradient `grad` by the output; `x` and `norm` as in [`forward`].
+///
+/// # Errors
+/// Where the device is lost or has no memory.
+pub fn grad_weight(
+    gpu: &Gpu,
+    shape: &Shape,
+    x: &Rows,
+    norm: Option<&Slice>,
+    grad: &Rows,
+) -> Result<Arc<Buffer>> {
+    let (rows, columns, depth) = (
+        shape.taps() * shape.channels,
+        shape.out_channels,
+        shape.out_pixels(),
+    );
+    let out = Slice::from(gpu.unset(shape.weights())?);
+    if rows == 0 || columns == 0 {
+        return Ok(out.buffer);
+    }
+    let tile = Tile::of(rows, columns);
+    let [splits, length] = tile.splits([rows, columns], depth, gpu.most_elements());
+    let params = Params {
+        rows: rows as u32,
+        columns: columns as u32,
+        depth: depth as u32,
+        depth_per_split: length as u32,
+        splits: splits as u32,
+        source_start: x.data.start(),
+        source_stride: x.stride as u32,
+        result_stride: grad.stride as u32,
+        weight_start: grad.data.start(),
+        norm_start: norm.map_or(0, Slice::start),
+        ..shape.params(false)
+    };
+    let parts = Slice::from(gpu.unset(splits * rows * columns)?);
+    let [down, across] = tile.groups(rows, columns);
+    gpu.kernel(Shader::Conv2d, "conv2d_grad_weight")
+        .constant("DOWN", tile.down as u32)
+        .constant("ACROSS", tile.across as u32)
+        .constant("NORM", norm.is_some().into())
+        .params(&[params])
+        .read(1, &x.data)
+        .read(2, &grad.data)
+        .read(3, norm.unwrap_or(&grad.data))
+        .write(5, &parts)
+        .flops(shape.flops())
+        .grid([down, across, splits])?;
+    gpu.kernel(Shader::Conv2d, "conv2d_sum_weight")
+        .params(&[params])
+        .read(1, &parts)
+        .write(5, &out)
+        .over(rows * columns)?;
+    Ok(out.buffer)
+}

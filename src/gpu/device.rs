@@ -1,0 +1,180 @@
+//! An opened graphics device.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::adapter::{self, Adapter, Choice, Kind};
+use super::buffer::Pool;
+use super::shaders::Pipelines;
+use super::stream::Stream;
+use super::timing::{self, Timing};
+use crate::error::{Error, Result};
+
+/// A graphics device, opened. Cloning one copies a pointer.
+#[derive(Clone)]
+pub struct Gpu(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    limits: wgpu::Limits,
+    most_elements: AtomicUsize,
+    name: String,
+    kind: Kind,
+    features: wgpu::Features,
+    fault: Arc<Fault>,
+    pub(super) pool: Mutex<Pool>,
+    pub(super) pipelines: Mutex<Pipelines>,
+    pub(super) stream: Mutex<Stream>,
+}
+
+fn most_elements(limits: &wgpu::Limits) -> usize {
+    let bytes = limits
+        .max_storage_buffer_binding_size
+        .min(limits.max_buffer_size);
+    (bytes / 4) as usize
+}
+
+/// What went wrong where nobody was asking, for whoever asks next.
+#[derive(Default)]
+struct Fault(Mutex<Option<String>>);
+
+impl Fault {
+    /// Keeps the first, of which the others usually follow.
+    fn keep(&self, what: String) {
+        lock(&self.0).get_or_insert(what);
+    }
+}
+
+/// A lock that a thread's panic has not spoilt: what it guards is whole between any two statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PartialEq for Gpu {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name)
+    }
+}
+
+impl Gpu {
+    /// Opens the device of `choice`.
+    ///
+    /// # Errors
+    /// Where there is none, it is too small, or it refuses.
+    pub fn open(choice: &Choice) -> Result<Self> {
+        Self::from_adapter(&adapter::choose(choice)?)
+    }
+
+    /// Opens this device.
+    ///
+    /// # Errors
+    /// Where it is too small or refuses.
+    pub fn from_adapter(adapter: &Adapter) -> Result<Self> {
+        adapter.check()?;
+        let features = adapter.raw.features()
+            & (wgpu::Features::TIMESTAMP_QUERY
+                | wgpu::Features::SUBGROUP
+                | wgpu::Features::SHADER_F16);
+        let limits = adapter.raw.limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("glimpse"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let refused = |e| Error::gpu(&adapter.name, format_args!("cannot be opened: {e}"));
+        let (device, queue) =
+            pollster::block_on(adapter.raw.request_device(&descriptor)).map_err(refused)?;
+        let fault = Arc::new(Fault::default());
+        let (uncaptured, lost) = (fault.clone(), fault.clone());
+        device.on_uncaptured_error(Arc::new(move |e| uncaptured.keep(e.to_string())));
+        device.set_device_lost_callback(move |_, why| {
+            lost.keep(format!(
+                "the graphics device was lost ({why}); start again, from the last checkpoint where there is one"
+            ));
+        });
+        let timing = timing::wanted()
+            .then(|| Timing::new(&device, &queue))
+            .flatten();
+        let stream = Stream::new(&device, &limits, timing);
+        Ok(Gpu(Arc::new(Inner {
+            device,
+            queue,
+            most_elements: most_elements(&limits).into(),
+            limits,
+            name: adapter.name.clone(),
+            kind: adapter.kind,
+            features,
+            fault,
+            pool: Mutex::default(),
+            pipelines: Mutex::default(),
+            stream: Mutex::new(stream),
+        })))
+    }
+
+    /// As its driver calls it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What sort it is.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The most elements that one buffer holds.
+    pub fn most_elements(&self) -> usize {
+        self.0.most_elements.load(Ordering::Relaxed)
+    }
+
+    /// Lets a buffer hold no more than so many elements, as a smaller device would.
+    pub fn limit(&self, elements: usize) {
+        let most = most_elements(&self.0.limits);
+        self.0
+            .most_elements
+            .store(elements.min(most), Ordering::Relaxed);
+    }
+
+    /// Whether threads of a subgroup can add up without going through memory.
+    pub fn has_subgroups(&self) -> bool {
+        self.0.features.contains(wgpu::Features::SUBGROUP)
+    }
+
+    /// Whether shaders can compute with 16-bit floats.
+    pub fn has_f16(&self) -> bool {
+        self.0.features.contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// An error of this device.
+    pub(super) fn error(&self, what: impl fmt::Display) -> Error {
+        Error::gpu(&self.0.name, what)
+    }
+
+    /// Whether all is well so far.
+    ///
+    /// # Errors
+    /// What went wrong first: the device was lost, or did not accept something.
+    pub fn check(&self) -> Result<()> {
+        match &*lock(&self.0.fault.0) {
+            None => Ok(()),
+            Some(what) => Err(self.error(what)),
+        }
+    }
+
+    /// Gives the device up, as if it were unplugged; everything after this is an error.
+    pub fn lose(&self) {
+        self.0.device.destroy();
+        self.0.fault.keep(
+            "the graphics device was lost (given up); start again, from the last checkpoint where there is one"
+                .to_string(),
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! Matrix products, by `shaders/matmul.wgsl`.
+
+use super::Gpu;
+use super::buffer::Slice;
+use super::shaders::Shader;
+use crate::error::Result;
+
+/// A matrix in a buffer, element `[i][j]` at `i * row + j * column` from its beginning.
+#[derive(Clone)]
+pub struct Matrix {
+    /// Where it begins.
+    pub data: Slice,
+    /// From one row to the next.
+    pub row: usize,
+    /// From one column to the next.
+    pub column: usize,
+}
+
+impl Matrix {
+    /// Row after row of `columns` elements.
+    pub fn new(data: Slice, columns: usize) -> Self {
+        Matrix {
+            data,
+            row: columns,
+            column: 1,
+        }
+    }
+
+    /// Transposed.
+    pub fn t(&self) -> Self {
+        Matrix {
+            data: self.data.clone(),
+            row: self.column,
+            column: self.row,
+        }
+    }
+}
+
+/// What becomes of the product.
+pub struct Product {
+    /// Where it goes, row by row.
+    pub c: Slice,
+    /// From one of its rows to the next.
+    pub stride: usize,
+    /// Whether it is added to what is there.
+    pub accumulate: bool,
+    /// What is added to each column.
+    pub bias: Option<Slice>,
+}
+
+impl Product {
+    /// Written to `c`, rows `stride` apart.
+    pub fn into(c: Slice, stride: usize) -> Self {
+        Product {
+            c,
+            stride,
+            accumulate: false,
+            bias: None,
+        }
+    }
+}
+
+/// Threads of a workgroup down and across, each with 8 rows and 4 columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    pub(super) down: usize,
+    pub(super) across: usize,
+}
+
+// Workgroups that keep a large device busy.
+const ENOUGH: usize = 256;
+// What a split must sum over at least, that making one is worth it.
+const LEAST_DEPTH: usize = 128;
+
+impl Tile {
+    /// The tile for a result of these sizes: no wider than the result, and small where large ones would be few.
+    pub(super) fn of(rows: usize, columns: usize) -> Self {
+        let across = match columns {
+            0..=16 => 4,
+            17..=32 => 8,
+            _ => 16,
+        };
+        let groups = |down: usize| rows.div_ceil(down * 8) * columns.div_ceil(across * 4);
+        let down = match rows {
+            0..=32 => 4,
+            _ if groups(16) < ENOUGH => 8,
+            _ => 16,
+        };
+        Tile { down, across }
+    }
+
+    /// Workgroups down and across.
+    pub(super) fn groups(self, rows: usize, columns: usize) -> [usize; 2] {
+        [
+            rows.div_ceil(self.down * 8),
+            columns.div_ceil(self.across * 4),
+        ]
+    }
+
+    /// Into how many parts to split a sum of `depth`, and how long each is: a multiple of the shaders' step. The parts of
+    /// all sums together are at most `most` elements.
+    pub(super) fn splits(
+        self,
+        [rows, columns]: [usize; 2],
+        depth: usize,
+        most: usize,
+    ) -> [usize; 2] {
+        let [down, across] = self.groups(rows, columns);
+        let wanted = ENOUGH.div_ceil((down * across).max(1));
+        let room = most / (rows * columns).max(1);
+        let splits = wanted.min(depth / LEAST_DEPTH).min(room).clamp(1, 64);
+        let length = depth.div_ceil(splits).next_multiple_of(16).max(16);
+        [depth.div_ceil(length).max(1), length]
+    }
+}
+
+/// `C = A B` of `[m, k]` and `[k, n]`.
+///
+/// # Errors
+/// Where the device is lost or has no memory.
+pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Product) -> Result<()> {
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    let tile = Tile::of(m, n);
+    let [splits, length] = tile.splits([m, n], k, gpu.most_elements());
+    let parts = match splits {
+        1 => out.c.clone(),
+        _ => gpu.unset(splits * m * n)?.into(),
+    };
+    let bias = out.bias.as_ref();
+    let params: Vec<u32> = [
+        m,
+        n,
+        k,
+        length,
+        a.data.offset,
+        a.row,
+        a.column,
+        b.data.offset,
+        b.row,
+        b.column,
+        out.c.offset,
+        out.stride,
+        bias.map_or(0, |b| b.offset),
+        splits,
+    ]
+    .map(|x| x as u32)
+    .to_vec();
+    let [down, across] = tile.groups(m, n);
+    let (accumulate, has_bias) = (u32::from(out.accumulate), u32::from(bias.is_some()));
+    gpu.kernel(Shader::Matmul, "matmul_product")
+        .constant("DOWN", tile.down as u32)
+        .constant("ACROSS", tile.across as u32)
+        .constant("A_ALONG_ROWS", u32::from(a.row == 1 && a.column != 1))
+        .constant("B_ALONG_DEPTH", u32::from(b.row == 1 && b.column != 1))
+        .constant("ACCUMULATE", accumulate)
+        .constant("HAS_BIAS", has_bias)
+        .params(&params)
+        .read(1, &a.data)
+        .read(2, &b.data)
+        .read(3, bias.unwrap_or(&b.data))
+        .write(4, &parts)
+        .flops(2.0 * m as f64 * k as f64 * n as f64)
+        .grid([down, across, splits])?;
+    if splits == 1 {
+        return Ok(());
+    }
+    gpu.kernel(Shader::Matmul, "matmul_sum_splits")
+        .constant("ACCUMULATE", accumulate)
+        .constant("HAS_BIAS", has_bias)
+        .params(&params)
+        .read(1, &parts)
+        .read(3, bias.unwrap_or(&parts))
+        .write(4, &out.c)
+        .over(m * n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_cover_the_depth_and_are_worth_it() {
+        for (rows, columns) in [(1, 1), (49, 128), (3136, 32), (100_000, 64)] {
+            for depth in [0, 1, 15, 127, 128, 1024, 1152, 100_000] {
+                let tile = Tile::of(rows, columns);
+                let [splits, length] = tile.splits([rows, columns], depth, 1 << 20);
+                assert!(splits * length >= depth && (splits - 1) * length < depth.max(1));
+                assert!(splits == 1 || length >= LEAST_DEPTH / 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The same on a graphics device, by `shaders/clip_grad_norm.wgsl`. Nothing is read back: every element is multiplied by
+//! what follows from the norm where that is.
+
+use crate::error::Result;
+use crate::gpu::copy::side_by_side;
+use crate::gpu::{Gpu, Shader, Slice, sum};
+use crate::tensor::Tensor;
+
+/// The norm of all gradients, which are scaled by it and then lie side by side; as many together as one buffer holds.
+pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Tensor> {
+    let mut groups: Vec<(Slice, usize, Vec<usize>)> = Vec::new();
+    let mut first = 0;
+    while first < grads.len() {
+        let mut len = 0;
+        let fits = grads[first..].iter().take_while(|g| {
+            len += g.len();
+            len <= gpu.most_elements()
+        });
+        let end = first + fits.count().max(1);
+        let parts = grads[first..end].iter().map(|g| Ok((g.on(gpu)?, g.len())));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let len = parts.iter().map(|(_, len)| len).sum();
+        groups.push((side_by_side(gpu, &parts)?, len, (first..end).collect()));
+        first = end;
+    }
+    let total: usize = groups.iter().map(|(_, len, _)| sum::chunks(*len)[0]).sum();
+    let squares = Slice::from(gpu.unset(total)?);
+    let mut place = 0;
+    for (all, len, _) in &groups {
+        let [chunks, length] = sum::chunks(*len);
+        let out = Slice::from(gpu.unset(chunks)?);
+        gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_squares")
+            .params(&[*len as u32, all.start(), length as u32, 0, 0])
+            .read(1, all)
+            .write(3, &out)
+            .groups(chunks)?;
+        gpu.copy(&out, &squares.after(place), chunks)?;
+        place += chunks;
+    }
+    let norm = Slice::from(gpu.unset(1)?);
+    gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_root")
+        .params(&[0, 0, 0, total as u32, 0])
+        .read(1, &squares)
+        .write(3, &norm)
+        .groups(1)?;
+    for (all, len, members) in groups {
+        let scaled = Slice::from(gpu.unset(len)?);
+        gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_scale")
+            .params(&[len as u32, all.start(), 0, 0])
+            .params(&[max_norm])
+            .read(1, &all)
+            .read(2, &norm)
+            .write(3, &scaled)
+            .over(len)?;
+        let scaled = Tensor::from_gpu(scaled.buffer, &[len]);
+        let mut place = 0;
+        for grad in members {
+            let len = grads[grad].len();
+            grads[grad] = grads[grad].with_elements(&scaled.narrow(place, len)?);
+            place += len;
+        }
+    }
+    Ok(Tensor::from_gpu(norm.buffer, &[]))
+}

@@ -1,0 +1,30 @@
+//! In inference the norm and the ReLU are done to the convolution's sums before they are written.
+
+use crate::cpu::conv::ConvShape;
+use crate::error::Result;
+use crate::gpu::conv::{self, After, Product};
+use crate::gpu::{Gpu, Slice};
+use crate::ops::conv2d::gpu::{map, out_dims, packed, sizes};
+use crate::tensor::Tensor;
+
+/// `y = max(0, scale conv(x, w) + shift)`
+pub(crate) fn forward(
+    gpu: &Gpu,
+    shape: &ConvShape,
+    x: &Tensor,
+    weight: &Tensor,
+    state: &Slice,
+) -> Result<Tensor> {
+    let dims = out_dims(shape);
+    let shape = sizes(shape);
+    let y = map(gpu.unset(dims.iter().product())?, shape.out_channels);
+    let product = Product {
+        source: &map(x.on(gpu)?, shape.channels),
+        norm: None,
+        packed: &packed(gpu, &shape, weight, false)?,
+        after: After::NormRelu(state),
+        result: &y,
+    };
+    conv::forward(gpu, &shape, &product)?;
+    Ok(Tensor::from_gpu(y.data.buffer, &dims))
+}

@@ -1,0 +1,196 @@
+//! The same block on a graphics device: one buffer that every layer reads from the left of and writes its channels into.
+
+use super::{DenseLayer, LayerMoments};
+use crate::cpu::conv::ConvShape;
+use crate::error::Result;
+use crate::gpu::conv::{After, Shape};
+use crate::gpu::copy::{self, Rows};
+use crate::gpu::{Gpu, Slice, norm};
+use crate::ops::batch_norm::Moments;
+use crate::ops::conv2d::gpu::{map, sizes};
+use crate::ops::norm_relu_conv::gpu::{Composite, forward};
+use crate::tensor::Tensor;
+
+/// The moments of the channels that have been written so far, `[C]` of at most `total` each; a channel's are taken once
+/// and serve every layer that reads it.
+struct Known {
+    mean: Slice,
+    var: Slice,
+    channels: usize,
+}
+
+impl Known {
+    fn new(gpu: &Gpu, total: usize) -> Result<Self> {
+        let mean = Slice::from(gpu.unset(2 * total)?);
+        let var = mean.after(total);
+        Ok(Known {
+            mean,
+            var,
+            channels: 0,
+        })
+    }
+
+    /// Takes those of the channels written since, up to `channels`.
+    fn extend(&mut self, gpu: &Gpu, buffer: &Rows, rows: usize, channels: usize) -> Result<()> {
+        let fresh = channels - self.channels;
+        if fresh > 0 {
+            let (mean, var) = (
+                self.mean.after(self.channels),
+                self.var.after(self.channels),
+            );
+            let from = buffer.from_column(self.channels);
+            norm::moments(gpu, &from, [rows, fresh], &mean, &var)?;
+        }
+        self.channels = channels;
+        Ok(())
+    }
+
+    /// Those of the first `channels`.
+    fn moments(&self, total: usize, channels: usize) -> Result<Moments> {
+        let all = Tensor::from_gpu(self.mean.buffer.clone(), &[2 * total]);
+        Ok(Moments {
+            mean: all.narrow(0, channels)?,
+            var: all.narrow(total, channels)?,
+        })
+    }
+}
+
+/// The block over `x`, on the tape; `inputs` are x and the parameters, layer by layer.
+pub(super) fn dense_block(
+    gpu: Gpu,
+    x: &Tensor,
+    layers: &[DenseLayer],
+    shapes: &[[ConvShape; 2]],
+    inputs: &[&Tensor],
+) -> Result<(Tensor, Vec<LayerMoments>)> {
+    let first = x.dims()[3];
+    let total = first
+        + shapes
+            .iter()
+            .map(|[_, three]| three.out_channels)
+            .sum::<usize>();
+    let rows = x.dims()[..3].iter().product::<usize>();
+    let tracked = inputs.iter().any(|t| t.is_tracked());
+    let buffer = map(gpu.unset(rows * total)?, total);
+    copy::columns(&gpu, &map(x.on(&gpu)?, first), &buffer, [rows, first])?;
+
+    let mut known = Known::new(&gpu, total)?;
+    let (mut moments, mut kept) = (Vec::new(), Vec::new());
+    for (layer, shape) in layers.iter().zip(shapes) {
+        let [one, three] = [0, 1].map(|i| sizes(&shape[i]));
+        let (c, b) = (one.channels, one.out_channels);
+        let mut first_moments = None;
+        let state1 = if layer.norm1.is_batch() {
+            known.extend(&gpu, &buffer, rows, c)?;
+            first_moments = Some(known.moments(total, c)?);
+            layer.norm1.fold_on(&gpu, &known.mean, &known.var)?
+        } else {
+            layer.norm1.state(&gpu, &buffer, [rows, c])?.0
+        };
+        let bottleneck = map(gpu.unset(rows * b)?, b);
+        let out = buffer.from_column(c);
+        if let (false, Some(state2)) = (tracked, layer.norm2.running_state(&gpu)?) {
+            // The second norm and its ReLU are done to the first convolution's sums before they are written.
+            let after = After::NormRelu(&state2);
+            forward(
+                &gpu,
+                &one,
+                [&buffer, &bottleneck],
+                &state1,
+                layer.conv1,
+                after,
+            )?;
+            plain(&gpu, &three, [&bottleneck, &out], layer.conv2)?;
+            moments.push(None);
+            continue;
+        }
+        forward(
+            &gpu,
+            &one,
+            [&buffer, &bottleneck],
+            &state1,
+            layer.conv1,
+            After::Nothing,
+        )?;
+        let (state2, second_moments) = layer.norm2.state(&gpu, &bottleneck, [rows, b])?;
+        forward(
+            &gpu,
+            &three,
+            [&bottleneck, &out],
+            &state2,
+            layer.conv2,
+            After::Nothing,
+        )?;
+        moments.push(
+            first_moments
+                .zip(second_moments)
+                .map(|(first, second)| [first, second]),
+        );
+        if tracked {
+            let composite = |shape, x: &Rows, state, batch, weight: &Tensor| Composite {
+                shape,
+                x: x.clone(),
+                state,
+                batch,
+                weight: weight.detach(),
+            };
+            kept.push([
+                composite(one, &buffer, state1, layer.norm1.is_batch(), layer.conv1),
+                composite(
+                    three,
+                    &bottleneck,
+                    state2,
+                    layer.norm2.is_batch(),
+                    layer.conv2,
+                ),
+            ]);
+        }
+    }
+    let dims = [&x.dims()[..3], &[total]].concat();
+    let x_dims = x.dims().to_vec();
+    let y = Tensor::from_gpu(buffer.data.buffer, &dims);
+    let y = y.record(inputs, move |grad| backward(&gpu, kept, grad, &x_dims))?;
+    Ok((y, moments))
+}
+
+/// `y = conv(x, w)`, of what is normalised already.
+fn plain(gpu: &Gpu, shape: &Shape, [x, y]: [&Rows; 2], weight: &Tensor) -> Result<()> {
+    use crate::gpu::conv::{Product, forward};
+    let packed = crate::ops::conv2d::gpu::packed(gpu, shape, weight, false)?;
+    let product = Product {
+        source: x,
+        norm: None,
+        packed: &packed,
+        after: After::Nothing,
+        result: y,
+    };
+    forward(gpu, shape, &product)
+}
+
+fn backward(
+    gpu: &Gpu,
+    mut kept: Vec<[Composite; 2]>,
+    grad: &Tensor,
+    dims: &[usize],
+) -> Result<Vec<Option<Tensor>>> {
+    let (total, first) = (grad.dims()[3], dims[3]);
+    let rows = dims[..3].iter().product::<usize>();
+    let gathered = map(gpu.unset(rows * total)?, total);
+    gpu.copy(&grad.on(gpu)?, &gathered.data, rows * total)?;
+    let mut grads = Vec::with_capacity(1 + 6 * kept.len());
+    while let Some([one, three]) = kept.pop() {
+        let (c, b) = (one.shape.channels, one.shape.out_channels);
+        let grad_bottleneck = map(gpu.unset(rows * b)?, b);
+        let second = three.backward(gpu, &gathered.from_column(c), &grad_bottleneck, false)?;
+        drop(three);
+        let first = one.backward(gpu, &grad_bottleneck, &gathered, true)?;
+        // The list is turned around at the end.
+        grads.extend([second.weight, second.beta, second.gamma].map(Some));
+        grads.extend([first.weight, first.beta, first.gamma].map(Some));
+    }
+    let grad_x = map(gpu.unset(rows * first)?, first);
+    copy::columns(gpu, &gathered, &grad_x, [rows, first])?;
+    grads.push(Some(Tensor::from_gpu(grad_x.data.buffer, dims)));
+    grads.reverse();
+    Ok(grads)
+}

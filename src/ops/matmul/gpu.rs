@@ -1,0 +1,14 @@
+//! The tiled product of the floor below; transpositions are only strides.
+
+use crate::error::Result;
+use crate::gpu::gemm::{Matrix, Product, gemm};
+use crate::gpu::{Gpu, Slice};
+use crate::tensor::Tensor;
+
+/// `C = A B` of `[m, k]` and `[k, n]`, row by row.
+pub(crate) fn multiply(gpu: &Gpu, sizes: [usize; 3], a: &Matrix, b: &Matrix) -> Result<Tensor> {
+    let [m, _, n] = sizes;
+    let c = Slice::from(gpu.unset(m * n)?);
+    gemm(gpu, sizes, a, b, &Product::into(c.clone(), n))?;
+    Ok(Tensor::from_gpu(c.buffer, &[m, n]))
+}

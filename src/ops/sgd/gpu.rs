@@ -1,0 +1,77 @@
+//! The same on a graphics device, by `shaders/sgd.wgsl`: one run over all parameters.
+
+use super::{Sgd, Step};
+use crate::error::Result;
+use crate::gpu::copy::side_by_side;
+use crate::gpu::{Gpu, Shader, Slice};
+use crate::tensor::Tensor;
+
+/// One step of all parameters, those that decay first; as many together as one buffer holds.
+pub(crate) fn step(gpu: &Gpu, all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
+    let mut order: Vec<&mut Step> = all.iter_mut().collect();
+    order.sort_by_key(|s| !s.decays);
+    let norm = norm.on(gpu)?;
+    let mut rest = &mut order[..];
+    while !rest.is_empty() {
+        let mut len = 0;
+        let fits = rest.iter().take_while(|s| {
+            len += s.param.len();
+            len <= gpu.most_elements()
+        });
+        let count = fits.count().max(1);
+        let (now, later) = rest.split_at_mut(count);
+        together(gpu, now, &norm, options)?;
+        rest = later;
+    }
+    Ok(())
+}
+
+fn together(gpu: &Gpu, all: &mut [&mut Step], norm: &Slice, options: &Sgd) -> Result<()> {
+    let len: usize = all.iter().map(|s| s.param.len()).sum();
+    let decaying: usize = all.iter().filter(|s| s.decays).map(|s| s.param.len()).sum();
+    let gather = |of: fn(&Step) -> &Tensor| -> Result<Slice> {
+        let parts = all.iter().map(|s| Ok((of(s).on(gpu)?, of(s).len())));
+        side_by_side(gpu, &parts.collect::<Result<Vec<_>>>()?)
+    };
+    let (param, grad) = (gather(|s| &s.param)?, gather(|s| &s.grad)?);
+    let velocity = gather(|s| &s.velocity)?;
+    let new_param = Slice::from(gpu.unset(len)?);
+    let new_velocity = Slice::from(gpu.unset(len)?);
+    let Sgd {
+        lr,
+        momentum,
+        weight_decay,
+        nesterov,
+    } = *options;
+    // d + ahead velocity is Nesterov's direction; the plain one is 0 d + velocity.
+    let [now, ahead] = if nesterov {
+        [1.0, momentum]
+    } else {
+        [0.0, 1.0]
+    };
+    gpu.kernel(Shader::Sgd, "sgd_step")
+        .params(&[
+            len as u32,
+            decaying as u32,
+            param.start(),
+            grad.start(),
+            velocity.start(),
+        ])
+        .params(&[lr, momentum, weight_decay, now, ahead])
+        .read(1, &param)
+        .read(2, &grad)
+        .read(3, &velocity)
+        .read(4, norm)
+        .write(5, &new_param)
+        .write(6, &new_velocity)
+        .over(len)?;
+    let [param, velocity] = [new_param, new_velocity].map(|s| Tensor::from_gpu(s.buffer, &[len]));
+    let mut place = 0;
+    for step in all {
+        let len = step.param.len();
+        step.param = step.param.with_elements(&param.narrow(place, len)?);
+        step.velocity = step.velocity.with_elements(&velocity.narrow(place, len)?);
+        place += len;
+    }
+    Ok(())
+}

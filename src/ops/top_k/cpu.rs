@@ -1,0 +1,96 @@
+//! The same in one pass that hardly ever looks twice: once a few words are found, whole blocks of others are below them.
+
+use super::{Allowed, Likeliest};
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, math};
+
+// Powers that are added up in `f32` before they join the sum, a multiple of every vector's length; few enough that
+// the rounding of a long vocabulary does not pile up.
+const BLOCK: usize = 256;
+
+/// What is found in one row.
+pub(crate) fn row(isa: Isa, logits: &[f32], k: usize, allowed: Allowed) -> Likeliest {
+    let mut words: Vec<(usize, f32)> = likeliest(logits, k, |w| allowed.allows(w))
+        .into_iter()
+        .map(|w| (w, logits[w]))
+        .collect();
+    words.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    Likeliest {
+        log_sum: log_sum_exp(isa, logits),
+        words,
+    }
+}
+
+/// The `n` words with the largest logits among those `allowed`, in no order; of equal ones the first.
+fn likeliest(logits: &[f32], n: usize, allowed: impl Fn(usize) -> bool) -> Vec<usize> {
+    // Words that are looked at together; nearly always none of them is among the best.
+    const TOGETHER: usize = 16;
+    if n == 0 {
+        return Vec::new();
+    }
+    let keep_best = |words: &mut Vec<usize>| {
+        if words.len() > n {
+            words.select_nth_unstable_by(n - 1, |&a, &b| {
+                logits[b].total_cmp(&logits[a]).then(a.cmp(&b))
+            });
+            words.truncate(n);
+        }
+    };
+    let mut best = Vec::with_capacity(2 * n);
+    // What a word has to exceed. Nothing is at most NaN, so that at first every word passes.
+    let mut bar = f32::NAN;
+    for (block, first) in logits.chunks(TOGETHER).zip((0..).step_by(TOGETHER)) {
+        if block.iter().fold(true, |none, &x| none & (x <= bar)) {
+            continue;
+        }
+        for (&x, word) in block.iter().zip(first..) {
+            if x <= bar || !allowed(word) {
+                continue;
+            }
+            best.push(word);
+            if best.len() == 2 * n {
+                keep_best(&mut best);
+                bar = logits[best[n - 1]];
+            }
+        }
+    }
+    keep_best(&mut best);
+    best
+}
+
+/// `ln sum exp x` over logits `[V]`: by how much each exceeds its log-probability.
+pub(crate) fn log_sum_exp(isa: Isa, logits: &[f32]) -> f64 {
+    isa.dispatch(LogSumExp(logits))
+}
+
+struct LogSumExp<'a>(&'a [f32]);
+
+impl WithSimd for LogSumExp<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f64 {
+        let mut most = s.splat(f32::NEG_INFINITY);
+        let vectors = self.0.chunks_exact(S::LANES);
+        let tail = vectors.remainder();
+        for x in vectors {
+            most = s.max(s.load(x), most);
+        }
+        most = s.max(s.load_part(tail, f32::NEG_INFINITY), most);
+        let largest = s.largest(most);
+
+        let (shift, mut total) = (s.splat(largest), 0.0);
+        for block in self.0.chunks(BLOCK) {
+            let mut sum = s.splat(0.0);
+            let vectors = block.chunks_exact(S::LANES);
+            let tail = vectors.remainder();
+            for x in vectors {
+                sum = s.add(sum, math::exp(s, s.sub(s.load(x), shift)));
+            }
+            // What fills the last vector has no power to speak of.
+            let last = s.load_part(tail, f32::NEG_INFINITY);
+            sum = s.add(sum, math::exp(s, s.sub(last, shift)));
+            total += f64::from(s.sum(sum));
+        }
+        f64::from(largest) + total.ln()
+    }
+}

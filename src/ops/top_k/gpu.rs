@@ -1,0 +1,51 @@
+//! The same on a graphics device, by `shaders/top_k.wgsl`: a workgroup a row, and a few numbers of each row are read.
+
+use super::{Allowed, Likeliest};
+use crate::error::Result;
+use crate::gpu::{Gpu, Shader, Slice};
+use crate::tensor::Tensor;
+
+/// The most words that are looked for here; a row is looked through once for each.
+pub(crate) const MOST: usize = 64;
+
+// No word.
+const NONE: u32 = u32::MAX;
+
+/// What is found in each row.
+pub(crate) fn top_k(
+    gpu: &Gpu,
+    logits: &Tensor,
+    k: usize,
+    allowed: Allowed,
+) -> Result<Vec<Likeliest>> {
+    let [rows, words] = [0, 1].map(|axis| logits.dims()[axis]);
+    let x = logits.on(gpu)?;
+    let mut barred = [NONE; 4];
+    let mut only = NONE;
+    match allowed {
+        Allowed::Except(all) => barred
+            .iter_mut()
+            .zip(all)
+            .for_each(|(to, &w)| *to = w as u32),
+        Allowed::Only(word) => only = word as u32,
+    }
+    let width = 1 + 2 * k;
+    let chosen = Slice::from(gpu.unset(rows * width)?);
+    gpu.kernel(Shader::TopK, "top_k_forward")
+        .params(&[rows as u32, words as u32, k as u32, x.start()])
+        .params(&barred)
+        .params(&[only])
+        .read(1, &x)
+        .write(2, &chosen)
+        .groups(rows)?;
+    let found: Vec<u32> = gpu.read(&chosen, rows * width)?;
+    let row = |row: &[u32]| Likeliest {
+        log_sum: f32::from_bits(row[0]).into(),
+        words: row[1..]
+            .chunks_exact(2)
+            .take_while(|pair| pair[0] != NONE)
+            .map(|pair| (pair[0] as usize, f32::from_bits(pair[1])))
+            .collect(),
+    };
+    Ok(found.chunks_exact(width).map(row).collect())
+}

@@ -1,0 +1,167 @@
+//! The likeliest words of each row of logits, with the logarithm of the row's sum of powers.
+//!
+//! ```text
+//! log p[r][w] = x[r][w] - ln sum over v of e^x[r][v]
+//! ```
+//!
+//! A search looks at a few words of each row, whose vocabulary has thousands; so only those leave the device that the
+//! logits are on. Of words that are equally likely the lower number comes first. Nothing here has a gradient.
+
+mod cpu;
+mod gpu;
+pub(crate) mod naive;
+
+use crate::cpu::{Isa, profile, threads};
+use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
+pub(crate) use cpu::log_sum_exp;
+
+/// Which words may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Allowed<'a> {
+    /// All but these, at most four.
+    Except(&'a [usize]),
+    /// This one alone.
+    Only(usize),
+}
+
+impl Allowed<'_> {
+    fn allows(&self, word: usize) -> bool {
+        match self {
+            Allowed::Except(barred) => !barred.contains(&word),
+            Allowed::Only(only) => *only == word,
+        }
+    }
+}
+
+/// What was found in one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Likeliest {
+    /// `ln sum e^x` over the whole row.
+    pub log_sum: f64,
+    /// The words and their logits, the likeliest first.
+    pub words: Vec<(usize, f32)>,
+}
+
+/// The `k` likeliest `allowed` words of each row of `logits` `[R, V]`, fewer where there are fewer.
+///
+/// ```
+/// use glimpse::{ops::top_k::{Allowed, top_k}, tensor::Tensor};
+/// let logits = Tensor::from_vec(vec![0.0, 3.0, 1.0, 2.0], &[1, 4])?;
+/// let found = top_k(&logits, 2, Allowed::Except(&[1]))?;
+/// assert_eq!(found[0].words, [(3, 2.0), (2, 1.0)]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where `logits` is no matrix, has no words, or more than four words are barred.
+pub fn top_k(logits: &Tensor, k: usize, allowed: Allowed) -> Result<Vec<Likeliest>> {
+    let _timer = profile::time("top_k", logits.shape(), 0.0);
+    let &[rows, words] = logits.dims() else {
+        return Err(Error::shape("top_k", "logits [R, V]", logits.shape()));
+    };
+    if words == 0 {
+        return Err(Error::shape("top_k", "at least one word", logits.shape()));
+    }
+    if let Allowed::Except(barred) = allowed
+        && barred.len() > 4
+    {
+        let what = format_args!("{} words are barred, four are the most", barred.len());
+        return Err(Error::value("top_k", what));
+    }
+    if let Device::Gpu(gpu) = Device::of(&[logits])
+        && k <= gpu::MOST
+    {
+        return gpu::top_k(&gpu, logits, k, allowed);
+    }
+    let isa = Isa::current();
+    let row = if isa.is_naive() { naive::row } else { cpu::row };
+    let data = logits.data();
+    Ok(threads::map(rows, |r| {
+        row(isa, &data[r * words..][..words], k, allowed)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{here, on_every_device, random};
+    use proptest::prelude::*;
+
+    /// The definition: everything sorted.
+    fn sorted(row: &[f32], k: usize, allowed: Allowed) -> Vec<(usize, f32)> {
+        let mut all: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
+        all.retain(|(w, _)| allowed.allows(*w));
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        all.truncate(k);
+        all
+    }
+
+    fn check(logits: &Tensor, k: usize, allowed: Allowed) {
+        let words = logits.dims()[1];
+        let found = top_k(logits, k, allowed).unwrap();
+        assert_eq!(found.len(), logits.dims()[0]);
+        for (found, row) in found.iter().zip(logits.data().chunks_exact(words)) {
+            assert_eq!(
+                found.words,
+                sorted(row, k, allowed),
+                "{k} of {words}, {allowed:?}"
+            );
+            let largest = row.iter().copied().fold(f32::MIN, f32::max);
+            let sum: f64 = row.iter().map(|&x| f64::from(x - largest).exp()).sum();
+            let want = f64::from(largest) + sum.ln();
+            assert!((found.log_sum - want).abs() < 1e-5 * want.abs().max(1.0));
+        }
+    }
+
+    #[test]
+    fn the_likeliest_are_those_that_sorting_finds() {
+        on_every_device(|| {
+            for words in [1, 5, 16, 17, 300, 2500] {
+                for k in [1, 2, 6, 40, 70] {
+                    check(&random(&[3, words], 7), k, Allowed::Except(&[0, 2, 3]));
+                    // Few levels, so that many are equal.
+                    let few = random(&[2, words], 8)
+                        .data()
+                        .iter()
+                        .map(|x| (x * 5.0).round())
+                        .collect();
+                    let few = here(Tensor::from_vec(few, &[2, words]).unwrap());
+                    check(&few, k, Allowed::Except(&[]));
+                    check(&few, k, Allowed::Only(words / 2));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        on_every_device(|| {
+            let logits = here(Tensor::from_vec(vec![-1e30, 500.0, 499.0, -1e30], &[1, 4]).unwrap());
+            check(&logits, 3, Allowed::Except(&[]));
+        });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for wrong in [Tensor::zeros(&[3]), Tensor::zeros(&[2, 0])] {
+            let error = top_k(&wrong, 1, Allowed::Except(&[])).unwrap_err();
+            assert!(error.to_string().starts_with("top_k"), "{error}");
+        }
+        let logits = Tensor::zeros(&[1, 9]);
+        assert!(top_k(&logits, 1, Allowed::Except(&[0, 1, 2, 3, 4])).is_err());
+        assert!(
+            top_k(&Tensor::zeros(&[0, 9]), 1, Allowed::Only(1))
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn any_shape_agrees_with_the_definition(rows in 1..6usize, words in 1..700usize, k in 1..30usize) {
+            on_every_device(|| check(&random(&[rows, words], 1), k, Allowed::Except(&[1])));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Every operation on views: tensors that begin somewhere in a buffer that holds more than them.
+
+use crate::cpu::{Isa, Level};
+use crate::error::Result;
+use crate::ops::testing::{assert_close, on_every_device, random};
+use crate::ops::*;
+use crate::tensor::Tensor;
+
+/// Random elements as the middle of a longer tensor.
+fn view(shape: &[usize], seed: u64) -> Tensor {
+    let longer = [&[shape[0] + 3], &shape[1..]].concat();
+    random(&longer, seed).narrow(2, shape[0]).unwrap()
+}
+
+/// What comes of `f` and of its gradients, with inputs, and the gradient from above, that are views.
+fn everything(shapes: &[&[usize]], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Vec<f32> {
+    let inputs: Vec<Tensor> = (0..)
+        .zip(shapes)
+        .map(|(i, s)| view(s, 10 + i).tracked())
+        .collect();
+    let y = f(&inputs).unwrap();
+    let above = match y.dims() {
+        [] => Tensor::scalar(0.7),
+        dims => view(dims, 5),
+    };
+    let grads = y.backward_from(&above).unwrap();
+    let of_inputs = inputs.iter().filter_map(|x| grads.get(x));
+    let all = std::iter::once(&y).chain(of_inputs);
+    all.flat_map(|t| t.data().to_vec()).collect()
+}
+
+#[test]
+fn every_operation_takes_views() {
+    type Case<'a> = (
+        &'a str,
+        &'a [&'a [usize]],
+        &'a dyn Fn(&[Tensor]) -> Result<Tensor>,
+    );
+    let window = Window::square(2, 1);
+    let eps = 1e-3;
+    let batch = Statistics::Batch;
+    let cases: &[Case] = &[
+        ("add", &[&[3, 7], &[3, 7]], &|x| add(&x[0], &x[1])),
+        ("sub", &[&[3, 7], &[3, 7]], &|x| sub(&x[0], &x[1])),
+        ("mul", &[&[3, 7], &[3, 7]], &|x| mul(&x[0], &x[1])),
+        ("scale", &[&[3, 7]], &|x| scale(&x[0], 0.3)),
+        ("tanh", &[&[3, 7]], &|x| tanh(&x[0])),
+        ("sigmoid", &[&[3, 7]], &|x| sigmoid(&x[0])),
+        ("relu", &[&[3, 7]], &|x| relu(&x[0])),
+        ("dropout", &[&[3, 7]], &|x| dropout(&x[0], 0.4, 3)),
+        ("matmul", &[&[3, 7], &[7, 33]], &|x| matmul(&x[0], &x[1])),
+        ("linear", &[&[3, 7], &[33, 7], &[33]], &|x| {
+            linear(&x[0], &x[1], Some(&x[2]))
+        }),
+        ("concat", &[&[3, 7], &[3, 2]], &|x| concat(&[&x[0], &x[1]])),
+        ("narrow", &[&[3, 7]], &|x| narrow(&x[0], 1, 2, 3)),
+        ("sum", &[&[3, 7]], &|x| sum(&x[0])),
+        ("mean", &[&[3, 7]], &|x| mean(&x[0])),
+        ("mse", &[&[3, 7], &[3, 7]], &|x| mse(&x[0], &x[1])),
+        ("embedding", &[&[5, 7]], &|x| {
+            embedding(&x[0], &[4, 0, 4, 1])
+        }),
+        ("log_softmax", &[&[3, 7]], &|x| log_softmax(&x[0])),
+        ("cross_entropy", &[&[3, 7]], &|x| {
+            let options = CrossEntropy {
+                ignore_index: Some(1),
+                label_smoothing: 0.1,
+            };
+            cross_entropy(&x[0], &[6, 1, 0], options)
+        }),
+        ("max_pool2d", &[&[2, 7, 5, 3]], &|x| {
+            max_pool2d(&x[0], [3, 3], [2, 2], [1, 1])
+        }),
+        ("avg_pool2d", &[&[2, 7, 5, 3]], &|x| {
+            avg_pool2d(&x[0], [2, 3], [2, 1])
+        }),
+        ("global_avg_pool", &[&[2, 7, 5, 3]], &|x| {
+            global_avg_pool(&x[0])
+        }),
+        ("conv2d", &[&[2, 7, 5, 3], &[4, 3, 3, 3], &[4]], &|x| {
+            conv2d(&x[0], &x[1], Some(&x[2]), window)
+        }),
+        ("batch_norm", &[&[9, 3], &[3], &[3]], &|x| {
+            let norm = Norm {
+                weight: &x[1],
+                bias: &x[2],
+                eps,
+                statistics: batch,
+            };
+            Ok(batch_norm(&x[0], &norm)?.0)
+        }),
+        ("norm_relu_pool", &[&[2, 7, 5, 3], &[3], &[3]], &|x| {
+            let norm = Norm {
+                weight: &x[1],
+                bias: &x[2],
+                eps,
+                statistics: batch,
+            };
+            Ok(norm_relu_pool(&x[0], &norm, 2)?.0)
+        }),
+        (
+            "norm_relu_conv",
+            &[&[2, 7, 5, 3], &[3], &[3], &[4, 3, 3, 3]],
+            &|x| {
+                let norm = Norm {
+                    weight: &x[1],
+                    bias: &x[2],
+                    eps,
+                    statistics: batch,
+                };
+                Ok(norm_relu_conv(&x[0], &norm, &x[3], window)?.0)
+            },
+        ),
+        (
+            "conv_norm_relu",
+            &[&[2, 7, 5, 3], &[4], &[4], &[4, 3, 3, 3]],
+            &|x| {
+                let norm = Norm {
+                    weight: &x[1],
+                    bias: &x[2],
+                    eps,
+                    statistics: batch,
+                };
+                Ok(conv_norm_relu(&x[0], &x[3], window, &norm)?.0)
+            },
+        ),
+        (
+            "dense_block",
+            &[
+                &[2, 5, 4, 3],
+                &[3],
+                &[3],
+                &[4, 3, 1, 1],
+                &[4],
+                &[4],
+                &[2, 4, 3, 3],
+            ],
+            &|x| {
+                let norm = |weight, bias| Norm {
+                    weight,
+                    bias,
+                    eps,
+                    statistics: batch,
+                };
+                let layer = DenseLayer {
+                    norm1: norm(&x[1], &x[2]),
+                    conv1: &x[3],
+                    norm2: norm(&x[4], &x[5]),
+                    conv2: &x[6],
+                };
+                Ok(dense_block(&x[0], &[layer])?.0)
+            },
+        ),
+        (
+            "lstm_sequence",
+            &[&[3, 4, 5], &[28, 5], &[28, 7], &[28]],
+            &|x| {
+                let [w_ih, w_hh, bias] = [1, 2, 3].map(|i: usize| x[i].clone());
+                lstm_sequence(&x[0], &LstmWeights { w_ih, w_hh, bias })
+            },
+        ),
+        (
+            "lstm_cell",
+            &[&[3, 5], &[3, 7], &[3, 7], &[28, 5], &[28, 7], &[28]],
+            &|x| {
+                let [w_ih, w_hh, bias] = [3, 4, 5].map(|i: usize| x[i].clone());
+                let (h, c) = lstm_cell(&x[0], &x[1], &x[2], &LstmWeights { w_ih, w_hh, bias })?;
+                add(&h, &c)
+            },
+        ),
+    ];
+    for (name, shapes, f) in cases {
+        let run = || everything(shapes, f);
+        let want = Isa::new(Level::Naive).unwrap().scope(run);
+        on_every_device(|| assert_close(name, &run(), &want, 5e-6));
+    }
+}

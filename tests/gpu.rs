@@ -1,0 +1,266 @@
+//! What can go wrong with a graphics device, and what is left then.
+//!
+//! Without any graphics device, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
+//! is set.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use glimpse::error::Error;
+use glimpse::gpu::{Choice, Gpu};
+use glimpse::model::{Captioner, DenseNetConfig};
+use glimpse::nn::Module;
+use glimpse::ops;
+use glimpse::tensor::{Device, Tensor};
+use glimpse::train::trainer::RunOptions;
+use glimpse::train::{Control, Event, TrainConfig, Trainer};
+
+/// A device of its own for each test, so that one can be lost; none where there is none.
+fn open() -> Option<Gpu> {
+    let named = std::env::var("GLIMPSE_GPU").ok();
+    match Gpu::open(&named.map_or(Choice::Best, Choice::Named)) {
+        Ok(gpu) => Some(gpu),
+        Err(e) => {
+            assert!(std::env::var_os("GLIMPSE_TEST_GPU").is_none(), "{e}");
+            println!("skipped: {e}");
+            None
+        }
+    }
+}
+
+fn one_line(error: &Error) -> String {
+    let text = error.to_string();
+    assert!(
+        !text.contains('\n') && matches!(error, Error::Gpu { .. }),
+        "{text}"
+    );
+    text
+}
+
+/// A dataset of a few pictures.
+fn dataset() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut tokens, mut names) = (String::new(), String::new());
+    for i in 0..8u8 {
+        let picture = image::RgbImage::from_fn(40, 36, |x, y| {
+            image::Rgb([x as u8 * 5, y as u8 * 6, i * 30])
+        });
+        picture.save(dir.path().join(format!("{i}.png"))).unwrap();
+        tokens += &format!("{i}.png#0\tA dog number {i} runs .\n");
+        names += &format!("{i}.png\n");
+    }
+    fs::write(dir.path().join("Flickr8k.token.txt"), tokens).unwrap();
+    fs::write(dir.path().join("Flickr_8k.trainImages.txt"), names).unwrap();
+    dir
+}
+
+fn config() -> TrainConfig {
+    let text = r#"
+        epochs = 4
+        batch = 2
+        min_count = 1
+        validate_every = 0
+        [decoder]
+        embedding = 8
+        hidden = 8
+        [encoder]
+        train = "all"
+        new = { growth = 8, blocks = [1, 1], stem = 8 }
+        [image]
+        size = 32
+    "#;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    fs::write(&path, text).unwrap();
+    TrainConfig::read(&path).unwrap()
+}
+
+fn options(out: &Path) -> RunOptions {
+    RunOptions {
+        out: out.to_path_buf(),
+        checkpoint_every: 2,
+        max_steps: None,
+    }
+}
+
+#[test]
+fn a_device_that_disappears_while_training_leaves_the_last_checkpoint_whole() {
+    let Some(gpu) = open() else { return };
+    let data = dataset();
+    let out = data.path().join("a.safetensors");
+    let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
+    let error = trainer
+        .run(&options(&out), &mut |event| {
+            if matches!(event, Event::Step(report) if report.step == 3) {
+                gpu.lose();
+            }
+            Control::Continue
+        })
+        .unwrap_err();
+    let text = one_line(&error);
+    assert!(text.contains("lost") && text.contains("--resume"), "{text}");
+    assert!(!out.exists());
+
+    // It goes on from step 2, on another device and on none, as if nothing had been.
+    let checkpoint = data.path().join("a.checkpoint.safetensors");
+    let Some(other) = open() else { return };
+    for device in [Device::Gpu(other), Device::Cpu] {
+        let mut resumed = Trainer::resume(data.path(), &checkpoint, &device).unwrap();
+        assert_eq!(resumed.step().unwrap().step, 3);
+    }
+}
+
+#[test]
+fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is() {
+    let Some(gpu) = open() else { return };
+    let data = dataset();
+    let out = data.path().join("a.safetensors");
+    let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
+    let most = gpu.most_elements();
+    let error = trainer
+        .run(&options(&out), &mut |event| {
+            // Like a batch for which the device has no buffer.
+            if matches!(event, Event::Step(report) if report.step == 3) {
+                gpu.limit(500);
+            }
+            Control::Continue
+        })
+        .unwrap_err();
+    let text = one_line(&error);
+    assert!(
+        text.contains("MB") && text.contains("smaller batch"),
+        "{text}"
+    );
+    assert!(text.contains("saved after step 3"), "{text}");
+    gpu.limit(most);
+    let checkpoint = data.path().join("a.checkpoint.safetensors");
+    let mut resumed = Trainer::resume(data.path(), &checkpoint, &Device::Gpu(gpu)).unwrap();
+    assert_eq!(resumed.step().unwrap().step, 4);
+}
+
+#[test]
+fn a_buffer_beyond_the_limit_is_refused_and_everything_else_goes_on() {
+    let Some(gpu) = open() else { return };
+    gpu.limit(1000);
+    let device = Device::Gpu(gpu.clone());
+    let text = one_line(&Tensor::zeros(&[1001]).to(&device).unwrap_err());
+    assert!(
+        text.contains(gpu.name()) && text.contains("0.0 MB"),
+        "{text}"
+    );
+    let x = Tensor::full(&[1000], 2.0).to(&device).unwrap();
+    let two = ops::concat(&[&x, &x]);
+    assert!(two.is_err());
+    assert_eq!(ops::sum(&x).unwrap().item().unwrap(), 2000.0);
+}
+
+#[test]
+fn a_lost_device_answers_every_question_with_an_error() {
+    let Some(gpu) = open() else { return };
+    let device = Device::Gpu(gpu.clone());
+    let x = Tensor::full(&[3], 1.0).to(&device).unwrap();
+    let y = ops::scale(&x, 2.0).unwrap();
+    gpu.lose();
+    assert!(y.data().iter().all(|v| v.is_nan()));
+    for error in [
+        y.item().unwrap_err(),
+        y.to(&Device::Cpu).unwrap_err(),
+        ops::scale(&x, 2.0).unwrap_err(),
+        Tensor::zeros(&[3]).to(&device).unwrap_err(),
+    ] {
+        assert!(one_line(&error).contains("lost"), "{error}");
+    }
+}
+
+#[test]
+fn memory_comes_back_when_tensors_are_dropped() {
+    let Some(gpu) = open() else { return };
+    let device = Device::Gpu(gpu.clone());
+    let step = || {
+        let x = Tensor::full(&[64, 100], 1.0).to(&device).unwrap().tracked();
+        let w = Tensor::full(&[50, 100], 0.1).to(&device).unwrap().tracked();
+        let y = ops::relu(&ops::linear(&x, &w, None).unwrap()).unwrap();
+        ops::mean(&y).unwrap().backward().unwrap();
+    };
+    step();
+    let [in_use, most, waiting] = gpu.memory();
+    assert_eq!(in_use, 0.0);
+    assert!(most > 0.0 && waiting > 0.0 && waiting <= most);
+    (0..20).for_each(|_| step());
+    let [in_use, later, waiting] = gpu.memory();
+    assert_eq!(
+        (in_use, later),
+        (0.0, most),
+        "the same work needs the same memory"
+    );
+    assert!(waiting <= most);
+}
+
+#[test]
+fn threads_share_a_device() {
+    let Some(gpu) = open() else { return };
+    let device = Device::Gpu(gpu);
+    let done = Mutex::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (device, done) = (&device, &done);
+            scope.spawn(move || {
+                for i in 0..30 {
+                    let value = (thread * 100 + i) as f32;
+                    let x = Tensor::full(&[257], value).to(device).unwrap();
+                    let y = ops::add(&x, &ops::scale(&x, 2.0).unwrap()).unwrap();
+                    assert!(y.data().iter().all(|&y| y == 3.0 * value));
+                }
+                *done.lock().unwrap() += 1;
+            });
+        }
+    });
+    assert_eq!(done.into_inner().unwrap(), 4);
+}
+
+#[test]
+fn images_that_are_too_many_for_one_buffer_are_taken_in_groups() {
+    let Some(gpu) = open() else { return };
+    let config = DenseNetConfig {
+        growth: 8,
+        blocks: vec![2, 2],
+        stem: 8,
+        bottleneck: 4,
+        eps: 1e-5,
+    };
+    let mut encoder =
+        glimpse::model::DenseNet::new(&config, &mut glimpse::nn::Init::new(1)).unwrap();
+    let images = glimpse::nn::Init::new(2).normal(&[5, 32, 32, 3], 1.0);
+    let run = |encoder: &glimpse::model::DenseNet| {
+        let features = encoder
+            .features(&images, glimpse::nn::Mode::Inference)
+            .unwrap();
+        features.to(&Device::Cpu).unwrap().into_vec()
+    };
+    let want = run(&encoder);
+    encoder.to(&Device::Gpu(gpu.clone())).unwrap();
+    // All at once, two at a time, one at a time.
+    for most in [gpu.most_elements(), 2 * 32 * 32 * 3, 32 * 32 * 3] {
+        gpu.limit(most);
+        let worst = run(&encoder)
+            .iter()
+            .zip(&want)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(worst < 1e-4, "{worst}");
+    }
+}
+
+#[test]
+fn a_model_that_was_on_a_device_is_written_as_it_was() {
+    let Some(gpu) = open() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut captioner = Captioner::bundled().unwrap();
+    let precision = glimpse::data::weights::Precision::F32;
+    let [before, after] = ["a.safetensors", "b.safetensors"].map(|name| dir.path().join(name));
+    captioner.save(&before, precision).unwrap();
+    captioner.to(&Device::Gpu(gpu)).unwrap();
+    captioner.save(&after, precision).unwrap();
+    assert!(fs::read(before).unwrap() == fs::read(after).unwrap());
+}
