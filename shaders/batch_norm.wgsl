@@ -101,9 +101,10 @@ fn batch_norm_moments(
 @compute @workgroup_size(256)
 fn batch_norm_finish(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let channel = group.x * 256u + thread;
+    let channel = (group.y * groups.x + group.x) * 256u + thread;
     if channel >= params.channels {
         return;
     }
@@ -124,9 +125,10 @@ fn batch_norm_finish(
 @compute @workgroup_size(256)
 fn batch_norm_fold(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let channel = group.x * 256u + thread;
+    let channel = (group.y * groups.x + group.x) * 256u + thread;
     if channel >= params.channels {
         return;
     }
@@ -143,9 +145,10 @@ fn batch_norm_fold(
 @compute @workgroup_size(256)
 fn batch_norm_learn(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let channel = group.x * 256u + thread;
+    let channel = (group.y * groups.x + group.x) * 256u + thread;
     if channel >= params.channels {
         return;
     }
@@ -222,9 +225,10 @@ fn batch_norm_grad_sums(
 @compute @workgroup_size(256)
 fn batch_norm_add_parts(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let i = group.x * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + thread;
     if i >= 2u * params.channels {
         return;
     }

@@ -31,9 +31,11 @@ fn add_up(thread: u32) {
 @compute @workgroup_size(256)
 fn clip_grad_norm_squares(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let begin = group.x * params.len_per_chunk;
+    let chunk = group.y * groups.x + group.x;
+    let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
     for (var i = begin + thread; i < end; i += 256u) {
@@ -42,8 +44,8 @@ fn clip_grad_norm_squares(
     }
     partial[thread] = sum;
     add_up(thread);
-    if thread == 0u {
-        y[group.x] = partial[0];
+    if thread == 0u && (begin < params.len || chunk == 0u) {
+        y[chunk] = partial[0];
     }
 }
 

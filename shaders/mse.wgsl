@@ -23,9 +23,11 @@ var<workgroup> partial: array<f32, 256>;
 @compute @workgroup_size(256)
 fn mse_squares(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let begin = group.x * params.len_per_chunk;
+    let chunk = group.y * groups.x + group.x;
+    let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
     for (var i = begin + thread; i < end; i += 256u) {
@@ -40,8 +42,8 @@ fn mse_squares(
         }
         workgroupBarrier();
     }
-    if thread == 0u {
-        y[group.x] = partial[0];
+    if thread == 0u && (begin < params.len || chunk == 0u) {
+        y[chunk] = partial[0];
     }
 }
 

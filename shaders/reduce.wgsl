@@ -35,9 +35,11 @@ fn add_up(thread: u32) {
 @compute @workgroup_size(256)
 fn reduce_sum(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let begin = group.x * params.len_per_chunk;
+    let chunk = group.y * groups.x + group.x;
+    let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
     for (var i = begin + thread; i < end; i += 256u) {
@@ -45,8 +47,8 @@ fn reduce_sum(
     }
     partial[thread] = sum;
     add_up(thread);
-    if thread == 0u {
-        y[group.x] = partial[0] * params.factor;
+    if thread == 0u && (begin < params.len || chunk == 0u) {
+        y[chunk] = partial[0] * params.factor;
     }
 }
 
@@ -96,9 +98,10 @@ fn reduce_rows(
 @compute @workgroup_size(256)
 fn reduce_add_parts(
     @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let column = group.x * 256u + thread;
+    let column = (group.y * groups.x + group.x) * 256u + thread;
     if column >= params.columns {
         return;
     }

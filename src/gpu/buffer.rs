@@ -158,11 +158,15 @@ impl Gpu {
             None => (self.create(size)?, 0),
         };
         lock(&self.0.pool).lend(size);
-        Ok(Arc::new(Buffer {
+        let buffer = Buffer {
             raw: Some(raw),
             gpu: self.clone(),
             touched: touched.into(),
-        }))
+        };
+        if self.poisons() {
+            self.write(&buffer, &vec![f32::NAN; size as usize / 4]);
+        }
+        Ok(Arc::new(buffer))
     }
 
     /// The bytes to lend for `elements` numbers.

@@ -1,7 +1,7 @@
 //! An opened graphics device.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::adapter::{self, Adapter, Choice, Kind};
@@ -18,8 +18,10 @@ pub struct Gpu(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    limits: wgpu::Limits,
+    pub(super) limits: wgpu::Limits,
     most_elements: AtomicUsize,
+    most_groups: AtomicUsize,
+    poisons: AtomicBool,
     name: String,
     kind: Kind,
     features: wgpu::Features,
@@ -109,6 +111,8 @@ impl Gpu {
             device,
             queue,
             most_elements: most_elements(&limits).into(),
+            most_groups: (limits.max_compute_workgroups_per_dimension as usize).into(),
+            poisons: false.into(),
             limits,
             name: adapter.name.clone(),
             kind: adapter.kind,
@@ -141,6 +145,22 @@ impl Gpu {
         self.0
             .most_elements
             .store(elements.min(most), Ordering::Relaxed);
+    }
+
+    /// The most workgroups that are started side by side.
+    pub fn most_groups(&self) -> usize {
+        self.0.most_groups.load(Ordering::Relaxed)
+    }
+
+    /// Makes mistakes in shaders show that a device may hide: memory that nobody has written holds no numbers, and more
+    /// than a few workgroups are laid out in a rectangle, as otherwise only very many are.
+    pub fn be_strict(&self) {
+        self.0.poisons.store(true, Ordering::Relaxed);
+        self.0.most_groups.store(5, Ordering::Relaxed);
+    }
+
+    pub(super) fn poisons(&self) -> bool {
+        self.0.poisons.load(Ordering::Relaxed)
     }
 
     /// Whether threads of a subgroup can add up without going through memory.

@@ -21,8 +21,6 @@ use crate::error::Result;
 
 /// Threads of a workgroup where every thread has an element of its own; shaders spell it out.
 pub const THREADS: usize = 256;
-// Workgroups along one axis, at most, that every device can start.
-const MOST_GROUPS: usize = 65_535;
 
 /// A buffer at the place where a shader looks for it.
 pub(super) struct Binding<'a> {
@@ -112,9 +110,8 @@ impl<'a> Kernel<'a> {
     /// # Errors
     /// As [`Kernel::over`].
     pub fn groups(self, groups: usize) -> Result<()> {
-        let rows = groups.div_ceil(MOST_GROUPS);
-        let width = groups.div_ceil(rows.max(1));
-        self.grid([width, rows, 1])
+        let width = groups.min(self.gpu.most_groups()).max(1);
+        self.grid([width, groups.div_ceil(width), 1])
     }
 
     /// Runs it with this many workgroups along each axis.
@@ -125,9 +122,10 @@ impl<'a> Kernel<'a> {
         if groups.contains(&0) {
             return Ok(());
         }
-        if let Some(many) = groups.iter().find(|&&n| n > MOST_GROUPS) {
+        let most = self.gpu.0.limits.max_compute_workgroups_per_dimension;
+        if let Some(many) = groups.iter().find(|&&n| n > most as usize) {
             let what = format_args!(
-                "{} would need {many} workgroups side by side, {MOST_GROUPS} are the most; take a smaller batch",
+                "{} would need {many} workgroups side by side, {most} are the most; take a smaller batch",
                 self.key.entry
             );
             return Err(self.gpu.error(what));

@@ -210,8 +210,14 @@ impl Gpu {
     /// # Errors
     /// Where there is no memory for it.
     pub fn upload<T: Pod>(&self, data: &[T]) -> Result<Arc<Buffer>> {
+        let buffer = self.unset(size_of_val(data).div_ceil(4))?;
+        self.write(&buffer, data);
+        Ok(buffer)
+    }
+
+    /// Writes `data` to the beginning of a buffer.
+    pub(super) fn write<T: Pod>(&self, buffer: &Buffer, data: &[T]) {
         let bytes: &[u8] = bytemuck::cast_slice(data);
-        let buffer = self.unset(bytes.len().div_ceil(4))?;
         let mut stream = lock(&self.0.stream);
         // A write is done before the list that is still being written; whatever that does with this memory comes first.
         if buffer.touched.load(Ordering::Relaxed) == stream.number {
@@ -220,8 +226,6 @@ impl Gpu {
         if !bytes.is_empty() {
             self.0.queue.write_buffer(buffer.raw(), 0, bytes);
         }
-        drop(stream);
-        Ok(buffer)
     }
 
     /// A buffer of `elements` zeros.

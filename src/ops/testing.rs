@@ -35,7 +35,10 @@ pub(crate) fn test_gpu() -> Option<&'static Gpu> {
         let named = std::env::var(gpu::adapter::VARIABLE).ok();
         let opened = Gpu::open(&named.map_or(Choice::Best, Choice::Named));
         match opened {
-            Ok(gpu) => Some(gpu),
+            Ok(gpu) => {
+                gpu.be_strict();
+                Some(gpu)
+            }
             Err(e) if std::env::var_os(REQUIRED).is_some() => panic!("{e}"),
             Err(e) => {
                 println!("skipped on a graphics device: {e}");

@@ -364,6 +364,64 @@ mod tests {
     }
 
     #[test]
+    fn many_rows_and_channels_agree_with_the_definition() {
+        // Sums of several chunks; more channels than a workgroup has threads; a mean far from zero.
+        for (rows, channels) in [(3000, 5), (40, 300), (1, 33)] {
+            let run = |training: bool, relu: bool| {
+                let shifted = elementwise_shift(random(&[rows, channels], 1), 8.0);
+                let x = crate::ops::testing::here(shifted).tracked();
+                let (gamma, beta) = (
+                    random(&[channels], 2).tracked(),
+                    random(&[channels], 3).tracked(),
+                );
+                let (mean, var) = (random(&[channels], 4), Tensor::full(&[channels], 0.7));
+                let statistics = match training {
+                    true => Statistics::Batch,
+                    false => Statistics::Running {
+                        mean: &mean,
+                        var: &var,
+                    },
+                };
+                let norm = Norm {
+                    weight: &gamma,
+                    bias: &beta,
+                    eps: 1e-3,
+                    statistics,
+                };
+                let (y, moments) = normalise(&x, &norm, relu).unwrap();
+                let grads = y.backward_from(&random(y.dims(), 5)).unwrap();
+                let of = |t| grads.get(t).unwrap().data().to_vec();
+                let mut all = vec![y.data().to_vec(), of(&x), of(&gamma), of(&beta)];
+                if let Some(moments) = moments {
+                    let (mut mean, mut var) = (mean, var);
+                    moments.teach([&mut mean, &mut var], 0.1, rows).unwrap();
+                    all.extend(
+                        [&moments.mean, &moments.var, &mean, &var].map(|t| t.data().to_vec()),
+                    );
+                }
+                all
+            };
+            for (training, relu) in [(true, false), (true, true), (false, true)] {
+                // One row has no variance, and so a gradient that is all rounding.
+                if training && rows == 1 {
+                    continue;
+                }
+                let run = || run(training, relu);
+                let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+                on_every_device(|| {
+                    let each = run().into_iter().zip(&want);
+                    each.for_each(|(got, want)| assert_close("batch_norm", &got, want, 1e-5));
+                });
+            }
+        }
+    }
+
+    fn elementwise_shift(mut x: Tensor, by: f32) -> Tensor {
+        x.data_mut().iter_mut().for_each(|x| *x += by);
+        x
+    }
+
+    #[test]
     fn a_parameter_of_another_size_is_named() {
         let (x, p) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[4]));
         let norm = Norm {

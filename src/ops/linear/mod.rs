@@ -160,6 +160,25 @@ mod tests {
     }
 
     #[test]
+    fn long_sums_are_split_and_meet_their_bias() {
+        for (rows, inputs, outputs) in [(3, 2000, 40), (1, 600, 1), (900, 20, 30)] {
+            let run = || {
+                let x = random(&[rows, inputs], 1).tracked();
+                let (w, b) = (
+                    random(&[outputs, inputs], 2),
+                    random(&[outputs], 3).tracked(),
+                );
+                let y = linear(&x, &w, Some(&b)).unwrap();
+                let grads = y.backward_from(&random(&[rows, outputs], 4)).unwrap();
+                let all = [&x, &b].map(|leaf| grads.get(leaf).unwrap().data().to_vec());
+                [y.data().to_vec(), all.concat()].concat()
+            };
+            let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+            on_every_device(|| assert_close("linear", &run(), &want, 1e-6));
+        }
+    }
+
+    #[test]
     fn mistakes_name_both_shapes() {
         let w = Tensor::zeros(&[3, 4]);
         let e = linear(&Tensor::zeros(&[2, 5]), &w, None).unwrap_err();

@@ -113,6 +113,29 @@ mod tests {
     }
 
     #[test]
+    fn products_of_every_tile_and_split_agree() {
+        for (m, k, n) in [
+            (1, 4000, 3),
+            (5, 513, 700),
+            (130, 260, 65),
+            (700, 33, 9),
+            (33, 0, 7),
+        ] {
+            let run = || {
+                let (a, b) = (random(&[m, k], 1).tracked(), random(&[k, n], 2).tracked());
+                let c = matmul(&a, &b).unwrap();
+                let grads = c.backward_from(&random(&[m, n], 3)).unwrap();
+                [&c, grads.get(&a).unwrap(), grads.get(&b).unwrap()].map(|t| t.data().to_vec())
+            };
+            let want = Isa::new(Level::Naive).unwrap().scope(run);
+            on_every_device(|| {
+                let each = run().into_iter().zip(&want);
+                each.for_each(|(got, want)| assert_close("matmul", &got, want, 1e-6));
+            });
+        }
+    }
+
+    #[test]
     fn mistakes_name_both_shapes() {
         let e = matmul(&Tensor::zeros(&[2, 3]), &Tensor::zeros(&[2, 3])).unwrap_err();
         assert_eq!(
