@@ -48,6 +48,9 @@ struct Params {
 // What follows, [columns] or [2, columns]: bias, or scale and shift.
 @group(0) @binding(4) var<storage, read> after: array<f32>;
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;
+// The first two once more, four numbers at a time.
+@group(0) @binding(6) var<storage, read> source_quads: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> weight_quads: array<vec4<f32>>;
 
 const DEPTH: u32 = 16;
 override DOWN: u32 = 16;
@@ -58,6 +61,9 @@ override NORM: u32 = 0;
 override AFTER: u32 = 0;
 // Whether the source is dy and the result dx.
 override BACKWARD: u32 = 0;
+// Whether channels come in fours that lie together in memory: then one load brings four.
+override SOURCE_QUADS: u32 = 0;
+override WEIGHT_QUADS: u32 = 0;
 
 override SOURCE_PITCH: u32 = DOWN * 2 + 1;
 override WEIGHT_PITCH: u32 = ACROSS + 1;
@@ -78,11 +84,24 @@ fn source_at(place: u32, channel: u32) -> f32 {
     return value;
 }
 
-// The source pixel of a row under a tap, if there is one.
-fn tap_at(row: u32, tap: vec2<i32>, channel: u32) -> f32 {
+// The same for four channels.
+fn source_quad_at(place: u32, channel: u32) -> vec4<f32> {
+    let value = source_quads[(params.source_start + place * params.source_stride + channel) / 4u];
+    if NORM == 1u {
+        let first = params.norm_start + channel;
+        let second = first + params.source_channels;
+        let scale = vec4<f32>(norm[first], norm[first + 1u], norm[first + 2u], norm[first + 3u]);
+        let shift = vec4<f32>(norm[second], norm[second + 1u], norm[second + 2u], norm[second + 3u]);
+        return max(vec4<f32>(), fma(value, scale, shift));
+    }
+    return value;
+}
+
+// The source pixel of a row under a tap, or -1 where there is none.
+fn pixel_under(row: u32, tap: vec2<i32>) -> i32 {
     let place = places[row];
     if place.x < 0 {
-        return 0.0;
+        return -1;
     }
     var y = place.y + tap.x;
     var x = place.z + tap.y;
@@ -91,15 +110,38 @@ fn tap_at(row: u32, tap: vec2<i32>, channel: u32) -> f32 {
         x = place.z - tap.y;
         let stride = vec2<i32>(i32(params.stride_y), i32(params.stride_x));
         if y < 0 || x < 0 || y % stride.x != 0 || x % stride.y != 0 {
-            return 0.0;
+            return -1;
         }
         y /= stride.x;
         x /= stride.y;
     }
     if y < 0 || x < 0 || y >= i32(params.source_height) || x >= i32(params.source_width) {
+        return -1;
+    }
+    return place.x + y * i32(params.source_width) + x;
+}
+
+// One channel of a row under a tap, and four of them; zero where there is no pixel.
+fn tap_at(row: u32, tap: vec2<i32>, channel: u32) -> f32 {
+    let pixel = pixel_under(row, tap);
+    if pixel < 0 {
         return 0.0;
     }
-    return source_at(u32(place.x + y * i32(params.source_width) + x), channel);
+    return source_at(u32(pixel), channel);
+}
+
+fn tap_quad_at(row: u32, tap: vec2<i32>, channel: u32) -> vec4<f32> {
+    let pixel = pixel_under(row, tap);
+    if pixel < 0 {
+        return vec4<f32>();
+    }
+    return source_quad_at(u32(pixel), channel);
+}
+
+// Where tap number `tap` is in the kernel.
+fn tap_place(tap: u32) -> vec2<i32> {
+    let y = tap / params.kernel_width;
+    return vec2<i32>(i32(y), i32(tap - y * params.kernel_width));
 }
 
 fn finish(sum: f32, column: u32) -> f32 {
@@ -135,6 +177,20 @@ fn weight_at(k: u32, column: u32, end: u32) -> f32 {
         return 0.0;
     }
     return weight[params.weight_start + k * params.columns + column];
+}
+
+// Four columns of the weights.
+fn weights_at(k: u32, column: u32, end: u32) -> vec4<f32> {
+    if WEIGHT_QUADS == 1u {
+        if k >= end || column >= params.columns {
+            return vec4<f32>();
+        }
+        return weight_quads[(params.weight_start + k * params.columns + column) / 4u];
+    }
+    return vec4<f32>(
+        weight_at(k, column, end), weight_at(k, column + 1u, end),
+        weight_at(k, column + 2u, end), weight_at(k, column + 3u, end),
+    );
 }
 
 @compute @workgroup_size(ACROSS, DOWN)
@@ -176,30 +232,47 @@ fn conv2d_forward(
     var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
     for (var k0 = begin; k0 < end; k0 += DEPTH) {
         // Neighbouring threads fetch neighbouring channels.
-        for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
-            let k = i % DEPTH;
-            let quad = i / DEPTH;
-            var values = vec4<f32>();
-            if k0 + k < end {
-                let tap = (k0 + k) / params.source_channels;
-                let channel = k0 + k - tap * params.source_channels;
-                let ky = tap / params.kernel_width;
-                let at = vec2<i32>(i32(ky), i32(tap - ky * params.kernel_width));
-                values = vec4<f32>(
-                    tap_at(quad * 4u, at, channel), tap_at(quad * 4u + 1u, at, channel),
-                    tap_at(quad * 4u + 2u, at, channel), tap_at(quad * 4u + 3u, at, channel),
-                );
+        if SOURCE_QUADS == 1u {
+            for (var i = thread; i < DEPTH / 4u * DOWN * 2u; i += threads) {
+                let k = i % (DEPTH / 4u) * 4u;
+                let quad = i / (DEPTH / 4u);
+                var a = vec4<f32>(); var b = vec4<f32>(); var c = vec4<f32>(); var d = vec4<f32>();
+                if k0 + k < end {
+                    let tap = (k0 + k) / params.source_channels;
+                    let channel = k0 + k - tap * params.source_channels;
+                    let at = tap_place(tap);
+                    a = tap_quad_at(quad * 4u, at, channel);
+                    b = tap_quad_at(quad * 4u + 1u, at, channel);
+                    c = tap_quad_at(quad * 4u + 2u, at, channel);
+                    d = tap_quad_at(quad * 4u + 3u, at, channel);
+                }
+                let place = k * SOURCE_PITCH + quad;
+                source_tile[place] = vec4<f32>(a.x, b.x, c.x, d.x);
+                source_tile[place + SOURCE_PITCH] = vec4<f32>(a.y, b.y, c.y, d.y);
+                source_tile[place + 2u * SOURCE_PITCH] = vec4<f32>(a.z, b.z, c.z, d.z);
+                source_tile[place + 3u * SOURCE_PITCH] = vec4<f32>(a.w, b.w, c.w, d.w);
             }
-            source_tile[k * SOURCE_PITCH + quad] = values;
+        } else {
+            for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+                let k = i % DEPTH;
+                let quad = i / DEPTH;
+                var values = vec4<f32>();
+                if k0 + k < end {
+                    let tap = (k0 + k) / params.source_channels;
+                    let channel = k0 + k - tap * params.source_channels;
+                    let at = tap_place(tap);
+                    values = vec4<f32>(
+                        tap_at(quad * 4u, at, channel), tap_at(quad * 4u + 1u, at, channel),
+                        tap_at(quad * 4u + 2u, at, channel), tap_at(quad * 4u + 3u, at, channel),
+                    );
+                }
+                source_tile[k * SOURCE_PITCH + quad] = values;
+            }
         }
         for (var i = thread; i < DEPTH * ACROSS; i += threads) {
             let k = i / ACROSS;
             let quad = i % ACROSS;
-            let column = first_column + quad * 4u;
-            weight_tile[k * WEIGHT_PITCH + quad] = vec4<f32>(
-                weight_at(k0 + k, column, end), weight_at(k0 + k, column + 1u, end),
-                weight_at(k0 + k, column + 2u, end), weight_at(k0 + k, column + 3u, end),
-            );
+            weight_tile[k * WEIGHT_PITCH + quad] = weights_at(k0 + k, first_column + quad * 4u, end);
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
@@ -272,16 +345,30 @@ fn conv2d_grad_weight(
                 let y = i32(i_y * params.stride_y);
                 let x = i32((pixel - i_y * params.result_width) * params.stride_x);
                 let base = i32(image * params.source_height * params.source_width);
-                for (var j = 0u; j < 4u; j++) {
-                    let place = places[quad * 4u + j];
+                if SOURCE_QUADS == 1u {
+                    // Four channels of one tap.
+                    let place = places[quad * 4u];
                     let at = vec2<i32>(y + place.y, x + place.z);
                     let inside = at.x >= 0 && at.y >= 0
                         && at.x < i32(params.source_height) && at.y < i32(params.source_width);
                     if place.x >= 0 && inside {
-                        values[j] = source_at(
+                        values = source_quad_at(
                             u32(base + at.x * i32(params.source_width) + at.y),
                             u32(place.x),
                         );
+                    }
+                } else {
+                    for (var j = 0u; j < 4u; j++) {
+                        let place = places[quad * 4u + j];
+                        let at = vec2<i32>(y + place.y, x + place.z);
+                        let inside = at.x >= 0 && at.y >= 0
+                            && at.x < i32(params.source_height) && at.y < i32(params.source_width);
+                        if place.x >= 0 && inside {
+                            values[j] = source_at(
+                                u32(base + at.x * i32(params.source_width) + at.y),
+                                u32(place.x),
+                            );
+                        }
                     }
                 }
             }
@@ -290,11 +377,18 @@ fn conv2d_grad_weight(
         for (var i = thread; i < DEPTH * ACROSS; i += threads) {
             let k = i / ACROSS;
             let quad = i % ACROSS;
+            let column = first_column + quad * 4u;
+            let place = params.weight_start + (k0 + k) * params.result_stride + column;
             var values = vec4<f32>();
-            for (var j = 0u; j < 4u; j++) {
-                let column = first_column + quad * 4u + j;
+            if WEIGHT_QUADS == 1u {
                 if k0 + k < end && column < params.columns {
-                    values[j] = weight[params.weight_start + (k0 + k) * params.result_stride + column];
+                    values = weight_quads[place / 4u];
+                }
+            } else {
+                for (var j = 0u; j < 4u; j++) {
+                    if k0 + k < end && column + j < params.columns {
+                        values[j] = weight[place + j];
+                    }
                 }
             }
             weight_tile[k * WEIGHT_PITCH + quad] = values;

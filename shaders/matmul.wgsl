@@ -31,6 +31,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
+// A and B once more, four numbers at a time.
+@group(0) @binding(5) var<storage, read> a_quads: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> b_quads: array<vec4<f32>>;
 
 const DEPTH: u32 = 16;
 // Threads of a workgroup, down and across.
@@ -39,6 +42,9 @@ override ACROSS: u32 = 16;
 // Which way neighbouring threads go when they fetch: along the one that lies side by side in memory.
 override A_ALONG_ROWS: u32 = 0;
 override B_ALONG_DEPTH: u32 = 0;
+// Whether those come in fours, so that one load brings four.
+override A_QUADS: u32 = 0;
+override B_QUADS: u32 = 0;
 override ACCUMULATE: u32 = 0;
 override HAS_BIAS: u32 = 0;
 
@@ -61,6 +67,48 @@ fn b_at(k: u32, column: u32, end: u32) -> f32 {
         return 0.0;
     }
     return b[params.b_start + k * params.b_row + column * params.b_column];
+}
+
+// Four rows of A at one k: they lie side by side, or each is somewhere else.
+fn a_rows(row: u32, k: u32, end: u32) -> vec4<f32> {
+    if A_QUADS == 1u {
+        if row >= params.m || k >= end {
+            return vec4<f32>();
+        }
+        return a_quads[(params.a_start + row + k * params.a_column) / 4u];
+    }
+    return vec4<f32>(
+        a_at(row, k, end), a_at(row + 1u, k, end), a_at(row + 2u, k, end), a_at(row + 3u, k, end),
+    );
+}
+
+// Four columns of B at one k.
+fn b_columns(k: u32, column: u32, end: u32) -> vec4<f32> {
+    if B_QUADS == 1u {
+        if column >= params.n || k >= end {
+            return vec4<f32>();
+        }
+        return b_quads[(params.b_start + k * params.b_row + column) / 4u];
+    }
+    return vec4<f32>(
+        b_at(k, column, end), b_at(k, column + 1u, end),
+        b_at(k, column + 2u, end), b_at(k, column + 3u, end),
+    );
+}
+
+// Four k of one row of A, and of one column of B, where those lie side by side.
+fn a_depths(row: u32, k: u32, end: u32) -> vec4<f32> {
+    if row >= params.m || k >= end {
+        return vec4<f32>();
+    }
+    return a_quads[(params.a_start + row * params.a_row + k) / 4u];
+}
+
+fn b_depths(k: u32, column: u32, end: u32) -> vec4<f32> {
+    if column >= params.n || k >= end {
+        return vec4<f32>();
+    }
+    return b_quads[(params.b_start + column * params.b_column + k) / 4u];
 }
 
 fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
@@ -103,23 +151,50 @@ fn matmul_product(
     var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
     var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
     for (var k0 = begin; k0 < end; k0 += DEPTH) {
-        for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
-            let k = select(i % DEPTH, i / (DOWN * 2u), A_ALONG_ROWS == 1u);
-            let quad = select(i / DEPTH, i % (DOWN * 2u), A_ALONG_ROWS == 1u);
-            let row = first_row + quad * 4u;
-            a_tile[k * A_PITCH + quad] = vec4<f32>(
-                a_at(row, k0 + k, end), a_at(row + 1u, k0 + k, end),
-                a_at(row + 2u, k0 + k, end), a_at(row + 3u, k0 + k, end),
-            );
+        if A_QUADS == 1u && A_ALONG_ROWS == 0u {
+            // Four rows by four k, turned around on the way.
+            for (var i = thread; i < DEPTH / 4u * DOWN * 2u; i += threads) {
+                let k = i % (DEPTH / 4u) * 4u;
+                let quad = i / (DEPTH / 4u);
+                let row = first_row + quad * 4u;
+                let p = a_depths(row, k0 + k, end);
+                let q = a_depths(row + 1u, k0 + k, end);
+                let r = a_depths(row + 2u, k0 + k, end);
+                let s = a_depths(row + 3u, k0 + k, end);
+                let place = k * A_PITCH + quad;
+                a_tile[place] = vec4<f32>(p.x, q.x, r.x, s.x);
+                a_tile[place + A_PITCH] = vec4<f32>(p.y, q.y, r.y, s.y);
+                a_tile[place + 2u * A_PITCH] = vec4<f32>(p.z, q.z, r.z, s.z);
+                a_tile[place + 3u * A_PITCH] = vec4<f32>(p.w, q.w, r.w, s.w);
+            }
+        } else {
+            for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+                let k = select(i % DEPTH, i / (DOWN * 2u), A_ALONG_ROWS == 1u);
+                let quad = select(i / DEPTH, i % (DOWN * 2u), A_ALONG_ROWS == 1u);
+                a_tile[k * A_PITCH + quad] = a_rows(first_row + quad * 4u, k0 + k, end);
+            }
         }
-        for (var i = thread; i < DEPTH * ACROSS; i += threads) {
-            let k = select(i / ACROSS, i % DEPTH, B_ALONG_DEPTH == 1u);
-            let quad = select(i % ACROSS, i / DEPTH, B_ALONG_DEPTH == 1u);
-            let column = first_column + quad * 4u;
-            b_tile[k * B_PITCH + quad] = vec4<f32>(
-                b_at(k0 + k, column, end), b_at(k0 + k, column + 1u, end),
-                b_at(k0 + k, column + 2u, end), b_at(k0 + k, column + 3u, end),
-            );
+        if B_QUADS == 1u && B_ALONG_DEPTH == 1u {
+            for (var i = thread; i < DEPTH / 4u * ACROSS; i += threads) {
+                let k = i % (DEPTH / 4u) * 4u;
+                let quad = i / (DEPTH / 4u);
+                let column = first_column + quad * 4u;
+                let p = b_depths(k0 + k, column, end);
+                let q = b_depths(k0 + k, column + 1u, end);
+                let r = b_depths(k0 + k, column + 2u, end);
+                let s = b_depths(k0 + k, column + 3u, end);
+                let place = k * B_PITCH + quad;
+                b_tile[place] = vec4<f32>(p.x, q.x, r.x, s.x);
+                b_tile[place + B_PITCH] = vec4<f32>(p.y, q.y, r.y, s.y);
+                b_tile[place + 2u * B_PITCH] = vec4<f32>(p.z, q.z, r.z, s.z);
+                b_tile[place + 3u * B_PITCH] = vec4<f32>(p.w, q.w, r.w, s.w);
+            }
+        } else {
+            for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+                let k = select(i / ACROSS, i % DEPTH, B_ALONG_DEPTH == 1u);
+                let quad = select(i % ACROSS, i / DEPTH, B_ALONG_DEPTH == 1u);
+                b_tile[k * B_PITCH + quad] = b_columns(k0 + k, first_column + quad * 4u, end);
+            }
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {

@@ -70,6 +70,13 @@ struct Params {
     after_start: u32,
 }
 
+/// Whether rows of `columns` elements, `stride` apart, are made of fours that begin at multiples of four.
+fn in_quads(data: &Slice, stride: usize, columns: usize) -> bool {
+    [data.offset, stride, columns]
+        .iter()
+        .all(|n| n.is_multiple_of(4))
+}
+
 impl Shape {
     /// Pixels of the input, of all images.
     pub fn pixels(&self) -> usize {
@@ -200,6 +207,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
     } = maps;
     let params = shape.params(backward);
     let [rows, columns, depth] = [params.rows, params.columns, params.depth].map(|n| n as usize);
+    let source_channels = params.source_channels as usize;
     if rows == 0 || columns == 0 {
         return Ok(());
     }
@@ -233,12 +241,19 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         .constant("BACKWARD", backward.into())
         .constant("NORM", norm.is_some().into())
         .constant("AFTER", kind)
+        .constant(
+            "SOURCE_QUADS",
+            in_quads(&source.data, source.stride, source_channels).into(),
+        )
+        .constant("WEIGHT_QUADS", in_quads(packed, columns, columns).into())
         .params(&[params])
         .read(1, &source.data)
         .read(2, packed)
         .read(3, norm.unwrap_or(packed))
         .read(4, after)
         .write(5, &parts)
+        .read(6, &source.data)
+        .read(7, packed)
         .flops(shape.flops())
         .grid([down, across, splits])?;
     if splits == 1 {
@@ -294,11 +309,21 @@ pub fn grad_weight(
         .constant("DOWN", tile.down as u32)
         .constant("ACROSS", tile.across as u32)
         .constant("NORM", norm.is_some().into())
+        .constant(
+            "SOURCE_QUADS",
+            in_quads(&x.data, x.stride, shape.channels).into(),
+        )
+        .constant(
+            "WEIGHT_QUADS",
+            in_quads(&grad.data, grad.stride, columns).into(),
+        )
         .params(&[params])
         .read(1, &x.data)
         .read(2, &grad.data)
         .read(3, norm.unwrap_or(&grad.data))
         .write(5, &parts)
+        .read(6, &x.data)
+        .read(7, &grad.data)
         .flops(shape.flops())
         .grid([down, across, splits])?;
     gpu.kernel(Shader::Conv2d, "conv2d_sum_weight")

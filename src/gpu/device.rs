@@ -156,7 +156,7 @@ impl Gpu {
     /// than a few workgroups are laid out in a rectangle, as otherwise only very many are.
     pub fn be_strict(&self) {
         self.0.poisons.store(true, Ordering::Relaxed);
-        self.0.most_groups.store(5, Ordering::Relaxed);
+        self.0.most_groups.store(4, Ordering::Relaxed);
     }
 
     pub(super) fn poisons(&self) -> bool {

@@ -26,6 +26,13 @@ impl Matrix {
         }
     }
 
+    /// Whether the `len` elements of every run that lies side by side are fours that begin at multiples of four.
+    fn in_quads(&self, len: usize) -> bool {
+        let (along, across) = (self.row.min(self.column), self.row.max(self.column));
+        let fours = [self.data.offset, across, len];
+        along == 1 && fours.iter().all(|n| n.is_multiple_of(4))
+    }
+
     /// Transposed.
     pub fn t(&self) -> Self {
         Matrix {
@@ -148,12 +155,22 @@ pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Prod
     .map(|x| x as u32)
     .to_vec();
     let [down, across] = tile.groups(m, n);
+    let a_along_rows = a.row == 1 && a.column != 1;
+    let b_along_depth = b.row == 1 && b.column != 1;
     let (accumulate, has_bias) = (u32::from(out.accumulate), u32::from(bias.is_some()));
     gpu.kernel(Shader::Matmul, "matmul_product")
         .constant("DOWN", tile.down as u32)
         .constant("ACROSS", tile.across as u32)
-        .constant("A_ALONG_ROWS", u32::from(a.row == 1 && a.column != 1))
-        .constant("B_ALONG_DEPTH", u32::from(b.row == 1 && b.column != 1))
+        .constant("A_ALONG_ROWS", a_along_rows.into())
+        .constant("B_ALONG_DEPTH", b_along_depth.into())
+        .constant(
+            "A_QUADS",
+            a.in_quads(if a_along_rows { m } else { k }).into(),
+        )
+        .constant(
+            "B_QUADS",
+            b.in_quads(if b_along_depth { k } else { n }).into(),
+        )
         .constant("ACCUMULATE", accumulate)
         .constant("HAS_BIAS", has_bias)
         .params(&params)
@@ -161,6 +178,8 @@ pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Prod
         .read(2, &b.data)
         .read(3, bias.unwrap_or(&b.data))
         .write(4, &parts)
+        .read(5, &a.data)
+        .read(6, &b.data)
         .flops(2.0 * m as f64 * k as f64 * n as f64)
         .grid([down, across, splits])?;
     if splits == 1 {

@@ -6,6 +6,12 @@ use crate::ops::testing::{assert_close, on_every_device, random};
 use crate::ops::*;
 use crate::tensor::Tensor;
 
+/// Rows of a table, some more than once.
+const EMBEDDED: [usize; 40] = [
+    4, 0, 4, 1, 33, 2, 7, 8, 9, 0, 31, 12, 12, 12, 5, 6, 7, 30, 3, 1, 2, 29, 28, 4, 0, 4, 1, 49,
+    48, 47, 46, 45, 44, 43, 3, 2, 1, 0, 25, 26,
+];
+
 /// Random elements as the middle of a longer tensor.
 fn view(shape: &[usize], seed: u64) -> Tensor {
     let longer = [&[shape[0] + 3], &shape[1..]].concat();
@@ -40,47 +46,47 @@ fn every_operation_takes_views() {
     let eps = 1e-3;
     let batch = Statistics::Batch;
     let cases: &[Case] = &[
-        ("add", &[&[3, 7], &[3, 7]], &|x| add(&x[0], &x[1])),
-        ("sub", &[&[3, 7], &[3, 7]], &|x| sub(&x[0], &x[1])),
-        ("mul", &[&[3, 7], &[3, 7]], &|x| mul(&x[0], &x[1])),
-        ("scale", &[&[3, 7]], &|x| scale(&x[0], 0.3)),
-        ("tanh", &[&[3, 7]], &|x| tanh(&x[0])),
-        ("sigmoid", &[&[3, 7]], &|x| sigmoid(&x[0])),
-        ("relu", &[&[3, 7]], &|x| relu(&x[0])),
-        ("dropout", &[&[3, 7]], &|x| dropout(&x[0], 0.4, 3)),
+        ("add", &[&[9, 700], &[9, 700]], &|x| add(&x[0], &x[1])),
+        ("sub", &[&[9, 700], &[9, 700]], &|x| sub(&x[0], &x[1])),
+        ("mul", &[&[9, 700], &[9, 700]], &|x| mul(&x[0], &x[1])),
+        ("scale", &[&[9, 700]], &|x| scale(&x[0], 0.3)),
+        ("tanh", &[&[9, 700]], &|x| tanh(&x[0])),
+        ("sigmoid", &[&[9, 700]], &|x| sigmoid(&x[0])),
+        ("relu", &[&[9, 700]], &|x| relu(&x[0])),
+        ("dropout", &[&[9, 700]], &|x| dropout(&x[0], 0.4, 3)),
         ("matmul", &[&[3, 7], &[7, 33]], &|x| matmul(&x[0], &x[1])),
         ("linear", &[&[3, 7], &[33, 7], &[33]], &|x| {
             linear(&x[0], &x[1], Some(&x[2]))
         }),
-        ("concat", &[&[3, 7], &[3, 2]], &|x| concat(&[&x[0], &x[1]])),
-        ("narrow", &[&[3, 7]], &|x| narrow(&x[0], 1, 2, 3)),
-        ("sum", &[&[3, 7]], &|x| sum(&x[0])),
-        ("mean", &[&[3, 7]], &|x| mean(&x[0])),
-        ("mse", &[&[3, 7], &[3, 7]], &|x| mse(&x[0], &x[1])),
-        ("embedding", &[&[5, 7]], &|x| {
-            embedding(&x[0], &[4, 0, 4, 1])
+        ("concat", &[&[9, 700], &[9, 20]], &|x| {
+            concat(&[&x[0], &x[1]])
         }),
-        ("log_softmax", &[&[3, 7]], &|x| log_softmax(&x[0])),
-        ("cross_entropy", &[&[3, 7]], &|x| {
+        ("narrow", &[&[9, 700]], &|x| narrow(&x[0], 1, 2, 333)),
+        ("sum", &[&[9, 700]], &|x| sum(&x[0])),
+        ("mean", &[&[9, 700]], &|x| mean(&x[0])),
+        ("mse", &[&[9, 700], &[9, 700]], &|x| mse(&x[0], &x[1])),
+        ("embedding", &[&[50, 97]], &|x| embedding(&x[0], &EMBEDDED)),
+        ("log_softmax", &[&[23, 37]], &|x| log_softmax(&x[0])),
+        ("cross_entropy", &[&[23, 37]], &|x| {
             let options = CrossEntropy {
                 ignore_index: Some(1),
                 label_smoothing: 0.1,
             };
-            cross_entropy(&x[0], &[6, 1, 0], options)
+            cross_entropy(&x[0], &EMBEDDED[..23], options)
         }),
-        ("max_pool2d", &[&[2, 7, 5, 3]], &|x| {
+        ("max_pool2d", &[&[2, 23, 19, 7]], &|x| {
             max_pool2d(&x[0], [3, 3], [2, 2], [1, 1])
         }),
-        ("avg_pool2d", &[&[2, 7, 5, 3]], &|x| {
+        ("avg_pool2d", &[&[2, 23, 19, 7]], &|x| {
             avg_pool2d(&x[0], [2, 3], [2, 1])
         }),
-        ("global_avg_pool", &[&[2, 7, 5, 3]], &|x| {
+        ("global_avg_pool", &[&[2, 23, 19, 7]], &|x| {
             global_avg_pool(&x[0])
         }),
-        ("conv2d", &[&[2, 7, 5, 3], &[4, 3, 3, 3], &[4]], &|x| {
+        ("conv2d", &[&[2, 23, 19, 7], &[4, 7, 3, 3], &[4]], &|x| {
             conv2d(&x[0], &x[1], Some(&x[2]), window)
         }),
-        ("batch_norm", &[&[9, 3], &[3], &[3]], &|x| {
+        ("batch_norm", &[&[600, 9], &[9], &[9]], &|x| {
             let norm = Norm {
                 weight: &x[1],
                 bias: &x[2],
@@ -89,7 +95,7 @@ fn every_operation_takes_views() {
             };
             Ok(batch_norm(&x[0], &norm)?.0)
         }),
-        ("norm_relu_pool", &[&[2, 7, 5, 3], &[3], &[3]], &|x| {
+        ("norm_relu_pool", &[&[2, 23, 19, 7], &[7], &[7]], &|x| {
             let norm = Norm {
                 weight: &x[1],
                 bias: &x[2],
@@ -100,7 +106,7 @@ fn every_operation_takes_views() {
         }),
         (
             "norm_relu_conv",
-            &[&[2, 7, 5, 3], &[3], &[3], &[4, 3, 3, 3]],
+            &[&[2, 23, 19, 7], &[7], &[7], &[4, 7, 3, 3]],
             &|x| {
                 let norm = Norm {
                     weight: &x[1],
@@ -113,7 +119,7 @@ fn every_operation_takes_views() {
         ),
         (
             "conv_norm_relu",
-            &[&[2, 7, 5, 3], &[4], &[4], &[4, 3, 3, 3]],
+            &[&[2, 23, 19, 7], &[4], &[4], &[4, 7, 3, 3]],
             &|x| {
                 let norm = Norm {
                     weight: &x[1],
@@ -127,7 +133,7 @@ fn every_operation_takes_views() {
         (
             "dense_block",
             &[
-                &[2, 5, 4, 3],
+                &[2, 13, 11, 3],
                 &[3],
                 &[3],
                 &[4, 3, 1, 1],
