@@ -39,9 +39,13 @@ struct Params {
     after_start: u32,
 }
 
+// What products are taken of. With 16-bit floats in place of these two, sums are still of f32.
+alias Operand = f32;
+alias Operands = vec4<f32>;
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<f32>;
-// Packed [depth, columns]; in `conv2d_pack` as they are, [O, C, kh, kw]; in `conv2d_grad_weight` dy.
+// In `conv2d_pack` the weights as they are, [O, C, kh, kw]; in `conv2d_grad_weight` dy.
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 // The source's batch norm, [2, source channels]: scale, shift.
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
@@ -51,6 +55,10 @@ struct Params {
 // The first two once more, four numbers at a time.
 @group(0) @binding(6) var<storage, read> source_quads: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> weight_quads: array<vec4<f32>>;
+// The weights packed, [depth, columns], the same four at a time, and where they are packed to.
+@group(0) @binding(8) var<storage, read> packed: array<Operand>;
+@group(0) @binding(9) var<storage, read> packed_quads: array<Operands>;
+@group(0) @binding(10) var<storage, read_write> packed_to: array<Operand>;
 
 const DEPTH: u32 = 16;
 override DOWN: u32 = 16;
@@ -68,8 +76,8 @@ override WEIGHT_QUADS: u32 = 0;
 override SOURCE_PITCH: u32 = DOWN * 2 + 1;
 override WEIGHT_PITCH: u32 = ACROSS + 1;
 
-var<workgroup> source_tile: array<vec4<f32>, DEPTH * SOURCE_PITCH>;
-var<workgroup> weight_tile: array<vec4<f32>, DEPTH * WEIGHT_PITCH>;
+var<workgroup> source_tile: array<Operands, DEPTH * SOURCE_PITCH>;
+var<workgroup> weight_tile: array<Operands, DEPTH * WEIGHT_PITCH>;
 // Of each row of the tile: in a product over taps, the first pixel of its image (or -1 beyond the last row), and the
 // pixel under the kernel's corner; in `conv2d_grad_weight`, the channel (or -1) and where the tap is.
 var<workgroup> places: array<vec3<i32>, DOWN * 8>;
@@ -172,22 +180,22 @@ fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
     }
 }
 
-fn weight_at(k: u32, column: u32, end: u32) -> f32 {
+fn weight_at(k: u32, column: u32, end: u32) -> Operand {
     if k >= end || column >= params.columns {
-        return 0.0;
+        return Operand();
     }
-    return weight[params.weight_start + k * params.columns + column];
+    return packed[params.weight_start + k * params.columns + column];
 }
 
 // Four columns of the weights.
-fn weights_at(k: u32, column: u32, end: u32) -> vec4<f32> {
+fn weights_at(k: u32, column: u32, end: u32) -> Operands {
     if WEIGHT_QUADS == 1u {
         if k >= end || column >= params.columns {
-            return vec4<f32>();
+            return Operands();
         }
-        return weight_quads[(params.weight_start + k * params.columns + column) / 4u];
+        return packed_quads[(params.weight_start + k * params.columns + column) / 4u];
     }
-    return vec4<f32>(
+    return Operands(
         weight_at(k, column, end), weight_at(k, column + 1u, end),
         weight_at(k, column + 2u, end), weight_at(k, column + 3u, end),
     );
@@ -247,10 +255,10 @@ fn conv2d_forward(
                     d = tap_quad_at(quad * 4u + 3u, at, channel);
                 }
                 let place = k * SOURCE_PITCH + quad;
-                source_tile[place] = vec4<f32>(a.x, b.x, c.x, d.x);
-                source_tile[place + SOURCE_PITCH] = vec4<f32>(a.y, b.y, c.y, d.y);
-                source_tile[place + 2u * SOURCE_PITCH] = vec4<f32>(a.z, b.z, c.z, d.z);
-                source_tile[place + 3u * SOURCE_PITCH] = vec4<f32>(a.w, b.w, c.w, d.w);
+                source_tile[place] = Operands(vec4<f32>(a.x, b.x, c.x, d.x));
+                source_tile[place + SOURCE_PITCH] = Operands(vec4<f32>(a.y, b.y, c.y, d.y));
+                source_tile[place + 2u * SOURCE_PITCH] = Operands(vec4<f32>(a.z, b.z, c.z, d.z));
+                source_tile[place + 3u * SOURCE_PITCH] = Operands(vec4<f32>(a.w, b.w, c.w, d.w));
             }
         } else {
             for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
@@ -266,7 +274,7 @@ fn conv2d_forward(
                         tap_at(quad * 4u + 2u, at, channel), tap_at(quad * 4u + 3u, at, channel),
                     );
                 }
-                source_tile[k * SOURCE_PITCH + quad] = values;
+                source_tile[k * SOURCE_PITCH + quad] = Operands(values);
             }
         }
         for (var i = thread; i < DEPTH * ACROSS; i += threads) {
@@ -276,9 +284,9 @@ fn conv2d_forward(
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
-            let top = source_tile[k * SOURCE_PITCH + local.y * 2u];
-            let low = source_tile[k * SOURCE_PITCH + local.y * 2u + 1u];
-            let q = weight_tile[k * WEIGHT_PITCH + local.x];
+            let top = vec4<f32>(source_tile[k * SOURCE_PITCH + local.y * 2u]);
+            let low = vec4<f32>(source_tile[k * SOURCE_PITCH + local.y * 2u + 1u]);
+            let q = vec4<f32>(weight_tile[k * WEIGHT_PITCH + local.x]);
             s0 = fma(vec4<f32>(top.x), q, s0);
             s1 = fma(vec4<f32>(top.y), q, s1);
             s2 = fma(vec4<f32>(top.z), q, s2);
@@ -372,7 +380,7 @@ fn conv2d_grad_weight(
                     }
                 }
             }
-            source_tile[k * SOURCE_PITCH + quad] = values;
+            source_tile[k * SOURCE_PITCH + quad] = Operands(values);
         }
         for (var i = thread; i < DEPTH * ACROSS; i += threads) {
             let k = i / ACROSS;
@@ -391,13 +399,13 @@ fn conv2d_grad_weight(
                     }
                 }
             }
-            weight_tile[k * WEIGHT_PITCH + quad] = values;
+            weight_tile[k * WEIGHT_PITCH + quad] = Operands(values);
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
-            let top = source_tile[k * SOURCE_PITCH + local.y * 2u];
-            let low = source_tile[k * SOURCE_PITCH + local.y * 2u + 1u];
-            let q = weight_tile[k * WEIGHT_PITCH + local.x];
+            let top = vec4<f32>(source_tile[k * SOURCE_PITCH + local.y * 2u]);
+            let low = vec4<f32>(source_tile[k * SOURCE_PITCH + local.y * 2u + 1u]);
+            let q = vec4<f32>(weight_tile[k * WEIGHT_PITCH + local.x]);
             s0 = fma(vec4<f32>(top.x), q, s0);
             s1 = fma(vec4<f32>(top.y), q, s1);
             s2 = fma(vec4<f32>(top.z), q, s2);
@@ -493,5 +501,5 @@ fn conv2d_pack(
     if BACKWARD == 1u {
         place = (channel * params.columns + column) * taps + tap;
     }
-    result[i] = weight[params.weight_start + place];
+    packed_to[i] = Operand(weight[params.weight_start + place]);
 }

@@ -168,19 +168,6 @@ pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses a precision that a graphics device does not compute with.
-///
-/// # Errors
-/// Where `device` is one.
-pub fn only_on_cpu(what: &str, device: &Device) -> Result<()> {
-    match device {
-        Device::Cpu => Ok(()),
-        Device::Gpu(_) => Err(Error::usage(format_args!(
-            "{what} is for the processor; add --device cpu, or leave it out"
-        ))),
-    }
-}
-
 /// The processor's name, where the system tells it.
 pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use super::device::only_on_cpu;
 use super::output;
 use crate::caption::Search;
 use crate::cpu::{self, Isa};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Captioner, DenseNet};
 use crate::nn::Module;
 use crate::tensor::Device;
@@ -49,6 +48,9 @@ pub enum Precision {
     /// bfloat16, whose products are summed in 32 bits: a third less time where the processor has instructions for it;
     /// features differ by less than a hundredth
     Bf16,
+    /// 16-bit floating point on a graphics device, whose products are summed in 32 bits; with GLIMPSE_MATRICES=1 on its
+    /// matrix units (experimental)
+    F16,
 }
 
 impl Precision {
@@ -57,6 +59,7 @@ impl Precision {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
         }
     }
 
@@ -65,12 +68,28 @@ impl Precision {
     /// # Errors
     /// Where `device` does not compute with it.
     pub fn apply(self, encoder: &mut DenseNet, device: &Device) -> Result<()> {
-        if self == Precision::Bf16 {
-            only_on_cpu("--precision bf16", device)?;
+        match (self, device) {
+            (Precision::Bf16, Device::Gpu(_)) => {
+                return Err(Error::usage(
+                    "--precision bf16 is for the processor; add --device cpu, or take --precision f16",
+                ));
+            }
+            (Precision::F16, Device::Cpu) => {
+                return Err(Error::usage(
+                    "--precision f16 is for graphics devices; add --device gpu, or take --precision bf16",
+                ));
+            }
+            (Precision::F16, Device::Gpu(gpu)) if !gpu.has_f16() => {
+                return Err(Error::gpu(
+                    gpu.name(),
+                    "has no 16-bit floats; leave --precision f16 out",
+                ));
+            }
+            _ => {}
         }
         encoder.set_precision(match self {
             Precision::F32 => cpu::Precision::F32,
-            Precision::Bf16 => cpu::Precision::Bf16,
+            Precision::Bf16 | Precision::F16 => cpu::Precision::Bf16,
         });
         if self == Precision::Bf16 && !Isa::current().has_bf16() {
             output::complain("bf16 has no instructions of its own here; --precision f32 is faster");

@@ -26,7 +26,7 @@ pub enum Precision {
     /// `f32`.
     #[default]
     F32,
-    /// Weights and activations rounded to bf16.
+    /// Weights and activations rounded to bf16; on a graphics device, whose 16-bit floats are others, to those.
     Bf16,
 }
 

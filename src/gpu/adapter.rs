@@ -190,6 +190,28 @@ impl Adapter {
         .collect()
     }
 
+    /// Rows and columns of the matrices of 16-bit floats that its units multiply with sums in `f32`, the largest, and how
+    /// many threads do that together; `None` where it has no such units, or where that number is not always the same.
+    pub(super) fn matrices(&self) -> Option<(usize, usize)> {
+        let info = self.raw.get_info();
+        let threads = info.subgroup_min_size;
+        let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP;
+        if !self.raw.features().contains(needed) || threads != info.subgroup_max_size {
+            return None;
+        }
+        let suits = |p: &wgpu::CooperativeMatrixProperties| {
+            let [m, n, k] = [p.m_size, p.n_size, p.k_size];
+            let types = p.ab_type == wgpu::CooperativeScalarType::F16
+                && p.cr_type == wgpu::CooperativeScalarType::F32;
+            types && m == n && n == k && (m == 8 || m == 16)
+        };
+        let all = self.raw.cooperative_matrix_properties();
+        let largest = all.iter().filter(|p| suits(p)).map(|p| p.m_size).max()?;
+        Some((largest as usize, threads as usize))
+    }
+
     /// Refuses a device that is too small for the kernels.
     pub(super) fn check(&self) -> Result<()> {
         let limits = self.raw.limits();

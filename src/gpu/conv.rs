@@ -6,7 +6,7 @@ use super::Gpu;
 use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::gemm::Tile;
-use super::shaders::Shader;
+use super::shaders::{Dialect, Shader};
 use crate::error::Result;
 
 /// The sizes of a convolution.
@@ -28,6 +28,15 @@ pub struct Shape {
     pub stride: [usize; 2],
     /// Zeros around the input, vertically and horizontally.
     pub padding: [usize; 2],
+}
+
+/// What products are taken of. Sums are `f32` in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operands {
+    /// `f32`
+    F32,
+    /// 16-bit floats, on matrix units where the device has them and its user wants them.
+    F16,
 }
 
 /// What becomes of a sum before it is written.
@@ -68,6 +77,52 @@ struct Params {
     weight_start: u32,
     norm_start: u32,
     after_start: u32,
+}
+
+impl Operands {
+    fn dialect(self) -> Dialect {
+        match self {
+            Operands::F32 => Dialect::Plain,
+            Operands::F16 => Dialect::Half,
+        }
+    }
+}
+
+/// How a product is shared out among matrix units.
+#[derive(Clone, Copy)]
+struct Matrices {
+    /// Rows and columns of one matrix.
+    size: usize,
+    /// Matrices side by side in a workgroup's result.
+    across: usize,
+    /// Threads of a workgroup, which is four subgroups.
+    threads: usize,
+}
+
+impl Matrices {
+    /// `None` where the device has no such units, or the product's sizes do not suit them.
+    fn of(gpu: &Gpu, params: &Params, source: &Rows) -> Option<Self> {
+        let (size, subgroup) = gpu.matrices()?;
+        let [columns, depth, channels] =
+            [params.columns, params.depth, params.source_channels].map(|n| n as usize);
+        let across = [4, 2]
+            .into_iter()
+            .find(|n| columns.is_multiple_of(n * size))?;
+        let suits = depth.is_multiple_of(size) && in_quads(&source.data, source.stride, channels);
+        suits.then_some(Matrices {
+            size,
+            across,
+            threads: 4 * subgroup,
+        })
+    }
+
+    /// A workgroup's result, which is eight matrices high, in the units of the other kernel: 8 rows, 4 columns.
+    fn tile(self) -> Tile {
+        Tile {
+            down: self.size,
+            across: self.across * self.size / 4,
+        }
+    }
 }
 
 /// Whether rows of `columns` elements, `stride` apart, are made of fours that begin at multiples of four.
@@ -145,17 +200,28 @@ impl Shape {
 ///
 /// # Errors
 /// Where the device is lost or has no memory.
-pub fn pack(gpu: &Gpu, shape: &Shape, weight: &Slice, backward: bool) -> Result<Arc<Buffer>> {
-    let packed = Slice::from(gpu.unset(shape.weights())?);
+pub fn pack(
+    gpu: &Gpu,
+    shape: &Shape,
+    operands: Operands,
+    weight: &Slice,
+    backward: bool,
+) -> Result<Arc<Buffer>> {
+    let elements = match operands {
+        Operands::F32 => shape.weights(),
+        Operands::F16 => shape.weights().div_ceil(2),
+    };
+    let packed = Slice::from(gpu.unset(elements)?);
     let params = Params {
         weight_start: weight.start(),
         ..shape.params(backward)
     };
     gpu.kernel(Shader::Conv2d, "conv2d_pack")
+        .dialect(operands.dialect())
         .constant("BACKWARD", backward.into())
         .params(&[params])
         .read(2, weight)
-        .write(5, &packed)
+        .write(10, &packed)
         .over(shape.weights())?;
     Ok(packed.buffer)
 }
@@ -168,6 +234,8 @@ pub struct Product<'a> {
     pub norm: Option<&'a Slice>,
     /// The weights, [packed](pack).
     pub packed: &'a Slice,
+    /// What the products are taken of; the weights were packed as such.
+    pub operands: Operands,
     /// What becomes of a sum.
     pub after: After<'a>,
     /// Where it goes: y.
@@ -191,6 +259,7 @@ pub fn grad_input(gpu: &Gpu, shape: &Shape, grad: &Rows, packed: &Slice, out: &R
         source: grad,
         norm: None,
         packed,
+        operands: Operands::F32,
         after: After::Nothing,
         result: out,
     };
@@ -202,6 +271,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         source,
         norm,
         packed,
+        operands,
         after,
         result,
     } = maps;
@@ -211,7 +281,13 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
     if rows == 0 || columns == 0 {
         return Ok(());
     }
-    let tile = Tile::of(rows, columns);
+    let on_matrices = (!backward && operands == Operands::F16)
+        .then(|| Matrices::of(gpu, &params, source))
+        .flatten();
+    let tile = match on_matrices {
+        Some(matrices) => matrices.tile(),
+        None => Tile::of(rows, columns),
+    };
     let [splits, length] = tile.splits([rows, columns], depth, gpu.most_elements());
     let (kind, after) = match after {
         After::Nothing => (0, packed),
@@ -235,25 +311,36 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         _ => gpu.unset(splits * rows * columns)?.into(),
     };
     let [down, across] = tile.groups(rows, columns);
-    gpu.kernel(Shader::Conv2d, "conv2d_forward")
-        .constant("DOWN", tile.down as u32)
-        .constant("ACROSS", tile.across as u32)
-        .constant("BACKWARD", backward.into())
+    let kernel = match on_matrices {
+        Some(matrices) => gpu
+            .kernel(Shader::Conv2dCooperative, "conv2d_cooperative_forward")
+            .dialect(Dialect::Matrices(matrices.size as u32))
+            .constant("THREADS", matrices.threads as u32)
+            .constant("ACROSS", matrices.across as u32)
+            .read(2, packed),
+        None => gpu
+            .kernel(Shader::Conv2d, "conv2d_forward")
+            .dialect(operands.dialect())
+            .constant("DOWN", tile.down as u32)
+            .constant("ACROSS", tile.across as u32)
+            .constant("BACKWARD", backward.into())
+            .constant(
+                "SOURCE_QUADS",
+                in_quads(&source.data, source.stride, source_channels).into(),
+            )
+            .constant("WEIGHT_QUADS", in_quads(packed, columns, columns).into())
+            .read(1, &source.data)
+            .read(8, packed)
+            .read(9, packed),
+    };
+    kernel
         .constant("NORM", norm.is_some().into())
         .constant("AFTER", kind)
-        .constant(
-            "SOURCE_QUADS",
-            in_quads(&source.data, source.stride, source_channels).into(),
-        )
-        .constant("WEIGHT_QUADS", in_quads(packed, columns, columns).into())
         .params(&[params])
-        .read(1, &source.data)
-        .read(2, packed)
-        .read(3, norm.unwrap_or(packed))
+        .read(3, norm.unwrap_or(after))
         .read(4, after)
         .write(5, &parts)
         .read(6, &source.data)
-        .read(7, packed)
         .flops(shape.flops())
         .grid([down, across, splits])?;
     if splits == 1 {

@@ -22,6 +22,7 @@ pub(super) struct Inner {
     most_elements: AtomicUsize,
     most_groups: AtomicUsize,
     poisons: AtomicBool,
+    matrices: Option<(usize, usize)>,
     name: String,
     kind: Kind,
     features: wgpu::Features,
@@ -36,6 +37,14 @@ fn most_elements(limits: &wgpu::Limits) -> usize {
         .max_storage_buffer_binding_size
         .min(limits.max_buffer_size);
     (bytes / 4) as usize
+}
+
+/// The environment variable that, set to 1, lets 16-bit products be taken on matrix units (tensor cores), which is
+/// experimental in the library that speaks to them.
+pub const MATRICES_VARIABLE: &str = "GLIMPSE_MATRICES";
+
+fn matrices_wanted() -> bool {
+    std::env::var(MATRICES_VARIABLE).is_ok_and(|value| value == "1")
 }
 
 /// What went wrong where nobody was asking, for whoever asks next.
@@ -86,10 +95,22 @@ impl Gpu {
                 | wgpu::Features::SUBGROUP
                 | wgpu::Features::SHADER_F16);
         let limits = adapter.raw.limits();
+        let matrices = matrices_wanted().then(|| adapter.matrices()).flatten();
+        let (features, experimental_features) = match matrices {
+            None => (features, wgpu::ExperimentalFeatures::disabled()),
+            Some(_) => (
+                features | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+                // SAFETY: of what is experimental only cooperative matrices are used, by one shader, whose loads and
+                // stores lie within its buffers; a fault in them would be the library's, and whoever sets the variable
+                // is told so.
+                unsafe { wgpu::ExperimentalFeatures::enabled() },
+            ),
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glimpse"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features,
             ..Default::default()
         };
         let refused = |e| Error::gpu(&adapter.name, format_args!("cannot be opened: {e}"));
@@ -113,6 +134,7 @@ impl Gpu {
             most_elements: most_elements(&limits).into(),
             most_groups: (limits.max_compute_workgroups_per_dimension as usize).into(),
             poisons: false.into(),
+            matrices,
             limits,
             name: adapter.name.clone(),
             kind: adapter.kind,
@@ -173,6 +195,12 @@ impl Gpu {
         self.0.features.contains(wgpu::Features::SHADER_F16)
     }
 
+    /// Rows and columns of the matrices that its units multiply, and threads of a subgroup, where the device has such
+    /// units and they are [wanted](MATRICES_VARIABLE).
+    pub fn matrices(&self) -> Option<(usize, usize)> {
+        self.0.matrices
+    }
+
     /// An error of this device.
     pub(super) fn error(&self, what: impl fmt::Display) -> Error {
         Error::gpu(&self.0.name, what)
@@ -196,5 +224,22 @@ impl Gpu {
             "the graphics device was lost (given up); start again, from the last checkpoint where there is one"
                 .to_string(),
         );
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A device for one test, where there is any.
+    pub(crate) fn open() -> Option<Gpu> {
+        let named = std::env::var(adapter::VARIABLE).ok();
+        match Gpu::open(&named.map_or(Choice::Best, Choice::Named)) {
+            Ok(gpu) => Some(gpu),
+            Err(e) => {
+                println!("skipped: {e}");
+                None
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use bytemuck::Pod;
 
 use super::Gpu;
 use super::buffer::{Buffer, Slice};
-use super::shaders::{Key, Shader};
+use super::shaders::{Dialect, Key, Shader};
 use super::stream::{PARAMS, Run};
 use super::timing::Label;
 use crate::error::Result;
@@ -46,6 +46,7 @@ impl Gpu {
             gpu: self,
             key: Key {
                 shader,
+                dialect: Dialect::Plain,
                 entry,
                 constants: Vec::new(),
                 writable: Vec::new(),
@@ -58,6 +59,12 @@ impl Gpu {
 }
 
 impl<'a> Kernel<'a> {
+    /// Takes the shader in another dialect than the plain one.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.key.dialect = dialect;
+        self
+    }
+
     /// Sets an `override` of the shader.
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.key.constants.push((name, value));

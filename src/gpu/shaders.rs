@@ -3,6 +3,7 @@
 //! A pipeline is an entry point with its `override` constants filled in, compiled for this device. Each is made when
 //! it is needed first, and kept.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ shaders! {
     ClipGradNorm "clip_grad_norm",
     Concat "concat",
     Conv2d "conv2d",
+    Conv2dCooperative "conv2d_cooperative",
     CrossEntropy "cross_entropy",
     Dropout "dropout",
     Elementwise "elementwise",
@@ -59,10 +61,45 @@ shaders! {
     TopK "top_k",
 }
 
+/// In which words a shader is given to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// As it is written.
+    Plain,
+    /// With operands of 16 bits.
+    Half,
+    /// For matrix units of so many rows and columns.
+    Matrices(u32),
+}
+
+impl Dialect {
+    /// The text of `shader` in these words.
+    fn text(self, shader: Shader) -> Cow<'static, str> {
+        let text = shader.source();
+        match self {
+            Dialect::Plain | Dialect::Matrices(16) => text.into(),
+            Dialect::Half => {
+                let halves = text
+                    .replace("alias Operand = f32;", "alias Operand = f16;")
+                    .replace("alias Operands = vec4<f32>;", "alias Operands = vec4<f16>;");
+                format!("enable f16;\n{halves}").into()
+            }
+            Dialect::Matrices(size) => text
+                .replace(
+                    "const SIZE: u32 = 16;",
+                    &format!("const SIZE: u32 = {size};"),
+                )
+                .replace("coop_mat16x16", &format!("coop_mat{size}x{size}"))
+                .into(),
+        }
+    }
+}
+
 /// What a pipeline is made of.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) shader: Shader,
+    pub(super) dialect: Dialect,
     pub(super) entry: &'static str,
     pub(super) constants: Vec<(&'static str, u32)>,
     /// The buffers' numbers, and whether each is written.
@@ -75,10 +112,12 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
+type Modules = HashMap<(Shader, Dialect), wgpu::ShaderModule>;
+
 /// Everything that was compiled so far.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    modules: HashMap<Shader, wgpu::ShaderModule>,
+    modules: Modules,
     pipelines: HashMap<Key, Arc<Pipeline>>,
 }
 
@@ -95,18 +134,14 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    fn compile(
-        &self,
-        modules: &mut HashMap<Shader, wgpu::ShaderModule>,
-        key: &Key,
-    ) -> Result<Pipeline> {
+    fn compile(&self, modules: &mut Modules, key: &Key) -> Result<Pipeline> {
         let device = &self.0.device;
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| device.push_error_scope(filter));
-        let module = modules.entry(key.shader).or_insert_with(|| {
+        let module = modules.entry((key.shader, key.dialect)).or_insert_with(|| {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(key.shader.file()),
-                source: wgpu::ShaderSource::Wgsl(key.shader.source().into()),
+                source: wgpu::ShaderSource::Wgsl(key.dialect.text(key.shader)),
             };
             let checks = wgpu::ShaderRuntimeChecks {
                 force_loop_bounding: false,
@@ -168,7 +203,7 @@ impl Gpu {
             .rev()
             .map(|scope| pollster::block_on(scope.pop()));
         if let Some(error) = errors.collect::<Vec<_>>().into_iter().flatten().next() {
-            modules.remove(&key.shader);
+            modules.remove(&(key.shader, key.dialect));
             let place = format_args!("{} of {}", key.entry, key.shader.file());
             return Err(self.error(format_args!(
                 "its driver does not accept {place}: {error}; update the driver, or use --device cpu"
@@ -196,39 +231,72 @@ mod tests {
         assert_eq!(files, named);
     }
 
+    fn check(shader: Shader, dialect: Dialect) {
+        let text = dialect.text(shader);
+        let module = naga::front::wgsl::parse_str(&text)
+            .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, shader.file())));
+        let flags = naga::valid::ValidationFlags::all();
+        let capabilities = match dialect {
+            Dialect::Plain => naga::valid::Capabilities::default(),
+            _ => naga::valid::Capabilities::all(),
+        };
+        let mut validator = naga::valid::Validator::new(flags, capabilities);
+        validator
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, shader.file())));
+        let stem = shader.file().trim_end_matches(".wgsl");
+        assert!(!module.entry_points.is_empty(), "{stem} has no entry point");
+        for entry in &module.entry_points {
+            let named = entry.name.starts_with(stem);
+            assert!(named, "{} of {}", entry.name, shader.file());
+        }
+        let mut variables = module.global_variables.iter();
+        let uniform = variables.any(|(_, v)| v.space == naga::AddressSpace::Uniform);
+        assert!(uniform, "{stem} has no parameters");
+    }
+
     #[test]
     fn every_shader_is_valid_without_a_device() {
-        for shader in Shader::ALL {
-            let module = naga::front::wgsl::parse_str(shader.source()).unwrap_or_else(|e| {
-                panic!(
-                    "{}",
-                    e.emit_to_string_with_path(shader.source(), shader.file())
-                )
-            });
-            let flags = naga::valid::ValidationFlags::all();
-            let mut validator =
-                naga::valid::Validator::new(flags, naga::valid::Capabilities::default());
-            validator.validate(&module).unwrap_or_else(|e| {
-                panic!(
-                    "{}",
-                    e.emit_to_string_with_path(shader.source(), shader.file())
-                )
-            });
-            let stem = shader.file().trim_end_matches(".wgsl");
-            assert!(!module.entry_points.is_empty(), "{stem} has no entry point");
-            for entry in &module.entry_points {
-                assert!(
-                    entry.name.starts_with(stem),
-                    "{} of {}",
-                    entry.name,
-                    shader.file()
-                );
-                let binding = |v: &naga::GlobalVariable| v.space == naga::AddressSpace::Uniform;
-                assert!(
-                    module.global_variables.iter().any(|(_, v)| binding(v)),
-                    "{stem} has no parameters"
-                );
+        for &shader in Shader::ALL {
+            if shader != Shader::Conv2dCooperative {
+                check(shader, Dialect::Plain);
             }
         }
+        check(Shader::Conv2d, Dialect::Half);
+        check(Shader::Conv2dCooperative, Dialect::Matrices(8));
+        check(Shader::Conv2dCooperative, Dialect::Matrices(16));
+    }
+
+    #[test]
+    fn dialects_differ_where_they_should() {
+        let texts = [Dialect::Plain, Dialect::Half].map(|d| d.text(Shader::Conv2d));
+        let changed = texts[0].lines().zip(texts[1].lines().skip(1));
+        assert_eq!(changed.filter(|(a, b)| a != b).count(), 2);
+        let texts = [16, 8].map(|n| Dialect::Matrices(n).text(Shader::Conv2dCooperative));
+        let changed = texts[0].lines().zip(texts[1].lines());
+        assert_eq!(changed.filter(|(a, b)| a != b).count(), 4);
+    }
+
+    #[test]
+    fn what_a_driver_does_not_accept_is_named() {
+        let Some(gpu) = crate::gpu::device::tests::open() else {
+            return;
+        };
+        let y = gpu.unset(1).unwrap().into();
+        let unknown = gpu
+            .kernel(Shader::Relu, "relu_nowhere")
+            .write(3, &y)
+            .over(1);
+        let text = unknown.unwrap_err().to_string();
+        assert!(
+            text.contains("relu_nowhere of relu.wgsl") && !text.contains('\n'),
+            "{text}"
+        );
+        // Nothing else is spoilt by that.
+        assert!(gpu.check().is_ok());
+        assert_eq!(
+            gpu.read::<f32>(&gpu.zeros(1).unwrap().into(), 1).unwrap(),
+            [0.0]
+        );
     }
 }

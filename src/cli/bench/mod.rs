@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::device::{only_on_cpu, processor};
+use super::device::processor;
 use super::images::ms_since;
 use super::options::{Precision, count};
 use super::output;
@@ -217,11 +217,8 @@ impl Bench<'_> {
 pub fn run(args: &BenchArgs, device: &Device) -> Result<ExitCode> {
     if args.precision != Precision::F32 && args.what != What::Encode {
         return Ok(output::misused(
-            "--precision bf16 is for encode; everything else computes with f32",
+            "--precision bf16 and f16 are for encode; everything else computes with f32",
         ));
-    }
-    if args.precision == Precision::Bf16 {
-        only_on_cpu("--precision bf16", device)?;
     }
     if !args.json {
         let isa = Isa::current();

@@ -2,7 +2,7 @@
 
 use crate::cpu::conv::ConvShape;
 use crate::error::Result;
-use crate::gpu::conv::{self, After, Product, Shape};
+use crate::gpu::conv::{self, After, Operands, Product, Shape};
 use crate::gpu::copy::Rows;
 use crate::gpu::{Gpu, Slice, sum};
 use crate::tensor::Tensor;
@@ -32,9 +32,16 @@ pub(crate) fn out_dims(shape: &ConvShape) -> [usize; 4] {
 }
 
 /// The weights as the product wants them; `backward` for the gradient by the input.
-pub(crate) fn packed(gpu: &Gpu, shape: &Shape, weight: &Tensor, backward: bool) -> Result<Slice> {
-    weight.packed_on(gpu, backward.into(), |w| {
-        conv::pack(gpu, shape, w, backward)
+pub(crate) fn packed(
+    gpu: &Gpu,
+    shape: &Shape,
+    operands: Operands,
+    weight: &Tensor,
+    backward: bool,
+) -> Result<Slice> {
+    let order = usize::from(backward) + 2 * usize::from(operands == Operands::F16);
+    weight.packed_on(gpu, order, |w| {
+        conv::pack(gpu, shape, operands, w, backward)
     })
 }
 
@@ -50,6 +57,7 @@ pub(crate) fn map(data: impl Into<Slice>, channels: usize) -> Rows {
 pub(crate) fn forward(
     gpu: &Gpu,
     shape: &Shape,
+    operands: Operands,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -62,7 +70,8 @@ pub(crate) fn forward(
     let product = Product {
         source: &map(x.on(gpu)?, shape.channels),
         norm: None,
-        packed: &packed(gpu, shape, weight, false)?,
+        packed: &packed(gpu, shape, operands, weight, false)?,
+        operands,
         after: bias.as_ref().map_or(After::Nothing, After::Bias),
         result: &y,
     };
@@ -79,7 +88,7 @@ pub(crate) fn grad_input(
     dims: &[usize],
 ) -> Result<Tensor> {
     let dx = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
-    let packed = packed(gpu, shape, weight, true)?;
+    let packed = packed(gpu, shape, Operands::F32, weight, true)?;
     conv::grad_input(
         gpu,
         shape,

@@ -23,6 +23,8 @@ use crate::cpu::conv::{self, ConvShape, Pixels};
 use crate::cpu::packed::PackedB;
 use crate::cpu::{Isa, Precision, profile};
 use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::gpu::conv::Operands;
 use crate::tensor::{Device, Tensor};
 
 /// How the window moves. Pairs are `[vertical, horizontal]`.
@@ -104,6 +106,15 @@ pub(crate) fn precision(inputs: &[&Tensor]) -> Precision {
     }
 }
 
+/// The same on a graphics device.
+pub(crate) fn operands(gpu: &Gpu, inputs: &[&Tensor]) -> Operands {
+    let tracked = inputs.iter().any(|t| t.is_tracked());
+    match !tracked && Precision::current() == Precision::Bf16 && gpu.has_f16() {
+        true => Operands::F16,
+        false => Operands::F32,
+    }
+}
+
 /// `weight` `[O, C, kh, kw]` as the kernels want it for this convolution.
 pub(crate) fn packed_weight(
     isa: Isa,
@@ -154,7 +165,8 @@ pub fn conv2d(
     let needs_bias = bias.map(Tensor::is_tracked);
     if let Device::Gpu(gpu) = Device::of(&inputs) {
         let sizes = gpu::sizes(&shape);
-        let y = gpu::forward(&gpu, &sizes, x, weight, bias)?;
+        let operands = operands(&gpu, &inputs);
+        let y = gpu::forward(&gpu, &sizes, operands, x, weight, bias)?;
         let y = Tensor::from_gpu(y.buffer, &gpu::out_dims(&shape));
         return y.record(&inputs, move |dy| {
             let by_x = || gpu::grad_input(&gpu, &sizes, &kept_weight, dy, kept_x.dims());
@@ -243,7 +255,8 @@ pub(crate) struct Grads {
 mod tests {
     use super::*;
     use crate::ops::testing::{
-        assert_close, check_gradients, fixture, here, on_every_device, on_every_isa, on_gpu, random,
+        assert_close, check_gradients, device, fixture, here, on_every_device, on_every_isa,
+        on_gpu, random,
     };
     use proptest::prelude::*;
 
@@ -382,6 +395,53 @@ mod tests {
             assert_ne!(plain.data(), exact.data());
             assert_close("tracked", tracked.data(), exact.data(), 1e-6);
         });
+    }
+
+    #[test]
+    fn a_graphics_device_rounds_to_its_own_16_bits() {
+        // Sizes of matrix units and others; with `GLIMPSE_MATRICES=1` the former are taken there, if there are any.
+        let cases = [
+            ([2, 7, 9, 32], [64, 32, 3, 3], 1),
+            ([1, 14, 14, 64], [32, 64, 1, 1], 1),
+            ([3, 8, 8, 16], [128, 16, 3, 3], 2),
+            ([1, 7, 7, 512], [32, 512, 1, 1], 1),
+            ([1, 5, 5, 3], [7, 3, 3, 3], 1),
+        ];
+        for (x_dims, w_dims, stride) in cases {
+            let window = Window::square(stride, w_dims[2] / 2);
+            let inputs = || {
+                (
+                    random(&x_dims, 1),
+                    random(&w_dims, 2),
+                    random(&w_dims[..1], 3),
+                )
+            };
+            // Products of two such numbers are exact in f32.
+            let rounded = |t: Tensor| {
+                let round = |x: &f32| half::f16::from_f32(*x).to_f32();
+                Tensor::from_vec(t.data().iter().map(round).collect(), t.dims()).unwrap()
+            };
+            let (x, w, bias) = inputs();
+            let want = Isa::new(crate::cpu::Level::Naive)
+                .unwrap()
+                .scope(|| conv2d(&rounded(x), &rounded(w), Some(&bias), window).unwrap());
+            on_gpu(|| {
+                let crate::tensor::Device::Gpu(gpu) = device() else {
+                    return;
+                };
+                let (x, w, bias) = inputs();
+                let run = |w: &Tensor| conv2d(&x, w, Some(&bias), window).unwrap();
+                let exact = run(&w);
+                let [plain, tracked] =
+                    [w.clone(), w.tracked()].map(|w| Precision::Bf16.scope(|| run(&w)));
+                assert_close("tracked", tracked.data(), exact.data(), 0.0);
+                if gpu.has_f16() {
+                    assert_close("f16", plain.data(), want.data(), 1e-6);
+                    assert_ne!(plain.data(), exact.data());
+                }
+                println!("{w_dims:?} with matrices {:?}", gpu.matrices());
+            });
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::gpu::conv::{self, After, Product};
 use crate::gpu::{Gpu, Slice};
 use crate::ops::conv2d::gpu::{map, out_dims, packed, sizes};
+use crate::ops::conv2d::operands;
 use crate::tensor::Tensor;
 
 /// `y = max(0, scale conv(x, w) + shift)`
@@ -17,11 +18,13 @@ pub(crate) fn forward(
 ) -> Result<Tensor> {
     let dims = out_dims(shape);
     let shape = sizes(shape);
+    let operands = operands(gpu, &[x, weight]);
     let y = map(gpu.unset(dims.iter().product())?, shape.out_channels);
     let product = Product {
         source: &map(x.on(gpu)?, shape.channels),
         norm: None,
-        packed: &packed(gpu, &shape, weight, false)?,
+        packed: &packed(gpu, &shape, operands, weight, false)?,
+        operands,
         after: After::NormRelu(state),
         result: &y,
     };

@@ -3,11 +3,12 @@
 use super::{DenseLayer, LayerMoments};
 use crate::cpu::conv::ConvShape;
 use crate::error::Result;
-use crate::gpu::conv::{After, Shape};
+use crate::gpu::conv::{After, Operands, Shape};
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice, norm};
 use crate::ops::batch_norm::Moments;
 use crate::ops::conv2d::gpu::{map, sizes};
+use crate::ops::conv2d::operands;
 use crate::ops::norm_relu_conv::gpu::{Composite, forward};
 use crate::tensor::Tensor;
 
@@ -71,6 +72,7 @@ pub(super) fn dense_block(
             .sum::<usize>();
     let rows = x.dims()[..3].iter().product::<usize>();
     let tracked = inputs.iter().any(|t| t.is_tracked());
+    let operands = operands(&gpu, inputs);
     let buffer = map(gpu.unset(rows * total)?, total);
     copy::columns(&gpu, &map(x.on(&gpu)?, first), &buffer, [rows, first])?;
 
@@ -98,9 +100,10 @@ pub(super) fn dense_block(
                 [&buffer, &bottleneck],
                 &state1,
                 layer.conv1,
+                operands,
                 after,
             )?;
-            plain(&gpu, &three, [&bottleneck, &out], layer.conv2)?;
+            plain(&gpu, &three, [&bottleneck, &out], layer.conv2, operands)?;
             moments.push(None);
             continue;
         }
@@ -110,6 +113,7 @@ pub(super) fn dense_block(
             [&buffer, &bottleneck],
             &state1,
             layer.conv1,
+            operands,
             After::Nothing,
         )?;
         let (state2, second_moments) = layer.norm2.state(&gpu, &bottleneck, [rows, b])?;
@@ -119,6 +123,7 @@ pub(super) fn dense_block(
             [&bottleneck, &out],
             &state2,
             layer.conv2,
+            operands,
             After::Nothing,
         )?;
         moments.push(
@@ -154,13 +159,20 @@ pub(super) fn dense_block(
 }
 
 /// `y = conv(x, w)`, of what is normalised already.
-fn plain(gpu: &Gpu, shape: &Shape, [x, y]: [&Rows; 2], weight: &Tensor) -> Result<()> {
+fn plain(
+    gpu: &Gpu,
+    shape: &Shape,
+    [x, y]: [&Rows; 2],
+    weight: &Tensor,
+    operands: Operands,
+) -> Result<()> {
     use crate::gpu::conv::{Product, forward};
-    let packed = crate::ops::conv2d::gpu::packed(gpu, shape, weight, false)?;
+    let packed = crate::ops::conv2d::gpu::packed(gpu, shape, operands, weight, false)?;
     let product = Product {
         source: x,
         norm: None,
         packed: &packed,
+        operands,
         after: After::Nothing,
         result: y,
     };

@@ -380,8 +380,11 @@ fn backward(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Precision;
     use crate::ops::batch_norm::Statistics;
-    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
+    use crate::ops::testing::{
+        assert_close, check_gradients, fixture, on_every_device, on_gpu, random,
+    };
 
     #[test]
     fn agrees_with_pytorch() {
@@ -489,6 +492,57 @@ mod tests {
                 Ok(dense_block(&x[0], &[layer])?.0)
             });
         });
+    }
+
+    #[test]
+    fn sixteen_bits_are_near_the_others() {
+        let (growth, middle, first) = (32, 128, 64);
+        let run = || {
+            let ones = |n: usize| Tensor::full(&[n], 1.0);
+            let x = random(&[2, 9, 7, first], 1);
+            let mut parts = Vec::new();
+            for l in 0..2 {
+                let c = first + l * growth;
+                let scale = |t: Tensor, by: f32| crate::ops::scale(&t, by).unwrap();
+                let one = scale(random(&[middle, c, 1, 1], 5), 0.1);
+                let three = scale(random(&[growth, middle, 3, 3], 6), 0.05);
+                parts.push((
+                    ones(c),
+                    random(&[c], 3),
+                    one,
+                    ones(middle),
+                    random(&[middle], 4),
+                    three,
+                ));
+            }
+            let layers: Vec<DenseLayer> = parts
+                .iter()
+                .map(|(one1, shift1, conv1, one2, shift2, conv2)| {
+                    let norm = |weight, bias| Norm {
+                        weight,
+                        bias,
+                        eps: 1e-5,
+                        statistics: Statistics::Running {
+                            mean: bias,
+                            var: weight,
+                        },
+                    };
+                    let (norm1, norm2) = (norm(one1, shift1), norm(one2, shift2));
+                    DenseLayer {
+                        norm1,
+                        conv1,
+                        norm2,
+                        conv2,
+                    }
+                })
+                .collect();
+            let [exact, rounded] = [Precision::F32, Precision::Bf16]
+                .map(|p| p.scope(|| dense_block(&x, &layers).unwrap().0.into_vec()));
+            assert_close("16 bits", &rounded, &exact, 1e-2);
+            exact
+        };
+        let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+        on_gpu(|| assert_close("dense_block", &run(), &want, 1e-6));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Normalisation and ReLU happen while the convolution fetches its input.
 
 use crate::error::Result;
-use crate::gpu::conv::{self, After, Product, Shape};
+use crate::gpu::conv::{self, After, Operands, Product, Shape};
 use crate::gpu::copy::Rows;
 use crate::gpu::norm::Backward;
 use crate::gpu::{Gpu, Slice};
@@ -16,12 +16,14 @@ pub(crate) fn forward(
     [x, y]: [&Rows; 2],
     state: &Slice,
     weight: &Tensor,
+    operands: Operands,
     after: After,
 ) -> Result<()> {
     let product = Product {
         source: x,
         norm: Some(state),
-        packed: &packed(gpu, shape, weight, false)?,
+        packed: &packed(gpu, shape, operands, weight, false)?,
+        operands,
         after,
         result: y,
     };
@@ -63,7 +65,13 @@ impl Composite {
         } = self;
         let grad_weight = conv::grad_weight(gpu, shape, x, Some(state), grad)?;
         let dz = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
-        conv::grad_input(gpu, shape, grad, &packed(gpu, shape, weight, true)?, &dz)?;
+        conv::grad_input(
+            gpu,
+            shape,
+            grad,
+            &packed(gpu, shape, Operands::F32, weight, true)?,
+            &dz,
+        )?;
         let back = Backward {
             x,
             state,

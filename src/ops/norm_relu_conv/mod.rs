@@ -27,7 +27,7 @@ use crate::gpu::Gpu;
 use crate::gpu::conv::After;
 use crate::ops::batch_norm::{Moments, Norm};
 use crate::ops::conv2d::gpu::{map, out_dims, sizes};
-use crate::ops::conv2d::{Window, conv_shape, precision};
+use crate::ops::conv2d::{Window, conv_shape, operands, precision};
 use crate::tensor::{Device, Tensor};
 
 /// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In
@@ -137,7 +137,16 @@ fn on_gpu(
     let from = map(x.on(&gpu)?, sizes.channels);
     let (state, moments) = norm.state(&gpu, &from, [sizes.pixels(), sizes.channels])?;
     let to = map(gpu.unset(dims.iter().product())?, sizes.out_channels);
-    gpu::forward(&gpu, &sizes, [&from, &to], &state, weight, After::Nothing)?;
+    let operands = operands(&gpu, &[x, norm.weight, norm.bias, weight]);
+    gpu::forward(
+        &gpu,
+        &sizes,
+        [&from, &to],
+        &state,
+        weight,
+        operands,
+        After::Nothing,
+    )?;
     let composite = gpu::Composite {
         shape: sizes,
         x: from,
