@@ -6,7 +6,7 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 0 | [`error`] | one error type, messages of one line |
-//! | 1 | [`cpu`] | the processor: vector instructions, matrix products, convolution, threads |
+//! | 1 | [`cpu`], [`gpu`] | the processor: vector instructions, matrix products, convolution, threads; the graphics device: memory, shaders, the list of what it has to do |
 //! | 2 | [`tensor`] | the tensor and the tape |
 //! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernel |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |

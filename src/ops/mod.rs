@@ -2,8 +2,9 @@
 //!
 //! A folder's `mod.rs` has the equation, the shapes, the public function and, right under it, its gradient;
 //! `naive.rs` is the definition as plain loops, the oracle that everything else is tested against; `cpu.rs`
-//! has the vector kernel. Feature maps are `[N, H, W, C]` throughout: a pixel's channels lie side by side, so
-//! that kernels run along them and a dense block can write its channels next to its input's.
+//! has the vector kernel, and `gpu.rs` starts the shader of the same name in `shaders/`. Feature maps are
+//! `[N, H, W, C]` throughout: a pixel's channels lie side by side, so that kernels run along them and a dense block can
+//! write its channels next to its input's.
 //!
 //! Operations do not import each other, with two exceptions that are built from others by definition:
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`].

@@ -3,6 +3,8 @@
 //! A [`Tensor`] is a shape over shared, row-major `f32` storage, and, where somebody wants gradients, a node
 //! on the tape. Cloning one copies a few words; [`Tensor::reshape`] and [`Tensor::narrow`] are views.
 //!
+//! A tensor lives on a [`Device`], and operations run where their inputs are; nobody above them asks where that is.
+//!
 //! The tape knows no operation by name. An operation computes its output and calls [`Tensor::record`] with
 //! its inputs and a closure that turns the output's gradient into theirs; where no input is tracked, nothing
 //! is kept.

@@ -1,6 +1,6 @@
 //! DenseNet: features, and a step of training.
 
-use super::{Bench, BenchArgs, Report, Spread, flops};
+use super::{Bench, BenchArgs, Precision, Report, Spread, flops};
 use crate::data::preprocess::DEFAULT_SIZE;
 use crate::error::{Error, Result};
 use crate::model::{DenseNet, DenseNetConfig, file};
@@ -28,6 +28,9 @@ pub fn encode(bench: &Bench) -> Result<Report> {
     let flops = flops::densenet(encoder.config(), SIZE);
     let mut report = report("encode", bench, ms, flops);
     report.device_ms = device_ms;
+    if let (Device::Gpu(gpu), Precision::F16) = (bench.device, args.precision) {
+        report.matrix_units = Some(gpu.matrices().is_some());
+    }
     report.machine.precision = args.precision.name();
     Ok(report)
 }

@@ -77,6 +77,9 @@ struct Report {
     /// What the kernels of one more run took by a graphics device's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_ms: Option<f64>,
+    /// Whether 16-bit products were taken on matrix units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matrix_units: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     matrixmultiply: Option<Peer>,
     #[serde(flatten)]
@@ -161,6 +164,7 @@ impl Report {
             ms,
             gflops,
             device_ms: None,
+            matrix_units: None,
             matrixmultiply: None,
             machine,
         }
@@ -179,6 +183,9 @@ impl Report {
         }
         if self.machine.precision != Precision::F32.name() {
             subject += &format!(", {}", self.machine.precision);
+        }
+        if self.matrix_units == Some(true) {
+            subject += " on matrix units";
         }
         let Spread { min, median, max } = self.ms;
         let mut text = format!(
