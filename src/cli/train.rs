@@ -79,7 +79,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         checkpoint_every: args.checkpoint_every,
         max_steps: args.max_steps,
     };
-    let mut display = Display::new(args.json);
+    let mut display = Display::new(args.json, device);
     let result = trainer.run(&options, &mut |event| {
         display.show(&event);
         if stop.load(Ordering::SeqCst) {
@@ -121,15 +121,18 @@ struct Display {
     /// The mean loss of the last steps, so that the number on the bar does not jump.
     loss: Option<f64>,
     started: std::time::Instant,
+    /// Where it is computed, as it is called.
+    device: String,
 }
 
 impl Display {
-    fn new(json: bool) -> Self {
+    fn new(json: bool, device: &Device) -> Self {
         Display {
             json,
             bar: None,
             loss: None,
             started: std::time::Instant::now(),
+            device: device.name().to_string(),
         }
     }
 
@@ -146,8 +149,9 @@ impl Display {
             } => {
                 if !self.json || std::io::stderr().is_terminal() {
                     eprintln!(
-                        "{images} images, {parameters} parameters, {} steps to go",
-                        steps.saturating_sub(*done)
+                        "{images} images, {parameters} parameters, {} steps to go on {}",
+                        steps.saturating_sub(*done),
+                        self.device
                     );
                 }
                 if std::io::stderr().is_terminal() {

@@ -22,6 +22,8 @@ pub(super) struct Inner {
     most_elements: AtomicUsize,
     most_groups: AtomicUsize,
     poisons: AtomicBool,
+    subgroups: AtomicBool,
+    subgroups_there: bool,
     matrices: Option<(usize, usize)>,
     name: String,
     kind: Kind,
@@ -116,6 +118,9 @@ impl Gpu {
         let refused = |e| Error::gpu(&adapter.name, format_args!("cannot be opened: {e}"));
         let (device, queue) =
             pollster::block_on(adapter.raw.request_device(&descriptor)).map_err(refused)?;
+        // A workgroup of 256 threads leaves room for what 64 subgroups have to say.
+        let subgroups = features.contains(wgpu::Features::SUBGROUP)
+            && adapter.raw.get_info().subgroup_min_size >= 4;
         let fault = Arc::new(Fault::default());
         let (uncaptured, lost) = (fault.clone(), fault.clone());
         device.on_uncaptured_error(Arc::new(move |e| uncaptured.keep(e.to_string())));
@@ -134,6 +139,8 @@ impl Gpu {
             most_elements: most_elements(&limits).into(),
             most_groups: (limits.max_compute_workgroups_per_dimension as usize).into(),
             poisons: false.into(),
+            subgroups: subgroups.into(),
+            subgroups_there: subgroups,
             matrices,
             limits,
             name: adapter.name.clone(),
@@ -185,9 +192,15 @@ impl Gpu {
         self.0.poisons.load(Ordering::Relaxed)
     }
 
-    /// Whether threads of a subgroup can add up without going through memory.
+    /// Whether the threads of a subgroup can compare and add up without going through memory.
     pub fn has_subgroups(&self) -> bool {
-        self.0.features.contains(wgpu::Features::SUBGROUP)
+        self.0.subgroups.load(Ordering::Relaxed)
+    }
+
+    /// Does without subgroups, as on a device that has none; or uses them again, where it has.
+    pub fn use_subgroups(&self, wanted: bool) {
+        let there = self.0.subgroups_there;
+        self.0.subgroups.store(there && wanted, Ordering::Relaxed);
     }
 
     /// Whether shaders can compute with 16-bit floats.

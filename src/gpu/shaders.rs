@@ -59,6 +59,7 @@ shaders! {
     Relu "relu",
     Sgd "sgd",
     TopK "top_k",
+    TopKSubgroups "top_k_subgroups",
 }
 
 /// In which words a shader is given to the device.
@@ -236,8 +237,10 @@ mod tests {
         let module = naga::front::wgsl::parse_str(&text)
             .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, shader.file())));
         let flags = naga::valid::ValidationFlags::all();
-        let capabilities = match dialect {
-            Dialect::Plain => naga::valid::Capabilities::default(),
+        // What every device can do, but for those files that are for devices that can do more.
+        let capabilities = match (dialect, shader) {
+            (Dialect::Plain, Shader::TopKSubgroups) => naga::valid::Capabilities::SUBGROUP,
+            (Dialect::Plain, _) => naga::valid::Capabilities::default(),
             _ => naga::valid::Capabilities::all(),
         };
         let mut validator = naga::valid::Validator::new(flags, capabilities);

@@ -6,6 +6,9 @@
 //! `[N, H, W, C]` throughout: a pixel's channels lie side by side, so that kernels run along them and a dense block can
 //! write its channels next to its input's.
 //!
+//! An operation runs on the graphics device where one of its inputs is there, and on the processor otherwise; its `mod.rs`
+//! decides, and nothing above it asks. There, every operation can also fail for want of memory or of an answer.
+//!
 //! Operations do not import each other, with two exceptions that are built from others by definition:
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`].
 

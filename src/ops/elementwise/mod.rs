@@ -154,7 +154,7 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// None today; operations return `Result` throughout.
+/// Where a graphics device has no memory left or does not answer.
 pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
     let _timer = profile::time("scale", x.shape(), 0.0);
     let (isa, f) = (Isa::current(), Single::Scale(factor));
@@ -170,7 +170,7 @@ pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// None today; operations return `Result` throughout.
+/// Where a graphics device has no memory left or does not answer.
 pub fn tanh(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("tanh", x.shape(), 0.0);
     function(x, Single::Tanh, Pair::TanhGrad)
@@ -185,7 +185,7 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// None today; operations return `Result` throughout.
+/// Where a graphics device has no memory left or does not answer.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("sigmoid", x.shape(), 0.0);
     function(x, Single::Sigmoid, Pair::SigmoidGrad)

@@ -26,7 +26,7 @@ use crate::tensor::{Device, Tensor};
 /// ```
 ///
 /// # Errors
-/// None today; operations return `Result` throughout.
+/// Where a graphics device has no memory left or does not answer.
 pub fn sum(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("sum", x.shape(), 0.0);
     total(x, 1.0)

@@ -26,7 +26,7 @@ use crate::tensor::{Device, Tensor};
 /// ```
 ///
 /// # Errors
-/// None today; operations return `Result` throughout.
+/// Where a graphics device has no memory left or does not answer.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("relu", x.shape(), 0.0);
     if let Device::Gpu(gpu) = Device::of(&[x]) {

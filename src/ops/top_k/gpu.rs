@@ -1,4 +1,5 @@
-//! The same on a graphics device, by `shaders/top_k.wgsl`: a workgroup a row, and a few numbers of each row are read.
+//! The same on a graphics device, by `shaders/top_k_subgroups.wgsl` where it has subgroups, else by `shaders/top_k.wgsl`: a
+//! workgroup a row, and a few numbers of each row are read.
 
 use super::{Allowed, Likeliest};
 use crate::error::Result;
@@ -31,7 +32,11 @@ pub(crate) fn top_k(
     }
     let width = 1 + 2 * k;
     let chosen = Slice::from(gpu.unset(rows * width)?);
-    gpu.kernel(Shader::TopK, "top_k_forward")
+    let kernel = match gpu.has_subgroups() {
+        true => gpu.kernel(Shader::TopKSubgroups, "top_k_subgroups_forward"),
+        false => gpu.kernel(Shader::TopK, "top_k_forward"),
+    };
+    kernel
         .params(&[rows as u32, words as u32, k as u32, x.start()])
         .params(&barred)
         .params(&[only])

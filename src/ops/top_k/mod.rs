@@ -97,6 +97,20 @@ mod tests {
         all
     }
 
+    /// On a graphics device `body` twice, for there are two shaders.
+    fn with_and_without_subgroups(body: impl Fn()) -> impl Fn() {
+        move || {
+            body();
+            if let Device::Gpu(gpu) = crate::ops::testing::device()
+                && gpu.has_subgroups()
+            {
+                gpu.use_subgroups(false);
+                body();
+                gpu.use_subgroups(true);
+            }
+        }
+    }
+
     fn check(logits: &Tensor, k: usize, allowed: Allowed) {
         let words = logits.dims()[1];
         let found = top_k(logits, k, allowed).unwrap();
@@ -116,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_likeliest_are_those_that_sorting_finds() {
-        on_every_device(|| {
+        on_every_device(with_and_without_subgroups(|| {
             for words in [1, 5, 16, 17, 300, 2500] {
                 for k in [1, 2, 6, 40, 70] {
                     check(&random(&[3, words], 7), k, Allowed::Except(&[0, 2, 3]));
@@ -131,19 +145,19 @@ mod tests {
                     check(&few, k, Allowed::Only(words / 2));
                 }
             }
-        });
+        }));
     }
 
     #[test]
     fn large_logits_do_not_overflow() {
-        on_every_device(|| {
+        on_every_device(with_and_without_subgroups(|| {
             let logits = here(Tensor::from_vec(vec![-1e30, 500.0, 499.0, -1e30], &[1, 4]).unwrap());
             check(&logits, 3, Allowed::Except(&[]));
             let mut many = random(&[2, 700], 9).into_vec();
             (many[650], many[700]) = (300.0, 400.0);
             let many = here(Tensor::from_vec(many, &[2, 700]).unwrap());
             check(&many, 3, Allowed::Except(&[4]));
-        });
+        }));
     }
 
     #[test]
@@ -165,7 +179,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn any_shape_agrees_with_the_definition(rows in 1..6usize, words in 1..700usize, k in 1..30usize) {
-            on_every_device(|| check(&random(&[rows, words], 1), k, Allowed::Except(&[1])));
+            let body = || check(&random(&[rows, words], 1), k, Allowed::Except(&[1]));
+            on_every_device(with_and_without_subgroups(body));
         }
     }
 }
