@@ -264,3 +264,54 @@ fn a_model_that_was_on_a_device_is_written_as_it_was() {
     captioner.save(&after, precision).unwrap();
     assert!(fs::read(before).unwrap() == fs::read(after).unwrap());
 }
+
+#[test]
+fn parameters_that_fit_no_buffer_together_move_all_the_same() {
+    let Some(gpu) = open() else { return };
+    let options = ops::adam::Adam {
+        lr: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        decoupled: true,
+    };
+    let run = |device: &Device| {
+        let random = |n: usize, seed| {
+            let tensor = glimpse::nn::Init::new(seed).normal(&[n], 1.0);
+            tensor.to(device).unwrap()
+        };
+        let lengths = [300, 500, 700, 200, 100];
+        let mut grads: Vec<Tensor> = (1..).zip(lengths).map(|(i, n)| random(n, i)).collect();
+        let norm = ops::clip_grad_norm(&mut grads, 2.0).unwrap();
+        let steps = grads
+            .into_iter()
+            .zip(10..)
+            .map(|(grad, seed)| ops::adam::Step {
+                param: random(grad.len(), seed),
+                m: Tensor::zeros(grad.dims()),
+                v: Tensor::zeros(grad.dims()),
+                decays: seed % 2 == 0,
+                grad,
+            });
+        let mut all: Vec<ops::adam::Step> = steps.collect();
+        for i in 1..4 {
+            ops::adam::step(&mut all, &norm, i, &options).unwrap();
+        }
+        let parts = all.iter().flat_map(|s| [&s.param, &s.m, &s.v]);
+        let mut values: Vec<f32> = parts.flat_map(|t| t.data().to_vec()).collect();
+        values.push(norm.item().unwrap());
+        values
+    };
+    let want = run(&Device::Cpu);
+    for limit in [usize::MAX, 1600, 1000, 700] {
+        gpu.limit(limit);
+        let got = run(&Device::Gpu(gpu.clone()));
+        let worst = got
+            .iter()
+            .zip(&want)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(worst < 1e-5, "{limit}: {worst}");
+    }
+}

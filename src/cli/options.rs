@@ -63,30 +63,32 @@ impl Precision {
         }
     }
 
+    /// Whether `device` computes with it.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn check(self, device: &Device) -> Result<()> {
+        match (self, device) {
+            (Precision::Bf16, Device::Gpu(_)) => Err(Error::usage(
+                "--precision bf16 is for the processor; add --device cpu, or take --precision f16",
+            )),
+            (Precision::F16, Device::Cpu) => Err(Error::usage(
+                "--precision f16 is for graphics devices; add --device gpu, or take --precision bf16",
+            )),
+            (Precision::F16, Device::Gpu(gpu)) if !gpu.has_f16() => Err(Error::gpu(
+                gpu.name(),
+                "has no 16-bit floats; leave --precision f16 out",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes `encoder` compute with it, and says where that makes it slower.
     ///
     /// # Errors
     /// Where `device` does not compute with it.
     pub fn apply(self, encoder: &mut DenseNet, device: &Device) -> Result<()> {
-        match (self, device) {
-            (Precision::Bf16, Device::Gpu(_)) => {
-                return Err(Error::usage(
-                    "--precision bf16 is for the processor; add --device cpu, or take --precision f16",
-                ));
-            }
-            (Precision::F16, Device::Cpu) => {
-                return Err(Error::usage(
-                    "--precision f16 is for graphics devices; add --device gpu, or take --precision bf16",
-                ));
-            }
-            (Precision::F16, Device::Gpu(gpu)) if !gpu.has_f16() => {
-                return Err(Error::gpu(
-                    gpu.name(),
-                    "has no 16-bit floats; leave --precision f16 out",
-                ));
-            }
-            _ => {}
-        }
+        self.check(device)?;
         encoder.set_precision(match self {
             Precision::F32 => cpu::Precision::F32,
             Precision::Bf16 | Precision::F16 => cpu::Precision::Bf16,

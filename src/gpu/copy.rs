@@ -4,6 +4,7 @@ use super::Gpu;
 use super::buffer::{Buffer, Slice};
 use super::shaders::Shader;
 use crate::error::Result;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A matrix whose rows begin `stride` elements apart.
@@ -59,6 +60,22 @@ pub fn sum_of(gpu: &Gpu, a: &Slice, b: &Slice, len: usize) -> Result<Arc<Buffer>
         .write(3, &y)
         .over(len)?;
     Ok(y.buffer)
+}
+
+/// Runs of these lengths cut into groups that each fit one buffer, as long as they can be; what fits none is alone.
+pub fn groups_that_fit(gpu: &Gpu, lens: &[usize]) -> Vec<Range<usize>> {
+    let (mut groups, mut first, mut len) = (Vec::new(), 0, 0);
+    for (i, &more) in lens.iter().enumerate() {
+        if i > first && len + more > gpu.most_elements() {
+            groups.push(first..i);
+            (first, len) = (i, 0);
+        }
+        len += more;
+    }
+    if first < lens.len() {
+        groups.push(first..lens.len());
+    }
+    groups
 }
 
 /// Runs of elements one after the other: as they are where they already lie so, else copied.

@@ -85,11 +85,15 @@ impl Tile {
         let across = match columns {
             0..=16 => 4,
             17..=32 => 8,
+            // A few sentences, a word further.
+            65.. if rows <= 8 => 32,
             _ => 16,
         };
         let groups = |down: usize| rows.div_ceil(down * 8) * columns.div_ceil(across * 4);
         let down = match rows {
-            0..=32 => 4,
+            0..=8 => 1,
+            9..=16 => 2,
+            17..=32 => 4,
             _ if groups(16) < ENOUGH => 8,
             _ => 16,
         };

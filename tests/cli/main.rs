@@ -279,7 +279,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["inspect"],
         &["bench", "sleep"],
         &["bench", "gemm", "--precision", "bf16"],
-        &["bench", "--precision", "f16"],
+        &["bench", "--precision", "f8"],
         &["bench", "--threads", "0"],
         &["describe", "a.jpg"],
     ] {

@@ -227,6 +227,7 @@ pub fn run(args: &BenchArgs, device: &Device) -> Result<ExitCode> {
             "--precision bf16 and f16 are for encode; everything else computes with f32",
         ));
     }
+    args.precision.check(device)?;
     if !args.json {
         let isa = Isa::current();
         let cpu = format!("{}, {} threads, {isa}", processor(), threads::count());

@@ -2,7 +2,7 @@
 
 use super::{Adam, Factors, Step};
 use crate::error::Result;
-use crate::gpu::copy::side_by_side;
+use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
@@ -17,17 +17,9 @@ pub(crate) fn step(
     let mut order: Vec<&mut Step> = all.iter_mut().collect();
     order.sort_by_key(|s| !s.decays);
     let norm = norm.on(gpu)?;
-    let mut rest = &mut order[..];
-    while !rest.is_empty() {
-        let mut len = 0;
-        let fits = rest.iter().take_while(|s| {
-            len += s.param.len();
-            len <= gpu.most_elements()
-        });
-        let count = fits.count().max(1);
-        let (now, later) = rest.split_at_mut(count);
-        together(gpu, now, &norm, factors, options)?;
-        rest = later;
+    let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
+    for group in groups_that_fit(gpu, &lens) {
+        together(gpu, &mut order[group], &norm, factors, options)?;
     }
     Ok(())
 }

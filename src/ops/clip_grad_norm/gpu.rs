@@ -1,27 +1,23 @@
 //! The same on a graphics device, by `shaders/clip_grad_norm.wgsl`. Nothing is read back: every element is multiplied by
 //! what follows from the norm where that is.
 
+use std::ops::Range;
+
 use crate::error::Result;
-use crate::gpu::copy::side_by_side;
+use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
 /// The norm of all gradients, which are scaled by it and then lie side by side; as many together as one buffer holds.
 pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Tensor> {
-    let mut groups: Vec<(Slice, usize, Vec<usize>)> = Vec::new();
-    let mut first = 0;
-    while first < grads.len() {
-        let mut len = 0;
-        let fits = grads[first..].iter().take_while(|g| {
-            len += g.len();
-            len <= gpu.most_elements()
-        });
-        let end = first + fits.count().max(1);
-        let parts = grads[first..end].iter().map(|g| Ok((g.on(gpu)?, g.len())));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        let len = parts.iter().map(|(_, len)| len).sum();
-        groups.push((side_by_side(gpu, &parts)?, len, (first..end).collect()));
-        first = end;
+    let lens: Vec<usize> = grads.iter().map(Tensor::len).collect();
+    let mut groups: Vec<(Slice, usize, Range<usize>)> = Vec::new();
+    for members in groups_that_fit(gpu, &lens) {
+        let parts = grads[members.clone()]
+            .iter()
+            .map(|g| Ok((g.on(gpu)?, g.len())));
+        let all = side_by_side(gpu, &parts.collect::<Result<Vec<_>>>()?)?;
+        groups.push((all, lens[members.clone()].iter().sum(), members));
     }
     let total: usize = groups.iter().map(|(_, len, _)| sum::chunks(*len)[0]).sum();
     let squares = Slice::from(gpu.unset(total)?);
