@@ -140,6 +140,54 @@ fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is(
 }
 
 #[test]
+fn a_device_without_memory_left_is_refused_with_what_it_needed_and_saves_what_there_is() {
+    let Some(gpu) = open() else { return };
+    let data = dataset();
+    let out = data.path().join("a.safetensors");
+    let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
+    let error = trainer
+        .run(&options(&out), &mut |event| {
+            if matches!(event, Event::Step(report) if report.step == 3) {
+                let [in_use, ..] = gpu.memory();
+                gpu.limit_memory((in_use * 1e6) as u64 + 1000);
+            }
+            Control::Continue
+        })
+        .unwrap_err();
+    let text = one_line(&error);
+    assert!(
+        text.contains("no memory is left") && text.contains("smaller batch"),
+        "{text}"
+    );
+    assert!(text.contains("saved after step 3"), "{text}");
+    gpu.limit_memory(u64::MAX);
+    // The run itself can go on, and so can one from the checkpoint, by the same numbers.
+    let checkpoint = data.path().join("a.checkpoint.safetensors");
+    let mut resumed = Trainer::resume(data.path(), &checkpoint, &Device::Gpu(gpu)).unwrap();
+    assert_eq!(resumed.step().unwrap().step, 4);
+    assert_eq!(trainer.step().unwrap().step, 4);
+}
+
+#[test]
+fn what_waits_makes_room_for_what_is_needed() {
+    let Some(gpu) = open() else { return };
+    let device = Device::Gpu(gpu.clone());
+    gpu.limit_memory(1_000_000);
+    // Each size is another, so that nothing that waits is of use; together they are far more than there is room for.
+    for n in (10_000..60_000).step_by(7000) {
+        let x = Tensor::full(&[n], 1.0).to(&device).unwrap();
+        assert_eq!(
+            ops::sum(&ops::scale(&x, 2.0).unwrap())
+                .unwrap()
+                .item()
+                .unwrap(),
+            2.0 * n as f32
+        );
+    }
+    assert!(Tensor::zeros(&[300_000]).to(&device).is_err());
+}
+
+#[test]
 fn a_buffer_beyond_the_limit_is_refused_and_everything_else_goes_on() {
     let Some(gpu) = open() else { return };
     gpu.limit(1000);

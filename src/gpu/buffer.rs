@@ -184,37 +184,47 @@ impl Gpu {
     }
 
     fn create(&self, size: u64) -> Result<wgpu::Buffer> {
-        let once = || {
-            let scope = self
-                .0
-                .device
-                .push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let raw = self.0.device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size,
-                usage: wgpu::BufferUsages::STORAGE
-                    | wgpu::BufferUsages::COPY_SRC
-                    | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            match pollster::block_on(scope.pop()) {
-                None => Ok(raw),
-                Some(error) => Err(error),
-            }
-        };
-        once().or_else(|_| {
-            // What waits is given back when the device has done with it.
-            lock(&self.0.pool).clear();
-            self.wait()?;
-            once().map_err(|_| {
-                let what = format_args!(
-                    "no memory is left for another {:.1} MB beside the {:.1} MB in use; take a smaller batch",
-                    size as f64 * 1e-6,
-                    self.memory()[0],
-                );
-                self.error(what)
-            })
+        if let Some(raw) = self.try_create(size) {
+            return Ok(raw);
+        }
+        // What waits is given back when the device has done with it.
+        lock(&self.0.pool).clear();
+        self.wait()?;
+        self.try_create(size).ok_or_else(|| {
+            let what = format_args!(
+                "no memory is left for another {:.1} MB beside the {:.1} MB in use; take a smaller batch",
+                size as f64 * 1e-6,
+                self.memory()[0],
+            );
+            self.error(what)
         })
+    }
+
+    /// A buffer of the device's, or `None` where it has no memory for it.
+    fn try_create(&self, size: u64) -> Option<wgpu::Buffer> {
+        let held = {
+            let pool = lock(&self.0.pool);
+            pool.lent_bytes + pool.waiting_bytes
+        };
+        if held + size > self.0.most_bytes.load(Ordering::Relaxed) {
+            return None;
+        }
+        let device = &self.0.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let raw = device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        pollster::block_on(scope.pop()).is_none().then_some(raw)
+    }
+
+    /// Lets buffers take up no more than so many bytes together, as a smaller device would.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.0.most_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Megabytes in use now, in use at most so far, and waiting to be lent again.

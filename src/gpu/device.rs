@@ -1,7 +1,7 @@
 //! An opened graphics device.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::adapter::{self, Adapter, Choice, Kind};
@@ -20,6 +20,7 @@ pub(super) struct Inner {
     pub(super) queue: wgpu::Queue,
     pub(super) limits: wgpu::Limits,
     most_elements: AtomicUsize,
+    pub(super) most_bytes: AtomicU64,
     most_groups: AtomicUsize,
     poisons: AtomicBool,
     subgroups: AtomicBool,
@@ -137,6 +138,7 @@ impl Gpu {
             device,
             queue,
             most_elements: most_elements(&limits).into(),
+            most_bytes: u64::MAX.into(),
             most_groups: (limits.max_compute_workgroups_per_dimension as usize).into(),
             poisons: false.into(),
             subgroups: subgroups.into(),

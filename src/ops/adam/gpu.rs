@@ -6,7 +6,8 @@ use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// One step of all parameters, those that decay first; as many together as one buffer holds.
+/// One step of all parameters, those that decay first; as many together as one buffer holds. Should memory run out, none
+/// has moved.
 pub(crate) fn step(
     gpu: &Gpu,
     all: &mut [Step],
@@ -18,33 +19,43 @@ pub(crate) fn step(
     order.sort_by_key(|s| !s.decays);
     let norm = norm.on(gpu)?;
     let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
-    for group in groups_that_fit(gpu, &lens) {
-        together(gpu, &mut order[group], &norm, factors, options)?;
+    let groups = groups_that_fit(gpu, &lens).into_iter();
+    let groups = groups.map(|group| {
+        let moved = together(gpu, &order[group.clone()], &norm, factors, options)?;
+        Ok((group, moved))
+    });
+    for (group, [param, m, v]) in groups.collect::<Result<Vec<_>>>()? {
+        let mut place = 0;
+        for step in &mut order[group] {
+            let len = step.param.len();
+            step.param = step.param.with_elements(&param.narrow(place, len)?);
+            step.m = step.m.with_elements(&m.narrow(place, len)?);
+            step.v = step.v.with_elements(&v.narrow(place, len)?);
+            place += len;
+        }
     }
     Ok(())
 }
 
+/// What becomes of some parameters and their moments, one after the other.
 fn together(
     gpu: &Gpu,
-    all: &mut [&mut Step],
+    all: &[&mut Step],
     norm: &Slice,
     factors: Factors,
     options: &Adam,
-) -> Result<()> {
-    let len_of = |steps: &[&mut Step], decays: bool| -> usize {
-        let chosen = steps.iter().filter(|s| s.decays || !decays);
-        chosen.map(|s| s.param.len()).sum()
-    };
-    let (len, decaying) = (len_of(all, false), len_of(all, true));
+) -> Result<[Tensor; 3]> {
+    let len: usize = all.iter().map(|s| s.param.len()).sum();
+    let decaying = all.iter().filter(|s| s.decays);
+    let decaying: usize = decaying.map(|s| s.param.len()).sum();
     let gather = |of: fn(&Step) -> &Tensor| -> Result<Slice> {
         let parts = all.iter().map(|s| Ok((of(s).on(gpu)?, of(s).len())));
         side_by_side(gpu, &parts.collect::<Result<Vec<_>>>()?)
     };
     let (param, grad) = (gather(|s| &s.param)?, gather(|s| &s.grad)?);
     let (m, v) = (gather(|s| &s.m)?, gather(|s| &s.v)?);
-    let moved = [0, 1, 2].map(|_| gpu.unset(len));
-    let [new_param, new_m, new_v] = moved.map(|buffer| buffer.map(Slice::from));
-    let (new_param, new_m, new_v) = (new_param?, new_m?, new_v?);
+    let new = || gpu.unset(len).map(Slice::from);
+    let (new_param, new_m, new_v) = (new()?, new()?, new()?);
     let Factors {
         shrink,
         decay,
@@ -84,14 +95,5 @@ fn together(
         .write(7, &new_m)
         .write(8, &new_v)
         .over(len)?;
-    let [param, m, v] = [new_param, new_m, new_v].map(|s| Tensor::from_gpu(s.buffer, &[len]));
-    let mut place = 0;
-    for step in all {
-        let len = step.param.len();
-        step.param = step.param.with_elements(&param.narrow(place, len)?);
-        step.m = step.m.with_elements(&m.narrow(place, len)?);
-        step.v = step.v.with_elements(&v.narrow(place, len)?);
-        place += len;
-    }
-    Ok(())
+    Ok([new_param, new_m, new_v].map(|s| Tensor::from_gpu(s.buffer, &[len])))
 }

@@ -6,19 +6,30 @@ use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// One step of all parameters, those that decay first; as many together as one buffer holds.
+/// One step of all parameters, those that decay first; as many together as one buffer holds. Should memory run out, none
+/// has moved.
 pub(crate) fn step(gpu: &Gpu, all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
     let mut order: Vec<&mut Step> = all.iter_mut().collect();
     order.sort_by_key(|s| !s.decays);
     let norm = norm.on(gpu)?;
     let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
-    for group in groups_that_fit(gpu, &lens) {
-        together(gpu, &mut order[group], &norm, options)?;
+    let groups = groups_that_fit(gpu, &lens).into_iter();
+    let groups =
+        groups.map(|group| Ok((group.clone(), together(gpu, &order[group], &norm, options)?)));
+    for (group, [param, velocity]) in groups.collect::<Result<Vec<_>>>()? {
+        let mut place = 0;
+        for step in &mut order[group] {
+            let len = step.param.len();
+            step.param = step.param.with_elements(&param.narrow(place, len)?);
+            step.velocity = step.velocity.with_elements(&velocity.narrow(place, len)?);
+            place += len;
+        }
     }
     Ok(())
 }
 
-fn together(gpu: &Gpu, all: &mut [&mut Step], norm: &Slice, options: &Sgd) -> Result<()> {
+/// What becomes of some parameters and their velocities, one after the other.
+fn together(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Result<[Tensor; 2]> {
     let len: usize = all.iter().map(|s| s.param.len()).sum();
     let decaying: usize = all.iter().filter(|s| s.decays).map(|s| s.param.len()).sum();
     let gather = |of: fn(&Step) -> &Tensor| -> Result<Slice> {
@@ -57,13 +68,5 @@ fn together(gpu: &Gpu, all: &mut [&mut Step], norm: &Slice, options: &Sgd) -> Re
         .write(5, &new_param)
         .write(6, &new_velocity)
         .over(len)?;
-    let [param, velocity] = [new_param, new_velocity].map(|s| Tensor::from_gpu(s.buffer, &[len]));
-    let mut place = 0;
-    for step in all {
-        let len = step.param.len();
-        step.param = step.param.with_elements(&param.narrow(place, len)?);
-        step.velocity = step.velocity.with_elements(&velocity.narrow(place, len)?);
-        place += len;
-    }
-    Ok(())
+    Ok([new_param, new_velocity].map(|s| Tensor::from_gpu(s.buffer, &[len])))
 }
