@@ -102,12 +102,13 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
         Choice::Real => all.into_iter().find(|a| a.kind != Kind::Software),
         Choice::Best => all.into_iter().next(),
         Choice::Named(text) => {
+            // A name may be a number too: of a card called "... 4090" there is hardly a 4090th.
             let wanted = text.to_lowercase();
             let index = text.parse::<usize>().ok();
-            all.into_iter().find(|a| match index {
-                Some(index) => a.index == index,
-                None => a.name.to_lowercase().contains(&wanted),
-            })
+            let by_index = all.iter().position(|a| Some(a.index) == index);
+            let by_name = |a: &Adapter| a.name.to_lowercase().contains(&wanted);
+            let place = by_index.or_else(|| all.iter().position(by_name));
+            place.and_then(|place| all.into_iter().nth(place))
         }
     };
     chosen.ok_or_else(|| {

@@ -13,6 +13,10 @@ use super::Gpu;
 use super::device::lock;
 use crate::error::Result;
 
+// What lent memory is for.
+const LENT: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
 // The smallest that is lent, in bytes.
 const SMALLEST: u64 = 256;
 
@@ -155,7 +159,7 @@ impl Gpu {
         let found = lock(&self.0.pool).find(size);
         let (raw, touched) = match found {
             Some(found) => found,
-            None => (self.create(size)?, 0),
+            None => (self.create(size, LENT)?, 0),
         };
         lock(&self.0.pool).lend(size);
         let buffer = Buffer {
@@ -164,7 +168,7 @@ impl Gpu {
             touched: touched.into(),
         };
         if self.poisons() {
-            self.write(&buffer, &vec![f32::NAN; size as usize / 4]);
+            self.write(&buffer, &vec![f32::NAN; size as usize / 4])?;
         }
         Ok(Arc::new(buffer))
     }
@@ -183,14 +187,15 @@ impl Gpu {
         Ok(rounded(elements as u64 * 4).min(most as u64 * 4))
     }
 
-    fn create(&self, size: u64) -> Result<wgpu::Buffer> {
-        if let Some(raw) = self.try_create(size) {
+    /// A buffer of the device's, for which what waits makes room.
+    pub(super) fn create(&self, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        if let Some(raw) = self.try_create(size, usage) {
             return Ok(raw);
         }
         // What waits is given back when the device has done with it.
         lock(&self.0.pool).clear();
         self.wait()?;
-        self.try_create(size).ok_or_else(|| {
+        self.try_create(size, usage).ok_or_else(|| {
             let what = format_args!(
                 "no memory is left for another {:.1} MB beside the {:.1} MB in use; take a smaller batch",
                 size as f64 * 1e-6,
@@ -201,12 +206,12 @@ impl Gpu {
     }
 
     /// A buffer of the device's, or `None` where it has no memory for it.
-    fn try_create(&self, size: u64) -> Option<wgpu::Buffer> {
+    fn try_create(&self, size: u64, usage: wgpu::BufferUsages) -> Option<wgpu::Buffer> {
         let held = {
             let pool = lock(&self.0.pool);
             pool.lent_bytes + pool.waiting_bytes
         };
-        if held + size > self.0.most_bytes.load(Ordering::Relaxed) {
+        if usage == LENT && held + size > self.0.most_bytes.load(Ordering::Relaxed) {
             return None;
         }
         let device = &self.0.device;
@@ -214,15 +219,13 @@ impl Gpu {
         let raw = device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_SRC
-                | wgpu::BufferUsages::COPY_DST,
+            usage,
             mapped_at_creation: false,
         });
         pollster::block_on(scope.pop()).is_none().then_some(raw)
     }
 
-    /// Lets buffers take up no more than so many bytes together, as a smaller device would.
+    /// Lets buffers that are lent take up no more than so many bytes together, as a smaller device would.
     pub fn limit_memory(&self, bytes: u64) {
         self.0.most_bytes.store(bytes, Ordering::Relaxed);
     }

@@ -149,7 +149,7 @@ impl Gpu {
                 ..wgpu::ShaderRuntimeChecks::checked()
             };
             // SAFETY: indices are checked as always; what is left out is a counter in every loop against shaders that
-            // never end, and every loop in `shaders/` counts up to a bound that it does not move.
+            // never end, and every loop in `shaders/` counts up to a bound that it does not move, or halves down to zero.
             unsafe { device.create_shader_module_trusted(descriptor, checks) }
         });
         let buffer = |ty, has_dynamic_offset, size| wgpu::BindingType::Buffer {

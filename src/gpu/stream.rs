@@ -211,20 +211,30 @@ impl Gpu {
     /// Where there is no memory for it.
     pub fn upload<T: Pod>(&self, data: &[T]) -> Result<Arc<Buffer>> {
         let buffer = self.unset(size_of_val(data).div_ceil(4))?;
-        self.write(&buffer, data);
+        self.write(&buffer, data)?;
         Ok(buffer)
     }
 
     /// Writes `data` to the beginning of a buffer.
-    pub(super) fn write<T: Pod>(&self, buffer: &Buffer, data: &[T]) {
+    pub(super) fn write<T: Pod>(&self, buffer: &Buffer, data: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
         let mut stream = lock(&self.0.stream);
         // A write is done before the list that is still being written; whatever that does with this memory comes first.
         if buffer.touched.load(Ordering::Relaxed) == stream.number {
             stream.submit(&self.0.device, &self.0.queue);
         }
-        if !bytes.is_empty() {
-            self.0.queue.write_buffer(buffer.raw(), 0, bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let device = &self.0.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        self.0.queue.write_buffer(buffer.raw(), 0, bytes);
+        match pollster::block_on(scope.pop()) {
+            None => Ok(()),
+            Some(_) => Err(self.error(format_args!(
+                "no memory is left to bring {:.1} MB there; take a smaller batch",
+                bytes.len() as f64 * 1e-6
+            ))),
         }
     }
 
@@ -272,18 +282,19 @@ impl Gpu {
             return Ok(Vec::new());
         }
         let bytes = len as u64 * 4;
+        let kept = {
+            let waiting = &mut lock(&self.0.stream).read_back;
+            let place = waiting.iter().position(|b| b.size() >= bytes);
+            place.map(|i| waiting.swap_remove(i))
+        };
+        let staging = match kept {
+            Some(staging) => staging,
+            None => {
+                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                self.create(bytes.next_power_of_two().max(4096), usage)?
+            }
+        };
         let mut stream = lock(&self.0.stream);
-        let place = stream.read_back.iter().position(|b| b.size() >= bytes);
-        let staging = place
-            .map(|i| stream.read_back.swap_remove(i))
-            .unwrap_or_else(|| {
-                self.0.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("read back"),
-                    size: bytes.next_power_of_two().max(4096),
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
-            });
         let encoder = stream.between_passes(&self.0.device);
         encoder.copy_buffer_to_buffer(
             from.buffer.raw(),

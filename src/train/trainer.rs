@@ -310,7 +310,7 @@ impl Trainer {
             let mut stop = watch(Event::Step(report)) == Control::Stop;
             let step = report.step;
             if step % per_epoch == 0 && self.validates(step / per_epoch) {
-                let loss = self.validate()?;
+                let loss = self.validate().map_err(|e| self.rescue(e, options))?;
                 stop |= watch(Event::Validation {
                     epoch: step / per_epoch,
                     loss,

@@ -40,7 +40,7 @@ impl Norm<'_> {
             Statistics::Running { mean, var } => {
                 self.fold_on(gpu, &mean.on(gpu)?, &var.on(gpu)?).map(Some)
             }
-            Statistics::Folded(Folded(FoldedOn::Gpu(state))) => Ok(Some(state.clone())),
+            Statistics::Folded(Folded(FoldedOn::Gpu(state, _))) => Ok(Some(state.clone())),
             Statistics::Folded(Folded(FoldedOn::Cpu(f))) => {
                 let all = [&f.scale[..], &f.shift, &f.mean, &f.inv_std].concat();
                 Ok(Some(gpu.upload(&all)?.into()))

@@ -110,8 +110,8 @@ pub struct Folded(FoldedOn);
 #[derive(Clone)]
 enum FoldedOn {
     Cpu(Arc<Normalizer>),
-    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`.
-    Gpu(Slice),
+    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`; and C.
+    Gpu(Slice, usize),
 }
 
 impl Folded {
@@ -121,16 +121,19 @@ impl Folded {
     /// Where a graphics device does not answer.
     pub fn new(norm: &Norm) -> Result<Option<Self>> {
         let folded = match norm.device(&[]) {
-            Device::Gpu(gpu) => norm.running_state(&gpu)?.map(FoldedOn::Gpu),
+            Device::Gpu(gpu) => {
+                let state = norm.running_state(&gpu)?;
+                state.map(|state| FoldedOn::Gpu(state, norm.weight.len()))
+            }
             Device::Cpu => norm.running_normalizer().map(FoldedOn::Cpu),
         };
         Ok(folded.map(Folded))
     }
 
-    fn channels(&self) -> Option<usize> {
+    fn channels(&self) -> usize {
         match &self.0 {
-            FoldedOn::Cpu(normalizer) => Some(normalizer.scale.len()),
-            FoldedOn::Gpu(_) => None,
+            FoldedOn::Cpu(normalizer) => normalizer.scale.len(),
+            FoldedOn::Gpu(_, channels) => *channels,
         }
     }
 }
@@ -152,14 +155,11 @@ impl Norm<'_> {
             }
         }
         match self.statistics {
-            Statistics::Folded(folded) => match folded.channels() {
-                Some(other) if other != channels => Err(Error::shape(
-                    op,
-                    format_args!("statistics [{channels}]"),
-                    format_args!("[{other}]"),
-                )),
-                _ => Ok(()),
-            },
+            Statistics::Folded(folded) if folded.channels() != channels => Err(Error::shape(
+                op,
+                format_args!("statistics [{channels}]"),
+                format_args!("[{}]", folded.channels()),
+            )),
             _ => Ok(()),
         }
     }
@@ -167,7 +167,7 @@ impl Norm<'_> {
     /// Where an operation with this norm and these other inputs runs.
     pub(crate) fn device(&self, others: &[&Tensor]) -> Device {
         match self.statistics {
-            Statistics::Folded(Folded(FoldedOn::Gpu(state))) => {
+            Statistics::Folded(Folded(FoldedOn::Gpu(state, _))) => {
                 Device::Gpu(state.buffer.gpu().clone())
             }
             _ => Device::of(&[others, &[self.weight, self.bias]].concat()),
@@ -203,7 +203,7 @@ impl Norm<'_> {
             Statistics::Running { mean, var } => Some(self.running(mean, var)),
             Statistics::Folded(Folded(FoldedOn::Cpu(folded))) => Some(folded.clone()),
             // Where this is so, the operation runs on that device.
-            Statistics::Folded(Folded(FoldedOn::Gpu(_))) => None,
+            Statistics::Folded(Folded(FoldedOn::Gpu(..))) => None,
         }
     }
 
@@ -414,6 +414,32 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn a_folded_norm_of_another_size_is_named() {
+        on_every_device(|| {
+            let of = |n: usize| (random(&[n], 1), random(&[n], 2));
+            let running = |mean, var| Statistics::Running { mean, var };
+            let ((g3, b3), (g5, b5)) = (of(3), of(5));
+            let norm = |weight, bias, statistics| Norm {
+                weight,
+                bias,
+                eps: 1e-5,
+                statistics,
+            };
+            // Something has to run, so that it is known where.
+            let (x, ones) = (random(&[2, 5], 3), Tensor::full(&[5], 1.0));
+            batch_norm(&x, &norm(&g5, &b5, running(&b5, &ones))).unwrap();
+            let var = Tensor::full(&[3], 1.0);
+            let folded = Folded::new(&norm(&g3, &b3, running(&b3, &var)));
+            let folded = folded.unwrap().unwrap();
+            let wrong = norm(&g5, &b5, Statistics::Folded(&folded));
+            assert_eq!(
+                batch_norm(&x, &wrong).unwrap_err().to_string(),
+                "batch_norm: expected statistics [5], got [3]"
+            );
+        });
     }
 
     fn elementwise_shift(mut x: Tensor, by: f32) -> Tensor {
