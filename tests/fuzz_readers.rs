@@ -166,6 +166,7 @@ fn model_files_that_lie_about_themselves() {
         recipe: "squash:32".parse().unwrap(),
         training: Default::default(),
         metrics: Default::default(),
+        origin: None,
     };
     captioner.save(&path, Default::default()).unwrap();
     Captioner::load(&path).unwrap();
@@ -194,7 +195,7 @@ fn model_files_that_lie_about_themselves() {
         ("\"growth\":2", "\"growth\":16000"),
         ("\"stem\":4", "\"stem\":65000"),
         ("\"blocks\":[1,1]", "\"blocks\":[1000,1]"),
-        ("\"format\":1", "\"format\":2"),
+        ("\"format\":2", "\"format\":3"),
     ] {
         assert!(text.contains(small), "{small}");
         assert!(!load(text.replace(small, huge)), "{huge}");

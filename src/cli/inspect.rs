@@ -9,14 +9,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output;
+use crate::convert;
 use crate::data::Recipe;
-use crate::data::weights::{Entry, WeightFile};
-use crate::error::{Error, Result};
-use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, file};
+use crate::data::import::Archive;
+use crate::data::weights::Entry;
+use crate::error::Result;
+use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin};
 
 /// Say what a weight, model or checkpoint file holds
 ///
-/// Any safetensors file will do; of one that Glimpse wrote there is more to say.
+/// Any safetensors file will do, and the weights of PyTorch and Keras (.pth, .h5, .keras); of a file that Glimpse wrote
+/// there is more to say.
 #[derive(Args)]
 pub struct InspectArgs {
     /// The file
@@ -36,6 +39,8 @@ struct Report {
     file: PathBuf,
     /// `captioner`, `checkpoint`, `encoder`; `weights` for an encoder's without a description, else `tensors`.
     kind: &'static str,
+    /// How it holds its tensors.
+    format: &'static str,
     /// The published network that the encoder is, where it is one.
     architecture: Option<&'static str>,
     encoder: Option<DenseNetConfig>,
@@ -43,10 +48,12 @@ struct Report {
     /// Elements that training moves; in a file of unknown kind all of them.
     parameters: usize,
     /// Bytes of the file.
-    bytes: u64,
+    bytes: usize,
     /// Words.
     vocabulary: Option<usize>,
     recipe: Option<Recipe>,
+    /// Where a converted encoder's weights come from.
+    origin: Option<Origin>,
     training: BTreeMap<String, Value>,
     metrics: BTreeMap<String, Value>,
     tensor_count: usize,
@@ -73,14 +80,12 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
 
 impl Report {
     fn of(args: &InspectArgs) -> Result<Self> {
-        let file = WeightFile::open(&args.file)?;
-        let entries = file.entries()?;
-        let bytes = std::fs::metadata(&args.file)
-            .map_err(|e| Error::file(&args.file, format_args!("cannot be read: {e}")))?
-            .len();
+        let archive = Archive::open(&args.file)?;
+        let entries = archive.entries().to_vec();
         let mut report = Report {
             file: args.file.clone(),
             kind: "tensors",
+            format: archive.format().name(),
             architecture: None,
             encoder: None,
             decoder: None,
@@ -89,20 +94,29 @@ impl Report {
                 .filter(|e| is_parameter(&e.name))
                 .map(elements)
                 .sum(),
-            bytes,
+            bytes: archive.size(),
             vocabulary: None,
             recipe: None,
+            origin: None,
             training: BTreeMap::new(),
             metrics: BTreeMap::new(),
             tensor_count: entries.len(),
             tensors: None,
         };
-        if let Some(description) = Description::read(&file)? {
-            report.describe(description);
-        } else if let Ok(config) = file::infer_config(&file, "") {
-            report.kind = "weights";
-            report.architecture = config.name();
-            report.encoder = Some(config);
+        match archive
+            .weights()
+            .map(Description::read)
+            .transpose()?
+            .flatten()
+        {
+            Some(description) => report.describe(description),
+            None => {
+                if let Some(config) = convert::recognise(&archive) {
+                    report.kind = "weights";
+                    report.architecture = config.name();
+                    report.encoder = Some(config);
+                }
+            }
         }
         if args.tensors {
             let line = |Entry { name, shape, dtype }| TensorLine { name, dtype, shape };
@@ -122,6 +136,7 @@ impl Report {
         self.decoder = description.decoder;
         self.vocabulary = description.vocabulary.map(|v| v.len());
         self.recipe = Some(description.recipe);
+        self.origin = description.origin;
         self.training = description.training;
         self.metrics = description.metrics;
     }
@@ -130,6 +145,7 @@ impl Report {
         let print = |name: &str, value: String| output::line(format_args!("{name:<13}{value}"));
         print("file", self.file.display().to_string())?;
         print("kind", self.kind.to_string())?;
+        print("format", self.format.to_string())?;
         if let Some(e) = &self.encoder {
             let name = self.architecture.unwrap_or("densenet");
             let DenseNetConfig {
@@ -163,6 +179,22 @@ impl Report {
         if let Some(recipe) = self.recipe {
             print("recipe", recipe.to_string())?;
         }
+        if let Some(origin) = &self.origin {
+            let Origin {
+                file,
+                sha256,
+                format,
+                framework,
+                url,
+            } = origin;
+            print(
+                "origin",
+                format!("{file}, {framework} ({format}), SHA-256 {sha256}"),
+            )?;
+            if let Some(url) = url {
+                print("origin", url.clone())?;
+            }
+        }
         for (title, table) in [("training", &self.training), ("metrics", &self.metrics)] {
             for (key, value) in table {
                 print(title, format!("{key} = {value}"))?;
@@ -177,8 +209,15 @@ impl Report {
 
 /// Whether training moves it: no running statistic, and none of what an optimizer remembers.
 fn is_parameter(name: &str) -> bool {
-    let statistics = ["running_mean", "running_var", "num_batches_tracked"];
-    !name.starts_with("optimizer.") && !statistics.iter().any(|s| name.ends_with(s))
+    let statistics = [
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+        "moving_mean",
+        "moving_variance",
+    ];
+    let name = name.trim_end_matches(":0");
+    !name.starts_with("optimizer") && !statistics.iter().any(|s| name.ends_with(s))
 }
 
 fn elements(entry: &Entry) -> usize {

@@ -11,7 +11,7 @@ mod features;
 mod images;
 mod inspect;
 mod options;
-mod output;
+pub mod output;
 mod pipeline;
 mod score;
 mod train;
@@ -104,9 +104,9 @@ impl Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return not_parsed(&error),
+        Err(code) => return code,
     };
     let Common { device, threads } = cli.common;
     if device.contradict() {
@@ -124,6 +124,15 @@ pub fn main() -> ExitCode {
         eprint!("{}", profile::report());
     }
     code
+}
+
+/// The command line of this process, or the status to end with where there is none: after the help that was asked for,
+/// or a line about what is wrong with it.
+///
+/// # Errors
+/// The exit status.
+pub fn parse<T: Parser>() -> Result<T, ExitCode> {
+    T::try_parse().map_err(|error| not_parsed(&error))
 }
 
 /// Shows the help that was asked for, or says in one line what is wrong with the command line.

@@ -9,12 +9,15 @@
 //!
 //! Training adds three more: [`dataset`] reads the captioning datasets as they are published,
 //! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Weights and
-//! models are kept in the files of [`weights`].
+//! models are kept in the files of [`weights`]; [`import`] reads those of PyTorch and Keras.
 
 pub mod augment;
+mod bytes;
 pub mod dataset;
+mod float;
 pub mod folder;
 pub mod image;
+pub mod import;
 pub mod preprocess;
 pub mod resize;
 pub mod vocabulary;
@@ -25,3 +28,8 @@ pub use dataset::{Dataset, Example, Split};
 pub use image::{Image, Limits};
 pub use preprocess::{Method, Recipe};
 pub use vocabulary::Vocabulary;
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

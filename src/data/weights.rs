@@ -9,9 +9,11 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::bytes::Bytes;
+use super::float::Float;
+use super::import::Format;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
@@ -24,17 +26,38 @@ pub enum Precision {
     F32,
     /// 16 bits, 11 of them significant: half the size, rounded.
     F16,
+    /// 16 bits, 8 of them significant, with the range of `f32`.
+    Bf16,
+}
+
+impl Precision {
+    pub(crate) fn float(self) -> Float {
+        match self {
+            Precision::F32 => Float::F32,
+            Precision::F16 => Float::F16,
+            Precision::Bf16 => Float::BF16,
+        }
+    }
+
+    /// The numbers as they come back from a file that stores them so.
+    pub(crate) fn round(self, numbers: &[f32]) -> Vec<f32> {
+        self.float().decode(&self.float().encode(numbers))
+    }
+
+    /// The name, as it is written on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        }
+    }
 }
 
 /// An opened safetensors file.
 pub struct WeightFile {
     path: PathBuf,
     bytes: Bytes,
-}
-
-enum Bytes {
-    Mapped(Mmap),
-    Static(&'static [u8]),
 }
 
 /// What a file says of one of its tensors.
@@ -54,21 +77,9 @@ impl WeightFile {
     /// # Errors
     /// Where it cannot be read or its header makes no sense.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_path_buf();
-        let fail = |e: std::io::Error| Error::file(&path, format_args!("cannot be read: {e}"));
-        let file = File::open(&path).map_err(fail)?;
-        let meta = file.metadata().map_err(fail)?;
-        if meta.is_dir() {
-            return Err(Error::file(&path, "is a folder, not a safetensors file"));
-        }
-        if meta.len() == 0 {
-            return Err(Error::file(&path, "is empty, not a safetensors file"));
-        }
-        // SAFETY: the mapping is only read. Should another program shorten the file meanwhile, the system ends
-        // this one with a signal, as with any mapped file; nothing is written through stale pages. Files of
-        // ours are replaced by renaming, which leaves the mapped one whole.
-        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
-        Self::checked(path, Bytes::Mapped(map))
+        let path = path.as_ref();
+        let bytes = Bytes::map(path, "a safetensors file")?;
+        Self::checked(path.to_path_buf(), bytes)
     }
 
     /// A file that is part of the program; `name` stands for its path in messages.
@@ -79,25 +90,28 @@ impl WeightFile {
         Self::checked(PathBuf::from(name), Bytes::Static(bytes))
     }
 
-    fn checked(path: PathBuf, bytes: Bytes) -> Result<Self> {
+    pub(super) fn checked(path: PathBuf, bytes: Bytes) -> Result<Self> {
         let file = WeightFile { path, bytes };
         file.parse()?;
         Ok(file)
     }
 
     fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Mapped(map) => map,
-            Bytes::Static(bytes) => bytes,
-        }
+        self.bytes.as_ref()
     }
 
     fn parse(&self) -> Result<SafeTensors<'_>> {
         SafeTensors::deserialize(self.bytes()).map_err(|e| {
-            Error::file(
-                &self.path,
-                format_args!("is not a whole safetensors file ({e}); get it again"),
-            )
+            let foreign = Format::of(self.bytes()).filter(|f| *f != Format::Safetensors);
+            let what = match foreign {
+                Some(format) => format!(
+                    "is a {} file; make an encoder of it with `glimpse-convert {} OUTPUT.safetensors`",
+                    format.name(),
+                    self.path.display()
+                ),
+                None => format!("is not a whole safetensors file ({e}); get it again"),
+            };
+            Error::file(&self.path, what)
         })
     }
 
@@ -159,32 +173,11 @@ impl WeightFile {
     }
 
     fn convert(&self, name: &str, view: &TensorView) -> Result<Tensor> {
-        let bytes = view.data();
-        let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Dtype::F64 => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f64::from_le_bytes(*b) as f32)
-                .collect(),
-            Dtype::F16 => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| half::f16::from_le_bytes(*b).to_f32())
-                .collect(),
-            Dtype::BF16 => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| half::bf16::from_le_bytes(*b).to_f32())
-                .collect(),
+        let float = match view.dtype() {
+            Dtype::F64 => Float::F64,
+            Dtype::F32 => Float::F32,
+            Dtype::F16 => Float::F16,
+            Dtype::BF16 => Float::BF16,
             other => {
                 return Err(Error::file(
                     &self.path,
@@ -192,7 +185,7 @@ impl WeightFile {
                 ));
             }
         };
-        Tensor::from_vec(data, view.shape())
+        Tensor::from_vec(float.decode(view.data()), view.shape())
             .map_err(|e| Error::file(&self.path, format_args!("tensor `{name}`: {e}")))
     }
 }
@@ -212,18 +205,12 @@ pub fn write_weights(
     let here: Vec<Tensor> = here.collect::<Result<_>>()?;
     let bytes: Vec<Vec<u8>> = here
         .iter()
-        .map(|t| match precision {
-            Precision::F32 => t.data().iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Precision::F16 => t
-                .data()
-                .iter()
-                .flat_map(|&x| half::f16::from_f32(x).to_le_bytes())
-                .collect(),
-        })
+        .map(|t| precision.float().encode(t.data()))
         .collect();
     let dtype = match precision {
         Precision::F32 => Dtype::F32,
         Precision::F16 => Dtype::F16,
+        Precision::Bf16 => Dtype::BF16,
     };
     let views = tensors.iter().zip(&bytes).map(|((name, t), bytes)| {
         TensorView::new(dtype, t.dims().to_vec(), bytes)
@@ -291,7 +278,7 @@ mod tests {
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
-        for precision in [Precision::F32, Precision::F16] {
+        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
             let meta = HashMap::from([("key".to_string(), "text".to_string())]);
             write_weights(&path, &sample(), precision, meta).unwrap();
             let file = WeightFile::open(&path).unwrap();

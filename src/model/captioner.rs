@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::file::{self, Description, FORMAT, Kind};
+use super::file::{self, Description, FORMAT, Kind, Origin};
 use super::{Decoder, DenseNet};
 use crate::data::weights::{Precision, WeightFile};
 use crate::data::{Recipe, Vocabulary};
@@ -19,6 +19,8 @@ pub struct Captioner {
     pub vocabulary: Vocabulary,
     /// Image file to the encoder's input.
     pub recipe: Recipe,
+    /// Where the encoder's weights come from, where they were converted.
+    pub origin: Option<Origin>,
     /// How the weights came about.
     pub training: BTreeMap<String, serde_json::Value>,
     /// Scores.
@@ -72,6 +74,7 @@ impl Captioner {
             decoder: Decoder::new(&config, &mut init)?,
             vocabulary,
             recipe: description.recipe,
+            origin: description.origin,
             training: description.training,
             metrics: description.metrics,
         };
@@ -88,6 +91,7 @@ impl Captioner {
             decoder: Some(self.decoder.config().clone()),
             vocabulary: Some(self.vocabulary.clone()),
             recipe: self.recipe,
+            origin: self.origin.clone(),
             training: self.training.clone(),
             metrics: self.metrics.clone(),
         }

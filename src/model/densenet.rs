@@ -68,6 +68,52 @@ impl DenseNetConfig {
         })
     }
 
+    /// The sizes of a network, read off the shapes of its tensors: `shape` is given a name of torchvision's.
+    ///
+    /// # Errors
+    /// In words, the first tensor that is missing or is none of a DenseNet's.
+    pub fn infer(eps: f32, shape: impl Fn(&str) -> Option<Vec<usize>>) -> Result<Self, String> {
+        let conv = |block: usize, layer: usize, conv: usize| {
+            let name = format!("features.denseblock{block}.denselayer{layer}.conv{conv}.weight");
+            (shape(&name), name)
+        };
+        let need = |(found, name): (Option<Vec<usize>>, String), like: &str| match found {
+            Some(shape) => Ok((name, shape)),
+            None => Err(format!("holds no DenseNet: `{name}` {like} is missing")),
+        };
+        let other = |(name, shape): (String, Vec<usize>), like: &str| {
+            Err(format!(
+                "is another network: `{name}` is {shape:?}, a DenseNet for images of ImageNet's size has {like}"
+            ))
+        };
+        let first = "features.conv0.weight".to_string();
+        let first = need((shape(&first), first), "[stem, 3, 7, 7]")?;
+        let &[stem, 3, 7, 7] = &first.1[..] else {
+            return other(first, "[stem, 3, 7, 7]");
+        };
+        let one = need(conv(1, 1, 1), "[bottleneck, stem, 1, 1]")?;
+        let &[middle, _, 1, 1] = &one.1[..] else {
+            return other(one, "[bottleneck, stem, 1, 1]");
+        };
+        let three = need(conv(1, 1, 2), "[growth, bottleneck, 3, 3]")?;
+        let &[growth, _, 3, 3] = &three.1[..] else {
+            return other(three, "[growth, bottleneck, 3, 3]");
+        };
+        if growth == 0 || middle % growth != 0 {
+            return other(one, "a multiple of the growth first");
+        }
+        let layers = |block: usize| (1..).take_while(|&l| conv(block, l, 1).0.is_some()).count();
+        let config = DenseNetConfig {
+            growth,
+            blocks: (1..).map(layers).take_while(|&n| n > 0).collect(),
+            stem,
+            bottleneck: middle / growth,
+            eps,
+        };
+        config.check().map_err(|e| e.to_string())?;
+        Ok(config)
+    }
+
     /// Channels of the features.
     pub fn features(&self) -> usize {
         let mut channels = self.stem;

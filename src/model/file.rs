@@ -19,8 +19,9 @@ use crate::tensor::Tensor;
 /// The metadata entry that holds the description.
 pub const METADATA_KEY: &str = "glimpse";
 
-/// The version of the format that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The version of the format that this program writes, and the newest that it reads. Since 2 the tensors of an encoder
+/// alone bear torchvision's own names, without a prefix.
+pub const FORMAT: u32 = 2;
 
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,12 +52,31 @@ pub struct Description {
     pub vocabulary: Option<Vocabulary>,
     /// How an image becomes the encoder's input.
     pub recipe: Recipe,
+    /// Where the weights of an encoder come from, where it was converted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// How the weights came about: data, configuration, steps, program version.
     #[serde(default)]
     pub training: BTreeMap<String, Value>,
     /// Scores, each with the split that it was measured on.
     #[serde(default)]
     pub metrics: BTreeMap<String, Value>,
+}
+
+/// Where the weights of an encoder come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The name of the file that they were converted from.
+    pub file: String,
+    /// The SHA-256 of that file.
+    pub sha256: String,
+    /// How it held them.
+    pub format: String,
+    /// Whose layout and names it had: `PyTorch` or `Keras`.
+    pub framework: String,
+    /// Where it was downloaded from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 impl Description {
@@ -88,6 +108,14 @@ impl Description {
             ));
         }
         let description: Description = serde_json::from_str(&text).map_err(broken)?;
+        if description.kind == Kind::Encoder && format < 2 {
+            return Err(Error::file(
+                file.path(),
+                format_args!(
+                    "is an encoder of format {format}, this program reads {FORMAT}; fetch or convert it again"
+                ),
+            ));
+        }
         let check = || {
             description.encoder.check()?;
             description
@@ -195,48 +223,12 @@ pub fn write(
 /// Where these are no DenseNet's.
 pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     let entries = file.entries()?;
-    let shape = |name: &str| {
-        let name = format!("{prefix}features.{name}");
-        entries
-            .iter()
-            .find(|e| e.name == name)
-            .map(|e| e.shape.clone())
-    };
-    let no_densenet = || {
-        Error::file(
-            file.path(),
-            format_args!(
-                "is no DenseNet with torchvision's names (no `{prefix}features.conv0.weight` [stem, 3, 7, 7] \
-                 followed by dense blocks)"
-            ),
-        )
-    };
-    let stem = shape("conv0.weight");
-    let Some(&[stem, 3, 7, 7]) = stem.as_deref() else {
-        return Err(no_densenet());
-    };
-    let conv = |block: usize, layer: usize, conv: usize| {
-        shape(&format!(
-            "denseblock{block}.denselayer{layer}.conv{conv}.weight"
-        ))
-    };
-    let (Some(first), Some(second)) = (conv(1, 1, 1), conv(1, 1, 2)) else {
-        return Err(no_densenet());
-    };
-    let (&[middle, _, 1, 1], &[growth, _, 3, 3]) = (&first[..], &second[..]) else {
-        return Err(no_densenet());
-    };
-    let layers = |block: usize| (1..).take_while(|&l| conv(block, l, 1).is_some()).count();
-    let blocks: Vec<usize> = (1..).map(layers).take_while(|&n| n > 0).collect();
-    let config = DenseNetConfig {
-        growth,
-        blocks,
-        stem,
-        bottleneck: middle / growth.max(1),
-        eps: 1e-5,
-    };
-    config.check().map_err(|e| Error::file(file.path(), e))?;
-    Ok(config)
+    DenseNetConfig::infer(1e-5, |name| {
+        let name = format!("{prefix}{name}");
+        let entry = entries.iter().find(|e| e.name == name);
+        entry.map(|e| e.shape.clone())
+    })
+    .map_err(|what| Error::file(file.path(), what))
 }
 
 /// The encoder in `path`: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
@@ -247,6 +239,7 @@ pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Descript
     let file = WeightFile::open(path)?;
     let description = Description::read(&file)?;
     let (config, prefix) = match &description {
+        Some(d) if d.kind == Kind::Encoder => (d.encoder.clone(), ""),
         Some(d) => (d.encoder.clone(), "encoder."),
         None => (infer_config(&file, "")?, ""),
     };

@@ -12,4 +12,4 @@ pub mod file;
 pub use captioner::Captioner;
 pub use decoder::{Decoder, DecoderConfig, DecoderState};
 pub use densenet::{DenseNet, DenseNetConfig};
-pub use file::{Description, Kind};
+pub use file::{Description, Kind, Origin};

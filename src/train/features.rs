@@ -9,8 +9,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::batches::Samples;
-use crate::data::Recipe;
 use crate::data::weights::{Precision, WeightFile, write_weights};
+use crate::data::{Recipe, hex};
 use crate::error::Result;
 use crate::model::DenseNet;
 use crate::nn::{Mode, Module};
@@ -39,10 +39,7 @@ pub fn digest<'a>(
         hash.update([0]);
         hash.update(name.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize())
 }
 
 /// The features of all images, `[N, F]`: from the file at `cache` where it was made from the same things, else

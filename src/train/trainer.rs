@@ -151,6 +151,7 @@ impl Trainer {
         let captions = examples.iter().flat_map(|e| &e.captions);
         let vocabulary = Vocabulary::build(captions, config.min_count)?;
         let mut init = Init::new(config.seed);
+        let mut origin = None;
         let (encoder, recipe) = match (&config.encoder.new, encoder) {
             (Some(_), Some(path)) => {
                 return Err(Error::usage(format!(
@@ -161,6 +162,7 @@ impl Trainer {
             (Some(sizes), None) => (DenseNet::new(sizes, &mut init)?, config.recipe()?),
             (None, Some(path)) => {
                 let (encoder, description) = file::load_encoder(path)?;
+                origin = description.as_ref().and_then(|d| d.origin.clone());
                 (
                     encoder,
                     description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?,
@@ -185,6 +187,7 @@ impl Trainer {
             decoder,
             vocabulary,
             recipe,
+            origin,
             training,
             metrics,
         };

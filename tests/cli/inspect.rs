@@ -73,7 +73,7 @@ fn inspect_says_what_a_file_holds() {
     assert!(
         inspect(&["text.safetensors"])
             .complaint(1)
-            .starts_with("text.safetensors: is not a whole")
+            .starts_with("text.safetensors: is no weight file")
     );
     assert!(
         inspect(&["none.safetensors"])

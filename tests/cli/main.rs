@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod caption;
+mod convert;
 mod features;
 mod gpu;
 mod inspect;

@@ -92,6 +92,7 @@ fn captioner(init: &mut Init) -> Result<Captioner> {
         recipe: Recipe::default(),
         training: Default::default(),
         metrics: Default::default(),
+        origin: None,
     })
 }
 

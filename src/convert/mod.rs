@@ -1,0 +1,359 @@
+//! From the weights that everyone has to an encoder of Glimpse.
+//!
+//! PyTorch and Keras name the same tensors differently and lay kernels out differently; [`names`] and [`keras`] know
+//! how. What comes out bears torchvision's names and layout, so that it can be read by others too, and says in its
+//! description where it came from. A file is either a whole DenseNet, every tensor of it found, of the right shape and
+//! made of numbers, or it is refused with the first thing that does not fit.
+
+mod keras;
+mod names;
+mod verify;
+
+use std::path::Path;
+
+pub use self::verify::{Classes, Layer, Photo, Report, Spread, verify};
+
+use crate::data::import::Archive;
+use crate::data::weights::{Precision, WeightFile};
+use crate::data::{Method, Recipe};
+use crate::error::{Error, Result};
+use crate::model::file::{self, FORMAT};
+use crate::model::{DenseNet, DenseNetConfig, Description, Kind, Origin};
+use crate::nn::{Init, Module};
+use crate::tensor::Tensor;
+
+/// What is wanted of a conversion.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The published network that it has to be, by name.
+    pub arch: Option<String>,
+    /// How the numbers are stored.
+    pub precision: Precision,
+    /// How images become the encoder's input, where it is not as whoever trained it did.
+    pub recipe: Option<Recipe>,
+    /// Where the file was downloaded from.
+    pub url: Option<String>,
+}
+
+/// A DenseNet out of a foreign file.
+pub struct Converted {
+    /// What its file will say of itself.
+    pub description: Description,
+    /// Its tensors by torchvision's names, rounded as they will be stored.
+    pub tensors: Vec<(String, Tensor)>,
+    /// The classifier, where the file has one: `[classes, C]` and `[classes]`. It is among the tensors too.
+    pub classifier: Option<[Tensor; 2]>,
+    /// What was in the file and is no part of it, by the names there.
+    pub left_out: Vec<String>,
+}
+
+/// A tensor that was found.
+struct Found {
+    /// By torchvision.
+    name: String,
+    /// Its place in the archive.
+    index: usize,
+    /// By torchvision, as the network has it.
+    shape: Vec<usize>,
+    layout: Layout,
+}
+
+/// How a tensor lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// As in torchvision.
+    Same,
+    /// A kernel `[kh, kw, C, O]`, in torchvision `[O, C, kh, kw]`.
+    Hwio,
+    /// A matrix `[in, out]`, in torchvision `[out, in]`.
+    Transposed,
+}
+
+/// Everything of a DenseNet in an archive, by torchvision's names.
+struct Inventory {
+    found: Vec<Found>,
+    /// Entries that are no part of it.
+    left_out: Vec<usize>,
+    /// What is added to variances.
+    eps: f32,
+    recipe: Recipe,
+    framework: &'static str,
+}
+
+/// The sizes of the DenseNet in an archive, as far as its names and shapes tell; `None` where there is none.
+pub fn recognise(archive: &Archive) -> Option<DenseNetConfig> {
+    sizes(&inventory(archive).ok()?).ok()
+}
+
+fn inventory(archive: &Archive) -> Result<Inventory, String> {
+    match archive.format().is_keras() {
+        true => keras::inventory(archive),
+        false => names::inventory(archive),
+    }
+}
+
+/// Reads the DenseNet in the file at `path`.
+///
+/// # Errors
+/// Where the file cannot be read, wants something executed, or is not a whole DenseNet of these sizes; the message
+/// says which tensor did not fit.
+pub fn convert(path: &Path, options: &Options) -> Result<Converted> {
+    convert_archive(&mut Archive::open(path)?, options)
+}
+
+/// The same of an archive that is open.
+///
+/// # Errors
+/// As [`convert`].
+pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Converted> {
+    let path = archive.path().to_path_buf();
+    let refuse = |what: String| Error::file(&path, what);
+    let inventory = inventory(archive).map_err(refuse)?;
+    let config = sizes(&inventory).map_err(refuse)?;
+    check_arch(&config, options.arch.as_deref()).map_err(refuse)?;
+    // Shapes are promises until they are read; a number takes a byte at the very least.
+    if config.elements() > archive.size() as u128 {
+        return Err(refuse(format!(
+            "speaks of {} numbers and has {} bytes; it is not whole, or not what it says",
+            config.elements(),
+            archive.size()
+        )));
+    }
+
+    let mut net = DenseNet::new(&config, &mut Init::blank())?;
+    let mut wanted = Vec::new();
+    net.visit("", &mut |name, _, tensor| {
+        wanted.push((name.to_string(), tensor.dims().to_vec()));
+    });
+    let places = places(archive, &inventory, &wanted).map_err(refuse)?;
+    let mut tensors = Vec::with_capacity(wanted.len() + 2);
+    for (found, (name, _)) in places.into_iter().zip(wanted) {
+        tensors.push((name, read(archive, found, options.precision)?));
+    }
+    let classifier = classifier(archive, &inventory, config.features(), options.precision)?;
+    if let Some([weight, bias]) = &classifier {
+        tensors.push(("classifier.weight".to_string(), weight.clone()));
+        tensors.push(("classifier.bias".to_string(), bias.clone()));
+    }
+    let entries = archive.entries();
+    let mut left_out: Vec<String> = Vec::new();
+    left_out.extend(inventory.left_out.iter().map(|&i| entries[i].name.clone()));
+    if classifier.is_none() {
+        let head = inventory
+            .found
+            .iter()
+            .filter(|f| f.name.starts_with("classifier."));
+        left_out.extend(head.map(|f| entries[f.index].name.clone()));
+    }
+    Ok(Converted {
+        description: describe(archive, &inventory, config, options),
+        tensors,
+        classifier,
+        left_out,
+    })
+}
+
+impl Converted {
+    /// The network.
+    ///
+    /// # Errors
+    /// None for what [`convert`] returned.
+    pub fn network(&self) -> Result<DenseNet> {
+        let mut net = DenseNet::new(&self.description.encoder, &mut Init::blank())?;
+        let mut tensors = self.tensors.iter();
+        net.visit("", &mut |name, _, tensor| {
+            if let Some((_, found)) = tensors.by_ref().find(|(other, _)| other == name) {
+                *tensor = found.clone();
+            }
+        });
+        Ok(net)
+    }
+
+    /// Writes it to `path`, atomically.
+    ///
+    /// # Errors
+    /// Where the file cannot be written; what was there before is then untouched.
+    pub fn write(&self, path: &Path, precision: Precision) -> Result<()> {
+        file::write(path, &self.description, &self.tensors, precision)
+    }
+}
+
+/// The sizes, read off the shapes.
+fn sizes(inventory: &Inventory) -> Result<DenseNetConfig, String> {
+    DenseNetConfig::infer(inventory.eps, |name| {
+        let found = inventory.found.iter().find(|f| f.name == name);
+        found.map(|f| f.shape.clone())
+    })
+}
+
+fn check_arch(config: &DenseNetConfig, wanted: Option<&str>) -> Result<(), String> {
+    match (wanted, config.name()) {
+        (None, _) => Ok(()),
+        (Some(wanted), Some(name)) if wanted == name => Ok(()),
+        (Some(wanted), Some(name)) => {
+            Err(format!("is a {name}, not the {wanted} that was asked for"))
+        }
+        (Some(wanted), None) => Err(format!(
+            "is a DenseNet of growth {}, blocks {:?} and stem {}, not the {wanted} that was asked for",
+            config.growth, config.blocks, config.stem
+        )),
+    }
+}
+
+/// Where each wanted tensor is, or the first that is missing or has another shape; and whether anything is left that
+/// such a network would not have.
+fn places<'a>(
+    archive: &Archive,
+    inventory: &'a Inventory,
+    wanted: &[(String, Vec<usize>)],
+) -> Result<Vec<&'a Found>, String> {
+    let mut places = Vec::with_capacity(wanted.len());
+    let mut missing = Vec::new();
+    for (name, shape) in wanted {
+        let mut found = inventory.found.iter().filter(|f| f.name == *name);
+        match (found.next(), found.next()) {
+            (None, _) => missing.push(format!("`{name}` {shape:?}")),
+            (Some(_), Some(_)) => return Err(format!("has the tensor `{name}` twice")),
+            (Some(found), None) if found.shape != *shape => {
+                return Err(format!(
+                    "tensor `{name}` is {:?}, a DenseNet of these sizes needs {shape:?}",
+                    found.shape
+                ));
+            }
+            (Some(found), None) => places.push(found),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(match missing.len() {
+            1 => format!("tensor {} is missing", missing[0]),
+            n => format!("{n} tensors are missing: {}", list(&missing)),
+        });
+    }
+    let extra = inventory.found.iter().filter(|f| {
+        !f.name.starts_with("classifier.") && !wanted.iter().any(|(name, _)| f.name == *name)
+    });
+    let extra: Vec<String> = extra
+        .map(|f| format!("`{}`", archive.entries()[f.index].name))
+        .collect();
+    match extra.as_slice() {
+        [] => Ok(places),
+        names => Err(format!(
+            "is another network: no DenseNet of these sizes has {}",
+            list(names)
+        )),
+    }
+}
+
+/// The first few of some names, and how many more there are.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let first = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// A tensor as torchvision has it, rounded as it will be stored.
+fn read(archive: &mut Archive, found: &Found, precision: Precision) -> Result<Tensor> {
+    let tensor = archive.tensor(found.index)?;
+    let tensor = match found.layout {
+        Layout::Same => tensor,
+        Layout::Hwio => Tensor::from(&tensor.view().permuted_axes(vec![3, 2, 0, 1])),
+        Layout::Transposed => Tensor::from(&tensor.view().permuted_axes(vec![1, 0])),
+    };
+    let refuse = |what: String| Error::file(archive.path(), what);
+    let name = &found.name;
+    if let Some(at) = tensor.data().iter().position(|x| !x.is_finite()) {
+        let x = tensor.data()[at];
+        return Err(refuse(format!(
+            "tensor `{name}` holds {x} at {at}, which is no number"
+        )));
+    }
+    if name.ends_with("running_var")
+        && let Some(at) = tensor.data().iter().position(|&x| x < 0.0)
+    {
+        let x = tensor.data()[at];
+        return Err(refuse(format!(
+            "variance `{name}` is {x} at {at}; none is below zero"
+        )));
+    }
+    if precision == Precision::F32 {
+        return Ok(tensor);
+    }
+    let rounded = precision.round(tensor.data());
+    if rounded.iter().any(|x| !x.is_finite()) {
+        return Err(refuse(format!(
+            "tensor `{name}` has numbers beyond the range of {}; take bf16 or f32",
+            precision.name()
+        )));
+    }
+    Tensor::from_vec(rounded, tensor.dims())
+}
+
+/// The layer that names ImageNet's classes, if there is one of the right shape.
+fn classifier(
+    archive: &mut Archive,
+    inventory: &Inventory,
+    features: usize,
+    precision: Precision,
+) -> Result<Option<[Tensor; 2]>> {
+    let find = |name: &str| inventory.found.iter().find(|f| f.name == name);
+    let (Some(weight), Some(bias)) = (find("classifier.weight"), find("classifier.bias")) else {
+        return Ok(None);
+    };
+    match (&weight.shape[..], &bias.shape[..]) {
+        (&[classes, c], &[same]) if c == features && classes == same => Ok(Some([
+            read(archive, weight, precision)?,
+            read(archive, bias, precision)?,
+        ])),
+        _ => Ok(None),
+    }
+}
+
+fn describe(
+    archive: &Archive,
+    inventory: &Inventory,
+    encoder: DenseNetConfig,
+    options: &Options,
+) -> Description {
+    let file = archive.path().file_name().unwrap_or_default();
+    Description {
+        format: FORMAT,
+        kind: Kind::Encoder,
+        encoder,
+        decoder: None,
+        vocabulary: None,
+        recipe: options.recipe.unwrap_or(inventory.recipe),
+        origin: Some(Origin {
+            file: file.to_string_lossy().into_owned(),
+            sha256: archive.sha256(),
+            format: archive.format().name().to_string(),
+            framework: inventory.framework.to_string(),
+            url: options.url.clone(),
+        }),
+        training: Default::default(),
+        metrics: Default::default(),
+    }
+}
+
+/// The preparation that Keras documents for its DenseNets: both sides to 224 by the nearest pixel.
+fn keras_recipe() -> Result<Recipe, String> {
+    Recipe::new(Method::KerasNearest, crate::data::preprocess::DEFAULT_SIZE)
+        .map_err(|e| e.to_string())
+}
+
+/// What a file of Glimpse's own says of itself.
+fn own_description(archive: &Archive) -> Result<Option<Description>, String> {
+    match archive.weights() {
+        Some(file) => description_of(file),
+        None => Ok(None),
+    }
+}
+
+fn description_of(file: &WeightFile) -> Result<Option<Description>, String> {
+    Description::read(file).map_err(|e| match e {
+        Error::File { what, .. } => what,
+        other => other.to_string(),
+    })
+}

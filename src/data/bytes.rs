@@ -1,0 +1,53 @@
+//! The bytes of a file, mapped into memory or already there.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::error::{Error, Result};
+
+/// The bytes of a file. Copies share them.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    Mapped(Arc<Mmap>),
+    Static(&'static [u8]),
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Bytes {
+    /// Those of the file at `path`, which `what` says it should be.
+    pub(crate) fn map(path: &Path, what: &str) -> Result<Self> {
+        let fail = |e: std::io::Error| Error::file(path, format_args!("cannot be read: {e}"));
+        let file = File::open(path).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
+        if meta.is_dir() {
+            return Err(Error::file(path, format_args!("is a folder, not {what}")));
+        }
+        if meta.len() == 0 {
+            return Err(Error::file(path, format_args!("is empty, not {what}")));
+        }
+        // SAFETY: the mapping is only read. Should another program shorten the file meanwhile, the system ends
+        // this one with a signal, as with any mapped file; nothing is written through stale pages. Files of
+        // ours are replaced by renaming, which leaves the mapped one whole.
+        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
+        Ok(Bytes::Mapped(Arc::new(map)))
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Static(bytes) => bytes,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::Owned(Arc::new(bytes))
+    }
+}

@@ -1,0 +1,163 @@
+//! The datasets of an HDF5 file, as Keras keeps weights in them.
+//!
+//! The format itself is read by the `hdf5-reader` crate, which is written in Rust and follows neither links to other
+//! files nor filters that call other libraries.
+
+use std::collections::HashSet;
+
+use hdf5_reader::error::Error;
+use hdf5_reader::group::Group;
+use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions};
+
+use super::pickle::Printable;
+use crate::data::bytes::Bytes;
+use crate::data::float::Float;
+
+/// The first bytes of every HDF5 file.
+pub(super) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// Bytes of the largest list of what an object is and has; the configuration of a model is in one.
+const LARGEST_HEADER: usize = 16 << 20;
+
+/// More groups and datasets than any DenseNet of Keras has.
+const MOST: usize = 50_000;
+
+/// The deepest nesting of groups that is followed.
+const DEEPEST: usize = 16;
+
+/// An HDF5 file, and the datasets in it.
+pub(super) struct Hdf5 {
+    pub(super) datasets: Vec<Described>,
+    /// The model's configuration, where the file has one.
+    pub(super) config: Option<serde_json::Value>,
+}
+
+/// A dataset.
+pub(super) struct Described {
+    /// Where it is, with slashes: `conv1_conv/conv1_conv/kernel:0`.
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) kind: Kind,
+    dataset: Dataset,
+}
+
+/// What its elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Float(Float),
+    Other,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Float(float) => float.name(),
+            Kind::Other => "no float",
+        }
+    }
+}
+
+impl Hdf5 {
+    /// The file with these bytes; no dataset of more than `largest` is read.
+    pub(super) fn open(bytes: Bytes, largest: usize) -> Result<Self, String> {
+        let options = OpenOptions::default()
+            .with_max_chunk_bytes(largest)
+            .with_max_read_bytes(largest)
+            .with_max_object_header_bytes(LARGEST_HEADER);
+        let broken = |e: Error| format!("is no whole HDF5 file: {e}");
+        let file = Hdf5File::from_owner(bytes, options).map_err(broken)?;
+        let root = file.root_group().map_err(broken)?;
+        let config = root
+            .attribute("model_config")
+            .and_then(|a| a.read_string())
+            .ok();
+        Ok(Hdf5 {
+            datasets: datasets(root).map_err(broken)?,
+            config: config.and_then(|text| serde_json::from_str(&text).ok()),
+        })
+    }
+
+    /// The numbers of dataset `index`, row-major.
+    pub(super) fn read(&self, index: usize) -> Result<Vec<f32>, String> {
+        let Described {
+            name,
+            shape,
+            kind,
+            dataset,
+        } = &self.datasets[index];
+        let Kind::Float(float) = kind else {
+            return Err(format!(
+                "dataset `{}` holds no floating-point numbers",
+                Printable(name)
+            ));
+        };
+        let wanted = shape
+            .iter()
+            .try_fold(float.size(), |n, &d| n.checked_mul(d));
+        let bytes = dataset
+            .read_raw_bytes()
+            .map_err(|e| format!("dataset `{}` cannot be read: {e}", Printable(name)))?;
+        if Some(bytes.len()) != wanted {
+            return Err(format!(
+                "dataset `{}` holds {} bytes, which is not {shape:?} in {}",
+                Printable(name),
+                bytes.len(),
+                float.name()
+            ));
+        }
+        Ok(float.decode(&bytes))
+    }
+}
+
+/// All datasets in `root` and the groups within.
+fn datasets(root: Group) -> Result<Vec<Described>, Error> {
+    let too_many = |what: &str| Error::InvalidData(format!("more {what} than weights have"));
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([root.address()]);
+    let mut waiting = vec![(root, String::new(), 0)];
+    while let Some((group, path, depth)) = waiting.pop() {
+        let (groups, datasets) = group.members()?;
+        for dataset in datasets {
+            let name = format!("{path}{}", dataset.name());
+            let shape = dataset.shape().iter().map(|&d| usize::try_from(d));
+            let shape = shape
+                .collect::<Result<_, _>>()
+                .map_err(|_| too_many("elements"))?;
+            let kind = kind(dataset.dtype());
+            found.push(Described {
+                name,
+                shape,
+                kind,
+                dataset,
+            });
+        }
+        for group in groups {
+            // A group can be its own grandmother.
+            if depth < DEEPEST && seen.insert(group.address()) {
+                let path = format!("{path}{}/", group.name());
+                waiting.push((group, path, depth + 1));
+            }
+        }
+        if found.len() + waiting.len() > MOST {
+            return Err(too_many("groups and datasets"));
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn kind(datatype: &Datatype) -> Kind {
+    match datatype {
+        Datatype::FloatingPoint {
+            size,
+            byte_order: hdf5_reader::ByteOrder::LittleEndian,
+            ..
+        } => match size {
+            8 => Kind::Float(Float::F64),
+            4 => Kind::Float(Float::F32),
+            2 => Kind::Float(Float::F16),
+            _ => Kind::Other,
+        },
+        _ => Kind::Other,
+    }
+}

@@ -1,0 +1,264 @@
+//! Weight files as others write them: PyTorch's, Keras', safetensors.
+//!
+//! An [`Archive`] lists the tensors that a file speaks of, with their names as they are there, and reads those that
+//! somebody asks for. What they mean is not decided here. Files are foreign: nothing in them is executed, nothing they
+//! say of sizes is believed before it was checked, and what does not fit is refused with the first thing that did not.
+
+mod hdf5;
+mod pickle;
+mod torch;
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use zip::ZipArchive;
+
+use self::hdf5::Hdf5;
+use self::torch::TorchFile;
+use super::bytes::Bytes;
+use super::weights::{Entry, WeightFile};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// How many times its own size a file may hold, unpacked. Weights hardly get smaller by packing; whatever promises more
+/// is there to fill memory.
+const EXPANSION: usize = 16;
+
+/// Bytes of the largest configuration that is taken out of a `.keras` archive.
+const LARGEST_CONFIG: usize = 16 << 20;
+
+/// How a file holds its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The safetensors format.
+    Safetensors,
+    /// `torch.save` since PyTorch 1.6: a zip archive.
+    TorchZip,
+    /// `torch.save` before that: pickles and storages one after another.
+    TorchLegacy,
+    /// Keras' `.h5`.
+    KerasH5,
+    /// Keras' `.keras`: a zip archive with an HDF5 file in it.
+    KerasZip,
+}
+
+impl Format {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+            Format::TorchZip => "PyTorch zip",
+            Format::TorchLegacy => "PyTorch pickle",
+            Format::KerasH5 => "Keras HDF5",
+            Format::KerasZip => "Keras zip",
+        }
+    }
+
+    /// Whether Keras wrote it, with its own layout of kernels and its own names.
+    pub fn is_keras(self) -> bool {
+        matches!(self, Format::KerasH5 | Format::KerasZip)
+    }
+
+    /// The format that a file begins like, if it is one of these.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(b"PK\x03\x04") {
+            Some(Format::TorchZip)
+        } else if bytes.starts_with(torch::LEGACY) {
+            Some(Format::TorchLegacy)
+        } else if bytes.starts_with(hdf5::MAGIC) {
+            Some(Format::KerasH5)
+        } else if bytes.get(8) == Some(&b'{') {
+            Some(Format::Safetensors)
+        } else {
+            None
+        }
+    }
+}
+
+/// An opened weight file of any of these formats.
+pub struct Archive {
+    path: PathBuf,
+    format: Format,
+    bytes: Bytes,
+    entries: Vec<Entry>,
+    config: Option<serde_json::Value>,
+    source: Source,
+}
+
+enum Source {
+    Safetensors(WeightFile),
+    Torch(TorchFile),
+    Hdf5(Hdf5),
+}
+
+impl Archive {
+    /// Opens the file at `path` and lists its tensors.
+    ///
+    /// # Errors
+    /// Where it cannot be read, is of another format, is broken, or wants anything executed.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::of(path.to_path_buf(), Bytes::map(path, "a weight file")?)
+    }
+
+    /// The file with these bytes; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::of(PathBuf::from(name), bytes.into())
+    }
+
+    fn of(path: PathBuf, bytes: Bytes) -> Result<Self> {
+        let refuse = |what: String| Error::file(&path, what);
+        let (mut format, mut config) = (recognise(&path, bytes.as_ref())?, None);
+        let source = match format {
+            Format::Safetensors => {
+                Source::Safetensors(WeightFile::checked(path.clone(), bytes.clone())?)
+            }
+            Format::TorchLegacy => Source::Torch(TorchFile::legacy(bytes.clone()).map_err(refuse)?),
+            Format::KerasH5 => {
+                let largest = largest(&bytes);
+                Source::Hdf5(Hdf5::open(bytes.clone(), largest).map_err(refuse)?)
+            }
+            Format::TorchZip | Format::KerasZip => {
+                let (source, of_model) = open_zip(bytes.clone()).map_err(refuse)?;
+                if matches!(source, Source::Hdf5(_)) {
+                    format = Format::KerasZip;
+                }
+                config = of_model;
+                source
+            }
+        };
+        let entries = match &source {
+            Source::Safetensors(file) => file.entries()?,
+            Source::Torch(file) => {
+                let entry = |t: &torch::Described| entry(&t.name, &t.shape, t.element.name());
+                file.tensors.iter().map(entry).collect()
+            }
+            Source::Hdf5(file) => {
+                config = config.or_else(|| file.config.clone());
+                let entry = |d: &hdf5::Described| entry(&d.name, &d.shape, d.kind.name());
+                file.datasets.iter().map(entry).collect()
+            }
+        };
+        Ok(Archive {
+            path,
+            format,
+            bytes,
+            entries,
+            config,
+            source,
+        })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        self.bytes.as_ref().len()
+    }
+
+    /// How it holds its tensors.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What it holds, in its own order and by its own names; no two formats agree about those.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The model's configuration, where Keras left one: layers by class, name and options.
+    pub fn config(&self) -> Option<&serde_json::Value> {
+        self.config.as_ref()
+    }
+
+    /// The file itself, where it is one in the safetensors format.
+    pub fn weights(&self) -> Option<&WeightFile> {
+        match &self.source {
+            Source::Safetensors(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The SHA-256 of the whole file, 64 hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        super::hex(&Sha256::digest(self.bytes.as_ref()))
+    }
+
+    /// The tensor that entry `index` speaks of, in `f32`.
+    ///
+    /// # Errors
+    /// Where it holds no floating-point numbers, or fewer or more of them than its shape says.
+    pub fn tensor(&mut self, index: usize) -> Result<Tensor> {
+        let Entry { name, shape, .. } = &self.entries[index];
+        let numbers = match &mut self.source {
+            Source::Safetensors(file) => return file.tensor(name),
+            Source::Torch(file) => file.read(index),
+            Source::Hdf5(file) => file.read(index),
+        };
+        let numbers = numbers.map_err(|what| Error::file(&self.path, what))?;
+        Tensor::from_vec(numbers, shape)
+            .map_err(|e| Error::file(&self.path, format_args!("tensor `{name}`: {e}")))
+    }
+}
+
+/// The most bytes that are taken out of a file at a time.
+fn largest(bytes: &Bytes) -> usize {
+    bytes.as_ref().len().saturating_mul(EXPANSION)
+}
+
+fn entry(name: &str, shape: &[usize], dtype: &str) -> Entry {
+    Entry {
+        name: pickle::Printable(name).to_string(),
+        shape: shape.to_vec(),
+        dtype: dtype.to_string(),
+    }
+}
+
+fn recognise(path: &Path, bytes: &[u8]) -> Result<Format> {
+    Format::of(bytes).ok_or_else(|| {
+        // The oldest files of all were archives of `tar`.
+        let what = if bytes.get(257..262) == Some(b"ustar") {
+            "is of PyTorch's format before 0.1.10; load and save it with a newer PyTorch first"
+        } else {
+            "is no weight file: neither safetensors nor PyTorch's nor Keras'"
+        };
+        Error::file(path, what)
+    })
+}
+
+/// A zip archive, whichever of the two kinds it is, and the configuration in it.
+fn open_zip(bytes: Bytes) -> Result<(Source, Option<serde_json::Value>), String> {
+    let largest = largest(&bytes);
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|e| format!("is no whole zip archive ({e}); get it again"))?;
+    if archive.index_for_name("model.weights.h5").is_some() {
+        let weights = torch::read_entry(&mut archive, "model.weights.h5", largest)?;
+        let config = torch::read_entry(&mut archive, "config.json", LARGEST_CONFIG)?;
+        let config = config.and_then(|text| serde_json::from_slice(&text).ok());
+        let hdf5 = Hdf5::open(weights.unwrap_or_default().into(), largest)?;
+        return Ok((Source::Hdf5(hdf5), config));
+    }
+    let folder = archive
+        .file_names()
+        .filter_map(|name| Some(name.ok()?.strip_suffix("data.pkl")?.to_string()))
+        .filter(|folder| folder.is_empty() || folder.ends_with('/'))
+        .min_by_key(String::len);
+    match folder {
+        Some(folder) => Ok((
+            Source::Torch(TorchFile::zip(archive, folder, largest)?),
+            None,
+        )),
+        None => Err(
+            "is a zip archive without weights: neither `data.pkl`, which PyTorch writes, nor \
+                     `model.weights.h5`, which Keras writes, is in it"
+                .into(),
+        ),
+    }
+}

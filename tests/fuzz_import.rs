@@ -1,0 +1,236 @@
+//! Every reader of foreign weights, fed with damaged files: whatever it says, it says it in one line, without a panic, and
+//! without memory that the file's size does not warrant.
+//!
+//! `GLIMPSE_FUZZ` says how many inputs each gets; a million takes the slowest, HDF5, some minutes.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use glimpse::convert::{Options, convert_archive};
+use glimpse::data::import::Archive;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// The system's allocator, and the largest piece that was asked for.
+struct Watched;
+
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on as it is.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        LARGEST.fetch_max(size, Ordering::Relaxed);
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+/// The files here are below 200 KB. A header of HDF5 may take 16 MiB, a table of opcodes 4 MiB of pickle.
+const WARRANTED: usize = 256 << 20;
+
+/// Deterministic damage.
+struct Damage(u64);
+
+impl Damage {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % below.max(1)
+    }
+
+    /// Some bytes of `bytes`, which `at` draws the places of, replaced by others, by extremes, or by each other; or
+    /// runs removed, repeated, cut off.
+    fn apply(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..1 + self.next(4) {
+            if bytes.is_empty() {
+                return;
+            }
+            let at = self.next(bytes.len());
+            let run = (1 + self.next(16)).min(bytes.len() - at);
+            match self.next(16) {
+                0..=5 => bytes[at] = self.next(256) as u8,
+                6 | 7 => bytes[at] ^= 1 << self.next(8),
+                8 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.next(5)],
+                9 => bytes[at..at + run].fill([0, 0xff][self.next(2)]),
+                10 => {
+                    let size = [0, 1, u64::MAX, u64::MAX / 2, 1 << 32, 1 << 40][self.next(6)];
+                    let run = run.min(8);
+                    bytes[at..at + run].copy_from_slice(&size.to_le_bytes()[..run]);
+                }
+                11 | 12 => {
+                    let from = self.next(bytes.len() - run + 1);
+                    bytes.copy_within(from..from + run, at);
+                }
+                13 => drop(bytes.drain(at..at + run)),
+                14 => {
+                    let again = bytes[at..at + run].to_vec();
+                    bytes.splice(at..at, again);
+                }
+                _ => {
+                    // Rarely, for it makes most of what follows unreachable.
+                    if self.next(8) == 0 {
+                        bytes.truncate(at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/convert");
+    fs::read(folder.join(name)).unwrap()
+}
+
+fn rounds() -> usize {
+    std::env::var("GLIMPSE_FUZZ").map_or(1500, |n| n.parse().unwrap())
+}
+
+/// Reads a file to the end or to its first fault, and says whether it was still whole.
+fn read(bytes: Vec<u8>) -> bool {
+    let before = bytes.clone();
+    let result = Archive::from_bytes("f", bytes)
+        .and_then(|mut archive| convert_archive(&mut archive, &Options::default()));
+    let largest = LARGEST.load(Ordering::Relaxed);
+    if largest > WARRANTED {
+        fs::write(
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("greedy"),
+            before,
+        )
+        .unwrap();
+        panic!(
+            "{largest} bytes at once, in {}/greedy",
+            env!("CARGO_TARGET_TMPDIR")
+        );
+    }
+    if let Err(e) = &result {
+        let text = e.to_string();
+        assert!(
+            text.starts_with("f: ") && !text.contains('\n') && text.len() < 3000,
+            "{text:?}"
+        );
+    }
+    result.is_ok()
+}
+
+/// Damages `input` many times; `pack` makes a file of it.
+fn fuzz(seed: u64, input: &[u8], pack: impl Fn(Vec<u8>) -> Vec<u8>) {
+    assert!(
+        read(pack(input.to_vec())),
+        "it can be read before it is damaged"
+    );
+    let mut damage = Damage(seed);
+    let mut whole = 0;
+    for _ in 0..rounds() {
+        let mut bytes = input.to_vec();
+        damage.apply(&mut bytes);
+        whole += usize::from(read(pack(bytes)));
+    }
+    println!("{whole} of {} were still read", rounds());
+}
+
+/// A name and what bears it.
+type Entry = (String, Vec<u8>);
+
+/// The entries of an archive but one, and that one.
+fn unzip(bytes: &[u8], inner: &str) -> (Vec<Entry>, Entry) {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
+    let (mut others, mut found) = (Vec::new(), None);
+    for i in 0..archive.len() {
+        let mut entry = archive.by_index(i).unwrap();
+        let (name, mut bytes) = (entry.name().unwrap().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes).unwrap();
+        match name.ends_with(inner) {
+            true => found = Some((name, bytes)),
+            false => others.push((name, bytes)),
+        }
+    }
+    (others, found.unwrap())
+}
+
+fn zip(others: &[Entry], name: &str, inner: &[u8]) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let all = others.iter().map(|(name, bytes)| (&name[..], &bytes[..]));
+    for (name, bytes) in all.chain([(name, inner)]) {
+        writer.start_file(name, options).unwrap();
+        writer.write_all(bytes).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+/// Damages one entry of an archive.
+fn fuzz_inside(seed: u64, file: &str, entry: &str) {
+    let (others, (name, inner)) = unzip(&fixture(file), entry);
+    fuzz(seed, &inner, |inner| zip(&others, &name, &inner));
+}
+
+#[test]
+fn safetensors() {
+    fuzz(1, &fixture("torchvision.safetensors"), |bytes| bytes);
+}
+
+#[test]
+fn pickles() {
+    fuzz_inside(2, "zip.pth", "data.pkl");
+}
+
+#[test]
+fn pickles_of_protocol_4() {
+    fuzz_inside(3, "protocol4.pth", "data.pkl");
+}
+
+#[test]
+fn checkpoints() {
+    fuzz_inside(4, "numpy-checkpoint.pth", "data.pkl");
+}
+
+#[test]
+fn legacy_files() {
+    fuzz(5, &fixture("legacy-dotted.pth"), |bytes| bytes);
+}
+
+#[test]
+fn zip_archives() {
+    fuzz(6, &fixture("zip.pth"), |bytes| bytes);
+}
+
+#[test]
+fn hdf5() {
+    fuzz(7, &fixture("keras2-weights.h5"), |bytes| bytes);
+}
+
+#[test]
+fn newer_hdf5() {
+    fuzz(8, &fixture("keras2-repacked.h5"), |bytes| bytes);
+}
+
+#[test]
+fn hdf5_in_an_archive() {
+    fuzz_inside(9, "keras3.keras", "model.weights.h5");
+}
+
+#[test]
+fn configurations_in_an_archive() {
+    fuzz_inside(10, "keras3-notop.keras", "config.json");
+}

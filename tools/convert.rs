@@ -1,0 +1,218 @@
+//! `glimpse-convert`: the weights that everyone has, as an encoder of Glimpse.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use glimpse::cli::{self, output};
+use glimpse::convert::{self, Classes, Converted, Options, Photo, Report};
+use glimpse::data::Recipe;
+use glimpse::data::weights::Precision;
+use glimpse::error::{Error, Result};
+use glimpse::model::DenseNetConfig;
+use serde_json::json;
+
+/// Turns a pretrained DenseNet's weights into an encoder of Glimpse
+///
+/// Reads PyTorch's .pth and .pt (torchvision's and timm's names, published files and training checkpoints), safetensors,
+/// and Keras' .h5 and .keras. Which DenseNet it is, is seen from the tensors. Nothing in a file is ever executed, and a
+/// file that is not a whole DenseNet is refused.
+#[derive(Parser)]
+#[command(name = "glimpse-convert", version, max_term_width = 100)]
+struct Cli {
+    /// The weights: .pth, .pt, .safetensors, .h5 or .keras
+    #[arg(value_name = "INPUT")]
+    input: PathBuf,
+    /// Where the encoder goes; the options --encoder of glimpse take it from there
+    #[arg(value_name = "OUTPUT.safetensors")]
+    output: PathBuf,
+    /// Refuse anything but this network [default: whichever it is]
+    #[arg(long, value_name = "NAME", value_parser = DenseNetConfig::NAMES)]
+    arch: Option<String>,
+    /// How numbers are stored: 32 bits, or 16 for half the size
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// How images become the encoder's input: torchvision, squash or keras-nearest, or NAME:SIZE for a size other than
+    /// 224 pixels [default: torchvision, keras-nearest for Keras]
+    #[arg(long, value_name = "RECIPE")]
+    preprocess: Option<Recipe>,
+    /// Report every layer (shape, mean, standard deviation, hash), the features of three sample photos, and what the
+    /// classifier, where there is one, takes these for
+    #[arg(long)]
+    verify: bool,
+    /// The names of the classifier's classes for --verify: one a line, or Keras' imagenet_class_index.json
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    classes: Option<PathBuf>,
+    /// Print JSON: with --verify an object for each layer and photo, and one for the file at the end
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Precision::F32,
+            Dtype::F16 => Precision::F16,
+            Dtype::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli: Cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    output::check_target(&cli.output)?;
+    if cli.output.exists() && same_file(cli) {
+        return Err(Error::file(
+            &cli.output,
+            "is the input; give the encoder another name",
+        ));
+    }
+    let classes = cli.classes.as_deref().map(Classes::open).transpose()?;
+    let precision = cli.dtype.into();
+    let options = Options {
+        arch: cli.arch.clone(),
+        precision,
+        recipe: cli.preprocess,
+        url: None,
+    };
+    let converted = convert::convert(&cli.input, &options)?;
+    if cli.verify {
+        let report = convert::verify(&converted, &cli.input)?;
+        match cli.json {
+            true => print_json(&report, classes.as_ref())?,
+            false => print(&report, classes.as_ref())?,
+        }
+    }
+    converted.write(&cli.output, precision)?;
+    if !converted.left_out.is_empty() {
+        eprintln!(
+            "left out, no part of the network: {}",
+            converted.left_out.join(", ")
+        );
+    }
+    summarise(cli, &converted)
+}
+
+fn same_file(cli: &Cli) -> bool {
+    let [input, output] = [&cli.input, &cli.output].map(|path| path.canonicalize().ok());
+    input.is_some() && input == output
+}
+
+/// What came of it, in a line.
+fn summarise(cli: &Cli, converted: &Converted) -> Result<()> {
+    let description = &converted.description;
+    let config = &description.encoder;
+    let classes = converted.classifier.as_ref().map(|[_, bias]| bias.len());
+    let Some(origin) = &description.origin else {
+        return Ok(());
+    };
+    if cli.json {
+        return output::json(&json!({
+            "model": cli.output, "architecture": config.name(), "encoder": config, "recipe": description.recipe,
+            "dtype": Precision::from(cli.dtype).name(), "tensors": converted.tensors.len(), "classes": classes,
+            "origin": origin, "left_out": converted.left_out,
+        }));
+    }
+    let classifier = match classes {
+        Some(classes) => format!("a classifier of {classes} classes"),
+        None => "no classifier".to_string(),
+    };
+    output::line(format_args!(
+        "{}: {}, {} features, {classifier}, {}, images by {}; from {} ({}), SHA-256 {}",
+        cli.output.display(),
+        config.name().unwrap_or("a DenseNet of its own sizes"),
+        config.features(),
+        Precision::from(cli.dtype).name(),
+        description.recipe,
+        origin.framework,
+        origin.format,
+        origin.sha256,
+    ))
+}
+
+fn print(report: &Report, classes: Option<&Classes>) -> Result<()> {
+    let longest = report
+        .layers
+        .iter()
+        .map(|l| l.name.len())
+        .max()
+        .unwrap_or(0);
+    output::line(format_args!(
+        "{:<longest$}  {:<18}  {:>12}  {:>12}  hash",
+        "tensor", "shape", "mean", "std"
+    ))?;
+    for layer in &report.layers {
+        let shape = format!("{:?}", layer.shape);
+        output::line(format_args!(
+            "{:<longest$}  {shape:<18}  {:>12.4e}  {:>12.4e}  {}",
+            layer.name, layer.mean, layer.std, layer.hash
+        ))?;
+    }
+    match report.zero_variances {
+        0 => output::line("variances: all above zero")?,
+        zeros => output::line(format_args!("variances: none below zero, {zeros} zero"))?,
+    }
+    for photo in &report.photos {
+        let f = photo.features;
+        output::line(format_args!(
+            "{}: features from {:.3} to {:.3}, mean {:.3}, standard deviation {:.3}, {:.1}% zero",
+            photo.image,
+            f.min,
+            f.max,
+            f.mean,
+            f.std,
+            f.zeros * 100.0
+        ))?;
+        for (class, probability) in &photo.classes {
+            let name = classes
+                .and_then(|c| c.name(*class))
+                .map(|name| format!("  {name}"));
+            output::line(format_args!(
+                "  {:>5.1}%  class {class}{}",
+                probability * 100.0,
+                name.unwrap_or_default()
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_json(report: &Report, classes: Option<&Classes>) -> Result<()> {
+    for layer in &report.layers {
+        output::json(layer)?;
+    }
+    for Photo {
+        image,
+        features,
+        classes: likeliest,
+    } in &report.photos
+    {
+        let class = |(index, probability): &(usize, f32)| {
+            let name = classes.and_then(|c| c.name(*index));
+            json!({ "class": index, "name": name, "probability": probability })
+        };
+        let likeliest: Vec<_> = likeliest.iter().map(class).collect();
+        output::json(&json!({ "image": image, "features": features, "classes": likeliest }))?;
+    }
+    output::json(&json!({ "zero_variances": report.zero_variances }))
+}
