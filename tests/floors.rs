@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 10] = [
     &["ops/dense_block"],
     &["nn", "data"],
     &["model"],
-    &["caption", "train", "metrics"],
+    &["caption", "train", "metrics", "fetch"],
     &["cli", "web", "main"],
 ];
 
