@@ -11,7 +11,7 @@
 //! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernel |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
 //! | 5 | [`model`] | DenseNet, the decoder, the captioner, the file that describes itself |
-//! | 6 | [`caption`], [`train`], [`metrics`], [`convert`] | search; the training loop; scores; encoders from others' weights |
+//! | 6 | [`caption`], [`train`], [`metrics`], [`convert`], [`fetch`] | search; the training loop; scores; encoders from others' weights, and where those are found |
 //! | 7 | [`cli`] | the command line |
 //!
 //! A module imports only from lower floors; a test sees to it.
@@ -31,6 +31,7 @@ pub mod convert;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod fetch;
 pub mod gpu;
 pub mod metrics;
 pub mod model;

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 10] = [
     &["ops/dense_block"],
     &["nn", "data"],
     &["model"],
-    &["caption", "train", "metrics", "convert"],
+    &["caption", "train", "metrics", "convert", "fetch"],
     &["cli", "web", "main"],
 ];
 

@@ -15,6 +15,7 @@ use super::pipeline::ahead;
 use crate::data::Recipe;
 use crate::data::weights::{self, WeightFile, write_weights};
 use crate::error::{Error, Result};
+use crate::fetch::cache;
 use crate::model::{DenseNet, file};
 use crate::nn::{Mode, Module};
 use crate::tensor::{Device, Tensor};
@@ -28,8 +29,9 @@ use crate::tensor::{Device, Tensor};
 pub struct FeaturesArgs {
     #[command(flatten)]
     paths: Paths,
-    /// The encoder: a Glimpse file, or a DenseNet's weights as safetensors with torchvision's names
-    #[arg(long, value_name = "FILE")]
+    /// The encoder: a Glimpse file, a DenseNet's weights as safetensors with torchvision's names, or the name of one
+    /// that `glimpse fetch` has fetched
+    #[arg(long, value_name = "FILE|NAME")]
     encoder: PathBuf,
     /// The maps before the mean, C x H x W (7 x 7 for images of 224 pixels)
     #[arg(long)]
@@ -56,7 +58,7 @@ pub struct FeaturesArgs {
 
 pub fn run(args: &FeaturesArgs, device: &Device) -> Result<ExitCode> {
     args.out.as_deref().map_or(Ok(()), output::check_target)?;
-    let (mut encoder, description) = file::load_encoder(&args.encoder)?;
+    let (mut encoder, description) = file::load_encoder(cache::find(&args.encoder)?)?;
     args.precision.apply(&mut encoder, device)?;
     encoder.to(device)?;
     let mut sink = Sink {

@@ -8,6 +8,7 @@ mod caption;
 mod device;
 mod evaluate;
 mod features;
+mod fetch;
 mod images;
 mod inspect;
 mod options;
@@ -66,6 +67,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
+    Fetch(fetch::FetchArgs),
     Bench(bench::BenchArgs),
     Devices(device::DevicesArgs),
 }
@@ -76,6 +78,7 @@ impl Command {
         match self {
             Command::Score(args) => return score::run(args),
             Command::Inspect(args) => return inspect::run(args),
+            Command::Fetch(args) => return fetch::run(args),
             Command::Devices(args) => return device::run(args),
             _ => {}
         }
@@ -86,7 +89,9 @@ impl Command {
             Command::Train(args) => train::run(args, &device),
             Command::Evaluate(args) => evaluate::run(args, &device),
             Command::Bench(args) => bench::run(args, &device),
-            Command::Score(_) | Command::Inspect(_) | Command::Devices(_) => Ok(ExitCode::SUCCESS),
+            Command::Score(_) | Command::Inspect(_) | Command::Fetch(_) | Command::Devices(_) => {
+                Ok(ExitCode::SUCCESS)
+            }
         }?;
         if let Device::Gpu(gpu) = &device {
             if profile::enabled()

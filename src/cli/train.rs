@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::output;
 use crate::error::{Error, Result};
-use crate::model::DenseNetConfig;
+use crate::fetch::cache;
 use crate::tensor::Device;
 use crate::train::trainer::RunOptions;
 use crate::train::{Control, Event, Report, TrainConfig, Trainer};
@@ -28,7 +28,8 @@ pub struct TrainArgs {
     /// Where the model goes; checkpoint and features go beside it
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
-    /// An encoder: a Glimpse file, or a DenseNet's weights with torchvision's names [default: the bundled one]
+    /// An encoder: a Glimpse file, a DenseNet's weights with torchvision's names, or the name of one that `glimpse
+    /// fetch` has fetched [default: the bundled one]
     #[arg(long, value_name = "FILE|NAME")]
     encoder: Option<PathBuf>,
     /// What to do, in TOML; fields that it does not name keep their defaults
@@ -61,7 +62,8 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
                 .as_deref()
                 .map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
             config.seed = args.seed.unwrap_or(config.seed);
-            Trainer::new(&args.data, encoder_file(args)?, config, device)?
+            let encoder = args.encoder.as_deref().map(cache::find).transpose()?;
+            Trainer::new(&args.data, encoder.as_deref(), config, device)?
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -96,22 +98,6 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         output::line(args.out.display())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn encoder_file(args: &TrainArgs) -> Result<Option<&std::path::Path>> {
-    let Some(path) = args.encoder.as_deref() else {
-        return Ok(None);
-    };
-    let is_name = path
-        .to_str()
-        .is_some_and(|name| DenseNetConfig::named(name).is_some());
-    if is_name && !path.exists() {
-        return Err(Error::usage(format!(
-            "--encoder {}: there is no such file here; give the path of its weights as safetensors",
-            path.display()
-        )));
-    }
-    Ok(Some(path))
 }
 
 /// A progress bar on a terminal, plain lines elsewhere, JSON where asked for.

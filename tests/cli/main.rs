@@ -8,9 +8,11 @@ mod bench;
 mod caption;
 mod convert;
 mod features;
+mod fetch;
 mod gpu;
 mod inspect;
 mod scores;
+mod server;
 mod training;
 
 use std::fs;
@@ -74,11 +76,16 @@ impl Run {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse"));
-    // Where tests run shall not decide what they say; those that want a graphics device ask for one.
+    // Where tests run shall not decide what they say; those that want a graphics device ask for one, and whoever runs
+    // them may have fetched encoders.
     command
         .current_dir(dir)
         .args(args)
         .env("GLIMPSE_DEVICE", "cpu")
+        .env(
+            "XDG_CACHE_HOME",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+        )
         .env_remove("GLIMPSE_GPU");
     command
 }
@@ -231,6 +238,7 @@ fn every_command_explains_itself() {
         ("evaluate", &["--split", "--captions"]),
         ("score", &["HYPOTHESES.jsonl", "--split"]),
         ("inspect", &["FILE", "--tensors"]),
+        ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         ("devices", &["--json", "--gpu"]),
         (
             "bench",
@@ -278,6 +286,10 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["evaluate", "--data", ".", "--split", "dve"],
         &["score", "--data", ".", "--split", "dev"],
         &["inspect"],
+        &["fetch"],
+        &["fetch", "densenet122"],
+        &["fetch", "densenet121", "--url", "ftp://localhost/a"],
+        &["fetch", "densenet121", "--sha256", "abc"],
         &["bench", "sleep"],
         &["bench", "gemm", "--precision", "bf16"],
         &["bench", "--precision", "f8"],

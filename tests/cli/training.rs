@@ -211,7 +211,7 @@ fn training_refuses_what_cannot_work_before_it_starts() {
         (
             "a.safetensors",
             &["--encoder", "densenet121"],
-            "no such file",
+            "not fetched yet",
         ),
         (
             "a.safetensors",

@@ -1,0 +1,185 @@
+//! How the network is reached: addresses, patience, proxies, and whom to trust.
+
+use std::time::Duration;
+
+use ureq::http::Uri;
+use ureq::http::uri::Scheme;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Proxy};
+
+use crate::error::{Error, Result};
+
+// A server that is there answers in a fraction of this.
+pub(super) const CONNECT: Duration = Duration::from_secs(20);
+
+// One that only ever sends on to another is a circle.
+const REDIRECTS: u32 = 10;
+
+/// The file of trusted certificates, as OpenSSL and its users call it.
+pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
+
+/// Reads an address, of `http` or `https`.
+///
+/// # Errors
+/// Where it is none.
+pub fn address(url: &str) -> Result<Uri> {
+    url.parse::<Uri>()
+        .ok()
+        .filter(|uri| {
+            let known = [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)];
+            known.contains(&uri.scheme()) && uri.host().is_some_and(|host| !host.is_empty())
+        })
+        .ok_or_else(|| {
+            Error::usage(format_args!(
+                "`{url}` is no address; give one that begins with https:// or http://"
+            ))
+        })
+}
+
+/// A client for `address` that waits for each read as long as `silence`, and as long as it takes for all of them.
+///
+/// # Errors
+/// Where the environment's proxy or certificates make no sense.
+pub(super) fn agent(address: &Uri, silence: Duration) -> Result<Agent> {
+    let config = Agent::config_builder()
+        .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
+        .http_status_as_error(false)
+        .max_redirects(REDIRECTS)
+        .timeout_connect(Some(CONNECT))
+        .timeout_per_read(Some(silence))
+        .timeout_per_write(Some(silence))
+        .proxy(proxy(address)?)
+        .tls_config(TlsConfig::builder().root_certs(trusted()?).build());
+    Ok(config.build().into())
+}
+
+/// Mozilla's certificates, or those of a file that the environment names: a company's proxy that reads along has one
+/// of its own.
+fn trusted() -> Result<RootCerts> {
+    let Some(path) = std::env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) else {
+        return Ok(RootCerts::WebPki);
+    };
+    let fail = |what: String| Error::file(&path, format_args!("{what}; {CERTIFICATES} names it"));
+    let bytes = std::fs::read(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    let certificates: Vec<_> = parse_pem(&bytes)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(fail("holds no certificates".into()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+fn proxy(address: &Uri) -> Result<Option<Proxy>> {
+    let Some((variable, value)) = choose(address, |name| std::env::var(name).ok()) else {
+        return Ok(None);
+    };
+    // It may hold a password, and is not repeated.
+    Proxy::new(&value).map(Some).map_err(|_| {
+        Error::usage(format_args!(
+            "{variable} is no proxy's address; it should be like http://HOST:PORT"
+        ))
+    })
+}
+
+/// The variable that names the proxy for `address`, and what it says, by the rules of curl: the scheme's own comes
+/// before the one for all, lower case before upper case, and an empty one names none. (The client's own rules take
+/// the first of all of them, whatever the scheme.)
+fn choose(address: &Uri, get: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
+    let either = |name: &str| {
+        [name.to_string(), name.to_uppercase()]
+            .into_iter()
+            .find_map(|name| get(&name).map(|value| (name, value)))
+    };
+    let host = address.host()?.to_lowercase();
+    let (variable, value) =
+        either(&format!("{}_proxy", address.scheme_str()?)).or_else(|| either("all_proxy"))?;
+    let spared = either("no_proxy").is_some_and(|(_, list)| spares(&list, &host));
+    (!spared && !value.trim().is_empty()).then_some((variable, value))
+}
+
+/// Whether `host` is one of the hosts and domains of `list`.
+fn spares(list: &str, host: &str) -> bool {
+    list.split(|c: char| c == ',' || c.is_whitespace())
+        .any(|entry| {
+            let domain = entry.trim_start_matches('*').trim_start_matches('.');
+            let ends = |before: &str| before.is_empty() || before.ends_with('.');
+            entry == "*"
+                || !domain.is_empty() && host.strip_suffix(&domain.to_lowercase()).is_some_and(ends)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_of_the_web() {
+        for url in [
+            "https://a.org/b",
+            "http://127.0.0.1:80/",
+            "HTTP://a",
+            "http://[::1]:8/a?b",
+        ] {
+            assert!(address(url).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "a",
+            "/a/b",
+            "a.org/b",
+            "ftp://a.org/b",
+            "file:///a",
+            "http://",
+            "http://a b/",
+        ] {
+            assert!(address(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_chosen_as_curl_does() {
+        let chosen = |url: &str, variables: &[(&str, &str)]| {
+            let get = |name: &str| {
+                let found = variables.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| value.to_string())
+            };
+            choose(&address(url).unwrap(), get).map(|(_, value)| value)
+        };
+        let (http, https) = ("http://a.org/x", "https://a.org/x");
+        let all = [
+            ("HTTP_PROXY", "h"),
+            ("HTTPS_PROXY", "s"),
+            ("ALL_PROXY", "a"),
+        ];
+        assert_eq!(chosen(http, &all).as_deref(), Some("h"));
+        assert_eq!(chosen(https, &all).as_deref(), Some("s"));
+        assert_eq!(chosen(https, &all[..1]), None);
+        assert_eq!(chosen(https, &all[2..]).as_deref(), Some("a"));
+        let cases = [("https_proxy", "lower"), ("HTTPS_PROXY", "upper")];
+        assert_eq!(chosen(https, &cases).as_deref(), Some("lower"));
+        assert_eq!(
+            chosen(https, &[("https_proxy", ""), ("ALL_PROXY", "a")]),
+            None
+        );
+        for (list, spared) in [
+            ("a.org", true),
+            ("b.org, A.ORG", true),
+            (".org", true),
+            ("*.a.org", true),
+            ("*", true),
+            ("b.a.org c", false),
+            ("rg", false),
+            ("", false),
+            (",", false),
+        ] {
+            for name in ["no_proxy", "NO_PROXY"] {
+                let found = chosen(https, &[("ALL_PROXY", "a"), (name, list)]);
+                assert_eq!(found.is_none(), spared, "{list}");
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! A file over the network: whole and checked, or not at all.
+
+use std::io::{ErrorKind, Read};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use ureq::http::uri::Scheme;
+use ureq::http::{HeaderMap, Response, StatusCode, Uri};
+use ureq::{Agent, Body, ResponseExt, Timeout};
+
+use super::connection::{self, CERTIFICATES, CONNECT};
+use super::partial::{Origin, Partial, address_digest};
+use super::response::{self, ContentRange};
+use crate::error::{Error, Result};
+
+/// More than any encoder has; whoever sends it is mistaken, or means harm.
+const MOST_BYTES: u64 = 2 << 30;
+
+/// How often a broken connection is taken up again.
+const RETRIES: u32 = 4;
+
+/// A file that is to be fetched.
+///
+/// Until all of it is there and has passed its check, it is called `FILE.partial`. That stays where the connection
+/// breaks or the process is killed, and the same download goes on from there, provided that the server can tell that
+/// its file is still the same.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// Where it is.
+    pub url: String,
+    /// Where it goes.
+    pub file: PathBuf,
+    /// How its SHA-256 begins, in hexadecimal; what begins otherwise is refused.
+    pub sha256: Option<String>,
+    /// How long to wait before a broken connection is taken up again; each time half of that longer.
+    pub pause: Duration,
+    /// How long a server may be silent before it counts as gone.
+    pub silence: Duration,
+}
+
+/// What has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// How a connection ended.
+enum End {
+    /// Everything is there.
+    Whole,
+    /// What was there is no beginning of what the server has.
+    Changed,
+    /// Not all of it came; `passing` where the next connection may do better.
+    Broken { why: String, passing: bool },
+}
+
+impl Download {
+    /// With a second before the first retry, and a minute for a silent server.
+    pub fn new(url: impl Into<String>, file: impl Into<PathBuf>, sha256: Option<String>) -> Self {
+        Download {
+            url: url.into(),
+            file: file.into(),
+            sha256,
+            pause: Duration::from_secs(1),
+            silence: Duration::from_secs(60),
+        }
+    }
+
+    /// Fetches it. `progress` is told how many bytes are there, and how many there will be where that is known.
+    ///
+    /// # Errors
+    /// Where the address makes no sense, the server cannot be reached or does not have the file, the connection keeps
+    /// breaking, what came is not what was expected, or it cannot be written.
+    pub fn run(&self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Arrived> {
+        let agent = connection::agent(&connection::address(&self.url)?, self.silence)?;
+        let mut partial = Partial::open(&self.file)?;
+        let checked = self
+            .receive(&agent, &mut partial, progress)
+            .and_then(|()| self.check(&mut partial));
+        match checked {
+            Ok(arrived) => partial.finish(&self.file).map(|()| arrived),
+            Err(e) => {
+                if !partial.is_of_use() {
+                    partial.remove();
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Fills `partial`, however many connections that takes.
+    fn receive(
+        &self,
+        agent: &Agent,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<()> {
+        let mut retries = 0;
+        loop {
+            match self.connect(agent, partial, progress)? {
+                End::Whole => return Ok(()),
+                End::Changed => partial.begin(None)?,
+                End::Broken { passing: true, .. } if retries < RETRIES => {
+                    thread::sleep(self.pause * (retries + 2) / 2);
+                    retries += 1;
+                }
+                End::Broken { why, .. } => return Err(self.broken(partial, &why)),
+            }
+        }
+    }
+
+    /// One request, and as much of its answer as comes.
+    fn connect(
+        &self,
+        agent: &Agent,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<End> {
+        // Packed on the way it would have another length and other offsets.
+        let mut request = agent.get(&self.url).header("Accept-Encoding", "identity");
+        let known = self.known(partial);
+        let resumes = known.is_some();
+        if let Some(Origin { version, .. }) = known {
+            request = request
+                .header("Range", format!("bytes={}-", partial.len))
+                .header("If-Range", version);
+        }
+        let answer = match request.call() {
+            Ok(answer) => answer,
+            Err(e) => return Ok(self.end(&e)),
+        };
+        let encrypted = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
+        if encrypted(&connection::address(&self.url)?) && !encrypted(answer.get_uri()) {
+            return Err(self.refuse(
+                "sends on to an address without encryption; if you trust that one, give it with --url",
+            ));
+        }
+        let (status, headers) = (answer.status(), answer.headers());
+        let total = match status {
+            StatusCode::OK => response::length(headers),
+            StatusCode::PARTIAL_CONTENT if resumes => match self.continues(headers, partial) {
+                Some(total) => Some(total),
+                None => return Ok(End::Changed),
+            },
+            StatusCode::RANGE_NOT_SATISFIABLE if resumes => return Ok(End::Changed),
+            _ => return Err(self.status(status)),
+        };
+        self.limit(total)?;
+        if status == StatusCode::OK {
+            partial.begin(self.origin(headers, total))?;
+        }
+        self.read(answer, total, partial, progress)
+    }
+
+    /// Adds the body of an answer to `partial`, which has `total` bytes once all is there.
+    fn read(
+        &self,
+        answer: Response<Body>,
+        total: Option<u64>,
+        partial: &mut Partial,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<End> {
+        let mut body = answer.into_body().into_reader();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            progress(partial.len, total);
+            match body.read(&mut buffer) {
+                Ok(0) if total.is_some_and(|total| partial.len < total) => {
+                    return Ok(self.end(&std::io::Error::from(ErrorKind::UnexpectedEof).into()));
+                }
+                Ok(0) => return Ok(End::Whole),
+                Ok(n) => {
+                    let len = partial.len + n as u64;
+                    if total.is_some_and(|total| len > total) {
+                        partial.begin(None)?;
+                        return Err(self.refuse("sends more than it announced; try again"));
+                    }
+                    self.limit(Some(len))
+                        .or_else(|e| partial.begin(None).and(Err(e)))?;
+                    partial.append(&buffer[..n])?;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Ok(self.end(&e.into())),
+            }
+        }
+    }
+
+    fn check(&self, partial: &mut Partial) -> Result<Arrived> {
+        let sha256 = partial.digest()?;
+        match &self.sha256 {
+            Some(expected) if !sha256.starts_with(&expected.to_lowercase()) => {
+                partial.begin(None)?;
+                Err(self.refuse(format_args!(
+                    "what came has the SHA-256 {sha256}, expected was {expected}, and is thrown away; try again, or \
+                     give another address with --url"
+                )))
+            }
+            _ => Ok(Arrived {
+                bytes: partial.len,
+                sha256,
+            }),
+        }
+    }
+}
+
+/// What answers mean, and how that is said.
+impl Download {
+    fn origin(&self, headers: &HeaderMap, total: Option<u64>) -> Option<Origin> {
+        Some(Origin {
+            address: address_digest(&self.url),
+            version: response::version(headers)?.to_string(),
+            total,
+        })
+    }
+
+    /// Where what is there is from, if this download can go on from it.
+    fn known<'a>(&self, partial: &'a Partial) -> Option<&'a Origin> {
+        let origin = partial.origin.as_ref().filter(|_| partial.len > 0);
+        origin.filter(|origin| origin.address == address_digest(&self.url))
+    }
+
+    /// How long the file is of which `headers` announce exactly what is missing; `None` where that is not so. Some
+    /// servers do not care which version was asked for, hence the looking twice.
+    fn continues(&self, headers: &HeaderMap, partial: &Partial) -> Option<u64> {
+        let range = ContentRange::of(headers)?;
+        let origin = self.known(partial)?;
+        let total = range.total.or(origin.total)?;
+        let same = response::version(headers).is_none_or(|version| version == origin.version)
+            && origin.total.is_none_or(|before| before == total);
+        (same && range.start == partial.len).then_some(total)
+    }
+
+    fn limit(&self, total: Option<u64>) -> Result<()> {
+        match total {
+            Some(bytes) if bytes > MOST_BYTES => Err(self.refuse(format_args!(
+                "sends {bytes} bytes or more, and {MOST_BYTES} is the most that is taken; that is no encoder"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn status(&self, status: StatusCode) -> Error {
+        let code = status.as_u16();
+        if code == 404 || code == 410 {
+            return self.refuse(format_args!(
+                "is not there ({code}); give its address with --url"
+            ));
+        }
+        let advice = match code {
+            429 | 500.. => "; try again later, or give another address with --url",
+            _ => "; give another address with --url",
+        };
+        self.refuse(format_args!("the server answers {status}{advice}"))
+    }
+
+    fn end(&self, e: &ureq::Error) -> End {
+        use ureq::Error as E;
+        // Where no connection came about, the next one is not likely to.
+        let (why, passing) = match e {
+            E::Timeout(Timeout::Connect | Timeout::Resolve) => (
+                format!("no connection within {} s", CONNECT.as_secs()),
+                false,
+            ),
+            E::Timeout(_) => (
+                format!("nothing came for {} s", self.silence.as_secs_f32()),
+                true,
+            ),
+            E::HostNotFound => (
+                "no such host is known, or there is no network".into(),
+                false,
+            ),
+            E::TooManyRedirects => ("is sent on and on without end".into(), false),
+            E::Io(e) => match e.kind() {
+                ErrorKind::UnexpectedEof => ("the connection broke off".into(), true),
+                ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::TimedOut => (format!("the connection broke off ({e})"), true),
+                ErrorKind::InvalidData => (
+                    format!("cannot be trusted ({e}); {CERTIFICATES} may name other certificates"),
+                    false,
+                ),
+                _ => (format!("no connection ({e})"), false),
+            },
+            other => (other.to_string(), false),
+        };
+        End::Broken { why, passing }
+    }
+
+    fn broken(&self, partial: &Partial, why: &str) -> Error {
+        let len = partial.len;
+        if let Some(origin) = self.known(partial) {
+            let of = origin
+                .total
+                .map_or_else(String::new, |n| format!(" of {n}"));
+            return self.refuse(format_args!(
+                "{why}; {len}{of} bytes have arrived, the same command goes on from there"
+            ));
+        }
+        if len > 0 && partial.origin.is_none() {
+            return self.refuse(format_args!(
+                "{why} after {len} bytes, and this server does not say how to go on; try again from the beginning"
+            ));
+        }
+        self.refuse(format_args!(
+            "{why}; try again, or give another address with --url"
+        ))
+    }
+
+    fn refuse(&self, what: impl std::fmt::Display) -> Error {
+        Error::file(&self.url, what)
+    }
+}

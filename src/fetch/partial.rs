@@ -1,0 +1,232 @@
+//! A download that has not arrived yet: the bytes that are there, and which version of which file they are of.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::sha256;
+use crate::data::hex;
+use crate::error::{Error, Result};
+
+/// What has to be the same for a download to go on where it broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// The SHA-256 of the address that the bytes are from; the address itself may hold a password.
+    pub address: String,
+    /// The server's name for this version of them.
+    pub version: String,
+    /// Bytes of the whole file, where the server says.
+    pub total: Option<u64>,
+}
+
+/// What an address is remembered by.
+pub(super) fn address_digest(url: &str) -> String {
+    hex(&Sha256::digest(url))
+}
+
+/// `FILE.partial`, locked against other processes as long as this lives, and beside it `FILE.partial.from`, which
+/// holds its [`Origin`].
+pub(super) struct Partial {
+    file: File,
+    path: PathBuf,
+    note: PathBuf,
+    /// Bytes that are there.
+    pub len: u64,
+    /// Where they are from; `None` where nobody can tell, and they are worth nothing.
+    pub origin: Option<Origin>,
+}
+
+impl Partial {
+    /// What there is of `target`, which may be nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, or another process is at it.
+    pub fn open(target: &Path) -> Result<Self> {
+        let path = beside(target, ".partial");
+        let fail = |e: io::Error| Error::file(&path, format_args!("cannot be written: {e}"));
+        let mut file = loop {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            let file = options.open(&path).map_err(fail)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::file(
+                        &path,
+                        "is being fetched by another process; wait for that one, or end it",
+                    ));
+                }
+                // Some network drives know no locks; there, people have to see to it themselves.
+                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(e)) => return Err(fail(e)),
+            }
+            // Another process may have finished, and taken the name away, between the opening and the locking.
+            if is_at(&file, &path) {
+                break file;
+            }
+        };
+        let note = beside(target, ".partial.from");
+        let origin: Option<Origin> = fs::read(&note)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if origin.is_none() {
+            file.set_len(0).map_err(fail)?;
+        }
+        let len = file.seek(SeekFrom::End(0)).map_err(fail)?;
+        Ok(Partial {
+            file,
+            path,
+            note,
+            len,
+            origin,
+        })
+    }
+
+    /// Whether a later call can go on from here.
+    pub fn is_of_use(&self) -> bool {
+        self.len > 0 && self.origin.is_some()
+    }
+
+    /// Begins anew, with the file of this origin.
+    ///
+    /// # Errors
+    /// Where the files cannot be written.
+    pub fn begin(&mut self, origin: Option<Origin>) -> Result<()> {
+        // In this order no moment exists at which the note speaks of bytes that it does not mean.
+        self.origin = None;
+        match fs::remove_file(&self.note) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(unwritten(&self.note, &e)),
+            _ => {}
+        }
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|e| unwritten(&self.path, &e))?;
+        self.len = 0;
+        if let Some(origin) = &origin {
+            let text = serde_json::to_vec(origin).map_err(io::Error::other);
+            text.and_then(|text| fs::write(&self.note, text))
+                .map_err(|e| unwritten(&self.note, &e))?;
+        }
+        self.origin = origin;
+        Ok(())
+    }
+
+    /// Adds what has come.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|e| unwritten(&self.path, &e))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The SHA-256 of all that is there, once that is safely on the disk.
+    ///
+    /// # Errors
+    /// Where it cannot be synced or read.
+    pub fn digest(&mut self) -> Result<String> {
+        let synced = self.file.sync_all().and_then(|()| self.file.rewind());
+        let (_, digest) = synced
+            .and_then(|()| sha256(&self.file))
+            .map_err(|e| Error::file(&self.path, format_args!("cannot be synced and read: {e}")))?;
+        Ok(digest)
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// Where it cannot have it.
+    pub fn finish(self, target: &Path) -> Result<()> {
+        fs::rename(&self.path, target).map_err(|e| unwritten(target, &e))?;
+        let _ = fs::remove_file(&self.note);
+        Ok(())
+    }
+
+    /// Throws it away.
+    pub fn remove(self) {
+        // What cannot be removed is begun anew by whoever comes next, for its note goes first.
+        let _ = fs::remove_file(&self.note);
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn beside(target: &Path, ending: &str) -> PathBuf {
+    let mut name = target.as_os_str().to_os_string();
+    name.push(ending);
+    name.into()
+}
+
+fn unwritten(path: &Path, e: &io::Error) -> Error {
+    Error::file(path, format_args!("cannot be written: {e}"))
+}
+
+/// Whether `file` is still what `path` names.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if same(&a, &b))
+}
+
+/// Elsewhere nothing tells two files of the same name apart; the moment in which it matters is short.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Option<Origin> {
+        Some(Origin {
+            address: address_digest("http://localhost/a"),
+            version: "\"1\"".into(),
+            total: Some(5),
+        })
+    }
+
+    #[test]
+    fn a_partial_is_remembered_as_long_as_its_note_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a");
+        let mut partial = Partial::open(&target).unwrap();
+        assert!(!partial.is_of_use());
+        partial.begin(origin()).unwrap();
+        partial.append(b"abc").unwrap();
+        drop(partial);
+
+        let mut partial = Partial::open(&target).unwrap();
+        assert_eq!((partial.len, partial.origin.clone()), (3, origin()));
+        partial.append(b"de").unwrap();
+        assert!(partial.digest().unwrap().starts_with("36bbe50e"));
+        drop(partial);
+
+        fs::write(dir.path().join("a.partial.from"), b"{\"address\"").unwrap();
+        let mut partial = Partial::open(&target).unwrap();
+        assert_eq!((partial.len, partial.is_of_use()), (0, false));
+        partial.append(b"old").unwrap();
+        partial.begin(None).unwrap();
+        partial.append(b"new").unwrap();
+        partial.finish(&target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_do_not_write_the_same_partial() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a");
+        let first = Partial::open(&target).unwrap();
+        let refused = Partial::open(&target).err().unwrap().to_string();
+        assert!(refused.contains("another process"), "{refused}");
+        first.remove();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        Partial::open(&target).unwrap();
+    }
+}
