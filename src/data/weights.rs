@@ -102,14 +102,14 @@ impl WeightFile {
 
     fn parse(&self) -> Result<SafeTensors<'_>> {
         SafeTensors::deserialize(self.bytes()).map_err(|e| {
-            let foreign = Format::of(self.bytes()).filter(|f| *f != Format::Safetensors);
-            let what = match foreign {
-                Some(format) => format!(
-                    "is a {} file; make an encoder of it with `glimpse-convert {} OUTPUT.safetensors`",
-                    format.name(),
+            let is_foreign = Format::of(self.bytes()).is_some_and(|f| f != Format::Safetensors);
+            let what = match is_foreign {
+                true => format!(
+                    "is of PyTorch's or Keras' making; turn it into an encoder with `glimpse-convert {} \
+                     OUTPUT.safetensors`",
                     self.path.display()
                 ),
-                None => format!("is not a whole safetensors file ({e}); get it again"),
+                false => format!("is not a whole safetensors file ({e}); get it again"),
             };
             Error::file(&self.path, what)
         })

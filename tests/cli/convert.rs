@@ -289,7 +289,7 @@ fn foreign_weights_are_told_how_to_become_an_encoder() {
     );
     let line = run.complaint(1);
     assert!(
-        line.contains("PyTorch zip file") && line.contains("`glimpse-convert "),
+        line.contains("PyTorch's or Keras'") && line.contains("`glimpse-convert "),
         "{line}"
     );
 }

@@ -552,3 +552,120 @@ impl fmt::Display for Printable<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(program: &[u8]) -> Result<Pickle<char>, String> {
+        let find = |module: &str, name: &str| (module == "m").then(|| name.chars().next())?;
+        read(program, find, |global| global == 'D')
+    }
+
+    fn value(program: &[u8]) -> Value<char> {
+        let pickle = run(program).unwrap();
+        pickle.get(pickle.root()).clone()
+    }
+
+    #[test]
+    fn scalars_of_every_protocol() {
+        for (program, expected) in [
+            (&b"I-7\n."[..], Value::Int(-7)),
+            (b"I01\n.", Value::Bool(true)),
+            (b"L12L\n.", Value::Int(12)),
+            (b"J\xff\xff\xff\xff.", Value::Int(-1)),
+            (b"M\x01\x02.", Value::Int(513)),
+            (b"\x8a\x00.", Value::Int(0)),
+            (b"\x8a\x02\xff\x00.", Value::Int(255)),
+            (b"\x8a\x02\x00\xff.", Value::Int(-256)),
+            (
+                b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01.",
+                Value::Long(b"\0\0\0\0\0\0\0\0\x01".to_vec()),
+            ),
+            (b"F1.5\n.", Value::Float(1.5)),
+            (b"G\x3f\xf8\x00\x00\x00\x00\x00\x00.", Value::Float(1.5)),
+            (b"S'ab'\n.", Value::Text("ab".into())),
+            (b"Vab\n.", Value::Text("ab".into())),
+            (b"U\x02ab.", Value::Text("ab".into())),
+            (b"X\x02\x00\x00\x00ab.", Value::Text("ab".into())),
+            (b"\x8c\x02ab.", Value::Text("ab".into())),
+            (b"C\x02ab.", Value::Bytes(b"ab".to_vec())),
+            (b"U\x01\xff.", Value::Bytes(vec![0xff])),
+            (b"N.", Value::None),
+            (b"\x88.", Value::Bool(true)),
+        ] {
+            assert_eq!(value(program), expected, "{program:?}");
+        }
+    }
+
+    #[test]
+    fn containers_hold_their_items_by_number() {
+        let sizes = |program: &[u8]| -> Vec<usize> {
+            let pickle = run(program).unwrap();
+            let items = pickle.items(pickle.root()).unwrap().to_vec();
+            items.iter().map(|&i| pickle.size(i).unwrap()).collect()
+        };
+        for program in [
+            &b"(K\x01K\x02t."[..],
+            b"K\x01K\x02\x86.",
+            b"](K\x01K\x02e.",
+            b"]K\x01aK\x02a.",
+            b"(K\x01K\x02l.",
+            b"K\x01K\x020K\x02\x86.",
+            b"K\x01K\x02(K\x03K\x041\x86.",
+        ] {
+            assert_eq!(sizes(program), [1, 2], "{program:?}");
+        }
+        // What is remembered is the same thing, not another like it.
+        let pickle = run(b"]q\x00h\x00\x86.").unwrap();
+        let items = pickle.items(pickle.root()).unwrap();
+        assert_eq!(items[0], items[1]);
+        for program in [
+            &b"(K\x01K\x02d."[..],
+            b"}K\x01K\x02s.",
+            b"}(K\x01K\x02u.",
+            b"cm\nD\n)R(K\x01K\x02u.",
+            b"cm\nD\n(](K\x01K\x02\x86etR.",
+            b"cm\nD\n)R(K\x01K\x02u}(K\x05K\x06ub.",
+        ] {
+            let pickle = run(program).unwrap();
+            let Value::Dict(pairs) = pickle.get(pickle.root()) else {
+                panic!("{program:?}")
+            };
+            let [(key, value)] = pairs[..] else {
+                panic!("{program:?}")
+            };
+            assert_eq!(
+                (pickle.size(key), pickle.size(value)),
+                (Some(1), Some(2)),
+                "{program:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn calls_are_noted_and_not_made() {
+        let pickle = run(b"cm\nrun\nK\x01\x85R.and more").unwrap();
+        assert_eq!(pickle.length, 12);
+        let &Value::Call('r', arguments) = pickle.get(pickle.root()) else {
+            panic!()
+        };
+        assert_eq!(pickle.items(arguments).unwrap().len(), 1);
+        let message = run(b"cn\nrun\n.").unwrap_err();
+        assert!(message.contains("`n.run`"), "{message}");
+    }
+
+    #[test]
+    fn what_lies_under_a_mark_is_out_of_reach() {
+        for program in [
+            &b"K\x01(\x85."[..],
+            b"](K\x01a.",
+            b"K\x01(q\x00.",
+            b"K\x01(.",
+        ] {
+            assert!(run(program).is_err(), "{program:?}");
+        }
+        // A mark on top can be taken away like anything else.
+        assert_eq!(value(b"K\x01(0."), Value::Int(1));
+    }
+}
