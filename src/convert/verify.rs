@@ -1,8 +1,8 @@
 //! Whether a conversion is right, as far as that can be seen without whoever made the weights.
 //!
 //! The layers one by one, to hold against another program's; the features of three photos, which spread as a trained
-//! network's do; and where a classifier came along, what it takes the photos for: a raccoon is a raccoon only if every
-//! tensor is in its place and the pixels are prepared as they were in training.
+//! network's do; and where a classifier came along, what it takes the photos for: a cat is a cat only if every tensor
+//! is in its place and the pixels are prepared as they were in training.
 
 use std::path::{Path, PathBuf};
 
