@@ -9,10 +9,12 @@ use std::sync::Mutex;
 
 use glimpse::error::Error;
 use glimpse::gpu::{Choice, Gpu};
-use glimpse::model::{Captioner, DenseNetConfig};
-use glimpse::nn::Module;
+use glimpse::model::{Captioner, DenseNetConfig, Tuning};
+use glimpse::nn::{Module, Role};
 use glimpse::ops;
 use glimpse::tensor::{Device, Tensor};
+use glimpse::train::config::{OptimizerConfig, OptimizerKind};
+use glimpse::train::optimizer::{Optimizer, Pace};
 use glimpse::train::trainer::RunOptions;
 use glimpse::train::{Control, Event, TrainConfig, Trainer};
 
@@ -361,5 +363,105 @@ fn parameters_that_fit_no_buffer_together_move_all_the_same() {
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         assert!(worst < 1e-5, "{limit}: {worst}");
+    }
+}
+
+#[test]
+fn tuning_has_the_same_gradients_on_a_device() {
+    let Some(gpu) = open() else { return };
+    let config = DenseNetConfig {
+        growth: 8,
+        blocks: vec![2, 2],
+        stem: 8,
+        bottleneck: 4,
+        eps: 1e-5,
+    };
+    let images = glimpse::nn::Init::new(2).normal(&[3, 32, 32, 3], 1.0);
+    let cotangent = glimpse::nn::Init::new(3).normal(&[3, config.features()], 1.0);
+    let run = |tuning: Tuning, device: &Device| {
+        let mut init = glimpse::nn::Init::new(1);
+        let mut encoder = glimpse::model::DenseNet::new(&config, &mut init).unwrap();
+        encoder.to(device).unwrap();
+        encoder.set_tuning(tuning);
+        encoder.track_tuned();
+        let mode = glimpse::nn::Mode::Training { seed: 0 };
+        let features = encoder.features(&images, mode).unwrap();
+        let grads = features.backward_from(&cotangent).unwrap();
+        let mut all = vec![features.data().to_vec()];
+        encoder.visit("", &mut |_, _, t| {
+            let values = grads.get(t).unwrap_or(t);
+            all.push(values.data().to_vec());
+        });
+        all
+    };
+    for (last_block, frozen_statistics) in [(false, true), (true, true), (true, false)] {
+        let tuning = Tuning {
+            last_block,
+            frozen_statistics,
+        };
+        let want = run(tuning, &Device::Cpu);
+        let got = run(tuning, &Device::Gpu(gpu.clone()));
+        for (got, want) in got.iter().zip(&want) {
+            let largest = want.iter().map(|x| x.abs()).fold(1.0, f32::max);
+            let off = got.iter().zip(want).map(|(a, b)| (a - b).abs());
+            let worst = off.fold(0.0, f32::max) / largest;
+            assert!(worst < 1e-4, "{tuning:?}: {worst}");
+        }
+    }
+}
+
+/// Parameters of two groups.
+struct Groups([Tensor; 2]);
+
+impl Module for Groups {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        for (tensor, name) in self.0.iter_mut().zip(["first", "second"]) {
+            f(&format!("{prefix}{name}.weight"), Role::Weight, tensor);
+        }
+    }
+}
+
+#[test]
+fn a_step_without_memory_leaves_no_group_moved_before_another() {
+    let Some(gpu) = open() else { return };
+    let device = Device::Gpu(gpu.clone());
+    for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
+        let config = OptimizerConfig {
+            kind,
+            ..OptimizerConfig::default()
+        };
+        let mut failed = 0;
+        // From nothing up, until there is room enough.
+        for room in (0..).step_by(100_000) {
+            let params = [10_000, 60_000].map(|n| Tensor::full(&[n], 1.0));
+            let mut groups = Groups(params.map(|t| t.to(&device).unwrap().tracked()));
+            let mut optimizer = Optimizer::new(&config, &mut groups);
+            let pace = Pace {
+                lr: 0.1,
+                weight_decay: 0.0,
+            };
+            optimizer.set_pace("second.", pace);
+            let [first, second] = [0, 1].map(|i| ops::sum(&groups.0[i]).unwrap());
+            let grads = ops::add(&first, &second).unwrap().backward().unwrap();
+            gpu.wait().unwrap();
+            let [in_use, ..] = gpu.memory();
+            gpu.limit_memory((in_use * 1e6) as u64 + room);
+            let stepped = optimizer.step(&mut groups, grads, 1.0);
+            gpu.limit_memory(u64::MAX);
+            let moved = [0, 1].map(|i| groups.0[i].data().iter().any(|&x| x != 1.0));
+            let state = optimizer.tensors().unwrap();
+            let remembers = state
+                .iter()
+                .any(|(_, t)| t.data().iter().any(|&x| x != 0.0));
+            assert!(groups.0.iter().all(Tensor::is_tracked));
+            if stepped.is_ok() {
+                assert_eq!((moved, remembers), ([true, true], true));
+                break;
+            }
+            one_line(&stepped.unwrap_err());
+            assert_eq!((moved, remembers), ([false, false], false), "{room}");
+            failed += 1;
+        }
+        assert!(failed > 3, "{failed}");
     }
 }

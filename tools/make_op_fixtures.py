@@ -357,6 +357,7 @@ def densenet_tiny():
     `eval/spatial` is the map after the last ReLU and `eval/pooled` its average; `train/grad/NAME`
     are the gradients of sum(pooled * train/grad_pooled) with batch statistics, `train/grad_x` that
     of the image, and `train/new/NAME` the running statistics after that one forward pass.
+    `eval/grad/NAME` and `eval/grad_x` are the gradients of the same sum with running statistics.
     """
     net = torchvision.models.DenseNet(
         growth_rate=4, block_config=(2, 2), num_init_features=8, bn_size=2, num_classes=1
@@ -370,21 +371,29 @@ def densenet_tiny():
     found["x"] = stored("x", x)
     net.double()
 
+    def gradients(mode, pooled, leaf):
+        """Stores the gradients of sum(pooled * cotangent) by the image and by every parameter."""
+        net.zero_grad()
+        (pooled * cotangent.double()).sum().backward()
+        found[f"{mode}/grad_x"] = stored("x", leaf.grad)
+        for name, parameter in net.features.named_parameters(prefix="features"):
+            found[f"{mode}/grad/{name}"] = stored(name, parameter.grad)
+
     net.eval()
-    spatial = F.relu(net.features(x.double()))
+    leaf = x.double().requires_grad_()
+    spatial = F.relu(net.features(leaf))
+    pooled = spatial.mean((2, 3))
+    cotangent = normal(*pooled.shape)
     found["eval/spatial"] = stored("spatial", spatial)
-    found["eval/pooled"] = stored("pooled", spatial.mean((2, 3)))
+    found["eval/pooled"] = stored("pooled", pooled)
+    gradients("eval", pooled, leaf)
 
     net.train()
     leaf = x.double().requires_grad_()
     pooled = F.relu(net.features(leaf)).mean((2, 3))
-    cotangent = normal(*pooled.shape)
-    (pooled * cotangent.double()).sum().backward()
     found["train/pooled"] = stored("pooled", pooled)
     found["train/grad_pooled"] = stored("pooled", cotangent)
-    found["train/grad_x"] = stored("x", leaf.grad)
-    for name, parameter in net.features.named_parameters(prefix="features"):
-        found[f"train/grad/{name}"] = stored(name, parameter.grad)
+    gradients("train", pooled, leaf)
     for name, buffer in net.features.named_buffers(prefix="features"):
         if is_statistic(name):
             found[f"train/new/{name}"] = stored(name, buffer)

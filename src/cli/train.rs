@@ -195,10 +195,16 @@ impl Display {
 
 fn print_json(event: &Event) {
     let object = match event {
-        Event::Step(r) => serde_json::json!({
-            "step": r.step, "loss": r.loss, "caption_loss": r.caption_loss, "lr": r.lr,
-            "grad_norm": r.grad_norm, "images_per_s": r.images_per_s,
-        }),
+        Event::Step(r) => {
+            let mut object = serde_json::json!({
+                "step": r.step, "loss": r.loss, "caption_loss": r.caption_loss, "lr": r.lr,
+                "grad_norm": r.grad_norm, "images_per_s": r.images_per_s,
+            });
+            if let Some(lr) = r.encoder_lr {
+                object["encoder_lr"] = lr.into();
+            }
+            object
+        }
         Event::Start {
             done,
             steps,

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::{Precision, threads};
@@ -181,7 +183,21 @@ impl DenseNetConfig {
     }
 }
 
-// How many times as many images go through the other stages at a time: maps are smaller there, and weights, which all
+/// How training treats a [`DenseNet`]; by default all of it is trained, by the statistics of each batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// Whether only the last block and the last batch norm are trained. Everything before them is frozen: it computes
+    /// what it computes in inference, keeps its running statistics, and no gradient gets there.
+    pub last_block: bool,
+    /// Whether what is trained normalises by its running statistics and leaves them as they are, instead of by the
+    /// batch's. Gradients flow to scales and shifts either way.
+    pub frozen_statistics: bool,
+}
+
+// Parts with the largest maps by far: the first convolution, and the first block.
+const EARLY: usize = 2;
+
+// How many times as many images go through the other parts at a time: maps are smaller there, and weights, which all
 // images of a group share, are more.
 const LATER: usize = 8;
 
@@ -196,6 +212,7 @@ pub struct DenseNet {
     transitions: Vec<Transition>,
     norm5: BatchNorm,
     precision: Precision,
+    tuning: Tuning,
 }
 
 impl DenseNet {
@@ -234,6 +251,7 @@ impl DenseNet {
             transitions,
             norm5: BatchNorm::new(channels, eps),
             precision: Precision::default(),
+            tuning: Tuning::default(),
         })
     }
 
@@ -241,6 +259,23 @@ impl DenseNet {
     /// convolution, the transitions and all training stay in `f32`.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
+    }
+
+    /// Sets how training treats it. What is a leaf of the tape stays so until [`DenseNet::track_tuned`].
+    pub fn set_tuning(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
+    }
+
+    /// Makes what training moves leaves of the tape, and nothing else.
+    pub fn track_tuned(&mut self) {
+        self.track(false);
+        for part in self.frozen_parts()..self.parts() {
+            self.visit_part(part, "", &mut |_, role, tensor| {
+                if role.is_trained() {
+                    *tensor = tensor.tracked();
+                }
+            });
+        }
     }
 
     /// The sizes.
@@ -262,40 +297,87 @@ impl DenseNet {
     }
 
     fn layers(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if mode.is_training() {
-            return self.other_stages(self.first_stage(x, mode)?, mode);
+        let all = self.parts();
+        if !mode.is_training() {
+            return self.inferred(x, all);
         }
+        let frozen = self.frozen_parts();
+        let x = match frozen {
+            0 => x.clone(),
+            _ => self.inferred(&x.detach(), frozen)?.detach(),
+        };
+        // There is no dropout: by running statistics, training and inference are the same pass.
+        let mode = match self.tuning.frozen_statistics {
+            true => Mode::Inference,
+            false => mode,
+        };
+        self.run(frozen..all, x, mode)
+    }
+
+    /// The map after the first `end` parts, in inference, a few images at a time.
+    fn inferred(&self, x: &Tensor, end: usize) -> Result<Tensor> {
         let together = self.images_together(x);
+        let run = |parts, x: &Tensor| self.run(parts, x.clone(), Mode::Inference);
         in_groups(x, LATER * together, |x| {
-            let x = in_groups(x, together, |x| self.first_stage(x, mode))?;
-            self.other_stages(x, mode)
+            let x = in_groups(x, together, |x| run(0..end.min(EARLY), x))?;
+            run(EARLY..end, &x)
         })
     }
 
-    fn other_stages(&self, mut x: Tensor, mode: Mode) -> Result<Tensor> {
-        for i in 1..self.blocks.len() {
-            x = self.stage(i, &x, mode)?;
+    fn run(&self, mut parts: Range<usize>, x: Tensor, mode: Mode) -> Result<Tensor> {
+        parts.try_fold(x, |x, part| self.part(part, &x, mode))
+    }
+
+    /// The first convolution with the pool; each block with the transition after it, where there is one; the last batch
+    /// norm.
+    fn parts(&self) -> usize {
+        self.blocks.len() + 2
+    }
+
+    /// How many parts training leaves as they are.
+    fn frozen_parts(&self) -> usize {
+        match self.tuning.last_block {
+            true => self.blocks.len(),
+            false => 0,
         }
-        ops::relu(&self.norm5.forward(&x, mode)?)
     }
 
-    /// The first convolution, the pool, and the first block with its transition.
-    fn first_stage(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = Precision::F32.scope(|| conv_norm_relu(&self.conv0, &self.norm0, x, mode))?;
-        let x = ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1])?;
-        self.stage(0, &x, mode)
-    }
-
-    /// Block `i` and, where there is one, the transition after it.
-    fn stage(&self, i: usize, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let x = self.blocks[i].forward(x, mode)?;
-        match self.transitions.get(i) {
+    fn part(&self, part: usize, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let Some(block) = part.checked_sub(1) else {
+            let x = Precision::F32.scope(|| conv_norm_relu(&self.conv0, &self.norm0, x, mode))?;
+            return ops::max_pool2d(&x, [3, 3], [2, 2], [1, 1]);
+        };
+        if block == self.blocks.len() {
+            return ops::relu(&self.norm5.forward(x, mode)?);
+        }
+        let x = self.blocks[block].forward(x, mode)?;
+        match self.transitions.get(block) {
             Some(transition) => transition.forward(&x, mode),
             None => Ok(x),
         }
     }
 
-    /// How many images to take through the first stage at a time, whose maps are the largest by far.
+    fn visit_part(
+        &mut self,
+        part: usize,
+        prefix: &str,
+        f: &mut dyn FnMut(&str, Role, &mut Tensor),
+    ) {
+        let prefix = format!("{prefix}features.");
+        let Some(block) = part.checked_sub(1) else {
+            self.conv0.visit(&format!("{prefix}conv0."), f);
+            return self.norm0.visit(&format!("{prefix}norm0."), f);
+        };
+        if block == self.blocks.len() {
+            return self.norm5.visit(&format!("{prefix}norm5."), f);
+        }
+        self.blocks[block].visit(&format!("{prefix}denseblock{part}."), f);
+        if let Some(transition) = self.transitions.get_mut(block) {
+            transition.visit(&format!("{prefix}transition{part}."), f);
+        }
+    }
+
+    /// How many images to take through the early parts at a time, whose maps are the largest by far.
     fn images_together(&self, x: &Tensor) -> usize {
         let pixels = x.dims().iter().skip(1).take(2).product::<usize>();
         let block = self.config.stem + self.config.blocks[0] * self.config.growth;
@@ -317,18 +399,18 @@ impl DenseNet {
     }
 }
 
-/// `stage` of `x` `[N, ..]`, `together` images at a time: no image's result depends on another's.
+/// `run` of `x` `[N, ..]`, `together` images at a time: no image's result depends on another's.
 fn in_groups(
     x: &Tensor,
     together: usize,
-    stage: impl Fn(&Tensor) -> Result<Tensor>,
+    run: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let batch = x.dims().first().copied().unwrap_or(0);
     if batch <= together {
-        return stage(x);
+        return run(x);
     }
     let groups = (0..batch).step_by(together).map(|first| {
-        let y = stage(&x.narrow(first, together.min(batch - first))?)?;
+        let y = run(&x.narrow(first, together.min(batch - first))?)?;
         Ok((y.reshape(&[y.len()])?, y.dims()[1..].to_vec()))
     });
     let (groups, dims): (Vec<_>, Vec<_>) = groups.collect::<Result<Vec<_>>>()?.into_iter().unzip();
@@ -337,16 +419,7 @@ fn in_groups(
 
 impl Module for DenseNet {
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        let prefix = format!("{prefix}features.");
-        self.conv0.visit(&format!("{prefix}conv0."), f);
-        self.norm0.visit(&format!("{prefix}norm0."), f);
-        for (i, block) in self.blocks.iter_mut().enumerate() {
-            block.visit(&format!("{prefix}denseblock{}.", i + 1), f);
-            if let Some(transition) = self.transitions.get_mut(i) {
-                transition.visit(&format!("{prefix}transition{}.", i + 1), f);
-            }
-        }
-        self.norm5.visit(&format!("{prefix}norm5."), f);
+        (0..self.parts()).for_each(|part| self.visit_part(part, prefix, f));
     }
 }
 

@@ -11,5 +11,5 @@ pub mod file;
 
 pub use captioner::Captioner;
 pub use decoder::{Decoder, DecoderConfig, DecoderState};
-pub use densenet::{DenseNet, DenseNetConfig};
+pub use densenet::{DenseNet, DenseNetConfig, Tuning};
 pub use file::{Description, Kind, Origin};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::weights::Precision;
 use crate::data::{Augment, Method, Recipe};
 use crate::error::{Error, Result};
-use crate::model::DenseNetConfig;
+use crate::model::{DenseNetConfig, Tuning};
 
 /// What a training run does. Every field has a default; a file names only what differs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,28 +46,50 @@ pub struct TrainConfig {
     pub output: OutputConfig,
 }
 
-/// Which encoder, and whether it is trained.
+/// Which encoder, and how it is trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncoderConfig {
-    /// `none`: the encoder is frozen and its features are computed once. `all`: encoder and decoder are trained
-    /// end to end.
+    /// `none`: the encoder is frozen and its features are computed once. `last-block`: its last block and its last
+    /// batch norm are trained with the decoder. `all`: encoder and decoder are trained end to end.
     pub train: EncoderTraining,
+    /// The encoder's learning rate after warm-up, where it is another than the optimizer's; it rises and falls with
+    /// that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f32>,
+    /// The encoder's weight decay, where it is another than the optimizer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// What the batch norms of the trained part normalise by; without it `batch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<NormStatistics>,
     /// The sizes of a new encoder with random weights. Without it the encoder is the one of `--encoder`, or the
     /// bundled one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<DenseNetConfig>,
 }
 
-/// Whether the encoder is trained.
+/// How much of the encoder is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncoderTraining {
-    /// Frozen.
+    /// Nothing.
     #[default]
     None,
+    /// Its last block and its last batch norm.
+    LastBlock,
     /// All of it.
     All,
+}
+
+/// What batch norms normalise by while they are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormStatistics {
+    /// The batch's mean and variance, which also move the running ones.
+    Batch,
+    /// The running ones that came with the encoder, which stay as they are.
+    Frozen,
 }
 
 /// The sizes of the decoder.
@@ -224,6 +246,59 @@ impl Default for LossConfig {
     }
 }
 
+fn require(fine: bool, what: &str) -> Result<()> {
+    if fine {
+        Ok(())
+    } else {
+        Err(Error::usage(what))
+    }
+}
+
+impl EncoderConfig {
+    /// Refuses values that make no sense.
+    fn check(&self) -> Result<()> {
+        for (name, is_set) in [
+            ("lr", self.lr.is_some()),
+            ("weight_decay", self.weight_decay.is_some()),
+            ("statistics", self.statistics.is_some()),
+        ] {
+            if is_set && self.train == EncoderTraining::None {
+                return Err(Error::usage(format!(
+                    "encoder.{name}: a frozen encoder learns nothing; set encoder.train, or leave it out"
+                )));
+            }
+        }
+        require(
+            self.lr.is_none_or(|lr| lr.is_finite() && lr > 0.0),
+            "encoder.lr: must be above 0",
+        )?;
+        require(
+            self.weight_decay.is_none_or(|d| d.is_finite() && d >= 0.0),
+            "encoder.weight_decay: must not be negative",
+        )?;
+        let Some(new) = &self.new else {
+            return Ok(());
+        };
+        new.check()?;
+        require(
+            self.train == EncoderTraining::All,
+            "encoder.new: a new encoder must be trained; set encoder.train = \"all\"",
+        )?;
+        require(
+            self.statistics != Some(NormStatistics::Frozen),
+            "encoder.statistics: a new encoder has none to keep; leave it out",
+        )
+    }
+
+    /// How training treats the encoder.
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
+            last_block: self.train == EncoderTraining::LastBlock,
+            frozen_statistics: self.statistics == Some(NormStatistics::Frozen),
+        }
+    }
+}
+
 impl TrainConfig {
     /// The configuration in the TOML file at `path`. Paths in it are relative to its folder.
     ///
@@ -248,13 +323,6 @@ impl TrainConfig {
     /// # Errors
     /// One line that names the first.
     pub fn check(&self) -> Result<()> {
-        let require = |fine: bool, what: &str| {
-            if fine {
-                Ok(())
-            } else {
-                Err(Error::usage(what))
-            }
-        };
         let o = &self.optimizer;
         require(self.epochs > 0, "epochs = 0: must be at least 1")?;
         require(
@@ -311,13 +379,7 @@ impl TrainConfig {
                 "distill: a frozen encoder learns nothing; set encoder.train = \"all\"",
             )?;
         }
-        if let Some(new) = &self.encoder.new {
-            new.check()?;
-            require(
-                self.encoder.train != EncoderTraining::None,
-                "encoder.new: a new encoder must be trained; set encoder.train = \"all\"",
-            )?;
-        }
+        self.encoder.check()?;
         self.augment.validate()?;
         self.recipe().map(|_| ())
     }
@@ -345,6 +407,24 @@ mod tests {
     }
 
     #[test]
+    fn what_says_nothing_of_tuning_tunes_as_before() {
+        // As a checkpoint from before there was anything to say.
+        let old = r#"{ "encoder": { "train": "all" } }"#;
+        let config: TrainConfig = serde_json::from_str(old).unwrap();
+        assert_eq!(config.encoder.tuning(), Tuning::default());
+        let stored = serde_json::to_value(&config).unwrap();
+        assert_eq!(stored["encoder"], serde_json::json!({ "train": "all" }));
+
+        let text = "[encoder]\ntrain = \"last-block\"\nlr = 1e-4\nweight_decay = 0.0\nstatistics = \"frozen\"";
+        let config: TrainConfig = toml::from_str(text).unwrap();
+        config.check().unwrap();
+        let tuning = config.encoder.tuning();
+        assert!(tuning.last_block && tuning.frozen_statistics);
+        let again = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&again).unwrap(), config);
+    }
+
+    #[test]
     fn mistakes_are_named_with_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.toml");
@@ -356,6 +436,43 @@ mod tests {
             (
                 "[encoder.new]\ngrowth = 8\nblocks = [2]\nstem = 8",
                 "must be trained",
+            ),
+            ("[encoder]\nlr = 1e-4", "encoder.lr: a frozen encoder"),
+            (
+                "[encoder]\nweight_decay = 0.1",
+                "encoder.weight_decay: a frozen",
+            ),
+            (
+                "[encoder]\nstatistics = \"frozen\"",
+                "encoder.statistics: a frozen",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nlr = 0.0",
+                "encoder.lr: must be above 0",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nlr = inf",
+                "encoder.lr: must be above 0",
+            ),
+            (
+                "[encoder]\ntrain = \"last-block\"\nlr = nan",
+                "encoder.lr: must be above 0",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nweight_decay = -0.1",
+                "encoder.weight_decay: must not",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nstatistics = \"moving\"",
+                "moving",
+            ),
+            (
+                "[encoder]\ntrain = \"last-block\"\nnew = { growth = 8, blocks = [2], stem = 8 }",
+                "must be trained",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nstatistics = \"frozen\"\nnew = { growth = 8, blocks = [2], stem = 8 }",
+                "encoder.statistics: a new encoder",
             ),
             ("[distill]\ntargets = \"t.safetensors\"", "frozen"),
             ("seed = ", "makes no sense"),

@@ -10,27 +10,54 @@ use crate::nn::{Module, Role};
 use crate::ops::adam::{self, Adam};
 use crate::ops::clip_grad_norm;
 use crate::ops::sgd::{self, Sgd};
-use crate::tensor::{Gradients, Tensor};
+use crate::tensor::{Device, Gradients, Tensor};
 
 /// An optimizer and what it remembers of each parameter.
 pub struct Optimizer {
     config: OptimizerConfig,
+    /// Parameters of a group move alike.
+    groups: Vec<Pace>,
     /// For each parameter in the order of [`Module::visit`]: momentum, and for Adam the second moment.
     state: Vec<[Tensor; 2]>,
     names: Vec<String>,
+    /// The number of each parameter's group.
+    group_of: Vec<usize>,
     steps: u64,
+}
+
+/// How a group of parameters moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// The learning rate after warm-up.
+    pub lr: f32,
+    /// How strongly matrices and kernels are pulled to zero.
+    pub weight_decay: f32,
+}
+
+impl Pace {
+    /// That of the parameters of which nothing else is said.
+    pub fn of(config: &OptimizerConfig) -> Self {
+        Pace {
+            lr: config.lr,
+            weight_decay: config.weight_decay,
+        }
+    }
 }
 
 /// A parameter about to be moved, taken out of its module.
 struct Moving {
     /// Its number in the order of [`Module::visit`].
     place: usize,
+    group: usize,
     param: Tensor,
     decays: bool,
 }
 
+/// A parameter and its state before they are moved.
+type Before = (Tensor, [Tensor; 2]);
+
 impl Optimizer {
-    /// For the parameters of `module`.
+    /// For the parameters of `module`, all at the pace that `config` says.
     pub fn new(config: &OptimizerConfig, module: &mut impl Module) -> Self {
         let (mut state, mut names) = (Vec::new(), Vec::new());
         let second = config.kind != OptimizerKind::Sgd;
@@ -44,10 +71,23 @@ impl Optimizer {
         });
         Optimizer {
             config: config.clone(),
+            groups: vec![Pace::of(config)],
+            group_of: vec![0; names.len()],
             state,
             names,
             steps: 0,
         }
+    }
+
+    /// Gives parameters whose names begin with `prefix` a pace of their own. What the gradients' norm is clipped to is
+    /// still the norm of all.
+    pub fn set_pace(&mut self, prefix: &str, pace: Pace) {
+        for (group, name) in self.group_of.iter_mut().zip(&self.names) {
+            if name.starts_with(prefix) {
+                *group = self.groups.len();
+            }
+        }
+        self.groups.push(pace);
     }
 
     /// Steps taken.
@@ -55,13 +95,13 @@ impl Optimizer {
         self.steps
     }
 
-    /// Moves every tracked parameter of `module` by its gradient, at learning rate `lr`, and returns the norm
-    /// that the gradients had before clipping.
+    /// Moves every tracked parameter of `module` by its gradient, at the `share` of its learning rate that the
+    /// [`schedule`] says, and returns the norm that the gradients had before clipping.
     ///
     /// # Errors
-    /// Where a gradient is not a finite number; nothing has moved then.
-    pub fn step(&mut self, module: &mut impl Module, grads: Gradients, lr: f32) -> Result<f64> {
-        let norm = threads::run(|| self.update(module, grads, lr))?.item()?;
+    /// Where a gradient is not a finite number, or a graphics device has no memory left; nothing has moved then.
+    pub fn step(&mut self, module: &mut impl Module, grads: Gradients, share: f64) -> Result<f64> {
+        let norm = threads::run(|| self.update(module, grads, share))?.item()?;
         if !norm.is_finite() {
             return Err(Error::value(
                 "train",
@@ -80,7 +120,7 @@ impl Optimizer {
         &mut self,
         module: &mut impl Module,
         mut grads: Gradients,
-        lr: f32,
+        share: f64,
     ) -> Result<Tensor> {
         let mut place = 0;
         let (mut moving, mut by) = (Vec::new(), Vec::new());
@@ -93,6 +133,7 @@ impl Optimizer {
                 let decays = role == Role::Weight;
                 moving.push(Moving {
                     place,
+                    group: self.group_of[place],
                     param,
                     decays,
                 });
@@ -100,7 +141,7 @@ impl Optimizer {
             }
             place += 1;
         });
-        let norm = self.apply(&mut moving, by, lr);
+        let norm = self.apply(&mut moving, by, share);
         // Whatever came of it, they go back to where they were.
         let mut back = moving.into_iter().peekable();
         let mut place = 0;
@@ -118,14 +159,61 @@ impl Optimizer {
     }
 
     /// Clips the gradients, moves the parameters, and returns the norm.
-    fn apply(&mut self, moving: &mut [Moving], mut grads: Vec<Tensor>, lr: f32) -> Result<Tensor> {
+    fn apply(
+        &mut self,
+        moving: &mut [Moving],
+        mut grads: Vec<Tensor>,
+        share: f64,
+    ) -> Result<Tensor> {
         let limit = if self.config.clip > 0.0 {
             self.config.clip
         } else {
             f32::MAX
         };
         let norm = clip_grad_norm(&mut grads, limit)?;
+        let before = self.before(moving);
+        let mut grads = grads.into_iter();
+        let groups = moving.chunk_by_mut(|a, b| a.group == b.group);
+        let moved = groups.into_iter().try_for_each(|group| {
+            let grads = grads.by_ref().take(group.len()).collect();
+            self.apply_group(group, grads, &norm, share)
+        });
+        if moved.is_err() {
+            for (moving, (param, state)) in moving.iter_mut().zip(before) {
+                moving.param = param;
+                self.state[moving.place] = state;
+            }
+        }
+        moved.map(|()| norm)
+    }
+
+    /// What goes back to its place should a group fail when another has moved already. Only a graphics device can run
+    /// out of memory there, and it writes what it moves anew: keeping the old costs nothing. The processor would have
+    /// to copy it.
+    fn before(&self, moving: &[Moving]) -> Vec<Before> {
+        let params: Vec<&Tensor> = moving.iter().map(|m| &m.param).collect();
+        if self.groups.len() < 2 || matches!(Device::of(&params), Device::Cpu) {
+            return Vec::new();
+        }
+        let before = moving
+            .iter()
+            .map(|m| (m.param.clone(), self.state[m.place].clone()));
+        before.collect()
+    }
+
+    /// Moves parameters of one group by their clipped gradients, which all together had this norm.
+    fn apply_group(
+        &mut self,
+        moving: &mut [Moving],
+        grads: Vec<Tensor>,
+        norm: &Tensor,
+        share: f64,
+    ) -> Result<()> {
         let config = &self.config;
+        let Some(Pace { lr, weight_decay }) = moving.first().map(|m| self.groups[m.group]) else {
+            return Ok(());
+        };
+        let lr = learning_rate(lr, share);
         let take = |t: &mut Tensor| std::mem::replace(t, nothing());
         let each = moving.iter_mut().zip(grads);
         if config.kind == OptimizerKind::Sgd {
@@ -140,15 +228,15 @@ impl Optimizer {
             let options = Sgd {
                 lr,
                 momentum: config.momentum,
-                weight_decay: config.weight_decay,
+                weight_decay,
                 nesterov: false,
             };
-            let moved = sgd::step(&mut all, &norm, &options);
+            let moved = sgd::step(&mut all, norm, &options);
             for (moving, step) in moving.iter_mut().zip(all) {
                 moving.param = step.param;
                 self.state[moving.place][0] = step.velocity;
             }
-            return moved.map(|()| norm);
+            return moved;
         }
         let mut all: Vec<adam::Step> = each
             .map(|(moving, grad)| {
@@ -168,15 +256,15 @@ impl Optimizer {
             beta1,
             beta2,
             eps: 1e-8,
-            weight_decay: config.weight_decay,
+            weight_decay,
             decoupled: config.kind == OptimizerKind::AdamW,
         };
-        let moved = adam::step(&mut all, &norm, self.steps + 1, &options);
+        let moved = adam::step(&mut all, norm, self.steps + 1, &options);
         for (moving, step) in moving.iter_mut().zip(all) {
             moving.param = step.param;
             self.state[moving.place] = [step.m, step.v];
         }
-        moved.map(|()| norm)
+        moved
     }
 
     /// What it remembers, as named tensors for a checkpoint.
@@ -230,32 +318,36 @@ fn nothing() -> Tensor {
     Tensor::zeros(&[0])
 }
 
-/// The learning rate of step `step` (from 0) of `total`: up a straight line during the warm-up, then down a
-/// cosine to zero (Loshchilov and Hutter, 2017, arXiv 1608.03983).
-pub fn learning_rate(config: &OptimizerConfig, step: u64, total: u64) -> f32 {
+/// The share of its learning rate at which each parameter moves in step `step` (from 0) of `total`: up a straight line
+/// during the warm-up, then down a cosine to zero (Loshchilov and Hutter, 2017, arXiv 1608.03983).
+pub fn schedule(config: &OptimizerConfig, step: u64, total: u64) -> f64 {
     let warm = (config.warmup * total as f64).floor();
     let step = step as f64;
-    let share = if step < warm {
-        (step + 1.0) / warm
-    } else {
-        let gone = (step - warm) / (total as f64 - warm).max(1.0);
-        0.5 * (1.0 + (PI * gone.min(1.0)).cos())
-    };
-    (f64::from(config.lr) * share) as f32
+    if step < warm {
+        return (step + 1.0) / warm;
+    }
+    let gone = (step - warm) / (total as f64 - warm).max(1.0);
+    0.5 * (1.0 + (PI * gone.min(1.0)).cos())
+}
+
+/// This `share` of `lr`.
+pub fn learning_rate(lr: f32, share: f64) -> f32 {
+    (f64::from(lr) * share) as f32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops;
+    use crate::ops::testing::{assert_close, here, on_every_device};
 
     #[test]
     fn the_learning_rate_rises_and_falls() {
         let config = OptimizerConfig {
-            lr: 1.0,
             warmup: 0.1,
             ..Default::default()
         };
-        let at = |step| learning_rate(&config, step, 100);
+        let at = |step| schedule(&config, step, 100);
         assert!((at(0) - 0.1).abs() < 1e-6);
         assert!((at(9) - 1.0).abs() < 1e-6);
         assert!((at(55) - 0.5).abs() < 1e-6);
@@ -265,6 +357,52 @@ mod tests {
             warmup: 0.0,
             ..config
         };
-        assert_eq!(learning_rate(&none, 0, 10), 1.0);
+        assert_eq!(schedule(&none, 0, 10), 1.0);
+        assert_eq!(learning_rate(0.5, 0.25), 0.125);
+    }
+
+    /// Two parameters, one of which has a name that a group may be called by.
+    struct Pair([Tensor; 2]);
+
+    impl Module for Pair {
+        fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+            let [quick, slow] = &mut self.0;
+            f(&format!("{prefix}slow.weight"), Role::Weight, slow);
+            f(&format!("{prefix}quick.weight"), Role::Weight, quick);
+        }
+    }
+
+    #[test]
+    fn each_group_has_its_pace_and_all_share_one_norm() {
+        let config = OptimizerConfig {
+            kind: OptimizerKind::Sgd,
+            lr: 0.5,
+            weight_decay: 0.1,
+            momentum: 0.0,
+            clip: 2.5,
+            ..Default::default()
+        };
+        on_every_device(|| {
+            let mut pair = Pair([4.0, 3.0].map(|x| here(Tensor::full(&[1], x)).tracked()));
+            let mut optimizer = Optimizer::new(&config, &mut pair);
+            let pace = Pace {
+                lr: 0.25,
+                weight_decay: 0.2,
+            };
+            optimizer.set_pace("slow.", pace);
+            // The gradient of half the sum of squares is each itself; together their norm is 5.
+            let [quick, slow] = &pair.0;
+            let squares = [quick, slow].map(|x| ops::mul(x, x).unwrap());
+            let loss = ops::scale(&ops::add(&squares[0], &squares[1]).unwrap(), 0.5).unwrap();
+            let grads = ops::sum(&loss).unwrap().backward().unwrap();
+            let norm = optimizer.step(&mut pair, grads, 0.5).unwrap();
+            assert!((norm - 5.0).abs() < 1e-5);
+            let got = [0, 1].map(|i| pair.0[i].data()[0]);
+            let want = [
+                4.0 - 0.25 * (2.0 + 0.1 * 4.0),
+                3.0 - 0.125 * (1.5 + 0.2 * 3.0),
+            ];
+            assert_close("quick and slow", &got, &want, 1e-6);
+        });
     }
 }

@@ -7,7 +7,7 @@ use super::batches::{Batch, Samples, Targets, mix};
 use super::checkpoint::{self, Checkpoint};
 use super::config::{EncoderTraining, TrainConfig};
 use super::features;
-use super::optimizer::{Optimizer, learning_rate};
+use super::optimizer::{Optimizer, Pace, learning_rate, schedule};
 use crate::data::vocabulary::{PAD, Vocabulary};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
@@ -38,10 +38,22 @@ impl Student {
     /// Makes what is trained leaves of the tape, and nothing else.
     fn track_trained(&mut self, encoder: EncoderTraining) {
         self.track(true);
-        if encoder == EncoderTraining::None {
-            self.captioner.encoder.track(false);
+        match encoder {
+            EncoderTraining::None => self.captioner.encoder.track(false),
+            EncoderTraining::LastBlock | EncoderTraining::All => {
+                self.captioner.encoder.track_tuned()
+            }
         }
     }
+}
+
+/// How the encoder's parameters move, where they do.
+fn encoder_pace(config: &TrainConfig) -> Option<Pace> {
+    let (encoder, others) = (&config.encoder, Pace::of(&config.optimizer));
+    (encoder.train != EncoderTraining::None).then(|| Pace {
+        lr: encoder.lr.unwrap_or(others.lr),
+        weight_decay: encoder.weight_decay.unwrap_or(others.weight_decay),
+    })
 }
 
 /// A training run.
@@ -70,6 +82,8 @@ pub struct Report {
     pub caption_loss: f32,
     /// The learning rate.
     pub lr: f32,
+    /// The encoder's learning rate, where it is trained.
+    pub encoder_lr: Option<f32>,
     /// The norm of the gradients, before clipping.
     pub grad_norm: f64,
     /// Images a second, of this step alone.
@@ -251,8 +265,18 @@ impl Trainer {
             .map(|t| Linear::new(init, features, t.size));
         let mut student = Student { captioner, teacher };
         student.to(device)?;
+        student
+            .captioner
+            .encoder
+            .set_tuning(config.encoder.tuning());
         student.track_trained(config.encoder.train);
-        let optimizer = Optimizer::new(&config.optimizer, &mut student);
+        let mut optimizer = Optimizer::new(&config.optimizer, &mut student);
+        // Parameters that move alike are moved together.
+        if let Some(pace) = encoder_pace(&config)
+            && pace != Pace::of(&config.optimizer)
+        {
+            optimizer.set_pace("encoder.", pace);
+        }
         let dataset = dataset.name().to_string();
         Ok(Trainer {
             config,
@@ -366,8 +390,10 @@ impl Trainer {
         };
         let grads = loss.backward()?;
         let loss = loss.detach();
-        let lr = learning_rate(&config.optimizer, step, self.total_steps());
-        let moved = self.optimizer.step(&mut self.student, grads, lr);
+        let share = schedule(&config.optimizer, step, self.total_steps());
+        let lr = learning_rate(config.optimizer.lr, share);
+        let encoder_lr = encoder_pace(config).map(|pace| learning_rate(pace.lr, share));
+        let moved = self.optimizer.step(&mut self.student, grads, share);
         // Looked at last, for a graphics device need not wait for that in the middle of a step. A loss that is no number
         // has gradients that are none, by which nothing has moved.
         let value = loss.item()?;
@@ -389,6 +415,7 @@ impl Trainer {
             loss: value,
             caption_loss,
             lr,
+            encoder_lr,
             grad_norm,
             images_per_s,
         })

@@ -123,6 +123,8 @@ fn training_goes_the_same_way_and_repeats_itself() {
     for options in [
         &["--config", "new.toml"][..],
         &["--config", "frozen.toml", "--encoder", model()],
+        &["--config", "last.toml", "--encoder", model()],
+        &["--config", "tuned.toml", "--encoder", model()],
     ] {
         let args = [
             "train",

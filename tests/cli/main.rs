@@ -134,8 +134,9 @@ fn pictures(names: &[&str]) -> TempDir {
     dir
 }
 
-/// A dataset like Flickr8k with eight pictures to train on and two to test with, beside two configurations:
-/// `new.toml` trains all of a new captioner, `frozen.toml` a decoder alone.
+/// A dataset like Flickr8k with eight pictures to train on and two to test with, beside configurations:
+/// `new.toml` trains all of a new captioner, `frozen.toml` a decoder alone, `last.toml` the last block of an encoder with
+/// it, and `tuned.toml` all of the encoder by its own statistics.
 fn dataset() -> TempDir {
     let dir = pictures(&[
         "0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png", "8.png", "9.png",
@@ -150,6 +151,9 @@ fn dataset() -> TempDir {
     let decoder = "[decoder]\nembedding = 8\nhidden = 8\n";
     let run = "epochs = 3\nbatch = 2\nmin_count = 1\n";
     let encoder = "[encoder]\ntrain = \"all\"\nnew = { growth = 8, blocks = [1, 1], stem = 8 }\n[image]\nsize = 32\n";
+    let last = "[encoder]\ntrain = \"last-block\"\nlr = 1e-4\n";
+    let tuned =
+        "[encoder]\ntrain = \"all\"\nlr = 1e-4\nweight_decay = 0.0\nstatistics = \"frozen\"\n";
     for (name, text) in [
         ("Flickr8k.token.txt", tokens),
         ("Flickr_8k.trainImages.txt", train),
@@ -160,6 +164,8 @@ fn dataset() -> TempDir {
             format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000"),
         ),
         ("frozen.toml", format!("{run}{decoder}")),
+        ("last.toml", format!("{run}{decoder}{last}")),
+        ("tuned.toml", format!("{run}{decoder}{tuned}")),
     ] {
         fs::write(dir.path().join(name), text).unwrap();
     }

@@ -74,9 +74,48 @@ fn training_tells_its_steps_as_json() {
                 && number(&step["images_per_s"]) > 0.0
         );
     }
+    assert!(steps.iter().all(|s| s["encoder_lr"] == s["lr"]));
     let validation = objects.iter().find(|o| o["event"] == "validation").unwrap();
     assert!(number(&validation["dev_loss"]) > 0.0);
     assert_eq!(objects.last().unwrap()["event"], "done");
+}
+
+#[test]
+fn the_encoders_learning_rate_is_told_where_it_learns() {
+    let data = dataset();
+    for (config, ratio) in [
+        ("frozen.toml", None),
+        ("last.toml", Some(0.1)),
+        ("tuned.toml", Some(0.1)),
+    ] {
+        let args = [
+            "--config",
+            config,
+            "--encoder",
+            model(),
+            "--max-steps",
+            "2",
+            "--json",
+        ];
+        let run = train(&data, "a.safetensors", &args);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let objects = run.objects();
+        let steps: Vec<&Value> = objects.iter().filter(|o| o.get("loss").is_some()).collect();
+        assert_eq!(steps.len(), 2);
+        for step in steps {
+            match ratio {
+                None => assert!(step.get("encoder_lr").is_none()),
+                Some(ratio) => {
+                    let got = number(&step["encoder_lr"]) / number(&step["lr"]);
+                    assert!((got - ratio).abs() < 1e-6, "{got}");
+                }
+            }
+        }
+    }
+    let inspected = glimpse(data.path(), &["inspect", "a.safetensors", "--json"]).object();
+    let encoder = &inspected["training"]["config"]["encoder"];
+    assert_eq!(encoder["train"], "all");
+    assert_eq!(encoder["statistics"], "frozen");
 }
 
 #[test]
@@ -85,6 +124,8 @@ fn a_resumed_run_ends_like_one_that_never_stopped() {
     for (name, options) in [
         ("new", &["--config", "new.toml"][..]),
         ("frozen", &["--config", "frozen.toml", "--encoder", model()]),
+        ("last", &["--config", "last.toml", "--encoder", model()]),
+        ("tuned", &["--config", "tuned.toml", "--encoder", model()]),
     ] {
         let [whole, part] = ["whole", "part"].map(|kind| format!("{name}-{kind}.safetensors"));
         train(&data, &whole, &[options, &["--max-steps", "7"]].concat()).lines();

@@ -39,7 +39,7 @@ pub fn train(bench: &Bench) -> Result<Report> {
         let loss = cross_entropy(&logits, &targets, CrossEntropy::default())?;
         let grads = loss.backward()?;
         drop((logits, loss));
-        optimizer.step(&mut decoder, grads, 1e-3).map(|_| ())
+        optimizer.step(&mut decoder, grads, 1.0).map(|_| ())
     })?;
     let sentence = flops::image(&CONFIG)
         + (WORDS + 1) as f64 * flops::lstm(&CONFIG)

@@ -75,7 +75,7 @@ pub fn train(bench: &Bench) -> Result<Report> {
         )?;
         let grads = loss.backward()?;
         drop((features, loss));
-        optimizer.step(&mut network, grads, 1e-4).map(|_| ())
+        optimizer.step(&mut network, grads, 0.1).map(|_| ())
     })?;
     let mut report = report("train-encoder", bench, ms, flops::TRAINING * flops);
     report.device_ms = device_ms;

@@ -342,21 +342,27 @@ mod tests {
     fn gradient_is_the_difference_quotient() {
         let inputs = [random(&[2, 3, 3, 5], 1), random(&[5], 2), random(&[5], 3)];
         let (mean, var) = (random(&[5], 4), Tensor::full(&[5], 0.7));
+        let running = Statistics::Running {
+            mean: &mean,
+            var: &var,
+        };
         on_every_device(|| {
-            for statistics in [
-                Statistics::Batch,
-                Statistics::Running {
-                    mean: &mean,
-                    var: &var,
-                },
+            for (statistics, fold) in [
+                (Statistics::Batch, false),
+                (running, false),
+                (running, true),
             ] {
                 check_gradients(&inputs, |x| {
-                    let norm = Norm {
+                    let mut norm = Norm {
                         weight: &x[1],
                         bias: &x[2],
                         eps: 1e-5,
                         statistics,
                     };
+                    let folded = Folded::new(&norm)?;
+                    if let (true, Some(folded)) = (fold, &folded) {
+                        norm.statistics = Statistics::Folded(folded);
+                    }
                     Ok(batch_norm(&x[0], &norm)?.0)
                 });
             }

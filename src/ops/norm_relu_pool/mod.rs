@@ -127,19 +127,24 @@ mod tests {
         // A shift of two keeps nearly all values away from ReLU's kink; the property test has both sides of it.
         let mut beta = random(&[3], 3);
         beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
+        let inputs = [random(&[2, 5, 4, 3], 1), random(&[3], 2), beta];
+        let (mean, var) = (random(&[3], 4), Tensor::full(&[3], 1.5));
+        let running = Statistics::Running {
+            mean: &mean,
+            var: &var,
+        };
         on_every_device(|| {
-            check_gradients(
-                &[random(&[2, 5, 4, 3], 1), random(&[3], 2), beta.clone()],
-                |x| {
+            for statistics in [Statistics::Batch, running] {
+                check_gradients(&inputs, |x| {
                     let norm = Norm {
                         weight: &x[1],
                         bias: &x[2],
                         eps: 1e-5,
-                        statistics: Statistics::Batch,
+                        statistics,
                     };
                     Ok(norm_relu_pool(&x[0], &norm, 2)?.0)
-                },
-            );
+                });
+            }
         });
     }
 
