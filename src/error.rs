@@ -96,9 +96,14 @@ impl Error {
     }
 }
 
-/// Folds a library's message, which may span lines, into one.
+/// Folds a library's message, which may span lines, into one, and makes visible what a terminal would obey: names out of
+/// foreign files are in messages too.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.contains(char::is_control) {
+        true => line.escape_debug().to_string(),
+        false => line,
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +114,8 @@ mod tests {
     fn messages_are_one_line_and_name_the_place() {
         let e = Error::file("a/b.png", "bad\n  header");
         assert_eq!(e.to_string(), "a/b.png: bad header");
+        let e = Error::file("a", "tensor `\x1b[2J`");
+        assert_eq!(e.to_string(), "a: tensor `\\u{1b}[2J`");
         let e = Error::shape("linear", "[N, 4]", "[2, 3]");
         assert_eq!(e.to_string(), "linear: expected [N, 4], got [2, 3]");
     }

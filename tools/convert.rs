@@ -104,13 +104,22 @@ fn run(cli: &Cli) -> Result<()> {
         }
     }
     converted.write(&cli.output, precision)?;
-    if !converted.left_out.is_empty() {
-        eprintln!(
-            "left out, no part of the network: {}",
-            converted.left_out.join(", ")
-        );
-    }
+    tell_of(&converted.left_out);
     summarise(cli, &converted)
+}
+
+/// Names what was left out, of many the first.
+fn tell_of(left_out: &[String]) {
+    const SHOWN: usize = 40;
+    if left_out.is_empty() {
+        return;
+    }
+    let more = match left_out.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(", and {more} more, which --json lists"),
+    };
+    let names = left_out[..left_out.len().min(SHOWN)].join(", ");
+    eprintln!("left out, no part of the network: {names}{more}");
 }
 
 fn same_file(cli: &Cli) -> bool {

@@ -270,6 +270,15 @@ fn tensors_that_lie_about_their_size_are_refused() {
         }
     });
     assert!(refusal(gone).contains("where its tensors need"));
+    // Two that share a storage, and do not agree how large it is.
+    let torn = repacked(CompressionMethod::Stored, |name, bytes| {
+        if name.ends_with("data.pkl") {
+            let key = b"X\x01\x00\x00\x001";
+            let at = bytes.windows(key.len()).position(|w| w == key).unwrap();
+            bytes[at + key.len() - 1] = b'0';
+        }
+    });
+    assert!(refusal(torn).contains("4704 bytes where its tensors need 32"));
     let big = repacked(CompressionMethod::Stored, |name, bytes| {
         if name.ends_with("byteorder") {
             *bytes = b"big".to_vec();

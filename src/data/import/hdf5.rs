@@ -22,6 +22,9 @@ const LARGEST_HEADER: usize = 16 << 20;
 /// More groups and datasets than any DenseNet of Keras has.
 const MOST: usize = 50_000;
 
+/// Bytes of the longest path in the file that is followed.
+const LONGEST: usize = 1024;
+
 /// The deepest nesting of groups that is followed.
 const DEEPEST: usize = 16;
 
@@ -119,6 +122,9 @@ fn datasets(root: Group) -> Result<Vec<Described>, Error> {
         let (groups, datasets) = group.members()?;
         for dataset in datasets {
             let name = format!("{path}{}", dataset.name());
+            if name.len() > LONGEST {
+                return Err(too_many("letters in a name"));
+            }
             let shape = dataset.shape().iter().map(|&d| usize::try_from(d));
             let shape = shape
                 .collect::<Result<_, _>>()
@@ -133,7 +139,7 @@ fn datasets(root: Group) -> Result<Vec<Described>, Error> {
         }
         for group in groups {
             // A group can be its own grandmother.
-            if depth < DEEPEST && seen.insert(group.address()) {
+            if depth < DEEPEST && path.len() < LONGEST && seen.insert(group.address()) {
                 let path = format!("{path}{}/", group.name());
                 waiting.push((group, path, depth + 1));
             }

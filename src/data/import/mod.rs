@@ -7,12 +7,11 @@
 mod hdf5;
 mod pickle;
 mod torch;
+mod unzip;
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use zip::ZipArchive;
 
 use self::hdf5::Hdf5;
 use self::torch::TorchFile;
@@ -24,9 +23,6 @@ use crate::tensor::Tensor;
 /// How many times its own size a file may hold, unpacked. Weights hardly get smaller by packing; whatever promises more
 /// is there to fill memory.
 const EXPANSION: usize = 16;
-
-/// Bytes of the largest configuration that is taken out of a `.keras` archive.
-const LARGEST_CONFIG: usize = 16 << 20;
 
 /// How a file holds its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +119,7 @@ impl Archive {
                 Source::Hdf5(Hdf5::open(bytes.clone(), largest).map_err(refuse)?)
             }
             Format::TorchZip | Format::KerasZip => {
-                let (source, of_model) = open_zip(bytes.clone()).map_err(refuse)?;
+                let (source, of_model) = unzip::open(bytes.clone()).map_err(refuse)?;
                 if matches!(source, Source::Hdf5(_)) {
                     format = Format::KerasZip;
                 }
@@ -132,7 +128,11 @@ impl Archive {
             }
         };
         let entries = match &source {
-            Source::Safetensors(file) => file.entries()?,
+            Source::Safetensors(file) => {
+                let entries = file.entries()?;
+                let entry = |e: &Entry| entry(&e.name, &e.shape, &e.dtype);
+                entries.iter().map(entry).collect()
+            }
             Source::Torch(file) => {
                 let entry = |t: &torch::Described| entry(&t.name, &t.shape, t.element.name());
                 file.tensors.iter().map(entry).collect()
@@ -213,9 +213,17 @@ fn largest(bytes: &Bytes) -> usize {
     bytes.as_ref().len().saturating_mul(EXPANSION)
 }
 
+/// A name as it is, but for what a terminal would obey.
+fn harmless(name: &str) -> String {
+    match name.contains(char::is_control) {
+        true => name.escape_debug().to_string(),
+        false => name.to_string(),
+    }
+}
+
 fn entry(name: &str, shape: &[usize], dtype: &str) -> Entry {
     Entry {
-        name: pickle::Printable(name).to_string(),
+        name: harmless(name),
         shape: shape.to_vec(),
         dtype: dtype.to_string(),
     }
@@ -231,34 +239,4 @@ fn recognise(path: &Path, bytes: &[u8]) -> Result<Format> {
         };
         Error::file(path, what)
     })
-}
-
-/// A zip archive, whichever of the two kinds it is, and the configuration in it.
-fn open_zip(bytes: Bytes) -> Result<(Source, Option<serde_json::Value>), String> {
-    let largest = largest(&bytes);
-    let mut archive = ZipArchive::new(Cursor::new(bytes))
-        .map_err(|e| format!("is no whole zip archive ({e}); get it again"))?;
-    if archive.index_for_name("model.weights.h5").is_some() {
-        let weights = torch::read_entry(&mut archive, "model.weights.h5", largest)?;
-        let config = torch::read_entry(&mut archive, "config.json", LARGEST_CONFIG)?;
-        let config = config.and_then(|text| serde_json::from_slice(&text).ok());
-        let hdf5 = Hdf5::open(weights.unwrap_or_default().into(), largest)?;
-        return Ok((Source::Hdf5(hdf5), config));
-    }
-    let folder = archive
-        .file_names()
-        .filter_map(|name| Some(name.ok()?.strip_suffix("data.pkl")?.to_string()))
-        .filter(|folder| folder.is_empty() || folder.ends_with('/'))
-        .min_by_key(String::len);
-    match folder {
-        Some(folder) => Ok((
-            Source::Torch(TorchFile::zip(archive, folder, largest)?),
-            None,
-        )),
-        None => Err(
-            "is a zip archive without weights: neither `data.pkl`, which PyTorch writes, nor \
-                     `model.weights.h5`, which Keras writes, is in it"
-                .into(),
-        ),
-    }
 }

@@ -533,22 +533,22 @@ fn long<G>(bytes: &[u8]) -> Value<G> {
     Value::Int(i64::from_le_bytes(all))
 }
 
-/// A name out of a foreign file, short and without anything that a terminal would obey.
+/// A name out of a foreign file, without anything that a terminal would obey; the beginning of it, where it is long.
 pub(super) struct Printable<'a>(pub(super) &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars().take(100) {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        if self.0.chars().nth(100).is_some() {
-            f.write_str("…")
-        } else {
-            Ok(())
+        const LONGEST: usize = 200;
+        let mut rest = self.0.chars();
+        rest.by_ref()
+            .take(LONGEST)
+            .try_for_each(|c| match c.is_control() {
+                true => write!(f, "{}", c.escape_default()),
+                false => write!(f, "{c}"),
+            })?;
+        match rest.next() {
+            Some(_) => f.write_str("…"),
+            None => Ok(()),
         }
     }
 }

@@ -1,0 +1,201 @@
+//! What `torch.save` writes: a pickle that says which tensors there are, and their numbers beside it.
+//!
+//! Since PyTorch 1.6 that is a zip archive, `NAME/data.pkl` and `NAME/data/0`, `NAME/data/1`, … Before, and in the
+//! files that torchvision publishes, it is one pickle after another (a magic number, a version, the sizes of C's
+//! types, the object, the names of its storages) and then each storage, its length first.
+//!
+//! In either, a tensor is a window on a storage: `_rebuild_tensor_v2(storage, offset, size, stride)`.
+
+mod listed;
+
+use std::collections::HashMap;
+use std::io::Cursor;
+
+use zip::ZipArchive;
+
+pub(super) use self::listed::Described;
+use self::listed::{Element, Global, read, storages, tensors};
+use super::pickle::{self, Pickle, Printable, Value};
+use super::unzip::read_entry;
+use crate::data::bytes::Bytes;
+
+/// The magic number at the beginning of the files before 1.6, `0x1950a86a20f9469cfc6c`, as a pickle spells it.
+pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// A file of `torch.save`.
+pub(super) struct TorchFile {
+    pub(super) tensors: Vec<Described>,
+    container: Container,
+    /// Bytes of the largest storage that is read.
+    largest: usize,
+    /// The storage that was read last: tensors may share one.
+    last: Option<(String, Vec<u8>)>,
+}
+
+enum Container {
+    /// The archive, and the folder in it that holds everything.
+    Zip(Box<ZipArchive<Cursor<Bytes>>>, String),
+    /// The file, and where in it the bytes of each storage are.
+    Legacy(Bytes, HashMap<String, (usize, usize)>),
+}
+
+impl TorchFile {
+    /// A zip archive that holds `FOLDER/data.pkl`, and no storage of more than `largest` bytes.
+    pub(super) fn zip(
+        mut archive: ZipArchive<Cursor<Bytes>>,
+        folder: String,
+        largest: usize,
+    ) -> Result<Self, String> {
+        if let Some(order) = read_entry(&mut archive, &format!("{folder}byteorder"), 64)?
+            && order != b"little"
+        {
+            return Err("was written on a big-endian machine, which is not supported".into());
+        }
+        let name = format!("{folder}data.pkl");
+        let bytes = read_entry(&mut archive, &name, pickle::LARGEST)?
+            .ok_or_else(|| format!("has no `{name}`"))?;
+        let pickle = read(&bytes)?;
+        Ok(TorchFile {
+            tensors: tensors(&pickle)?,
+            container: Container::Zip(Box::new(archive), folder),
+            largest,
+            last: None,
+        })
+    }
+
+    /// Pickles one after another, and then the storages.
+    pub(super) fn legacy(file: Bytes) -> Result<Self, String> {
+        let bytes = file.as_ref();
+        let mut at = LEGACY.len();
+        let mut next = || {
+            let pickle = read(bytes.get(at..).unwrap_or_default())?;
+            at += pickle.length;
+            Ok::<_, String>(pickle)
+        };
+        let version = next()?;
+        if version.get(version.root()) != &Value::Int(1001) {
+            return Err("is of a version of PyTorch's old format that nobody has written".into());
+        }
+        let system = next()?;
+        if is_big_endian(&system) {
+            return Err("was written on a big-endian machine, which is not supported".into());
+        }
+        let object = next()?;
+        let keys = next()?;
+        let tensors = tensors(&object)?;
+        let stored = storages(&object)?;
+        let places = legacy_places(bytes, at, &keys, &stored)?;
+        Ok(TorchFile {
+            tensors,
+            largest: file.as_ref().len(),
+            container: Container::Legacy(file, places),
+            last: None,
+        })
+    }
+
+    /// The numbers of tensor `index`, in the order of its shape.
+    pub(super) fn read(&mut self, index: usize) -> Result<Vec<f32>, String> {
+        let tensor = &self.tensors[index];
+        let Element::Float(float) = tensor.element else {
+            return Err(format!(
+                "tensor `{}` holds {}, not floating-point numbers",
+                Printable(&tensor.name),
+                tensor.element.name()
+            ));
+        };
+        let wanted = tensor.stored.checked_mul(float.size());
+        let wanted = wanted.filter(|&w| w <= self.largest).ok_or_else(|| {
+            format!(
+                "says that a storage holds {} numbers, more than a file of its size can",
+                tensor.stored
+            )
+        })?;
+        let bytes: &[u8] = match &mut self.container {
+            Container::Legacy(file, places) => {
+                let &(start, length) = places.get(&tensor.storage).ok_or_else(|| {
+                    format!("storage `{}` is missing", Printable(&tensor.storage))
+                })?;
+                &(*file).as_ref()[start..start + length]
+            }
+            Container::Zip(archive, folder) => {
+                let is_last = self
+                    .last
+                    .as_ref()
+                    .is_some_and(|(key, _)| *key == tensor.storage);
+                if !is_last {
+                    let name = format!("{folder}data/{}", tensor.storage);
+                    self.last = None;
+                    let bytes = read_entry(archive, &name, wanted)?
+                        .ok_or_else(|| format!("storage `{}` is missing", Printable(&name)))?;
+                    self.last = Some((tensor.storage.clone(), bytes));
+                }
+                let last = self.last.as_ref();
+                last.map(|(_, bytes)| &bytes[..]).unwrap_or_default()
+            }
+        };
+        // Two tensors may say different things of the storage that they share.
+        if bytes.len() != wanted {
+            return Err(format!(
+                "storage `{}` has {} bytes where its tensors need {wanted}",
+                Printable(&tensor.storage),
+                bytes.len()
+            ));
+        }
+        Ok(tensor.window(bytes, float))
+    }
+}
+
+/// Whether the description of the system that wrote a file says so.
+fn is_big_endian(system: &Pickle<Global>) -> bool {
+    let Value::Dict(pairs) = system.get(system.root()) else {
+        return false;
+    };
+    pairs.iter().any(|&(key, value)| {
+        system.text(key) == Some("little_endian") && system.get(value) == &Value::Bool(false)
+    })
+}
+
+/// Where the storages named in the list `keys` are, one after the other from `at` on.
+fn legacy_places(
+    bytes: &[u8],
+    mut at: usize,
+    keys: &Pickle<Global>,
+    stored: &HashMap<String, (Element, usize)>,
+) -> Result<HashMap<String, (usize, usize)>, String> {
+    let mut places = HashMap::new();
+    let keys_list = keys
+        .items(keys.root())
+        .ok_or("has no list of storages after its pickle")?;
+    for &key in keys_list {
+        let key = keys
+            .text(key)
+            .ok_or("names a storage by something that is no text")?;
+        let &(element, count) = stored
+            .get(key)
+            .ok_or_else(|| format!("holds a storage `{}` that no tensor has", Printable(key)))?;
+        let short = || {
+            format!(
+                "ends in the middle of storage `{}`; get it again",
+                Printable(key)
+            )
+        };
+        let (length, rest) = bytes
+            .get(at..)
+            .and_then(<[u8]>::split_first_chunk)
+            .ok_or_else(short)?;
+        let length = u64::from_le_bytes(*length);
+        if length != count as u64 {
+            return Err(format!(
+                "storage `{}` has {length} numbers where its tensors need {count}",
+                Printable(key)
+            ));
+        }
+        let size = count
+            .checked_mul(element.size())
+            .filter(|&s| s <= rest.len());
+        let size = size.ok_or_else(short)?;
+        places.insert(key.to_string(), (at + 8, size));
+        at += 8 + size;
+    }
+    Ok(places)
+}
