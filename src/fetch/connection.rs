@@ -5,15 +5,15 @@ use std::time::Duration;
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Proxy};
+use ureq::typestate::WithoutBody;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::{Agent, Proxy, RequestBuilder};
 
+use super::forward::Forward;
 use crate::error::{Error, Result};
 
 // A server that is there answers in a fraction of this.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
-
-// One that only ever sends on to another is a circle.
-const REDIRECTS: u32 = 10;
 
 /// The file of trusted certificates, as OpenSSL and its users call it.
 pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -36,21 +36,75 @@ pub fn address(url: &str) -> Result<Uri> {
         })
 }
 
-/// A client for `address` that waits for each read as long as `silence`, and as long as it takes for all of them.
+/// The address that `location` means to whoever has come from `base`, by RFC 3986 (section 5.2); `None` where it is
+/// none of `http` or `https`.
+pub(super) fn follow(base: &Uri, location: &str) -> Option<Uri> {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let (path, rest) = location.split_at(end);
+    if path.split('/').next()?.contains(':') {
+        return address(location).ok();
+    }
+    let scheme = base.scheme_str()?;
+    if path.starts_with("//") {
+        return address(&format!("{scheme}:{location}")).ok();
+    }
+    let from = base.path();
+    let path = match path {
+        "" if !rest.starts_with('?') => return Some(base.clone()),
+        "" => from.to_string(),
+        _ if path.starts_with('/') => without_dots(path),
+        _ => without_dots(&format!("{}/{path}", from.rsplit_once('/')?.0)),
+    };
+    address(&format!("{scheme}://{}{path}{rest}", base.authority()?)).ok()
+}
+
+/// A path that begins with a slash, without the segments `.` and `..`.
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
+}
+
+/// A client that waits for each read as long as `silence`, and as long as it takes for all of them. It leaves it to
+/// others to follow redirects, for each address may have another proxy.
 ///
 /// # Errors
-/// Where the environment's proxy or certificates make no sense.
-pub(super) fn agent(address: &Uri, silence: Duration) -> Result<Agent> {
+/// Where the environment's certificates make no sense.
+pub(super) fn agent(silence: Duration) -> Result<Agent> {
     let config = Agent::config_builder()
         .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
-        .max_redirects(REDIRECTS)
+        .max_redirects(0)
         .timeout_connect(Some(CONNECT))
         .timeout_per_read(Some(silence))
         .timeout_per_write(Some(silence))
-        .proxy(proxy(address)?)
-        .tls_config(TlsConfig::builder().root_certs(trusted()?).build());
-    Ok(config.build().into())
+        .proxy(None)
+        .tls_config(TlsConfig::builder().root_certs(trusted()?).build())
+        .build();
+    let forward = Forward::new(config.clone());
+    Ok(Agent::with_parts(
+        config,
+        forward,
+        DefaultResolver::default(),
+    ))
+}
+
+/// A request for `address`, through the proxy that the environment names for it.
+///
+/// # Errors
+/// Where that makes no sense.
+pub(super) fn get(agent: &Agent, address: &Uri) -> Result<RequestBuilder<WithoutBody>> {
+    let proxy = proxy(address)?;
+    Ok(agent.get(address).config().proxy(proxy).build())
 }
 
 /// Mozilla's certificates, or those of a file that the environment names: a company's proxy that reads along has one
@@ -137,6 +191,50 @@ mod tests {
             "http://a b/",
         ] {
             assert!(address(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn locations_are_seen_from_where_they_are_given() {
+        let base = address("http://me@a:81/b/c/d?q").unwrap();
+        for (location, expected) in [
+            ("http://x:1/y", "http://x:1/y"),
+            ("HTTPS://x", "https://x/"),
+            ("//g", "http://g/"),
+            ("/g", "http://me@a:81/g"),
+            ("/g?http://x/../y", "http://me@a:81/g?http://x/../y"),
+            ("g", "http://me@a:81/b/c/g"),
+            ("g/", "http://me@a:81/b/c/g/"),
+            ("?y", "http://me@a:81/b/c/d?y"),
+            ("g?y/./x", "http://me@a:81/b/c/g?y/./x"),
+            ("g#s/../x", "http://me@a:81/b/c/g"),
+            ("#s", "http://me@a:81/b/c/d?q"),
+            ("", "http://me@a:81/b/c/d?q"),
+            (".", "http://me@a:81/b/c/"),
+            ("./g:h", "http://me@a:81/b/c/g:h"),
+            ("..", "http://me@a:81/b/"),
+            ("../g", "http://me@a:81/b/g"),
+            ("../../../g", "http://me@a:81/g"),
+            ("/./g/.", "http://me@a:81/g/"),
+            ("g/../h", "http://me@a:81/b/c/h"),
+            ("..g", "http://me@a:81/b/c/..g"),
+        ] {
+            let found = follow(&base, location).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), Some(expected), "{location}");
+        }
+        let bare = address("https://a").unwrap();
+        assert_eq!(follow(&bare, "g").unwrap(), "https://a/g");
+        assert_eq!(follow(&bare, "//g").unwrap(), "https://g/");
+        for location in [
+            "ftp://a/b",
+            "g:h",
+            "mailto:a@b",
+            "http:",
+            "http://",
+            "a b",
+            "//",
+        ] {
+            assert_eq!(follow(&base, location), None, "{location}");
         }
     }
 

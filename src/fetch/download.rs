@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
-use ureq::{Agent, Body, ResponseExt, Timeout};
+use ureq::{Agent, Body, Timeout};
 
 use super::connection::{self, CERTIFICATES, CONNECT};
 use super::partial::{Origin, Partial, address_digest};
@@ -19,6 +19,9 @@ const MOST_BYTES: u64 = 2 << 30;
 
 /// How often a broken connection is taken up again.
 const RETRIES: u32 = 4;
+
+/// How often it is followed to where it sends on to; more is a circle.
+const REDIRECTS: u32 = 10;
 
 /// A file that is to be fetched.
 ///
@@ -76,7 +79,7 @@ impl Download {
     /// Where the address makes no sense, the server cannot be reached or does not have the file, the connection keeps
     /// breaking, what came is not what was expected, or it cannot be written.
     pub fn run(&self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Arrived> {
-        let agent = connection::agent(&connection::address(&self.url)?, self.silence)?;
+        let agent = connection::agent(self.silence)?;
         let mut partial = Partial::open(&self.file)?;
         let checked = self
             .receive(&agent, &mut partial, progress)
@@ -120,25 +123,11 @@ impl Download {
         partial: &mut Partial,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<End> {
-        // Packed on the way it would have another length and other offsets.
-        let mut request = agent.get(&self.url).header("Accept-Encoding", "identity");
-        let known = self.known(partial);
-        let resumes = known.is_some();
-        if let Some(Origin { version, .. }) = known {
-            request = request
-                .header("Range", format!("bytes={}-", partial.len))
-                .header("If-Range", version);
-        }
-        let answer = match request.call() {
+        let resumes = self.known(partial).is_some();
+        let answer = match self.ask(agent, partial)? {
             Ok(answer) => answer,
-            Err(e) => return Ok(self.end(&e)),
+            Err(end) => return Ok(end),
         };
-        let encrypted = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
-        if encrypted(&connection::address(&self.url)?) && !encrypted(answer.get_uri()) {
-            return Err(self.refuse(
-                "sends on to an address without encryption; if you trust that one, give it with --url",
-            ));
-        }
         let (status, headers) = (answer.status(), answer.headers());
         let total = match status {
             StatusCode::OK => response::length(headers),
@@ -154,6 +143,49 @@ impl Download {
             partial.begin(self.origin(headers, total))?;
         }
         self.read(answer, total, partial, progress)
+    }
+
+    /// The answer that comes in the end, wherever the address sends on to.
+    fn ask(&self, agent: &Agent, partial: &Partial) -> Result<Result<Response<Body>, End>> {
+        let mut address = connection::address(&self.url)?;
+        for _ in 0..=REDIRECTS {
+            // Packed on the way it would have another length and other offsets.
+            let mut request =
+                connection::get(agent, &address)?.header("Accept-Encoding", "identity");
+            if let Some(Origin { version, .. }) = self.known(partial) {
+                request = request
+                    .header("Range", format!("bytes={}-", partial.len))
+                    .header("If-Range", version);
+            }
+            let answer = match request.call() {
+                Ok(answer) => answer,
+                Err(e) => return Ok(Err(self.end(&e))),
+            };
+            match response::location(answer.status(), answer.headers()) {
+                Some(location) => address = self.next(&address, location)?,
+                None => return Ok(Ok(answer)),
+            }
+        }
+        Ok(Err(End::Broken {
+            why: "is sent on and on without end".into(),
+            passing: false,
+        }))
+    }
+
+    /// The address to go on to from `address`, whose server says `location`.
+    fn next(&self, address: &Uri, location: &str) -> Result<Uri> {
+        let Some(next) = connection::follow(address, location) else {
+            return Err(self.refuse(format_args!(
+                "sends on to `{location}`, which is no address; give another one with --url"
+            )));
+        };
+        let encrypted = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
+        if encrypted(&connection::address(&self.url)?) && !encrypted(&next) {
+            return Err(self.refuse(
+                "sends on to an address without encryption; if you trust that one, give it with --url",
+            ));
+        }
+        Ok(next)
     }
 
     /// Adds the body of an answer to `partial`, which has `total` bytes once all is there.
@@ -251,6 +283,7 @@ impl Download {
             ));
         }
         let advice = match code {
+            407 => "; name the proxy like http://USER:PASSWORD@HOST:PORT",
             429 | 500.. => "; try again later, or give another address with --url",
             _ => "; give another address with --url",
         };
@@ -273,7 +306,6 @@ impl Download {
                 "no such host is known, or there is no network".into(),
                 false,
             ),
-            E::TooManyRedirects => ("is sent on and on without end".into(), false),
             E::Io(e) => match e.kind() {
                 ErrorKind::UnexpectedEof => ("the connection broke off".into(), true),
                 ErrorKind::ConnectionReset
@@ -313,5 +345,27 @@ impl Download {
 
     fn refuse(&self, what: impl std::fmt::Display) -> Error {
         Error::file(&self.url, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encryption_is_not_given_up_on_the_way() {
+        let next = |url: &str, from: &str, location: &str| {
+            let download = Download::new(url, "file", None);
+            let next = download.next(&connection::address(from).unwrap(), location);
+            next.map(|uri| uri.to_string()).map_err(|e| e.to_string())
+        };
+        let (http, https) = ("http://a.org/b", "https://a.org/b");
+        assert_eq!(next(https, https, "c").unwrap(), "https://a.org/c");
+        assert_eq!(next(http, http, https).unwrap(), https);
+        assert_eq!(next(http, https, http).unwrap(), http);
+        let refused = next(https, https, http).unwrap_err();
+        assert!(refused.contains("without encryption"), "{refused}");
+        let refused = next(https, https, "ftp://a.org/b").unwrap_err();
+        assert!(refused.contains("`ftp://a.org/b`"), "{refused}");
     }
 }

@@ -6,6 +6,7 @@
 pub mod cache;
 mod connection;
 mod download;
+mod forward;
 mod partial;
 mod response;
 

@@ -1,6 +1,6 @@
 //! What the headers of an answer say.
 
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, StatusCode};
 
 /// The part of a file that an answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,12 @@ pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
 pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
     let tag = text(headers, "etag").filter(|tag| tag.starts_with('"'));
     tag.or_else(|| text(headers, "last-modified"))
+}
+
+/// Where an answer sends on to, if it does.
+pub(super) fn location(status: StatusCode, headers: &HeaderMap) -> Option<&str> {
+    let sends_on = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    text(headers, "location").filter(|_| sends_on)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
