@@ -1,6 +1,6 @@
 //! From the weights that everyone has to an encoder of Glimpse.
 //!
-//! PyTorch and Keras name the same tensors differently and lay kernels out differently; [`names`] and [`keras`] know
+//! PyTorch and Keras name the same tensors differently and lay kernels out differently; `names` and `keras` know
 //! how. What comes out bears torchvision's names and layout, so that it can be read by others too, and says in its
 //! description where it came from. A file is either a whole DenseNet, every tensor of it found, of the right shape and
 //! made of numbers, or it is refused with the first thing that does not fit.
