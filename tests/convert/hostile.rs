@@ -115,6 +115,17 @@ fn nothing_is_executed() {
             assert!(message.contains(part), "{part}: {message}");
         }
     }
+    // A pickle alone, as no version of PyTorch wrote it.
+    let message = refusal(
+        [
+            &b"\x80\x02cposix\nsystem\n"[..],
+            &quoted(&command),
+            b"\x85R.",
+        ]
+        .concat(),
+    );
+    assert!(message.contains("`posix.system`"), "{message}");
+    assert!(refusal(b"\x80\x02]q\x00.".to_vec()).contains("none of `torch.save`"));
     assert!(!witness.exists(), "it was executed");
 }
 

@@ -60,7 +60,7 @@ impl Format {
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"PK\x03\x04") {
             Some(Format::TorchZip)
-        } else if bytes.starts_with(torch::LEGACY) {
+        } else if torch::is_pickle(bytes) {
             Some(Format::TorchLegacy)
         } else if bytes.starts_with(hdf5::MAGIC) {
             Some(Format::KerasH5)

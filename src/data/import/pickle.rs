@@ -376,7 +376,8 @@ where
         match (self.find)(module, name) {
             Some(global) => self.push(Value::Global(global)),
             None => Err(format!(
-                "wants Python to run `{}.{}`, which no weights need; nothing was executed",
+                "wants Python to run `{}.{}`, which no weights need; nothing was executed (of a model of yours, save \
+                 the `state_dict()` alone)",
                 Printable(module),
                 Printable(name)
             )),

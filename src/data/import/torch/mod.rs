@@ -19,8 +19,13 @@ use super::pickle::{self, Pickle, Printable, Value};
 use super::unzip::read_entry;
 use crate::data::bytes::Bytes;
 
-/// The magic number at the beginning of the files before 1.6, `0x1950a86a20f9469cfc6c`, as a pickle spells it.
-pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// The magic number at the beginning of the files before 1.6, `0x1950a86a20f9469cfc6c`.
+const MAGIC: &[u8] = b"l\xfc\x9cF\xf9 j\xa8P\x19";
+
+/// Whether a file begins like a pickle.
+pub(super) fn is_pickle(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x80, 2..=5, ..])
+}
 
 /// A file of `torch.save`.
 pub(super) struct TorchFile {
@@ -66,12 +71,20 @@ impl TorchFile {
     /// Pickles one after another, and then the storages.
     pub(super) fn legacy(file: Bytes) -> Result<Self, String> {
         let bytes = file.as_ref();
-        let mut at = LEGACY.len();
+        let mut at = 0;
         let mut next = || {
             let pickle = read(bytes.get(at..).unwrap_or_default())?;
             at += pickle.length;
             Ok::<_, String>(pickle)
         };
+        // Whatever else it is, what it wants executed is told first.
+        let magic = next()?;
+        if magic.get(magic.root()) != &Value::Long(MAGIC.to_vec()) {
+            return Err(
+                "is a pickle, but none of `torch.save`; save the model's `state_dict()` with that"
+                    .into(),
+            );
+        }
         let version = next()?;
         if version.get(version.root()) != &Value::Int(1001) {
             return Err("is of a version of PyTorch's old format that nobody has written".into());
