@@ -133,7 +133,7 @@ pub async fn caption(
     request: Request,
 ) -> Result<Response, Refusal> {
     let started = Instant::now();
-    let Query(wish) = wish.map_err(|e| Refusal::bad_request(e.body_text()))?;
+    let Query(wish) = wish.map_err(|e| no_query(&e))?;
     let how = wish.search(app.options.beam)?;
     let _place = app.requests.try_acquire().map_err(|_| {
         Refusal::new(
@@ -152,6 +152,13 @@ pub async fn caption(
         })??;
     app.metrics.observe(Stage::Total, started.elapsed());
     Ok(Json(said).into_response())
+}
+
+fn no_query(rejection: &QueryRejection) -> Refusal {
+    let text = rejection.body_text();
+    // The library begins with how it came to read the query.
+    let what = text.split_once(": ").map_or(&*text, |(_, what)| what);
+    Refusal::bad_request(format!("the query makes no sense: {what}"))
 }
 
 async fn answer(app: &App, how: Search, request: Request) -> Result<Said, Refusal> {

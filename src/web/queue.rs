@@ -123,7 +123,9 @@ impl Queue {
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.lock().jobs.len()
+        let mut state = self.lock();
+        state.forget_abandoned();
+        state.jobs.len()
     }
 
     /// Takes nothing more; what is in the line is still worked on.
