@@ -12,7 +12,8 @@
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
 //! | 5 | [`model`] | DenseNet, the decoder, the captioner, the file that describes itself |
 //! | 6 | [`caption`], [`train`], [`metrics`], [`convert`], [`fetch`] | search; the training loop; scores; encoders from others' weights, and where those are found |
-//! | 7 | [`cli`] | the command line |
+//! | 7 | [`web`] | the service: the same captions over HTTP |
+//! | 8 | [`cli`] | the command line |
 //!
 //! A module imports only from lower floors; a test sees to it.
 //!
@@ -39,3 +40,4 @@ pub mod nn;
 pub mod ops;
 pub mod tensor;
 pub mod train;
+pub mod web;

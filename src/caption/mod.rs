@@ -3,21 +3,24 @@
 //! The decoder says, after each word, how likely every next word is. [`search()`] looks for sentences that are
 //! likely as a whole; [`sample()`] draws one at random.
 
+mod answer;
 mod beam;
 mod probability;
 mod sample;
 mod search;
 
+pub use answer::{Answer, Failure, Times};
 pub use sample::{Sampling, sample};
 pub use search::{Search, search};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::Result;
 use crate::model::Captioner;
 
 /// A caption and how likely the model thinks it is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Caption {
     /// The sentence, readable.
     pub text: String,
@@ -28,7 +31,7 @@ pub struct Caption {
 }
 
 /// A word and how likely it was at its place.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Token {
     /// The word, or `</s>` for the end.
     pub text: String,

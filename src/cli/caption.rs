@@ -5,13 +5,12 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::images::{Paths, ms_since, report_failure};
 use super::options::{ModelArgs, SearchArgs, count, number};
 use super::output;
 use super::pipeline::{Encoded, encoded};
-use crate::caption::{Caption, Sampling, sample, search};
+use crate::caption::{Answer, Caption, Sampling, Times, sample, search};
 use crate::cpu::threads;
 use crate::error::Result;
 use crate::model::Captioner;
@@ -57,23 +56,6 @@ struct SamplingArgs {
     seed: u64,
 }
 
-/// What is printed of an image with `--json`.
-#[derive(Serialize)]
-struct Answer<'a> {
-    image: &'a str,
-    captions: &'a [Caption],
-    ms: Times,
-}
-
-/// Milliseconds that an image took by the clock, while other images were worked on too; of what is done for
-/// several at once, its share.
-#[derive(Serialize)]
-struct Times {
-    decode: f64,
-    encode: f64,
-    generate: f64,
-}
-
 pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
     let beam = args.search.beam;
     if !args.sampling.sample && args.n_best > beam {
@@ -103,7 +85,7 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
         None => Vec::new(),
     };
     let generate = ms_since(started) / captions.len().max(1) as f64;
-    let mut captions = captions.iter();
+    let mut captions = captions.into_iter();
     let mut all_read = true;
     for entry in &chunk.entries {
         if let Some(error) = &entry.error {
@@ -115,7 +97,12 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
                 encode: chunk.ms,
                 generate,
             };
-            print(args, &entry.name, captions, times)?;
+            let answer = Answer {
+                image: entry.name.clone(),
+                captions,
+                ms: times,
+            };
+            print(args, &answer)?;
         }
     }
     Ok(all_read)
@@ -145,18 +132,14 @@ fn generate(
     sample(captioner, features, &how)
 }
 
-fn print(args: &CaptionArgs, image: &str, captions: &[Caption], ms: Times) -> Result<()> {
+fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
     if args.json {
-        return output::json(&Answer {
-            image,
-            captions,
-            ms,
-        });
+        return output::json(answer);
     }
-    for Caption { text, .. } in captions {
+    for Caption { text, .. } in &answer.captions {
         match args.paths.is_single() {
             true => output::line(text)?,
-            false => output::line(format_args!("{image}\t{text}"))?,
+            false => output::line(format_args!("{}\t{text}", answer.image))?,
         }
     }
     Ok(())

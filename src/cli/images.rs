@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::output;
+use crate::caption::Failure;
 use crate::cpu::threads;
 use crate::data::{Image, Limits, Recipe, folder, preprocess};
 use crate::error::{Error, Result};
@@ -182,7 +183,10 @@ impl Chunk {
 /// Where standard output cannot take it.
 pub fn report_failure(name: &str, error: &Error, json: bool) -> Result<()> {
     if json {
-        return output::json(&serde_json::json!({ "image": name, "error": error.to_string() }));
+        return output::json(&Failure {
+            image: name.to_string(),
+            error: error.to_string(),
+        });
     }
     output::complain(error);
     Ok(())

@@ -1,4 +1,4 @@
-//! Floor 7: the command line.
+//! Floor 8: the command line.
 //!
 //! Results go to standard output, progress and messages to standard error. The exit status is 0 for success, 2 for
 //! a command line that makes no sense, 1 for anything else that failed.
@@ -15,6 +15,7 @@ mod options;
 pub mod output;
 mod pipeline;
 mod score;
+mod serve;
 mod train;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ enum Command {
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Fetch(fetch::FetchArgs),
+    Serve(serve::ServeArgs),
     Bench(bench::BenchArgs),
     Devices(device::DevicesArgs),
 }
@@ -88,6 +90,7 @@ impl Command {
             Command::Features(args) => features::run(args, &device),
             Command::Train(args) => train::run(args, &device),
             Command::Evaluate(args) => evaluate::run(args, &device),
+            Command::Serve(args) => serve::run(args, &device),
             Command::Bench(args) => bench::run(args, &device),
             Command::Score(_) | Command::Inspect(_) | Command::Fetch(_) | Command::Devices(_) => {
                 Ok(ExitCode::SUCCESS)

@@ -4,29 +4,16 @@
 //! network's do; and where a classifier came along, what it takes the photos for: a cat is a cat only if every tensor
 //! is in its place and the pixels are prepared as they were in training.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::Converted;
-use crate::data::{Image, Limits, hex};
+use crate::data::{Image, Limits, SAMPLES, hex};
 use crate::error::{Error, Result};
 use crate::nn::Mode;
 use crate::ops;
 use crate::tensor::Tensor;
-
-/// The photos, which are part of the program.
-const PHOTOS: [(&str, &[u8]); 3] = [
-    (
-        "raccoon.jpg",
-        include_bytes!("../../weights/samples/raccoon.jpg"),
-    ),
-    (
-        "astronaut.jpg",
-        include_bytes!("../../weights/samples/astronaut.jpg"),
-    ),
-    ("cat.jpg", include_bytes!("../../weights/samples/cat.jpg")),
-];
 
 /// How many classes are told of a photo.
 const LIKELIEST: usize = 5;
@@ -115,9 +102,9 @@ pub fn verify(converted: &Converted, path: &Path) -> Result<Report> {
     let zeros = variances.map(|(_, t)| t.data().iter().filter(|&&x| x == 0.0).count());
     let zero_variances = zeros.sum();
     let net = converted.network()?;
-    let images: Vec<Image> = PHOTOS
+    let images: Vec<Image> = SAMPLES
         .iter()
-        .map(|&(name, bytes)| Image::read(bytes, PathBuf::from(name), Limits::default()))
+        .map(|photo| Image::decode(photo.bytes, photo.name, Limits::default()))
         .collect::<Result<_>>()?;
     let input = converted.description.recipe.tensor(&images)?;
     let features = net.features(&input, Mode::Inference)?;
@@ -129,14 +116,14 @@ pub fn verify(converted: &Converted, path: &Path) -> Result<Report> {
         }
         None => None,
     };
-    let photos = PHOTOS.iter().enumerate().map(|(i, (image, _))| {
+    let photos = SAMPLES.iter().enumerate().map(|(i, photo)| {
         let classes = match &probabilities {
             Some(all) => likeliest(all.index(i)?.data()),
             None => Vec::new(),
         };
         let features = Spread::of(features.index(i)?.data());
         Ok(Photo {
-            image,
+            image: photo.name,
             features,
             classes,
         })

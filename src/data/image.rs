@@ -49,6 +49,36 @@ impl Default for Limits {
     }
 }
 
+/// Why bytes are no picture.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Unreadable {
+    /// What kind of thing is wrong.
+    pub fault: Fault,
+    /// What is wrong, without the file's name.
+    pub what: String,
+}
+
+/// What kind of thing can be wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is beyond the [`Limits`].
+    TooLarge,
+    /// It is no image, or one of a kind that is not supported.
+    Foreign,
+    /// It is empty, cut off, or contradicts itself.
+    Damaged,
+}
+
+impl Fault {
+    fn because(self, what: impl Into<String>) -> Unreadable {
+        Unreadable {
+            fault: self,
+            what: what.into(),
+        }
+    }
+}
+
 impl Image {
     /// Wraps `pixels`, `width * height * 3` bytes of RGB.
     ///
@@ -120,7 +150,25 @@ impl Image {
     ///
     /// As [`Image::open`].
     pub fn decode(bytes: &[u8], name: impl AsRef<Path>, limits: Limits) -> Result<Image> {
-        decode(bytes, limits).map_err(|what| Error::file(name, what))
+        Image::from_bytes(bytes, limits).map_err(|e| Error::file(name, e))
+    }
+
+    /// Decodes the bytes of an image that has no name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what kind of thing that is.
+    pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Image, Unreadable> {
+        decode(Opened::new(bytes, limits)?)
+    }
+
+    /// How many pixels the bytes of an image claim to hold; none of them is decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::from_bytes`], as far as that can be told from a header.
+    pub fn count_pixels(bytes: &[u8], limits: Limits) -> Result<u64, Unreadable> {
+        Ok(Opened::new(bytes, limits)?.pixels)
     }
 
     /// Pixels in a row.
@@ -149,45 +197,71 @@ impl Image {
     }
 }
 
-/// The way of the bytes: recognise, measure, decode, flatten to RGB, turn upright.
-fn decode(bytes: &[u8], limits: Limits) -> Result<Image, String> {
-    if bytes.is_empty() {
-        return Err("is empty (0 bytes); copy or download it again".into());
-    }
-    if bytes.len() as u64 > limits.file_bytes {
-        return Err(format!(
-            "is larger than {} bytes; scale it down first",
-            limits.file_bytes
-        ));
-    }
-    let format = recognise(bytes)?;
-    let is_complete = match format {
-        ImageFormat::Jpeg => jpeg_is_complete(bytes),
-        ImageFormat::WebP => webp_is_complete(bytes),
-        // The decoders of the others notice.
-        _ => true,
-    };
-    if !is_complete {
-        return Err(cut_off(format));
-    }
+/// An image whose header has been read, and is within the limits.
+struct Opened<'a> {
+    format: ImageFormat,
+    decoder: Box<dyn ImageDecoder + 'a>,
+    pixels: u64,
+}
 
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut decoder_limits = ::image::Limits::default();
-    // Four channels of 16 bits are the widest pixel there is; as much again for a decoder's own buffers.
-    decoder_limits.max_alloc = Some(limits.pixels.saturating_mul(16));
-    reader.limits(decoder_limits);
+impl<'a> Opened<'a> {
+    /// The beginning of the way of the bytes: recognise, measure.
+    fn new(bytes: &'a [u8], limits: Limits) -> Result<Self, Unreadable> {
+        if bytes.is_empty() {
+            return Err(Fault::Damaged.because("is empty (0 bytes); copy or download it again"));
+        }
+        if bytes.len() as u64 > limits.file_bytes {
+            return Err(Fault::TooLarge.because(format!(
+                "is larger than {} bytes; scale it down first",
+                limits.file_bytes
+            )));
+        }
+        let format = recognise(bytes).map_err(|what| Fault::Foreign.because(what))?;
+        let is_complete = match format {
+            ImageFormat::Jpeg => jpeg_is_complete(bytes),
+            ImageFormat::WebP => webp_is_complete(bytes),
+            // The decoders of the others notice.
+            _ => true,
+        };
+        if !is_complete {
+            return Err(Fault::Damaged.because(cut_off(format)));
+        }
 
-    let mut decoder = reader.into_decoder().map_err(|e| explain(format, e))?;
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(format!("is damaged: it claims {width} x {height} pixels"));
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut decoder_limits = ::image::Limits::default();
+        // Four channels of 16 bits are the widest pixel there is; as much again for a decoder's own buffers.
+        decoder_limits.max_alloc = Some(limits.pixels.saturating_mul(16));
+        reader.limits(decoder_limits);
+
+        let decoder = reader.into_decoder().map_err(|e| explain(format, e))?;
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(
+                Fault::Damaged.because(format!("is damaged: it claims {width} x {height} pixels"))
+            );
+        }
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels > limits.pixels {
+            return Err(Fault::TooLarge.because(format!(
+                "claims {width} x {height} pixels, more than the {} that are accepted; scale it down first",
+                megapixels(limits.pixels)
+            )));
+        }
+        Ok(Opened {
+            format,
+            decoder: Box::new(decoder),
+            pixels,
+        })
     }
-    if u64::from(width) * u64::from(height) > limits.pixels {
-        return Err(format!(
-            "claims {width} x {height} pixels, more than the {} that are accepted; scale it down first",
-            megapixels(limits.pixels)
-        ));
-    }
+}
+
+/// The rest of the way: decode, flatten to RGB, turn upright.
+fn decode(opened: Opened<'_>) -> Result<Image, Unreadable> {
+    let Opened {
+        format,
+        mut decoder,
+        ..
+    } = opened;
     // Damaged metadata is no reason to refuse a picture that is whole.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(|e| explain(format, e))?;
@@ -288,19 +362,20 @@ fn cut_off(format: ImageFormat) -> String {
 }
 
 /// A decoder's complaint in our words.
-fn explain(format: ImageFormat, error: ImageError) -> String {
+fn explain(format: ImageFormat, error: ImageError) -> Unreadable {
     match error {
-        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => cut_off(format),
-        ImageError::Unsupported(e) => {
-            format!("uses a kind of {} that is not supported: {e}", name(format))
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Fault::Damaged.because(cut_off(format))
         }
-        ImageError::Limits(_) => {
-            format!(
-                "is {} data that would need too much memory to decode",
-                name(format)
-            )
-        }
-        other => format!("is damaged: {other}"),
+        ImageError::Unsupported(e) => Fault::Foreign.because(format!(
+            "uses a kind of {} that is not supported: {e}",
+            name(format)
+        )),
+        ImageError::Limits(_) => Fault::TooLarge.because(format!(
+            "is {} data that would need too much memory to decode",
+            name(format)
+        )),
+        other => Fault::Damaged.because(format!("is damaged: {other}")),
     }
 }
 

@@ -20,13 +20,15 @@ pub mod image;
 pub mod import;
 pub mod preprocess;
 pub mod resize;
+mod samples;
 pub mod vocabulary;
 pub mod weights;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Example, Split};
-pub use image::{Image, Limits};
+pub use image::{Fault, Image, Limits, Unreadable};
 pub use preprocess::{Method, Recipe};
+pub use samples::{SAMPLES, Sample};
 pub use vocabulary::Vocabulary;
 
 /// Bytes as hexadecimal digits.

@@ -12,6 +12,7 @@ mod fetch;
 mod gpu;
 mod inspect;
 mod scores;
+mod serve;
 mod server;
 mod training;
 
@@ -245,6 +246,17 @@ fn every_command_explains_itself() {
         ("score", &["HYPOTHESES.jsonl", "--split"]),
         ("inspect", &["FILE", "--tensors"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
+        (
+            "serve",
+            &[
+                "--addr",
+                "[default: 127.0.0.1:8080]",
+                "--model",
+                "--max-upload-mb",
+                "[default: 16]",
+                "--token",
+            ],
+        ),
         ("devices", &["--json", "--gpu"]),
         (
             "bench",

@@ -1,0 +1,38 @@
+//! What is said of an image, as the command line prints it and the service answers it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Caption;
+
+/// The captions of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Answer {
+    /// What the image is called.
+    pub image: String,
+    /// The likeliest first.
+    pub captions: Vec<Caption>,
+    /// How long it took.
+    pub ms: Times,
+}
+
+/// Milliseconds that an image took by the clock, while other images were worked on too; of what is done for
+/// several at once, its share.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Times {
+    /// Reading it and making it the encoder's size.
+    pub decode: f64,
+    /// From pixels to features.
+    pub encode: f64,
+    /// From features to words.
+    pub generate: f64,
+}
+
+/// An image that cannot be captioned.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Failure {
+    /// What the image is called.
+    pub image: String,
+    /// What is wrong with it.
+    pub error: String,
+}

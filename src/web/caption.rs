@@ -1,0 +1,250 @@
+//! `POST /api/caption`
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
+
+use super::app::App;
+use super::decode::{Decoded, decode};
+use super::metrics::Stage;
+use super::queue::{Done, Full, Job};
+use super::refusal::{Complaint, Refusal};
+use super::upload::Reader;
+use crate::caption::{Answer, Failure, Search, Times};
+
+/// How to caption.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Wish {
+    /// Sentences that are followed at a time; 1 is greedy.
+    #[param(minimum = 1, maximum = 50, default = 5)]
+    beam: usize,
+    /// Captions of each image; not more than `beam`.
+    #[param(minimum = 1, maximum = 50, default = 1)]
+    n_best: usize,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        let Search { beam, n_best, .. } = Search::default();
+        Wish { beam, n_best }
+    }
+}
+
+impl Wish {
+    fn search(self, widest: usize) -> Result<Search, Refusal> {
+        let Wish { beam, n_best } = self;
+        if !(1..=widest).contains(&beam) {
+            return Err(Refusal::bad_request(format!(
+                "beam={beam}: must be 1 to {widest}"
+            )));
+        }
+        if !(1..=beam).contains(&n_best) {
+            return Err(Refusal::bad_request(format!(
+                "n_best={n_best}: must be 1 to the beam, {beam}"
+            )));
+        }
+        Ok(Search {
+            beam,
+            n_best,
+            ..Search::default()
+        })
+    }
+}
+
+/// What is said of several images, in their order.
+#[derive(Serialize, ToSchema)]
+pub struct Results {
+    results: Vec<Outcome>,
+}
+
+/// What is said of one of several images.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// It was captioned.
+    Answer(Answer),
+    /// It could not be.
+    Failure(Failure),
+}
+
+/// What is said of all images of a request.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Said {
+    /// Of the only one.
+    One(Answer),
+    /// Of several.
+    Several(Results),
+}
+
+/// The images of a multipart form.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Form {
+    /// One image, or several fields of this name.
+    #[schema(content_media_type = "application/octet-stream")]
+    image: Vec<u8>,
+}
+
+/// Say what is to be seen in images
+///
+/// One image as the body, whatever its content type, or one or several in the fields `image` of a multipart form.
+/// JPEG, PNG, WebP, GIF (the first frame) and BMP are recognised by their content. Of several images, one that cannot be
+/// read does not keep the others from being captioned.
+#[utoipa::path(
+    post,
+    path = "/api/caption",
+    tag = "captions",
+    params(Wish),
+    request_body(content(
+        (Form = "multipart/form-data"),
+        (Vec<u8> = "application/octet-stream"),
+        (Vec<u8> = "image/*"),
+    )),
+    responses(
+        (status = 200, description = "The captions", body = Said),
+        (status = 400, description = "A query that makes no sense, an empty or malformed request, or a damaged image", body = Complaint),
+        (status = 401, description = "The token is missing or wrong", body = Complaint),
+        (status = 403, description = "The request comes from a page elsewhere, or is for another host", body = Complaint),
+        (status = 408, description = "The sender was silent, or the request took too long", body = Complaint),
+        (status = 413, description = "Too many bytes, pixels or images", body = Complaint),
+        (status = 415, description = "Not an image, or of a kind that is not read", body = Complaint),
+        (status = 429, description = "Too many requests or uploads at once; Retry-After says when to come again", body = Complaint),
+        (status = 500, description = "The model could not be run", body = Complaint),
+        (status = 503, description = "Too many images wait for the model; Retry-After says when to come again", body = Complaint),
+    ),
+    security((), ("token" = [])),
+)]
+pub async fn caption(
+    State(app): State<Arc<App>>,
+    wish: Result<Query<Wish>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let started = Instant::now();
+    let Query(wish) = wish.map_err(|e| no_query(&e))?;
+    let how = wish.search(app.options.beam)?;
+    let _place = app.requests.try_acquire().map_err(|_| {
+        Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests at once; try again in a moment",
+        )
+    })?;
+    let limit = app.options.timeout;
+    let said = timeout(limit, answer(&app, how, request))
+        .await
+        .map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the request took longer than {} s", limit.as_secs_f64()),
+            )
+        })??;
+    app.metrics.observe(Stage::Total, started.elapsed());
+    Ok(Json(said).into_response())
+}
+
+fn no_query(rejection: &QueryRejection) -> Refusal {
+    let text = rejection.body_text();
+    // The library begins with how it came to read the query.
+    let what = text.split_once(": ").map_or(&*text, |(_, what)| what);
+    Refusal::bad_request(format!("the query makes no sense: {what}"))
+}
+
+async fn answer(app: &App, how: Search, request: Request) -> Result<Said, Refusal> {
+    let reader = Reader {
+        held: &app.held,
+        options: &app.options,
+    };
+    let upload = reader.pictures(request).await?;
+    let coming = app.queue.announce();
+    let decoding = upload.pictures.iter().map(|picture| decode(app, picture));
+    let decoded = join_all(decoding).await;
+    let names: Vec<String> = upload.into_names();
+
+    let mut jobs = Vec::new();
+    let mut waiting = Vec::new();
+    for decoded in decoded {
+        match decoded {
+            Ok(decoded) => {
+                let (job, wait) = job(decoded, how);
+                jobs.push(job);
+                waiting.push(Ok(wait));
+            }
+            Err(refusal) if names.len() == 1 => return Err(refusal),
+            Err(refusal) => waiting.push(Err(refusal)),
+        }
+    }
+    app.queue.push(jobs).map_err(|Full| {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many images wait for the model; try again in a moment",
+        )
+    })?;
+    drop(coming);
+
+    let mut results = Vec::new();
+    for (image, wait) in names.into_iter().zip(waiting) {
+        results.push(match wait {
+            Ok(wait) => Outcome::Answer(wait.answer(image).await?),
+            Err(refusal) => Outcome::Failure(Failure {
+                image,
+                error: refusal.error(),
+            }),
+        });
+    }
+    Ok(match <[Outcome; 1]>::try_from(results) {
+        Ok([Outcome::Answer(answer)]) => Said::One(answer),
+        Ok(results) => Said::Several(Results {
+            results: results.into(),
+        }),
+        Err(results) => Said::Several(Results { results }),
+    })
+}
+
+/// Somebody who waits for an image's captions.
+struct Wait {
+    decode: f64,
+    done: oneshot::Receiver<Done>,
+}
+
+fn job(decoded: Decoded, how: Search) -> (Job, Wait) {
+    let (reply, done) = oneshot::channel();
+    let job = Job {
+        image: decoded.image,
+        how,
+        since: Instant::now(),
+        reply,
+    };
+    let decode = decoded.ms;
+    (job, Wait { decode, done })
+}
+
+impl Wait {
+    async fn answer(self, image: String) -> Result<Answer, Refusal> {
+        let Done {
+            captions,
+            encode,
+            generate,
+        } = self.done.await.map_err(|_| Refusal::internal())?;
+        Ok(Answer {
+            image,
+            captions,
+            ms: Times {
+                decode: self.decode,
+                encode,
+                generate,
+            },
+        })
+    }
+}

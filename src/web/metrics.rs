@@ -1,0 +1,212 @@
+//! What the service counts, as Prometheus reads it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use axum::http::{Method, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Bounds of the histograms of seconds: from a small model's share of a batch to the limit of a request.
+const SECONDS: [f64; 15] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Bounds of the histogram of batches.
+const IMAGES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// What happens to an image one after the other, and the whole of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From an upload to the square that the encoder takes.
+    Decode,
+    /// In the queue.
+    Wait,
+    /// From the square to features: its share of the batch.
+    Encode,
+    /// From features to words: its share of the batch.
+    Generate,
+    /// A request that was answered, from its headers on.
+    Total,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Decode => "decode",
+            Stage::Wait => "wait",
+            Stage::Encode => "encode",
+            Stage::Generate => "generate",
+            Stage::Total => "total",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+/// All of it.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    batches: Histogram,
+    queue: Gauge,
+    memory: Gauge,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let requests = Family::default();
+        let stages: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(SECONDS));
+        let batches = Histogram::new(IMAGES);
+        let (queue, memory) = (Gauge::default(), Gauge::default());
+        let mut registry = Registry::default();
+        registry.register(
+            "glimpse_requests",
+            "Requests that were answered",
+            requests.clone(),
+        );
+        registry.register_with_unit(
+            "glimpse_stage",
+            "How long an image takes, of what is done for several its share, and how long a request for captions",
+            Unit::Seconds,
+            stages.clone(),
+        );
+        registry.register(
+            "glimpse_batch_images",
+            "Images that the model saw at a time",
+            batches.clone(),
+        );
+        registry.register(
+            "glimpse_queue_images",
+            "Images that wait for the model",
+            queue.clone(),
+        );
+        registry.register(
+            "process_resident_memory_bytes",
+            "Memory that the process has, where the system tells",
+            memory.clone(),
+        );
+        Metrics {
+            registry,
+            requests,
+            stages,
+            batches,
+            queue,
+            memory,
+        }
+    }
+
+    /// Counts an answer. `route` is one of the service's own, and not what a client made up.
+    pub fn request(&self, method: &Method, route: &str, status: StatusCode) {
+        let labels = RequestLabels {
+            method: known(method),
+            route: route.to_string(),
+            status: status.as_u16(),
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts a batch of `images`.
+    pub fn batch(&self, images: usize) {
+        self.batches.observe(images as f64);
+    }
+
+    /// Counts what one image took.
+    pub fn observe(&self, stage: Stage, took: Duration) {
+        let labels = StageLabels {
+            stage: stage.name(),
+        };
+        self.stages
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts what each of `images` took of the time since `started`, and returns that in milliseconds.
+    pub fn observe_share(&self, stage: Stage, started: Instant, images: usize) -> f64 {
+        let share = started.elapsed().div_f64(images.max(1) as f64);
+        for _ in 0..images {
+            self.observe(stage, share);
+        }
+        share.as_secs_f64() * 1e3
+    }
+
+    /// All of it as text, while `waiting` images are in the queue.
+    ///
+    /// # Errors
+    /// None that a string could have.
+    pub fn text(&self, waiting: usize) -> Result<String, fmt::Error> {
+        self.queue.set(waiting as i64);
+        self.memory.set(resident_bytes().unwrap_or(0));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// The method, so that clients cannot make up as many as they like.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// What Linux says of this process.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kilobytes: i64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_said() {
+        let metrics = Metrics::new();
+        metrics.request(&Method::POST, "/api/caption", StatusCode::OK);
+        metrics.request(
+            &Method::from_bytes(b"MADEUP").unwrap(),
+            "other",
+            StatusCode::NOT_FOUND,
+        );
+        metrics.batch(3);
+        let ms = metrics.observe_share(Stage::Encode, Instant::now(), 3);
+        assert!(ms >= 0.0);
+        let text = metrics.text(2).unwrap();
+        for line in [
+            r#"glimpse_requests_total{method="POST",route="/api/caption",status="200"} 1"#,
+            r#"glimpse_requests_total{method="other",route="other",status="404"} 1"#,
+            r#"glimpse_batch_images_bucket{le="4.0"} 1"#,
+            r#"glimpse_stage_seconds_count{stage="encode"} 3"#,
+            "glimpse_queue_images 2",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(!text.contains("process_resident_memory_bytes 0"));
+        }
+    }
+}

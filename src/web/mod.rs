@@ -1,0 +1,31 @@
+//! Floor 7: the service, which says over HTTP what `glimpse caption` says on the command line.
+//!
+//! ```text
+//! upload -> guard -> bytes -> decoder threads -> queue -> one thread with the model -> answer
+//! ```
+//!
+//! The network is served by one thread with an event loop, which never computes. Images are decoded by as many
+//! threads as the engine has, and one thread owns the model: it takes together what waits together, up to a batch.
+//! Whatever a client can make grow has a limit in [`Options`]; who goes beyond it is told so, and who goes away
+//! leaves nothing behind. Uploads stay in memory, and are neither stored nor logged.
+
+mod app;
+mod caption;
+mod connection;
+mod decode;
+mod guard;
+mod info;
+mod metrics;
+mod observe;
+mod openapi;
+mod options;
+mod page;
+mod queue;
+mod refusal;
+mod routes;
+mod server;
+mod upload;
+mod worker;
+
+pub use options::Options;
+pub use server::{Server, Stop};

@@ -1,0 +1,72 @@
+//! What is done to every answer: it is counted, logged, and tells browsers to be careful.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::HttpBody;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::app::App;
+
+/// The page loads nothing from elsewhere, sends nothing elsewhere, and is shown in no other page.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                                       img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; \
+                                       form-action 'none'; frame-ancestors 'none'";
+
+/// What every answer says.
+const CAREFUL: [(HeaderName, &str); 7] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(self), microphone=(), geolocation=()",
+    ),
+];
+
+/// Counts and logs an answer. Neither holds anything that a client made up, such as names of files.
+pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    be_careful(response.headers_mut());
+
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    let status = response.status();
+    app.metrics.request(&method, route, status);
+    let ms = started.elapsed().as_secs_f64() * 1e3;
+    let bytes = response.body().size_hint().exact();
+    log(&method, route, status, ms, bytes);
+    response
+}
+
+fn log(method: &axum::http::Method, route: &str, status: StatusCode, ms: f64, bytes: Option<u64>) {
+    let status = status.as_u16();
+    if status >= 500 {
+        tracing::warn!(%method, route, status, ms, bytes, "answered");
+    } else {
+        tracing::info!(%method, route, status, ms, bytes, "answered");
+    }
+}
+
+fn be_careful(headers: &mut HeaderMap) {
+    for (name, value) in CAREFUL {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}

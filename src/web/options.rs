@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use crate::data::Limits;
+
+/// Where a service listens, and how much it takes on.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address and port; port 0 takes any that is free.
+    pub addr: String,
+    /// The largest upload, in bytes.
+    pub upload_bytes: usize,
+    /// All uploads that are held at a time, in bytes. Beyond it, requests are refused with status 429.
+    pub held_bytes: usize,
+    /// The most pixels of an image, and of all images that are being decoded at a time.
+    pub pixels: u64,
+    /// The most images of a request.
+    pub images: usize,
+    /// The widest beam that can be asked for.
+    pub beam: usize,
+    /// Images that wait for the model. Beyond it, requests are refused with status 503.
+    pub queue: usize,
+    /// Images that the model sees at a time.
+    pub batch: usize,
+    /// How long a batch that is not full waits for images that are on their way.
+    pub batch_wait: Duration,
+    /// Requests for captions at a time. Beyond it, requests are refused with status 429.
+    pub requests: usize,
+    /// Open connections. Beyond it, new ones wait.
+    pub connections: usize,
+    /// How long a sender may be silent; also how long all headers together may take.
+    pub read_timeout: Duration,
+    /// How long a request for captions may take as a whole, and how long a stopping service waits for them.
+    pub timeout: Duration,
+    /// What clients have to know, where they have to know anything.
+    pub token: Option<String>,
+    /// Names that the service is reached by, besides `localhost` and its address.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            addr: "127.0.0.1:8080".into(),
+            upload_bytes: 16 << 20,
+            held_bytes: 256 << 20,
+            pixels: Limits::default().pixels,
+            images: 16,
+            beam: 50,
+            queue: 64,
+            batch: 8,
+            batch_wait: Duration::from_millis(2),
+            requests: 128,
+            connections: 512,
+            read_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
+            token: None,
+            hosts: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// What an image may cost.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            file_bytes: self.upload_bytes as u64,
+            pixels: self.pixels,
+        }
+    }
+}

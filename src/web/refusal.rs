@@ -1,0 +1,80 @@
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::data::{Fault, Unreadable};
+use crate::error::Error;
+
+/// Why a request is not answered as it was meant to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+/// What is sent instead of an answer.
+#[derive(Serialize, ToSchema)]
+pub struct Complaint {
+    /// What was wrong, in one line.
+    pub error: String,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Refusal {
+            status,
+            error: error.into(),
+        }
+    }
+
+    pub fn bad_request(error: impl Into<String>) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// For what should not happen; the log says more.
+    pub fn internal() -> Self {
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the model could not be run; the service's log says why",
+        )
+    }
+
+    /// What is wrong with the image that is called `name`, in the words of the command line.
+    pub fn unreadable(name: &str, why: &Unreadable) -> Self {
+        let status = match why.fault {
+            Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Fault::Foreign => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Fault::Damaged => StatusCode::BAD_REQUEST,
+        };
+        Refusal::new(status, Error::file(name, why).to_string())
+    }
+
+    pub fn error(self) -> String {
+        self.error
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Refusal { status, error } = self;
+        let mut response = (status, Json(Complaint { error })).into_response();
+        let extra = match status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Some((header::RETRY_AFTER, "1"))
+            }
+            // The rest of what they send is not waited for.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
+                Some((header::CONNECTION, "close"))
+            }
+            _ => None,
+        };
+        if let Some((name, value)) = extra {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}

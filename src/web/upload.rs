@@ -1,0 +1,213 @@
+//! What a client sends, taken into memory within limits, and the images in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::Options;
+use super::refusal::Refusal;
+
+/// The multipart field of an image, and what an image without a name is called.
+const IMAGE: &str = "image";
+
+/// Uploads are counted in pieces of this size.
+const PIECE: usize = 4 << 10;
+
+/// How much of a name is kept.
+const NAME_CHARS: usize = 200;
+
+/// Memory that uploads may take, all of them together.
+pub struct Held(Arc<Semaphore>);
+
+impl Held {
+    pub fn new(bytes: usize) -> Self {
+        Held(Arc::new(Semaphore::new(bytes.div_ceil(PIECE))))
+    }
+}
+
+/// The body of a request. What it takes of the memory is given back with it.
+pub struct Upload {
+    bytes: Vec<u8>,
+    share: OwnedSemaphorePermit,
+}
+
+/// An image as it was sent.
+pub struct Picture {
+    pub name: String,
+    pub bytes: Bytes,
+}
+
+/// What a request's body is read by.
+pub struct Reader<'a> {
+    pub held: &'a Held,
+    pub options: &'a Options,
+}
+
+impl Reader<'_> {
+    /// The images that a request brings: those of its multipart fields, or the body as it is.
+    pub async fn pictures(&self, request: Request) -> Result<Pictures, Refusal> {
+        let (parts, body) = request.into_parts();
+        let multipart = multipart(&parts.headers);
+        let Upload { bytes, share } = self.upload(&parts.headers, body).await?;
+        if bytes.is_empty() {
+            return Err(Refusal::bad_request(
+                "the request is empty; send the bytes of an image, or a multipart form with a field `image`",
+            ));
+        }
+        let bytes = Bytes::from(bytes);
+        let pictures = match multipart {
+            Some(kind) => self.fields(kind, bytes).await?,
+            None => vec![Picture {
+                name: IMAGE.into(),
+                bytes,
+            }],
+        };
+        Ok(Pictures {
+            pictures,
+            _share: share,
+        })
+    }
+
+    async fn upload(&self, headers: &HeaderMap, body: Body) -> Result<Upload, Refusal> {
+        let most = self.options.upload_bytes;
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > most) {
+            return Err(self.too_large());
+        }
+        let mut upload = Upload {
+            bytes: Vec::with_capacity(announced.unwrap_or(0)),
+            share: self.share(0)?,
+        };
+        let mut stream = body.into_data_stream();
+        while let Some(chunk) = self.in_time(stream.next()).await? {
+            let chunk = chunk.map_err(|_| Refusal::bad_request("the request breaks off"))?;
+            let bytes = upload.bytes.len() + chunk.len();
+            if bytes > most {
+                return Err(self.too_large());
+            }
+            let more = bytes.div_ceil(PIECE) - upload.share.num_permits();
+            upload.share.merge(self.share(more)?);
+            upload.bytes.extend_from_slice(&chunk);
+        }
+        Ok(upload)
+    }
+
+    /// So much more of the memory for uploads.
+    fn share(&self, pieces: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+        self.held
+            .0
+            .clone()
+            .try_acquire_many_owned(pieces)
+            .map_err(|_| {
+                Refusal::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many uploads at once; try again in a moment",
+                )
+            })
+    }
+
+    async fn in_time<T>(&self, next: impl Future<Output = T>) -> Result<T, Refusal> {
+        let limit: Duration = self.options.read_timeout;
+        timeout(limit, next).await.map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("nothing came for {} s", limit.as_secs_f64()),
+            )
+        })
+    }
+
+    fn too_large(&self) -> Refusal {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the request is larger than {} bytes; scale the image down first",
+                self.options.upload_bytes
+            ),
+        )
+    }
+
+    /// The images of a multipart form.
+    async fn fields(&self, kind: HeaderValue, bytes: Bytes) -> Result<Vec<Picture>, Refusal> {
+        let mut request = Request::new(Body::from(bytes));
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        // It is in memory, and within the limit.
+        DefaultBodyLimit::disable().apply(&mut request);
+        let mut form = Multipart::from_request(request, &())
+            .await
+            .map_err(|e| malformed(&e.body_text()))?;
+        let mut pictures = Vec::new();
+        let broken = |e: MultipartError| malformed(&e.body_text());
+        while let Some(field) = form.next_field().await.map_err(broken)? {
+            if field.name() != Some(IMAGE) {
+                continue;
+            }
+            if pictures.len() == self.options.images {
+                return Err(Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!(
+                        "the request holds more than {} images; send several requests",
+                        self.options.images
+                    ),
+                ));
+            }
+            pictures.push(Picture {
+                name: name(&field),
+                bytes: field.bytes().await.map_err(broken)?,
+            });
+        }
+        match pictures.is_empty() {
+            true => Err(Refusal::bad_request(
+                "the multipart form has no field `image`",
+            )),
+            false => Ok(pictures),
+        }
+    }
+}
+
+/// The images of a request, and the memory that they take.
+pub struct Pictures {
+    pub pictures: Vec<Picture>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Pictures {
+    /// What they are called; the rest is let go.
+    pub fn into_names(self) -> Vec<String> {
+        self.pictures.into_iter().map(|p| p.name).collect()
+    }
+}
+
+/// The content type, where it is that of a multipart form.
+fn multipart(headers: &HeaderMap) -> Option<HeaderValue> {
+    const FORM: &str = "multipart/form-data";
+    let value = headers.get(header::CONTENT_TYPE)?;
+    let kind = value.to_str().ok()?.get(..FORM.len())?;
+    kind.eq_ignore_ascii_case(FORM).then(|| value.clone())
+}
+
+fn name(field: &Field<'_>) -> String {
+    let name: String = field
+        .file_name()
+        .unwrap_or_default()
+        .chars()
+        .take(NAME_CHARS)
+        .collect();
+    match name.is_empty() {
+        true => IMAGE.into(),
+        false => name,
+    }
+}
+
+fn malformed(why: &str) -> Refusal {
+    Refusal::bad_request(format!("the multipart form is malformed: {why}"))
+}

@@ -1,0 +1,103 @@
+//! `glimpse serve`, from its start to a signal.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::{command, glimpse, glimpse_reading, model, png, string};
+
+#[test]
+fn serves_what_caption_says_until_it_is_told_to_stop() {
+    let here = Path::new(".");
+    let args = [
+        "serve",
+        "--addr",
+        "127.0.0.1:0",
+        "--json",
+        "--model",
+        model(),
+    ];
+    let mut child = command(here, &args)
+        .args(["--log", "info", "--log-json", "--precision", "f32"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listening: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(listening["event"], "listening");
+    let addr = string(&listening["addr"]);
+
+    let image = png(3);
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let head = format!(
+        "POST /api/caption?beam=3 HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        image.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&image).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let answer: Value = serde_json::from_str(body).unwrap();
+    let args = ["caption", "-", "--json", "--beam", "3", "--model", model()];
+    let said = glimpse_reading(here, &args, &image).object();
+    assert_eq!(answer["captions"], said["captions"]);
+
+    let taken = glimpse(here, &["serve", "--addr", addr, "--model", model()]);
+    assert!(taken.complaint(1).contains("cannot listen on"));
+
+    if cfg!(unix) {
+        Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+    } else {
+        child.kill().unwrap();
+    }
+    assert!(lines.next().is_none());
+    let mut err = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut err).unwrap();
+    let code = child.wait().unwrap().code();
+    if cfg!(unix) {
+        assert_eq!(code, Some(0), "{err}");
+    }
+    let (greeting, log) = err.split_once('\n').unwrap();
+    assert!(greeting.starts_with(&format!("Glimpse listens on http://{addr} (")));
+    let request: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(request["route"], "/api/caption");
+    assert_eq!(request["status"], 200);
+}
+
+#[test]
+fn what_cannot_be_served_is_said_in_one_line() {
+    let here = Path::new(".");
+    let serve = |args: &[&str]| glimpse(here, &[&["serve", "--model", model()], args].concat());
+    assert!(
+        serve(&["--token", "two words"])
+            .complaint(2)
+            .contains("token")
+    );
+    assert!(
+        serve(&["--batch-wait-ms=-1"])
+            .complaint(2)
+            .contains("must be 0 to 1000")
+    );
+    assert!(
+        serve(&["--timeout-s", "0"])
+            .complaint(2)
+            .contains("must be above 0")
+    );
+    assert!(
+        serve(&["--addr", "nonsense"])
+            .complaint(1)
+            .contains("nonsense")
+    );
+    let none = glimpse(here, &["serve", "--model", "none.safetensors"]);
+    assert!(none.complaint(1).contains("none.safetensors"));
+}
