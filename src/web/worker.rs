@@ -12,7 +12,6 @@ use crate::cpu::threads;
 use crate::data::preprocess;
 use crate::error::{Error, Result};
 use crate::model::Captioner;
-use crate::ops::narrow;
 
 /// The model, and what it works for.
 pub struct Worker {
@@ -70,7 +69,7 @@ impl Worker {
                 continue;
             };
             let started = Instant::now();
-            let features = narrow(&features, 0, first, size)?;
+            let features = features.narrow(first, size)?;
             let captions = threads::run(|| search(&self.captioner, &features, how))?;
             let generate = self.metrics.observe_share(Stage::Generate, started, size);
             first += size;

@@ -129,13 +129,13 @@ fn a_request_that_takes_too_long_is_given_up() {
         slow(),
         Options {
             batch: 1,
-            timeout: Duration::from_millis(100),
+            timeout: Duration::from_millis(30),
             ..Options::default()
         },
     );
     let (kind, body) = images(16);
     let response = service.ask("POST", "/api/caption", &[&kind], &body);
-    assert!(response.error(408).contains("0.1 s"));
+    assert!(response.error(408).contains("0.03 s"));
 }
 
 #[test]

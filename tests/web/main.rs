@@ -152,7 +152,8 @@ impl Service {
             ("Connection", "close".into()),
         ] {
             let is = |h: &String| h.split(':').next().unwrap().eq_ignore_ascii_case(name);
-            if !headers.iter().any(is) && !(in_chunks && name == "Content-Length") {
+            let is_needless = in_chunks && name == "Content-Length";
+            if !is_needless && !headers.iter().any(is) {
                 headers.push(format!("{name}: {value}"));
             }
         }

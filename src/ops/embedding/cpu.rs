@@ -5,9 +5,9 @@ use crate::cpu::{Isa, memory};
 
 /// `y[r] = W[ids[r]]`
 pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
-    let mut y = Vec::with_capacity(ids.len() * width);
-    for id in ids {
-        y.extend_from_slice(&weight[id * width..][..width]);
+    let mut y = memory::unset(ids.len() * width);
+    for (row, id) in y.chunks_exact_mut(width.max(1)).zip(ids) {
+        row.copy_from_slice(&weight[id * width..][..width]);
     }
     y
 }

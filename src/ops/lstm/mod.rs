@@ -224,7 +224,7 @@ pub fn lstm_cell(
     } else {
         cpu::forward
     };
-    let mut output = vec![0.0; 2 * batch * hidden];
+    let mut output = memory::zeros(2 * batch * hidden);
     let (new_h, new_c) = output.split_at_mut(batch * hidden);
     new_c.copy_from_slice(c.data());
     let job = Forward {
