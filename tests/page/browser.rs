@@ -47,7 +47,10 @@ impl Driver {
             address: format!("http://127.0.0.1:{port}"),
         };
         let until = Instant::now() + PATIENCE;
-        while ureq::get(format!("{}/status", driver.address)).call().is_err() {
+        while ureq::get(format!("{}/status", driver.address))
+            .call()
+            .is_err()
+        {
             assert!(Instant::now() < until, "chromedriver does not answer");
             sleep(Duration::from_millis(20));
         }
@@ -160,7 +163,10 @@ impl Browser {
     /// What the user prefers, as media queries see it.
     pub fn prefer(&self, feature: &str, value: &str) {
         let features = json!([{ "name": feature, "value": value }]);
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": features }),
+        );
     }
 
     /// The warnings and errors on the console since the last time.

@@ -7,7 +7,6 @@ mod browser;
 
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use browser::{Browser, Driver, PHONE};
 use glimpse::caption::{Search, search};
@@ -64,7 +63,9 @@ fn said(name: &str) -> String {
         n_best: 3,
         ..Search::default()
     };
-    search(&captioner, &features, &how).unwrap()[0][0].text.clone()
+    search(&captioner, &features, &how).unwrap()[0][0]
+        .text
+        .clone()
 }
 
 /// A page in a browser, and the service behind it.
@@ -142,7 +143,10 @@ fn an_uploaded_picture_is_described_as_on_the_command_line() {
         .browser
         .run("return document.querySelector('.timings').textContent");
     let timings = timings.as_str().unwrap();
-    assert!(timings.contains("encode") && timings.contains("cpu"), "{timings}");
+    assert!(
+        timings.contains("encode") && timings.contains("cpu"),
+        "{timings}"
+    );
     // Words are tinted by how sure the model is of each.
     let levels = page.browser.run(
         "return [...document.querySelectorAll('.card .caption .word')].every(w => w.dataset.level >= 1)",
@@ -197,9 +201,15 @@ fn the_keyboard_is_enough() {
     assert_eq!(page.caption(0), said("raccoon.jpg"));
     // Along the words of the caption, each of which says how likely it is.
     tab_to(".card .caption .word");
-    let first = page.browser.run("return document.activeElement.textContent");
+    let first = page
+        .browser
+        .run("return document.activeElement.textContent");
     page.browser.press("\u{e014}");
-    assert_ne!(page.browser.run("return document.activeElement.textContent"), first);
+    assert_ne!(
+        page.browser
+            .run("return document.activeElement.textContent"),
+        first
+    );
     let told = "const t = document.querySelector('#tooltip'); return !t.hidden && t.textContent.includes('%')";
     page.browser.wait("a tooltip", told);
     tab_to("[data-action=copy]");
@@ -212,7 +222,8 @@ fn junk_is_told_of_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let junk = dir.path().join("junk.jpg");
     std::fs::write(&junk, b"no picture at all").unwrap();
-    page.browser.upload("#file-input", &[&junk, &sample("cat.jpg")]);
+    page.browser
+        .upload("#file-input", &[&junk, &sample("cat.jpg")]);
     let failed = "const card = document.querySelector('.card[data-state=failed]');
         return card ? card.querySelector('.status').textContent : null";
     let status = page.browser.wait("a failed card", failed);
@@ -230,7 +241,9 @@ fn a_token_is_asked_for() {
         token: Some("open-sesame".into()),
         ..Options::default()
     };
-    let Some(page) = visit([1280, 900], options) else { return };
+    let Some(page) = visit([1280, 900], options) else {
+        return;
+    };
     let asked = "return !document.querySelector('#token-form').hidden";
     page.browser.wait("the token's field", asked);
     page.browser.click("#token");
@@ -250,14 +263,17 @@ const OVERFLOW: &str =
 
 #[test]
 fn it_fits_a_phone_in_light_and_in_darkness() {
-    let Some(page) = visit(PHONE, Options::default()) else { return };
+    let Some(page) = visit(PHONE, Options::default()) else {
+        return;
+    };
     assert_eq!(page.browser.run("return innerWidth"), json!(PHONE[0]));
     assert_eq!(page.browser.run(OVERFLOW), json!(0));
     page.browser.click("[data-sample='raccoon.jpg']");
     page.caption(0);
     assert_eq!(page.browser.run(OVERFLOW), json!(0));
     let brightness = || -> f64 {
-        let script = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3)
+        let script =
+            "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3)
             .reduce((sum, x) => sum + Number(x), 0) / 3";
         page.browser.run(script).as_f64().unwrap()
     };
@@ -278,14 +294,19 @@ fn captions_can_be_taken_away() {
     page.browser.run(
         "window.taken = [];
          const make = URL.createObjectURL;
-         URL.createObjectURL = (blob) => { blob.text().then(t => window.taken.push(t)); return make.call(URL, blob); };
+         URL.createObjectURL = (blob) => {
+             if (!blob.type.startsWith('image/')) blob.text().then((t) => window.taken.push(t));
+             return make.call(URL, blob);
+         };
          Object.defineProperty(navigator, 'clipboard', {
              value: { writeText: async (t) => { window.taken.push(t); } } });",
     );
     let taken = |click: &str| -> String {
         page.browser.run("window.taken.length = 0");
         page.browser.click(click);
-        let taken = page.browser.wait("what was taken", "return window.taken[0] ?? null");
+        let taken = page
+            .browser
+            .wait("what was taken", "return window.taken[0] ?? null");
         taken.as_str().unwrap().to_string()
     };
     assert_eq!(taken("[data-action=copy]:not([data-at])"), text);
