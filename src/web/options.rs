@@ -47,7 +47,8 @@ impl Default for Options {
             images: 16,
             beam: 50,
             queue: 64,
-            batch: 8,
+            // Four keep a processor as busy as more would, and nobody waits for the captions of seven others.
+            batch: 4,
             batch_wait: Duration::from_millis(2),
             requests: 128,
             connections: 512,

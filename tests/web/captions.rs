@@ -117,10 +117,10 @@ fn those_who_come_at_once_are_answered_together_and_as_if_alone() {
     }
     let batches = service.metric("glimpse_batch_images_count");
     assert_eq!(service.metric("glimpse_batch_images_sum"), 32.0);
-    assert!(batches <= 18.0, "{batches} batches");
-    assert!(service.metric("glimpse_batch_images_bucket{le=\"4.0\"}") < batches);
+    assert!(batches <= 20.0, "{batches} batches");
+    assert!(service.metric("glimpse_batch_images_bucket{le=\"2.0\"}") < batches);
     assert_eq!(
-        service.metric("glimpse_batch_images_bucket{le=\"8.0\"}"),
+        service.metric("glimpse_batch_images_bucket{le=\"4.0\"}"),
         batches
     );
 }
