@@ -1,7 +1,12 @@
 //! DenseNet against PyTorch: values in inference, gradients and running statistics in training, of all of it and of
 //! parts.
 
+#[path = "common/compare.rs"]
+mod compare;
+
 use std::path::Path;
+
+use compare::{nhwc, relative};
 
 use glimpse::cpu::{Isa, Precision};
 use glimpse::data::weights::WeightFile;
@@ -14,18 +19,10 @@ const FIXTURE: &str = concat!(
     "/tests/fixtures/densenet_tiny.safetensors"
 );
 
-fn relative(got: &[f32], want: &[f32]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let square = |x: f32| f64::from(x) * f64::from(x);
-    let distance: f64 = got.iter().zip(want).map(|(&g, &w)| square(g - w)).sum();
-    let norm: f64 = want.iter().map(|&w| square(w)).sum();
-    (distance / norm.max(1e-12)).sqrt()
-}
-
 #[track_caller]
 fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     assert_eq!(got.dims(), want.dims(), "{what}");
-    let error = relative(got.data(), want.data());
+    let error = relative(got, want);
     assert!(
         error <= tolerance,
         "{what}: relative error {error:.1e} exceeds {tolerance:.0e}"
@@ -105,7 +102,7 @@ fn bf16_features_are_within_a_hundredth_on_every_instruction_set() {
     let mut all = Vec::new();
     for isa in Isa::available() {
         let features = isa.scope(|| net.features(&x, Mode::Inference).unwrap());
-        let error = relative(features.data(), exact.data());
+        let error = relative(&features, &exact);
         println!(
             "passed on {isa}, bf16 by instruction {}: {error:.1e}",
             isa.has_bf16()
@@ -303,29 +300,24 @@ fn the_published_networks_agree_with_torchvision() {
         assert_eq!(net.config().name(), Some(name));
         let expected =
             WeightFile::open(folder.join(format!("{name}.expected.safetensors"))).unwrap();
-        let x = nchw_to_nhwc(&expected.tensor("x").unwrap());
+        let x = nhwc(&expected.tensor("x").unwrap());
         let spatial = net.spatial(&x, Mode::Inference).unwrap();
-        let want = nchw_to_nhwc(&expected.tensor("spatial").unwrap());
+        let want = nhwc(&expected.tensor("spatial").unwrap());
         let features = net.features(&x, Mode::Inference).unwrap();
         let want_features = expected.tensor("features").unwrap();
         println!(
             "{name}: spatial {:.1e}, features {:.1e}",
-            relative(spatial.data(), want.data()),
-            relative(features.data(), want_features.data())
+            relative(&spatial, &want),
+            relative(&features, &want_features)
         );
         close(name, &spatial, &want, 1e-5);
         close(name, &features, &want_features, 1e-5);
         net.set_precision(Precision::Bf16);
         let features = net.features(&x, Mode::Inference).unwrap();
-        let error = relative(features.data(), want_features.data());
+        let error = relative(&features, &want_features);
         println!("{name}: features in bf16 {error:.1e}");
         assert!(error <= 1e-2, "{name}: {error:.1e}");
     }
-}
-
-fn nchw_to_nhwc(x: &Tensor) -> Tensor {
-    let view = x.view().permuted_axes(ndarray::IxDyn(&[0, 2, 3, 1]));
-    Tensor::from(&view)
 }
 
 #[test]

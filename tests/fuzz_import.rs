@@ -3,12 +3,16 @@
 //!
 //! `GLIMPSE_FUZZ` says how many inputs each gets; a million takes the slowest, HDF5, some minutes.
 
+#[path = "common/damage.rs"]
+mod damage;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use damage::Damage;
 use glimpse::convert::{Options, convert_archive};
 use glimpse::data::import::Archive;
 use zip::write::SimpleFileOptions;
@@ -47,17 +51,7 @@ static ALLOCATOR: Watched = Watched;
 /// The files here are below 200 KB. A header of HDF5 may take 16 MiB, a table of opcodes 4 MiB of pickle.
 const WARRANTED: usize = 256 << 20;
 
-/// Deterministic damage.
-struct Damage(u64);
-
 impl Damage {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % below.max(1)
-    }
-
     /// Some bytes of `bytes`, which `at` draws the places of, replaced by others, by extremes, or by each other; or
     /// runs removed, repeated, cut off.
     fn apply(&mut self, bytes: &mut Vec<u8>) {

@@ -1,9 +1,13 @@
 //! Every reader of foreign text, fed with thousands of damaged inputs: whatever it says, it says it in one line and
 //! without a panic. Image files and weight files have tests of their own kind beside their readers.
 
+#[path = "common/damage.rs"]
+mod damage;
+
 use std::fs;
 use std::path::Path;
 
+use damage::Damage;
 use glimpse::data::weights::{WeightFile, write_weights};
 use glimpse::data::{Dataset, Split, Vocabulary};
 use glimpse::metrics;
@@ -14,17 +18,7 @@ use glimpse::nn::Init;
 use glimpse::train::TrainConfig;
 use glimpse::train::checkpoint::Checkpoint;
 
-/// Deterministic damage: bytes replaced, runs removed, repeated or cut off.
-struct Damage(u64);
-
 impl Damage {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % below.max(1)
-    }
-
     fn apply(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..1 + self.next(4) {

@@ -3,6 +3,9 @@
 //! Without any graphics device, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
 //! is set.
 
+#[path = "common/dataset.rs"]
+mod dataset;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -40,23 +43,6 @@ fn one_line(error: &Error) -> String {
     text
 }
 
-/// A dataset of a few pictures.
-fn dataset() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut tokens, mut names) = (String::new(), String::new());
-    for i in 0..8u8 {
-        let picture = image::RgbImage::from_fn(40, 36, |x, y| {
-            image::Rgb([x as u8 * 5, y as u8 * 6, i * 30])
-        });
-        picture.save(dir.path().join(format!("{i}.png"))).unwrap();
-        tokens += &format!("{i}.png#0\tA dog number {i} runs .\n");
-        names += &format!("{i}.png\n");
-    }
-    fs::write(dir.path().join("Flickr8k.token.txt"), tokens).unwrap();
-    fs::write(dir.path().join("Flickr_8k.trainImages.txt"), names).unwrap();
-    dir
-}
-
 fn config() -> TrainConfig {
     let text = r#"
         epochs = 4
@@ -89,7 +75,7 @@ fn options(out: &Path) -> RunOptions {
 #[test]
 fn a_device_that_disappears_while_training_leaves_the_last_checkpoint_whole() {
     let Some(gpu) = open() else { return };
-    let data = dataset();
+    let data = dataset::dataset(8);
     let out = data.path().join("a.safetensors");
     let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
     let error = trainer
@@ -116,7 +102,7 @@ fn a_device_that_disappears_while_training_leaves_the_last_checkpoint_whole() {
 #[test]
 fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is() {
     let Some(gpu) = open() else { return };
-    let data = dataset();
+    let data = dataset::dataset(8);
     let out = data.path().join("a.safetensors");
     let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
     let most = gpu.most_elements();
@@ -144,7 +130,7 @@ fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is(
 #[test]
 fn a_device_without_memory_left_is_refused_with_what_it_needed_and_saves_what_there_is() {
     let Some(gpu) = open() else { return };
-    let data = dataset();
+    let data = dataset::dataset(8);
     let out = data.path().join("a.safetensors");
     let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
     let error = trainer

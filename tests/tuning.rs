@@ -1,5 +1,8 @@
 //! Fine-tuning an encoder: what moves, by how much, and what stays as it came.
 
+#[path = "common/dataset.rs"]
+mod dataset;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -12,19 +15,8 @@ use glimpse::train::trainer::RunOptions;
 use glimpse::train::{Control, Event, TrainConfig, Trainer};
 
 /// Four pictures with captions, and an encoder with statistics of its own, `encoder.safetensors`.
-fn dataset() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut tokens, mut names) = (String::new(), String::new());
-    for i in 0..4u8 {
-        let picture = image::RgbImage::from_fn(40, 36, |x, y| {
-            image::Rgb([x as u8 * 5, y as u8 * 6, i * 60])
-        });
-        picture.save(dir.path().join(format!("{i}.png"))).unwrap();
-        tokens += &format!("{i}.png#0\tA dog number {i} runs .\n");
-        names += &format!("{i}.png\n");
-    }
-    fs::write(dir.path().join("Flickr8k.token.txt"), tokens).unwrap();
-    fs::write(dir.path().join("Flickr_8k.trainImages.txt"), names).unwrap();
+fn with_encoder() -> tempfile::TempDir {
+    let dir = dataset::dataset(4);
     let mut net = encoder();
     let tensors = file::module_tensors("", &mut net);
     let path = dir.path().join("encoder.safetensors");
@@ -96,7 +88,7 @@ fn moved(file: &WeightFile, name: &str, before: &[f32]) -> (f64, bool) {
 
 #[test]
 fn what_is_frozen_keeps_every_bit_and_the_rest_moves() {
-    let data = dataset();
+    let data = with_encoder();
     let mut decoder = None;
     for (train_what, statistics) in [
         ("last-block", "batch"),
@@ -141,7 +133,7 @@ fn length_of_a_step(data: &Path, text: &str) -> f64 {
 
 #[test]
 fn the_encoder_moves_at_its_own_learning_rate() {
-    let data = dataset();
+    let data = with_encoder();
     let length = |text: &str| length_of_a_step(data.path(), text);
     for part in ["train = \"all\"", "train = \"last-block\""] {
         let whole = length(part);
@@ -157,7 +149,7 @@ fn the_encoder_moves_at_its_own_learning_rate() {
 
 #[test]
 fn a_pace_that_is_the_optimizers_changes_nothing() {
-    let data = dataset();
+    let data = with_encoder();
     let bytes = |text: &str| {
         let (file, _) = train(data.path(), config(text, "lr = 1e-2"), 3);
         let mut all = Vec::new();

@@ -37,7 +37,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torchvision import transforms
 
-from export_torchvision import NAMES, features, randomise
+from export_torchvision import NAMES, features, random_network
 from make_convert_fixtures import keras_features, published_names, transplant
 
 PHOTOS = sorted((Path(__file__).parent.parent / "weights" / "samples").glob("*.jpg"))
@@ -73,11 +73,7 @@ def keras_photos():
 
 def export_torch(name, folder):
     """Writes torchvision's files. Returns the weights and the input as arrays."""
-    torch.manual_seed(NAMES.index(name))
-    net = getattr(torchvision.models, name)(weights=None)
-    x = torch.randn(2, 3, 224, 224)
-    randomise(net, x)
-    net.eval()
+    net, x = random_network(name)
     state = net.state_dict()
     torch.save(published_names(state), folder / f"{name}.pth", _use_new_zipfile_serialization=False)
     torch.save(state, folder / f"{name}.zip.pth")

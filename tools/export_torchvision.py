@@ -54,13 +54,18 @@ def randomise(net, x):
             norm.running_var *= torch.empty(norm.num_features).uniform_(0.7, 1.4)
 
 
-def export(name, folder):
-    """Writes the two files of one architecture."""
+def random_network(name):
+    """The architecture with weights and statistics of its own, and the images that they suit."""
     torch.manual_seed(NAMES.index(name))
     net = getattr(torchvision.models, name)(weights=None)
     x = torch.randn(2, 3, 224, 224)
     randomise(net, x)
-    net.eval()
+    return net.eval(), x
+
+
+def export(name, folder):
+    """Writes the two files of one architecture."""
+    net, x = random_network(name)
     save_file(net.state_dict(), folder / f"{name}.safetensors", {"made_by": f"torchvision {torchvision.__version__}"})
 
     with torch.no_grad():

@@ -14,8 +14,7 @@ use crate::convert::{self, Options};
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{Error, Result};
 use crate::fetch::{Arrived, Download, address, cache, hash_prefix, published, sha256};
-use crate::model::file;
-use crate::model::{DenseNet, DenseNetConfig, Description};
+use crate::model::{DenseNetConfig, Description, file};
 
 /// Fetch a published encoder, so that --encoder knows it by its name
 ///
@@ -78,7 +77,7 @@ fn is_there(args: &FetchArgs, target: &Path) -> bool {
     if args.force || !target.exists() {
         return false;
     }
-    let found = open(target, &args.name);
+    let found = check(target, &args.name);
     if let Err(e) = &found {
         eprintln!("{e}; fetching it anew");
     }
@@ -142,11 +141,11 @@ fn install(download: &Path, target: &Path, name: &str, url: &str) -> Result<()> 
     converted.write(target, Precision::F32)
 }
 
-/// The encoder in `path`, which has to be the network called `name`.
-fn open(path: &Path, name: &str) -> Result<(DenseNet, Option<Description>)> {
-    let (encoder, description) = file::load_encoder(path)?;
+/// Refuses a file that is not the network called `name`, whole.
+fn check(path: &Path, name: &str) -> Result<()> {
+    let (encoder, _) = file::load_encoder(path)?;
     match encoder.config().name() {
-        Some(found) if found == name => Ok((encoder, description)),
+        Some(found) if found == name => Ok(()),
         found => Err(Error::file(
             path,
             format_args!(

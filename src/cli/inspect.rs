@@ -93,7 +93,7 @@ impl Report {
                 .iter()
                 .filter(|e| is_parameter(&e.name))
                 .map(elements)
-                .sum(),
+                .fold(0, usize::saturating_add),
             bytes: archive.size(),
             vocabulary: None,
             recipe: None,
@@ -220,6 +220,8 @@ fn is_parameter(name: &str) -> bool {
     !name.starts_with("optimizer") && !statistics.iter().any(|s| name.ends_with(s))
 }
 
+/// What a foreign file says of its shapes may be anything.
 fn elements(entry: &Entry) -> usize {
-    entry.shape.iter().product()
+    let shape = entry.shape.iter();
+    shape.fold(1, |n: usize, &d| n.saturating_mul(d))
 }

@@ -186,12 +186,9 @@ pub fn run(args: &ServeArgs, device: &Device) -> Result<ExitCode> {
 fn greet(addr: SocketAddr, device: &Device) {
     let threads = threads::count();
     let plural = if threads == 1 { "" } else { "s" };
-    let device = match device {
-        Device::Cpu => "cpu",
-        Device::Gpu(gpu) => gpu.name(),
-    };
     eprintln!(
-        "Glimpse listens on http://{addr} ({threads} thread{plural}, {device}); Ctrl-C ends it"
+        "Glimpse listens on http://{addr} ({threads} thread{plural}, {}); Ctrl-C ends it",
+        device.name()
     );
 }
 

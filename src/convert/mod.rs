@@ -14,7 +14,7 @@ use std::path::Path;
 pub use self::verify::{Classes, Layer, Photo, Report, Spread, verify};
 
 use crate::data::import::Archive;
-use crate::data::weights::{Precision, WeightFile};
+use crate::data::weights::Precision;
 use crate::data::{Method, Recipe};
 use crate::error::{Error, Result};
 use crate::model::file::{self, FORMAT};
@@ -135,16 +135,14 @@ pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Conve
         tensors.push(("classifier.weight".to_string(), weight.clone()));
         tensors.push(("classifier.bias".to_string(), bias.clone()));
     }
-    let entries = archive.entries();
-    let mut left_out: Vec<String> = Vec::new();
-    left_out.extend(inventory.left_out.iter().map(|&i| entries[i].name.clone()));
+    let mut left_out = inventory.left_out.clone();
     if classifier.is_none() {
-        let head = inventory
-            .found
-            .iter()
-            .filter(|f| f.name.starts_with("classifier."));
-        left_out.extend(head.map(|f| entries[f.index].name.clone()));
+        let head = inventory.found.iter();
+        let head = head.filter(|f| f.name.starts_with("classifier."));
+        left_out.extend(head.map(|f| f.index));
     }
+    let name = |&i: &usize| archive.entries()[i].name.clone();
+    let left_out = left_out.iter().map(name).collect();
     Ok(Converted {
         description: describe(archive, &inventory, config, options),
         tensors,
@@ -345,14 +343,8 @@ fn keras_recipe() -> Result<Recipe, String> {
 
 /// What a file of Glimpse's own says of itself.
 fn own_description(archive: &Archive) -> Result<Option<Description>, String> {
-    match archive.weights() {
-        Some(file) => description_of(file),
-        None => Ok(None),
-    }
-}
-
-fn description_of(file: &WeightFile) -> Result<Option<Description>, String> {
-    Description::read(file).map_err(|e| match e {
+    let description = archive.weights().map(Description::read).transpose();
+    description.map(Option::flatten).map_err(|e| match e {
         Error::File { what, .. } => what,
         other => other.to_string(),
     })

@@ -178,7 +178,7 @@ fn one() -> f32 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutputConfig {
-    /// `f32`, or `f16` for half the size. Checkpoints are always `f32`.
+    /// `f32`, or `f16` or `bf16` for half the size. Checkpoints are always `f32`.
     pub precision: Precision,
 }
 

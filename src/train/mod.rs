@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod features;
 pub mod optimizer;
+mod student;
 pub mod trainer;
 
 pub use config::TrainConfig;

@@ -8,53 +8,17 @@ use super::checkpoint::{self, Checkpoint};
 use super::config::{EncoderTraining, TrainConfig};
 use super::features;
 use super::optimizer::{Optimizer, Pace, learning_rate, schedule};
+use super::student::{Student, encoder_pace};
 use crate::data::vocabulary::{PAD, Vocabulary};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::model::{Captioner, Decoder, DecoderConfig, DenseNet, file};
-use crate::nn::{Init, Linear, Mode, Module, Role};
+use crate::nn::{Init, Linear, Mode, Module};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::{Device, Tensor};
 
 // Dev images that are looked at a time.
 const VALIDATION_IMAGES: usize = 50;
-
-/// Everything that is trained: the captioner, and the layer that predicts the teacher's targets.
-struct Student {
-    captioner: Captioner,
-    teacher: Option<Linear>,
-}
-
-impl Module for Student {
-    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        self.captioner.visit(prefix, f);
-        if let Some(teacher) = &mut self.teacher {
-            teacher.visit(&format!("{prefix}distill."), f);
-        }
-    }
-}
-
-impl Student {
-    /// Makes what is trained leaves of the tape, and nothing else.
-    fn track_trained(&mut self, encoder: EncoderTraining) {
-        self.track(true);
-        match encoder {
-            EncoderTraining::None => self.captioner.encoder.track(false),
-            EncoderTraining::LastBlock | EncoderTraining::All => {
-                self.captioner.encoder.track_tuned()
-            }
-        }
-    }
-}
-
-/// How the encoder's parameters move, where they do.
-fn encoder_pace(config: &TrainConfig) -> Option<Pace> {
-    let (encoder, others) = (&config.encoder, Pace::of(&config.optimizer));
-    (encoder.train != EncoderTraining::None).then(|| Pace {
-        lr: encoder.lr.unwrap_or(others.lr),
-        weight_decay: encoder.weight_decay.unwrap_or(others.weight_decay),
-    })
-}
 
 /// A training run.
 pub struct Trainer {

@@ -61,10 +61,7 @@ impl Info {
         let decoder = captioner.decoder.config().clone();
         Info {
             version: env!("CARGO_PKG_VERSION"),
-            device: match device {
-                Device::Cpu => "cpu".into(),
-                Device::Gpu(gpu) => gpu.name().into(),
-            },
+            device: device.name().into(),
             threads: threads::count(),
             model: ModelInfo {
                 encoder: captioner

@@ -47,7 +47,7 @@ impl Default for Options {
             images: 16,
             beam: 50,
             queue: 64,
-            // Four keep a processor as busy as more would, and nobody waits for the captions of seven others.
+            // Four keep a processor nearly as busy as more would, and nobody waits for the captions of seven others.
             batch: 4,
             batch_wait: Duration::from_millis(2),
             requests: 128,

@@ -6,11 +6,15 @@
 mod bad_input;
 mod bench;
 mod caption;
+#[path = "../common/compare.rs"]
+#[expect(dead_code, reason = "others compare images too")]
+mod compare;
 mod convert;
 mod features;
 mod fetch;
 mod gpu;
 mod inspect;
+mod proxies;
 mod scores;
 mod serve;
 mod server;

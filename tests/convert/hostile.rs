@@ -4,6 +4,8 @@ use std::io::{Cursor, Read, Write};
 
 use glimpse::convert::{Options, convert_archive};
 use glimpse::data::import::Archive;
+use glimpse::model::{DenseNet, DenseNetConfig};
+use glimpse::nn::{Init, Module};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -192,27 +194,90 @@ fn pickles_that_would_take_all_memory_or_the_stack_are_harmless() {
     assert!(message.contains("more than 4 MiB"), "{message}");
 }
 
-/// A state dictionary of one tensor, described by these pickled arguments.
-fn one_tensor(name: &str, count: &[u8], offset: &[u8], shape: &[u8], stride: &[u8]) -> Vec<u8> {
+/// A tensor that is described by these pickled arguments.
+struct Described<'a> {
+    name: &'a str,
+    /// Numbers of its storage.
+    count: &'a [u8],
+    offset: &'a [u8],
+    shape: &'a [u8],
+    stride: &'a [u8],
+}
+
+/// A state dictionary of these tensors, which all lie in storage 0.
+fn state_dict(tensors: &[Described]) -> Vec<u8> {
     let text = |s: &str| [b"X", &(s.len() as u32).to_le_bytes()[..], s.as_bytes()].concat();
-    [
-        &b"\x80\x02}("[..],
-        &text(name),
-        b"ctorch._utils\n_rebuild_tensor_v2\n((",
-        &text("storage"),
-        b"ctorch\nFloatStorage\n",
-        &text("0"),
-        &text("cpu"),
+    let items = tensors.iter().flat_map(|t| {
+        [
+            &text(t.name),
+            &b"ctorch._utils\n_rebuild_tensor_v2\n(("[..],
+            &text("storage"),
+            b"ctorch\nFloatStorage\n",
+            &text("0"),
+            &text("cpu"),
+            t.count,
+            b"tQ",
+            t.offset,
+            b"(",
+            t.shape,
+            b"t(",
+            t.stride,
+            b"t\x89NtR",
+        ]
+        .concat()
+    });
+    let items: Vec<u8> = items.collect();
+    [&b"\x80\x02}("[..], &items, b"u."].concat()
+}
+
+fn one_tensor(name: &str, count: &[u8], offset: &[u8], shape: &[u8], stride: &[u8]) -> Vec<u8> {
+    state_dict(&[Described {
+        name,
         count,
-        b"tQ",
         offset,
-        b"(",
         shape,
-        b"t(",
         stride,
-        b"t\x89NtRu.",
-    ]
-    .concat()
+    }])
+}
+
+/// Shapes are promises: a whole DenseNet-201 of them, and nothing behind.
+#[test]
+fn a_file_that_promises_more_than_it_holds_is_refused() {
+    let config = DenseNetConfig::named("densenet201").unwrap();
+    let mut net = DenseNet::new(&config, &mut Init::blank()).unwrap();
+    let mut promised = Vec::new();
+    net.visit("", &mut |name, _, tensor| {
+        let pickled = |n: usize| [b"J", &(n as u32).to_le_bytes()[..]].concat();
+        let dims = tensor.dims();
+        let stride: Vec<usize> = (0..dims.len())
+            .map(|axis| dims[axis + 1..].iter().product())
+            .collect();
+        let all = |numbers: &[usize]| {
+            numbers
+                .iter()
+                .flat_map(|&n| pickled(n))
+                .collect::<Vec<u8>>()
+        };
+        promised.push((
+            name.to_string(),
+            pickled(tensor.len()),
+            all(dims),
+            all(&stride),
+        ));
+    });
+    let described: Vec<Described> = promised
+        .iter()
+        .map(|(name, count, shape, stride)| Described {
+            name,
+            count,
+            offset: b"K\x00",
+            shape,
+            stride,
+        })
+        .collect();
+    let message = refusal(torch_zip(&state_dict(&described)));
+    let part = format!("speaks of {} numbers", config.elements());
+    assert!(message.contains(&part), "{message}");
 }
 
 #[test]
@@ -240,6 +305,16 @@ fn tensors_that_lie_about_their_size_are_refused() {
         (
             tensor(b"K\x04", b"K\x00", &[HUGE, HUGE].concat(), b"K\x01K\x01"),
             "reaches beyond",
+        ),
+        // Nothing at all, of whatever size; there is no sense in it, and no harm.
+        (
+            tensor(
+                b"K\x04",
+                b"K\x00",
+                &[HUGE, HUGE, b"K\x00"].concat(),
+                b"K\x01K\x01K\x01",
+            ),
+            "another network",
         ),
         (
             tensor(b"K\x04", b"K\x00", b"K\x04", b"K\x01K\x01"),

@@ -2,12 +2,15 @@
 //!
 //! `tools/make_convert_fixtures.py` wrote one tiny network in all formats.
 
+#[path = "../common/compare.rs"]
+mod compare;
 mod hostile;
 mod published;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use compare::{nhwc, relative};
 use glimpse::convert::{self, Converted, Options, convert_archive};
 use glimpse::data::import::{Archive, Format};
 use glimpse::data::weights::{Precision, WeightFile};
@@ -41,19 +44,6 @@ fn refusal(bytes: Vec<u8>) -> String {
         "{message}"
     );
     message
-}
-
-fn relative(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.dims(), want.dims());
-    let square = |x: f32| f64::from(x) * f64::from(x);
-    let pairs = got.data().iter().zip(want.data());
-    let distance: f64 = pairs.map(|(&g, &w)| square(g - w)).sum();
-    (distance / want.data().iter().map(|&w| square(w)).sum::<f64>()).sqrt()
-}
-
-/// `[N, C, H, W]` to `[N, H, W, C]`.
-fn nhwc(x: &Tensor) -> Tensor {
-    Tensor::from(&x.view().permuted_axes(ndarray::IxDyn(&[0, 2, 3, 1])))
 }
 
 /// The relative errors of features and maps, and of logits where there is a classifier.

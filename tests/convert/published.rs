@@ -8,7 +8,8 @@ use glimpse::data::weights::WeightFile;
 use glimpse::model::DenseNetConfig;
 use glimpse::nn::Mode;
 
-use crate::{errors, relative};
+use crate::compare::relative;
+use crate::errors;
 
 /// The published networks with random weights, in the folder that `tools/export_pretrained.py` wrote and
 /// `GLIMPSE_PRETRAINED` names; without it there is nothing to compare with.

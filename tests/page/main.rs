@@ -71,7 +71,7 @@ fn said(name: &str) -> String {
 /// A page in a browser, and the service behind it.
 struct Visit {
     browser: Browser,
-    service: Service,
+    _service: Service,
     _driver: Driver,
 }
 
@@ -83,7 +83,7 @@ fn visit(size: [u32; 2], options: Options) -> Option<Visit> {
     browser.open(&service.address);
     Some(Visit {
         browser,
-        service,
+        _service: service,
         _driver: driver,
     })
 }
@@ -119,7 +119,6 @@ impl Visit {
                  .filter(text => text.includes('went wrong in this page'))",
         );
         assert_eq!(errors, json!([]));
-        assert!(self.service.address.starts_with("http://127.0.0.1:"));
     }
 }
 

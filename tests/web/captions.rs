@@ -96,7 +96,11 @@ fn several_images_are_answered_in_order_and_a_bad_one_for_itself() {
 
 #[test]
 fn those_who_come_at_once_are_answered_together_and_as_if_alone() {
-    let (service, captioner) = (Service::quick(), quick());
+    let options = Options {
+        batch: 8,
+        ..Options::default()
+    };
+    let (service, captioner) = (Service::new(quick(), options), quick());
     let images: Vec<Vec<u8>> = (0..16).map(png).collect();
     let wishes = [(5, 1), (3, 3), (1, 1)];
     thread::scope(|scope| {
@@ -117,10 +121,10 @@ fn those_who_come_at_once_are_answered_together_and_as_if_alone() {
     }
     let batches = service.metric("glimpse_batch_images_count");
     assert_eq!(service.metric("glimpse_batch_images_sum"), 32.0);
-    assert!(batches <= 20.0, "{batches} batches");
-    assert!(service.metric("glimpse_batch_images_bucket{le=\"2.0\"}") < batches);
+    assert!(batches <= 18.0, "{batches} batches");
+    assert!(service.metric("glimpse_batch_images_bucket{le=\"4.0\"}") < batches);
     assert_eq!(
-        service.metric("glimpse_batch_images_bucket{le=\"4.0\"}"),
+        service.metric("glimpse_batch_images_bucket{le=\"8.0\"}"),
         batches
     );
 }

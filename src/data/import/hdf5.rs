@@ -40,24 +40,9 @@ pub(super) struct Described {
     /// Where it is, with slashes: `conv1_conv/conv1_conv/kernel:0`.
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    pub(super) kind: Kind,
+    /// What its elements are; `None` for what is no floating-point number.
+    pub(super) float: Option<Float>,
     dataset: Dataset,
-}
-
-/// What its elements are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Float(Float),
-    Other,
-}
-
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Kind::Float(float) => float.name(),
-            Kind::Other => "no float",
-        }
-    }
 }
 
 impl Hdf5 {
@@ -85,10 +70,10 @@ impl Hdf5 {
         let Described {
             name,
             shape,
-            kind,
+            float,
             dataset,
         } = &self.datasets[index];
-        let Kind::Float(float) = kind else {
+        let Some(float) = float else {
             return Err(format!(
                 "dataset `{}` holds no floating-point numbers",
                 Printable(name)
@@ -129,11 +114,11 @@ fn datasets(root: Group) -> Result<Vec<Described>, Error> {
             let shape = shape
                 .collect::<Result<_, _>>()
                 .map_err(|_| too_many("elements"))?;
-            let kind = kind(dataset.dtype());
+            let float = float(dataset.dtype());
             found.push(Described {
                 name,
                 shape,
-                kind,
+                float,
                 dataset,
             });
         }
@@ -152,18 +137,18 @@ fn datasets(root: Group) -> Result<Vec<Described>, Error> {
     Ok(found)
 }
 
-fn kind(datatype: &Datatype) -> Kind {
-    match datatype {
-        Datatype::FloatingPoint {
-            size,
-            byte_order: hdf5_reader::ByteOrder::LittleEndian,
-            ..
-        } => match size {
-            8 => Kind::Float(Float::F64),
-            4 => Kind::Float(Float::F32),
-            2 => Kind::Float(Float::F16),
-            _ => Kind::Other,
-        },
-        _ => Kind::Other,
+fn float(datatype: &Datatype) -> Option<Float> {
+    let Datatype::FloatingPoint {
+        size,
+        byte_order: hdf5_reader::ByteOrder::LittleEndian,
+    } = datatype
+    else {
+        return None;
+    };
+    match size {
+        8 => Some(Float::F64),
+        4 => Some(Float::F32),
+        2 => Some(Float::F16),
+        _ => None,
     }
 }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use self::hdf5::Hdf5;
 use self::torch::TorchFile;
 use super::bytes::Bytes;
+use super::float::Float;
 use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -139,7 +140,9 @@ impl Archive {
             }
             Source::Hdf5(file) => {
                 config = config.or_else(|| file.config.clone());
-                let entry = |d: &hdf5::Described| entry(&d.name, &d.shape, d.kind.name());
+                let entry = |d: &hdf5::Described| {
+                    entry(&d.name, &d.shape, d.float.map_or("no float", Float::name))
+                };
                 file.datasets.iter().map(entry).collect()
             }
         };

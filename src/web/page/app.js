@@ -1,7 +1,7 @@
 // The page of Glimpse: pictures in, captions out. One request a picture, so that each has a progress of its own; no
 // library, nothing from elsewhere, and whatever the server or a file says becomes text, never markup.
 
-const AT_ONCE = 3; // requests in flight, which is what the server wants of one page
+const AT_ONCE = 3; // requests in flight: enough to fill a batch, and others get their turn
 const ATTEMPTS = 5; // of a request that a busy server turns away
 const PATIENCE_MS = 5 * 60 * 1000; // for one request
 const AT_A_TIME = 50; // cards made before the browser gets to breathe

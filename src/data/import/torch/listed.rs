@@ -96,10 +96,10 @@ impl Described {
     /// This tensor's numbers out of the bytes of its storage, which [`tensor`] has seen to be within them.
     pub(super) fn window(&self, bytes: &[u8], float: Float) -> Vec<f32> {
         let size = float.size();
-        let count: usize = self.shape.iter().product();
-        if count == 0 {
+        if self.shape.contains(&0) {
             return Vec::new();
         }
+        let count: usize = self.shape.iter().product();
         let mut dense = 1;
         let is_dense = self
             .shape
@@ -129,6 +129,20 @@ impl Described {
             }
         }
         float.decode(&gathered)
+    }
+
+    /// Whether all elements lie in the storage, and there are no more of them than it has.
+    fn is_within(&self) -> bool {
+        // Asked first, for the product of the others may be anything.
+        if self.shape.contains(&0) {
+            return true;
+        }
+        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let mut axes = self.shape.iter().zip(&self.stride);
+        let last = axes.try_fold(self.offset, |at, (&n, stride)| {
+            at.checked_add((n - 1).checked_mul(*stride)?)
+        });
+        count.is_some_and(|n| n <= self.stored) && last.is_some_and(|at| at < self.stored)
     }
 }
 
@@ -258,22 +272,4 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
         ));
     }
     Ok(Some(tensor))
-}
-
-impl Described {
-    /// Whether all elements lie in the storage, and there are no more of them than it has.
-    fn is_within(&self) -> bool {
-        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if count == Some(0) {
-            return true;
-        }
-        let last = self
-            .shape
-            .iter()
-            .zip(&self.stride)
-            .try_fold(self.offset, |at, (&n, stride)| {
-                at.checked_add((n - 1).checked_mul(*stride)?)
-            });
-        count.is_some_and(|n| n <= self.stored) && last.is_some_and(|at| at < self.stored)
-    }
 }

@@ -1,131 +1,14 @@
-//! Python's pickles, read without executing anything.
-//!
-//! A pickle is a program for a small stack machine. Two of its instructions are what makes it dangerous: `GLOBAL`
-//! fetches any function that Python can import, and `REDUCE` calls it. This machine has the instructions that weight
-//! files are made of (protocols 0 to 5), but nothing to import and nothing to call. `GLOBAL` finds only the names on
-//! the caller's list, and anything else ends the reading with that name; `REDUCE` notes down which of them was to be
-//! called with what, and leaves it to whoever asked to make sense of the note.
-//!
-//! Values live in one list and refer to each other by number, so that no nesting of a hostile file is ever recursion
-//! here, and what a pickle refers to twice exists once. Each instruction makes at most one value, and lengths are
-//! checked against what is left of the input, so memory is bounded by the size of the file.
+//! The machine that reads a pickle; what it may not do is said where it is set to work.
 
 use std::collections::HashMap;
-use std::fmt;
 
-/// Bytes of the largest pickle that is read. What the largest DenseNet's weights and an optimizer's state need is
-/// under one MiB, for the numbers themselves lie outside.
-pub(super) const LARGEST: usize = 4 << 20;
+use super::{Id, LARGEST, Printable, Value};
 
-/// The number of a value.
-pub(super) type Id = usize;
-
-/// What a pickle can hold. `G` is a name on the caller's list.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value<G> {
-    None,
-    Bool(bool),
-    Int(i64),
-    /// An integer beyond 64 bits, as its little-endian bytes.
-    Long(Vec<u8>),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    /// Keys and values in their order.
-    Dict(Vec<(Id, Id)>),
-    Global(G),
-    /// What would have been called, and the tuple that it would have been given.
-    Call(G, Id),
-    /// What stands for something outside the pickle.
-    Persistent(Id),
-}
-
-/// A pickle that was read.
-#[derive(Debug)]
-pub(super) struct Pickle<G> {
-    values: Vec<Value<G>>,
-    root: Id,
-    /// Bytes that it took.
-    pub(super) length: usize,
-}
-
-impl<G: Copy> Pickle<G> {
-    /// The number of what it holds.
-    pub(super) fn root(&self) -> Id {
-        self.root
-    }
-
-    /// The numbers of all values.
-    pub(super) fn ids(&self) -> std::ops::Range<Id> {
-        0..self.values.len()
-    }
-
-    /// The value with this number.
-    pub(super) fn get(&self, id: Id) -> &Value<G> {
-        &self.values[id]
-    }
-
-    /// The items of a tuple or list.
-    pub(super) fn items(&self, id: Id) -> Option<&[Id]> {
-        match self.get(id) {
-            Value::Tuple(items) | Value::List(items) => Some(items),
-            _ => None,
-        }
-    }
-
-    /// The text.
-    pub(super) fn text(&self, id: Id) -> Option<&str> {
-        match self.get(id) {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The integer, where it is none below zero.
-    pub(super) fn size(&self, id: Id) -> Option<usize> {
-        match self.get(id) {
-            Value::Int(n) => usize::try_from(*n).ok(),
-            _ => None,
-        }
-    }
-}
-
-/// The pickle at the start of `input`. `find` is given a module and a name and returns what stands for them, if they
-/// are on its list; `is_dict` says which of these are called to make a dictionary.
-///
-/// # Errors
-/// In words, where an instruction or a name is not among those that weight files need, or the input makes no sense.
-pub(super) fn read<G: Copy + PartialEq>(
-    input: &[u8],
-    find: impl Fn(&str, &str) -> Option<G>,
-    is_dict: impl Fn(G) -> bool,
-) -> Result<Pickle<G>, String> {
-    let mut machine = Machine {
-        input: &input[..input.len().min(LARGEST)],
-        whole: input.len() <= LARGEST,
-        at: 0,
-        values: Vec::new(),
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-        find,
-        is_dict,
-    };
-    let root = machine.run()?;
-    Ok(Pickle {
-        values: machine.values,
-        root,
-        length: machine.at,
-    })
-}
-
-struct Machine<'a, G, F, D> {
+pub(super) struct Machine<'a, G, F, D> {
     input: &'a [u8],
     whole: bool,
-    at: usize,
-    values: Vec<Value<G>>,
+    pub(super) at: usize,
+    pub(super) values: Vec<Value<G>>,
     stack: Vec<Id>,
     /// Where on the stack each mark is.
     marks: Vec<usize>,
@@ -136,14 +19,29 @@ struct Machine<'a, G, F, D> {
 
 type Step<T> = Result<T, String>;
 
-impl<G, F, D> Machine<'_, G, F, D>
+impl<'a, G, F, D> Machine<'a, G, F, D>
 where
     G: Copy + PartialEq,
     F: Fn(&str, &str) -> Option<G>,
     D: Fn(G) -> bool,
 {
+    /// At the beginning of `input`, with the names that `find` knows.
+    pub(super) fn new(input: &'a [u8], find: F, is_dict: D) -> Self {
+        Machine {
+            input: &input[..input.len().min(LARGEST)],
+            whole: input.len() <= LARGEST,
+            at: 0,
+            values: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            find,
+            is_dict,
+        }
+    }
+
     /// Runs to the end of the program and returns the value on top.
-    fn run(&mut self) -> Step<Id> {
+    pub(super) fn run(&mut self) -> Step<Id> {
         loop {
             let opcode = self.byte()?;
             if opcode == b'.' {
@@ -532,141 +430,4 @@ fn long<G>(bytes: &[u8]) -> Value<G> {
     let mut all = [if negative { 0xff } else { 0 }; 8];
     all[..bytes.len()].copy_from_slice(bytes);
     Value::Int(i64::from_le_bytes(all))
-}
-
-/// A name out of a foreign file, without anything that a terminal would obey; the beginning of it, where it is long.
-pub(super) struct Printable<'a>(pub(super) &'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 200;
-        let mut rest = self.0.chars();
-        rest.by_ref()
-            .take(LONGEST)
-            .try_for_each(|c| match c.is_control() {
-                true => write!(f, "{}", c.escape_default()),
-                false => write!(f, "{c}"),
-            })?;
-        match rest.next() {
-            Some(_) => f.write_str("…"),
-            None => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(program: &[u8]) -> Result<Pickle<char>, String> {
-        let find = |module: &str, name: &str| (module == "m").then(|| name.chars().next())?;
-        read(program, find, |global| global == 'D')
-    }
-
-    fn value(program: &[u8]) -> Value<char> {
-        let pickle = run(program).unwrap();
-        pickle.get(pickle.root()).clone()
-    }
-
-    #[test]
-    fn scalars_of_every_protocol() {
-        for (program, expected) in [
-            (&b"I-7\n."[..], Value::Int(-7)),
-            (b"I01\n.", Value::Bool(true)),
-            (b"L12L\n.", Value::Int(12)),
-            (b"J\xff\xff\xff\xff.", Value::Int(-1)),
-            (b"M\x01\x02.", Value::Int(513)),
-            (b"\x8a\x00.", Value::Int(0)),
-            (b"\x8a\x02\xff\x00.", Value::Int(255)),
-            (b"\x8a\x02\x00\xff.", Value::Int(-256)),
-            (
-                b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01.",
-                Value::Long(b"\0\0\0\0\0\0\0\0\x01".to_vec()),
-            ),
-            (b"F1.5\n.", Value::Float(1.5)),
-            (b"G\x3f\xf8\x00\x00\x00\x00\x00\x00.", Value::Float(1.5)),
-            (b"S'ab'\n.", Value::Text("ab".into())),
-            (b"Vab\n.", Value::Text("ab".into())),
-            (b"U\x02ab.", Value::Text("ab".into())),
-            (b"X\x02\x00\x00\x00ab.", Value::Text("ab".into())),
-            (b"\x8c\x02ab.", Value::Text("ab".into())),
-            (b"C\x02ab.", Value::Bytes(b"ab".to_vec())),
-            (b"U\x01\xff.", Value::Bytes(vec![0xff])),
-            (b"N.", Value::None),
-            (b"\x88.", Value::Bool(true)),
-        ] {
-            assert_eq!(value(program), expected, "{program:?}");
-        }
-    }
-
-    #[test]
-    fn containers_hold_their_items_by_number() {
-        let sizes = |program: &[u8]| -> Vec<usize> {
-            let pickle = run(program).unwrap();
-            let items = pickle.items(pickle.root()).unwrap().to_vec();
-            items.iter().map(|&i| pickle.size(i).unwrap()).collect()
-        };
-        for program in [
-            &b"(K\x01K\x02t."[..],
-            b"K\x01K\x02\x86.",
-            b"](K\x01K\x02e.",
-            b"]K\x01aK\x02a.",
-            b"(K\x01K\x02l.",
-            b"K\x01K\x020K\x02\x86.",
-            b"K\x01K\x02(K\x03K\x041\x86.",
-        ] {
-            assert_eq!(sizes(program), [1, 2], "{program:?}");
-        }
-        // What is remembered is the same thing, not another like it.
-        let pickle = run(b"]q\x00h\x00\x86.").unwrap();
-        let items = pickle.items(pickle.root()).unwrap();
-        assert_eq!(items[0], items[1]);
-        for program in [
-            &b"(K\x01K\x02d."[..],
-            b"}K\x01K\x02s.",
-            b"}(K\x01K\x02u.",
-            b"cm\nD\n)R(K\x01K\x02u.",
-            b"cm\nD\n(](K\x01K\x02\x86etR.",
-            b"cm\nD\n)R(K\x01K\x02u}(K\x05K\x06ub.",
-        ] {
-            let pickle = run(program).unwrap();
-            let Value::Dict(pairs) = pickle.get(pickle.root()) else {
-                panic!("{program:?}")
-            };
-            let [(key, value)] = pairs[..] else {
-                panic!("{program:?}")
-            };
-            assert_eq!(
-                (pickle.size(key), pickle.size(value)),
-                (Some(1), Some(2)),
-                "{program:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn calls_are_noted_and_not_made() {
-        let pickle = run(b"cm\nrun\nK\x01\x85R.and more").unwrap();
-        assert_eq!(pickle.length, 12);
-        let &Value::Call('r', arguments) = pickle.get(pickle.root()) else {
-            panic!()
-        };
-        assert_eq!(pickle.items(arguments).unwrap().len(), 1);
-        let message = run(b"cn\nrun\n.").unwrap_err();
-        assert!(message.contains("`n.run`"), "{message}");
-    }
-
-    #[test]
-    fn what_lies_under_a_mark_is_out_of_reach() {
-        for program in [
-            &b"K\x01(\x85."[..],
-            b"](K\x01a.",
-            b"K\x01(q\x00.",
-            b"K\x01(.",
-        ] {
-            assert!(run(program).is_err(), "{program:?}");
-        }
-        // A mark on top can be taken away like anything else.
-        assert_eq!(value(b"K\x01(0."), Value::Int(1));
-    }
 }

@@ -1,0 +1,14 @@
+//! Deterministic damage.
+
+/// What decides where and how; the same seed decides the same.
+pub struct Damage(pub u64);
+
+impl Damage {
+    /// A number below `below`, or 0.
+    pub fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % below.max(1)
+    }
+}
