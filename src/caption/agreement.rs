@@ -75,7 +75,10 @@ fn matches(a: &[usize], b: &[usize], n: usize) -> usize {
     let mut free = vec![true; b.len()];
     let mut count = 0;
     for gram in a.windows(n) {
-        let partner = b.windows(n).zip(&mut free).find(|(g, free)| **free && *g == gram);
+        let partner = b
+            .windows(n)
+            .zip(&mut free)
+            .find(|(g, free)| **free && *g == gram);
         if let Some((_, free)) = partner {
             *free = false;
             count += 1;

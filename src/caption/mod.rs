@@ -14,6 +14,8 @@ mod sample;
 mod sample_ids;
 mod search;
 mod sentence;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Failure, Times};
 pub use sample::{Sampling, sample};

@@ -29,7 +29,7 @@ use crate::tensor::Tensor;
 /// ```
 /// use glimpse::caption::sample_ids;
 /// use glimpse::data::vocabulary::END;
-/// use glimpse::{Captioner, tensor::Tensor};
+/// use glimpse::{model::Captioner, tensor::Tensor};
 ///
 /// let captioner = Captioner::bundled()?;
 /// let features = Tensor::zeros(&[2, captioner.decoder.config().features]);
@@ -111,7 +111,7 @@ fn uniform(generator: &mut ChaCha8Rng) -> f32 {
 mod tests {
     use super::*;
     use crate::cpu::threads;
-    use crate::model::DecoderConfig;
+    use crate::model::{DecoderConfig, DecoderKind};
     use crate::nn::{Init, Module};
     use crate::ops::testing::{device, on_every_device, random};
 
@@ -122,7 +122,10 @@ mod tests {
             hidden: 7,
             vocabulary: 9,
             dropout: 0.0,
-            ..DecoderConfig::default()
+            kind: DecoderKind::Inject,
+            layers: 1,
+            tied: false,
+            attention: 0,
         };
         let mut decoder = Decoder::new(&config, &mut Init::new(3)).unwrap();
         // Weights so large that words differ clearly in their probabilities.

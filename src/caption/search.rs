@@ -214,13 +214,21 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
 /// # Errors
 /// As [`search`].
 pub fn search_ids(decoder: &Decoder, image: &Tensor, how: &Search) -> Result<Vec<Vec<usize>>> {
-    let best = |sentences: Vec<Sentence>| sentences.first().map_or(Vec::new(), |s| s.ids().collect());
+    let best =
+        |sentences: Vec<Sentence>| sentences.first().map_or(Vec::new(), |s| s.ids().collect());
     let how = Search { n_best: 1, ..*how };
-    Ok(sentences(decoder, image, &how)?.into_iter().map(best).collect())
+    Ok(sentences(decoder, image, &how)?
+        .into_iter()
+        .map(best)
+        .collect())
 }
 
 /// The best sentences of each image.
-fn sentences(decoder: &Decoder, image: &Tensor, how: &Search) -> Result<Vec<Vec<Sentence>>> {
+pub(super) fn sentences(
+    decoder: &Decoder,
+    image: &Tensor,
+    how: &Search,
+) -> Result<Vec<Vec<Sentence>>> {
     how.check()?;
     let images = image.dims().first().copied().unwrap_or(0);
     if images == 0 {
@@ -265,5 +273,8 @@ fn touched(all: &[Groups], how: &Search) -> usize {
         return 0;
     }
     let beams = all.iter().flat_map(|groups| &groups.0);
-    beams.map(|beam: &Beam| beam.touched(how)).max().unwrap_or(0)
+    beams
+        .map(|beam: &Beam| beam.touched(how))
+        .max()
+        .unwrap_or(0)
 }

@@ -91,11 +91,7 @@ fn check(
     barred: &[usize],
 ) -> Result<(usize, usize)> {
     let &[rows, words] = logits.dims() else {
-        return Err(Error::shape(
-            "categorical",
-            "logits [R, V]",
-            logits.shape(),
-        ));
+        return Err(Error::shape("categorical", "logits [R, V]", logits.shape()));
     };
     if words == 0 {
         return Err(Error::shape(
