@@ -41,6 +41,7 @@ shaders! {
     AttentionLstm "attention_lstm",
     AvgPool2d "avg_pool2d",
     BatchNorm "batch_norm",
+    Categorical "categorical",
     ClipGradNorm "clip_grad_norm",
     Concat "concat",
     Conv2d "conv2d",
