@@ -348,6 +348,25 @@ for case, max_norm in (("clip_grad_norm", 1.5), ("clip_grad_norm_within", 100.0)
         put(case, f"clipped_{index}", parameter.grad)
 
 
+# --- coverage of attention -----------------------------------------------------------------------
+
+
+def coverage(attention, said):
+    """The penalty of doubly stochastic attention (Xu et al. 2015), a mean over sentences."""
+    return (1 - (attention * said[..., None]).sum(1)).square().sum(1).mean()
+
+
+# A generator state of its own: cases that are added here leave the random numbers of the others as they are.
+with torch.random.fork_rng():
+    torch.manual_seed(21)
+    record(
+        "coverage",
+        "coverage",
+        coverage,
+        {"attention": torch.softmax(normal(3, 5, 11), 2), "said": (torch.rand(3, 5) < 0.8).long()},
+    )
+
+
 # --- a whole small DenseNet ----------------------------------------------------------------------
 
 

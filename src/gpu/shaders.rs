@@ -44,6 +44,7 @@ shaders! {
     Concat "concat",
     Conv2d "conv2d",
     Conv2dCooperative "conv2d_cooperative",
+    Coverage "coverage",
     CrossEntropy "cross_entropy",
     Dropout "dropout",
     Elementwise "elementwise",
