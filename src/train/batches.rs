@@ -90,6 +90,22 @@ impl Samples {
         self.examples.is_empty()
     }
 
+    /// The name of image `index`.
+    pub fn name(&self, index: usize) -> &str {
+        &self.examples[index].name
+    }
+
+    /// The captions of image `index` as people wrote them.
+    pub fn captions(&self, index: usize) -> &[String] {
+        &self.examples[index].captions
+    }
+
+    /// The captions of image `index` as word ids: words and end mark, without the start mark.
+    pub fn targets(&self, index: usize) -> Vec<Vec<usize>> {
+        let captions = self.sentences[index].iter();
+        captions.map(|ids| ids[1..].to_vec()).collect()
+    }
+
     /// The images' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.examples.iter().map(|e| e.name.as_str())

@@ -1,28 +1,24 @@
-//! What a run trains, and at which pace.
+//! The networks that a run trains, and the pace of each.
 
 use super::config::{EncoderTraining, TrainConfig};
 use super::optimizer::Pace;
 use crate::model::Captioner;
-use crate::nn::{Linear, Module, Role};
+use crate::nn::{Module, Role};
 use crate::tensor::Tensor;
 
-/// Everything that is trained: the captioner, and the layer that predicts the teacher's targets.
+/// The networks that a run trains.
 pub(super) struct Student {
     pub(super) captioner: Captioner,
-    pub(super) teacher: Option<Linear>,
 }
 
 impl Module for Student {
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         self.captioner.visit(prefix, f);
-        if let Some(teacher) = &mut self.teacher {
-            teacher.visit(&format!("{prefix}distill."), f);
-        }
     }
 }
 
 impl Student {
-    /// Makes what is trained leaves of the tape, and nothing else.
+    /// Makes the trained parameters leaves of the tape, and no others.
     pub(super) fn track_trained(&mut self, encoder: EncoderTraining) {
         self.track(true);
         match encoder {
@@ -34,7 +30,7 @@ impl Student {
     }
 }
 
-/// How the encoder's parameters move, where they do.
+/// The encoder's pace, where it is trained.
 pub(super) fn encoder_pace(config: &TrainConfig) -> Option<Pace> {
     let (encoder, others) = (&config.encoder, Pace::of(&config.optimizer));
     (encoder.train != EncoderTraining::None).then(|| Pace {

@@ -1,21 +1,33 @@
-//! What a training run does, as a TOML file says it.
+//! What a training run does, as a TOML file says it. Each table of the file has a module of its own.
+
+mod decoder;
+mod encoder;
+mod objective;
+mod optimizer;
+
+pub use decoder::DecoderSizes;
+pub use encoder::{EncoderConfig, EncoderTraining, ImageConfig, NormStatistics};
+pub use objective::{DevConfig, DevScore, Keep, LossConfig, SelfCriticalConfig, Stage};
+pub use optimizer::{OptimizerConfig, OptimizerKind, ScheduleKind};
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::weights::Precision;
-use crate::data::{Augment, Method, Recipe};
+use crate::data::{Augment, Recipe};
 use crate::error::{Error, Result};
-use crate::model::{DenseNetConfig, Tuning};
+use crate::model::DecoderKind;
 
 /// What a training run does. Every field has a default; a file names only what differs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
+    /// `distill`, `cross-entropy` or `self-critical`.
+    pub stage: Stage,
     /// What all randomness is drawn from.
     pub seed: u64,
-    /// How often each image is seen.
+    /// How often each image is seen; in the stage `distill`, how often each view.
     pub epochs: u64,
     /// Images of a step.
     pub batch: usize,
@@ -25,7 +37,7 @@ pub struct TrainConfig {
     pub max_words: usize,
     /// Words that occur less often than this in the training captions become `<unk>`.
     pub min_count: u64,
-    /// The loss on the dev split is taken after every so many epochs; 0 is never.
+    /// The dev split is evaluated after every so many epochs; 0 is never.
     pub validate_every: u64,
     /// The encoder.
     pub encoder: EncoderConfig,
@@ -37,141 +49,25 @@ pub struct TrainConfig {
     pub augment: Augment,
     /// How parameters move.
     pub optimizer: OptimizerConfig,
-    /// What is minimised.
+    /// The details of the caption losses.
     pub loss: LossConfig,
-    /// A second teacher for the encoder.
+    /// The stage `self-critical`.
+    pub self_critical: SelfCriticalConfig,
+    /// How the dev split judges the run.
+    pub dev: DevConfig,
+    /// The stage `distill`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
     /// The file that comes out.
     pub output: OutputConfig,
 }
 
-/// Which encoder, and how it is trained.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EncoderConfig {
-    /// `none`: the encoder is frozen and its features are computed once. `last-block`: its last block and its last
-    /// batch norm are trained with the decoder. `all`: encoder and decoder are trained end to end.
-    pub train: EncoderTraining,
-    /// The encoder's learning rate after warm-up, where it is another than the optimizer's; it rises and falls with
-    /// that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f32>,
-    /// The encoder's weight decay, where it is another than the optimizer's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f32>,
-    /// What the batch norms of the trained part normalise by; without it `batch`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub statistics: Option<NormStatistics>,
-    /// The sizes of a new encoder with random weights. Without it the encoder is the one of `--encoder`, or the
-    /// bundled one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub new: Option<DenseNetConfig>,
-}
-
-/// How much of the encoder is trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EncoderTraining {
-    /// Nothing.
-    #[default]
-    None,
-    /// Its last block and its last batch norm.
-    LastBlock,
-    /// All of it.
-    All,
-}
-
-/// What batch norms normalise by while they are trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NormStatistics {
-    /// The batch's mean and variance, which also move the running ones.
-    Batch,
-    /// The running ones that came with the encoder, which stay as they are.
-    Frozen,
-}
-
-/// The sizes of the decoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DecoderSizes {
-    /// Elements of a word's vector.
-    pub embedding: usize,
-    /// Cells of the LSTM.
-    pub hidden: usize,
-    /// The share of elements that are dropped, in `[0, 1)`.
-    pub dropout: f32,
-}
-
-/// How images become the encoder's input.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ImageConfig {
-    /// `torchvision`, `squash` or `keras-nearest`.
-    pub method: Method,
-    /// Pixels of a side.
-    pub size: u32,
-    /// Memory for decoded images, in MiB, so that they need not be decoded again in every epoch.
-    pub cache_mib: usize,
-}
-
-/// How parameters move.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OptimizerConfig {
-    /// `adamw`, `adam` or `sgd`.
-    pub kind: OptimizerKind,
-    /// The learning rate after warm-up; it then falls to zero along a cosine.
-    pub lr: f32,
-    /// The share of all steps over which the learning rate rises from zero, in `[0, 1]`.
-    pub warmup: f64,
-    /// Pulls matrices and kernels towards zero; biases, norms and word vectors are left alone.
-    pub weight_decay: f32,
-    /// SGD's momentum.
-    pub momentum: f32,
-    /// Adam's decay rates.
-    pub betas: [f32; 2],
-    /// Gradients are scaled down to at most this norm; 0 is never.
-    pub clip: f32,
-}
-
-/// The optimizers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Adam with decoupled weight decay.
-    AdamW,
-    /// Adam.
-    Adam,
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-}
-
-/// What is minimised.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LossConfig {
-    /// How much of the wanted word's probability is spread over all words, in `[0, 1)`.
-    pub label_smoothing: f32,
-}
-
-/// Distillation (Hinton et al., 2015, arXiv 1503.02531): a linear layer on the features also predicts what
-/// another network says of each image.
+/// The stage `distill`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistillConfig {
-    /// A safetensors file with `targets` `[N, D]`, perhaps `targets_flipped` `[N, D]` for mirrored images, and
-    /// the images' names, a JSON list, in its metadata as `names`.
-    pub targets: PathBuf,
-    /// The weight of the mean squared error, in units of the targets' standard deviation, next to that of the
-    /// captions.
-    #[serde(default = "one")]
-    pub weight: f32,
-}
-
-fn one() -> f32 {
-    1.0
+    /// The target files.
+    pub targets: Vec<PathBuf>,
 }
 
 /// The file that comes out.
@@ -185,6 +81,7 @@ pub struct OutputConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
+            stage: Stage::default(),
             seed: 1,
             epochs: 30,
             batch: 64,
@@ -198,50 +95,10 @@ impl Default for TrainConfig {
             augment: Augment::default(),
             optimizer: OptimizerConfig::default(),
             loss: LossConfig::default(),
+            self_critical: SelfCriticalConfig::default(),
+            dev: DevConfig::default(),
             distill: None,
             output: OutputConfig::default(),
-        }
-    }
-}
-
-impl Default for DecoderSizes {
-    fn default() -> Self {
-        DecoderSizes {
-            embedding: 256,
-            hidden: 256,
-            dropout: 0.4,
-        }
-    }
-}
-
-impl Default for ImageConfig {
-    fn default() -> Self {
-        ImageConfig {
-            method: Method::Squash,
-            size: 224,
-            cache_mib: 2048,
-        }
-    }
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        OptimizerConfig {
-            kind: OptimizerKind::AdamW,
-            lr: 1e-3,
-            warmup: 0.05,
-            weight_decay: 0.05,
-            momentum: 0.9,
-            betas: [0.9, 0.999],
-            clip: 1.0,
-        }
-    }
-}
-
-impl Default for LossConfig {
-    fn default() -> Self {
-        LossConfig {
-            label_smoothing: 0.1,
         }
     }
 }
@@ -251,51 +108,6 @@ fn require(fine: bool, what: &str) -> Result<()> {
         Ok(())
     } else {
         Err(Error::usage(what))
-    }
-}
-
-impl EncoderConfig {
-    /// Refuses values that make no sense.
-    fn check(&self) -> Result<()> {
-        for (name, is_set) in [
-            ("lr", self.lr.is_some()),
-            ("weight_decay", self.weight_decay.is_some()),
-            ("statistics", self.statistics.is_some()),
-        ] {
-            if is_set && self.train == EncoderTraining::None {
-                return Err(Error::usage(format!(
-                    "encoder.{name}: a frozen encoder learns nothing; set encoder.train, or leave it out"
-                )));
-            }
-        }
-        require(
-            self.lr.is_none_or(|lr| lr.is_finite() && lr > 0.0),
-            "encoder.lr: must be above 0",
-        )?;
-        require(
-            self.weight_decay.is_none_or(|d| d.is_finite() && d >= 0.0),
-            "encoder.weight_decay: must not be negative",
-        )?;
-        let Some(new) = &self.new else {
-            return Ok(());
-        };
-        new.check()?;
-        require(
-            self.train == EncoderTraining::All,
-            "encoder.new: a new encoder must be trained; set encoder.train = \"all\"",
-        )?;
-        require(
-            self.statistics != Some(NormStatistics::Frozen),
-            "encoder.statistics: a new encoder has none to keep; leave it out",
-        )
-    }
-
-    /// How training treats the encoder.
-    pub fn tuning(&self) -> Tuning {
-        Tuning {
-            last_block: self.train == EncoderTraining::LastBlock,
-            frozen_statistics: self.statistics == Some(NormStatistics::Frozen),
-        }
     }
 }
 
@@ -312,18 +124,19 @@ impl TrainConfig {
         if let Some(distill) = &mut config.distill
             && let Some(folder) = path.parent()
         {
-            distill.targets = folder.join(&distill.targets);
+            for targets in &mut distill.targets {
+                *targets = folder.join(&targets);
+            }
         }
         config.check().map_err(|e| Error::file(path, e))?;
         Ok(config)
     }
 
-    /// Refuses values that make no sense.
+    /// Refuses values that make no sense, alone or together.
     ///
     /// # Errors
     /// One line that names the first.
     pub fn check(&self) -> Result<()> {
-        let o = &self.optimizer;
         require(self.epochs > 0, "epochs = 0: must be at least 1")?;
         require(
             (1..=1 << 16).contains(&self.batch),
@@ -337,51 +150,69 @@ impl TrainConfig {
             (1..=1000).contains(&self.max_words),
             "max_words: must be 1 to 1000",
         )?;
-        require(
-            (0.0..1.0).contains(&self.decoder.dropout),
-            "decoder.dropout: must be in [0, 1)",
-        )?;
-        require(
-            o.lr.is_finite() && o.lr > 0.0,
-            "optimizer.lr: must be above 0",
-        )?;
-        require(
-            (0.0..=1.0).contains(&o.warmup),
-            "optimizer.warmup: must be in [0, 1]",
-        )?;
-        require(
-            o.weight_decay.is_finite() && o.weight_decay >= 0.0,
-            "optimizer.weight_decay: must not be negative",
-        )?;
-        require(
-            (0.0..1.0).contains(&o.momentum),
-            "optimizer.momentum: must be in [0, 1)",
-        )?;
-        require(
-            o.betas.iter().all(|b| (0.0..1.0).contains(b)),
-            "optimizer.betas: must be in [0, 1)",
-        )?;
-        require(
-            o.clip.is_finite() && o.clip >= 0.0,
-            "optimizer.clip: must not be negative",
-        )?;
-        require(
-            (0.0..1.0).contains(&self.loss.label_smoothing),
-            "loss.label_smoothing: must be in [0, 1)",
-        )?;
-        if let Some(distill) = &self.distill {
-            require(
-                distill.weight.is_finite() && distill.weight > 0.0,
-                "distill.weight: must be above 0",
-            )?;
-            require(
-                self.encoder.train != EncoderTraining::None,
-                "distill: a frozen encoder learns nothing; set encoder.train = \"all\"",
-            )?;
-        }
+        self.decoder.check()?;
+        self.optimizer.check()?;
+        self.loss.check()?;
+        self.self_critical.check()?;
+        self.dev.check()?;
         self.encoder.check()?;
         self.augment.validate()?;
+        self.check_together()?;
         self.recipe().map(|_| ())
+    }
+
+    /// Refuses settings that contradict each other.
+    fn check_together(&self) -> Result<()> {
+        let distills = self.stage == Stage::Distill;
+        require(
+            distills == self.distill.is_some(),
+            match distills {
+                true => "distill: the stage needs [distill] with its target files",
+                false => {
+                    "distill: target files are for stage = \"distill\"; set that, or leave [distill] out"
+                }
+            },
+        )?;
+        require(
+            !distills || self.encoder.train == EncoderTraining::All,
+            "stage = \"distill\": the encoder is what learns; set encoder.train = \"all\"",
+        )?;
+        require(
+            self.optimizer.schedule != ScheduleKind::Plateau
+                || self.validate_every > 0
+                || self.dev.every > 0,
+            "optimizer.schedule = \"plateau\" needs dev scores; set validate_every or dev.every",
+        )?;
+        require(
+            self.dev.patience == 0 || self.validate_every > 0 || self.dev.every > 0,
+            "dev.patience needs dev scores; set validate_every or dev.every",
+        )?;
+        require(
+            self.stage == Stage::CrossEntropy || self.loss.scheduled_sampling == 0.0,
+            "loss.scheduled_sampling is for stage = \"cross-entropy\"; leave it out",
+        )
+    }
+
+    /// Refuses a loss that the decoder cannot have. A run that starts from a whole model knows its decoder only then.
+    ///
+    /// # Errors
+    /// One line that names the loss.
+    pub(super) fn check_decoder(&self) -> Result<()> {
+        require(
+            self.loss.doubly_stochastic == 0.0 || self.decoder.kind == DecoderKind::Attention,
+            "loss.doubly_stochastic needs decoder.kind = \"attention\"",
+        )
+    }
+
+    /// This configuration with bare file names for paths: where files lay on this machine is not part of a model.
+    pub(super) fn without_paths(&self) -> Self {
+        let mut config = self.clone();
+        for targets in config.distill.iter_mut().flat_map(|d| &mut d.targets) {
+            if let Some(name) = targets.file_name() {
+                *targets = name.into();
+            }
+        }
+        config
     }
 
     /// How images become the input of a new encoder.
@@ -396,6 +227,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Tuning;
 
     #[test]
     fn defaults_make_sense_and_survive_a_file() {
@@ -474,7 +306,31 @@ mod tests {
                 "[encoder]\ntrain = \"all\"\nstatistics = \"frozen\"\nnew = { growth = 8, blocks = [2], stem = 8 }",
                 "encoder.statistics: a new encoder",
             ),
-            ("[distill]\ntargets = \"t.safetensors\"", "frozen"),
+            (
+                "[distill]\ntargets = [\"t.safetensors\"]",
+                "stage = \"distill\"",
+            ),
+            ("stage = \"distill\"", "needs [distill]"),
+            (
+                "stage = \"distill\"\n[distill]\ntargets = [\"t.safetensors\"]",
+                "the encoder is what learns",
+            ),
+            ("[optimizer]\ndecay = 0.0", "optimizer.decay"),
+            ("[optimizer]\naverage = 1.0", "optimizer.average"),
+            (
+                "validate_every = 0\n[optimizer]\nschedule = \"plateau\"",
+                "needs dev scores",
+            ),
+            (
+                "validate_every = 0\n[dev]\npatience = 3",
+                "needs dev scores",
+            ),
+            ("[self_critical]\nsamples = 1", "self_critical.samples"),
+            (
+                "[loss]\nscheduled_sampling = 1.5",
+                "loss.scheduled_sampling",
+            ),
+            ("[loss]\ndoubly_stochastic = -1.0", "loss.doubly_stochastic"),
             ("seed = ", "makes no sense"),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -1,0 +1,213 @@
+//! The caption stages: a batch of images and captions, the decoder's prediction, and its loss.
+//!
+//! The loss of the stage `cross-entropy` is the mean, over the words of the batch, of minus the logarithm of the probability
+//! that the decoder gives to the word that people wrote, given the words before it (teacher forcing). Two extras:
+//!
+//! - Scheduled sampling (Bengio et al., 2015, arXiv 1506.03099): some of the words that the decoder is given are its own
+//!   draws, so that it learns to go on after its own mistakes. A first pass without gradients draws them, word by word; no
+//!   gradient flows through a draw, so the second pass is ordinary teacher forcing on the mixed words.
+//! - Doubly stochastic attention (Xu et al., 2015): see [`ops::coverage`].
+//!
+//! The loss of the stage `self-critical` is in [`self_critical`](super::self_critical).
+
+use super::batches::{Batch, Samples, mix};
+use super::config::{EncoderTraining, LossConfig, Stage, TrainConfig};
+use super::dev::Dev;
+use super::features::FeatureCache;
+use super::self_critical::Rewards;
+use crate::caption;
+use crate::data::vocabulary::PAD;
+use crate::error::Result;
+use crate::model::{Captioner, Forced};
+use crate::nn::Mode;
+use crate::ops::{self, CrossEntropy};
+use crate::tensor::{Device, Tensor};
+
+/// The data of the caption stages.
+pub(super) struct Captions {
+    pub(super) train: Samples,
+    pub(super) dev: Option<Dev>,
+    /// Features of a frozen encoder.
+    pub(super) features: Option<FeatureCache>,
+    /// The rewards of the stage `self-critical`.
+    pub(super) rewards: Option<Rewards>,
+}
+
+/// The place of a step in its run.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The step, from 0.
+    pub(super) step: u64,
+    /// Steps of the whole run.
+    pub(super) total: u64,
+}
+
+/// The loss of a step, and numbers for the log.
+pub(super) struct Terms {
+    /// The loss, one number on the tape.
+    pub(super) total: Tensor,
+    /// Parts of the loss and other numbers by name.
+    pub(super) parts: Vec<(&'static str, Tensor)>,
+    /// Images of the step.
+    pub(super) images: usize,
+}
+
+/// A random number's use in a step, so that no two uses share their numbers.
+pub(super) mod purpose {
+    pub const DROPOUT: u64 = 3;
+    pub const ENCODER: u64 = 4;
+    pub const SCHEDULED: u64 = 5;
+    pub const DRAWS: u64 = 6;
+}
+
+impl Captions {
+    /// The loss of a step.
+    ///
+    /// # Errors
+    /// Where an image cannot be read, or the GPU fails.
+    pub(super) fn loss(
+        &self,
+        captioner: &Captioner,
+        config: &TrainConfig,
+        place: Place,
+    ) -> Result<Terms> {
+        let batch = self.batch(config, place.step);
+        let image = self.image(captioner, config, &batch, place.step)?;
+        match (&self.rewards, config.stage) {
+            (Some(rewards), Stage::SelfCritical) => {
+                rewards.loss(captioner, config, &image, &batch, place.step)
+            }
+            _ => {
+                let total = cross_entropy(captioner, config, &image, &batch, place)?;
+                Ok(Terms {
+                    parts: vec![("caption_loss", total.caption.detach())],
+                    total: total.whole,
+                    images: batch.images.len(),
+                })
+            }
+        }
+    }
+
+    /// The images and captions of a step.
+    pub(super) fn batch(&self, config: &TrainConfig, step: u64) -> Batch {
+        let TrainConfig {
+            seed,
+            batch,
+            captions,
+            ..
+        } = *config;
+        self.train
+            .batch(seed, step, batch, captions, config.augment.flip)
+    }
+
+    /// The images of a batch as the decoder takes them, `[N, C]` or `[N, P, C]`: encoded, or read from the cache where the
+    /// encoder is frozen.
+    pub(super) fn image(
+        &self,
+        captioner: &Captioner,
+        config: &TrainConfig,
+        batch: &Batch,
+        step: u64,
+    ) -> Result<Tensor> {
+        if let Some(features) = &self.features {
+            let mirrored = batch.mirrored.iter().map(|&m| usize::from(m));
+            let rows: Vec<_> = batch.images.iter().copied().zip(mirrored).collect();
+            return features.rows(&rows);
+        }
+        let size = captioner.recipe.size();
+        let epoch = step / self.train.steps_per_epoch(config.batch);
+        let images = self
+            .train
+            .varied(batch, &config.augment, size, config.seed, epoch)?;
+        let mode = Mode::Training {
+            seed: mix(config.seed, step, purpose::ENCODER),
+        };
+        match config.encoder.train {
+            EncoderTraining::None => captioner.encode(&images),
+            _ => captioner.encode_in(&images, mode),
+        }
+    }
+}
+
+/// The cross-entropy of a batch: with everything that is added to it, and alone.
+pub(super) struct CaptionLoss {
+    pub(super) whole: Tensor,
+    pub(super) caption: Tensor,
+}
+
+/// The cross-entropy of the captions of a batch.
+pub(super) fn cross_entropy(
+    captioner: &Captioner,
+    config: &TrainConfig,
+    image: &Tensor,
+    batch: &Batch,
+    place: Place,
+) -> Result<CaptionLoss> {
+    let seed = |purpose| mix(config.seed, place.step, purpose);
+    let given = scheduled_words(
+        captioner,
+        &config.loss,
+        image,
+        batch,
+        place,
+        seed(purpose::SCHEDULED),
+    )?;
+    let words = given.as_ref().unwrap_or(&batch.words);
+    let mode = Mode::Training {
+        seed: seed(purpose::DROPOUT),
+    };
+    let Forced { logits, attention } =
+        captioner
+            .decoder
+            .forward(image, &batch.image_of, words, mode)?;
+    let options = CrossEntropy {
+        ignore_index: Some(PAD as usize),
+        label_smoothing: config.loss.label_smoothing,
+    };
+    let caption = ops::cross_entropy(&logits, &batch.targets, options)?;
+    let whole = match (attention, config.loss.doubly_stochastic) {
+        (Some(attention), weight) if weight > 0.0 => {
+            let said: Vec<bool> = batch.targets.iter().map(|&t| t != PAD as usize).collect();
+            let coverage = ops::coverage(&attention, &said)?;
+            ops::add(&caption, &ops::scale(&coverage, weight)?)?
+        }
+        _ => caption.clone(),
+    };
+    Ok(CaptionLoss { whole, caption })
+}
+
+/// The words that the decoder is given under scheduled sampling, `[S, T]` like the batch's; `None` where all are the
+/// batch's own.
+fn scheduled_words(
+    captioner: &Captioner,
+    config: &LossConfig,
+    image: &Tensor,
+    batch: &Batch,
+    place: Place,
+    seed: u64,
+) -> Result<Option<Vec<usize>>> {
+    let share = place.step as f64 / place.total.max(1) as f64;
+    let probability = f64::from(config.scheduled_sampling) * share;
+    if probability <= 0.0 {
+        return Ok(None);
+    }
+    let sentences = batch.image_of.len();
+    let decoder = &captioner.decoder;
+    let mut words = batch.words.clone();
+    let steps = words.len() / sentences;
+    let mut state = decoder.start(&image.detach())?.select(&batch.image_of)?;
+    for t in 0..steps.saturating_sub(1) {
+        let given: Vec<usize> = (0..sentences).map(|s| words[s * steps + t]).collect();
+        let (next, logits) = decoder.step(&state, &given)?;
+        state = next;
+        let drawn =
+            caption::draw_words(&logits.detach().to(&Device::Cpu)?, mix(seed, t as u64, 0))?;
+        for (s, (word, chance)) in drawn.into_iter().enumerate() {
+            let at = s * steps + t + 1;
+            if chance < probability && words[at] != PAD as usize {
+                words[at] = word;
+            }
+        }
+    }
+    Ok(Some(words))
+}
