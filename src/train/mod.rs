@@ -14,6 +14,7 @@
 pub mod batches;
 pub mod checkpoint;
 pub mod config;
+pub mod distill;
 pub mod features;
 pub mod optimizer;
 mod student;
