@@ -420,6 +420,28 @@ def densenet_tiny():
     return found, {"config": json.dumps(config)}
 
 
+# --- divergence of a student's classes from a teacher's -------------------------------------------
+
+def divergences():
+    for case, temperature in (("kl_div", 1.0), ("kl_div_temperature", 2.5)):
+
+        def run(student, teacher, temperature=temperature):
+            wanted = F.log_softmax(teacher.detach() / temperature, dim=-1)
+            got = F.log_softmax(student / temperature, dim=-1)
+            divergence = F.kl_div(got, wanted, log_target=True, reduction="batchmean")
+            # The teacher is a constant; autograd wants it to take part all the same.
+            return divergence * temperature**2 + 0.0 * teacher.sum()
+
+        inputs = {"student": normal(9, 37) * 3, "teacher": normal(9, 37) * 3}
+        record(case, "kl_div", run, inputs, temperature=temperature)
+
+
+# A seed of its own, after which the other cases draw as if this one were not there.
+with torch.random.fork_rng():
+    torch.manual_seed(1503)
+    divergences()
+
+
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "fixtures"
     folder.mkdir(parents=True, exist_ok=True)

@@ -96,13 +96,13 @@ impl WeightFile {
         Ok(file)
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.bytes.as_ref()
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
-    fn parse(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(self.bytes()).map_err(|e| {
-            let is_foreign = Format::of(self.bytes()).is_some_and(|f| f != Format::Safetensors);
+    pub(super) fn parse(&self) -> Result<SafeTensors<'_>> {
+        SafeTensors::deserialize(self.bytes.as_ref()).map_err(|e| {
+            let is_foreign = Format::of(self.bytes.as_ref()).is_some_and(|f| f != Format::Safetensors);
             let what = match is_foreign {
                 true => format!(
                     "is of PyTorch's or Keras' making; turn it into an encoder with `glimpse-convert {} \
@@ -125,7 +125,7 @@ impl WeightFile {
     /// # Errors
     /// Where the header makes no sense.
     pub fn metadata(&self, key: &str) -> Result<Option<String>> {
-        let (_, meta) = SafeTensors::read_metadata(self.bytes())
+        let (_, meta) = SafeTensors::read_metadata(self.bytes.as_ref())
             .map_err(|e| Error::file(&self.path, format_args!("has a broken header: {e}")))?;
         Ok(meta.metadata().as_ref().and_then(|m| m.get(key).cloned()))
     }
@@ -172,19 +172,25 @@ impl WeightFile {
         found.ok_or_else(|| Error::file(&self.path, format_args!("has no tensor `{name}`")))
     }
 
+    /// The type of a tensor's numbers.
+    ///
+    /// # Errors
+    /// Where they are no floating-point numbers.
+    pub(super) fn float(&self, name: &str, view: &TensorView) -> Result<Float> {
+        match view.dtype() {
+            Dtype::F64 => Ok(Float::F64),
+            Dtype::F32 => Ok(Float::F32),
+            Dtype::F16 => Ok(Float::F16),
+            Dtype::BF16 => Ok(Float::BF16),
+            other => Err(Error::file(
+                &self.path,
+                format_args!("tensor `{name}` holds {other:?}, not floating-point numbers"),
+            )),
+        }
+    }
+
     fn convert(&self, name: &str, view: &TensorView) -> Result<Tensor> {
-        let float = match view.dtype() {
-            Dtype::F64 => Float::F64,
-            Dtype::F32 => Float::F32,
-            Dtype::F16 => Float::F16,
-            Dtype::BF16 => Float::BF16,
-            other => {
-                return Err(Error::file(
-                    &self.path,
-                    format_args!("tensor `{name}` holds {other:?}, not floating-point numbers"),
-                ));
-            }
-        };
+        let float = self.float(name, view)?;
         Tensor::from_vec(float.decode(view.data()), view.shape())
             .map_err(|e| Error::file(&self.path, format_args!("tensor `{name}`: {e}")))
     }

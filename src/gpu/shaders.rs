@@ -51,6 +51,7 @@ shaders! {
     Elementwise "elementwise",
     Embedding "embedding",
     GlobalAvgPool "global_avg_pool",
+    KlDiv "kl_div",
     LogSoftmax "log_softmax",
     Lstm "lstm",
     Matmul "matmul",

@@ -10,46 +10,31 @@
 //!
 //! The loss of the stage `self-critical` is in [`self_critical`](super::self_critical).
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use super::batches::{Batch, Samples, mix};
 use super::config::{EncoderTraining, LossConfig, Stage, TrainConfig};
-use super::dev::Dev;
+use super::dev::{Dev, Evaluation};
 use super::features::FeatureCache;
 use super::self_critical::Rewards;
-use crate::caption;
-use crate::data::vocabulary::PAD;
+use super::work::{Place, Terms};
+use crate::data::vocabulary::{PAD, START, UNKNOWN};
 use crate::error::Result;
 use crate::model::{Captioner, Forced};
-use crate::nn::Mode;
+use crate::nn::{Mode, Module};
 use crate::ops::{self, CrossEntropy};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::Tensor;
 
-/// The data of the caption stages.
+/// The captioner and the data of the caption stages.
 pub(super) struct Captions {
+    pub(super) captioner: Captioner,
     pub(super) train: Samples,
     pub(super) dev: Option<Dev>,
     /// Features of a frozen encoder.
     pub(super) features: Option<FeatureCache>,
     /// The rewards of the stage `self-critical`.
     pub(super) rewards: Option<Rewards>,
-}
-
-/// The place of a step in its run.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// The step, from 0.
-    pub(super) step: u64,
-    /// Steps of the whole run.
-    pub(super) total: u64,
-}
-
-/// The loss of a step, and numbers for the log.
-pub(super) struct Terms {
-    /// The loss, one number on the tape.
-    pub(super) total: Tensor,
-    /// Parts of the loss and other numbers by name.
-    pub(super) parts: Vec<(&'static str, Tensor)>,
-    /// Images of the step.
-    pub(super) images: usize,
 }
 
 /// A random number's use in a step, so that no two uses share their numbers.
@@ -65,14 +50,10 @@ impl Captions {
     ///
     /// # Errors
     /// Where an image cannot be read, or the GPU fails.
-    pub(super) fn loss(
-        &self,
-        captioner: &Captioner,
-        config: &TrainConfig,
-        place: Place,
-    ) -> Result<Terms> {
+    pub(super) fn loss(&self, config: &TrainConfig, place: Place) -> Result<Terms> {
+        let captioner = &self.captioner;
         let batch = self.batch(config, place.step);
-        let image = self.image(captioner, config, &batch, place.step)?;
+        let image = self.image(config, &batch, place.step)?;
         match (&self.rewards, config.stage) {
             (Some(rewards), Stage::SelfCritical) => {
                 rewards.loss(captioner, config, &image, &batch, place.step)
@@ -80,11 +61,19 @@ impl Captions {
             _ => {
                 let total = cross_entropy(captioner, config, &image, &batch, place)?;
                 Ok(Terms {
-                    parts: vec![("caption_loss", total.caption.detach())],
+                    parts: vec![("caption_loss".into(), total.caption.detach())],
                     total: total.whole,
                     images: batch.images.len(),
                 })
             }
+        }
+    }
+
+    /// Evaluates the captioner on the dev split.
+    pub(super) fn evaluate(&self, config: &TrainConfig) -> Result<Evaluation> {
+        match &self.dev {
+            Some(dev) => dev.evaluate(&self.captioner, &config.dev, config.max_words),
+            None => Ok(Evaluation::default()),
         }
     }
 
@@ -104,11 +93,11 @@ impl Captions {
     /// encoder is frozen.
     pub(super) fn image(
         &self,
-        captioner: &Captioner,
         config: &TrainConfig,
         batch: &Batch,
         step: u64,
     ) -> Result<Tensor> {
+        let captioner = &self.captioner;
         if let Some(features) = &self.features {
             let mirrored = batch.mirrored.iter().map(|&m| usize::from(m));
             let rows: Vec<_> = batch.images.iter().copied().zip(mirrored).collect();
@@ -192,7 +181,10 @@ fn scheduled_words(
         return Ok(None);
     }
     let sentences = batch.image_of.len();
-    let decoder = &captioner.decoder;
+    let mut decoder = captioner.decoder.clone();
+    decoder.track(false);
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let barred = [PAD, START, UNKNOWN].map(|word| word as usize);
     let mut words = batch.words.clone();
     let steps = words.len() / sentences;
     let mut state = decoder.start(&image.detach())?.select(&batch.image_of)?;
@@ -200,11 +192,12 @@ fn scheduled_words(
         let given: Vec<usize> = (0..sentences).map(|s| words[s * steps + t]).collect();
         let (next, logits) = decoder.step(&state, &given)?;
         state = next;
-        let drawn =
-            caption::draw_words(&logits.detach().to(&Device::Cpu)?, mix(seed, t as u64, 0))?;
-        for (s, (word, chance)) in drawn.into_iter().enumerate() {
+        let uniform: Vec<f32> = (0..sentences).map(|_| generator.random()).collect();
+        let drawn = ops::categorical(&logits, &uniform, 1.0, &barred)?;
+        for (s, word) in drawn.into_iter().enumerate() {
             let at = s * steps + t + 1;
-            if chance < probability && words[at] != PAD as usize {
+            let takes_draw = generator.random_bool(probability);
+            if takes_draw && words[at] != PAD as usize {
                 words[at] = word;
             }
         }

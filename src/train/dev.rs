@@ -24,16 +24,19 @@ const TOGETHER: usize = 50;
 /// The result of an evaluation on the dev split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// The mean cross-entropy of a word, in nats, over all captions, without label smoothing.
+    /// The mean cross-entropy of a word, in nats, over all captions, without label smoothing; in the stage `distill` the
+    /// loss of a view.
     pub loss: f32,
     /// CIDEr of the generated captions, times 100.
     pub cider: Option<f64>,
     /// BLEU-4 of the generated captions, times 100.
     pub bleu4: Option<f64>,
-    /// Images that were captioned.
+    /// Images that were captioned, or, in the stage `distill`, views that were looked at.
     pub images: usize,
     /// Different captions among them.
     pub distinct: usize,
+    /// Other losses by name: each teacher's, in the stage `distill`.
+    pub parts: Vec<(String, f64)>,
     /// Each image's name and generated caption.
     pub captions: Vec<Hypothesis>,
 }
@@ -117,6 +120,7 @@ impl Dev {
                 .map(|c| &c.text)
                 .collect::<HashSet<_>>()
                 .len(),
+            parts: Vec::new(),
             captions,
         })
     }

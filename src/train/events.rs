@@ -12,7 +12,7 @@ pub struct Report {
     /// The loss that was minimised.
     pub loss: f32,
     /// Its parts and other numbers of the step, by name: `caption_loss`; `policy_loss`, `reward`.
-    pub parts: Vec<(&'static str, f32)>,
+    pub parts: Vec<(String, f32)>,
     /// The learning rate.
     pub lr: f32,
     /// The encoder's learning rate, where it is trained.

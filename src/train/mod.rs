@@ -18,14 +18,16 @@ mod captions;
 pub mod checkpoint;
 pub mod config;
 pub mod dev;
+pub mod distill;
+mod distilling;
 pub mod events;
 pub mod features;
 pub mod optimizer;
 pub mod progress;
 pub mod schedule;
 mod self_critical;
-mod student;
 pub mod trainer;
+mod work;
 
 pub use config::TrainConfig;
 pub use events::{Control, Event, Report, RunOptions};

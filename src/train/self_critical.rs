@@ -17,15 +17,16 @@
 //! in "with a".
 
 use super::batches::{Batch, Samples, mix};
-use super::captions::{Place, Terms, cross_entropy, purpose};
+use super::captions::{cross_entropy, purpose};
 use super::config::TrainConfig;
+use super::work::{Place, Terms};
 use crate::caption::sample_ids;
 use crate::cpu::threads;
 use crate::data::vocabulary::{PAD, START};
 use crate::error::Result;
 use crate::metrics::cider::{CiderD, DocumentFrequencies, Prepared};
 use crate::model::Captioner;
-use crate::nn::Mode;
+use crate::nn::{Mode, Module};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
@@ -65,8 +66,11 @@ impl Rewards {
     ) -> Result<Terms> {
         let how = &config.self_critical;
         let seed = mix(config.seed, step, purpose::DRAWS);
+        // Draws leave no trace on the tape.
+        let mut decoder = captioner.decoder.clone();
+        decoder.track(false);
         let drawn = sample_ids(
-            &captioner.decoder,
+            &decoder,
             &image.detach(),
             how.samples,
             how.temperature,
@@ -85,15 +89,15 @@ impl Rewards {
         )?;
         let mean = rewards.iter().sum::<f64>() / rewards.len().max(1) as f64;
         let mut parts = vec![
-            ("policy_loss", policy.detach()),
-            ("reward", Tensor::scalar(mean as f32)),
+            ("policy_loss".to_string(), policy.detach()),
+            ("reward".to_string(), Tensor::scalar(mean as f32)),
         ];
         let mut total = policy;
         if how.cross_entropy > 0.0 {
             // The draws need no place in the run; only scheduled sampling asks for it, which this stage excludes.
             let place = Place { step, total: 1 };
             let caption = cross_entropy(captioner, config, image, batch, place)?;
-            parts.push(("caption_loss", caption.caption.detach()));
+            parts.push(("caption_loss".to_string(), caption.caption.detach()));
             total = ops::add(
                 &ops::scale(&total, 1.0 - how.cross_entropy)?,
                 &ops::scale(&caption.whole, how.cross_entropy)?,

@@ -10,9 +10,11 @@ pub use encoder::{EncoderConfig, EncoderTraining, ImageConfig, NormStatistics};
 pub use objective::{DevConfig, DevScore, Keep, LossConfig, SelfCriticalConfig, Stage};
 pub use optimizer::{OptimizerConfig, OptimizerKind, ScheduleKind};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use super::distill::DistillConfig;
 
 use crate::data::weights::Precision;
 use crate::data::{Augment, Recipe};
@@ -60,14 +62,6 @@ pub struct TrainConfig {
     pub distill: Option<DistillConfig>,
     /// The file that comes out.
     pub output: OutputConfig,
-}
-
-/// The stage `distill`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DistillConfig {
-    /// The target files.
-    pub targets: Vec<PathBuf>,
 }
 
 /// The file that comes out.
@@ -124,9 +118,7 @@ impl TrainConfig {
         if let Some(distill) = &mut config.distill
             && let Some(folder) = path.parent()
         {
-            for targets in &mut distill.targets {
-                *targets = folder.join(&targets);
-            }
+            distill.relative_to(folder);
         }
         config.check().map_err(|e| Error::file(path, e))?;
         Ok(config)
@@ -157,6 +149,7 @@ impl TrainConfig {
         self.dev.check()?;
         self.encoder.check()?;
         self.augment.validate()?;
+        self.distill.as_ref().map_or(Ok(()), DistillConfig::check)?;
         self.check_together()?;
         self.recipe().map(|_| ())
     }
@@ -207,10 +200,8 @@ impl TrainConfig {
     /// This configuration with bare file names for paths: where files lay on this machine is not part of a model.
     pub(super) fn without_paths(&self) -> Self {
         let mut config = self.clone();
-        for targets in config.distill.iter_mut().flat_map(|d| &mut d.targets) {
-            if let Some(name) = targets.file_name() {
-                *targets = name.into();
-            }
+        if let Some(distill) = &mut config.distill {
+            distill.forget_folders();
         }
         config
     }

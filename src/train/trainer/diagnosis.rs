@@ -32,7 +32,7 @@ impl Trainer {
     /// The name of the first tensor that is not finite.
     fn culprit(&mut self, step: u64) -> Result<String> {
         let mut found = None;
-        self.student.visit("", &mut |name, _, tensor| {
+        self.work.visit("", &mut |name, _, tensor| {
             if found.is_none() && !is_finite(tensor) {
                 found = Some(format!("the parameter `{name}`"));
             }
@@ -40,21 +40,19 @@ impl Trainer {
         if let Some(name) = found {
             return Ok(name);
         }
-        let batch = self.task.batch(&self.config, step);
-        let image = self
-            .task
-            .image(&self.student.captioner, &self.config, &batch, step)?;
+        let image = self.work.image(&self.config, step)?;
         if !is_finite(&image) {
             return Ok("the tensor of image features".into());
         }
         let terms = self.terms(step)?;
-        for (name, value) in terms.parts.iter().chain([&("loss", terms.total.detach())]) {
+        let loss = ("loss".to_string(), terms.total.detach());
+        for (name, value) in terms.parts.iter().chain([&loss]) {
             if !is_finite(value) {
                 return Ok(format!("the {}", name.replace('_', " ")));
             }
         }
         let grads = terms.total.backward()?;
-        self.student.visit("", &mut |name, _, tensor| {
+        self.work.visit("", &mut |name, _, tensor| {
             if found.is_none() && grads.get(tensor).is_some_and(|grad| !is_finite(grad)) {
                 found = Some(format!("the gradient with respect to `{name}`"));
             }

@@ -10,15 +10,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::average::Average;
-use super::captions::{Captions, Place, Terms};
-use super::config::{EncoderTraining, TrainConfig};
-use super::dev::Evaluation;
+use super::config::{DevScore, EncoderTraining, Stage, TrainConfig};
 use super::events::{Control, Event, Report, RunOptions, Watch};
 use super::features;
 use super::optimizer::Optimizer;
 use super::progress::Progress;
 use super::schedule::{learning_rate, schedule};
-use super::student::{Student, encoder_pace};
+use super::work::{Place, Terms, Work, encoder_pace};
 use crate::error::{Error, Result};
 use crate::nn::Module;
 use crate::tensor::Device;
@@ -26,8 +24,7 @@ use crate::tensor::Device;
 /// A training run.
 pub struct Trainer {
     config: TrainConfig,
-    student: Student,
-    task: Captions,
+    work: Work,
     optimizer: Optimizer,
     average: Option<Average>,
     progress: Progress,
@@ -49,7 +46,7 @@ impl Trainer {
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.task.train.steps_per_epoch(self.config.batch)
+        self.work.steps_per_epoch(self.config.batch)
     }
 
     /// Trains to the end and writes the model. `watch` is told every event and may stop the run, which then leaves a
@@ -95,7 +92,7 @@ impl Trainer {
     /// Tells the watcher how the run begins.
     fn announce(&mut self, last: u64, watch: Watch) {
         let mut parameters = 0;
-        self.student.visit("", &mut |_, role, t| {
+        self.work.visit("", &mut |_, role, t| {
             if role.is_trained() && t.is_tracked() {
                 parameters += t.len();
             }
@@ -103,7 +100,7 @@ impl Trainer {
         watch(Event::Start {
             done: self.optimizer.steps(),
             steps: last,
-            images: self.task.train.len(),
+            images: self.work.images(),
             parameters,
         });
         for notice in std::mem::take(&mut self.notices) {
@@ -132,7 +129,7 @@ impl Trainer {
             schedule(&config.optimizer, step, self.total_steps()) * self.progress.plateau.factor;
         let lr = learning_rate(config.optimizer.lr, share);
         let encoder_lr = encoder_pace(config).map(|pace| learning_rate(pace.lr, share));
-        let moved = self.optimizer.step(&mut self.student, grads, share);
+        let moved = self.optimizer.step(&mut self.work, grads, share);
         // The loss is read last, so that the GPU need not be waited for in the middle of a step. A loss that is not finite
         // has gradients that are not finite, and then the optimizer has moved nothing.
         let value = loss.item()?;
@@ -142,7 +139,7 @@ impl Trainer {
             _ => return Err(self.diagnose(step)),
         };
         if let Some(average) = &mut self.average {
-            average.update(&mut self.student, step)?;
+            average.update(&mut self.work, step)?;
         }
         let images_per_s = images as f64 / started.elapsed().as_secs_f64();
         let parts = parts.into_iter().map(|(name, t)| Ok((name, t.item()?)));
@@ -158,12 +155,12 @@ impl Trainer {
     }
 
     /// The loss of step `step`.
-    fn terms(&self, step: u64) -> Result<Terms> {
+    fn terms(&mut self, step: u64) -> Result<Terms> {
         let place = Place {
             step,
             total: self.total_steps(),
         };
-        self.task.loss(&self.student.captioner, &self.config, place)
+        self.task.loss(&self.work.captioner, &self.config, place)
     }
 
     /// Whether the dev split is evaluated after this many steps.
@@ -172,7 +169,7 @@ impl Trainer {
             0 => self.config.validate_every * self.steps_per_epoch(),
             every => every,
         };
-        self.task.dev.is_some() && every > 0 && step.is_multiple_of(every)
+        self.work.has_dev() && every > 0 && step.is_multiple_of(every)
     }
 
     /// Evaluates the dev split, keeps the model where it is the best so far, and says whether the run should end early.
@@ -182,11 +179,14 @@ impl Trainer {
         options: &RunOptions,
         watch: Watch,
     ) -> Result<(Control, bool)> {
-        let evaluation = self.with_averages(Self::dev_evaluation)?;
-        let dev = &self.config.dev;
+        let evaluation = self.with_averages(|trainer| trainer.work.evaluate(&trainer.config))?;
+        let score = match self.config.stage {
+            Stage::Distill => DevScore::Loss,
+            _ => self.config.dev.score,
+        };
         let best = self
             .progress
-            .observe(dev.score, &self.config.optimizer, step, &evaluation);
+            .observe(score, &self.config.optimizer, step, &evaluation);
         if best {
             self.with_averages(|trainer| trainer.save_best(&options.out, step))?;
         }
@@ -212,36 +212,27 @@ impl Trainer {
         Ok((wish, ends))
     }
 
-    fn dev_evaluation(&mut self) -> Result<Evaluation> {
-        let Some(dev) = &self.task.dev else {
-            return Ok(Evaluation::default());
-        };
-        dev.evaluate(
-            &self.student.captioner,
-            &self.config.dev,
-            self.config.max_words,
-        )
-    }
-
-    /// Calls `body` while the student has its averaged parameters, where there are any, and tracks no gradients.
+    /// Calls `body` while the networks have their averaged parameters, where there are any, and tracks no gradients.
     fn with_averages<R>(&mut self, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        self.student.track(false);
+        self.work.track(false);
         if let Some(average) = &mut self.average {
-            average.swap(&mut self.student);
+            average.swap(&mut self.work);
         }
         let result = body(self);
         if let Some(average) = &mut self.average {
-            average.swap(&mut self.student);
+            average.swap(&mut self.work);
         }
-        self.student.track_trained(self.config.encoder.train);
+        self.work.track_trained(self.config.encoder.train);
         result
     }
 
     /// Computes a frozen encoder's features, or opens the file beside `out` that holds them.
     fn prepare_features(&mut self, out: &Path, watch: Watch) -> Result<()> {
-        if self.config.encoder.train != EncoderTraining::None || self.task.features.is_some() {
-            return Ok(());
+        match &mut self.work {
+            Work::Captions(work) if self.config.encoder.train == EncoderTraining::None => {
+                features::prepare(work, &self.config, out, watch)
+            }
+            _ => Ok(()),
         }
-        features::prepare(&mut self.task, &mut self.student, &self.config, out, watch)
     }
 }

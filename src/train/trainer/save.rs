@@ -13,10 +13,10 @@ impl Trainer {
     /// Writes everything that the run needs to go on. Returns the file's path.
     pub(super) fn save_checkpoint(&mut self, out: &Path) -> Result<PathBuf> {
         let path = checkpoint::path_beside(out);
-        let mut tensors = file::module_tensors("", &mut self.student);
+        let mut tensors = file::module_tensors("", &mut self.work);
         tensors.extend(self.optimizer.tensors()?);
         tensors.extend(self.average.iter().flat_map(|a| a.tensors()));
-        let description = self.student.captioner.description(file::Kind::Checkpoint);
+        let description = self.work.description();
         let state = checkpoint::State {
             config: &self.config,
             steps: self.optimizer.steps(),
@@ -51,17 +51,17 @@ impl Trainer {
         let config = serde_json::to_value(&config).map_err(|e| {
             Error::file(out, format_args!("the configuration cannot be stored: {e}"))
         })?;
-        let captioner = &mut self.student.captioner;
-        let training = &mut captioner.training;
+        let images = self.work.images();
+        let training = self.work.training();
         training.insert("config".into(), config);
         training.insert("steps".into(), step.into());
         training.insert("dataset".into(), self.dataset.clone().into());
-        training.insert("images".into(), self.task.train.len().into());
+        training.insert("images".into(), images.into());
         training.insert(
             "program".into(),
             concat!("glimpse ", env!("CARGO_PKG_VERSION")).into(),
         );
-        captioner.save(out, self.config.output.precision)
+        self.work.save(out, &self.config)
     }
 
     /// Saves what can be saved where a GPU fails in the middle of a run, and says how to go on.
