@@ -101,7 +101,7 @@ impl Captions {
         if let Some(features) = &self.features {
             let mirrored = batch.mirrored.iter().map(|&m| usize::from(m));
             let rows: Vec<_> = batch.images.iter().copied().zip(mirrored).collect();
-            return features.rows(&rows);
+            return features.rows_of_views(&rows);
         }
         let size = captioner.recipe.size();
         let epoch = step / self.train.steps_per_epoch(config.batch);

@@ -24,6 +24,11 @@ pub fn features_beside(out: &Path) -> PathBuf {
     with_suffix(out, "features")
 }
 
+/// Where the features of the dev images for the model at `out` are kept: `a.dev-features.safetensors`.
+pub fn dev_features_beside(out: &Path) -> PathBuf {
+    with_suffix(out, "dev-features")
+}
+
 /// Where the model after the last step is kept when the model itself is the best one: `a.last.safetensors`.
 pub fn last_beside(out: &Path) -> PathBuf {
     with_suffix(out, "last")

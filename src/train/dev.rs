@@ -128,15 +128,10 @@ impl Dev {
     /// The images of a batch as the decoder takes them: `[N, C]` or `[N, P, C]`.
     fn image(&self, captioner: &Captioner, batch: &Batch) -> Result<Tensor> {
         match &self.features {
-            Some(features) => features.rows(&plain(&batch.images)),
+            Some(features) => features.rows(&batch.images),
             None => captioner.encode(&self.samples.tensor(&batch.images, captioner.recipe)?),
         }
     }
-}
-
-/// These pictures, not mirrored.
-fn plain(pictures: &[usize]) -> Vec<(usize, usize)> {
-    pictures.iter().map(|&picture| (picture, 0)).collect()
 }
 
 fn teacher_forced_loss(captioner: &Captioner, image: &Tensor, batch: &Batch) -> Result<f32> {

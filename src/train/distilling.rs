@@ -13,12 +13,15 @@ use super::dev::Evaluation;
 use super::distill::{Ahead, Batch, Distillation, Heads};
 use super::work::{Place, Terms};
 use crate::data::Recipe;
-use crate::data::weights::Precision;
-use crate::error::Result;
+use crate::data::weights::{Precision, WeightFile};
+use crate::error::{Error, Result};
 use crate::model::file::{self, FORMAT};
 use crate::model::{DenseNet, Description, Kind};
 use crate::nn::{Mode, Module, Role};
 use crate::tensor::Tensor;
+
+// The note of a checkpoint that tells target files apart.
+const TARGETS: &str = "targets";
 
 /// The networks and the data of the stage.
 pub(super) struct Distilling {
@@ -85,7 +88,10 @@ impl Distilling {
         })
     }
 
+    /// The description of a checkpoint; a run may only go on with the target files that it began with.
     pub(super) fn description(&self) -> Description {
+        let mut training = self.training.clone();
+        training.insert(TARGETS.into(), self.data.digest().into());
         Description {
             format: FORMAT,
             kind: Kind::Checkpoint,
@@ -94,9 +100,21 @@ impl Distilling {
             vocabulary: None,
             recipe: self.recipe,
             origin: None,
-            training: self.training.clone(),
+            training,
             metrics: BTreeMap::new(),
         }
+    }
+
+    /// Refuses a checkpoint of a run on other target files.
+    pub(super) fn check_targets(&self, file: &WeightFile, description: &Description) -> Result<()> {
+        let began_with = description.training.get(TARGETS).and_then(Value::as_str);
+        if began_with == Some(&self.data.digest()) {
+            return Ok(());
+        }
+        Err(Error::file(
+            file.path(),
+            "was taken of a run on other target files; bring those back, or start a new run with --encoder",
+        ))
     }
 
     /// Writes the encoder to `path`, with the classes that it learnt.

@@ -22,6 +22,7 @@ pub mod distill;
 mod distilling;
 pub mod events;
 pub mod features;
+mod frozen;
 pub mod optimizer;
 pub mod progress;
 pub mod schedule;

@@ -114,7 +114,7 @@ impl Rewards {
     fn rewards(&self, images: &[usize], drawn: &[Vec<usize>], samples: usize) -> Vec<f64> {
         threads::map(drawn.len(), |i| {
             let references = &self.references[images[i / samples]];
-            self.cider.score(references, &drawn[i])
+            self.cider.score_prepared(&drawn[i], references)
         })
     }
 }

@@ -114,6 +114,16 @@ impl Work {
         }
     }
 
+    /// Sets how training treats the encoder, and tracks what is trained.
+    pub(super) fn prepare(&mut self, config: &TrainConfig) {
+        let encoder = match self {
+            Work::Captions(work) => &mut work.captioner.encoder,
+            Work::Distilling(work) => &mut work.encoder,
+        };
+        encoder.set_tuning(config.encoder.tuning());
+        self.track_trained(config.encoder.train);
+    }
+
     /// What a checkpoint of the networks says of itself.
     pub(super) fn description(&self) -> Description {
         match self {

@@ -49,11 +49,13 @@ impl DecoderConfig {
 ///
 /// In training [`Decoder::forward`] is given the words of a caption and predicts each from those before it (teacher
 /// forcing). In inference [`Decoder::start`] and [`Decoder::step`] take one word at a time; their logits are the same.
+#[derive(Clone)]
 pub struct Decoder {
     config: DecoderConfig,
     network: Network,
 }
 
+#[derive(Clone)]
 enum Network {
     Inject(Inject),
     ParInject(ParInject),

@@ -12,14 +12,13 @@ use std::time::Instant;
 use super::average::Average;
 use super::config::{DevScore, EncoderTraining, Stage, TrainConfig};
 use super::events::{Control, Event, Report, RunOptions, Watch};
-use super::features;
+use super::frozen;
 use super::optimizer::Optimizer;
 use super::progress::Progress;
 use super::schedule::{learning_rate, schedule};
 use super::work::{Place, Terms, Work, encoder_pace};
 use crate::error::{Error, Result};
 use crate::nn::Module;
-use crate::tensor::Device;
 
 /// A training run.
 pub struct Trainer {
@@ -31,7 +30,6 @@ pub struct Trainer {
     /// Sentences for the user that were due before anybody watched.
     notices: Vec<String>,
     dataset: String,
-    device: Device,
 }
 
 impl Trainer {
@@ -230,7 +228,7 @@ impl Trainer {
     fn prepare_features(&mut self, out: &Path, watch: Watch) -> Result<()> {
         match &mut self.work {
             Work::Captions(work) if self.config.encoder.train == EncoderTraining::None => {
-                features::prepare(work, &self.config, out, watch)
+                frozen::prepare(work, &self.config, out, watch)
             }
             _ => Ok(()),
         }

@@ -1,11 +1,12 @@
 //! The beginning of a run: new, from an encoder, from a whole model, or from a checkpoint.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Trainer;
-use crate::data::{Dataset, Example, Split, Vocabulary};
+use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
 use crate::error::{Error, Result};
-use crate::model::{Captioner, Decoder, DenseNet, file};
+use crate::model::{Captioner, Decoder, DenseNet, Origin, file};
 use crate::nn::{Init, Module};
 use crate::tensor::Device;
 use crate::train::average::Average;
@@ -14,10 +15,12 @@ use crate::train::captions::Captions;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::{EncoderTraining, OptimizerConfig, Stage, TrainConfig};
 use crate::train::dev::Dev;
+use crate::train::distill::{Ahead, Distillation, Picture};
+use crate::train::distilling::Distilling;
 use crate::train::optimizer::{Optimizer, Pace};
 use crate::train::progress::Progress;
 use crate::train::self_critical::Rewards;
-use crate::train::student::{Student, encoder_pace};
+use crate::train::work::{Work, encoder_pace};
 
 /// The weights that a new run starts from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +32,12 @@ pub enum Source<'a> {
     Encoder(&'a Path),
     /// The encoder, decoder and vocabulary in this file, a model or a checkpoint.
     Model(&'a Path),
+}
+
+/// The dataset of a run, and sentences about it for the user.
+struct Data {
+    dataset: Dataset,
+    notices: Vec<String>,
 }
 
 impl Trainer {
@@ -43,20 +52,31 @@ impl Trainer {
         device: &Device,
     ) -> Result<Self> {
         config.check()?;
-        let dataset = Dataset::open(data)?;
-        let examples = dataset.split(Split::Train)?;
+        let mut data = Data::open(data)?;
         let mut init = Init::new(config.seed);
-        let captioner = match source {
-            Source::Model(path) => whole_model(path, &mut config)?,
-            _ => new_captioner(&examples, source, &config, &mut init)?,
+        let work = match (config.stage, source) {
+            (Stage::Distill, _) => {
+                let (encoder, recipe, _) = encoder(source, &config, &mut init)?;
+                let heads = Some(&mut init);
+                Work::Distilling(data.distilling(encoder, recipe, heads, &config, device)?)
+            }
+            (Stage::SelfCritical, Source::Default | Source::Encoder(_)) => {
+                return Err(Error::usage(
+                    "stage = \"self-critical\" starts from a captioner that cross-entropy has trained; name it with \
+                     --init",
+                ));
+            }
+            (_, Source::Model(path)) => {
+                let captioner = whole_model(path, &mut config)?;
+                Work::Captions(data.captions(captioner, &config)?)
+            }
+            _ => {
+                let captioner = new_captioner(&data.dataset, source, &config, &mut init)?;
+                Work::Captions(data.captions(captioner, &config)?)
+            }
         };
-        if config.stage == Stage::SelfCritical && !matches!(source, Source::Model(_)) {
-            return Err(Error::usage(
-                "stage = \"self-critical\" starts from a captioner that cross-entropy has trained; name it with --init",
-            ));
-        }
         config.check_decoder()?;
-        Self::assemble(&dataset, examples, config, captioner, device)
+        Self::assemble(data, config, work, device)
     }
 
     /// The run that `checkpoint` was taken of, on the same data.
@@ -66,15 +86,24 @@ impl Trainer {
     pub fn resume(data: &Path, checkpoint: &Path, device: &Device) -> Result<Self> {
         let Checkpoint {
             file,
+            description,
             config,
             steps,
             progress,
-            ..
         } = Checkpoint::open(checkpoint)?;
-        let captioner = Captioner::read(&file)?;
-        let dataset = Dataset::open(data)?;
-        let examples = dataset.split(Split::Train)?;
-        let mut trainer = Self::assemble(&dataset, examples, config, captioner, device)?;
+        let mut data = Data::open(data)?;
+        let work = match config.stage {
+            Stage::Distill => {
+                let encoder = DenseNet::new(&description.encoder, &mut Init::blank())?;
+                let recipe = description.recipe;
+                let mut work = data.distilling(encoder, recipe, None, &config, device)?;
+                work.check_targets(&file, &description)?;
+                file::load_module(&file, "", &mut *work)?;
+                Work::Distilling(work)
+            }
+            _ => Work::Captions(data.captions(Captioner::read(&file)?, &config)?),
+        };
+        let mut trainer = Self::assemble(data, config, work, device)?;
         trainer.optimizer.restore(&file, steps)?;
         if let Some(average) = &mut trainer.average {
             average.restore(&file)?;
@@ -83,13 +112,36 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn assemble(
-        dataset: &Dataset,
-        examples: Vec<Example>,
-        config: TrainConfig,
-        captioner: Captioner,
-        device: &Device,
-    ) -> Result<Self> {
+    fn assemble(data: Data, config: TrainConfig, mut work: Work, device: &Device) -> Result<Self> {
+        work.to(device)?;
+        work.prepare(&config);
+        let optimizer = optimizer(&config, &mut work);
+        let average = match config.optimizer.average {
+            0.0 => None,
+            decay => Some(Average::new(decay, &mut work)),
+        };
+        Ok(Trainer {
+            work,
+            optimizer,
+            average,
+            progress: Progress::default(),
+            dataset: data.dataset.name().to_string(),
+            notices: data.notices,
+            config,
+        })
+    }
+}
+
+impl Data {
+    fn open(path: &Path) -> Result<Self> {
+        Ok(Data {
+            dataset: Dataset::open(path)?,
+            notices: Vec::new(),
+        })
+    }
+
+    /// The work of the caption stages.
+    fn captions(&mut self, captioner: Captioner, config: &TrainConfig) -> Result<Box<Captions>> {
         // A frozen encoder sees each image once, for its features.
         let cache = match config.encoder.train {
             EncoderTraining::None => 0,
@@ -98,76 +150,84 @@ impl Trainer {
         let samples = |examples, cache| {
             Samples::new(examples, &captioner.vocabulary, config.max_words, cache)
         };
-        let train = samples(examples, cache)?;
-        let mut notices = Vec::new();
-        let dev = dev_examples(dataset, &config, &mut notices)?
-            .map(|examples| samples(examples, cache / 4))
-            .transpose()?
-            .map(|samples| Dev {
-                samples,
+        let train = samples(self.dataset.split(Split::Train)?, cache)?;
+        let dev = match self.dev_examples(config)? {
+            Some(examples) => Some(Dev {
+                samples: samples(examples, cache / 4)?,
                 features: None,
-            });
-        let rewards = (config.stage == Stage::SelfCritical).then(|| Rewards::new(&train));
-        let mut student = Student { captioner };
-        student.to(device)?;
-        student
-            .captioner
-            .encoder
-            .set_tuning(config.encoder.tuning());
-        student.track_trained(config.encoder.train);
-        let optimizer = optimizer(&config, &mut student);
-        let average = match config.optimizer.average {
-            0.0 => None,
-            decay => Some(Average::new(decay, &mut student)),
+            }),
+            None => None,
         };
-        Ok(Trainer {
-            student,
-            optimizer,
-            average,
-            progress: Progress::default(),
-            task: Captions {
-                train,
-                dev,
-                features: None,
-                rewards,
-            },
-            notices,
-            dataset: dataset.name().to_string(),
-            device: device.clone(),
-            config,
-        })
+        let rewards = (config.stage == Stage::SelfCritical).then(|| Rewards::new(&train));
+        Ok(Box::new(Captions {
+            captioner,
+            train,
+            dev,
+            features: None,
+            rewards,
+        }))
+    }
+
+    /// The dev split, where the run evaluates one. A dataset without one can be trained on; the user is told that there
+    /// are no scores then. A dev split that is there but broken is an error.
+    fn dev_examples(&mut self, config: &TrainConfig) -> Result<Option<Vec<Example>>> {
+        if config.validate_every == 0 && config.dev.every == 0 {
+            return Ok(None);
+        }
+        if self.dataset.has_split(Split::Dev) {
+            return self.dataset.split(Split::Dev).map(Some);
+        }
+        self.notices.push(format!(
+            "{} has no dev split: no scores are computed, and the last weights are kept",
+            self.dataset.root().display()
+        ));
+        Ok(None)
+    }
+
+    /// The work of the stage `distill`. The layers that predict the teachers are drawn from `init`, or zeros that a
+    /// checkpoint is about to fill.
+    fn distilling(
+        &mut self,
+        encoder: DenseNet,
+        recipe: Recipe,
+        init: Option<&mut Init>,
+        config: &TrainConfig,
+        device: &Device,
+    ) -> Result<Box<Distilling>> {
+        let Some(settings) = &config.distill else {
+            return Err(Error::usage("distill: the stage needs [distill]"));
+        };
+        let pictures = Picture::of_dataset(&self.dataset)?;
+        let mut distillation = Distillation::open(settings, pictures, recipe)?;
+        distillation.to(device)?;
+        self.notices.extend(distillation.summary());
+        let features = encoder.config().features();
+        let heads = match init {
+            Some(init) => distillation.heads(features, init),
+            None => distillation.heads(features, &mut Init::blank()),
+        };
+        let distillation = Arc::new(distillation);
+        let ahead = matches!(device, Device::Gpu(_));
+        Ok(Box::new(Distilling {
+            encoder,
+            heads,
+            batches: Ahead::new(distillation.clone(), ahead)?,
+            data: distillation,
+            recipe,
+            training: Default::default(),
+        }))
     }
 }
 
-/// The optimizer of the student's tracked parameters.
-fn optimizer(config: &TrainConfig, student: &mut Student) -> Optimizer {
+/// The optimizer of the tracked parameters.
+fn optimizer(config: &TrainConfig, work: &mut Work) -> Optimizer {
     let own: &OptimizerConfig = &config.optimizer;
-    let mut optimizer = Optimizer::new(own, student);
+    let mut optimizer = Optimizer::new(own, work);
     // Parameters that move alike are moved together.
     if let Some(pace) = encoder_pace(config).filter(|pace| *pace != Pace::of(own)) {
         optimizer.set_pace("encoder.", pace);
     }
     optimizer
-}
-
-/// The dev split, where the run evaluates one. A dataset without one can be trained on; the user is told that there
-/// are no scores then. A dev split that is there but broken is an error.
-fn dev_examples(
-    dataset: &Dataset,
-    config: &TrainConfig,
-    notices: &mut Vec<String>,
-) -> Result<Option<Vec<Example>>> {
-    if config.validate_every == 0 && config.dev.every == 0 {
-        return Ok(None);
-    }
-    if dataset.has_split(Split::Dev) {
-        return dataset.split(Split::Dev).map(Some);
-    }
-    notices.push(format!(
-        "{} has no dev split: no scores are computed, and the last weights are kept",
-        dataset.root().display()
-    ));
-    Ok(None)
 }
 
 /// The captioner in the file at `path`; the configuration takes over its decoder's sizes.
@@ -191,35 +251,17 @@ fn whole_model(path: &Path, config: &mut TrainConfig) -> Result<Captioner> {
     Ok(captioner)
 }
 
-/// A captioner with the encoder of `source` and a new decoder for the words of `examples`.
+/// A captioner with the encoder of `source` and a new decoder for the words of the training captions.
 fn new_captioner(
-    examples: &[Example],
+    dataset: &Dataset,
     source: Source,
     config: &TrainConfig,
     init: &mut Init,
 ) -> Result<Captioner> {
+    let examples = dataset.split(Split::Train)?;
     let captions = examples.iter().flat_map(|e| &e.captions);
     let vocabulary = Vocabulary::build(captions, config.min_count)?;
-    let mut origin = None;
-    let (encoder, recipe) = match (&config.encoder.new, source) {
-        (Some(_), Source::Encoder(path) | Source::Model(path)) => {
-            return Err(Error::usage(format!(
-                "--encoder {} and a new encoder in the configuration: take one of them",
-                path.display()
-            )));
-        }
-        (Some(sizes), Source::Default) => (DenseNet::new(sizes, init)?, config.recipe()?),
-        (None, Source::Encoder(path) | Source::Model(path)) => {
-            let (encoder, description) = file::load_encoder(path)?;
-            origin = description.as_ref().and_then(|d| d.origin.clone());
-            let recipe = description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?;
-            (encoder, recipe)
-        }
-        (None, Source::Default) => {
-            let bundled = Captioner::bundled()?;
-            (bundled.encoder, bundled.recipe)
-        }
-    };
+    let (encoder, recipe, origin) = encoder(source, config, init)?;
     let features = encoder.config().features();
     let decoder = Decoder::new(&config.decoder.decoder(features, vocabulary.len()), init)?;
     Ok(Captioner {
@@ -231,4 +273,31 @@ fn new_captioner(
         training: Default::default(),
         metrics: Default::default(),
     })
+}
+
+/// The encoder of a new run, its recipe, and where its weights come from.
+fn encoder(
+    source: Source,
+    config: &TrainConfig,
+    init: &mut Init,
+) -> Result<(DenseNet, Recipe, Option<Origin>)> {
+    match (&config.encoder.new, source) {
+        (Some(_), Source::Encoder(path) | Source::Model(path)) => Err(Error::usage(format!(
+            "--encoder {} and a new encoder in the configuration: take one of them",
+            path.display()
+        ))),
+        (Some(sizes), Source::Default) => {
+            Ok((DenseNet::new(sizes, init)?, config.recipe()?, None))
+        }
+        (None, Source::Encoder(path) | Source::Model(path)) => {
+            let (encoder, description) = file::load_encoder(path)?;
+            let origin = description.as_ref().and_then(|d| d.origin.clone());
+            let recipe = description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?;
+            Ok((encoder, recipe, origin))
+        }
+        (None, Source::Default) => {
+            let bundled = Captioner::bundled()?;
+            Ok((bundled.encoder, bundled.recipe, None))
+        }
+    }
 }
