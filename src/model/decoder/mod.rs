@@ -86,6 +86,27 @@ impl Decoder {
         })
     }
 
+    /// The decoder with the same weights that drops another share of elements in training.
+    ///
+    /// # Errors
+    /// Where `dropout` is not in `[0, 1)`.
+    pub fn with_dropout(mut self, dropout: f32) -> Result<Self> {
+        let config = DecoderConfig {
+            dropout,
+            ..self.config.clone()
+        };
+        let mut weights = Vec::new();
+        self.visit("", &mut |_, _, tensor| weights.push(tensor.clone()));
+        let mut weights = weights.into_iter();
+        let mut decoder = Decoder::new(&config, &mut Init::blank())?;
+        decoder.visit("", &mut |_, _, tensor| {
+            if let Some(weight) = weights.next() {
+                *tensor = weight;
+            }
+        });
+        Ok(decoder)
+    }
+
     /// The sizes.
     pub fn config(&self) -> &DecoderConfig {
         &self.config

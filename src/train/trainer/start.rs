@@ -240,7 +240,7 @@ fn whole_model(path: &Path, config: &mut TrainConfig) -> Result<Captioner> {
         )));
     }
     config.decoder = config.decoder.adopted(captioner.decoder.config())?;
-    captioner.decoder.set_dropout(config.decoder.dropout);
+    captioner.decoder = captioner.decoder.with_dropout(config.decoder.dropout)?;
     // The earlier stages' configurations stay readable in the model.
     let before = std::mem::take(&mut captioner.training);
     if !before.is_empty() {
