@@ -241,7 +241,7 @@ fn print_json(event: &Event) {
                 "images_per_s": r.images_per_s,
             });
             for (name, value) in &r.parts {
-                object[*name] = (*value).into();
+                object[name.as_str()] = (*value).into();
             }
             if let Some(lr) = r.encoder_lr {
                 object["encoder_lr"] = lr.into();

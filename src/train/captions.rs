@@ -91,12 +91,7 @@ impl Captions {
 
     /// The images of a batch as the decoder takes them, `[N, C]` or `[N, P, C]`: encoded, or read from the cache where the
     /// encoder is frozen.
-    pub(super) fn image(
-        &self,
-        config: &TrainConfig,
-        batch: &Batch,
-        step: u64,
-    ) -> Result<Tensor> {
+    pub(super) fn image(&self, config: &TrainConfig, batch: &Batch, step: u64) -> Result<Tensor> {
         let captioner = &self.captioner;
         if let Some(features) = &self.features {
             let mirrored = batch.mirrored.iter().map(|&m| usize::from(m));

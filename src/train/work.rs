@@ -133,7 +133,9 @@ impl Work {
     }
 
     /// Notes for the model file: how its weights came about.
-    pub(super) fn training(&mut self) -> &mut std::collections::BTreeMap<String, serde_json::Value> {
+    pub(super) fn training(
+        &mut self,
+    ) -> &mut std::collections::BTreeMap<String, serde_json::Value> {
         match self {
             Work::Captions(work) => &mut work.captioner.training,
             Work::Distilling(work) => &mut work.training,

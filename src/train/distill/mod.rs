@@ -109,7 +109,11 @@ impl Distillation {
     /// # Errors
     /// One line: a configuration that makes no sense, a target file that does not hold what it should (see
     /// [`TargetFile::open`]), a picture that is missing or another than the teacher saw, a recipe that shows other pixels.
-    pub fn open(config: &DistillConfig, mut pictures: Vec<Picture>, recipe: Recipe) -> Result<Self> {
+    pub fn open(
+        config: &DistillConfig,
+        mut pictures: Vec<Picture>,
+        recipe: Recipe,
+    ) -> Result<Self> {
         config.check()?;
         if recipe.method() == Method::KerasNearest {
             return Err(Error::usage(format_args!(
@@ -118,7 +122,10 @@ impl Distillation {
             )));
         }
         pictures.extend(pictures::in_folders(&config.pictures)?);
-        let opened = config.targets.iter().map(|target| TargetFile::open(&target.file));
+        let opened = config
+            .targets
+            .iter()
+            .map(|target| TargetFile::open(&target.file));
         let files: Vec<TargetFile> = opened.collect::<Result<_>>()?;
         let objectives = objectives(config, &files)?;
         let (pictures, numbers) = Pictures::find(&files, pictures, config.cache_mib)?;
@@ -157,7 +164,9 @@ impl Distillation {
         }
         let all = 0..self.views.len() as u32;
         let (kept, train): (Vec<u32>, Vec<u32>) = all.partition(|&view| {
-            held_out[self.views.picture(&self.files, &self.numbers, view as usize)]
+            held_out[self
+                .views
+                .picture(&self.files, &self.numbers, view as usize)]
         });
         if train.is_empty() {
             return Err(Error::usage(
@@ -200,7 +209,11 @@ impl Distillation {
     /// Lines for the log: what each file holds and what is learnt of it.
     pub fn summary(&self) -> Vec<String> {
         let line = |(file, objective): (&TargetFile, &Objective)| {
-            let learnt = match (objective.features, objective.loss.classes > 0.0, file.classes()) {
+            let learnt = match (
+                objective.features,
+                objective.loss.classes > 0.0,
+                file.classes(),
+            ) {
                 (Some(d), true, Some(k)) => format!("{d} features and {k} classes"),
                 (Some(d), true, None) => format!("{d} features (the file holds no classes)"),
                 (Some(d), false, _) => format!("{d} features"),
@@ -222,7 +235,12 @@ impl Distillation {
     /// New layers on features of `inputs` elements. They are visited under whatever prefix the caller gives, such as
     /// `distill.`.
     pub fn heads(&self, inputs: usize, init: &mut Init) -> Heads {
-        Heads(self.objectives.iter().map(|objective| objective.head(inputs, init)).collect())
+        Heads(
+            self.objectives
+                .iter()
+                .map(|objective| objective.head(inputs, init))
+                .collect(),
+        )
     }
 
     /// Brings the teachers' last layers to `device`, so that they are not brought there in every step.
@@ -253,7 +271,11 @@ impl Distillation {
         let steps = self.steps_per_epoch(batch);
         let order = self.order(seed, step / steps);
         let first = (step % steps) as usize * batch;
-        let views = order.iter().skip(first).take(batch).map(|&view| view as usize);
+        let views = order
+            .iter()
+            .skip(first)
+            .take(batch)
+            .map(|&view| view as usize);
         self.assemble(views.collect())
     }
 
@@ -280,7 +302,8 @@ impl Distillation {
         let shown = threads::map(views.len(), |i| {
             let view = self.views.view(&self.files, views[i])?;
             let picture = self.views.picture(&self.files, &self.numbers, views[i]);
-            self.pictures.with_image(picture, |image| view.render(image, self.size))
+            self.pictures
+                .with_image(picture, |image| view.render(image, self.size))
         });
         let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
         let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));
@@ -370,10 +393,15 @@ impl Distillation {
             let batch = self.assemble(views.iter().map(|&view| view as usize).collect())?;
             let losses = self.loss(heads, &encode(&batch.images)?, &batch)?;
             total += f64::from(losses.total.item()?) * views.len() as f64;
-            let seen = (0..).zip(&batch.teachers).filter(|(_, rows)| !rows.places.is_empty());
+            let seen = (0..)
+                .zip(&batch.teachers)
+                .filter(|(_, rows)| !rows.places.is_empty());
             for ((teacher, _), part) in seen.zip(&losses.parts) {
                 let teacher: usize = teacher;
-                for (sum, loss) in sums[teacher].iter_mut().zip([&part.features, &part.classes]) {
+                for (sum, loss) in sums[teacher]
+                    .iter_mut()
+                    .zip([&part.features, &part.classes])
+                {
                     if let Some(loss) = loss {
                         sum.0 += f64::from(loss.item()?) * part.views as f64;
                         sum.1 += part.views;

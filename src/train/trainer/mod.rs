@@ -158,7 +158,7 @@ impl Trainer {
             step,
             total: self.total_steps(),
         };
-        self.task.loss(&self.work.captioner, &self.config, place)
+        self.work.loss(&self.config, place)
     }
 
     /// Whether the dev split is evaluated after this many steps.

@@ -286,9 +286,7 @@ fn encoder(
             "--encoder {} and a new encoder in the configuration: take one of them",
             path.display()
         ))),
-        (Some(sizes), Source::Default) => {
-            Ok((DenseNet::new(sizes, init)?, config.recipe()?, None))
-        }
+        (Some(sizes), Source::Default) => Ok((DenseNet::new(sizes, init)?, config.recipe()?, None)),
         (None, Source::Encoder(path) | Source::Model(path)) => {
             let (encoder, description) = file::load_encoder(path)?;
             let origin = description.as_ref().and_then(|d| d.origin.clone());
