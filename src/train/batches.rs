@@ -7,6 +7,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::features::Picture;
 use crate::cpu::threads;
 use crate::data::augment::{Augment, generator};
 use crate::data::vocabulary::{PAD, Vocabulary};
@@ -93,6 +94,15 @@ impl Samples {
     /// The images' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.examples.iter().map(|e| e.name.as_str())
+    }
+
+    /// The images' names and files.
+    pub fn pictures(&self) -> Vec<Picture> {
+        let picture = |e: &Example| Picture {
+            name: e.name.clone(),
+            path: e.image.clone(),
+        };
+        self.examples.iter().map(picture).collect()
     }
 
     /// The steps that see every image once; a last incomplete batch is left out, for its images come at

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::batches::{Batch, Samples, Targets, mix};
 use super::checkpoint::{self, Checkpoint};
 use super::config::{EncoderTraining, TrainConfig};
-use super::features;
+use super::features::{self, FeatureCache, Progress, Source, View};
 use super::optimizer::{Optimizer, Pace, learning_rate, schedule};
 use super::student::{Student, encoder_pace};
 use crate::data::vocabulary::{PAD, Vocabulary};
@@ -28,8 +28,8 @@ pub struct Trainer {
     train: Samples,
     dev: Option<Samples>,
     targets: Option<Targets>,
-    /// `[N, F]` of the training images, where the encoder is frozen.
-    features: Option<Tensor>,
+    /// Those of the training images, where the encoder is frozen.
+    features: Option<FeatureCache>,
     /// `[N, F]` of the dev images, where the encoder is frozen and they were needed once.
     dev_features: Option<Tensor>,
     dataset: String,
@@ -388,7 +388,7 @@ impl Trainer {
     /// The features of a batch: computed from its varied images, or looked up where the encoder is frozen.
     fn batch_features(&self, batch: &Batch, step: u64) -> Result<Tensor> {
         if let Some(features) = &self.features {
-            return ops::embedding(features, &batch.images);
+            return features.rows(&batch.images);
         }
         let config = &self.config;
         let size = self.student.captioner.recipe.size();
@@ -430,19 +430,28 @@ impl Trainer {
         let images = self.train.len();
         let captioner = &mut self.student.captioner;
         let cache = checkpoint::features_beside(out);
-        let mut progress = |done| match watch(Event::Features { done, images }) {
-            Control::Continue => Ok(()),
-            Control::Stop => Err(Error::Interrupted(
-                "stopped while computing features; nothing was lost, start again".into(),
-            )),
+        let mut progress = |progress| {
+            let (Progress::Encoded { pictures: done } | Progress::Resumed { pictures: done }) =
+                progress
+            else {
+                return Ok(());
+            };
+            match watch(Event::Features { done, images }) {
+                Control::Continue => Ok(()),
+                Control::Stop => Err(Error::Interrupted(
+                    "stopped while computing features; they are kept, start again to go on".into(),
+                )),
+            }
         };
-        let features = features::cached(
-            &cache,
-            &mut captioner.encoder,
-            captioner.recipe,
-            &self.train,
-            &mut progress,
-        )?;
+        let source = Source {
+            encoder: features::digest(&mut captioner.encoder)?,
+            recipe: captioner.recipe,
+            views: vec![View::Plain],
+            pictures: self.train.pictures(),
+            maps: false,
+        };
+        let encode = |images: &Tensor| captioner.encode(images);
+        let features = FeatureCache::open_or_compute(&cache, &source, &encode, &mut progress)?;
         self.features = Some(features);
         Ok(())
     }
