@@ -10,6 +10,7 @@
 //!   [`after`] what it does to a sum before it writes it;
 //! * [`gemm`] and [`conv`] bring their operands into the order that the kernel wants;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling are made of;
+//! * `gates` has the loops over the gates of a recurrent cell;
 //! * [`memory`] keeps large buffers for the next who needs one;
 //! * [`profile`] says, on demand, where the time went;
 //! * [`threads`] is the only place that knows how work is spread over cores.
@@ -20,6 +21,7 @@
 pub mod after;
 pub mod aligned;
 pub mod conv;
+pub(crate) mod gates;
 pub mod gemm;
 pub mod isa;
 pub mod kernel;

@@ -38,6 +38,7 @@ macro_rules! shaders {
 
 shaders! {
     Adam "adam",
+    AttentionLstm "attention_lstm",
     AvgPool2d "avg_pool2d",
     BatchNorm "batch_norm",
     Categorical "categorical",

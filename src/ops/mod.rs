@@ -13,6 +13,7 @@
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`].
 
 pub mod adam;
+pub mod attention_lstm;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod categorical;
@@ -40,6 +41,7 @@ pub mod relu;
 pub mod sgd;
 pub mod top_k;
 
+pub use attention_lstm::{Attended, AttentionLstmWeights, Memory, attention_lstm};
 pub use avg_pool2d::avg_pool2d;
 pub use batch_norm::{Folded, Moments, Norm, Statistics, batch_norm};
 pub use categorical::categorical;
