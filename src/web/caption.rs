@@ -257,6 +257,8 @@ impl Wait {
         Ok(Answer {
             image,
             captions,
+            attention_grid: None,
+            attention_region: None,
             ms: Times {
                 decode: self.decode,
                 encode,
