@@ -79,7 +79,10 @@ pub fn draw(photo: &Photo, caption: &str, words: &[Word]) -> Result<Image> {
         let [left, top] = corner(at);
         let room = (cell.0 - GAP) / (font::ADVANCE * letter);
         let text = shortened(word.text, room as usize);
-        page.write(&text, [left, top + panel.height() + 2 * letter], letter);
+        // In the middle under the panel, where it is not wider than that.
+        let indent = panel.width().saturating_sub(font::width(&text) * letter) / 2;
+        let place = [left + indent, top + panel.height() + 2 * letter];
+        page.write(&text, place, letter);
     }
     Image::from_rgb(page.width, page.height, page.pixels)
 }
