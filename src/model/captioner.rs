@@ -111,6 +111,13 @@ impl Captioner {
         )
     }
 
+    /// Rows and columns of the map over which the decoder attends, for images that the recipe has prepared; `None` for a
+    /// decoder that does not attend.
+    pub fn attention_grid(&self) -> Option<[usize; 2]> {
+        let side = self.encoder.config().map_side(self.recipe.size() as usize);
+        self.decoder.takes_map().then_some([side, side])
+    }
+
     /// Preprocessed images `[N, H, W, 3]` as the decoder wants them: `[N, C]`, the average over the encoder's last map,
     /// or `[N, P, C]` where the decoder [takes the map](Decoder::takes_map), whose `P` places are in order row by row.
     ///
