@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::images::{self, Paths, ms_since, report_failure};
 use super::options::{ModelArgs, SearchArgs, count, number};
-use super::{attention, output};
 use super::pipeline::{Encoded, encoded};
+use super::{attention, output};
 use crate::caption::{Answer, Caption, Sampling, Search, Times, sample, search};
 use crate::cpu::threads;
 use crate::error::Result;

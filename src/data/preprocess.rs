@@ -137,9 +137,7 @@ impl Recipe {
             return Ok(Cow::Borrowed(image));
         }
         let square = match self.method {
-            Method::Torchvision => {
-                resize::bilinear_region(image, self.region(image), size, size)
-            }
+            Method::Torchvision => resize::bilinear_region(image, self.region(image), size, size),
             Method::Squash => resize::bilinear(image, size, size),
             Method::KerasNearest => resize::nearest(image, size, size),
         };

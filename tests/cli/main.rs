@@ -3,6 +3,9 @@
 //! The models here are tiny and trained on the spot, on pictures made on the spot; only one test asks the
 //! bundled model.
 
+mod attention;
+#[path = "../common/attentive.rs"]
+mod attentive;
 mod bad_input;
 mod bench;
 mod caption;

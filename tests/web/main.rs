@@ -4,6 +4,9 @@
 //! one that takes its time where tests need somebody to wait. Clients are plain sockets, so that they can misbehave.
 
 mod access;
+mod attention;
+#[path = "../common/attentive.rs"]
+mod attentive;
 mod captions;
 mod limits;
 mod refusals;

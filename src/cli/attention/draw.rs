@@ -57,7 +57,10 @@ pub fn draw(photo: &Photo, caption: &str, words: &[Word]) -> Result<Image> {
     let columns = (f64::from(count) * 1.4).sqrt().ceil().min(f64::from(count)) as u32;
     let label = (font::HEIGHT + 4) * letter;
     // Narrow panels of a high photo still have room for words.
-    let cell = (panel.width().max(side / 2) + GAP, panel.height() + label + GAP);
+    let cell = (
+        panel.width().max(side / 2) + GAP,
+        panel.height() + label + GAP,
+    );
     let page_width = columns * cell.0 + GAP;
     let lines = wrapped(caption, (page_width - 2 * GAP) / (font::ADVANCE * LARGE.1));
     let line = (font::HEIGHT + 3) * LARGE.1;
@@ -76,7 +79,10 @@ pub fn draw(photo: &Photo, caption: &str, words: &[Word]) -> Result<Image> {
         let [left, top] = corner(at);
         let room = (cell.0 - GAP) / (font::ADVANCE * letter);
         let text = shortened(word.text, room as usize);
-        page.write(&text, [left, top + panel.height() + 2 * letter], letter);
+        // In the middle under the panel, where it is not wider than that.
+        let indent = panel.width().saturating_sub(font::width(&text) * letter) / 2;
+        let place = [left + indent, top + panel.height() + 2 * letter];
+        page.write(&text, place, letter);
     }
     Image::from_rgb(page.width, page.height, page.pixels)
 }

@@ -34,7 +34,10 @@ fn glyphs(block: &[&str]) -> Vec<(char, Glyph)> {
     let glyph = |at: usize| {
         let mut glyph = [0; HEIGHT as usize];
         for (row, line) in glyph.iter_mut().zip(&block[1..]) {
-            let pixels = line.chars().skip(at * ADVANCE as usize).take(WIDTH as usize);
+            let pixels = line
+                .chars()
+                .skip(at * ADVANCE as usize)
+                .take(WIDTH as usize);
             *row = pixels.fold(0, |bits, pixel| bits << 1 | u8::from(pixel == '#'));
         }
         glyph
