@@ -56,6 +56,9 @@ pub const DIGEST_DIGITS: usize = 16;
 /// What a probability is taken for at least: the smallest number above zero that 16 bits hold.
 const LEAST_PROBABILITY: f32 = 5.960_464_5e-8;
 
+/// What is wrong with a row or a layer.
+const UNUSABLE: &str = "holds a number that is not finite, or beyond 1e15";
+
 /// What the probabilities of a row may be off one, in sum: 16-bit numbers are rounded.
 const SUM_TOLERANCE: f64 = 0.02;
 
@@ -171,7 +174,7 @@ impl TargetFile {
             None => None,
             Some(rows) => {
                 let standard = statistics::standard(&rows)
-                    .map_err(|row| bad_row("features", row, "holds a number that is not finite"))?;
+                    .map_err(|row| bad_row("features", row, UNUSABLE))?;
                 Some((rows, standard))
             }
         };
@@ -293,8 +296,8 @@ impl ClassRows {
     /// The first row that is no row of classes, and why.
     fn check(&self) -> std::result::Result<(), (usize, &'static str)> {
         let problem = |row: &[f32]| -> Option<&'static str> {
-            if row.iter().any(|x| !x.is_finite()) {
-                return Some("holds a number that is not finite");
+            if !row.iter().all(|&x| statistics::is_usable(x)) {
+                return Some(UNUSABLE);
             }
             if !self.are_probabilities {
                 return None;
@@ -406,8 +409,8 @@ fn read_classifier(file: &WeightFile, features: Option<usize>) -> Result<Option<
             bias.shape()
         ));
     }
-    if weight.data().iter().chain(bias.data()).any(|x| !x.is_finite()) {
-        return refuse("its classifier holds numbers that are not finite".into());
+    if weight.data().iter().chain(bias.data()).any(|&x| !statistics::is_usable(x)) {
+        return refuse(format!("its classifier {UNUSABLE}"));
     }
     Ok(Some(Classifier { weight, bias }))
 }

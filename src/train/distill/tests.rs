@@ -111,7 +111,7 @@ fn every_mistake_in_a_file_is_one_line() {
         ("digest 'x'", &|t| t.header["digests"][1] = "x".into()),
         ("names 1 classes, but holds 4", &|t| t.header["class_names"] = serde_json::json!(["a"])),
         ("row 1 is picture 3", &|t| t.picture[1] = 3),
-        ("names 5 views", &|t| drop(t.picture.pop())),
+        ("names 5 views", &|t| t.picture.truncate(5)),
         ("row 3, a view of p1.png, shows a box beyond", &|t| t.view[3][2] = 1.5),
         ("a flip of 0.5", &|t| t.view[0][4] = 0.5),
         ("view`: row 2, a view of p1.png, holds a number that is not finite", &|t| t.view[2][0] = f32::NAN),
@@ -545,4 +545,53 @@ fn the_student_sees_what_the_teacher_saw() {
         ..DistillConfig::default()
     };
     assert_eq!(open(&config).unwrap().len(), 24);
+}
+
+#[test]
+fn damaged_files_are_refused_in_one_line_or_read() {
+    let (dir, paths) = folder(3);
+    let whole = make_targets(&paths, 2, 5, 4).bytes();
+    let path = dir.path().join("t.safetensors");
+    let mut state = 11u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below.max(1)
+    };
+    // The header is JSON within JSON; damage there is worth more than in the numbers.
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..1500 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + next(3) {
+            let at = if round % 3 == 0 { next(bytes.len()) } else { next(header) };
+            match next(4) {
+                0 => bytes[at] = next(256) as u8,
+                1 => bytes[at] = b"\"{}[],:0123456789\\-."[next(20)],
+                2 => bytes[at] = b'0' + next(10) as u8,
+                _ if round % 5 == 0 => bytes.truncate(at.max(1)),
+                _ => bytes[at] ^= 1 << next(8),
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        match TargetFile::open(&path) {
+            Ok(file) => {
+                read += 1;
+                let mut row = vec![0.0; file.features().unwrap_or(0)];
+                for i in 0..file.len() {
+                    file.view(i).unwrap();
+                    assert!(file.picture(i) < file.header().names.len());
+                    if file.features().is_some() {
+                        file.read_features(i, &mut row).unwrap();
+                        assert!(row.iter().all(|x| x.is_finite()));
+                    }
+                }
+            }
+            Err(e) => {
+                refused += 1;
+                let message = e.to_string();
+                assert!(!message.contains('\n') && !message.is_empty(), "{message}");
+            }
+        }
+    }
+    assert!(read > 50 && refused > 500, "{read} read, {refused} refused");
 }
