@@ -12,7 +12,7 @@ use glimpse::data::weights::{WeightFile, write_weights};
 use glimpse::data::{Dataset, Split, Vocabulary};
 use glimpse::metrics;
 use glimpse::model::{
-    Captioner, Decoder, DecoderConfig, DenseNet, DenseNetConfig, Description, Kind,
+    Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig, Description, Kind,
 };
 use glimpse::nn::Init;
 use glimpse::train::TrainConfig;
@@ -152,6 +152,10 @@ fn model_files_that_lie_about_themselves() {
         hidden: 4,
         vocabulary: vocabulary.len(),
         dropout: 0.1,
+        kind: DecoderKind::Inject,
+        layers: 1,
+        tied: false,
+        attention: 0,
     };
     let mut captioner = Captioner {
         encoder: DenseNet::new(&sizes, &mut init).unwrap(),

@@ -10,7 +10,7 @@ use super::Caption;
 pub struct Answer {
     /// What the image is called.
     pub image: String,
-    /// The likeliest first.
+    /// The best first: the likeliest, unless they were chosen by agreement.
     pub captions: Vec<Caption>,
     /// How long it took.
     pub ms: Times,

@@ -1,15 +1,27 @@
-//! The sentences of one image during a search.
+//! The sentences that a beam follows for one image.
 
+use super::diverse::Chosen;
+use super::penalties::Penalties;
 use super::search::Search;
-use super::{Caption, Sentence};
-use crate::data::vocabulary::{END, START};
-use crate::error::Result;
-use crate::model::Captioner;
+use super::sentence::{Sentence, Weights, Word};
+use crate::data::vocabulary::START;
 use crate::ops::Likeliest;
 
-/// The sentences of one image.
+/// What the decoder says of the next word, for each row of its state.
+pub(super) struct Step<'a> {
+    /// The likeliest words after each row's sentence.
+    pub(super) rows: &'a [Likeliest],
+    /// The attention weights that led to them; empty where nobody asked.
+    pub(super) attention: &'a [Weights],
+    /// Whether the only word left is the end; what has not ended then is cut.
+    pub(super) ends: bool,
+}
+
+/// A beam of one image: all of it, or one of its groups.
 pub(super) struct Beam {
-    /// Those that go on, the likeliest first.
+    /// Sentences that are followed at a time.
+    width: usize,
+    /// Those that go on, the best first.
     open: Vec<Sentence>,
     /// The row of the decoder's state that belongs to the first open one; the others' follow.
     pub(super) first: usize,
@@ -25,18 +37,18 @@ struct Candidate {
     origin: usize,
     word: usize,
     log_prob: f64,
-    total: f64,
+    /// `log_prob` after penalties.
+    penalised: f64,
+    /// The longer sentence's total, less what the word costs because earlier groups chose it.
+    merit: f64,
 }
 
 impl Beam {
     /// One open sentence without words, whose state is in the row `first`.
-    pub(super) fn new(first: usize) -> Self {
-        let empty = Sentence {
-            words: Vec::new(),
-            finished: false,
-        };
+    pub(super) fn new(first: usize, width: usize) -> Self {
         Beam {
-            open: vec![empty],
+            width,
+            open: vec![Sentence::default()],
             first,
             origins: Vec::new(),
             finished: Vec::new(),
@@ -44,96 +56,134 @@ impl Beam {
         }
     }
 
-    /// Extends every open sentence by one word, given what is likeliest after each sentence of all images. Where
-    /// `ends`, the word is the end, and what has not ended is cut.
-    pub(super) fn extend(&mut self, rows: &[Likeliest], how: &Search, ends: bool) {
+    /// Extends every open sentence by one word. `chosen` are the words that earlier groups have chosen at this step.
+    pub(super) fn extend(&mut self, step: &Step, how: &Search, chosen: &Chosen) {
+        let candidates = self.candidates(step, how, chosen);
+        self.origins.clear();
+        let mut open = Vec::new();
+        for c in candidates {
+            let row = self.first + c.origin;
+            let mut sentence = self.open[c.origin].clone();
+            let word = Word {
+                id: c.word,
+                log_prob: c.log_prob,
+                attention: step.attention.get(row).cloned(),
+            };
+            sentence.push(word, c.penalised);
+            if sentence.finished {
+                self.finished.push(sentence);
+            } else {
+                open.push(sentence);
+                self.origins.push(row);
+            }
+            if open.len() == self.width {
+                break;
+            }
+        }
+        if step.ends {
+            self.cut = std::mem::take(&mut self.open);
+        }
+        self.open = open;
+    }
+
+    /// The open sentences with every word that may follow, the best first.
+    fn candidates(&self, step: &Step, how: &Search, chosen: &Chosen) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        let rows = rows.iter().skip(self.first);
+        let rows = step.rows.iter().skip(self.first);
         for (origin, (sentence, row)) in self.open.iter().zip(rows).enumerate() {
-            let before = sentence.log_prob();
+            let penalties = Penalties::of(sentence, how);
             for &(word, logit) in &row.words {
                 let log_prob = f64::from(logit) - row.log_sum;
+                let Some(penalised) = penalties.apply(word, log_prob) else {
+                    continue;
+                };
                 candidates.push(Candidate {
                     origin,
                     word,
                     log_prob,
-                    total: before + log_prob,
+                    penalised,
+                    merit: sentence.total + penalised - chosen.cost(word),
                 });
             }
         }
         candidates.sort_by(|a, b| {
-            b.total
-                .total_cmp(&a.total)
+            b.merit
+                .total_cmp(&a.merit)
                 .then(a.origin.cmp(&b.origin))
                 .then(a.word.cmp(&b.word))
         });
-        self.origins.clear();
-        let mut open = Vec::new();
-        for c in candidates {
-            let mut words = self.open[c.origin].words.clone();
-            words.push((c.word, c.log_prob));
-            let finished = c.word == END as usize;
-            let sentence = Sentence { words, finished };
-            if finished {
-                self.finished.push(sentence);
-            } else {
-                open.push(sentence);
-                self.origins.push(self.first + c.origin);
-            }
-            if open.len() == how.beam {
-                break;
-            }
-        }
-        if ends {
-            self.cut = std::mem::take(&mut self.open);
-        }
-        self.open = open;
-        self.give_up(how);
+        candidates
     }
 
-    /// Drops the open sentences that can no longer become one of the best: log-probabilities only fall, so a
-    /// sentence's score is at best what it would be if all words up to the limit were certain. Nothing that they
-    /// kept out of the beam was likelier, so the search finds the very same without them.
-    fn give_up(&mut self, how: &Search) {
-        if self.finished.len() < how.n_best {
+    /// Drops the open sentences that can no longer become one of the best. Nothing that they kept out of the beam was
+    /// likelier, so the search finds the very same without them. That holds where sentences are chosen by their totals
+    /// alone, as they are in a single group.
+    pub(super) fn give_up(&mut self, how: &Search) {
+        let Some(worst) = self.worst(how) else {
             return;
+        };
+        let hopeful = self
+            .open
+            .partition_point(|s| s.total / longest(how) > worst);
+        self.open.truncate(hopeful);
+        self.origins.truncate(hopeful);
+    }
+
+    /// Whether no open sentence can become one of the best any more.
+    pub(super) fn is_settled(&self, how: &Search) -> bool {
+        let hopeless = |worst: f64| self.open.iter().all(|s| s.total / longest(how) <= worst);
+        self.open.is_empty() || self.worst(how).is_some_and(hopeless)
+    }
+
+    /// Follows no sentence any further.
+    pub(super) fn stop(&mut self) {
+        self.open.clear();
+        self.origins.clear();
+    }
+
+    /// The score that a sentence has to exceed to be one of the best; none while there are too few of those.
+    fn worst(&self, how: &Search) -> Option<f64> {
+        let wanted = how.candidates();
+        if self.finished.len() < wanted {
+            return None;
         }
         let mut scores: Vec<f64> = self.finished.iter().map(|s| how.score(s)).collect();
         scores.sort_by(|a, b| b.total_cmp(a));
-        let worst = scores[how.n_best - 1];
-        let longest = (how.max_words as f64 + 1.0).powf(how.length_penalty.max(0.0));
-        let hopeful = self
-            .open
-            .partition_point(|s| s.log_prob() / longest > worst);
-        self.open.truncate(hopeful);
-        self.origins.truncate(hopeful);
+        Some(scores[wanted - 1])
     }
 
     /// The last word of each open sentence.
     pub(super) fn last_words(&self) -> impl Iterator<Item = usize> {
         self.open
             .iter()
-            .map(|s| s.words.last().map_or(START as usize, |w| w.0))
+            .map(|s| s.words.last().map_or(START as usize, |word| word.id))
     }
 
-    /// The best sentences, those that ended before those that were cut.
-    pub(super) fn best(&mut self, how: &Search, captioner: &Captioner) -> Result<Vec<Caption>> {
-        let mut all = std::mem::take(&mut self.finished);
-        all.sort_by(|a, b| how.score(b).total_cmp(&how.score(a)));
-        self.cut
-            .sort_by(|a, b| how.score(b).total_cmp(&how.score(a)));
-        all.append(&mut self.cut);
-        all.iter()
-            .take(how.n_best)
-            .map(|s| s.caption(captioner))
-            .collect()
+    /// How many words penalties touch after one of the open sentences, at most.
+    pub(super) fn touched(&self, how: &Search) -> usize {
+        let touched = self.open.iter().map(|s| Penalties::of(s, how).touched());
+        touched.max().unwrap_or(0)
     }
+
+    /// All its sentences, the best first, those that ended before those that were cut.
+    pub(super) fn into_sentences(self, how: &Search) -> Vec<Sentence> {
+        let mut all = self.finished;
+        all.extend(self.cut);
+        how.rank(&mut all);
+        all
+    }
+}
+
+/// By what an open sentence's total is divided to bound its score. Totals only fall, for log-probabilities are at most 0
+/// and penalties only lower them, so the score is at best what it would be if all words up to the limit were certain.
+fn longest(how: &Search) -> f64 {
+    (how.max_words as f64 + 1.0).powf(how.length_penalty.max(0.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::vocabulary::{PAD, UNKNOWN};
+    use crate::data::vocabulary::{END, PAD, UNKNOWN};
     use crate::tensor::Tensor;
 
     const WORDS: usize = 6;
@@ -150,17 +200,30 @@ mod tests {
     fn how(beam: usize, length_penalty: f64) -> Search {
         Search {
             beam,
-            n_best: 1,
             length_penalty,
             max_words: 3,
+            ..Search::default()
         }
+    }
+
+    fn ids(sentences: &[Sentence]) -> Vec<Vec<usize>> {
+        sentences.iter().map(|s| s.ids().collect()).collect()
     }
 
     fn extend(beam: &mut Beam, logits: &[f32], how: &Search, ends: bool) {
         let shape = [logits.len() / WORDS, WORDS];
         let logits = Tensor::from_vec(logits.to_vec(), &shape).unwrap();
         let is_first = beam.open.iter().any(|s| s.words.is_empty());
-        beam.extend(&how.likeliest(&logits, is_first, ends).unwrap(), how, ends);
+        let rows = how
+            .likeliest(&logits, is_first, ends, beam.touched(how))
+            .unwrap();
+        let step = Step {
+            rows: &rows,
+            attention: &[],
+            ends,
+        };
+        beam.extend(&step, how, &Chosen::none(how));
+        beam.give_up(how);
     }
 
     #[test]
@@ -168,13 +231,13 @@ mod tests {
         // Word 4 is likelier at first, but 5 is followed by a certain end.
         let run = |beam: usize| {
             let how = how(beam, 0.0);
-            let mut b = Beam::new(0);
+            let mut b = Beam::new(0, beam);
             extend(&mut b, &row(0.0, 0.6, 0.4), &how, false);
             let rows: Vec<f32> = b
                 .open
                 .iter()
                 .flat_map(|s| {
-                    if s.words[0].0 == 4 {
+                    if s.words[0].id == 4 {
                         row(0.4, 0.3, 0.3)
                     } else {
                         row(1.0, 0.0, 0.0)
@@ -182,12 +245,8 @@ mod tests {
                 })
                 .collect();
             extend(&mut b, &rows, &how, false);
-            let best = b
-                .finished
-                .iter()
-                .max_by(|x, y| how.score(x).total_cmp(&how.score(y)))
-                .unwrap();
-            (best.words[0].0, best.log_prob())
+            let best = b.into_sentences(&how).remove(0);
+            (best.words[0].id, best.log_prob())
         };
         let (word, log_prob) = run(1);
         assert_eq!(word, 4);
@@ -200,22 +259,19 @@ mod tests {
     #[test]
     fn a_sentence_never_begins_with_its_end_and_never_holds_specials() {
         let how = how(2, 0.7);
-        let mut b = Beam::new(0);
+        let mut b = Beam::new(0, 2);
         let mut logits = row(0.98, 0.01, 0.01);
         logits[UNKNOWN as usize] = 50.0;
         logits[PAD as usize] = 50.0;
         extend(&mut b, &logits, &how, false);
         assert!(b.finished.is_empty());
-        assert_eq!(
-            b.open.iter().map(|s| s.words[0].0).collect::<Vec<_>>(),
-            [4, 5]
-        );
+        assert_eq!(ids(&b.open), [[4], [5]]);
     }
 
     #[test]
     fn a_beam_that_never_ends_is_cut() {
         let how = how(2, 0.7);
-        let mut b = Beam::new(0);
+        let mut b = Beam::new(0, 2);
         for step in 0..=3 {
             let rows: Vec<f32> = b.open.iter().flat_map(|_| row(0.0, 0.5, 0.5)).collect();
             let rows: Vec<f32> = rows
@@ -232,16 +288,67 @@ mod tests {
     #[test]
     fn sentences_without_hope_are_dropped() {
         let how = how(2, 0.0);
-        let mut b = Beam::new(7);
+        let mut b = Beam::new(7, 2);
         let mut logits = vec![0.0; 7 * WORDS];
         logits.extend(row(0.0, 0.7, 0.3));
         extend(&mut b, &logits, &how, false);
         assert_eq!(b.origins, [7, 7]);
+        assert!(!b.is_settled(&how));
         // The first ends with 0.42 and can go on with 0.28 at most; the second with 0.3.
         b.first = 0;
         let both = [row(0.6, 0.4, 0.0), row(0.0, 0.5, 0.5)].concat();
         extend(&mut b, &both, &how, false);
         assert_eq!(b.finished.len(), 1);
         assert!(b.open.is_empty() && b.origins.is_empty());
+        assert!(b.is_settled(&how));
+    }
+
+    #[test]
+    fn a_repeated_word_makes_way_for_one_that_is_nearly_as_likely() {
+        let second = |repetition_penalty: f64| {
+            let how = Search {
+                repetition_penalty,
+                ..how(1, 0.0)
+            };
+            let mut b = Beam::new(0, 1);
+            extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
+            extend(&mut b, &row(0.2, 0.45, 0.35), &how, false);
+            assert!(b.open.len() == 1 && b.finished.is_empty());
+            b.open.remove(0)
+        };
+        assert_eq!(second(1.0).words[1].id, 4);
+        let turned = second(1.5);
+        assert_eq!(turned.words[1].id, 5);
+        // What was said once costs nothing.
+        assert_eq!(turned.total, turned.log_prob());
+        // 0.45^1.2 = 0.384 is still more than 0.35. The model's log-probability stays; the total has the penalty.
+        let kept = second(1.2);
+        assert_eq!(kept.words[1].id, 4);
+        let more = 0.2 * 0.45f64.ln();
+        assert!((kept.total - kept.log_prob() - more).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_blocked_word_takes_no_place_in_the_beam() {
+        // A beam of one asks for two words of a row, and the two likeliest are blocked or the end.
+        let how = Search {
+            no_repeat_ngram: 1,
+            ..how(1, 0.0)
+        };
+        let mut b = Beam::new(0, 1);
+        extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
+        extend(&mut b, &row(0.3, 0.6, 0.1), &how, false);
+        assert_eq!(ids(&b.finished), [[4, 2]]);
+        // Its total is below what the finished one has, so that it has no hope; with 2 to find it is followed.
+        assert!(b.open.is_empty());
+        let how = Search {
+            no_repeat_ngram: 1,
+            ..self::how(2, 0.0)
+        };
+        let mut b = Beam::new(0, 1);
+        extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
+        let two = Search { n_best: 2, ..how };
+        extend(&mut b, &row(0.3, 0.6, 0.1), &two, false);
+        assert_eq!(ids(&b.open), [[4, 5]]);
     }
 }

@@ -1,23 +1,29 @@
 //! Floor 6: from features to sentences.
 //!
 //! The decoder says, after each word, how likely every next word is. [`search()`] looks for sentences that are
-//! likely as a whole; [`sample()`] draws one at random.
+//! likely as a whole; [`sample()`] draws one at random. [`search_ids`] and [`sample_ids`] give words' ids instead of text,
+//! for training that scores what the decoder writes.
 
+mod agreement;
 mod answer;
 mod beam;
+mod diverse;
+mod penalties;
 mod probability;
 mod sample;
+mod sample_ids;
 mod search;
+mod sentence;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Failure, Times};
 pub use sample::{Sampling, sample};
-pub use search::{Search, search};
+pub use sample_ids::sample_ids;
+pub use search::{Choosing, Search, search, search_ids};
 
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::error::Result;
-use crate::model::Captioner;
 
 /// A caption and how likely the model thinks it is.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -37,33 +43,8 @@ pub struct Token {
     pub text: String,
     /// The natural logarithm of its probability after the words before it.
     pub log_prob: f64,
-}
-
-/// Words as the decoder counts them, each with its log-probability.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Sentence {
-    pub(crate) words: Vec<(usize, f64)>,
-    /// Whether it came to its end mark, which is then the last of `words`.
-    pub(crate) finished: bool,
-}
-
-impl Sentence {
-    pub(crate) fn log_prob(&self) -> f64 {
-        self.words.iter().map(|(_, p)| p).sum()
-    }
-
-    /// As a reader wants it.
-    pub(crate) fn caption(&self, captioner: &Captioner) -> Result<Caption> {
-        let vocabulary = &captioner.vocabulary;
-        let ids: Vec<u32> = self.words.iter().map(|&(w, _)| w as u32).collect();
-        let tokens = self.words.iter().map(|&(w, log_prob)| Token {
-            text: vocabulary.word(w as u32).unwrap_or("<unk>").to_string(),
-            log_prob,
-        });
-        Ok(Caption {
-            text: vocabulary.decode(&ids)?,
-            log_prob: self.log_prob(),
-            tokens: tokens.collect(),
-        })
-    }
+    /// How much the decoder looked at each position of the encoder's map before it chose the word, row by row; the numbers
+    /// add up to 1. Only where it was asked for and the decoder attends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<Vec<f32>>,
 }

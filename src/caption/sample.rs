@@ -7,8 +7,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::Caption;
 use super::probability::log_softmax;
-use super::{Caption, Sentence};
+use super::sentence::{Sentence, Word, attention};
 use crate::cpu::{Isa, threads};
 use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ pub struct Sampling {
     pub count: usize,
     /// Words of a sentence, at most.
     pub max_words: usize,
+    /// Whether each word is returned with the attention weights that led to it, where the decoder attends.
+    pub attention: bool,
 }
 
 impl Default for Sampling {
@@ -39,11 +42,13 @@ impl Default for Sampling {
             seed: 0,
             count: 1,
             max_words: 20,
+            attention: false,
         }
     }
 }
 
-/// `count` captions of each image with these `features` `[N, F]`. Their log-probabilities are the model's own,
+/// `count` captions of each image with these `features`, `[N, F]` or the maps `[N, P, C]` that an attention decoder takes.
+/// Their log-probabilities are the model's own,
 /// whatever the temperature. Each image starts from the seed, so that it does not matter which others there are.
 ///
 /// # Errors
@@ -88,17 +93,14 @@ fn draw(
     generators: &mut [ChaCha8Rng],
 ) -> Result<Vec<Sentence>> {
     let (isa, decoder) = (Isa::current(), &captioner.decoder);
-    let empty = Sentence {
-        words: Vec::new(),
-        finished: false,
-    };
-    let mut sentences = vec![empty; generators.len()];
+    let mut sentences = vec![Sentence::default(); generators.len()];
     // The images whose sentences go on, in the order of the rows of `state`.
     let mut open: Vec<usize> = (0..generators.len()).collect();
     let mut last = vec![START as usize; open.len()];
     let mut state = decoder.start(features)?;
     for step in 0..how.max_words {
         let (next, logits) = decoder.step(&state, &last)?;
+        let weights = attention(&next, how.attention)?;
         let logits = logits.to(&Device::Cpu)?;
         let words = logits.dims()[1];
         let at: Vec<f64> = open.iter().map(|&i| generators[i].random()).collect();
@@ -107,9 +109,13 @@ fn draw(
             let word = choose(logits, how, step == 0, at[row]);
             (word, f64::from(logits[word]) - log_sum_exp(isa, logits))
         });
-        for (&image, &(word, log_prob)) in open.iter().zip(&drawn) {
-            sentences[image].words.push((word, log_prob));
-            sentences[image].finished = word == END as usize;
+        for (row, (&image, &(id, log_prob))) in open.iter().zip(&drawn).enumerate() {
+            let word = Word {
+                id,
+                log_prob,
+                attention: weights.get(row).cloned(),
+            };
+            sentences[image].push(word, log_prob);
         }
         let goes_on = |&row: &usize| drawn[row].0 != END as usize;
         let kept: Vec<usize> = (0..open.len()).filter(goes_on).collect();

@@ -10,20 +10,27 @@
 //!
 //! with `a` the length penalty: 0 favours short sentences, 1 is the mean over words. A beam of one is greedy
 //! search.
+//!
+//! Four refinements are off unless asked for: a penalty for repeated words and a ban on repeated n-grams
+//! (`penalties.rs`, which lower `log p` in the score too), diverse groups (`diverse.rs`), and choosing among the best by
+//! agreement (`agreement.rs`).
 
-use super::beam::Beam;
-use super::{Caption, Sentence};
+use super::Caption;
+use super::agreement::by_agreement;
+use super::beam::{Beam, Step};
+use super::diverse::Groups;
+use super::sentence::{Sentence, attention};
 use crate::cpu::threads;
 use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
 use crate::error::{Error, Result};
-use crate::model::Captioner;
+use crate::model::{Captioner, Decoder};
 use crate::ops::{Allowed, Likeliest, top_k};
 use crate::tensor::Tensor;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Search {
-    /// Sentences that are followed at a time; 1 is greedy.
+    /// Sentences that are followed at a time, 1 to 1000; 1 is greedy.
     pub beam: usize,
     /// Sentences that are returned, at most; not more than `beam`.
     pub n_best: usize,
@@ -31,6 +38,32 @@ pub struct Search {
     pub length_penalty: f64,
     /// Words of a sentence, at most.
     pub max_words: usize,
+    /// Multiplies the log-probability of words that the sentence has already, at least 1; 1 changes nothing. After
+    /// Keskar et al. (2019, arXiv 1909.05858).
+    pub repetition_penalty: f64,
+    /// No run of so many words occurs twice in a sentence; 0 allows all, 3 is trigram blocking (Paulus et al., 2017,
+    /// arXiv 1705.04304).
+    pub no_repeat_ngram: usize,
+    /// Groups of equal width that the beam is cut into, a divisor of `beam`; 1 is ordinary beam search, more are diverse
+    /// beam search (Vijayakumar et al., 2016, arXiv 1610.02424).
+    pub beam_groups: usize,
+    /// What a word costs a group for each sentence of earlier groups that goes on with it at the same step, in units of
+    /// log-probability; above 0 where there are several groups, for otherwise all would find the same.
+    pub diversity: f64,
+    /// By what the best sentences are chosen.
+    pub choose: Choosing,
+    /// Whether each word is returned with the attention weights that led to it, where the decoder attends.
+    pub attention: bool,
+}
+
+/// By what the best sentences are chosen from those that a search has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choosing {
+    /// By `log p / length^a`.
+    #[default]
+    Likeliest,
+    /// By their similarity to the `beam` likeliest, weighted by probability (minimum Bayes risk).
+    Agreement,
 }
 
 impl Default for Search {
@@ -40,39 +73,64 @@ impl Default for Search {
             n_best: 1,
             length_penalty: 0.7,
             max_words: 20,
+            repetition_penalty: 1.0,
+            no_repeat_ngram: 0,
+            beam_groups: 1,
+            diversity: 0.5,
+            choose: Choosing::Likeliest,
+            attention: false,
         }
     }
 }
 
 impl Search {
-    fn check(&self) -> Result<()> {
-        if self.beam == 0 || self.beam > 1000 {
-            return Err(Error::usage(format!(
-                "a beam of {}: take 1 to 1000",
-                self.beam
-            )));
+    /// Refuses settings that make no sense.
+    ///
+    /// # Errors
+    /// Where they do not, with what to take instead.
+    pub fn check(&self) -> Result<()> {
+        let Search { beam, n_best, .. } = self;
+        if !(1..=1000).contains(beam) {
+            return refuse(format_args!("a beam of {beam}: take 1 to 1000"));
         }
-        if self.n_best == 0 || self.n_best > self.beam {
-            return Err(Error::usage(format!(
-                "the best {} of a beam of {}: take 1 to {0}, or a wider beam",
-                self.n_best, self.beam
-            )));
+        if !(1..=*beam).contains(n_best) {
+            return refuse(format_args!(
+                "the best {n_best} of a beam of {beam}: take 1 to {beam}, or a wider beam"
+            ));
         }
         if self.max_words == 0 || !self.length_penalty.is_finite() {
-            return Err(Error::usage(
-                "a caption needs at least one word and a finite length penalty",
+            return refuse(format_args!(
+                "a caption needs at least one word and a finite length penalty"
+            ));
+        }
+        let penalty = self.repetition_penalty;
+        if !(penalty >= 1.0 && penalty.is_finite()) {
+            return refuse(format_args!(
+                "a repetition penalty of {penalty}: take 1, which is none, or more"
+            ));
+        }
+        let (groups, diversity) = (self.beam_groups, self.diversity);
+        if groups == 0 || !beam.is_multiple_of(groups) {
+            return refuse(format_args!(
+                "{groups} groups in a beam of {beam}: take a number that divides the beam"
+            ));
+        }
+        if groups > 1 && !(diversity > 0.0 && diversity.is_finite()) {
+            return refuse(format_args!(
+                "a diversity of {diversity} with {groups} groups: take one above 0, or a single group"
             ));
         }
         Ok(())
     }
 
-    /// The words that a beam may go on with after each row of `logits`; none that is no word, nor, as the `first`, the
-    /// end, for an image deserves at least one word.
+    /// The words that a beam may go on with after each row of `logits`. Special tokens are excluded; at the first step so
+    /// is the end mark, so no caption is empty. `touched` is how many words of a row penalties may lower.
     pub(super) fn likeliest(
         &self,
         logits: &Tensor,
         first: bool,
         ends: bool,
+        touched: usize,
     ) -> Result<Vec<Likeliest>> {
         let [pad, start, unknown, end] = [PAD, START, UNKNOWN, END].map(|word| word as usize);
         // At most one of the first `beam + 1` is the end.
@@ -80,54 +138,122 @@ impl Search {
             (true, _) => top_k(logits, 1, Allowed::Only(end)),
             (false, true) => top_k(
                 logits,
-                self.beam,
+                self.beam + touched,
                 Allowed::Except(&[pad, start, unknown, end]),
             ),
             (false, false) => top_k(
                 logits,
-                self.beam + 1,
+                self.beam + 1 + touched,
                 Allowed::Except(&[pad, start, unknown]),
             ),
         }
     }
 
+    /// Whether words that a sentence has already are held against it.
+    fn penalises(&self) -> bool {
+        self.repetition_penalty > 1.0 || self.no_repeat_ngram > 0
+    }
+
+    /// How many sentences the final choice is made from.
+    pub(super) fn candidates(&self) -> usize {
+        match self.choose {
+            Choosing::Likeliest => self.n_best,
+            Choosing::Agreement => self.beam,
+        }
+    }
+
     /// What a sentence is ranked by.
     pub(super) fn score(&self, sentence: &Sentence) -> f64 {
-        sentence.log_prob() / (sentence.words.len().max(1) as f64).powf(self.length_penalty)
+        sentence.total / (sentence.words.len().max(1) as f64).powf(self.length_penalty)
+    }
+
+    /// Brings sentences into order: those that ended before those that were cut, the best first.
+    pub(super) fn rank(&self, sentences: &mut [Sentence]) {
+        sentences.sort_by(|a, b| {
+            let by_score = || self.score(b).total_cmp(&self.score(a));
+            b.finished.cmp(&a.finished).then_with(by_score)
+        });
+    }
+
+    /// The `n_best` of one image's candidates.
+    fn choose(&self, mut candidates: Vec<Sentence>) -> Vec<Sentence> {
+        if self.choose == Choosing::Agreement {
+            let (finished, cut) = candidates.into_iter().partition(|s| s.finished);
+            candidates = by_agreement(finished);
+            candidates.extend(by_agreement(cut));
+        }
+        candidates.truncate(self.n_best);
+        candidates
     }
 }
 
-/// The likeliest captions of images with these `features` `[N, F]`: for each image at most `n_best`, the best
-/// first.
+fn refuse(what: std::fmt::Arguments) -> Result<()> {
+    Err(Error::usage(what))
+}
+
+/// The best captions of images with these `features`, `[N, F]` or the maps `[N, P, C]` that an attention decoder takes:
+/// for each image at most `n_best`, the best first.
 ///
-/// A sentence that has not ended after `max_words` words is taken as it is; a finished one is preferred.
+/// A sentence that has not ended after `max_words` words is taken as it is; a finished one is preferred. A caption's
+/// log-probabilities are the model's own, without penalties.
 ///
 /// # Errors
 /// Where the features do not fit the model or the settings make no sense.
 pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<Vec<Vec<Caption>>> {
+    let captions = |sentences: Vec<Sentence>| {
+        let captions = sentences.iter().map(|s| s.caption(captioner));
+        captions.collect()
+    };
+    let found = sentences(&captioner.decoder, features, how)?;
+    found.into_iter().map(captions).collect()
+}
+
+/// The ids of the best sentence of each image with these features `[N, F]` or maps `[N, P, C]`, the end mark included
+/// where it was reached.
+///
+/// # Errors
+/// As [`search`].
+pub fn search_ids(decoder: &Decoder, image: &Tensor, how: &Search) -> Result<Vec<Vec<usize>>> {
+    let best =
+        |sentences: Vec<Sentence>| sentences.first().map_or(Vec::new(), |s| s.ids().collect());
+    let how = Search { n_best: 1, ..*how };
+    Ok(sentences(decoder, image, &how)?
+        .into_iter()
+        .map(best)
+        .collect())
+}
+
+/// The best sentences of each image.
+pub(super) fn sentences(
+    decoder: &Decoder,
+    image: &Tensor,
+    how: &Search,
+) -> Result<Vec<Vec<Sentence>>> {
     how.check()?;
-    let images = features.dims().first().copied().unwrap_or(0);
+    let images = image.dims().first().copied().unwrap_or(0);
     if images == 0 {
         return Ok(Vec::new());
     }
-    let decoder = &captioner.decoder;
-    let mut beams: Vec<Beam> = (0..images).map(Beam::new).collect();
-    // A row of `state` for each open sentence, image by image.
-    let mut state = decoder.start(features)?;
+    let mut all: Vec<Groups> = (0..images).map(|row| Groups::new(row, how)).collect();
+    // A row of `state` for each open sentence, image by image; at first one for each image.
+    let mut state = decoder.start(image)?;
     let mut last: Vec<usize> = vec![START as usize; images];
     for step in 0..=how.max_words {
         let (next, logits) = decoder.step(&state, &last)?;
         // The step after the last word may only end the sentence.
         let ends = step == how.max_words;
-        let likeliest = how.likeliest(&logits, step == 0, ends)?;
-        threads::for_each_chunk(&mut beams, 1, |_, beams| {
-            for beam in beams {
-                beam.extend(&likeliest, how, ends);
-            }
+        let rows = how.likeliest(&logits, step == 0, ends, touched(&all, how))?;
+        let step = Step {
+            rows: &rows,
+            attention: &attention(&next, how.attention)?,
+            ends,
+        };
+        threads::for_each_chunk(&mut all, 1, |_, some| {
+            some.iter_mut().for_each(|groups| groups.extend(&step, how));
         });
         let mut kept = Vec::new();
         last.clear();
-        for beam in &mut beams {
+        for beam in all.iter_mut().flat_map(|groups| &mut groups.0) {
             kept.extend_from_slice(&beam.origins);
             beam.first = last.len();
             last.extend(beam.last_words());
@@ -137,30 +263,18 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
         }
         state = next.select(&kept)?;
     }
-    beams.iter_mut().map(|b| b.best(how, captioner)).collect()
+    let best = |groups: Groups| how.choose(groups.best(how));
+    Ok(all.into_iter().map(best).collect())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_that_make_no_sense_are_refused() {
-        for how in [
-            Search {
-                beam: 0,
-                ..Search::default()
-            },
-            Search {
-                n_best: 6,
-                ..Search::default()
-            },
-            Search {
-                length_penalty: f64::NAN,
-                ..Search::default()
-            },
-        ] {
-            assert!(how.check().is_err());
-        }
+/// How many words penalties touch after one of all sentences, at most.
+fn touched(all: &[Groups], how: &Search) -> usize {
+    if !how.penalises() {
+        return 0;
     }
+    let beams = all.iter().flat_map(|groups| &groups.0);
+    beams
+        .map(|beam: &Beam| beam.touched(how))
+        .max()
+        .unwrap_or(0)
 }

@@ -41,7 +41,7 @@ pub struct CaptionArgs {
 #[derive(Args)]
 struct SamplingArgs {
     /// Draw captions at random instead of looking for the likeliest
-    #[arg(long, conflicts_with_all = ["beam", "length_penalty"])]
+    #[arg(long, conflicts_with_all = SearchArgs::NOT_FOR_SAMPLES)]
     sample: bool,
     /// Below 1 likely words become likelier, above 1 less so; above 0
     #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, requires = "sample",
@@ -57,12 +57,9 @@ struct SamplingArgs {
 }
 
 pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
-    let beam = args.search.beam;
-    if !args.sampling.sample && args.n_best > beam {
-        let what = format_args!(
-            "--n-best {} needs --beam {0} or more, not {beam}",
-            args.n_best
-        );
+    if !args.sampling.sample
+        && let Some(what) = args.search.contradiction(args.n_best)
+    {
         return Ok(output::misused(what));
     }
     let captioner = args.model.load(device)?;
@@ -128,6 +125,7 @@ fn generate(
         seed,
         count: args.n_best,
         max_words: args.search.max_words,
+        attention: false,
     };
     sample(captioner, features, &how)
 }

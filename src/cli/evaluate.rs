@@ -43,6 +43,9 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
+    if let Some(what) = args.search.contradiction(1) {
+        return Ok(output::misused(what));
+    }
     args.captions
         .as_deref()
         .map_or(Ok(()), output::check_target)?;
@@ -60,7 +63,7 @@ pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The likeliest caption of each image.
+/// The best caption of each image.
 fn hypotheses(
     args: &EvaluateArgs,
     captioner: &Captioner,

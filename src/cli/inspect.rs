@@ -163,10 +163,7 @@ impl Report {
             )?;
         }
         if let Some(d) = &self.decoder {
-            print(
-                "decoder",
-                format!("LSTM: embedding {}, hidden {}", d.embedding, d.hidden),
-            )?;
+            print("decoder", decoder_line(d))?;
         }
         print(
             "parameters",
@@ -205,6 +202,29 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// A decoder's kind and sizes, in a line.
+fn decoder_line(config: &DecoderConfig) -> String {
+    let DecoderConfig {
+        kind,
+        layers,
+        embedding,
+        hidden,
+        ..
+    } = config;
+    let lstm = if *layers == 1 { "LSTM" } else { "LSTMs" };
+    let mut line = format!(
+        "{}: {layers} {lstm}, embedding {embedding}, hidden {hidden}",
+        kind.name()
+    );
+    if config.takes_map() {
+        line += &format!(", attention {}", config.attention);
+    }
+    if config.tied {
+        line += ", output tied to the word vectors";
+    }
+    line
 }
 
 /// Whether training moves it: no running statistic, and none of what an optimizer remembers.

@@ -6,7 +6,7 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::output;
-use crate::caption::Search;
+use crate::caption::{Choosing, Search};
 use crate::cpu::{self, Isa};
 use crate::error::{Error, Result};
 use crate::model::{Captioner, DenseNet};
@@ -112,16 +112,83 @@ pub struct SearchArgs {
     /// Words of a caption, at most
     #[arg(long, value_name = "N", default_value_t = Search::default().max_words, value_parser = count(1000))]
     pub max_words: usize,
+    /// Multiply the log-probability of a word that the sentence has already by this factor, 1 or more; 1 changes nothing,
+    /// 1.2 is usual
+    #[arg(long, value_name = "F", default_value_t = Search::default().repetition_penalty,
+          value_parser = number("must be 1 or more", |f| f >= 1.0))]
+    pub repetition_penalty: f64,
+    /// Never say the same N words in a row twice in a sentence, 0 to 1000; 3 blocks repeated trigrams, 0 blocks nothing
+    #[arg(long, value_name = "N", default_value_t = Search::default().no_repeat_ngram,
+          value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
+    pub no_repeat_ngram: usize,
+    /// Cut the beam into G groups of equal width, each of which avoids the words of those before it (diverse beam
+    /// search); a divisor of the beam, 1 is a single group
+    #[arg(long, value_name = "G", default_value_t = Search::default().beam_groups, value_parser = count(1000))]
+    pub beam_groups: usize,
+    /// How much log-probability a word costs a group for each sentence of earlier groups that has it at the same place,
+    /// above 0
+    #[arg(long, value_name = "D", default_value_t = Search::default().diversity, requires = "beam_groups",
+          value_parser = number("must be above 0", |d| d > 0.0))]
+    pub diversity: f64,
+    /// How the captions are chosen from the sentences that were found
+    #[arg(long, value_enum, default_value_t = Choose::Likeliest)]
+    pub choose: Choose,
+}
+
+/// How captions are chosen from the sentences that a search has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choose {
+    /// The likeliest, by log-probability / length^A
+    Likeliest,
+    /// Those that resemble the others most, weighted by probability (minimum Bayes risk); needs a beam of 3 or more to
+    /// make a difference
+    Agreement,
 }
 
 impl SearchArgs {
-    /// The settings, for the `n_best` likeliest sentences.
+    /// The options, by the names of their fields, that only a search has and drawing at random does not.
+    pub const NOT_FOR_SAMPLES: [&str; 7] = [
+        "beam",
+        "length_penalty",
+        "repetition_penalty",
+        "no_repeat_ngram",
+        "beam_groups",
+        "diversity",
+        "choose",
+    ];
+
+    /// What is wrong with the options together, where something is.
+    pub fn contradiction(&self, n_best: usize) -> Option<String> {
+        let (beam, groups) = (self.beam, self.beam_groups);
+        if n_best > beam {
+            return Some(format!(
+                "--n-best {n_best} needs --beam {n_best} or more, not {beam}"
+            ));
+        }
+        if !beam.is_multiple_of(groups) {
+            return Some(format!(
+                "--beam-groups {groups} needs a --beam that it divides, not {beam}"
+            ));
+        }
+        None
+    }
+
+    /// The settings, for the `n_best` best sentences.
     pub fn search(&self, n_best: usize) -> Search {
         Search {
             beam: self.beam,
             n_best,
             length_penalty: self.length_penalty,
             max_words: self.max_words,
+            repetition_penalty: self.repetition_penalty,
+            no_repeat_ngram: self.no_repeat_ngram,
+            beam_groups: self.beam_groups,
+            diversity: self.diversity,
+            choose: match self.choose {
+                Choose::Likeliest => Choosing::Likeliest,
+                Choose::Agreement => Choosing::Agreement,
+            },
+            attention: false,
         }
     }
 }

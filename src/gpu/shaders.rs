@@ -40,6 +40,7 @@ shaders! {
     Adam "adam",
     AvgPool2d "avg_pool2d",
     BatchNorm "batch_norm",
+    Categorical "categorical",
     ClipGradNorm "clip_grad_norm",
     Concat "concat",
     Conv2d "conv2d",

@@ -111,12 +111,28 @@ impl Captioner {
         )
     }
 
-    /// The features of preprocessed images: `[N, H, W, 3]` to `[N, F]`.
+    /// Preprocessed images `[N, H, W, 3]` as the decoder wants them: `[N, C]`, the average over the encoder's last map,
+    /// or `[N, P, C]` where the decoder [takes the map](Decoder::takes_map), whose `P` places are in order row by row.
     ///
     /// # Errors
-    /// Those of [`DenseNet::features`].
+    /// Those of [`DenseNet::spatial`].
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
-        self.encoder.features(images, Mode::Inference)
+        self.encode_in(images, Mode::Inference)
+    }
+
+    /// [`Captioner::encode`] in training, or in inference.
+    ///
+    /// # Errors
+    /// Those of [`DenseNet::spatial`].
+    pub fn encode_in(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
+        if !self.decoder.takes_map() {
+            return self.encoder.features(images, mode);
+        }
+        let map = self.encoder.spatial(images, mode)?;
+        let &[n, rows, columns, channels] = map.dims() else {
+            return Err(Error::shape("encode", "a map [N, H, W, C]", map.shape()));
+        };
+        map.reshape(&[n, rows * columns, channels])
     }
 }
 

@@ -15,6 +15,7 @@
 pub mod adam;
 pub mod avg_pool2d;
 pub mod batch_norm;
+pub mod categorical;
 pub mod clip_grad_norm;
 pub mod concat;
 pub mod conv2d;
@@ -42,6 +43,7 @@ pub mod top_k;
 
 pub use avg_pool2d::avg_pool2d;
 pub use batch_norm::{Folded, Moments, Norm, Statistics, batch_norm};
+pub use categorical::categorical;
 pub use clip_grad_norm::clip_grad_norm;
 pub use concat::concat;
 pub use conv_norm_relu::conv_norm_relu;

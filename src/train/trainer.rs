@@ -12,7 +12,7 @@ use super::student::{Student, encoder_pace};
 use crate::data::vocabulary::{PAD, Vocabulary};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
-use crate::model::{Captioner, Decoder, DecoderConfig, DenseNet, file};
+use crate::model::{Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, file};
 use crate::nn::{Init, Linear, Mode, Module};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::{Device, Tensor};
@@ -157,6 +157,10 @@ impl Trainer {
             hidden: config.decoder.hidden,
             vocabulary: vocabulary.len(),
             dropout: config.decoder.dropout,
+            kind: DecoderKind::default(),
+            layers: 1,
+            tied: false,
+            attention: 0,
         };
         let decoder = Decoder::new(&sizes, &mut init)?;
         let (training, metrics) = Default::default();
@@ -399,7 +403,7 @@ impl Trainer {
         let mode = Mode::Training {
             seed: mix(config.seed, step, 4),
         };
-        self.student.captioner.encoder.features(&images, mode)
+        self.student.captioner.encode_in(&images, mode)
     }
 
     fn caption_loss(
@@ -410,7 +414,9 @@ impl Trainer {
         label_smoothing: f32,
     ) -> Result<Tensor> {
         let decoder = &self.student.captioner.decoder;
-        let logits = decoder.forward(features, &batch.image_of, &batch.words, mode)?;
+        let logits = decoder
+            .forward(features, &batch.image_of, &batch.words, mode)?
+            .logits;
         let options = CrossEntropy {
             ignore_index: Some(PAD as usize),
             label_smoothing,

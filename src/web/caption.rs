@@ -33,18 +33,34 @@ pub struct Wish {
     /// Captions of each image; not more than `beam`.
     #[param(minimum = 1, maximum = 50, default = 1)]
     n_best: usize,
+    /// Whether each word comes with where in the picture the model looked, where the model has attention.
+    #[param(default = false)]
+    attention: bool,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        let Search { beam, n_best, .. } = Search::default();
-        Wish { beam, n_best }
+        let Search {
+            beam,
+            n_best,
+            attention,
+            ..
+        } = Search::default();
+        Wish {
+            beam,
+            n_best,
+            attention,
+        }
     }
 }
 
 impl Wish {
     fn search(self, widest: usize) -> Result<Search, Refusal> {
-        let Wish { beam, n_best } = self;
+        let Wish {
+            beam,
+            n_best,
+            attention,
+        } = self;
         if !(1..=widest).contains(&beam) {
             return Err(Refusal::bad_request(format!(
                 "beam={beam}: must be 1 to {widest}"
@@ -58,6 +74,7 @@ impl Wish {
         Ok(Search {
             beam,
             n_best,
+            attention,
             ..Search::default()
         })
     }

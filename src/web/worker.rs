@@ -42,7 +42,7 @@ impl Worker {
 
     /// Encodes all together, and searches together for those that want the same.
     fn answer(&self, mut jobs: Vec<Job>) -> Result<()> {
-        jobs.sort_by_key(|job| (job.how.beam, job.how.n_best));
+        jobs.sort_by_key(|job| (job.how.beam, job.how.n_best, job.how.attention));
         for job in &jobs {
             self.metrics.observe(Stage::Wait, job.since.elapsed());
         }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use glimpse::caption::{Search, search};
 use glimpse::data::{Image, Limits, Vocabulary};
 use glimpse::error::Result;
-use glimpse::model::{Captioner, Decoder, DecoderConfig, DenseNet, DenseNetConfig};
+use glimpse::model::{Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig};
 use glimpse::nn::Init;
 use glimpse::tensor::Device;
 use glimpse::web::{Options, Server, Stop};
@@ -46,6 +46,10 @@ fn captioner(recipe: &str) -> Captioner {
         hidden: 16,
         vocabulary: vocabulary.len(),
         dropout: 0.0,
+        kind: DecoderKind::Inject,
+        layers: 1,
+        tied: false,
+        attention: 0,
     };
     Captioner {
         encoder: DenseNet::new(&sizes, &mut init).unwrap(),

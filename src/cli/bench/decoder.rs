@@ -4,7 +4,7 @@ use super::{Bench, Report, flops};
 use crate::caption::{Search, search};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::Result;
-use crate::model::{Captioner, Decoder, DecoderConfig, DenseNet, DenseNetConfig};
+use crate::model::{Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig};
 use crate::nn::{Init, Mode, Module};
 use crate::ops::{CrossEntropy, cross_entropy};
 use crate::train::config::OptimizerConfig;
@@ -19,6 +19,10 @@ const CONFIG: DecoderConfig = DecoderConfig {
     hidden: 512,
     vocabulary: 2500,
     dropout: 0.0,
+    kind: DecoderKind::Inject,
+    layers: 1,
+    tied: false,
+    attention: 0,
 };
 
 /// Forward, backward and AdamW of a batch.
@@ -35,7 +39,8 @@ pub fn train(bench: &Bench) -> Result<Report> {
         .collect();
     let targets: Vec<usize> = words.iter().map(|w| (w + 1) % CONFIG.vocabulary).collect();
     let (ms, device_ms) = bench.measure(1, || {
-        let logits = decoder.forward(&features, &image_of, &words, Mode::Training { seed: 1 })?;
+        let mode = Mode::Training { seed: 1 };
+        let logits = decoder.forward(&features, &image_of, &words, mode)?.logits;
         let loss = cross_entropy(&logits, &targets, CrossEntropy::default())?;
         let grads = loss.backward()?;
         drop((logits, loss));

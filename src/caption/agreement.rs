@@ -1,0 +1,157 @@
+//! Choosing among candidates by agreement, that is by minimum Bayes risk (Kumar and Byrne, 2004; for what neural models
+//! generate Eikema and Aziz, 2020, arXiv 2005.10283).
+//!
+//! The likeliest sentence need not be the one that most others would accept. If the truth is one of the candidates, each
+//! with the model's probability, then the expected similarity of a candidate `c` to the truth is
+//!
+//! ```text
+//! agreement(c) = sum over candidates s of weight(s) similarity(c, s)        weight(s) = p(s) / sum of all p
+//! ```
+//!
+//! and the best candidate is the one with the largest. A candidate agrees with itself wholly, so likely ones have an
+//! advantage.
+//!
+//! ```text
+//! similarity(a, b) = mean over n = 1..N of  2 matches / (n-grams of a + n-grams of b)      N = 4, less for short ones
+//! ```
+//!
+//! is the F1 of the n-grams: `matches` counts each n-gram as often as it occurs in both. It is 1 for equal sentences and 0
+//! for those without a common word. An `n` counts where at least one of the two sentences has n-grams of that length.
+
+use super::sentence::Sentence;
+use crate::data::vocabulary::END;
+
+/// The longest n-grams that are compared.
+const LONGEST: usize = 4;
+
+/// The `candidates` with the most agreement first. Equal ones keep their order.
+pub(super) fn by_agreement(candidates: Vec<Sentence>) -> Vec<Sentence> {
+    let words: Vec<Vec<usize>> = candidates.iter().map(words).collect();
+    let weights = weights(&candidates);
+    let agreement = |c: &[usize]| -> f64 {
+        let similarities = words.iter().map(|other| similarity(c, other));
+        similarities.zip(&weights).map(|(s, w)| s * w).sum()
+    };
+    let scores: Vec<f64> = words.iter().map(|c| agreement(c)).collect();
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let mut candidates: Vec<Option<Sentence>> = candidates.into_iter().map(Some).collect();
+    order
+        .into_iter()
+        .filter_map(|i| candidates[i].take())
+        .collect()
+}
+
+/// The ids of a sentence's words, without its end mark.
+fn words(sentence: &Sentence) -> Vec<usize> {
+    sentence.ids().filter(|&id| id != END as usize).collect()
+}
+
+/// Probabilities that add up to 1.
+fn weights(candidates: &[Sentence]) -> Vec<f64> {
+    let logs: Vec<f64> = candidates.iter().map(Sentence::log_prob).collect();
+    let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|p| p / sum).collect()
+}
+
+/// The mean F1 of n-grams, from 0 to 1.
+fn similarity(a: &[usize], b: &[usize]) -> f64 {
+    let longest = a.len().max(b.len()).min(LONGEST);
+    if longest == 0 {
+        return 1.0;
+    }
+    let f1 = |n: usize| {
+        let grams = |words: &[usize]| (words.len() + 1).saturating_sub(n) as f64;
+        2.0 * matches(a, b, n) as f64 / (grams(a) + grams(b))
+    };
+    (1..=longest).map(f1).sum::<f64>() / longest as f64
+}
+
+/// How many n-grams of `a` find an equal one in `b`, each of which matches once. Sentences are short, so comparing all
+/// pairs is quicker than a table.
+fn matches(a: &[usize], b: &[usize], n: usize) -> usize {
+    let mut free = vec![true; b.len()];
+    let mut count = 0;
+    for gram in a.windows(n) {
+        let partner = b
+            .windows(n)
+            .zip(&mut free)
+            .find(|(g, free)| **free && *g == gram);
+        if let Some((_, free)) = partner {
+            *free = false;
+            count += 1;
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caption::sentence::Word;
+    use proptest::prelude::*;
+
+    fn sentence(ids: &[usize], log_prob: f64) -> Sentence {
+        let mut sentence = Sentence::default();
+        for (i, &id) in ids.iter().chain(&[END as usize]).enumerate() {
+            let log_prob = if i == 0 { log_prob } else { 0.0 };
+            let word = Word {
+                id,
+                log_prob,
+                attention: None,
+            };
+            sentence.push(word, log_prob);
+        }
+        sentence
+    }
+
+    #[test]
+    fn similarity_is_the_mean_f1() {
+        assert_eq!(similarity(&[4, 5, 6], &[4, 5, 6]), 1.0);
+        assert_eq!(similarity(&[4, 5], &[6, 7]), 0.0);
+        // Unigrams: 2 of 2 and 3, F1 0.8. Bigrams: 1 of 1 and 2, F1 2/3. Trigrams: none of 0 and 1.
+        let want = (0.8 + 2.0 / 3.0 + 0.0) / 3.0;
+        assert!((similarity(&[4, 5], &[4, 5, 6]) - want).abs() < 1e-12);
+        // A word that is there once matches once: 1 of 3 and 1, F1 0.5; then nothing.
+        assert!((similarity(&[4, 4, 4], &[4]) - 0.5 / 3.0).abs() < 1e-12);
+        assert_eq!(similarity(&[], &[]), 1.0);
+        assert_eq!(similarity(&[], &[4]), 0.0);
+    }
+
+    #[test]
+    fn the_sentence_that_most_others_resemble_is_first() {
+        // The likeliest resembles none; the other two resemble each other, and have more than half of the probability.
+        let candidates = vec![
+            sentence(&[10, 11, 12], 0.4f64.ln()),
+            sentence(&[4, 5, 6, 7], 0.25f64.ln()),
+            sentence(&[4, 5, 6, 8], 0.35f64.ln()),
+        ];
+        let best = by_agreement(candidates.clone());
+        assert_eq!(best[0], candidates[2]);
+        assert_eq!(best[1], candidates[1]);
+        assert_eq!(best[2], candidates[0]);
+        // One that is nearly certain wins although it is alone.
+        let mut sure = candidates.clone();
+        sure[0] = sentence(&[10, 11, 12], 0.0);
+        sure[1] = sentence(&[4, 5, 6, 7], -9.0);
+        sure[2] = sentence(&[4, 5, 6, 8], -9.0);
+        assert_eq!(by_agreement(sure.clone())[0], sure[0]);
+        assert!(by_agreement(Vec::new()).is_empty());
+        assert_eq!(by_agreement(candidates[..1].to_vec()), candidates[..1]);
+    }
+
+    proptest! {
+        #[test]
+        fn similarity_is_symmetric_and_within_its_bounds(
+            a in prop::collection::vec(4..9usize, 0..9),
+            b in prop::collection::vec(4..9usize, 0..9),
+        ) {
+            let s = similarity(&a, &b);
+            prop_assert!((0.0..=1.0).contains(&s));
+            prop_assert!((s - similarity(&b, &a)).abs() < 1e-12);
+            prop_assert_eq!(similarity(&a, &a), 1.0);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A sentence as the decoder counts its words, and as a reader wants it.
+
+use std::sync::Arc;
+
+use super::{Caption, Token};
+use crate::data::vocabulary::END;
+use crate::error::Result;
+use crate::model::{Captioner, DecoderState};
+use crate::tensor::{Device, Tensor};
+
+/// The attention weights of a step, one row for each sentence; sentences that share a beginning share the rows.
+pub(super) type Weights = Arc<[f32]>;
+
+/// A word of a sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Word {
+    pub(crate) id: usize,
+    /// The natural logarithm of its probability after the words before it.
+    pub(crate) log_prob: f64,
+    /// How much the decoder looked at each position of the map, where that was asked for.
+    pub(crate) attention: Option<Weights>,
+}
+
+/// A sentence, or the beginning of one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sentence {
+    pub(crate) words: Vec<Word>,
+    /// Whether it came to its end mark, which is then the last of `words`.
+    pub(crate) finished: bool,
+    /// The sum of the words' log-probabilities after penalties, by which a search compares sentences.
+    pub(crate) total: f64,
+}
+
+impl Sentence {
+    /// Appends a word whose log-probability after penalties is `penalised`.
+    pub(super) fn push(&mut self, word: Word, penalised: f64) {
+        self.finished = word.id == END as usize;
+        self.total += penalised;
+        self.words.push(word);
+    }
+
+    /// The model's own log-probability, without penalties.
+    pub(crate) fn log_prob(&self) -> f64 {
+        self.words.iter().map(|word| word.log_prob).sum()
+    }
+
+    /// The words' ids, the end mark included where it was reached.
+    pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + '_ {
+        self.words.iter().map(|word| word.id)
+    }
+
+    /// As a reader wants it.
+    pub(crate) fn caption(&self, captioner: &Captioner) -> Result<Caption> {
+        let vocabulary = &captioner.vocabulary;
+        let ids: Vec<u32> = self.ids().map(|id| id as u32).collect();
+        let tokens = self.words.iter().map(|word| Token {
+            text: vocabulary
+                .word(word.id as u32)
+                .unwrap_or("<unk>")
+                .to_string(),
+            log_prob: word.log_prob,
+            attention: word.attention.as_ref().map(|weights| weights.to_vec()),
+        });
+        Ok(Caption {
+            text: vocabulary.decode(&ids)?,
+            log_prob: self.log_prob(),
+            tokens: tokens.collect(),
+        })
+    }
+}
+
+/// The attention weights of the step that led to `state`, a row for each of its sentences. Empty where they are not
+/// `wanted` or the decoder does not attend.
+pub(super) fn attention(state: &DecoderState, wanted: bool) -> Result<Vec<Weights>> {
+    match state.attention() {
+        Some(weights) if wanted => rows(weights),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn rows(weights: &Tensor) -> Result<Vec<Weights>> {
+    let positions = weights.dims().last().copied().unwrap_or(0).max(1);
+    let weights = weights.to(&Device::Cpu)?;
+    Ok(weights
+        .data()
+        .chunks_exact(positions)
+        .map(Weights::from)
+        .collect())
+}

@@ -1,0 +1,182 @@
+//! Decoders: from an image's features to words, one word after another.
+//!
+//! All of them are a table of word vectors, an LSTM of one or two layers, and an output layer that gives the logits of
+//! the next word. They differ in where the image comes in ([`DecoderKind`]); each kind has a file of its own, which opens
+//! with its paper and its equations:
+//!
+//! | kind | the image | file |
+//! |---|---|---|
+//! | inject | is the LSTM's first input | `inject.rs` |
+//! | par-inject | is beside every word | `par_inject.rs` |
+//! | merge | is merged with what the LSTM made of the words | `merge.rs` |
+//! | attention | is looked at again before every word | `attention.rs` |
+//!
+//! `layers.rs`, `output.rs` and `dropout.rs` hold what they share, `state.rs` what goes from one word to the next.
+
+mod config;
+mod dropout;
+mod inject;
+mod layers;
+mod merge;
+mod output;
+mod par_inject;
+mod state;
+
+pub use config::{DecoderConfig, DecoderKind};
+pub use state::{DecoderState, Forced};
+
+use self::inject::Inject;
+use self::merge::Merge;
+use self::par_inject::ParInject;
+use crate::cpu::threads;
+use crate::error::{Error, Result};
+use crate::nn::{Init, Mode, Module, Role};
+use crate::tensor::Tensor;
+
+impl DecoderConfig {
+    /// Elements of all parameters. Sizes that pass [`DecoderConfig::check`] cannot overflow it.
+    pub fn elements(&self) -> u128 {
+        match self.kind {
+            DecoderKind::Inject => inject::elements(self),
+            DecoderKind::ParInject => par_inject::elements(self),
+            DecoderKind::Merge => merge::elements(self),
+            DecoderKind::Attention => 0,
+        }
+    }
+}
+
+/// A decoder of one of the kinds of [`DecoderKind`].
+///
+/// In training [`Decoder::forward`] is given the words of a caption and predicts each from those before it (teacher
+/// forcing). In inference [`Decoder::start`] and [`Decoder::step`] take one word at a time; their logits are the same.
+pub struct Decoder {
+    config: DecoderConfig,
+    network: Network,
+}
+
+enum Network {
+    Inject(Inject),
+    ParInject(ParInject),
+    Merge(Merge),
+}
+
+impl Decoder {
+    /// With random weights.
+    ///
+    /// # Errors
+    /// Those of [`DecoderConfig::check`].
+    pub fn new(config: &DecoderConfig, init: &mut Init) -> Result<Self> {
+        config.check()?;
+        let network = match config.kind {
+            DecoderKind::Inject => Network::Inject(Inject::new(config, init)),
+            DecoderKind::ParInject => Network::ParInject(ParInject::new(config, init)),
+            DecoderKind::Merge => Network::Merge(Merge::new(config, init)),
+            DecoderKind::Attention => {
+                return Err(Error::value(
+                    "decoder",
+                    "this program has no decoder of the kind attention; get a newer Glimpse",
+                ));
+            }
+        };
+        Ok(Decoder {
+            config: config.clone(),
+            network,
+        })
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Whether an image is given as the places of the encoder's map, `[N, P, C]`, and the decoder says where it looks;
+    /// otherwise as the average over them, `[N, C]`.
+    pub fn takes_map(&self) -> bool {
+        self.config.takes_map()
+    }
+
+    /// Teacher forcing: the logits of the next word after each of the `T` words of each of `S` sentences.
+    ///
+    /// `words` is `[S, T]`, row by row, each beginning with the start mark. `image` is `[N, C]`, or `[N, P, C]` where the
+    /// decoder [takes the map](Decoder::takes_map), and `image_of` gives each sentence's row in it, so that several
+    /// captions of an image share what is computed of it.
+    ///
+    /// # Errors
+    /// Where sizes do not fit or a word is not in the vocabulary.
+    pub fn forward(
+        &self,
+        image: &Tensor,
+        image_of: &[usize],
+        words: &[usize],
+        mode: Mode,
+    ) -> Result<Forced> {
+        self.check_image(image)?;
+        let sentences = image_of.len();
+        if sentences == 0 || words.is_empty() || !words.len().is_multiple_of(sentences) {
+            return Err(Error::shape(
+                "decoder",
+                format_args!("as many words for each of {sentences} sentences"),
+                format_args!("{} words", words.len()),
+            ));
+        }
+        threads::run(|| match &self.network {
+            Network::Inject(d) => d.forward(image, image_of, words, mode),
+            Network::ParInject(d) => d.forward(image, image_of, words, mode),
+            Network::Merge(d) => d.forward(image, image_of, words, mode),
+        })
+    }
+
+    /// What the decoder remembers after seeing images `[N, C]`, or `[N, P, C]` where it
+    /// [takes the map](Decoder::takes_map), before any word: the state of one sentence an image.
+    ///
+    /// # Errors
+    /// Where `image` has another shape.
+    pub fn start(&self, image: &Tensor) -> Result<DecoderState> {
+        self.check_image(image)?;
+        match &self.network {
+            Network::Inject(d) => d.start(image),
+            Network::ParInject(d) => d.start(image),
+            Network::Merge(d) => d.start(image),
+        }
+    }
+
+    /// One word further in each of `S` sentences: the new state and the logits `[S, V]` of the next word.
+    ///
+    /// # Errors
+    /// Where their numbers differ or a word is not in the vocabulary.
+    pub fn step(&self, state: &DecoderState, words: &[usize]) -> Result<(DecoderState, Tensor)> {
+        match &self.network {
+            Network::Inject(d) => d.step(state, words),
+            Network::ParInject(d) => d.step(state, words),
+            Network::Merge(d) => d.step(state, words),
+        }
+    }
+
+    fn check_image(&self, image: &Tensor) -> Result<()> {
+        let features = self.config.features;
+        let (fits, expected) = match (self.takes_map(), image.dims()) {
+            (true, &[_, places, channels]) => (places > 0 && channels == features, "[N, P, "),
+            (true, _) => (false, "[N, P, "),
+            (false, dims) => (dims.len() == 2 && dims[1] == features, "[N, "),
+        };
+        if fits {
+            return Ok(());
+        }
+        let kind = self.config.kind.name();
+        let expected = format_args!("an image {expected}{features}] for the kind {kind}");
+        Err(Error::shape("decoder", expected, image.shape()))
+    }
+}
+
+impl Module for Decoder {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        match &mut self.network {
+            Network::Inject(d) => d.visit(prefix, f),
+            Network::ParInject(d) => d.visit(prefix, f),
+            Network::Merge(d) => d.visit(prefix, f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+use super::*;
+use crate::ops::testing::{assert_close, here, on_every_device, random};
+use crate::ops::{CrossEntropy, cross_entropy};
+
+const KINDS: [DecoderKind; 3] = [
+    DecoderKind::Inject,
+    DecoderKind::ParInject,
+    DecoderKind::Merge,
+];
+
+/// Hidden is as large as a word's vector or not: where it is, a tied output layer has no projection.
+fn configs() -> Vec<DecoderConfig> {
+    let mut all = Vec::new();
+    for kind in KINDS {
+        for (layers, tied, hidden) in [
+            (1, false, 7),
+            (2, false, 7),
+            (1, true, 7),
+            (1, true, 6),
+            (2, true, 7),
+        ] {
+            if layers > 1 && kind == DecoderKind::Attention {
+                continue;
+            }
+            all.push(DecoderConfig {
+                features: 5,
+                embedding: 6,
+                hidden,
+                vocabulary: 11,
+                dropout: 0.5,
+                kind,
+                layers,
+                tied,
+                attention: if kind == DecoderKind::Attention { 3 } else { 0 },
+            });
+        }
+    }
+    all
+}
+
+fn build(config: &DecoderConfig) -> Decoder {
+    let mut decoder = Decoder::new(config, &mut Init::new(3)).unwrap();
+    decoder.to(&crate::ops::testing::device()).unwrap();
+    decoder
+}
+
+/// `n` images as the decoder takes them.
+fn images(config: &DecoderConfig, n: usize) -> Tensor {
+    match config.takes_map() {
+        true => random(&[n, 4, config.features], 1),
+        false => random(&[n, config.features], 1),
+    }
+}
+
+#[test]
+fn parameters_are_as_many_as_the_sizes_say() {
+    for config in configs() {
+        let mut decoder = build(&config);
+        let mut elements = 0;
+        let mut names = Vec::new();
+        decoder.visit("", &mut |name, _, t| {
+            elements += t.len() as u128;
+            names.push(name.to_string());
+        });
+        assert_eq!(config.elements(), elements, "{config:?}");
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count, "each has a name of its own: {config:?}");
+    }
+}
+
+#[test]
+fn teacher_forcing_and_single_steps_say_the_same() {
+    on_every_device(|| {
+        for config in configs() {
+            let decoder = build(&config);
+            let image = images(&config, 2);
+            // Two captions of the second image around one of the first.
+            let image_of = [1, 0, 1];
+            let words = [[1, 4, 5, 6], [1, 7, 8, 9], [1, 10, 4, 4]];
+            let forced = decoder
+                .forward(&image, &image_of, &words.concat(), Mode::Inference)
+                .unwrap();
+            assert_eq!(forced.logits.dims(), &[3, 4, 11]);
+            let mut state = decoder.start(&image).unwrap().select(&image_of).unwrap();
+            assert!(state.attention().is_none());
+            for step in 0..4 {
+                let (next, logits) = decoder.step(&state, &words.map(|w| w[step])).unwrap();
+                // In another order and back, as a search moves its sentences about.
+                state = next.select(&[2, 0, 1]).unwrap().select(&[1, 2, 0]).unwrap();
+                let compare = |what: &str, all: &Tensor, one: &Tensor| {
+                    let width = one.dims()[1];
+                    for sentence in 0..3 {
+                        let all = &all.data()[(sentence * 4 + step) * width..][..width];
+                        let one = &one.data()[sentence * width..][..width];
+                        assert_close(&format!("{what} of {config:?}"), one, all, 1e-5);
+                    }
+                };
+                compare("logits", &forced.logits, &logits);
+                match (&forced.attention, next.attention()) {
+                    (Some(all), Some(one)) => compare("attention", all, one),
+                    (None, None) => assert!(!config.takes_map()),
+                    _ => panic!("attention either way or neither: {config:?}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn the_image_matters() {
+    for config in configs() {
+        let decoder = build(&config);
+        let image = images(&config, 2);
+        let forced = |of: usize| {
+            let forced = decoder.forward(&image, &[of], &[1, 4], Mode::Inference);
+            forced.unwrap().logits.into_vec()
+        };
+        assert_ne!(forced(0), forced(1), "{config:?}");
+    }
+}
+
+#[test]
+fn dropout_is_for_training_and_follows_its_seed() {
+    for config in configs() {
+        let decoder = build(&config);
+        let image = images(&config, 1);
+        let run = |mode| {
+            let forced = decoder.forward(&image, &[0], &[1, 4, 5], mode);
+            forced.unwrap().logits.into_vec()
+        };
+        let training = |seed| run(Mode::Training { seed });
+        assert_eq!(run(Mode::Inference), run(Mode::Inference));
+        assert_eq!(training(1), training(1));
+        assert_ne!(training(1), training(2));
+        assert_ne!(training(1), run(Mode::Inference));
+    }
+}
+
+/// The loss of a batch and its gradient with respect to each parameter, by name.
+fn gradients(decoder: &mut Decoder, config: &DecoderConfig) -> (f32, Vec<(String, Tensor)>) {
+    decoder.track(true);
+    let mode = Mode::Inference;
+    let forced = decoder
+        .forward(
+            &images(config, 2),
+            &[0, 1, 1],
+            &[1, 4, 5, 1, 6, 7, 1, 8, 4],
+            mode,
+        )
+        .unwrap();
+    let targets = [4, 5, 2, 6, 7, 2, 8, 4, 2];
+    let loss = cross_entropy(&forced.logits, &targets, CrossEntropy::default()).unwrap();
+    let mut grads = loss.backward().unwrap();
+    let mut all = Vec::new();
+    decoder.visit("", &mut |name, _, t| {
+        let grad = grads
+            .take(t)
+            .unwrap_or_else(|| panic!("{name} has no gradient"));
+        assert_eq!(grad.dims(), t.dims());
+        all.push((name.to_string(), grad));
+    });
+    decoder.track(false);
+    (loss.item().unwrap(), all)
+}
+
+/// Moves one parameter by `by` in the direction of its gradient; a tied table moves in both of its uses.
+fn moved(decoder: &mut Decoder, which: &str, grad: &Tensor, by: f32) {
+    decoder.visit("", &mut |name, _, t| {
+        if name == which {
+            let pairs = t.data().iter().zip(grad.data());
+            let data = pairs.map(|(x, g)| x + by * g).collect();
+            *t = here(Tensor::from_vec(data, t.dims()).unwrap());
+        }
+    });
+}
+
+#[test]
+fn every_gradient_is_the_difference_quotient() {
+    on_every_device(|| {
+        for config in configs() {
+            let mut decoder = build(&config);
+            let (_, grads) = gradients(&mut decoder, &config);
+            for (name, grad) in &grads {
+                let square: f64 = grad.data().iter().map(|&g| f64::from(g).powi(2)).sum();
+                // Far enough that the loss, an f32, tells the two apart.
+                let by = (0.02 / square.sqrt().max(1e-6)).min(20.0) as f32;
+                let at = |by: f32| {
+                    let mut decoder = build(&config);
+                    moved(&mut decoder, name, grad, by);
+                    f64::from(gradients(&mut decoder, &config).0)
+                };
+                let quotient = (at(by) - at(-by)) / (2.0 * f64::from(by));
+                assert!(
+                    (quotient - square).abs() <= 0.02 * square + 2e-6 / f64::from(by),
+                    "{name} of {config:?}: the quotient is {quotient}, the gradient says {square}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_tied_table_stays_one_tensor() {
+    on_every_device(|| {
+        for config in configs().iter().filter(|c| c.tied) {
+            let mut decoder = build(config);
+            let table = |decoder: &mut Decoder| {
+                let mut found = Vec::new();
+                decoder.visit("", &mut |name, _, t| {
+                    if t.dims()[0] == config.vocabulary && t.dims().len() == 2 {
+                        found.push((name.to_string(), t.clone()));
+                    }
+                });
+                assert_eq!(found.len(), 1, "{config:?}");
+                found.remove(0)
+            };
+            let (name, before) = table(&mut decoder);
+            assert_eq!(name, "embedding.weight");
+            // Whoever replaces it by one visit (an optimizer, a file, another device) changes both of its uses.
+            let image = images(config, 1);
+            let logits = |decoder: &Decoder| {
+                let forced = decoder.forward(&image, &[0], &[1], Mode::Inference);
+                forced.unwrap().logits.into_vec()
+            };
+            let word = 9;
+            let first = logits(&decoder);
+            decoder.visit("", &mut |visited, _, t| {
+                if visited == name {
+                    let mut data = before.data().to_vec();
+                    data[word * config.embedding..][..config.embedding].fill(0.0);
+                    *t = here(Tensor::from_vec(data, t.dims()).unwrap());
+                }
+            });
+            let second = logits(&decoder);
+            // The word is not in the sentence: only its own logit moves, to its bias, which is zero.
+            assert_eq!(second[word], 0.0);
+            assert_ne!(first[word], 0.0);
+            assert_eq!(first[..word], second[..word]);
+        }
+    });
+}
+
+#[test]
+fn mistakes_are_errors() {
+    for config in configs() {
+        let decoder = build(&config);
+        let image = images(&config, 1);
+        let run = |f: &Tensor, images: &[usize], words: &[usize]| {
+            decoder.forward(f, images, words, Mode::Inference).is_err()
+        };
+        assert!(run(&image, &[0], &[11]), "a word that does not exist");
+        assert!(run(&image, &[1], &[1]), "an image that does not exist");
+        assert!(run(&image, &[0, 0], &[1, 2, 3]), "a sentence cut off");
+        assert!(run(&image, &[], &[]), "nothing");
+        for shape in [&[1usize, 4][..], &[1, 4, 4], &[5], &[1, 4, 5], &[1, 5]] {
+            let other = random(shape, 1);
+            let fits = shape.len() == image.dims().len() && shape.last() == Some(&5);
+            assert_eq!(run(&other, &[0], &[1]), !fits, "{shape:?} for {config:?}");
+            assert_eq!(decoder.start(&other).is_err(), !fits);
+        }
+        let state = decoder.start(&image).unwrap();
+        assert!(
+            decoder.step(&state, &[1, 1]).is_err(),
+            "two words, one sentence"
+        );
+        assert!(decoder.step(&state, &[11]).is_err());
+        assert!(state.select(&[1]).is_err());
+    }
+}
