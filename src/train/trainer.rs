@@ -129,7 +129,7 @@ impl Trainer {
         let captions = examples.iter().flat_map(|e| &e.captions);
         let vocabulary = Vocabulary::build(captions, config.min_count)?;
         let mut init = Init::new(config.seed);
-        let mut origin = None;
+        let (mut origin, mut tags) = (None, None);
         let (encoder, recipe) = match (&config.encoder.new, encoder) {
             (Some(_), Some(path)) => {
                 return Err(Error::usage(format!(
@@ -139,15 +139,15 @@ impl Trainer {
             }
             (Some(sizes), None) => (DenseNet::new(sizes, &mut init)?, config.recipe()?),
             (None, Some(path)) => {
-                let (encoder, description) = file::load_encoder(path)?;
-                origin = description.as_ref().and_then(|d| d.origin.clone());
-                (
-                    encoder,
-                    description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?,
-                )
+                let file = file::read_encoder(path)?;
+                origin = file.description.as_ref().and_then(|d| d.origin.clone());
+                tags = file.tags;
+                let recipe = file.description.map(|d| d.recipe);
+                (file.encoder, recipe.map_or_else(|| config.recipe(), Ok)?)
             }
             (None, None) => {
                 let bundled = Captioner::bundled()?;
+                tags = bundled.tags;
                 (bundled.encoder, bundled.recipe)
             }
         };
@@ -169,6 +169,7 @@ impl Trainer {
             decoder,
             vocabulary,
             recipe,
+            tags,
             origin,
             training,
             metrics,

@@ -251,12 +251,14 @@ impl Wait {
     async fn answer(self, image: String) -> Result<Answer, Refusal> {
         let Done {
             captions,
+            tags,
             encode,
             generate,
         } = self.done.await.map_err(|_| Refusal::internal())?;
         Ok(Answer {
             image,
             captions,
+            tags,
             ms: Times {
                 decode: self.decode,
                 encode,
