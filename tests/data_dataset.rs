@@ -407,7 +407,10 @@ fn pictures_without_captions() {
         assert!(dataset.pictures(Split::Dev).unwrap().is_empty());
         for part in [Split::Train, Split::Dev] {
             let message = refusal(&root, part);
-            assert!(message.starts_with("DIR: holds pictures but no captions"), "{message}");
+            assert!(
+                message.starts_with("DIR: holds pictures but no captions"),
+                "{message}"
+            );
         }
     }
     let message = refusal(&folder(&[("notes.txt", "")]), Split::Train);
@@ -416,7 +419,14 @@ fn pictures_without_captions() {
 
 #[test]
 fn a_dataset_names_its_pictures() {
-    let root = folder(&[TOKENS, TRAIN, DEV, ("b.jpg", ""), ("a.jpg", ""), ("c.jpg", "")]);
+    let root = folder(&[
+        TOKENS,
+        TRAIN,
+        DEV,
+        ("b.jpg", ""),
+        ("a.jpg", ""),
+        ("c.jpg", ""),
+    ]);
     let dataset = Dataset::open(root.path()).unwrap();
     assert!(dataset.has_captions());
     let names = |split| -> Vec<String> {

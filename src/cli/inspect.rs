@@ -87,7 +87,9 @@ impl Targets {
             let entry = entries.iter().find(|e| e.name == name)?;
             entry.shape.get(at).copied()
         };
-        let classes = ["logits", "probabilities"].iter().find_map(|name| side(name, 1));
+        let classes = ["logits", "probabilities"]
+            .iter()
+            .find_map(|name| side(name, 1));
         Targets {
             teacher: header.teacher,
             source: header.source,

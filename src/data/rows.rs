@@ -107,17 +107,31 @@ impl WeightFile {
             Dtype::I32 => decode(data, |b| u32::try_from(i32::from_le_bytes(b)).ok()),
             Dtype::I64 => decode(data, |b| u32::try_from(i64::from_le_bytes(b)).ok()),
             Dtype::U64 => decode(data, |b| u32::try_from(u64::from_le_bytes(b)).ok()),
-            other => return refuse(format!("tensor `{name}` holds {other:?}, not whole numbers")),
+            other => {
+                return refuse(format!(
+                    "tensor `{name}` holds {other:?}, not whole numbers"
+                ));
+            }
         };
         match numbers {
             Some(numbers) => Ok(Some(numbers)),
-            None => refuse(format!("tensor `{name}` holds a number below 0 or above 32 bits")),
+            None => refuse(format!(
+                "tensor `{name}` holds a number below 0 or above 32 bits"
+            )),
         }
     }
 }
 
-fn decode<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> Option<u32>) -> Option<Vec<u32>> {
-    bytes.as_chunks::<N>().0.iter().map(|&b| number(b)).collect()
+fn decode<const N: usize>(
+    bytes: &[u8],
+    number: impl Fn([u8; N]) -> Option<u32>,
+) -> Option<Vec<u32>> {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|&b| number(b))
+        .collect()
 }
 
 #[cfg(test)]
@@ -135,7 +149,10 @@ mod tests {
         let values: Vec<f32> = (0..35).map(|i| i as f32 * 0.5).collect();
         let tensors = [
             ("a".to_string(), Tensor::scalar(1.0)),
-            ("x".to_string(), Tensor::from_vec(values.clone(), &[5, 7]).unwrap()),
+            (
+                "x".to_string(),
+                Tensor::from_vec(values.clone(), &[5, 7]).unwrap(),
+            ),
         ];
         for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
             write_weights(&path, &tensors, precision, HashMap::new()).unwrap();

@@ -59,7 +59,8 @@ impl Captioner {
                 "holds weights but no captioner; train one on it with `glimpse train --encoder`",
             );
         };
-        let (Some(config), Some(vocabulary)) = (&description.decoder, &description.vocabulary) else {
+        let (Some(config), Some(vocabulary)) = (&description.decoder, &description.vocabulary)
+        else {
             return refuse(
                 "holds an encoder but no decoder; train one on it with `glimpse train --encoder`",
             );
@@ -115,6 +116,13 @@ impl Captioner {
             &file::module_tensors("", self),
             precision,
         )
+    }
+
+    /// Rows and columns of the map over which the decoder attends, for images that the recipe has prepared; `None` for a
+    /// decoder that does not attend.
+    pub fn attention_grid(&self) -> Option<[usize; 2]> {
+        let side = self.encoder.config().map_side(self.recipe.size() as usize);
+        self.decoder.takes_map().then_some([side, side])
     }
 
     /// Preprocessed images `[N, H, W, 3]` as the decoder wants them: `[N, C]`, the average over the encoder's last map,

@@ -48,7 +48,11 @@ impl Tags {
     pub fn new(names: Vec<String>, linear: &Linear) -> Result<Self> {
         if linear.weight.dims().first() != Some(&names.len()) || linear.bias.len() != names.len() {
             let got = linear.weight.shape();
-            return Err(Error::shape("tags", format_args!("[{}, F]", names.len()), got));
+            return Err(Error::shape(
+                "tags",
+                format_args!("[{}, F]", names.len()),
+                got,
+            ));
         }
         Ok(Tags {
             names,
@@ -91,8 +95,14 @@ impl Tags {
             let what = format_args!("{} classes; there must be 1 to {MOST_CLASSES}", names.len());
             return Err(Error::value("tags", what));
         }
-        match names.iter().find(|name| name.is_empty() || name.contains(char::is_control)) {
-            Some(odd) => Err(Error::value("tags", format_args!("{odd:?} is no name of a class"))),
+        match names
+            .iter()
+            .find(|name| name.is_empty() || name.contains(char::is_control))
+        {
+            Some(odd) => Err(Error::value(
+                "tags",
+                format_args!("{odd:?} is no name of a class"),
+            )),
             None => Ok(()),
         }
     }
@@ -150,7 +160,10 @@ impl Tags {
         let p = self.probabilities(features)?;
         let rows = p.data().chunks(self.names.len().max(1));
         let tags = |row: &[f32]| {
-            let named = row.iter().zip(&self.names).filter(|(p, _)| **p >= LEAST_PROBABILITY);
+            let named = row
+                .iter()
+                .zip(&self.names)
+                .filter(|(p, _)| **p >= LEAST_PROBABILITY);
             let mut tags: Vec<Tag> = named
                 .map(|(&p, name)| Tag {
                     name: name.clone(),
@@ -167,8 +180,16 @@ impl Tags {
 impl Module for Tags {
     /// Both tensors have the role of a statistic: they belong to the model, and no optimizer moves them.
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        f(&format!("{prefix}weight"), Role::Statistic, &mut self.linear.weight);
-        f(&format!("{prefix}bias"), Role::Statistic, &mut self.linear.bias);
+        f(
+            &format!("{prefix}weight"),
+            Role::Statistic,
+            &mut self.linear.weight,
+        );
+        f(
+            &format!("{prefix}bias"),
+            Role::Statistic,
+            &mut self.linear.bias,
+        );
     }
 }
 
@@ -213,7 +234,8 @@ mod tests {
             };
             let mut tags = Tags::new(names(3), &layer).unwrap();
             tags.to(&crate::ops::testing::device()).unwrap();
-            let f = |values: Vec<f32>, dims: &[usize]| here(Tensor::from_vec(values, dims).unwrap());
+            let f =
+                |values: Vec<f32>, dims: &[usize]| here(Tensor::from_vec(values, dims).unwrap());
             let pooled = f(vec![0.0, 2.0, 1.0, 1.0, 0.0, 0.0], &[3, 2]);
             let found = tags.of(&pooled).unwrap();
             assert_eq!(found[0].len(), 1);
@@ -222,7 +244,10 @@ mod tests {
             assert_eq!(found[1].len(), 2);
             // Three equal classes are each above the least probability.
             assert_eq!(found[2].len(), 3);
-            let map = f(vec![0.0, 4.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0], &[3, 2, 2]);
+            let map = f(
+                vec![0.0, 4.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0],
+                &[3, 2, 2],
+            );
             let of_map = tags.of(&map).unwrap();
             for (a, b) in found.iter().flatten().zip(of_map.iter().flatten()) {
                 assert_eq!(a.name, b.name);
@@ -240,7 +265,9 @@ mod tests {
         let after = tags.probabilities(&f).unwrap();
         let largest = |t: &Tensor| {
             let row = t.data()[..4].iter().enumerate();
-            row.max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, &p)| (i, p)).unwrap()
+            row.max_by(|a, b| a.1.total_cmp(b.1))
+                .map(|(i, &p)| (i, p))
+                .unwrap()
         };
         let (a, b) = (largest(&before), largest(&after));
         assert_eq!(a.0, b.0);
@@ -274,7 +301,10 @@ mod tests {
         let mut description = captioner.description(Kind::Encoder);
         (description.decoder, description.vocabulary) = (None, None);
         let mut tensors = file::module_tensors("", &mut captioner.encoder);
-        tensors.extend(file::module_tensors("tags.", captioner.tags.as_mut().unwrap()));
+        tensors.extend(file::module_tensors(
+            "tags.",
+            captioner.tags.as_mut().unwrap(),
+        ));
         file::write(&path, &description, &tensors, Precision::F32).unwrap();
         same(&file::read_encoder(&path).unwrap().tags.unwrap());
         tensors.pop();

@@ -259,6 +259,8 @@ impl Wait {
             image,
             captions,
             tags,
+            attention_grid: None,
+            attention_region: None,
             ms: Times {
                 decode: self.decode,
                 encode,

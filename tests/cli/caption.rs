@@ -81,6 +81,20 @@ fn a_caption_does_not_depend_on_its_neighbours() {
     for options in [
         &["--beam", "4", "--n-best", "3"][..],
         &["--beam", "1"],
+        &[
+            "--beam",
+            "6",
+            "--n-best",
+            "3",
+            "--beam-groups",
+            "3",
+            "--repetition-penalty",
+            "1.3",
+            "--no-repeat-ngram",
+            "2",
+            "--choose",
+            "agreement",
+        ],
         &sampling,
     ] {
         let caption = |args: &[&str], threads: &str| {
@@ -120,6 +134,46 @@ fn a_caption_does_not_depend_on_its_neighbours() {
     };
     assert_eq!(draw("1"), draw("1"));
     assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn options_that_change_nothing_change_nothing() {
+    let dir = pictures(&["a.png", "b.png", "c.png"]);
+    let caption = |args: &[&str]| {
+        let common = [
+            "caption",
+            ".",
+            "--json",
+            "--n-best",
+            "3",
+            "--model",
+            model(),
+        ];
+        let run = glimpse(dir.path(), &[&common, args].concat());
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let captions = run.objects().into_iter().map(|o| o["captions"].clone());
+        captions.collect::<Vec<_>>()
+    };
+    let plain = caption(&[]);
+    assert_eq!(plain.len(), 3);
+    for neutral in [
+        &["--repetition-penalty", "1", "--no-repeat-ngram", "0"][..],
+        &["--beam-groups", "1", "--diversity", "3"],
+        &["--choose", "likeliest"],
+        // No sentence is long enough to repeat a run of so many words.
+        &["--no-repeat-ngram", "20"],
+    ] {
+        assert_eq!(caption(neutral), plain, "{neutral:?}");
+    }
+    // No word occurs twice in a caption.
+    for captions in caption(&["--no-repeat-ngram", "1"]) {
+        for caption in captions.as_array().unwrap() {
+            let tokens = caption["tokens"].as_array().unwrap();
+            let mut words: Vec<&str> = tokens.iter().map(|t| string(&t["text"])).collect();
+            words.sort_unstable();
+            assert!(words.windows(2).all(|w| w[0] != w[1]), "{caption}");
+        }
+    }
 }
 
 #[test]
@@ -233,9 +287,15 @@ fn tags_are_classes_that_the_encoder_recognises() {
         glimpse(dir.path(), &[&["caption", "--model", model], args].concat())
     };
     // A model without classes recognises none.
-    assert_eq!(caption(model(), &["a.png", "--json"]).object()["tags"], json!([]));
+    assert_eq!(
+        caption(model(), &["a.png", "--json"]).object()["tags"],
+        json!([])
+    );
     let plain = caption(model(), &["a.png"]).lines()[0].to_string();
-    assert_eq!(caption(model(), &["a.png", "--tags"]).lines(), [format!("{plain}\t")]);
+    assert_eq!(
+        caption(model(), &["a.png", "--tags"]).lines(),
+        [format!("{plain}\t")]
+    );
 
     let mut captioner = Captioner::load(model()).unwrap();
     let features = captioner.encoder.config().features();

@@ -92,8 +92,17 @@ fn inspect_knows_target_files_and_tags() {
     assert_eq!(report["kind"], "targets");
     let targets = &report["targets"];
     assert_eq!(targets["teacher"], "mean levels of 4 x 4 fields");
-    assert_eq!((&targets["views"], &targets["pictures"]), (&json!(24), &json!(3)));
-    assert_eq!((&targets["features"], &targets["classes"]), (&json!(48), &Value::Null));
+    assert_eq!(
+        (&targets["views"], &targets["pictures"]),
+        (&json!(24), &json!(3))
+    );
+    assert_eq!(
+        (&targets["features"], &targets["classes"]),
+        (&json!(48), &Value::Null)
+    );
     let text = inspect(&["targets.safetensors"]).out;
-    assert!(text.contains("24 views of 3 pictures, 48 features"), "{text}");
+    assert!(
+        text.contains("24 views of 3 pictures, 48 features"),
+        "{text}"
+    );
 }

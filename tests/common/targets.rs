@@ -60,15 +60,30 @@ pub fn targets(pictures: &[PathBuf], views: usize, features: usize, classes: usi
     let view = |row: usize| {
         let share = 0.5 + 0.5 * ((row % 7) as f32 / 7.0);
         let start = (1.0 - share) * ((row % 3) as f32 / 2.0);
-        [start, (1.0 - share) / 2.0, share, share, (row % 2) as f32, 0.9 + 0.05 * (row % 4) as f32]
+        [
+            start,
+            (1.0 - share) / 2.0,
+            share,
+            share,
+            (row % 2) as f32,
+            0.9 + 0.05 * (row % 4) as f32,
+        ]
     };
     Targets {
         header,
         picture: (0..rows).map(|row| (row / views) as u32).collect(),
         view: (0..rows).map(view).collect(),
         tensors: vec![
-            ("features".into(), vec![rows, features], noise(rows * features, 1)),
-            ("classifier.weight".into(), vec![classes, features], noise(classes * features, 2)),
+            (
+                "features".into(),
+                vec![rows, features],
+                noise(rows * features, 1),
+            ),
+            (
+                "classifier.weight".into(),
+                vec![classes, features],
+                noise(classes * features, 2),
+            ),
             ("classifier.bias".into(), vec![classes], noise(classes, 3)),
         ],
     }
@@ -95,20 +110,37 @@ impl Targets {
     /// The bytes of the file; all floating-point numbers but the views are of 16 bits.
     pub fn bytes(&self) -> Vec<u8> {
         let picture: Vec<u8> = self.picture.iter().flat_map(|p| p.to_le_bytes()).collect();
-        let view: Vec<u8> = self.view.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+        let view: Vec<u8> = self
+            .view
+            .iter()
+            .flatten()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
         let halves: Vec<Vec<u8>> = self
             .tensors
             .iter()
             .map(|(.., numbers)| {
-                numbers.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect()
+                numbers
+                    .iter()
+                    .flat_map(|&x| half::f16::from_f32(x).to_le_bytes())
+                    .collect()
             })
             .collect();
         let mut views = vec![
-            ("picture".to_string(), TensorView::new(Dtype::U32, vec![self.picture.len()], &picture).unwrap()),
-            ("view".to_string(), TensorView::new(Dtype::F32, vec![self.view.len(), 6], &view).unwrap()),
+            (
+                "picture".to_string(),
+                TensorView::new(Dtype::U32, vec![self.picture.len()], &picture).unwrap(),
+            ),
+            (
+                "view".to_string(),
+                TensorView::new(Dtype::F32, vec![self.view.len(), 6], &view).unwrap(),
+            ),
         ];
         for ((name, shape, _), bytes) in self.tensors.iter().zip(&halves) {
-            views.push((name.clone(), TensorView::new(Dtype::F16, shape.clone(), bytes).unwrap()));
+            views.push((
+                name.clone(),
+                TensorView::new(Dtype::F16, shape.clone(), bytes).unwrap(),
+            ));
         }
         let metadata = HashMap::from([("glimpse_targets".to_string(), self.header.to_string())]);
         safetensors::serialize(views, Some(metadata)).unwrap()

@@ -261,7 +261,9 @@ impl Dataset {
             .map(|name| self.root.join(name))
             .find(holds_any)
         else {
-            let first = entries.first().map(|entry| entry.path.display().to_string());
+            let first = entries
+                .first()
+                .map(|entry| entry.path.display().to_string());
             return failed(format!(
                 "none of the {total} {split} images is here, the first is {}; looked beside the captions and in {}",
                 first.unwrap_or_default(),

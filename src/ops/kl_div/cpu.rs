@@ -55,7 +55,9 @@ impl WithSimd for &mut Block<'_> {
         let mut exponentials = vec![0.0f32; 2 * classes];
         let (p, q) = exponentials.split_at_mut(classes);
         let mut loss = 0.0;
-        let rows = student.chunks_exact(classes).zip(teacher.chunks_exact(classes));
+        let rows = student
+            .chunks_exact(classes)
+            .zip(teacher.chunks_exact(classes));
         for (r, (x, t)) in rows.enumerate() {
             let (largest_x, largest_t) = (largest(s, x), largest(s, t));
             let sum_q = softmax_terms(s, x, largest_x, inverse, q);

@@ -90,11 +90,7 @@ pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Te
         } else {
             cpu::scale
         };
-        scale(
-            isa,
-            &mut residual,
-            grad.item()? * temperature / rows as f32,
-        );
+        scale(isa, &mut residual, grad.item()? * temperature / rows as f32);
         Ok(vec![Some(Tensor::computed(residual, &dims))])
     })
 }

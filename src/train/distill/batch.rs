@@ -48,7 +48,11 @@ impl Distillation {
         let steps = self.steps_per_epoch(batch);
         let order = self.order(seed, step / steps);
         let first = (step % steps) as usize * batch;
-        let views = order.iter().skip(first).take(batch).map(|&view| view as usize);
+        let views = order
+            .iter()
+            .skip(first)
+            .take(batch)
+            .map(|&view| view as usize);
         self.assemble(views.collect())
     }
 
@@ -75,7 +79,8 @@ impl Distillation {
         let shown = threads::map(views.len(), |i| {
             let view = self.views.view(&self.files, views[i])?;
             let picture = self.views.picture(&self.files, &self.numbers, views[i]);
-            self.pictures.with_image(picture, |image| view.render(image, self.size))
+            self.pictures
+                .with_image(picture, |image| view.render(image, self.size))
         });
         let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
         let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));

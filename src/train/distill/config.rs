@@ -206,7 +206,9 @@ impl DistillConfig {
         let same = |a: &TargetConfig| self.targets.iter().filter(|b| b.file == a.file).count() > 1;
         if let Some(twice) = self.targets.iter().find(|target| same(target)) {
             let file = twice.file.display();
-            return Err(Error::usage(format_args!("distill.targets: names {file} twice")));
+            return Err(Error::usage(format_args!(
+                "distill.targets: names {file} twice"
+            )));
         }
         require(
             self.targets.iter().filter(|target| target.tags).count() <= 1,
@@ -241,16 +243,24 @@ mod tests {
         "#;
         let mut config: DistillConfig = toml::from_str(text).unwrap();
         config.check().unwrap();
-        let [a, b] = &config.targets[..] else { panic!() };
+        let [a, b] = &config.targets[..] else {
+            panic!()
+        };
         assert_eq!(a, &TargetConfig::new("a.safetensors"));
         assert_eq!((b.weight, b.tags), (0.5, true));
         assert_eq!(config.loss_of(a).temperature, 3.0);
-        assert_eq!((config.loss_of(a).classes, config.loss_of(b).classes), (0.5, 0.0));
+        assert_eq!(
+            (config.loss_of(a).classes, config.loss_of(b).classes),
+            (0.5, 0.0)
+        );
 
         let again = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<DistillConfig>(&again).unwrap(), config);
         let json = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<DistillConfig>(&json).unwrap(), config);
+        assert_eq!(
+            serde_json::from_str::<DistillConfig>(&json).unwrap(),
+            config
+        );
 
         config.relative_to(Path::new("there"));
         assert_eq!(config.targets[0].file, Path::new("there/a.safetensors"));
@@ -266,16 +276,31 @@ mod tests {
             ("", "names no file"),
             ("targets = [\"a\", \"a\"]", "names a twice"),
             ("targets = [\"a\"]\nfeatures = -1.0", "must not be negative"),
-            ("targets = [\"a\"]\nfeatures = 0.0\nclasses = 0.0", "one of them must be above 0"),
+            (
+                "targets = [\"a\"]\nfeatures = 0.0\nclasses = 0.0",
+                "one of them must be above 0",
+            ),
             ("targets = [\"a\"]\ntemperature = 0.0", "temperature"),
             ("targets = [\"a\"]\nheld_out = 1.0", "held_out"),
-            ("targets = [\"a\"]\nvalidation_views = 0", "validation_views"),
-            ("targets = [{ file = \"a\", weight = 0.0 }]", "weight must be above 0"),
-            ("targets = [{ file = \"a\", tags = true }, { file = \"b\", tags = true }]", "only one"),
+            (
+                "targets = [\"a\"]\nvalidation_views = 0",
+                "validation_views",
+            ),
+            (
+                "targets = [{ file = \"a\", weight = 0.0 }]",
+                "weight must be above 0",
+            ),
+            (
+                "targets = [{ file = \"a\", tags = true }, { file = \"b\", tags = true }]",
+                "only one",
+            ),
         ] {
             let config: DistillConfig = toml::from_str(text).unwrap();
             let message = config.check().unwrap_err().to_string();
-            assert!(message.starts_with("distill.") && message.contains(part), "{message}");
+            assert!(
+                message.starts_with("distill.") && message.contains(part),
+                "{message}"
+            );
         }
         for (text, part) in [
             ("targets = [3]", "path of a target file"),
@@ -283,7 +308,9 @@ mod tests {
             ("targets = [{ file = \"a\", wieght = 1.0 }]", "wieght"),
             ("target = []", "target"),
         ] {
-            let message = toml::from_str::<DistillConfig>(text).unwrap_err().to_string();
+            let message = toml::from_str::<DistillConfig>(text)
+                .unwrap_err()
+                .to_string();
             assert!(message.contains(part), "{message}");
         }
     }

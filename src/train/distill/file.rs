@@ -117,23 +117,37 @@ impl TargetFile {
         let (logits, probabilities) = (rows_of("logits")?, rows_of("probabilities")?);
         let classes = match (logits, probabilities) {
             (Some(_), Some(_)) => {
-                return Err(refuse("holds both `logits` and `probabilities`; keep one".into()));
+                return Err(refuse(
+                    "holds both `logits` and `probabilities`; keep one".into(),
+                ));
             }
-            (Some(rows), None) => Some(ClassRows { rows, are_probabilities: false }),
-            (None, Some(rows)) => Some(ClassRows { rows, are_probabilities: true }),
+            (Some(rows), None) => Some(ClassRows {
+                rows,
+                are_probabilities: false,
+            }),
+            (None, Some(rows)) => Some(ClassRows {
+                rows,
+                are_probabilities: true,
+            }),
             (None, None) => None,
         };
         let classifier = read_classifier(&file, features.as_ref().map(Rows::size))?;
         check_classes(path, &header, classes.as_ref(), classifier.as_ref())?;
         if features.is_none() && classes.is_none() {
-            return Err(refuse("holds neither `features` nor `logits` nor `probabilities`".into()));
+            return Err(refuse(
+                "holds neither `features` nor `logits` nor `probabilities`".into(),
+            ));
         }
         let bad_row = |name: &str, row: usize, what: &str| {
             let picture = &header.names[pictures[row] as usize];
-            refuse(format!("tensor `{name}`: row {row}, a view of {picture}, {what}"))
+            refuse(format!(
+                "tensor `{name}`: row {row}, a view of {picture}, {what}"
+            ))
         };
         if let Some(classes) = &classes {
-            classes.check().map_err(|(row, what)| bad_row(classes.name(), row, what))?;
+            classes
+                .check()
+                .map_err(|(row, what)| bad_row(classes.name(), row, what))?;
         }
         let features = match features {
             None => None,
@@ -247,7 +261,8 @@ impl TargetFile {
         };
         classes.rows.read(row, out)?;
         if classes.are_probabilities {
-            out.iter_mut().for_each(|p| *p = p.max(LEAST_PROBABILITY).ln());
+            out.iter_mut()
+                .for_each(|p| *p = p.max(LEAST_PROBABILITY).ln());
         }
         Ok(())
     }
@@ -255,7 +270,11 @@ impl TargetFile {
 
 impl ClassRows {
     fn name(&self) -> &'static str {
-        if self.are_probabilities { "probabilities" } else { "logits" }
+        if self.are_probabilities {
+            "probabilities"
+        } else {
+            "logits"
+        }
     }
 
     /// The first row that is no row of classes, and why.
@@ -297,7 +316,10 @@ fn check_views(path: &Path, header: &Header, pictures: &[u32], views: &Rows) -> 
         views.read(row, &mut numbers)?;
         View::from_numbers(numbers).map_err(|what| {
             let name = &header.names[picture as usize];
-            Error::file(path, format_args!("tensor `view`: row {row}, a view of {name}, {what}"))
+            Error::file(
+                path,
+                format_args!("tensor `view`: row {row}, a view of {name}, {what}"),
+            )
         })?;
     }
     Ok(())
@@ -327,7 +349,12 @@ fn read_classifier(file: &WeightFile, features: Option<usize>) -> Result<Option<
             bias.shape()
         ));
     }
-    if weight.data().iter().chain(bias.data()).any(|&x| !statistics::is_usable(x)) {
+    if weight
+        .data()
+        .iter()
+        .chain(bias.data())
+        .any(|&x| !statistics::is_usable(x))
+    {
         return refuse(format!("its classifier {UNUSABLE}"));
     }
     Ok(Some(Classifier { weight, bias }))

@@ -79,7 +79,9 @@ pub fn read(file: &WeightFile) -> Result<Option<Header>> {
     }
     let (names, digests) = (header.names.len(), header.digests.len());
     if names != digests {
-        return Err(refuse(format!("names {names} pictures but holds {digests} digests")));
+        return Err(refuse(format!(
+            "names {names} pictures but holds {digests} digests"
+        )));
     }
     let is_digest = |text: &String| {
         text.len() == DIGEST_DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

@@ -101,7 +101,9 @@ impl Objective {
             let (mut weight, mut bias) = (classifier.weight.data().to_vec(), Vec::with_capacity(k));
             for (row, &b) in weight.chunks_mut(d).zip(classifier.bias.data()) {
                 let mut sum = f64::from(b);
-                for ((w, &mean), &deviation) in row.iter_mut().zip(&standard.mean).zip(&standard.deviation) {
+                for ((w, &mean), &deviation) in
+                    row.iter_mut().zip(&standard.mean).zip(&standard.deviation)
+                {
                     sum += f64::from(*w) * f64::from(mean);
                     *w *= deviation;
                 }
@@ -133,8 +135,17 @@ impl Objective {
     }
 
     /// The losses of `features` `[n, F]`, of the views that this teacher saw, weighted and not.
-    pub(super) fn loss(&self, head: &Head, features: &Tensor, rows: &TeacherRows) -> Result<(Option<Tensor>, Part)> {
-        let said = head.features.as_ref().map(|head| head.forward(features)).transpose()?;
+    pub(super) fn loss(
+        &self,
+        head: &Head,
+        features: &Tensor,
+        rows: &TeacherRows,
+    ) -> Result<(Option<Tensor>, Part)> {
+        let said = head
+            .features
+            .as_ref()
+            .map(|head| head.forward(features))
+            .transpose()?;
         let mut part = Part {
             teacher: self.name.clone(),
             views: rows.places.len(),
@@ -156,7 +167,9 @@ impl Objective {
             part.classes = Some(loss.detach());
             total = add(total, &ops::scale(&loss, self.loss.classes)?)?;
         }
-        let total = total.map(|total| ops::scale(&total, self.loss.weight)).transpose()?;
+        let total = total
+            .map(|total| ops::scale(&total, self.loss.weight))
+            .transpose()?;
         Ok((total, part))
     }
 

@@ -84,7 +84,11 @@ impl Distillation {
     /// # Errors
     /// One line: a configuration that makes no sense, a target file that does not hold what it should (see
     /// [`TargetFile::open`]), a picture that is missing or another than the teacher saw, a recipe that shows other pixels.
-    pub fn open(config: &DistillConfig, mut pictures: Vec<Picture>, recipe: Recipe) -> Result<Self> {
+    pub fn open(
+        config: &DistillConfig,
+        mut pictures: Vec<Picture>,
+        recipe: Recipe,
+    ) -> Result<Self> {
         config.check()?;
         if recipe.method() == Method::KerasNearest {
             return Err(Error::usage(format_args!(
@@ -93,7 +97,10 @@ impl Distillation {
             )));
         }
         pictures.extend(pictures::in_folders(&config.pictures)?);
-        let opened = config.targets.iter().map(|target| TargetFile::open(&target.file));
+        let opened = config
+            .targets
+            .iter()
+            .map(|target| TargetFile::open(&target.file));
         let files: Vec<TargetFile> = opened.collect::<Result<_>>()?;
         let objectives = objectives(config, &files)?;
         let (pictures, numbers) = Pictures::find(&files, pictures, config.cache_mib)?;
@@ -132,7 +139,9 @@ impl Distillation {
         }
         let all = 0..self.views.len() as u32;
         let (kept, train): (Vec<u32>, Vec<u32>) = all.partition(|&view| {
-            held_out[self.views.picture(&self.files, &self.numbers, view as usize)]
+            held_out[self
+                .views
+                .picture(&self.files, &self.numbers, view as usize)]
         });
         if train.is_empty() {
             return Err(Error::usage(
@@ -175,7 +184,11 @@ impl Distillation {
     /// Lines for the log: what each file holds and what is learnt of it.
     pub fn summary(&self) -> Vec<String> {
         let line = |(file, objective): (&TargetFile, &Objective)| {
-            let learnt = match (objective.features, objective.loss.classes > 0.0, file.classes()) {
+            let learnt = match (
+                objective.features,
+                objective.loss.classes > 0.0,
+                file.classes(),
+            ) {
                 (Some(d), true, Some(k)) => format!("{d} features and {k} classes"),
                 (Some(d), true, None) => format!("{d} features (the file holds no classes)"),
                 (Some(d), false, _) => format!("{d} features"),
@@ -197,7 +210,12 @@ impl Distillation {
     /// New layers on features of `inputs` elements. They are visited under whatever prefix the caller gives, such as
     /// `distill.`.
     pub fn heads(&self, inputs: usize, init: &mut Init) -> Heads {
-        Heads(self.objectives.iter().map(|objective| objective.head(inputs, init)).collect())
+        Heads(
+            self.objectives
+                .iter()
+                .map(|objective| objective.head(inputs, init))
+                .collect(),
+        )
     }
 
     /// Brings the teachers' last layers to `device`, so that they are not brought there in every step.

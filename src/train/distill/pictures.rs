@@ -143,7 +143,11 @@ impl Pictures {
     ///
     /// # Errors
     /// Where the file cannot be read, and those of `body`.
-    pub fn with_image<R>(&self, number: usize, body: impl FnOnce(&Image) -> Result<R>) -> Result<R> {
+    pub fn with_image<R>(
+        &self,
+        number: usize,
+        body: impl FnOnce(&Image) -> Result<R>,
+    ) -> Result<R> {
         let Found { picture, decoded } = &self.found[number];
         if let Some(image) = decoded.get() {
             return body(image);
@@ -186,14 +190,23 @@ fn choose(candidates: &[&Picture], wanted: &str) -> Match {
 
 /// The first digits of the SHA-256 of a file.
 fn digest(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
     Ok(hex(&Sha256::digest(&bytes))[..DIGEST_DIGITS].to_string())
 }
 
 /// The matches, or one line on those that are none.
-fn all_found(files: &[TargetFile], wanted: &[(&str, &str)], matches: Vec<Match>) -> Result<Vec<Found>> {
+fn all_found(
+    files: &[TargetFile],
+    wanted: &[(&str, &str)],
+    matches: Vec<Match>,
+) -> Result<Vec<Found>> {
     let total = wanted.len();
-    let blame = files.iter().map(TargetFile::path).next().unwrap_or(Path::new("targets"));
+    let blame = files
+        .iter()
+        .map(TargetFile::path)
+        .next()
+        .unwrap_or(Path::new("targets"));
     let (mut found, mut missing, mut others) = (Vec::with_capacity(total), Vec::new(), Vec::new());
     for (matched, (name, _)) in matches.into_iter().zip(wanted) {
         match matched {
@@ -207,7 +220,9 @@ fn all_found(files: &[TargetFile], wanted: &[(&str, &str)], matches: Vec<Match>)
         }
     }
     if let Some(first) = missing.first() {
-        let of = files.iter().find(|f| f.header().names.iter().any(|name| name == first));
+        let of = files
+            .iter()
+            .find(|f| f.header().names.iter().any(|name| name == first));
         let what = format_args!(
             "{} of {total} pictures are not there, the first is {first}; add their folder to distill.pictures",
             missing.len()

@@ -68,17 +68,31 @@ pub fn standard(rows: &Rows) -> Result<Standard, usize> {
     for part in parts {
         let (part_sums, part_squares) = part?;
         sums.iter_mut().zip(part_sums).for_each(|(a, b)| *a += b);
-        squares.iter_mut().zip(part_squares).for_each(|(a, b)| *a += b);
+        squares
+            .iter_mut()
+            .zip(part_squares)
+            .for_each(|(a, b)| *a += b);
     }
     let n = rows.len() as f64;
     let variance = |sum: &f64, square: &f64| (square / n - (sum / n).powi(2)).max(0.0);
-    let variances: Vec<f64> = sums.iter().zip(&squares).map(|(s, q)| variance(s, q)).collect();
+    let variances: Vec<f64> = sums
+        .iter()
+        .zip(&squares)
+        .map(|(s, q)| variance(s, q))
+        .collect();
     let typical = (variances.iter().sum::<f64>() / size as f64).sqrt();
     // Where no column varies at all, there is nothing to scale.
-    let least = if typical > 0.0 { typical * LEAST_SHARE } else { 1.0 };
+    let least = if typical > 0.0 {
+        typical * LEAST_SHARE
+    } else {
+        1.0
+    };
     Ok(Standard {
         mean: sums.iter().map(|sum| (sum / n) as f32).collect(),
-        deviation: variances.iter().map(|v| v.sqrt().max(least) as f32).collect(),
+        deviation: variances
+            .iter()
+            .map(|v| v.sqrt().max(least) as f32)
+            .collect(),
     })
 }
 
@@ -167,7 +181,9 @@ mod tests {
         values.data_mut()[1400 * 4] = f32::INFINITY;
         let rows = rows(values);
         assert_eq!(standard(&rows), Err(1203));
-        let found = first_problem(&rows, |row| row.iter().any(|x| x.is_infinite()).then_some("inf"));
+        let found = first_problem(&rows, |row| {
+            row.iter().any(|x| x.is_infinite()).then_some("inf")
+        });
         assert_eq!(found, Some((1400, "inf")));
     }
 }

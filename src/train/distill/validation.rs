@@ -38,10 +38,15 @@ impl Distillation {
             let batch = self.assemble(views.iter().map(|&view| view as usize).collect())?;
             let losses = self.loss(heads, &encode(&batch.images)?, &batch)?;
             total += f64::from(losses.total.item()?) * views.len() as f64;
-            let seen = (0..).zip(&batch.teachers).filter(|(_, rows)| !rows.places.is_empty());
+            let seen = (0..)
+                .zip(&batch.teachers)
+                .filter(|(_, rows)| !rows.places.is_empty());
             for ((teacher, _), part) in seen.zip(&losses.parts) {
                 let teacher: usize = teacher;
-                for (sum, loss) in sums[teacher].iter_mut().zip([&part.features, &part.classes]) {
+                for (sum, loss) in sums[teacher]
+                    .iter_mut()
+                    .zip([&part.features, &part.classes])
+                {
                     if let Some(loss) = loss {
                         sum.0 += f64::from(loss.item()?) * part.views as f64;
                         sum.1 += part.views;

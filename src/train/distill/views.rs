@@ -79,8 +79,15 @@ impl Views {
         Ok(())
     }
 
-    fn index(&self, files: &[TargetFile], numbers: &[Vec<u32>], count: usize) -> Result<HashMap<Key, u32>> {
-        (0..count).map(|view| Ok((self.key(files, numbers, view)?, view as u32))).collect()
+    fn index(
+        &self,
+        files: &[TargetFile],
+        numbers: &[Vec<u32>],
+        count: usize,
+    ) -> Result<HashMap<Key, u32>> {
+        (0..count)
+            .map(|view| Ok((self.key(files, numbers, view)?, view as u32)))
+            .collect()
     }
 
     fn key(&self, files: &[TargetFile], numbers: &[Vec<u32>], view: usize) -> Result<Key> {

@@ -10,8 +10,14 @@ fn complaint(targets: &Targets) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.safetensors");
     targets.write(&path);
-    let message = TargetFile::open(&path).err().expect("it is refused").to_string();
-    assert!(!message.contains('\n') && message.contains("t.safetensors"), "{message}");
+    let message = TargetFile::open(&path)
+        .err()
+        .expect("it is refused")
+        .to_string();
+    assert!(
+        !message.contains('\n') && message.contains("t.safetensors"),
+        "{message}"
+    );
     message
 }
 
@@ -22,7 +28,10 @@ fn a_file_is_read_as_it_was_written() {
     let path = dir.path().join("t.safetensors");
     targets.write(&path);
     let file = TargetFile::open(&path).unwrap();
-    assert_eq!((file.len(), file.features(), file.classes()), (6, Some(5), Some(4)));
+    assert_eq!(
+        (file.len(), file.features(), file.classes()),
+        (6, Some(5), Some(4))
+    );
     assert_eq!(file.header().names, ["p0.png", "p1.png", "p2.png"]);
     assert!(!file.has_class_rows());
     for row in 0..6 {
@@ -33,8 +42,15 @@ fn a_file_is_read_as_it_was_written() {
     let standard = file.standard().unwrap().clone();
     let mut row = vec![0.0; 5];
     file.read_features(4, &mut row).unwrap();
-    let raw: Vec<f32> = (0..5).map(|c| row[c] * standard.deviation[c] + standard.mean[c]).collect();
-    assert_close("features", &raw, &targets.tensor("features").2[20..25], 1e-3);
+    let raw: Vec<f32> = (0..5)
+        .map(|c| row[c] * standard.deviation[c] + standard.mean[c])
+        .collect();
+    assert_close(
+        "features",
+        &raw,
+        &targets.tensor("features").2[20..25],
+        1e-3,
+    );
     assert!(file.read_features(6, &mut row).is_err());
     assert!(file.read_logits(0, &mut row).is_err());
 }
@@ -42,14 +58,21 @@ fn a_file_is_read_as_it_was_written() {
 #[test]
 fn probabilities_are_read_as_logits() {
     let (dir, paths) = folder(1);
-    let targets = make_targets(&paths, 1, 5, 4).without("classifier.weight").without("classifier.bias");
+    let targets = make_targets(&paths, 1, 5, 4)
+        .without("classifier.weight")
+        .without("classifier.bias");
     let targets = targets.with("probabilities", &[1, 4], vec![0.5, 0.25, 0.25, 0.0]);
     let path = dir.path().join("t.safetensors");
     targets.write(&path);
     let file = TargetFile::open(&path).unwrap();
     let mut logits = vec![0.0; 4];
     file.read_logits(0, &mut logits).unwrap();
-    assert_close("logits", &logits[..3], &[0.5f32.ln(), 0.25f32.ln(), 0.25f32.ln()], 1e-6);
+    assert_close(
+        "logits",
+        &logits[..3],
+        &[0.5f32.ln(), 0.25f32.ln(), 0.25f32.ln()],
+        1e-6,
+    );
     assert!(logits[3] < -16.0 && logits[3].is_finite());
 }
 
@@ -66,23 +89,47 @@ fn every_mistake_in_a_file_is_one_line() {
     let cases: &[(&str, Change)] = &[
         ("format 2", &|t| t.header["format"] = 2.into()),
         ("makes no sense", &|t| t.header["names"] = 3.into()),
-        ("drawn by the recipe `nearest-7`", &|t| t.header["rendering"] = "nearest-7".into()),
-        ("names 2 pictures but holds 3 digests", &|t| t.header["names"] = serde_json::json!(["a", "b"])),
-        ("the picture a twice", &|t| t.header["names"] = serde_json::json!(["a", "b", "a"])),
+        ("drawn by the recipe `nearest-7`", &|t| {
+            t.header["rendering"] = "nearest-7".into()
+        }),
+        ("names 2 pictures but holds 3 digests", &|t| {
+            t.header["names"] = serde_json::json!(["a", "b"])
+        }),
+        ("the picture a twice", &|t| {
+            t.header["names"] = serde_json::json!(["a", "b", "a"])
+        }),
         ("digest 'x'", &|t| t.header["digests"][1] = "x".into()),
-        ("names 1 classes, but holds 4", &|t| t.header["class_names"] = serde_json::json!(["a"])),
+        ("names 1 classes, but holds 4", &|t| {
+            t.header["class_names"] = serde_json::json!(["a"])
+        }),
         ("row 1 is picture 3", &|t| t.picture[1] = 3),
         ("names 5 views", &|t| t.picture.truncate(5)),
-        ("row 3, a view of p1.png, shows a box beyond", &|t| t.view[3][2] = 1.5),
-        ("a flip of 0.5", &|t| t.view[0][4] = 0.5),
-        ("view`: row 2, a view of p1.png, holds a number that is not finite", &|t| t.view[2][0] = f32::NAN),
-        ("row 5, a view of p2.png, holds a number that is not finite", &|t| {
-            t.tensor("features").2[27] = f32::NAN;
+        ("row 3, a view of p1.png, shows a box beyond", &|t| {
+            t.view[3][2] = 1.5
         }),
-        ("not finite", &|t| t.tensor("classifier.bias").2[0] = f32::INFINITY),
-        ("for features of 5 they must be [K, 5]", &|t| t.tensor("classifier.weight").1 = vec![5, 4]),
-        ("without the other", &|t| *t = t.clone().without("classifier.bias")),
-        ("no `features` that it could be applied to", &|t| *t = t.clone().without("features")),
+        ("a flip of 0.5", &|t| t.view[0][4] = 0.5),
+        (
+            "view`: row 2, a view of p1.png, holds a number that is not finite",
+            &|t| t.view[2][0] = f32::NAN,
+        ),
+        (
+            "row 5, a view of p2.png, holds a number that is not finite",
+            &|t| {
+                t.tensor("features").2[27] = f32::NAN;
+            },
+        ),
+        ("not finite", &|t| {
+            t.tensor("classifier.bias").2[0] = f32::INFINITY
+        }),
+        ("for features of 5 they must be [K, 5]", &|t| {
+            t.tensor("classifier.weight").1 = vec![5, 4]
+        }),
+        ("without the other", &|t| {
+            *t = t.clone().without("classifier.bias")
+        }),
+        ("no `features` that it could be applied to", &|t| {
+            *t = t.clone().without("features")
+        }),
         ("neither `features` nor", &|t| {
             t.tensors.clear();
             t.header["class_names"] = serde_json::Value::Null;
@@ -91,14 +138,23 @@ fn every_mistake_in_a_file_is_one_line() {
             *t = t.clone().with("logits", &[6, 3], vec![0.0; 18]);
         }),
         ("keep one", &|t| {
-            *t = t.clone().with("logits", &[6, 4], vec![0.0; 24]).with("probabilities", &[6, 4], vec![0.25; 24]);
+            *t = t.clone().with("logits", &[6, 4], vec![0.0; 24]).with(
+                "probabilities",
+                &[6, 4],
+                vec![0.25; 24],
+            );
         }),
-        ("holds no probabilities", &|t| *t = t.clone().with("probabilities", &[6, 4], vec![0.5; 24])),
-        ("tensor `logits`: row 1, a view of p0.png, holds a number that is not finite", &|t| {
-            let mut logits = vec![0.0; 24];
-            logits[5] = f32::INFINITY;
-            *t = t.clone().with("logits", &[6, 4], logits);
+        ("holds no probabilities", &|t| {
+            *t = t.clone().with("probabilities", &[6, 4], vec![0.5; 24])
         }),
+        (
+            "tensor `logits`: row 1, a view of p0.png, holds a number that is not finite",
+            &|t| {
+                let mut logits = vec![0.0; 24];
+                logits[5] = f32::INFINITY;
+                *t = t.clone().with("logits", &[6, 4], logits);
+            },
+        ),
     ];
     for (part, change) in cases {
         let message = edit(change);
@@ -107,7 +163,8 @@ fn every_mistake_in_a_file_is_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
     let weights = [("x".to_string(), Tensor::zeros(&[2]))];
-    crate::data::weights::write_weights(&path, &weights, Default::default(), Default::default()).unwrap();
+    crate::data::weights::write_weights(&path, &weights, Default::default(), Default::default())
+        .unwrap();
     let message = TargetFile::open(&path).err().unwrap().to_string();
     assert!(message.contains("is no target file"), "{message}");
 }
@@ -138,10 +195,16 @@ fn the_student_sees_what_the_teacher_saw() {
             let mean = levels.sum::<f32>() / 64.0;
             let teacher = (said * standard.deviation[i] + standard.mean[i]) * 255.0;
             // One level of the resizer in some pixels, and the rounding to 16 bits.
-            assert!((mean - teacher).abs() < 0.6, "row {row}, number {i}: {mean}, but the teacher saw {teacher}");
+            assert!(
+                (mean - teacher).abs() < 0.6,
+                "row {row}, number {i}: {mean}, but the teacher saw {teacher}"
+            );
         }
     }
-    assert!(flips > 4 && smallest < 0.2, "{flips} mirrored, {smallest} the smallest share");
+    assert!(
+        flips > 4 && smallest < 0.2,
+        "{flips} mirrored, {smallest} the smallest share"
+    );
     let config = DistillConfig {
         targets: vec![TargetConfig::new(folder.join("targets.safetensors"))],
         pictures: vec![folder.clone()],
@@ -158,7 +221,9 @@ fn damaged_files_are_refused_in_one_line_or_read() {
     let path = dir.path().join("t.safetensors");
     let mut state = 11u64;
     let mut next = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 33) as usize % below.max(1)
     };
     // The header is JSON within JSON; damage there is worth more than in the numbers.
@@ -167,7 +232,11 @@ fn damaged_files_are_refused_in_one_line_or_read() {
     for round in 0..1500 {
         let mut bytes = whole.clone();
         for _ in 0..1 + next(3) {
-            let at = if round % 3 == 0 { next(bytes.len()) } else { next(header) };
+            let at = if round % 3 == 0 {
+                next(bytes.len())
+            } else {
+                next(header)
+            };
             match next(4) {
                 0 => bytes[at] = next(256) as u8,
                 1 => bytes[at] = b"\"{}[],:0123456789\\-."[next(20)],
