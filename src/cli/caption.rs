@@ -113,12 +113,14 @@ fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> R
     let captions = threads::run(|| generate(args, captioner, &map))?.pop();
     let captions = captions.unwrap_or_default();
     let generate = ms_since(started);
+    let tags = captioner.tags(&map)?.pop().unwrap_or_default();
     if let Some(best) = captions.first() {
         attention::write(out, captioner, &image, best)?;
     }
     let answer = Answer {
         image: name,
         captions,
+        tags,
         attention_grid: Some(grid),
         attention_region: Some(captioner.recipe.region(&image).shares(&image)),
         ms: Times {
