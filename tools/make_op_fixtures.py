@@ -348,6 +348,79 @@ for case, max_norm in (("clip_grad_norm", 1.5), ("clip_grad_norm_within", 100.0)
         put(case, f"clipped_{index}", parameter.grad)
 
 
+# --- coverage of attention -----------------------------------------------------------------------
+
+
+def coverage(attention, said):
+    """The penalty of doubly stochastic attention (Xu et al. 2015), a mean over sentences."""
+    return (1 - (attention * said[..., None]).sum(1)).square().sum(1).mean()
+
+
+# A generator state of its own: cases that are added here leave the random numbers of the others as they are.
+with torch.random.fork_rng():
+    torch.manual_seed(21)
+    record(
+        "coverage",
+        "coverage",
+        coverage,
+        {"attention": torch.softmax(normal(3, 5, 11), 2), "said": (torch.rand(3, 5) < 0.8).long()},
+    )
+
+
+# --- soft attention and an LSTM: rows of w_hh are query, the context's gate, then the LSTM's gates ----
+
+
+def attention_lstm(x, keys, values, image_of, h0, c0, w_ih, w_hh, bias, score):
+    """The decoder of Xu et al. (2015) step by step, as one writes it in PyTorch."""
+    key, value = keys.shape[2], values.shape[2]
+    query_weight, gate_weight, lstm_weight = w_hh.split([key, value, w_hh.shape[0] - key - value])
+    gate_bias, lstm_bias = bias.split([value, bias.shape[0] - value])
+    keys, values = keys[image_of], values[image_of]
+    h, c, output, weights = h0, c0, [], []
+    for step in range(x.shape[1]):
+        query = h @ query_weight.T
+        scores = torch.tanh(keys + query[:, None]) @ score
+        alpha = torch.softmax(scores, 1)
+        context = (alpha[..., None] * values).sum(1) * torch.sigmoid(F.linear(h, gate_weight, gate_bias))
+        h, c = torch.lstm_cell(
+            torch.cat([x[:, step], context], 1), (h, c), w_ih, lstm_weight, lstm_bias, torch.zeros_like(lstm_bias)
+        )
+        output.append(torch.cat([h, context], 1))
+        weights.append(alpha)
+    return {"output": torch.stack(output, 1), "weights": torch.stack(weights, 1), "c": c}
+
+
+def attention_lstm_inputs(images, steps, positions, words, key, value, hidden):
+    """One sentence for each element of `images`."""
+    sentences, count = len(images), max(images) + 1
+    return {
+        "x": normal(sentences, steps, words),
+        "keys": normal(count, positions, key),
+        "values": normal(count, positions, value),
+        "image_of": torch.tensor(images),
+        "h0": normal(sentences, hidden) / 2,
+        "c0": normal(sentences, hidden),
+        "w_ih": normal(4 * hidden, words + value) / 2,
+        "w_hh": normal(key + value + 4 * hidden, hidden) / 2,
+        "bias": normal(value + 4 * hidden) / 2,
+        "score": normal(key),
+    }
+
+
+# Numbers of their own, so that every other case stays as it was.
+with torch.random.fork_rng():
+    torch.manual_seed(21)
+    record(
+        "attention_lstm_step", "attention_lstm", attention_lstm,
+        attention_lstm_inputs([0, 1, 2], steps=1, positions=4, words=5, key=7, value=6, hidden=3),
+    )
+    # Two sentences look at the first image, none at the second.
+    record(
+        "attention_lstm_sequence", "attention_lstm", attention_lstm,
+        attention_lstm_inputs([0, 2, 0, 3], steps=5, positions=9, words=6, key=10, value=19, hidden=17),
+    )
+
+
 # --- a whole small DenseNet ----------------------------------------------------------------------
 
 

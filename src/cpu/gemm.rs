@@ -149,8 +149,21 @@ const TASK_WORK: usize = 1 << 18;
 
 /// `C = A B` with B packed before.
 pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
-    let (m, k, n) = (a.rows, a.columns, b.columns());
+    let k = a.columns;
     assert!(k == b.k(), "gemm: A has {k} columns, B has {} rows", b.k());
+    gemm_packed_rows(isa, a, b, 0, out);
+}
+
+/// `C = A B'`, where `B'` is as many rows of a packed B as A has columns, from row `first` on. So a weight that reads
+/// two inputs side by side can be packed once and multiplied with each of them alone.
+pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Product) {
+    let (m, k, n) = (a.rows, a.columns, b.columns());
+    let used = first..first + k;
+    assert!(
+        used.end <= b.k(),
+        "gemm: A has {k} columns, B has {} rows from {first} on",
+        b.k()
+    );
     if m == 0 || n == 0 {
         return;
     }
@@ -189,19 +202,26 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
         };
         if a.column_stride == 1 {
             let rows = contiguous_rows(a, block);
-            multiply_rows(isa, &rows, b, panels, out);
+            multiply_rows(isa, &rows, b, used.clone(), panels, out);
         } else {
             for first in panels.clone().step_by(PANELS) {
                 let some = first..(first + PANELS).min(panels.end);
-                transposed_block(isa, a, block.clone(), b, some, out);
+                transposed_block(isa, a, block.clone(), b, used.start, some, out);
             }
         }
     });
 }
 
-/// Rows times panels, some panels and a run of `k` at a time.
-fn multiply_rows(isa: Isa, rows: &Rows, b: &PackedB, panels: Range<usize>, mut out: Output) {
-    let (k, after) = (b.k(), out.after);
+/// Rows times panels, some panels and a run of `k` at a time. `used` are the rows of B that meet the columns of A.
+fn multiply_rows(
+    isa: Isa,
+    rows: &Rows,
+    b: &PackedB,
+    used: Range<usize>,
+    panels: Range<usize>,
+    mut out: Output,
+) {
+    let (k, after) = (used.len(), out.after);
     let (run, accumulate) = (threads::even(k, RUN), out.accumulate);
     for first in panels.clone().step_by(PANELS) {
         let some = first..(first + PANELS).min(panels.end);
@@ -218,7 +238,7 @@ fn multiply_rows(isa: Isa, rows: &Rows, b: &PackedB, panels: Range<usize>, mut o
             out.accumulate = accumulate || k_first > 0;
             out.after = if is_last { after } else { After::Nothing };
             // SAFETY: the caller checked C and gave this task rows and columns of its own.
-            unsafe { multiply_block(isa, &a, b, k_first, some.clone(), out) };
+            unsafe { multiply_block(isa, &a, b, used.start + k_first, some.clone(), out) };
         }
     }
 }
@@ -251,12 +271,14 @@ fn contiguous_rows(a: Matrix<'_>, block: Range<usize>) -> Rows<'_> {
     }
 }
 
-/// The rows `block` of an A whose columns are contiguous, copied as strips of a tile's height: `[strip, k, row]`.
+/// The rows `block` of an A whose columns are contiguous, copied as strips of a tile's height: `[strip, k, row]`. The
+/// columns meet the rows of B from `first_used` on.
 fn transposed_block(
     isa: Isa,
     a: Matrix,
     block: Range<usize>,
     b: &PackedB,
+    first_used: usize,
     panels: Range<usize>,
     mut out: Output,
 ) {
@@ -296,7 +318,7 @@ fn transposed_block(
             out.accumulate = accumulate || k_first > 0;
             out.after = if is_last { after } else { After::Nothing };
             // SAFETY: the caller checked C and gave this task rows and columns of its own.
-            unsafe { multiply_block(isa, &rows, b, k_first, panels.clone(), out) };
+            unsafe { multiply_block(isa, &rows, b, first_used + k_first, panels.clone(), out) };
         }
     });
 }
@@ -390,6 +412,31 @@ mod tests {
         check(130, 1100, 34, true, false);
         check(5, 600, 2500, false, true);
         check(40, 512, 30, false, false);
+    }
+
+    #[test]
+    fn some_rows_of_b_are_a_product_of_their_own() {
+        let (m, n) = (13, 41);
+        for (first, k, transposed) in [
+            (0, 30, false),
+            (7, 600, false),
+            (600, 37, true),
+            (5, 0, false),
+        ] {
+            let (a, b) = (numbers(m * k, 1), numbers(637 * n, 2));
+            let b = Matrix::new(&b, 637, n);
+            let a = match transposed {
+                true => Matrix::new(&a, k, m).t(),
+                false => Matrix::new(&a, m, k),
+            };
+            let alone = Matrix::new(&b.data[first * n..], k, n);
+            for isa in Isa::available() {
+                let (mut got, mut want) = (vec![1.0; m * n], vec![2.0; m * n]);
+                gemm_packed_rows(isa, a, &b.pack(isa), first, Product::into(&mut got, n));
+                gemm(isa, a, alone, Product::into(&mut want, n));
+                assert_eq!(got, want, "{isa}: {k} rows from {first} on");
+            }
+        }
     }
 
     #[test]

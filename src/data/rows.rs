@@ -9,7 +9,7 @@ use safetensors::tensor::Dtype;
 
 use super::bytes::Bytes;
 use super::float::Float;
-use super::weights::WeightFile;
+use super::weights::{WeightFile, float};
 use crate::error::{Error, Result};
 
 /// The rows of a tensor `[N, ..]` in a mapped file. Copies share the mapping.
@@ -69,19 +69,24 @@ impl WeightFile {
     /// # Errors
     /// Where it has no dimension, or holds numbers that are not floating-point.
     pub fn rows(&self, name: &str) -> Result<Option<Rows>> {
-        let file = self.parse()?;
-        let Ok(view) = file.tensor(name) else {
+        let Some(tensor) = self.raw(name) else {
             return Ok(None);
         };
-        let float = self.float(name, &view)?;
-        let Some((&count, rest)) = view.shape().split_first() else {
-            let what = format_args!("tensor `{name}` is a single number, not rows");
-            return Err(Error::file(self.path(), what));
+        let refuse =
+            |what: String| Error::file(self.path(), format_args!("tensor `{name}` {what}"));
+        let float = float(tensor.dtype).ok_or_else(|| {
+            refuse(format!(
+                "holds {:?}, not floating-point numbers",
+                tensor.dtype
+            ))
+        })?;
+        let Some((&count, rest)) = tensor.shape.split_first() else {
+            return Err(refuse("is a single number, not rows".into()));
         };
-        let start = view.data().as_ptr() as usize - self.bytes().as_ref().as_ptr() as usize;
+        let start = tensor.bytes.as_ptr() as usize - self.bytes().as_ref().as_ptr() as usize;
         Ok(Some(Rows {
             bytes: self.bytes().clone(),
-            range: start..start + view.data().len(),
+            range: start..start + tensor.bytes.len(),
             count,
             size: rest.iter().product(),
             float,
@@ -93,16 +98,15 @@ impl WeightFile {
     /// # Errors
     /// Where it has another shape, holds numbers that are not whole, or one that does not fit 32 bits.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<u32>>> {
-        let file = self.parse()?;
-        let Ok(view) = file.tensor(name) else {
+        let Some(tensor) = self.raw(name) else {
             return Ok(None);
         };
         let refuse = |what: String| Err(Error::file(self.path(), what));
-        if view.shape().len() != 1 {
-            return refuse(format!("tensor `{name}` is {:?}, not [N]", view.shape()));
+        if tensor.shape.len() != 1 {
+            return refuse(format!("tensor `{name}` is {:?}, not [N]", tensor.shape));
         }
-        let data = view.data();
-        let numbers: Option<Vec<u32>> = match view.dtype() {
+        let data = tensor.bytes;
+        let numbers: Option<Vec<u32>> = match tensor.dtype {
             Dtype::U32 => decode(data, |b| Some(u32::from_le_bytes(b))),
             Dtype::I32 => decode(data, |b| u32::try_from(i32::from_le_bytes(b)).ok()),
             Dtype::I64 => decode(data, |b| u32::try_from(i64::from_le_bytes(b)).ok()),

@@ -38,6 +38,7 @@ macro_rules! shaders {
 
 shaders! {
     Adam "adam",
+    AttentionLstm "attention_lstm",
     AvgPool2d "avg_pool2d",
     BatchNorm "batch_norm",
     Categorical "categorical",
@@ -45,6 +46,7 @@ shaders! {
     Concat "concat",
     Conv2d "conv2d",
     Conv2dCooperative "conv2d_cooperative",
+    Coverage "coverage",
     CrossEntropy "cross_entropy",
     Dropout "dropout",
     Elementwise "elementwise",

@@ -182,23 +182,23 @@ pub(super) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
 pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) -> Result<()> {
     let mut names = Vec::new();
     module.visit(prefix, &mut |name, _, _| names.push(name.to_string()));
-    let mut found = file.tensors(&names)?.into_iter();
+    let mut found = file.load(&names)?.into_iter();
     let mut wrong = Vec::new();
     module.visit(
         prefix,
         &mut |name, _, tensor| match found.next().flatten() {
             None => wrong.push(format!("tensor `{name}` {} is missing", tensor.shape())),
-            Some(t) if t.dims() != tensor.dims() => wrong.push(format!(
+            Some(found) if found.tensor.dims() != tensor.dims() => wrong.push(format!(
                 "tensor `{name}` is {}, this architecture needs {}",
-                t.shape(),
+                found.tensor.shape(),
                 tensor.shape()
             )),
-            Some(t) if t.data().iter().any(|x| !x.is_finite()) => {
+            Some(found) if !found.is_finite => {
                 wrong.push(format!(
                     "tensor `{name}` holds values that are not finite numbers"
                 ));
             }
-            Some(t) => *tensor = t,
+            Some(found) => *tensor = found.tensor,
         },
     );
     match wrong.as_slice() {
@@ -298,4 +298,87 @@ pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
 pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
     let file = read_encoder(path)?;
     Ok((file.encoder, file.description))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::data::Image;
+    use crate::model::{Captioner, Decoder};
+
+    #[test]
+    fn a_captioner_in_eight_bits_says_nearly_what_it_said() {
+        let mut captioner = Captioner::bundled().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let [half, eighth] = ["half", "eighth"].map(|n| dir.path().join(n));
+        captioner.save(&half, Precision::F16).unwrap();
+        captioner.save(&eighth, Precision::I8).unwrap();
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len() as f64;
+        assert!(size(&eighth) < 0.6 * size(&half), "{}", size(&eighth));
+        let small = Captioner::load(&eighth).unwrap();
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/samples");
+        let photos = ["cat.jpg", "raccoon.jpg"].map(|n| Image::open(samples.join(n)).unwrap());
+        let images = captioner.recipe.tensor(&photos).unwrap();
+        let [want, got] = [&captioner, &small].map(|c| c.encode(&images).unwrap());
+        let pairs = got.data().iter().zip(want.data());
+        let distance: f32 = pairs.map(|(g, w)| (g - w).powi(2)).sum();
+        let norm: f32 = want.data().iter().map(|w| w.powi(2)).sum();
+        let relative = (distance / norm).sqrt();
+        println!("features differ by a relative {relative:.2e}");
+        assert!(relative < 0.05, "{relative}");
+        if let Ok(path) = std::env::var("GLIMPSE_KEEP_I8") {
+            std::fs::copy(&eighth, path).unwrap();
+        }
+    }
+
+    /// `cargo test --release --lib loading_takes -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn loading_takes_milliseconds() {
+        let mut captioner = Captioner::bundled().unwrap();
+        let mut init = Init::new(1);
+        let encoder = DenseNetConfig {
+            growth: 40,
+            blocks: vec![6, 12, 18, 12],
+            stem: 64,
+            bottleneck: 4,
+            eps: 1e-5,
+        };
+        let decoder = DecoderConfig {
+            features: encoder.features(),
+            embedding: 256,
+            ..captioner.decoder.config().clone()
+        };
+        captioner.encoder = DenseNet::new(&encoder, &mut init).unwrap();
+        captioner.decoder = Decoder::new(&decoder, &mut init).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for precision in [
+            Precision::F32,
+            Precision::F16,
+            Precision::Bf16,
+            Precision::I8,
+        ] {
+            let path = dir.path().join(precision.name());
+            captioner.save(&path, precision).unwrap();
+            let load = || {
+                let start = Instant::now();
+                let parameters = Captioner::load(&path).unwrap().parameter_count();
+                (parameters, start.elapsed().as_secs_f64() * 1e3)
+            };
+            let times: Vec<_> = (0..30).map(|_| load()).collect();
+            let first = times[0].1;
+            let mut sorted: Vec<f64> = times.iter().map(|t| t.1).collect();
+            sorted.sort_by(f64::total_cmp);
+            println!(
+                "{}: {} parameters, {} bytes, first {first:.1} ms, fastest {:.1}, median {:.1}",
+                precision.name(),
+                times[0].0,
+                std::fs::metadata(&path).unwrap().len(),
+                sorted[0],
+                sorted[15]
+            );
+        }
+    }
 }

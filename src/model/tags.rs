@@ -44,8 +44,9 @@ impl Tags {
     /// Classes by a linear layer from an encoder's features, `[F]` to `[K]`.
     ///
     /// # Errors
-    /// Where it has not as many outputs as there are names.
+    /// Where it has not as many outputs as there are names, or one of them is no name.
     pub fn new(names: Vec<String>, linear: &Linear) -> Result<Self> {
+        Self::check(&names)?;
         if linear.weight.dims().first() != Some(&names.len()) || linear.bias.len() != names.len() {
             let got = linear.weight.shape();
             return Err(Error::shape(
@@ -90,7 +91,7 @@ impl Tags {
     }
 
     /// Refuses names that are none, or that a terminal would obey.
-    pub(super) fn check(names: &[String]) -> Result<()> {
+    pub(crate) fn check(names: &[String]) -> Result<()> {
         if !(1..=MOST_CLASSES).contains(&names.len()) {
             let what = format_args!("{} classes; there must be 1 to {MOST_CLASSES}", names.len());
             return Err(Error::value("tags", what));

@@ -13,6 +13,7 @@
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`].
 
 pub mod adam;
+pub mod attention_lstm;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod categorical;
@@ -20,6 +21,7 @@ pub mod clip_grad_norm;
 pub mod concat;
 pub mod conv2d;
 pub mod conv_norm_relu;
+pub mod coverage;
 pub mod cross_entropy;
 pub mod dense_block;
 pub mod dropout;
@@ -41,6 +43,7 @@ pub mod relu;
 pub mod sgd;
 pub mod top_k;
 
+pub use attention_lstm::{Attended, AttentionLstmWeights, Memory, attention_lstm};
 pub use avg_pool2d::avg_pool2d;
 pub use batch_norm::{Folded, Moments, Norm, Statistics, batch_norm};
 pub use categorical::categorical;
@@ -48,7 +51,8 @@ pub use clip_grad_norm::clip_grad_norm;
 pub use concat::concat;
 pub use conv_norm_relu::conv_norm_relu;
 pub use conv2d::{Window, conv2d};
-pub use cross_entropy::{CrossEntropy, cross_entropy};
+pub use coverage::coverage;
+pub use cross_entropy::{CrossEntropy, cross_entropy, weighted_cross_entropy};
 pub use dense_block::{DenseLayer, dense_block};
 pub use dropout::dropout;
 pub use elementwise::{add, mul, scale, sigmoid, sub, tanh};

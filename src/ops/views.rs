@@ -177,6 +177,35 @@ fn every_operation_takes_views() {
                 add(&h, &c)
             },
         ),
+        (
+            "attention_lstm",
+            &[
+                &[3, 4, 5],
+                &[2, 9, 6],
+                &[2, 9, 8],
+                &[3, 7],
+                &[3, 7],
+                &[28, 13],
+                &[42, 7],
+                &[36],
+                &[6],
+            ],
+            &|x| {
+                let [w_ih, w_hh, bias, score] = [5, 6, 7, 8].map(|i: usize| x[i].clone());
+                let weights = AttentionLstmWeights {
+                    w_ih,
+                    w_hh,
+                    bias,
+                    score,
+                };
+                let memory = Memory {
+                    keys: &x[1],
+                    values: &x[2],
+                    image_of: &[1, 0, 1],
+                };
+                Ok(attention_lstm(&x[0], &memory, &x[3], &x[4], &weights)?.output)
+            },
+        ),
     ];
     for (name, shapes, f) in cases {
         let run = || everything(shapes, f);

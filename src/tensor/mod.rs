@@ -22,7 +22,7 @@ pub use tape::Gradients;
 
 use std::sync::Arc;
 
-use crate::cpu::Isa;
+use crate::cpu::{Isa, memory};
 use crate::cpu::packed::{Layout, PackedB};
 use crate::error::{Error, Result};
 use crate::gpu::Slice;
@@ -216,8 +216,12 @@ impl Tensor {
                 gpu.copy(&grad.on(gpu)?, &place, len * row)?;
                 return Ok(vec![Some(Tensor::from_gpu(whole, &from))]);
             }
-            let mut whole = vec![0.0; from.iter().product()];
-            whole[start * row..(start + len) * row].copy_from_slice(grad.data());
+            let mut whole = memory::unset(from.iter().product());
+            let (before, rest) = whole.split_at_mut(start * row);
+            let (here, after) = rest.split_at_mut(len * row);
+            before.fill(0.0);
+            here.copy_from_slice(grad.data());
+            after.fill(0.0);
             Ok(vec![Some(Tensor::computed(whole, &from))])
         })
     }

@@ -188,6 +188,11 @@ impl Dataset {
         self.splits == SplitSource::Published
     }
 
+    /// Whether the dataset gives any image to this split.
+    pub fn has_split(&self, split: Split) -> bool {
+        self.entries.iter().any(|entry| entry.split == split)
+    }
+
     /// The images of one split with their captions, in the order of the dataset's list (where the rule
     /// made the splits: of the names).
     ///

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
+use crate::model::Tags;
 
 /// The metadata entry that makes a safetensors file a target file.
 pub const METADATA_KEY: &str = "glimpse_targets";
@@ -90,6 +91,9 @@ pub fn read(file: &WeightFile) -> Result<Option<Header>> {
         return Err(refuse(format!(
             "the digest '{odd}' is not {DIGEST_DIGITS} hexadecimal digits of a SHA-256"
         )));
+    }
+    if let Some(names) = &header.class_names {
+        Tags::check(names).map_err(|e| refuse(format!("its `class_names`: {e}")))?;
     }
     let mut seen = HashSet::new();
     if let Some(twice) = header.names.iter().find(|name| !seen.insert(name.as_str())) {

@@ -313,6 +313,7 @@ fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Object
 fn tags_of(config: &DistillConfig, files: &[TargetFile]) -> Result<Option<usize>> {
     let named = |file: &TargetFile| file.header().class_names.is_some();
     match config.targets.iter().position(|target| target.tags) {
+        _ if !config.tags => Ok(None),
         Some(at) if !named(&files[at]) => {
             let what = "has no `class_names`, but distill.targets asks for tags of it";
             Err(Error::file(files[at].path(), what))

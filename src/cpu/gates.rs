@@ -1,0 +1,197 @@
+//! The gates of an LSTM's step, once the matrix products have been taken, and their gradient.
+//!
+//! ```text
+//! i, f, o = sigmoid(a)    g = tanh(a)      c' = f c + i g      h' = o tanh(c')
+//!
+//! dc' += dh' o (1 - tanh(c')^2)            dc = dc' f
+//! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
+//! ```
+//!
+//! `ops::lstm` derives the gradient. Every operation that has such a cell uses these loops.
+
+use super::simd::{Simd, WithSimd};
+use super::{Isa, math, threads};
+
+// Sequences of one task.
+const ROWS: usize = 8;
+
+/// Activates the gates of every row and makes its new state.
+pub(crate) fn forward(isa: Isa, rows: &mut [ForwardRow]) {
+    threads::for_each_chunk(rows, ROWS, |_, rows| isa.dispatch(Gates(rows)));
+}
+
+/// The gradients with respect to the gates and to the state before, of every row.
+pub(crate) fn backward(isa: Isa, rows: &mut [BackwardRow]) {
+    threads::for_each_chunk(rows, ROWS, |_, rows| isa.dispatch(GateGrads(rows)));
+}
+
+/// One sequence at one step, on the way forward.
+pub(crate) struct ForwardRow<'a> {
+    /// `[4H]`: `a` before, i, f, g, o after.
+    pub(crate) gates: &'a mut [f32],
+    /// Receives `h'`, `[H]`.
+    pub(crate) h: &'a mut [f32],
+    /// `[H]`: `c` before, `c'` after.
+    pub(crate) c: &'a mut [f32],
+    /// Receives a copy of `c'`, where one is wanted.
+    pub(crate) cell: Option<&'a mut [f32]>,
+}
+
+/// Splits `[4H]` into the four gates.
+#[inline(always)]
+fn four(gates: &mut [f32], hidden: usize) -> [&mut [f32]; 4] {
+    let (i, rest) = gates.split_at_mut(hidden);
+    let (f, rest) = rest.split_at_mut(hidden);
+    let (g, o) = rest.split_at_mut(hidden);
+    [i, f, g, &mut o[..hidden]]
+}
+
+struct Gates<'a, 'b>(&'a mut [ForwardRow<'b>]);
+
+impl WithSimd for Gates<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for row in self.0 {
+            let hidden = row.c.len();
+            let [i, f, g, o] = four(row.gates, hidden);
+            let whole = hidden / S::LANES * S::LANES;
+            for k in (0..whole).step_by(S::LANES) {
+                let gates = activate(
+                    s,
+                    [
+                        s.load(&i[k..]),
+                        s.load(&f[k..]),
+                        s.load(&g[k..]),
+                        s.load(&o[k..]),
+                    ],
+                );
+                let (new_c, new_h) = state(s, gates, s.load(&row.c[k..]));
+                s.store(&mut i[k..], gates[0]);
+                s.store(&mut f[k..], gates[1]);
+                s.store(&mut g[k..], gates[2]);
+                s.store(&mut o[k..], gates[3]);
+                s.store(&mut row.c[k..], new_c);
+                s.store(&mut row.h[k..], new_h);
+            }
+            let k = whole;
+            if k < hidden {
+                let part = |x: &[f32]| s.load_part(&x[k..], 0.0);
+                let gates = activate(s, [part(i), part(f), part(g), part(o)]);
+                let (new_c, new_h) = state(s, gates, part(row.c));
+                s.store_part(&mut i[k..], gates[0]);
+                s.store_part(&mut f[k..], gates[1]);
+                s.store_part(&mut g[k..], gates[2]);
+                s.store_part(&mut o[k..], gates[3]);
+                s.store_part(&mut row.c[k..], new_c);
+                s.store_part(&mut row.h[k..], new_h);
+            }
+            if let Some(cell) = &mut row.cell {
+                cell.copy_from_slice(row.c);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn activate<S: Simd>(s: S, [i, f, g, o]: [S::V; 4]) -> [S::V; 4] {
+    [
+        math::sigmoid(s, i),
+        math::sigmoid(s, f),
+        math::tanh(s, g),
+        math::sigmoid(s, o),
+    ]
+}
+
+/// `c' = f c + i g` and `h' = o tanh(c')`
+#[inline(always)]
+fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
+    let new_c = s.mul_add(f, c, s.mul(i, g));
+    (new_c, s.mul(o, math::tanh(s, new_c)))
+}
+
+/// One sequence at one step, on the way back.
+pub(crate) struct BackwardRow<'a> {
+    /// `[4H]`: i, f, g, o before, `da` after.
+    pub(crate) gates: &'a mut [f32],
+    /// `[H]`: the gradient with respect to `c'` before, to `c` after.
+    pub(crate) dc: &'a mut [f32],
+    /// The gradient with respect to `h'`, in two parts: from above and from the step after.
+    pub(crate) dh: [&'a [f32]; 2],
+    /// `c'`
+    pub(crate) cell: &'a [f32],
+    /// `c`, zero where there is none.
+    pub(crate) before: Option<&'a [f32]>,
+}
+
+struct GateGrads<'a, 'b>(&'a mut [BackwardRow<'b>]);
+
+impl WithSimd for GateGrads<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for row in self.0 {
+            let hidden = row.dc.len();
+            let [i, f, g, o] = four(row.gates, hidden);
+            let whole = hidden / S::LANES * S::LANES;
+            for k in (0..whole).step_by(S::LANES) {
+                let gates = [
+                    s.load(&i[k..]),
+                    s.load(&f[k..]),
+                    s.load(&g[k..]),
+                    s.load(&o[k..]),
+                ];
+                let dh = s.add(s.load(&row.dh[0][k..]), s.load(&row.dh[1][k..]));
+                let before = row.before.map_or(s.splat(0.0), |c| s.load(&c[k..]));
+                let (dc, cell) = (s.load(&row.dc[k..]), s.load(&row.cell[k..]));
+                let (da, dc) = gate_grads(s, gates, dh, dc, cell, before);
+                s.store(&mut i[k..], da[0]);
+                s.store(&mut f[k..], da[1]);
+                s.store(&mut g[k..], da[2]);
+                s.store(&mut o[k..], da[3]);
+                s.store(&mut row.dc[k..], dc);
+            }
+            let k = whole;
+            if k < hidden {
+                let part = |x: &[f32]| s.load_part(&x[k..], 0.0);
+                let dh = s.add(part(row.dh[0]), part(row.dh[1]));
+                let before = row.before.map_or(s.splat(0.0), part);
+                let gates = [part(i), part(f), part(g), part(o)];
+                let (da, dc) = gate_grads(s, gates, dh, part(row.dc), part(row.cell), before);
+                s.store_part(&mut i[k..], da[0]);
+                s.store_part(&mut f[k..], da[1]);
+                s.store_part(&mut g[k..], da[2]);
+                s.store_part(&mut o[k..], da[3]);
+                s.store_part(&mut row.dc[k..], dc);
+            }
+        }
+    }
+}
+
+/// `da` and `dc` of one vector.
+#[inline(always)]
+fn gate_grads<S: Simd>(
+    s: S,
+    [i, f, g, o]: [S::V; 4],
+    dh: S::V,
+    dc: S::V,
+    cell: S::V,
+    before: S::V,
+) -> ([S::V; 4], S::V) {
+    let one = s.splat(1.0);
+    let tanh_c = math::tanh(s, cell);
+    let dcell = s.add(dc, s.mul(s.mul(dh, o), s.sub(one, s.mul(tanh_c, tanh_c))));
+    let da = [
+        s.mul(s.mul(dcell, g), slope(s, i)),
+        s.mul(s.mul(dcell, before), slope(s, f)),
+        s.mul(s.mul(dcell, i), s.sub(one, s.mul(g, g))),
+        s.mul(s.mul(dh, tanh_c), slope(s, o)),
+    ];
+    (da, s.mul(dcell, f))
+}
+
+/// `x (1 - x)`, the slope of the sigmoid where its value is `x`.
+#[inline(always)]
+fn slope<S: Simd>(s: S, x: S::V) -> S::V {
+    s.mul(x, s.sub(s.splat(1.0), x))
+}

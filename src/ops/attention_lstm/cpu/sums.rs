@@ -1,0 +1,218 @@
+//! The gradients with respect to keys, values and `score`: sums over all steps of all sentences of an image.
+//!
+//! A task takes some positions of one image and walks over that image's sentences in their order, so each element has
+//! one writer and one order of summation.
+
+use std::ops::Range;
+
+use super::attend::{get, put};
+use crate::cpu::conv::Pixels;
+use crate::cpu::rows::sum_rows;
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, math, memory, threads};
+use crate::ops::attention_lstm::Inputs;
+
+// Positions of one task.
+const POSITIONS: usize = 8;
+
+/// What the steps left for the gradient of the keys, a row for each step of each sentence.
+pub(super) struct KeySteps<'a> {
+    /// `[S, T, A]`
+    pub(super) queries: &'a [f32],
+    /// `[S, T, P]`
+    pub(super) de: &'a [f32],
+}
+
+/// The sentences of each image, in their order.
+fn sentences_of(inputs: &Inputs) -> Vec<Vec<usize>> {
+    let mut of = vec![Vec::new(); inputs.sizes.images];
+    for (sentence, &image) in inputs.image_of.iter().enumerate() {
+        of[image].push(sentence);
+    }
+    of
+}
+
+/// Some positions of one image.
+struct Task<'a> {
+    /// The rows of each of the image's sentences: `T` from this one on.
+    sentences: &'a [usize],
+    steps: usize,
+    positions: usize,
+    /// The first of this task's positions.
+    first: usize,
+    /// Receives the gradients of this task's positions.
+    grad: &'a mut [f32],
+}
+
+impl<'a> Task<'a> {
+    /// All tasks that together fill `grad`, whose positions have `width` elements each.
+    fn all(
+        inputs: &Inputs,
+        sentences: &'a [Vec<usize>],
+        grad: &'a mut [f32],
+        width: usize,
+    ) -> Vec<Task<'a>> {
+        let (steps, positions) = (inputs.sizes.steps, inputs.sizes.positions);
+        let images = grad.chunks_mut(positions * width).zip(sentences);
+        let tasks = images.flat_map(|(grad, sentences)| {
+            let some = grad.chunks_mut(POSITIONS * width).enumerate();
+            some.map(move |(i, grad)| Task {
+                sentences,
+                steps,
+                positions,
+                first: i * POSITIONS,
+                grad,
+            })
+        });
+        tasks.collect()
+    }
+
+    /// The rows of all steps of this image's sentences, in order, by the first and last of each sentence.
+    #[inline(always)]
+    fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        let steps = self.steps;
+        self.sentences
+            .iter()
+            .map(move |s| s * steps..(s + 1) * steps)
+    }
+}
+
+/// With respect to the keys and to `score`:
+/// `dk_p = score sum of de_p (1 - u_p^2)` and `dscore = sum of de_p u_p`, with `u_p = tanh(k_p + q)` computed again.
+pub(super) fn keys(isa: Isa, inputs: &Inputs, steps: &KeySteps) -> (Vec<f32>, Vec<f32>) {
+    let s = inputs.sizes;
+    let (keys, score) = (inputs.keys.data(), inputs.weights.score.data());
+    let sentences = sentences_of(inputs);
+    let mut dkeys = memory::unset(keys.len());
+    let mut tasks = Task::all(inputs, &sentences, &mut dkeys, s.key);
+    let count = tasks.len();
+    // What each task adds to the gradient of `score`.
+    let mut parts = memory::zeros(count * s.key);
+    let mut tasks: Vec<_> = tasks
+        .drain(..)
+        .zip(parts.chunks_exact_mut(s.key))
+        .zip(
+            keys.chunks(s.positions * s.key)
+                .flat_map(|keys| keys.chunks(POSITIONS * s.key)),
+        )
+        .collect();
+    threads::for_each_chunk(&mut tasks, 1, |_, tasks| {
+        for ((task, part), keys) in tasks {
+            isa.dispatch(KeyGrads {
+                task,
+                part,
+                keys,
+                score,
+                steps,
+            });
+        }
+    });
+    let all = Pixels {
+        data: &parts,
+        stride: s.key,
+    };
+    let dscore = sum_rows(isa, all, count, s.key);
+    memory::give(parts);
+    (dkeys, dscore)
+}
+
+struct KeyGrads<'a, 'b> {
+    task: &'a mut Task<'b>,
+    part: &'a mut [f32],
+    keys: &'a [f32],
+    score: &'a [f32],
+    steps: &'a KeySteps<'a>,
+}
+
+impl WithSimd for KeyGrads<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = self.score.len();
+        let one = s.splat(1.0);
+        for (i, key) in self.keys.chunks_exact(width).enumerate() {
+            for a in (0..width).step_by(S::LANES) {
+                let k = get(s, key, a);
+                let (mut slopes, mut values) = (s.splat(0.0), s.splat(0.0));
+                let position = self.task.first + i;
+                for row in self.task.rows().flatten() {
+                    let q = &self.steps.queries[row * width..][..width];
+                    let de = s.splat(self.steps.de[row * self.task.positions + position]);
+                    let u = math::tanh(s, s.add(k, get(s, q, a)));
+                    slopes = s.mul_add(de, s.sub(one, s.mul(u, u)), slopes);
+                    values = s.mul_add(de, u, values);
+                }
+                let dk = s.mul(slopes, get(s, self.score, a));
+                put(s, &mut self.task.grad[i * width..][..width], a, dk);
+                put(s, self.part, a, s.add(get(s, self.part, a), values));
+            }
+        }
+    }
+}
+
+/// With respect to the values: `dv_p = sum of alpha_p dm`.
+pub(super) fn values(isa: Isa, inputs: &Inputs, alphas: &[f32], dm: &[f32]) -> Vec<f32> {
+    let sentences = sentences_of(inputs);
+    let mut dvalues = memory::unset(inputs.values.len());
+    let width = inputs.sizes.value;
+    let mut tasks = Task::all(inputs, &sentences, &mut dvalues, width);
+    threads::for_each_chunk(&mut tasks, 1, |_, tasks| {
+        for task in tasks {
+            isa.dispatch(ValueGrads {
+                task,
+                alphas,
+                dm,
+                width,
+            });
+        }
+    });
+    dvalues
+}
+
+struct ValueGrads<'a, 'b> {
+    task: &'a mut Task<'b>,
+    alphas: &'a [f32],
+    dm: &'a [f32],
+    width: usize,
+}
+
+// Vectors of a position's gradient that are summed at a time.
+const VECTORS: usize = 4;
+
+impl WithSimd for ValueGrads<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let width = self.width;
+        for i in 0..self.task.grad.len() / width {
+            let whole = width / (VECTORS * S::LANES) * VECTORS * S::LANES;
+            for j in (0..whole).step_by(VECTORS * S::LANES) {
+                self.some::<S, VECTORS>(s, i, j);
+            }
+            for j in (whole..width).step_by(S::LANES) {
+                self.some::<S, 1>(s, i, j);
+            }
+        }
+    }
+}
+
+impl ValueGrads<'_, '_> {
+    /// `N` vectors from element `j` on of the task's position `i`.
+    #[inline(always)]
+    fn some<S: Simd, const N: usize>(&mut self, s: S, i: usize, j: usize) {
+        let (width, dm) = (self.width, self.dm);
+        let mut sums = [s.splat(0.0); N];
+        let position = self.task.first + i;
+        for row in self.task.rows().flatten() {
+            let alpha = s.splat(self.alphas[row * self.task.positions + position]);
+            let dm = &dm[row * width..][..width];
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = s.mul_add(alpha, get(s, dm, j + n * S::LANES), *sum);
+            }
+        }
+        let grad = &mut self.task.grad[i * width..][..width];
+        for (n, sum) in sums.into_iter().enumerate() {
+            put(s, grad, j + n * S::LANES, sum);
+        }
+    }
+}

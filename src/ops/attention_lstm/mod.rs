@@ -1,0 +1,488 @@
+//! Soft attention and an LSTM over a whole sequence, as one operation (Xu et al. 2015, arXiv 1502.03044).
+//!
+//! Before each word the decoder looks at the image again. The state after the last word makes a query, the query is
+//! compared with a key of every position of the map, and the weighted mean of the positions' values is the context
+//! that the LSTM reads beside the word.
+//!
+//! # One step
+//!
+//! For a sentence whose image has the keys `k_p` `[A]` and the values `v_p` `[V]` at its `P` positions, with `x` `[E]`
+//! the word, and `h`, `c` `[H]` the state before the step:
+//!
+//! ```text
+//! [q, r, a] = W_hh h + [0, b]            query [A], the context's gate [V], the LSTM's gates [4H]
+//! u_p = tanh(k_p + q)                    additive attention
+//! e_p = s . u_p                          s [A]
+//! alpha = softmax(e)                     over the positions
+//! m = sum over p of alpha_p v_p          the mean of the values
+//! beta = sigmoid(r)
+//! z = beta m                             the context, gated element by element
+//! a' = a + W_ih [x, z]                   W_ih = [W_ix, W_iz]
+//! i, f, o = sigmoid(a')    g = tanh(a')  each H of the 4H elements, in the order i, f, g, o
+//! c' = f c + i g
+//! h' = o tanh(c')
+//! ```
+//!
+//! A prime means "after". The query needs no bias, because the linear layer that made the keys has one and the two are
+//! only ever added. The scores need none either: the softmax does not change when the same number is added to every
+//! `e_p`.
+//!
+//! # The gradient
+//!
+//! The steps are walked from the last to the first. `dh'` is what arrives from above at this step's `h'`, plus the `dh`
+//! of the step after; `dc'` likewise. The gates' gradient is that of [`lstm`](mod@super::lstm):
+//!
+//! ```text
+//! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
+//! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
+//! ```
+//!
+//! The context reaches the loss from above and through `W_iz`. It is a product, so each factor's gradient is `dz` times
+//! the other factor, and `beta (1 - beta)` is the slope of the sigmoid:
+//!
+//! ```text
+//! dz = from above + W_iz^T da            dm = dz beta            dr = dz m beta (1 - beta)
+//! ```
+//!
+//! The mean is linear in the weights and in the values. The softmax has `d alpha_p / d e_j = alpha_p ([p = j] - alpha_j)`,
+//! so that summing `dalpha_p` times this over `p` gives `de`:
+//!
+//! ```text
+//! dalpha_p = from above + dm . v_p       dv_p += alpha_p dm
+//! de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
+//! ```
+//!
+//! The score is linear in `s` and in `u_p`, tanh has the slope `1 - u_p^2`, and its argument is a sum, whose gradient
+//! both summands receive:
+//!
+//! ```text
+//! ds += sum over p of de_p u_p
+//! dk_p += de_p s (1 - u_p^2)             dq = sum over p of de_p s (1 - u_p^2)
+//! dh = W_hh^T [dq, dr, da]               handed to the step before
+//! ```
+//!
+//! The remaining gradients are sums over all steps and sentences, each one matrix product at the end:
+//!
+//! ```text
+//! dx = W_ix^T da      dW_ih += da [x, z]^T      dW_hh += [dq, dr, da] h^T      db += [dr, da]
+//! ```
+//!
+//! `u` is `P A` numbers a step, more than everything else together, and is computed again on the way back instead of
+//! kept. The gradients of the keys and values of an image are sums over all steps of all its sentences. They are
+//! taken when all steps are done, position by position in the order of the sentences, so that no two threads add to one
+//! element and the result has the same bits for any number of threads.
+
+mod cpu;
+mod gpu;
+pub(crate) mod naive;
+
+use crate::cpu::{Isa, profile};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::tensor::{Device, Tensor};
+
+/// The weights, for words of `E` elements, keys of `A`, values of `V`, and `H` cells.
+#[derive(Clone, Debug)]
+pub struct AttentionLstmWeights {
+    /// `[4H, E + V]`: what the gates i, f, g, o read of the word and of the context.
+    pub w_ih: Tensor,
+    /// `[A + V + 4H, H]`: what reads the state. First the query's rows, then those of the context's gate, then those of
+    /// the gates i, f, g, o. One matrix, because one product makes all three.
+    pub w_hh: Tensor,
+    /// `[V + 4H]`: the bias of the context's gate, then that of the gates i, f, g, o.
+    pub bias: Tensor,
+    /// `[A]`: what turns a position's `tanh(key + query)` into its score.
+    pub score: Tensor,
+}
+
+/// What the sentences may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory<'a> {
+    /// `[N, P, A]`: a key for each of the `P` positions of each of the `N` images.
+    pub keys: &'a Tensor,
+    /// `[N, P, V]`: a value for each.
+    pub values: &'a Tensor,
+    /// The image of each of the `S` sentences. Several sentences may look at one image.
+    pub image_of: &'a [usize],
+}
+
+/// What comes out of [`attention_lstm`].
+#[derive(Clone, Debug)]
+pub struct Attended {
+    /// `[S, T, H + V]`: of every step the new state `h'`, and beside it the gated context `z`. Both lie in one row
+    /// because a decoder's output layer reads both.
+    pub output: Tensor,
+    /// `[S, T, P]`: the weights `alpha` of the positions, which add up to 1.
+    pub weights: Tensor,
+    /// `[S, H]`: the cells after the last step.
+    pub c: Tensor,
+}
+
+/// The sizes of everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) sentences: usize,
+    pub(crate) steps: usize,
+    pub(crate) images: usize,
+    pub(crate) positions: usize,
+    /// `E`
+    pub(crate) inputs: usize,
+    /// `A`
+    pub(crate) key: usize,
+    /// `V`
+    pub(crate) value: usize,
+    /// `H`
+    pub(crate) hidden: usize,
+}
+
+impl Sizes {
+    /// Rows of matrices that have one for each step of each sentence.
+    fn rows(&self) -> usize {
+        self.sentences * self.steps
+    }
+
+    /// Rows of `W_hh`: query, the context's gate, the LSTM's gates.
+    fn recurrent(&self) -> usize {
+        self.key + self.value + 4 * self.hidden
+    }
+
+    /// Where the LSTM's gates begin among those.
+    fn gates(&self) -> usize {
+        self.key + self.value
+    }
+
+    /// Elements of an output row: `h'` and `z`.
+    fn output(&self) -> usize {
+        self.hidden + self.value
+    }
+
+    /// Where the results begin in the one buffer that holds them: the output, the weights, the last cells, and where
+    /// the buffer ends.
+    fn parts(&self) -> [usize; 4] {
+        let weights = self.rows() * self.output();
+        let cells = weights + self.rows() * self.positions;
+        [0, weights, cells, cells + self.sentences * self.hidden]
+    }
+}
+
+/// What a pass reads.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub(crate) sizes: Sizes,
+    /// `[S, T, E]`
+    pub(crate) x: Tensor,
+    pub(crate) keys: Tensor,
+    pub(crate) values: Tensor,
+    pub(crate) image_of: Vec<usize>,
+    pub(crate) h0: Tensor,
+    pub(crate) c0: Tensor,
+    pub(crate) weights: AttentionLstmWeights,
+}
+
+/// What a forward pass on the CPU keeps for the backward pass.
+pub(crate) struct Saved {
+    /// `[S, T, A + V + 4H]`: `q`, `beta`, and the gates i, f, g, o of every step.
+    rows: Vec<f32>,
+    /// `[S, T, V]`: `m` of every step.
+    means: Vec<f32>,
+    /// `[S, T, H]`: `c'` of every step.
+    cells: Vec<f32>,
+}
+
+/// Which gradients somebody asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    x: bool,
+    keys: bool,
+    values: bool,
+    h0: bool,
+    c0: bool,
+    w_ih: bool,
+    w_hh: bool,
+    bias: bool,
+    score: bool,
+}
+
+/// The gradients, at least those that were wanted.
+pub(crate) struct Grads {
+    x: Option<Tensor>,
+    keys: Option<Tensor>,
+    values: Option<Tensor>,
+    h0: Option<Tensor>,
+    c0: Option<Tensor>,
+    w_ih: Option<Tensor>,
+    w_hh: Option<Tensor>,
+    bias: Option<Tensor>,
+    score: Option<Tensor>,
+}
+
+impl Inputs {
+    fn check(
+        x: &Tensor,
+        memory: &Memory,
+        [h0, c0]: [&Tensor; 2],
+        weights: &AttentionLstmWeights,
+    ) -> Result<Self> {
+        let sizes = weights.sizes(x, memory)?;
+        let state = [sizes.sentences, sizes.hidden];
+        if h0.dims() != state || c0.dims() != state {
+            return Err(Error::shape(
+                "attention_lstm",
+                format_args!("h0 and c0 [{}, {}]", state[0], state[1]),
+                format_args!("{} and {}", h0.shape(), c0.shape()),
+            ));
+        }
+        if let Some(image) = memory.image_of.iter().find(|&&n| n >= sizes.images) {
+            let what = format_args!(
+                "there is no image {image} among {} (from 0 on)",
+                sizes.images
+            );
+            return Err(Error::value("attention_lstm", what));
+        }
+        Ok(Inputs {
+            sizes,
+            x: x.clone(),
+            keys: memory.keys.clone(),
+            values: memory.values.clone(),
+            image_of: memory.image_of.to_vec(),
+            h0: h0.clone(),
+            c0: c0.clone(),
+            weights: weights.clone(),
+        })
+    }
+
+    /// Those that gradients can be asked for, in the order of [`Grads::list`].
+    fn all(&self) -> [&Tensor; 9] {
+        let AttentionLstmWeights {
+            w_ih,
+            w_hh,
+            bias,
+            score,
+        } = &self.weights;
+        let Inputs {
+            x,
+            keys,
+            values,
+            h0,
+            c0,
+            ..
+        } = self;
+        [x, keys, values, h0, c0, w_ih, w_hh, bias, score]
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.all().iter().any(|t| t.is_tracked())
+    }
+
+    fn wanted(&self) -> Wanted {
+        let [x, keys, values, h0, c0, w_ih, w_hh, bias, score] = self.all().map(Tensor::is_tracked);
+        Wanted {
+            x,
+            keys,
+            values,
+            h0,
+            c0,
+            w_ih,
+            w_hh,
+            bias,
+            score,
+        }
+    }
+
+    /// The same tensors, unknown to the tape.
+    fn detach(&self) -> Self {
+        let [x, keys, values, h0, c0, w_ih, w_hh, bias, score] = self.all().map(Tensor::detach);
+        Inputs {
+            sizes: self.sizes,
+            image_of: self.image_of.clone(),
+            weights: AttentionLstmWeights {
+                w_ih,
+                w_hh,
+                bias,
+                score,
+            },
+            x,
+            keys,
+            values,
+            h0,
+            c0,
+        }
+    }
+}
+
+impl Grads {
+    fn list(self) -> Vec<Option<Tensor>> {
+        let Grads {
+            x,
+            keys,
+            values,
+            h0,
+            c0,
+            w_ih,
+            w_hh,
+            bias,
+            score,
+        } = self;
+        vec![x, keys, values, h0, c0, w_ih, w_hh, bias, score]
+    }
+}
+
+impl AttentionLstmWeights {
+    /// The sizes, where all shapes fit together and nothing is empty.
+    fn sizes(&self, x: &Tensor, memory: &Memory) -> Result<Sizes> {
+        let [x_dims, keys, values] = [x, memory.keys, memory.values].map(Tensor::dims);
+        let sentences = memory.image_of.len();
+        let (&[s, steps, inputs], &[images, positions, key], &[n, p, value]) =
+            (x_dims, keys, values)
+        else {
+            return Err(self.misfit(x, memory));
+        };
+        let &[_, hidden] = self.w_hh.dims() else {
+            return Err(self.misfit(x, memory));
+        };
+        let sizes = Sizes {
+            sentences,
+            steps,
+            images,
+            positions,
+            inputs,
+            key,
+            value,
+            hidden,
+        };
+        let fits = s == sentences
+            && [n, p] == [images, positions]
+            && self.w_ih.dims() == [4 * hidden, inputs + value]
+            && self.w_hh.dims() == [sizes.recurrent(), hidden]
+            && self.bias.dims() == [value + 4 * hidden]
+            && self.score.dims() == [key];
+        let all = [s, steps, images, positions, inputs, key, value, hidden];
+        if !fits || all.contains(&0) {
+            return Err(self.misfit(x, memory));
+        }
+        Ok(sizes)
+    }
+
+    fn misfit(&self, x: &Tensor, memory: &Memory) -> Error {
+        Error::shape(
+            "attention_lstm",
+            "x [S, T, E], keys [N, P, A], values [N, P, V], S images, w_ih [4H, E + V], w_hh [A + V + 4H, H], \
+             bias [V + 4H] and score [A], none of them empty",
+            format_args!(
+                "{}, {}, {}, {}, {}, {}, {} and {}",
+                x.shape(),
+                memory.keys.shape(),
+                memory.values.shape(),
+                memory.image_of.len(),
+                self.w_ih.shape(),
+                self.w_hh.shape(),
+                self.bias.shape(),
+                self.score.shape()
+            ),
+        )
+    }
+}
+
+/// Soft attention and an LSTM over sequences x `[S, T, E]`, from the state h0, c0 `[S, H]`. Sentence `s` looks at image
+/// `memory.image_of[s]`.
+///
+/// All results are views of one buffer, which is one node on the tape: a loss may depend on any of them.
+///
+/// ```
+/// use glimpse::ops::{AttentionLstmWeights, Memory, attention_lstm};
+/// use glimpse::tensor::Tensor;
+/// // One sentence of two words that looks at an image with two positions. E = 1, A = 1, V = 1, H = 1.
+/// let weights = AttentionLstmWeights {
+///     w_ih: Tensor::zeros(&[4, 2]),
+///     w_hh: Tensor::zeros(&[6, 1]),
+///     bias: Tensor::zeros(&[5]),
+///     score: Tensor::zeros(&[1]),
+/// };
+/// let (keys, values) = (Tensor::zeros(&[1, 2, 1]), Tensor::from_vec(vec![1.0, 3.0], &[1, 2, 1])?);
+/// let memory = Memory { keys: &keys, values: &values, image_of: &[0] };
+/// let (x, state) = (Tensor::zeros(&[1, 2, 1]), Tensor::zeros(&[1, 1]));
+/// let attended = attention_lstm(&x, &memory, &state, &state, &weights)?;
+/// assert_eq!(attended.weights.data(), &[0.5, 0.5, 0.5, 0.5]);
+/// // The state stays zero; the context is half of the mean of 1 and 3.
+/// assert_eq!(attended.output.data(), &[0.0, 1.0, 0.0, 1.0]);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes do not fit, something is empty, or an image does not exist.
+pub fn attention_lstm(
+    x: &Tensor,
+    memory: &Memory,
+    h0: &Tensor,
+    c0: &Tensor,
+    weights: &AttentionLstmWeights,
+) -> Result<Attended> {
+    let sizes = format_args!("{} at {}", x.shape(), memory.keys.shape());
+    let _timer = profile::time("attention_lstm", sizes, 0.0);
+    let inputs = Inputs::check(x, memory, [h0, c0], weights)?;
+    let made = match Device::of(&inputs.all()) {
+        Device::Cpu => on_cpu(&inputs)?,
+        Device::Gpu(gpu) => on_gpu(gpu, &inputs)?,
+    };
+    Attended::from(&made, inputs.sizes)
+}
+
+impl Attended {
+    /// The results as views of the buffer that holds them.
+    fn from(made: &Tensor, sizes: Sizes) -> Result<Self> {
+        let Sizes {
+            sentences,
+            steps,
+            positions,
+            hidden,
+            ..
+        } = sizes;
+        let [output, weights, c, end] = sizes.parts();
+        let view = |start, end, dims: &[usize]| made.narrow(start, end - start)?.reshape(dims);
+        Ok(Attended {
+            output: view(output, weights, &[sentences, steps, sizes.output()])?,
+            weights: view(weights, c, &[sentences, steps, positions])?,
+            c: view(c, end, &[sentences, hidden])?,
+        })
+    }
+}
+
+fn on_cpu(inputs: &Inputs) -> Result<Tensor> {
+    let isa = Isa::current();
+    let keep = inputs.is_tracked();
+    let (made, saved) = match isa.is_naive() {
+        true => naive::forward(isa, inputs, keep),
+        false => cpu::forward(isa, inputs, keep),
+    };
+    let len = made.len();
+    let made = Tensor::computed(made, &[len]);
+    if !keep {
+        return Ok(made);
+    }
+    let (kept, made_kept, wanted) = (inputs.detach(), made.clone(), inputs.wanted());
+    made.record(&inputs.all(), move |grad| {
+        let (made, above) = (made_kept.data(), grad.data());
+        let grads = match isa.is_naive() {
+            true => naive::backward(isa, &kept, made, saved, above, wanted),
+            false => cpu::backward(isa, &kept, made, saved, above, wanted),
+        };
+        Ok(grads.list())
+    })
+}
+
+fn on_gpu(gpu: Gpu, inputs: &Inputs) -> Result<Tensor> {
+    let keep = inputs.is_tracked();
+    let passed = gpu::forward(&gpu, inputs, keep)?;
+    let [_, _, _, len] = inputs.sizes.parts();
+    let made = Tensor::from_gpu(passed.results.buffer.clone(), &[len]);
+    if !keep {
+        return Ok(made);
+    }
+    let (kept, wanted) = (inputs.detach(), inputs.wanted());
+    made.record(&inputs.all(), move |above| {
+        Ok(gpu::backward(&gpu, &kept, &passed, above, wanted)?.list())
+    })
+}
+
+#[cfg(test)]
+mod tests;
