@@ -323,6 +323,7 @@ fn describe(
         decoder: None,
         vocabulary: None,
         recipe: options.recipe.unwrap_or(inventory.recipe),
+        tags: None,
         origin: Some(Origin {
             file: file.to_string_lossy().into_owned(),
             sha256: archive.sha256(),

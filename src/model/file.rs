@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DecoderConfig, DenseNet, DenseNetConfig};
+use super::{DecoderConfig, DenseNet, DenseNetConfig, Tags};
 use crate::data::weights::{Precision, WeightFile, write_weights};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
@@ -52,6 +52,10 @@ pub struct Description {
     pub vocabulary: Option<Vocabulary>,
     /// How an image becomes the encoder's input.
     pub recipe: Recipe,
+    /// The names of the classes that the encoder recognises, where it does; the tensors `tags.weight` and `tags.bias`
+    /// make their logits of its features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
     /// Where the weights of an encoder come from, where it was converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -118,6 +122,9 @@ impl Description {
         }
         let check = || {
             description.encoder.check()?;
+            if let Some(names) = &description.tags {
+                Tags::check(names)?;
+            }
             description
                 .decoder
                 .as_ref()
@@ -126,6 +133,22 @@ impl Description {
         check().map_err(|e| Error::file(file.path(), e))?;
         Ok(Some(description))
     }
+
+    /// Elements of the tags' tensors.
+    pub(super) fn tag_elements(&self) -> u128 {
+        let names = self.tags.as_ref().map_or(0, Vec::len);
+        Tags::elements(names, self.encoder.features())
+    }
+}
+
+/// The classes that the encoder in `file` recognises; the description is the file's.
+pub(super) fn load_tags(file: &WeightFile, description: &Description) -> Result<Option<Tags>> {
+    let Some(names) = &description.tags else {
+        return Ok(None);
+    };
+    let mut tags = Tags::blank(names.clone(), description.encoder.features());
+    load_module(file, "tags.", &mut tags)?;
+    Ok(Some(tags))
 }
 
 /// Refuses a file that claims to hold far more than it does, before memory is set aside for it. What is missing from
@@ -231,11 +254,21 @@ pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     .map_err(|what| Error::file(file.path(), what))
 }
 
-/// The encoder in `path`: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
+/// An encoder, and what its file says of it.
+pub struct EncoderFile {
+    /// The encoder.
+    pub encoder: DenseNet,
+    /// What the file says of itself, where it is one of Glimpse's.
+    pub description: Option<Description>,
+    /// The classes that the encoder recognises, where it does.
+    pub tags: Option<Tags>,
+}
+
+/// The encoder in `path`, with its tags: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
 ///
 /// # Errors
 /// Where there is none, or its tensors do not fit.
-pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
+pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
     let file = WeightFile::open(path)?;
     let description = Description::read(&file)?;
     let (config, prefix) = match &description {
@@ -243,10 +276,28 @@ pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Descript
         Some(d) => (d.encoder.clone(), "encoder."),
         None => (infer_config(&file, "")?, ""),
     };
-    check_size(&file, config.elements())?;
+    let tag_elements = description.as_ref().map_or(0, Description::tag_elements);
+    check_size(&file, config.elements() + tag_elements)?;
     let mut encoder = DenseNet::new(&config, &mut Init::blank())?;
     load_module(&file, prefix, &mut encoder)?;
-    Ok((encoder, description))
+    let tags = match &description {
+        Some(description) => load_tags(&file, description)?,
+        None => None,
+    };
+    Ok(EncoderFile {
+        encoder,
+        description,
+        tags,
+    })
+}
+
+/// As [`read_encoder`], without the tags.
+///
+/// # Errors
+/// Those of [`read_encoder`].
+pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
+    let file = read_encoder(path)?;
+    Ok((file.encoder, file.description))
 }
 
 #[cfg(test)]

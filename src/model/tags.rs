@@ -44,8 +44,9 @@ impl Tags {
     /// Classes by a linear layer from an encoder's features, `[F]` to `[K]`.
     ///
     /// # Errors
-    /// Where it has not as many outputs as there are names.
+    /// Where it has not as many outputs as there are names, or one of them is no name.
     pub fn new(names: Vec<String>, linear: &Linear) -> Result<Self> {
+        Self::check(&names)?;
         if linear.weight.dims().first() != Some(&names.len()) || linear.bias.len() != names.len() {
             let got = linear.weight.shape();
             return Err(Error::shape(
@@ -89,14 +90,21 @@ impl Tags {
         Tags { names, linear }
     }
 
-    /// Refuses names that are none.
-    pub(super) fn check(names: &[String]) -> Result<()> {
-        match names.len() {
-            1..=MOST_CLASSES => Ok(()),
-            count => Err(Error::value(
+    /// Refuses names that are none, or that a terminal would obey.
+    pub(crate) fn check(names: &[String]) -> Result<()> {
+        if !(1..=MOST_CLASSES).contains(&names.len()) {
+            let what = format_args!("{} classes; there must be 1 to {MOST_CLASSES}", names.len());
+            return Err(Error::value("tags", what));
+        }
+        match names
+            .iter()
+            .find(|name| name.is_empty() || name.contains(char::is_control))
+        {
+            Some(odd) => Err(Error::value(
                 "tags",
-                format_args!("{count} classes are none that an encoder recognises"),
+                format_args!("{odd:?} is no name of a class"),
             )),
+            None => Ok(()),
         }
     }
 
@@ -189,6 +197,8 @@ impl Module for Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::weights::Precision;
+    use crate::model::{Captioner, Kind, file};
     use crate::ops::testing::{assert_close, here, on_every_device, random};
 
     fn linear(out: usize, inputs: usize, seed: u64) -> Linear {
@@ -267,11 +277,51 @@ mod tests {
     }
 
     #[test]
+    fn a_file_keeps_them_with_the_encoder_and_with_the_captioner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        let mut captioner = Captioner::bundled().unwrap();
+        // A file from before there were any.
+        assert!(captioner.tags.is_none());
+        let features = captioner.encoder.config().features();
+        captioner.tags = Some(Tags::new(names(4), &linear(4, features, 1)).unwrap());
+        captioner.save(&path, Precision::F16).unwrap();
+        let same = |tags: &Tags| {
+            assert_eq!(tags.names(), names(4));
+            let want = linear(4, features, 1).weight;
+            assert_close("weight", tags.linear().weight.data(), want.data(), 1e-3);
+        };
+        let mut read = Captioner::load(&path).unwrap();
+        same(read.tags.as_ref().unwrap());
+        // No optimizer moves them.
+        read.track(true);
+        assert!(!read.tags.unwrap().linear().weight.is_tracked());
+        same(&file::read_encoder(&path).unwrap().tags.unwrap());
+        assert!(file::load_encoder(&path).is_ok());
+
+        let mut description = captioner.description(Kind::Encoder);
+        (description.decoder, description.vocabulary) = (None, None);
+        let mut tensors = file::module_tensors("", &mut captioner.encoder);
+        tensors.extend(file::module_tensors(
+            "tags.",
+            captioner.tags.as_mut().unwrap(),
+        ));
+        file::write(&path, &description, &tensors, Precision::F32).unwrap();
+        same(&file::read_encoder(&path).unwrap().tags.unwrap());
+        tensors.pop();
+        file::write(&path, &description, &tensors, Precision::F32).unwrap();
+        let message = file::read_encoder(&path).err().unwrap().to_string();
+        assert!(message.contains("tags.bias"), "{message}");
+    }
+
+    #[test]
     fn mistakes_are_errors() {
         assert!(Tags::new(names(3), &linear(4, 5, 1)).is_err());
         assert!(Tags::compose(names(4), &linear(7, 5, 1), &linear(4, 6, 3)).is_err());
         let tags = Tags::new(names(4), &linear(4, 5, 1)).unwrap();
         assert!(tags.of(&random(&[2, 6], 1)).is_err());
         assert!(Tags::check(&[]).is_err());
+        assert!(Tags::check(&["a\u{1b}[2J".into()]).is_err());
+        assert!(Tags::check(&names(2)).is_ok());
     }
 }

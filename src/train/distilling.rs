@@ -99,6 +99,7 @@ impl Distilling {
             decoder: None,
             vocabulary: None,
             recipe: self.recipe,
+            tags: None,
             origin: None,
             training,
             metrics: BTreeMap::new(),
@@ -119,11 +120,16 @@ impl Distilling {
 
     /// Writes the encoder to `path`, with the classes that it learnt.
     pub(super) fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
+        let mut tags = self.data.tags(&self.heads)?;
         let description = Description {
             kind: Kind::Encoder,
+            tags: tags.as_ref().map(|tags| tags.names().to_vec()),
             ..self.description()
         };
-        let tensors = file::module_tensors("", &mut self.encoder);
+        let mut tensors = file::module_tensors("", &mut self.encoder);
+        if let Some(tags) = &mut tags {
+            tensors.extend(file::module_tensors("tags.", tags));
+        }
         file::write(path, &description, &tensors, precision)
     }
 }

@@ -1,6 +1,7 @@
 //! `glimpse inspect`.
 
 use std::fs;
+use std::path::Path;
 
 use glimpse::data::weights::{Precision, write_weights};
 use glimpse::tensor::Tensor;
@@ -81,4 +82,27 @@ fn inspect_says_what_a_file_holds() {
             .starts_with("none.safetensors: cannot be read")
     );
     assert!(inspect(&["."]).complaint(1).contains("is a folder"));
+}
+
+#[test]
+fn inspect_knows_target_files_and_tags() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distill");
+    let inspect = |args: &[&str]| glimpse(&folder, &[&["inspect"], args].concat());
+    let report = inspect(&["targets.safetensors", "--json"]).object();
+    assert_eq!(report["kind"], "targets");
+    let targets = &report["targets"];
+    assert_eq!(targets["teacher"], "mean levels of 4 x 4 fields");
+    assert_eq!(
+        (&targets["views"], &targets["pictures"]),
+        (&json!(24), &json!(3))
+    );
+    assert_eq!(
+        (&targets["features"], &targets["classes"]),
+        (&json!(48), &Value::Null)
+    );
+    let text = inspect(&["targets.safetensors"]).out;
+    assert!(
+        text.contains("24 views of 3 pictures, 48 features"),
+        "{text}"
+    );
 }

@@ -13,6 +13,7 @@ mod caption;
 #[expect(dead_code, reason = "others compare images too")]
 mod compare;
 mod convert;
+mod distill;
 mod features;
 mod fetch;
 mod gpu;

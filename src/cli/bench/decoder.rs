@@ -95,6 +95,7 @@ fn captioner(init: &mut Init) -> Result<Captioner> {
         decoder: Decoder::new(&CONFIG, init)?,
         vocabulary: Vocabulary::build(&words, 1)?,
         recipe: Recipe::default(),
+        tags: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

@@ -36,6 +36,8 @@ pub struct DistillConfig {
     pub validation_views: usize,
     /// Memory for decoded pictures, in MiB; the others are decoded for each view.
     pub cache_mib: usize,
+    /// Whether the model keeps the classes that it learnt, as tags.
+    pub tags: bool,
 }
 
 impl Default for DistillConfig {
@@ -49,6 +51,7 @@ impl Default for DistillConfig {
             held_out: 0.01,
             validation_views: 1000,
             cache_mib: 1024,
+            tags: true,
         }
     }
 }

@@ -31,60 +31,23 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::header::{self, DIGEST_DIGITS, Header, METADATA_KEY};
 use super::statistics::{self, Standard};
 use crate::data::weights::WeightFile;
 use crate::data::{Rows, View};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// The metadata entry that makes a safetensors file a target file.
-pub const METADATA_KEY: &str = "glimpse_targets";
-
-/// The version of the format that this program reads.
-pub const FORMAT: u32 = 1;
-
-/// The only way of drawing views that this program knows: [`View::render`].
-pub const RENDERING: &str = "bilinear-1";
-
-/// Hexadecimal digits of a picture's digest.
-pub const DIGEST_DIGITS: usize = 16;
-
 /// What a probability is taken for at least: the smallest number above zero that 16 bits hold.
 const LEAST_PROBABILITY: f32 = 5.960_464_5e-8;
 
+/// What is wrong with a row or a layer.
+const UNUSABLE: &str = "holds a number that is not finite, or beyond 1e15";
+
 /// What the probabilities of a row may be off one, in sum: 16-bit numbers are rounded.
 const SUM_TOLERANCE: f64 = 0.02;
-
-/// What a target file says of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
-    /// The version of the format.
-    pub format: u32,
-    /// The teacher's name.
-    pub teacher: String,
-    /// Where the teacher comes from.
-    #[serde(default)]
-    pub source: String,
-    /// The terms of the teacher's weights.
-    #[serde(default)]
-    pub licence: String,
-    /// How pixels become the teacher's input.
-    #[serde(default)]
-    pub input: Value,
-    /// How a view becomes pixels.
-    pub rendering: String,
-    /// The pictures' file names.
-    pub names: Vec<String>,
-    /// The first [`DIGEST_DIGITS`] hexadecimal digits of each picture file's SHA-256.
-    pub digests: Vec<String>,
-    /// The classes' names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class_names: Option<Vec<String>>,
-}
 
 /// The teacher's last layer.
 pub struct Classifier {
@@ -121,7 +84,12 @@ impl TargetFile {
     /// One line that says what does not fit.
     pub fn open(path: &Path) -> Result<Self> {
         let file = WeightFile::open(path)?;
-        let header = read_header(&file)?;
+        let header = header::read(&file)?.ok_or_else(|| {
+            let what = format_args!(
+                "is no target file: its metadata has no `{METADATA_KEY}`; write one with tools/teacher_targets.py"
+            );
+            Error::file(path, what)
+        })?;
         let refuse = |what: String| Error::file(path, what);
         let pictures = file
             .integers("picture")?
@@ -185,7 +153,7 @@ impl TargetFile {
             None => None,
             Some(rows) => {
                 let standard = statistics::standard(&rows)
-                    .map_err(|row| bad_row("features", row, "holds a number that is not finite"))?;
+                    .map_err(|row| bad_row("features", row, UNUSABLE))?;
                 Some((rows, standard))
             }
         };
@@ -312,8 +280,8 @@ impl ClassRows {
     /// The first row that is no row of classes, and why.
     fn check(&self) -> std::result::Result<(), (usize, &'static str)> {
         let problem = |row: &[f32]| -> Option<&'static str> {
-            if row.iter().any(|x| !x.is_finite()) {
-                return Some("holds a number that is not finite");
+            if !row.iter().all(|&x| statistics::is_usable(x)) {
+                return Some(UNUSABLE);
             }
             if !self.are_probabilities {
                 return None;
@@ -329,55 +297,6 @@ impl ClassRows {
             None => Ok(()),
         }
     }
-}
-
-fn read_header(file: &WeightFile) -> Result<Header> {
-    let path = file.path();
-    let refuse = |what: String| Error::file(path, what);
-    let Some(text) = file.metadata(METADATA_KEY)? else {
-        return Err(refuse(format!(
-            "is no target file: its metadata has no `{METADATA_KEY}`; write one with tools/teacher_targets.py"
-        )));
-    };
-    #[derive(Deserialize)]
-    struct Version {
-        format: u32,
-    }
-    let broken = |e: serde_json::Error| refuse(format!("its `{METADATA_KEY}` makes no sense: {e}"));
-    let Version { format } = serde_json::from_str(&text).map_err(broken)?;
-    if format != FORMAT {
-        return Err(refuse(format!(
-            "is a target file of format {format}, this program reads {FORMAT}; write it again with \
-             tools/teacher_targets.py"
-        )));
-    }
-    let header: Header = serde_json::from_str(&text).map_err(broken)?;
-    if header.rendering != RENDERING {
-        return Err(refuse(format!(
-            "its views are drawn by the recipe `{}`, this program draws `{RENDERING}`; write it again with \
-             tools/teacher_targets.py",
-            header.rendering
-        )));
-    }
-    let (names, digests) = (header.names.len(), header.digests.len());
-    if names != digests {
-        return Err(refuse(format!(
-            "names {names} pictures but holds {digests} digests"
-        )));
-    }
-    let is_digest = |text: &String| {
-        text.len() == DIGEST_DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    if let Some(odd) = header.digests.iter().find(|text| !is_digest(text)) {
-        return Err(refuse(format!(
-            "the digest '{odd}' is not {DIGEST_DIGITS} hexadecimal digits of a SHA-256"
-        )));
-    }
-    let mut seen = std::collections::HashSet::new();
-    if let Some(twice) = header.names.iter().find(|name| !seen.insert(name.as_str())) {
-        return Err(refuse(format!("names the picture {twice} twice")));
-    }
-    Ok(header)
 }
 
 fn check_views(path: &Path, header: &Header, pictures: &[u32], views: &Rows) -> Result<()> {
@@ -434,9 +353,9 @@ fn read_classifier(file: &WeightFile, features: Option<usize>) -> Result<Option<
         .data()
         .iter()
         .chain(bias.data())
-        .any(|x| !x.is_finite())
+        .any(|&x| !statistics::is_usable(x))
     {
-        return refuse("its classifier holds numbers that are not finite".into());
+        return refuse(format!("its classifier {UNUSABLE}"));
     }
     Ok(Some(Classifier { weight, bias }))
 }

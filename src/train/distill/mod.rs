@@ -14,40 +14,43 @@
 //! ```
 //!
 //! - [`config`]: what `[distill]` in a configuration says;
-//! - [`mod@file`]: the target file, mapped, and [`statistics`] over all of its rows;
+//! - [`mod@file`]: the target file, mapped, its [`header`], and [`statistics`] over all of its rows;
 //! - [`pictures`]: the picture files, found by name and checked by digest;
 //! - [`views`]: the views of all files, joined where teachers saw the same ones;
+//! - [`batch`]: which views a step shows, as pixels, with what the teachers said of them;
 //! - [`heads`]: the layers that say what the teachers say, and the losses;
+//! - [`validation`]: the same losses on views that are held out;
 //! - [`ahead`]: the next batch, made while the last is trained on.
 //!
 //! [`Distillation`] joins these. It draws nothing from anywhere but the seed and the step's number, so a resumed run sees
 //! the batches that it would have seen.
 
 pub mod ahead;
+pub mod batch;
 pub mod config;
 pub mod file;
+pub mod header;
 pub mod heads;
 pub mod pictures;
 pub mod statistics;
+pub mod validation;
 pub mod views;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use std::sync::Mutex;
 
 pub use ahead::Ahead;
+pub use batch::Batch;
 pub use config::{DistillConfig, TargetConfig, TargetLoss};
 pub use file::TargetFile;
 pub use heads::{Heads, Losses, Part};
 pub use pictures::{Picture, Pictures};
+pub use validation::Validation;
 
-use self::heads::{Objective, TeacherRows, add};
+use self::batch::Order;
+use self::heads::{Objective, add};
 use self::views::Views;
 use super::batches::mix;
-use crate::cpu::threads;
-use crate::data::{Method, Recipe, preprocess};
+use crate::data::{Method, Recipe};
 use crate::error::{Error, Result};
 use crate::model::Tags;
 use crate::nn::{Init, Module};
@@ -72,34 +75,6 @@ pub struct Distillation {
     tags: Option<usize>,
     /// The order of the epoch that was asked for last.
     order: Mutex<Option<Order>>,
-}
-
-/// The order in which an epoch of a run goes through the views.
-struct Order {
-    seed: u64,
-    epoch: u64,
-    views: Arc<Vec<u32>>,
-}
-
-/// The views of a step, and what was said of them.
-pub struct Batch {
-    /// `[N, S, S, 3]`, normalised, on the CPU.
-    pub images: Tensor,
-    /// The numbers of the views.
-    pub views: Vec<usize>,
-    /// For each teacher what it said of those views that it saw.
-    pub teachers: Vec<TeacherRows>,
-}
-
-/// Mean losses over the held-out views.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Validation {
-    /// What training minimises, as a mean over views.
-    pub total: f64,
-    /// For each teacher its name, the mean of its features' loss and of its classes' loss.
-    pub parts: Vec<(String, Option<f64>, Option<f64>)>,
-    /// How many views were looked at.
-    pub views: usize,
 }
 
 impl Distillation {
@@ -256,90 +231,6 @@ impl Distillation {
         Ok(())
     }
 
-    /// The steps that show every view once; a last incomplete batch is left out, for its views come at another place in
-    /// the next epoch.
-    pub fn steps_per_epoch(&self, batch: usize) -> u64 {
-        (self.train.len() / batch.max(1)).max(1) as u64
-    }
-
-    /// The batch of step `step` of a run: `batch` views in the order of the epoch, which is drawn from the seed and the
-    /// epoch's number. Pixels and targets are there when this returns.
-    ///
-    /// # Errors
-    /// Where a picture cannot be read.
-    pub fn batch(&self, seed: u64, step: u64, batch: usize) -> Result<Batch> {
-        let steps = self.steps_per_epoch(batch);
-        let order = self.order(seed, step / steps);
-        let first = (step % steps) as usize * batch;
-        let views = order
-            .iter()
-            .skip(first)
-            .take(batch)
-            .map(|&view| view as usize);
-        self.assemble(views.collect())
-    }
-
-    fn order(&self, seed: u64, epoch: u64) -> Arc<Vec<u32>> {
-        let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(order) = &*kept
-            && (order.seed, order.epoch) == (seed, epoch)
-        {
-            return order.views.clone();
-        }
-        let mut views = self.train.clone();
-        views.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(seed, epoch, 5)));
-        let views = Arc::new(views);
-        *kept = Some(Order {
-            seed,
-            epoch,
-            views: views.clone(),
-        });
-        views
-    }
-
-    /// Pixels and targets of these views.
-    fn assemble(&self, views: Vec<usize>) -> Result<Batch> {
-        let shown = threads::map(views.len(), |i| {
-            let view = self.views.view(&self.files, views[i])?;
-            let picture = self.views.picture(&self.files, &self.numbers, views[i]);
-            self.pictures
-                .with_image(picture, |image| view.render(image, self.size))
-        });
-        let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
-        let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));
-        Ok(Batch {
-            images,
-            teachers: teachers.collect::<Result<_>>()?,
-            views,
-        })
-    }
-
-    fn teacher_rows(&self, file: usize, views: &[usize]) -> Result<TeacherRows> {
-        let (target, objective) = (&self.files[file], &self.objectives[file]);
-        let seen = views.iter().enumerate();
-        let seen = seen.filter_map(|(place, &view)| Some((place, self.views.row(view, file)?)));
-        let (places, rows): (Vec<usize>, Vec<usize>) = seen.unzip();
-        type Read = fn(&TargetFile, usize, &mut [f32]) -> Result<()>;
-        let gather = |size: Option<usize>, read: Read| -> Result<Option<Tensor>> {
-            let Some(size) = size.filter(|_| !rows.is_empty()) else {
-                return Ok(None);
-            };
-            let mut values = vec![0.0; rows.len() * size];
-            for (&row, out) in rows.iter().zip(values.chunks_mut(size)) {
-                read(target, row, out)?;
-            }
-            Tensor::from_vec(values, &[rows.len(), size]).map(Some)
-        };
-        let features = gather(objective.features, TargetFile::read_features)?;
-        let classes = target.classes().filter(|_| objective.has_logits);
-        let logits = gather(classes, TargetFile::read_logits)?;
-        Ok(TeacherRows {
-            places,
-            features,
-            logits,
-        })
-    }
-
     /// The losses of a batch whose views have these `features` `[N, F]`.
     ///
     /// # Errors
@@ -370,56 +261,6 @@ impl Distillation {
         }
         let total = total.ok_or_else(|| Error::value("distillation", "the batch has no views"))?;
         Ok(Losses { total, parts })
-    }
-
-    /// Mean losses over the held-out views, `batch` of them at a time; `None` where none are held out. `encode` turns
-    /// images `[N, S, S, 3]` into features `[N, F]`, in inference.
-    ///
-    /// # Errors
-    /// Where a picture cannot be read, and those of `encode`.
-    pub fn validate(
-        &self,
-        heads: &Heads,
-        batch: usize,
-        encode: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
-    ) -> Result<Option<Validation>> {
-        if self.held_out.is_empty() {
-            return Ok(None);
-        }
-        let mut total = 0.0;
-        // For each teacher the sums of both losses, and the views that they are over.
-        let mut sums: Vec<[(f64, usize); 2]> = vec![[(0.0, 0); 2]; self.objectives.len()];
-        for views in self.held_out.chunks(batch.max(1)) {
-            let batch = self.assemble(views.iter().map(|&view| view as usize).collect())?;
-            let losses = self.loss(heads, &encode(&batch.images)?, &batch)?;
-            total += f64::from(losses.total.item()?) * views.len() as f64;
-            let seen = (0..)
-                .zip(&batch.teachers)
-                .filter(|(_, rows)| !rows.places.is_empty());
-            for ((teacher, _), part) in seen.zip(&losses.parts) {
-                let teacher: usize = teacher;
-                for (sum, loss) in sums[teacher]
-                    .iter_mut()
-                    .zip([&part.features, &part.classes])
-                {
-                    if let Some(loss) = loss {
-                        sum.0 += f64::from(loss.item()?) * part.views as f64;
-                        sum.1 += part.views;
-                    }
-                }
-            }
-        }
-        let mean = |(sum, views): (f64, usize)| (views > 0).then(|| sum / views as f64);
-        let parts = self.objectives.iter().zip(sums);
-        Ok(Some(Validation {
-            total: total / self.held_out.len() as f64,
-            parts: parts
-                .map(|(objective, [features, classes])| {
-                    (objective.name.clone(), mean(features), mean(classes))
-                })
-                .collect(),
-            views: self.held_out.len(),
-        }))
     }
 
     /// The tags that a model keeps: the classes of one teacher, by what `heads` have learnt of them. `None` where no
@@ -472,6 +313,7 @@ fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Object
 fn tags_of(config: &DistillConfig, files: &[TargetFile]) -> Result<Option<usize>> {
     let named = |file: &TargetFile| file.header().class_names.is_some();
     match config.targets.iter().position(|target| target.tags) {
+        _ if !config.tags => Ok(None),
         Some(at) if !named(&files[at]) => {
             let what = "has no `class_names`, but distill.targets asks for tags of it";
             Err(Error::file(files[at].path(), what))

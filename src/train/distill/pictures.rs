@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::file::{DIGEST_DIGITS, TargetFile};
+use super::file::TargetFile;
+use super::header::DIGEST_DIGITS;
 use crate::cpu::threads;
 use crate::data::{Dataset, Image, Split, folder, hex};
 use crate::error::{Error, Result};

@@ -16,6 +16,14 @@ const ROWS: usize = 512;
 /// vary as much as the others.
 const LEAST_SHARE: f64 = 1e-3;
 
+/// The largest number that is taken for a feature or a logit; beyond it sums would not be finite.
+pub const LARGEST: f32 = 1e15;
+
+/// Whether a number is finite and not absurdly large.
+pub fn is_usable(x: f32) -> bool {
+    x.abs() <= LARGEST
+}
+
 /// Mean and standard deviation of each column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standard {
@@ -35,17 +43,17 @@ impl Standard {
     }
 }
 
-/// Sums over the rows of one part, or the first row with a number that is not finite.
+/// Sums over the rows of one part, or the first row with a number that is not usable.
 type Sums = Result<(Vec<f64>, Vec<f64>), usize>;
 
-/// Mean and standard deviation of each column, or the first row that holds a number that is not finite.
+/// Mean and standard deviation of each column, or the first row that holds a number that is not usable.
 pub fn standard(rows: &Rows) -> Result<Standard, usize> {
     let size = rows.size();
     let parts: Vec<Sums> = over_parts(rows, |row_numbers| {
         let (mut sums, mut squares) = (vec![0.0f64; size], vec![0.0f64; size]);
         let mut row = vec![0.0f32; size];
         for i in row_numbers {
-            if rows.read(i, &mut row).is_err() || row.iter().any(|x| !x.is_finite()) {
+            if rows.read(i, &mut row).is_err() || !row.iter().all(|&x| is_usable(x)) {
                 return Err(i);
             }
             for ((sum, square), &x) in sums.iter_mut().zip(&mut squares).zip(&row) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Trainer;
 use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
 use crate::error::{Error, Result};
-use crate::model::{Captioner, Decoder, DenseNet, Origin, file};
+use crate::model::{Captioner, Decoder, DenseNet, Origin, Tags, file};
 use crate::nn::{Init, Module};
 use crate::tensor::Device;
 use crate::train::average::Average;
@@ -56,9 +56,15 @@ impl Trainer {
         let mut init = Init::new(config.seed);
         let work = match (config.stage, source) {
             (Stage::Distill, _) => {
-                let (encoder, recipe, _) = encoder(source, &config, &mut init)?;
+                let start = encoder(source, &config, &mut init)?;
                 let heads = Some(&mut init);
-                Work::Distilling(data.distilling(encoder, recipe, heads, &config, device)?)
+                Work::Distilling(data.distilling(
+                    start.encoder,
+                    start.recipe,
+                    heads,
+                    &config,
+                    device,
+                )?)
             }
             (Stage::SelfCritical, Source::Default | Source::Encoder(_)) => {
                 return Err(Error::usage(
@@ -261,7 +267,12 @@ fn new_captioner(
     let examples = dataset.split(Split::Train)?;
     let captions = examples.iter().flat_map(|e| &e.captions);
     let vocabulary = Vocabulary::build(captions, config.min_count)?;
-    let (encoder, recipe, origin) = encoder(source, config, init)?;
+    let Start {
+        encoder,
+        recipe,
+        origin,
+        tags,
+    } = encoder(source, config, init)?;
     let features = encoder.config().features();
     let decoder = Decoder::new(&config.decoder.decoder(features, vocabulary.len()), init)?;
     Ok(Captioner {
@@ -269,33 +280,54 @@ fn new_captioner(
         decoder,
         vocabulary,
         recipe,
+        tags,
         origin,
         training: Default::default(),
         metrics: Default::default(),
     })
 }
 
-/// The encoder of a new run, its recipe, and where its weights come from.
-fn encoder(
-    source: Source,
-    config: &TrainConfig,
-    init: &mut Init,
-) -> Result<(DenseNet, Recipe, Option<Origin>)> {
+/// The encoder that a new run starts from.
+struct Start {
+    encoder: DenseNet,
+    recipe: Recipe,
+    /// Where its weights come from, where they were converted.
+    origin: Option<Origin>,
+    /// The classes that it recognises, where it does.
+    tags: Option<Tags>,
+}
+
+/// The encoder of a new run, with what its file says of it.
+fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Start> {
     match (&config.encoder.new, source) {
         (Some(_), Source::Encoder(path) | Source::Model(path)) => Err(Error::usage(format!(
             "--encoder {} and a new encoder in the configuration: take one of them",
             path.display()
         ))),
-        (Some(sizes), Source::Default) => Ok((DenseNet::new(sizes, init)?, config.recipe()?, None)),
+        (Some(sizes), Source::Default) => Ok(Start {
+            encoder: DenseNet::new(sizes, init)?,
+            recipe: config.recipe()?,
+            origin: None,
+            tags: None,
+        }),
         (None, Source::Encoder(path) | Source::Model(path)) => {
-            let (encoder, description) = file::load_encoder(path)?;
-            let origin = description.as_ref().and_then(|d| d.origin.clone());
-            let recipe = description.map_or_else(|| config.recipe(), |d| Ok(d.recipe))?;
-            Ok((encoder, recipe, origin))
+            let file = file::read_encoder(path)?;
+            let recipe = file.description.as_ref().map(|d| d.recipe);
+            Ok(Start {
+                encoder: file.encoder,
+                recipe: recipe.map_or_else(|| config.recipe(), Ok)?,
+                origin: file.description.and_then(|d| d.origin),
+                tags: file.tags,
+            })
         }
         (None, Source::Default) => {
             let bundled = Captioner::bundled()?;
-            Ok((bundled.encoder, bundled.recipe, None))
+            Ok(Start {
+                encoder: bundled.encoder,
+                recipe: bundled.recipe,
+                origin: None,
+                tags: bundled.tags,
+            })
         }
     }
 }

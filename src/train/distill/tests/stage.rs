@@ -1,212 +1,14 @@
-//! The stage as a whole, on small pictures and made-up teachers.
+//! The stage as a whole.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::made::noise;
 use super::*;
-use crate::data::View;
+use crate::cpu::threads;
+use crate::data::{View, preprocess};
 use crate::model::{DenseNet, DenseNetConfig};
 use crate::nn::Mode;
 use crate::ops::testing::{assert_close, here, on_every_device, random};
-
-#[path = "../../../tests/common/targets.rs"]
-mod made;
-
-use made::{Targets, pictures as make_pictures, targets as make_targets};
-
-/// A folder with pictures, and their paths.
-fn folder(count: usize) -> (tempfile::TempDir, Vec<PathBuf>) {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("pictures")).unwrap();
-    let paths = make_pictures(&dir.path().join("pictures"), count);
-    (dir, paths)
-}
-
-fn config(dir: &Path, files: &[(&str, &Targets)]) -> DistillConfig {
-    let targets = files.iter().map(|(name, targets)| {
-        let path = dir.join(name);
-        targets.write(&path);
-        TargetConfig::new(path)
-    });
-    DistillConfig {
-        targets: targets.collect(),
-        pictures: vec![dir.join("pictures")],
-        held_out: 0.2,
-        ..DistillConfig::default()
-    }
-}
-
-fn recipe() -> Recipe {
-    Recipe::new(Method::Squash, 8).unwrap()
-}
-
-fn open(config: &DistillConfig) -> Result<Distillation> {
-    Distillation::open(config, Vec::new(), recipe())
-}
-
-/// What opening a target file says that is wrong in one way.
-#[track_caller]
-fn complaint(targets: &Targets) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.safetensors");
-    targets.write(&path);
-    let message = TargetFile::open(&path)
-        .err()
-        .expect("it is refused")
-        .to_string();
-    assert!(
-        !message.contains('\n') && message.contains("t.safetensors"),
-        "{message}"
-    );
-    message
-}
-
-#[test]
-fn a_file_is_read_as_it_was_written() {
-    let (dir, paths) = folder(3);
-    let mut targets = make_targets(&paths, 2, 5, 4);
-    let path = dir.path().join("t.safetensors");
-    targets.write(&path);
-    let file = TargetFile::open(&path).unwrap();
-    assert_eq!(
-        (file.len(), file.features(), file.classes()),
-        (6, Some(5), Some(4))
-    );
-    assert_eq!(file.header().names, ["p0.png", "p1.png", "p2.png"]);
-    assert!(!file.has_class_rows());
-    for row in 0..6 {
-        assert_eq!(file.picture(row), row / 2);
-        assert_eq!(file.view(row).unwrap().numbers(), targets.view[row]);
-    }
-    // Standardised and back are the features.
-    let standard = file.standard().unwrap().clone();
-    let mut row = vec![0.0; 5];
-    file.read_features(4, &mut row).unwrap();
-    let raw: Vec<f32> = (0..5)
-        .map(|c| row[c] * standard.deviation[c] + standard.mean[c])
-        .collect();
-    assert_close(
-        "features",
-        &raw,
-        &targets.tensor("features").2[20..25],
-        1e-3,
-    );
-    assert!(file.read_features(6, &mut row).is_err());
-    assert!(file.read_logits(0, &mut row).is_err());
-}
-
-#[test]
-fn probabilities_are_read_as_logits() {
-    let (dir, paths) = folder(1);
-    let targets = make_targets(&paths, 1, 5, 4)
-        .without("classifier.weight")
-        .without("classifier.bias");
-    let targets = targets.with("probabilities", &[1, 4], vec![0.5, 0.25, 0.25, 0.0]);
-    let path = dir.path().join("t.safetensors");
-    targets.write(&path);
-    let file = TargetFile::open(&path).unwrap();
-    let mut logits = vec![0.0; 4];
-    file.read_logits(0, &mut logits).unwrap();
-    assert_close(
-        "logits",
-        &logits[..3],
-        &[0.5f32.ln(), 0.25f32.ln(), 0.25f32.ln()],
-        1e-6,
-    );
-    assert!(logits[3] < -16.0 && logits[3].is_finite());
-}
-
-#[test]
-fn every_mistake_in_a_file_is_one_line() {
-    let (_dir, paths) = folder(3);
-    let fine = make_targets(&paths, 2, 5, 4);
-    let edit = |change: &dyn Fn(&mut Targets)| {
-        let mut targets = fine.clone();
-        change(&mut targets);
-        complaint(&targets)
-    };
-    type Change<'a> = &'a dyn Fn(&mut Targets);
-    let cases: &[(&str, Change)] = &[
-        ("format 2", &|t| t.header["format"] = 2.into()),
-        ("makes no sense", &|t| t.header["names"] = 3.into()),
-        ("drawn by the recipe `nearest-7`", &|t| {
-            t.header["rendering"] = "nearest-7".into()
-        }),
-        ("names 2 pictures but holds 3 digests", &|t| {
-            t.header["names"] = serde_json::json!(["a", "b"])
-        }),
-        ("the picture a twice", &|t| {
-            t.header["names"] = serde_json::json!(["a", "b", "a"])
-        }),
-        ("digest 'x'", &|t| t.header["digests"][1] = "x".into()),
-        ("names 1 classes, but holds 4", &|t| {
-            t.header["class_names"] = serde_json::json!(["a"])
-        }),
-        ("row 1 is picture 3", &|t| t.picture[1] = 3),
-        ("names 5 views", &|t| drop(t.picture.pop())),
-        ("row 3, a view of p1.png, shows a box beyond", &|t| {
-            t.view[3][2] = 1.5
-        }),
-        ("a flip of 0.5", &|t| t.view[0][4] = 0.5),
-        (
-            "view`: row 2, a view of p1.png, holds a number that is not finite",
-            &|t| t.view[2][0] = f32::NAN,
-        ),
-        (
-            "row 5, a view of p2.png, holds a number that is not finite",
-            &|t| {
-                t.tensor("features").2[27] = f32::NAN;
-            },
-        ),
-        ("not finite", &|t| {
-            t.tensor("classifier.bias").2[0] = f32::INFINITY
-        }),
-        ("for features of 5 they must be [K, 5]", &|t| {
-            t.tensor("classifier.weight").1 = vec![5, 4]
-        }),
-        ("without the other", &|t| {
-            *t = t.clone().without("classifier.bias")
-        }),
-        ("no `features` that it could be applied to", &|t| {
-            *t = t.clone().without("features")
-        }),
-        ("neither `features` nor", &|t| {
-            t.tensors.clear();
-            t.header["class_names"] = serde_json::Value::Null;
-        }),
-        ("holds 3 classes a view, but its classifier has 4", &|t| {
-            *t = t.clone().with("logits", &[6, 3], vec![0.0; 18]);
-        }),
-        ("keep one", &|t| {
-            *t = t.clone().with("logits", &[6, 4], vec![0.0; 24]).with(
-                "probabilities",
-                &[6, 4],
-                vec![0.25; 24],
-            );
-        }),
-        ("holds no probabilities", &|t| {
-            *t = t.clone().with("probabilities", &[6, 4], vec![0.5; 24])
-        }),
-        (
-            "tensor `logits`: row 1, a view of p0.png, holds a number that is not finite",
-            &|t| {
-                let mut logits = vec![0.0; 24];
-                logits[5] = f32::INFINITY;
-                *t = t.clone().with("logits", &[6, 4], logits);
-            },
-        ),
-    ];
-    for (part, change) in cases {
-        let message = edit(change);
-        assert!(message.contains(part), "{part}: {message}");
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("w.safetensors");
-    let weights = [("x".to_string(), Tensor::zeros(&[2]))];
-    crate::data::weights::write_weights(&path, &weights, Default::default(), Default::default())
-        .unwrap();
-    let message = TargetFile::open(&path).err().unwrap().to_string();
-    assert!(message.contains("is no target file"), "{message}");
-}
 
 #[test]
 fn pictures_that_are_not_the_teachers_are_refused() {
@@ -402,7 +204,7 @@ fn the_loss_is_what_the_documentation_says() {
         let mut b = make_targets(&paths, 2, 3, 6)
             .without("classifier.weight")
             .without("classifier.bias");
-        b = b.with("logits", &[10, 6], made::noise(60, 9));
+        b = b.with("logits", &[10, 6], noise(60, 9));
         // The second teacher saw other views of the first three pictures.
         for view in b.view.iter_mut().take(6) {
             view[5] = 1.25;
@@ -664,47 +466,40 @@ impl Module for Student {
     }
 }
 
-/// What `tools/teacher_targets.py` wrote of views that Pillow drew: the mean levels of 4 x 4 fields.
+/// What a view costs: `GLIMPSE_TARGETS=t.safetensors GLIMPSE_PICTURES=folder cargo test --release --lib -- --ignored
+/// --nocapture views_cost`
 #[test]
-fn the_student_sees_what_the_teacher_saw() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distill");
-    let file = TargetFile::open(&folder.join("targets.safetensors")).unwrap();
-    assert_eq!((file.len(), file.features()), (24, Some(48)));
-    let standard = file.standard().unwrap();
-    let mut said = vec![0.0; 48];
-    let (mut flips, mut smallest) = (0, 1.0f32);
-    for row in 0..file.len() {
-        let view = file.view(row).unwrap();
-        flips += usize::from(view.flip);
-        smallest = smallest.min(view.width * view.height);
-        let name = &file.header().names[file.picture(row)];
-        let image = crate::data::Image::open(folder.join(name)).unwrap();
-        let shown = view.render(&image, 32).unwrap();
-        file.read_features(row, &mut said).unwrap();
-        for (i, said) in said.iter().enumerate() {
-            let (field_y, field_x, channel) = (i / 12, i / 3 % 4, i % 3);
-            let levels = (0..64).map(|p| {
-                let (y, x) = (field_y * 8 + p / 8, field_x * 8 + p % 8);
-                f32::from(shown.pixels()[(y * 32 + x) * 3 + channel])
-            });
-            let mean = levels.sum::<f32>() / 64.0;
-            let teacher = (said * standard.deviation[i] + standard.mean[i]) * 255.0;
-            // One level of the resizer in some pixels, and the rounding to 16 bits.
-            assert!(
-                (mean - teacher).abs() < 0.6,
-                "row {row}, number {i}: {mean}, but the teacher saw {teacher}"
-            );
-        }
-    }
-    assert!(
-        flips > 4 && smallest < 0.2,
-        "{flips} mirrored, {smallest} the smallest share"
-    );
-    let config = DistillConfig {
-        targets: vec![TargetConfig::new(folder.join("targets.safetensors"))],
-        pictures: vec![folder.clone()],
+#[ignore = "a measurement of files of one's own"]
+fn views_cost() {
+    let path = |name| PathBuf::from(std::env::var_os(name).expect("a path in the environment"));
+    let mut config = DistillConfig {
+        targets: vec![TargetConfig::new(path("GLIMPSE_TARGETS"))],
+        pictures: vec![path("GLIMPSE_PICTURES")],
         held_out: 0.0,
         ..DistillConfig::default()
     };
-    assert_eq!(open(&config).unwrap().len(), 24);
+    for cache_mib in [0, 4096] {
+        config.cache_mib = cache_mib;
+        let started = std::time::Instant::now();
+        let recipe = Recipe::new(Method::Squash, 128).unwrap();
+        let distillation = Distillation::open(&config, Vec::new(), recipe).unwrap();
+        println!(
+            "opened in {:.0} ms: {:?}",
+            started.elapsed().as_secs_f64() * 1e3,
+            distillation.summary()
+        );
+        let batch = 32.min(distillation.len());
+        for round in 0..4 {
+            let started = std::time::Instant::now();
+            let steps = distillation.steps_per_epoch(batch);
+            for step in 0..steps {
+                distillation.batch(1, round * steps + step, batch).unwrap();
+            }
+            let ms = started.elapsed().as_secs_f64() * 1e3 / (steps * batch as u64) as f64;
+            println!(
+                "cache {cache_mib} MiB, epoch {round}: {ms:.3} ms a view on {} threads",
+                threads::count()
+            );
+        }
+    }
 }
