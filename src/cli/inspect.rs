@@ -48,6 +48,8 @@ struct Report {
     decoder: Option<DecoderConfig>,
     /// Elements that training moves; in a file of unknown kind all of them.
     parameters: usize,
+    /// Elements by the type that they are stored as.
+    stored: BTreeMap<String, usize>,
     /// Bytes of the file.
     bytes: usize,
     /// Words.
@@ -148,6 +150,7 @@ impl Report {
                 .filter(|e| is_parameter(&e.name))
                 .map(elements)
                 .fold(0, usize::saturating_add),
+            stored: stored(&entries),
             bytes: archive.size(),
             vocabulary: None,
             recipe: None,
@@ -230,6 +233,9 @@ impl Report {
             "parameters",
             format!("{} in {} tensors", self.parameters, self.tensor_count),
         )?;
+        let stored = self.stored.iter();
+        let stored: Vec<String> = stored.map(|(of, n)| format!("{n} {of}")).collect();
+        print("stored", stored.join(", "))?;
         print("bytes", self.bytes.to_string())?;
         if let Some(words) = self.vocabulary {
             print("vocabulary", format!("{words} words"))?;
@@ -306,6 +312,16 @@ fn is_parameter(name: &str) -> bool {
     ];
     let name = name.trim_end_matches(":0");
     !name.starts_with("optimizer") && !statistics.iter().any(|s| name.ends_with(s))
+}
+
+/// Elements of each type.
+fn stored(entries: &[Entry]) -> BTreeMap<String, usize> {
+    let mut stored = BTreeMap::new();
+    for entry in entries {
+        let count: &mut usize = stored.entry(entry.dtype.clone()).or_default();
+        *count = count.saturating_add(elements(entry));
+    }
+    stored
 }
 
 /// What a foreign file says of its shapes may be anything.

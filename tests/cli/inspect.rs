@@ -66,9 +66,25 @@ fn inspect_says_what_a_file_holds() {
     write_weights(&other, &x, Precision::F16, Default::default()).unwrap();
     let report = inspect(&["other.safetensors", "--json"]).object();
     assert_eq!(
-        (&report["kind"], &report["parameters"]),
-        (&json!("tensors"), &json!(10))
+        (&report["kind"], &report["parameters"], &report["stored"]),
+        (&json!("tensors"), &json!(10), &json!({ "F16": 10 }))
     );
+    // The scales of a quantised tensor are a part of it.
+    let x = [x, [("b".to_string(), Tensor::zeros(&[3]))]].concat();
+    write_weights(&other, &x, Precision::I8, Default::default()).unwrap();
+    let report = inspect(&["other.safetensors", "--json", "--tensors"]).object();
+    assert_eq!(
+        (
+            &report["parameters"],
+            &report["tensor_count"],
+            &report["stored"]
+        ),
+        (&json!(13), &json!(2), &json!({ "F16": 3, "I8": 10 }))
+    );
+    let line = json!({ "name": "x", "dtype": "I8", "shape": [2, 5] });
+    assert_eq!(report["tensors"][1], line);
+    let text = inspect(&["other.safetensors"]).out;
+    assert!(text.contains("stored       3 F16, 10 I8"), "{text}");
 
     fs::write(dir.path().join("text.safetensors"), "text").unwrap();
     assert!(

@@ -58,7 +58,7 @@ impl Precision {
     }
 }
 
-/// What the name of a quantised tensor is followed by in that of its scales.
+/// The suffix that turns the name of a quantised tensor into that of its scales.
 const SCALE: &str = ".scale";
 
 /// Numbers that one task decodes: 256 KiB as `f32`, which are still in the cache when they are checked.

@@ -76,7 +76,7 @@ pub(super) fn open_or_compute(
     }
 }
 
-/// What is at a path.
+/// The file found at a path.
 enum Found {
     Fitting(FeatureCache),
     /// A cache that was made from something else or is damaged, and why it cannot be used.

@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 /// Elements that a row may have at most, so that a damaged header cannot ask for more disk than there is.
 const MOST_ELEMENTS: usize = 1 << 24;
 
-/// What a cache says of itself.
+/// The JSON object in a cache's header.
 #[derive(Serialize, Deserialize)]
 struct Description {
     format: u32,

@@ -45,7 +45,7 @@ use crate::tensor::Tensor;
 /// Mapped bytes that may stay resident before the system is told to take them back.
 const RESIDENT: usize = 64 << 20;
 
-/// What [`FeatureCache::open_or_compute`] tells while it works.
+/// Messages of [`FeatureCache::open_or_compute`] while it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// A file was there, but it is made anew.
@@ -142,8 +142,8 @@ impl FeatureCache {
     /// Where a picture or a view does not exist, or the row in the file is damaged.
     pub fn rows_of_views(&self, which: &[(usize, usize)]) -> Result<Tensor> {
         let layout = &self.layout;
-        let exists = |&&(p, v): &&(usize, usize)| p >= layout.pictures || v >= layout.views;
-        if let Some(&(picture, view)) = which.iter().find(exists) {
+        let is_beyond = |&&(p, v): &&(usize, usize)| p >= layout.pictures || v >= layout.views;
+        if let Some(&(picture, view)) = which.iter().find(is_beyond) {
             let (pictures, views) = (layout.pictures, layout.views);
             return Err(Error::value(
                 "feature cache",

@@ -22,7 +22,7 @@ pub(super) struct Partial {
     data: u64,
 }
 
-/// What there is to go on with.
+/// Where the computation starts.
 pub(super) enum Start {
     /// A file with so many pictures done.
     At(Partial, usize),
@@ -57,7 +57,7 @@ fn cannot_be_written(path: &Path, e: io::Error) -> Error {
 }
 
 impl Start {
-    /// What an earlier run left in `file`. Whole groups of `group` pictures count.
+    /// Looks for the work of an earlier run in `file`. Whole groups of `group` pictures count.
     ///
     /// # Errors
     /// Where a picture cannot be read.

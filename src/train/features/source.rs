@@ -1,4 +1,4 @@
-//! What features are made from.
+//! The inputs of a cache: encoder, recipe, views and pictures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub enum View {
 /// Everything that features depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// What tells the encoder, its weights and how it computes from any other: see [`digest`].
+    /// Identifies the encoder: its sizes, its weights, and how it computes; see [`digest`].
     pub encoder: String,
     /// How pictures become its input.
     pub recipe: Recipe,
@@ -103,7 +103,7 @@ pub fn digest(encoder: &mut DenseNet) -> Result<String> {
     result.map(|()| hex(&hash.finalize()))
 }
 
-/// What the system says of a picture's file without reading it.
+/// Size and time of a picture's file; to get them, the file is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) size: u64,
