@@ -22,8 +22,8 @@ pub use tape::Gradients;
 
 use std::sync::Arc;
 
-use crate::cpu::{Isa, memory};
 use crate::cpu::packed::{Layout, PackedB};
+use crate::cpu::{Isa, memory};
 use crate::error::{Error, Result};
 use crate::gpu::Slice;
 use tape::Node;
