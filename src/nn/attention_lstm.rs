@@ -4,6 +4,7 @@ use crate::ops::{self, Attended, AttentionLstmWeights, Memory};
 use crate::tensor::Tensor;
 
 /// An LSTM that attends to the positions of an image; see [`ops::attention_lstm`](mod@ops::attention_lstm).
+#[derive(Clone)]
 pub struct AttentionLstm {
     /// The weights.
     pub weights: AttentionLstmWeights,

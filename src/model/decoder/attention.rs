@@ -28,6 +28,7 @@ use crate::nn::{AttentionLstm, Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops::{self, Memory};
 use crate::tensor::Tensor;
 
+#[derive(Clone)]
 pub(super) struct Attention {
     image: Linear,
     keys: Linear,
