@@ -1,19 +1,20 @@
 //! `glimpse caption`
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
 use clap::Args;
 
-use super::images::{Paths, ms_since, report_failure};
+use super::images::{self, Paths, ms_since, report_failure};
 use super::options::{ModelArgs, SearchArgs, count, number};
-use super::output;
 use super::pipeline::{Encoded, encoded};
-use crate::caption::{Answer, Caption, Sampling, Times, sample, search};
+use super::{attention, output};
+use crate::caption::{Answer, Caption, Sampling, Search, Times, sample, search};
 use crate::cpu::threads;
 use crate::error::Result;
-use crate::model::Captioner;
+use crate::model::{Captioner, Tag};
 use crate::tensor::{Device, Tensor};
 
 /// Say what is to be seen in images
@@ -33,6 +34,14 @@ pub struct CaptionArgs {
     n_best: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Print after each caption a tab and the classes that the encoder recognises, with their probabilities; a model
+    /// without that knowledge recognises none. JSON always has them
+    #[arg(long)]
+    tags: bool,
+    /// Draw where the model looked for each word of its best caption, for one image and a model with attention: a PNG
+    /// with the photo and a panel for each word, bright where the weight is high
+    #[arg(long, value_name = "OUT.png")]
+    attention: Option<PathBuf>,
     /// Print a JSON object for each image, with log-probabilities and times in milliseconds
     #[arg(long)]
     json: bool,
@@ -62,7 +71,16 @@ pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
     {
         return Ok(output::misused(what));
     }
+    if let Some(out) = &args.attention {
+        if let Some(what) = attention::objection(out, args.paths.is_single()) {
+            return Ok(output::misused(what));
+        }
+        output::check_target(out)?;
+    }
     let captioner = args.model.load(device)?;
+    if let (Some(out), [path]) = (&args.attention, &*args.paths.paths) {
+        return draw(args, &captioner, path, out);
+    }
     thread::scope(|scope| {
         let mut code = ExitCode::SUCCESS;
         for chunk in encoded(scope, args.paths.images(captioner.recipe), &captioner)? {
@@ -74,6 +92,47 @@ pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
     })
 }
 
+/// Captions the image at `path`, draws to `out` where the model looked, and prints the answer.
+fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> Result<ExitCode> {
+    let grid = attention::grid(captioner)?;
+    let name = path.display().to_string();
+    let started = Instant::now();
+    let image = match images::read(path) {
+        Ok(image) => image,
+        Err(error) => {
+            report_failure(&name, &error, args.json)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let input = captioner.recipe.tensor(std::slice::from_ref(&image))?;
+    let decode = ms_since(started);
+    let started = Instant::now();
+    let map = captioner.encode(&input)?;
+    let encode = ms_since(started);
+    let started = Instant::now();
+    let captions = threads::run(|| generate(args, captioner, &map))?.pop();
+    let captions = captions.unwrap_or_default();
+    let generate = ms_since(started);
+    let tags = captioner.tags(&map)?.pop().unwrap_or_default();
+    if let Some(best) = captions.first() {
+        attention::write(out, captioner, &image, best)?;
+    }
+    let answer = Answer {
+        image: name,
+        captions,
+        tags,
+        attention_grid: Some(grid),
+        attention_region: Some(captioner.recipe.region(&image).shares(&image)),
+        ms: Times {
+            decode,
+            encode,
+            generate,
+        },
+    };
+    print(args, &answer)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints what there is to say of each image, and returns whether all could be read.
 fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<bool> {
     let started = Instant::now();
@@ -82,13 +141,17 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
         None => Vec::new(),
     };
     let generate = ms_since(started) / captions.len().max(1) as f64;
-    let mut captions = captions.into_iter();
+    let tags = match &chunk.features {
+        Some(features) if args.json || args.tags => captioner.tags(features)?,
+        _ => vec![Vec::new(); captions.len()],
+    };
+    let mut captions = captions.into_iter().zip(tags);
     let mut all_read = true;
     for entry in &chunk.entries {
         if let Some(error) = &entry.error {
             report_failure(&entry.name, error, args.json)?;
             all_read = false;
-        } else if let Some(captions) = captions.next() {
+        } else if let Some((captions, tags)) = captions.next() {
             let times = Times {
                 decode: entry.ms,
                 encode: chunk.ms,
@@ -97,6 +160,9 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
             let answer = Answer {
                 image: entry.name.clone(),
                 captions,
+                tags,
+                attention_grid: None,
+                attention_region: None,
                 ms: times,
             };
             print(args, &answer)?;
@@ -110,6 +176,7 @@ fn generate(
     captioner: &Captioner,
     features: &Tensor,
 ) -> Result<Vec<Vec<Caption>>> {
+    let attention = args.attention.is_some();
     let SamplingArgs {
         sample: draws,
         temperature,
@@ -117,7 +184,11 @@ fn generate(
         seed,
     } = args.sampling;
     if !draws {
-        return search(captioner, features, &args.search.search(args.n_best));
+        let how = Search {
+            attention,
+            ..args.search.search(args.n_best)
+        };
+        return search(captioner, features, &how);
     }
     let how = Sampling {
         temperature,
@@ -125,7 +196,7 @@ fn generate(
         seed,
         count: args.n_best,
         max_words: args.search.max_words,
-        attention: false,
+        attention,
     };
     sample(captioner, features, &how)
 }
@@ -134,11 +205,21 @@ fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
     if args.json {
         return output::json(answer);
     }
+    let tags = match args.tags {
+        true => format!("\t{}", listed(&answer.tags)),
+        false => String::new(),
+    };
     for Caption { text, .. } in &answer.captions {
         match args.paths.is_single() {
-            true => output::line(text)?,
-            false => output::line(format_args!("{}\t{text}", answer.image))?,
+            true => output::line(format_args!("{text}{tags}"))?,
+            false => output::line(format_args!("{}\t{text}{tags}", answer.image))?,
         }
     }
     Ok(())
+}
+
+/// `golden retriever 0.83, dog 0.31`
+fn listed(tags: &[Tag]) -> String {
+    let tags = tags.iter().map(|Tag { name, p }| format!("{name} {p:.2}"));
+    tags.collect::<Vec<_>>().join(", ")
 }

@@ -94,6 +94,17 @@ impl Iterator for Images {
     }
 }
 
+/// The image at `path`, or on standard input where that is `-`.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn read(path: &Path) -> Result<Image> {
+    if path == Path::new("-") {
+        return Image::read(std::io::stdin().lock(), path, Limits::default());
+    }
+    Image::open(path)
+}
+
 /// Milliseconds since `started`.
 pub fn ms_since(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
@@ -137,10 +148,7 @@ impl Source {
     fn square(&self, recipe: Recipe) -> Result<Image> {
         let image = match &self.refused {
             Some(what) => return Err(Error::file(&self.path, what)),
-            None if self.is_stream() => {
-                Image::read(std::io::stdin().lock(), &self.path, Limits::default())?
-            }
-            None => Image::open(&self.path)?,
+            None => read(&self.path)?,
         };
         Ok(recipe.square(&image)?.into_owned())
     }

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and messages to standard error. The exit status is 0 for success, 2 for
 //! a command line that makes no sense, 1 for anything else that failed.
 
+mod attention;
 mod bench;
 mod caption;
 mod device;

@@ -137,13 +137,25 @@ impl Recipe {
             return Ok(Cow::Borrowed(image));
         }
         let square = match self.method {
-            Method::Torchvision => {
-                resize::bilinear_region(image, torchvision_region(image, size), size, size)
-            }
+            Method::Torchvision => resize::bilinear_region(image, self.region(image), size, size),
             Method::Squash => resize::bilinear(image, size, size),
             Method::KerasNearest => resize::nearest(image, size, size),
         };
         square.map(Cow::Owned)
+    }
+
+    /// The part of `image` that the square shows, in pixels of `image`: all of it, except for `torchvision`, which cuts
+    /// off what is around the centre.
+    pub fn region(&self, image: &Image) -> Region {
+        match self.method {
+            Method::Torchvision => torchvision_region(image, self.size),
+            Method::Squash | Method::KerasNearest => Region {
+                left: 0.0,
+                top: 0.0,
+                width: f64::from(image.width()),
+                height: f64::from(image.height()),
+            },
+        }
     }
 
     /// The normalised numbers of one picture, `[size, size, 3]`.

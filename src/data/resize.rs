@@ -23,6 +23,31 @@ pub struct Region {
     pub height: f64,
 }
 
+impl Region {
+    /// Its left edge, upper edge, width and height as shares of those of `image`, of which it is a part.
+    pub fn shares(&self, image: &Image) -> [f64; 4] {
+        let (width, height) = (f64::from(image.width()), f64::from(image.height()));
+        [
+            self.left / width,
+            self.top / height,
+            self.width / width,
+            self.height / height,
+        ]
+    }
+
+    /// The part of `to` that this part of `from` becomes when `from` is resized to the size of `to`.
+    pub fn scaled(&self, from: &Image, to: &Image) -> Region {
+        let [left, top, width, height] = self.shares(from);
+        let (across, down) = (f64::from(to.width()), f64::from(to.height()));
+        Region {
+            left: left * across,
+            top: top * down,
+            width: width * across,
+            height: height * down,
+        }
+    }
+}
+
 /// `image` at `width x height` pixels by antialiased bilinear filtering.
 ///
 /// # Errors

@@ -116,6 +116,14 @@ impl DenseNetConfig {
         Ok(config)
     }
 
+    /// The side of the map before the global average, for images of `size` pixels a side: 7 for 224 and four blocks; 0
+    /// where they are too small.
+    pub fn map_side(&self, size: usize) -> usize {
+        // The first convolution and the pool after it have a stride of 2 and round up; the transitions' pools round down.
+        let stem = size.div_ceil(2).div_ceil(2);
+        (1..self.blocks.len()).fold(stem, |side, _| side / 2)
+    }
+
     /// Channels of the features.
     pub fn features(&self) -> usize {
         let mut channels = self.stem;

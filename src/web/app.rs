@@ -22,6 +22,8 @@ pub struct App {
     pub addr: SocketAddr,
     pub info: Info,
     pub recipe: Recipe,
+    /// Rows and columns of the map that the model attends over, where it does.
+    pub attention_grid: Option<[usize; 2]>,
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
     /// A place for each request for captions.
@@ -50,6 +52,7 @@ impl App {
             addr,
             info: Info::new(captioner, device, &options),
             recipe: captioner.recipe,
+            attention_grid: captioner.attention_grid(),
             queue: Arc::new(Queue::new(limits)),
             metrics: Arc::new(Metrics::new()),
             requests: Semaphore::new(options.requests),

@@ -9,7 +9,8 @@ use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
@@ -20,7 +21,7 @@ use super::metrics::Stage;
 use super::queue::{Done, Full, Job};
 use super::refusal::{Complaint, Refusal};
 use super::upload::Reader;
-use crate::caption::{Answer, Failure, Search, Times};
+use crate::caption::{Answer, Caption, Failure, Search, Times};
 
 /// How to caption.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
@@ -33,8 +34,9 @@ pub struct Wish {
     /// Captions of each image; not more than `beam`.
     #[param(minimum = 1, maximum = 50, default = 1)]
     n_best: usize,
-    /// Whether each word comes with where in the picture the model looked, where the model has attention.
-    #[param(default = false)]
+    /// Whether each word comes with where in the picture the model looked, for a model with attention: 1 or 0.
+    #[serde(deserialize_with = "flag")]
+    #[param(value_type = u8, minimum = 0, maximum = 1, default = 0)]
     attention: bool,
 }
 
@@ -51,6 +53,17 @@ impl Default for Wish {
             n_best,
             attention,
         }
+    }
+}
+
+/// `1` or `true`, `0` or `false`.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match &*String::deserialize(deserializer)? {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        other => Err(D::Error::custom(format_args!(
+            "must be 1 or 0, not `{other}`"
+        ))),
     }
 }
 
@@ -194,7 +207,8 @@ async fn answer(app: &App, how: Search, request: Request) -> Result<Said, Refusa
     for decoded in decoded {
         match decoded {
             Ok(decoded) => {
-                let (job, wait) = job(decoded, how);
+                let grid = app.attention_grid.filter(|_| how.attention);
+                let (job, wait) = job(decoded, how, grid);
                 jobs.push(job);
                 waiting.push(Ok(wait));
             }
@@ -232,10 +246,14 @@ async fn answer(app: &App, how: Search, request: Request) -> Result<Said, Refusa
 /// Somebody who waits for an image's captions.
 struct Wait {
     decode: f64,
+    /// Rows and columns of the map that the model attends over, where that was asked for.
+    grid: Option<[usize; 2]>,
+    /// The part of the picture that the encoder sees, as shares of its sides.
+    region: [f64; 4],
     done: oneshot::Receiver<Done>,
 }
 
-fn job(decoded: Decoded, how: Search) -> (Job, Wait) {
+fn job(decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
     let (reply, done) = oneshot::channel();
     let job = Job {
         image: decoded.image,
@@ -243,25 +261,43 @@ fn job(decoded: Decoded, how: Search) -> (Job, Wait) {
         since: Instant::now(),
         reply,
     };
-    let decode = decoded.ms;
-    (job, Wait { decode, done })
+    let wait = Wait {
+        decode: decoded.ms,
+        grid,
+        region: decoded.region,
+        done,
+    };
+    (job, wait)
 }
 
 impl Wait {
     async fn answer(self, image: String) -> Result<Answer, Refusal> {
         let Done {
-            captions,
+            mut captions,
+            tags,
             encode,
             generate,
         } = self.done.await.map_err(|_| Refusal::internal())?;
+        round(&mut captions);
         Ok(Answer {
             image,
             captions,
+            tags,
+            attention_grid: self.grid,
+            attention_region: self.grid.map(|_| self.region),
             ms: Times {
                 decode: self.decode,
                 encode,
                 generate,
             },
         })
+    }
+}
+
+/// Leaves three decimals of the attention weights: more than an eye can tell apart, and a third of the bytes.
+fn round(captions: &mut [Caption]) {
+    let tokens = captions.iter_mut().flat_map(|c| &mut c.tokens);
+    for weight in tokens.flat_map(|t| &mut t.attention).flatten() {
+        *weight = (*weight * 1000.0).round() / 1000.0;
     }
 }

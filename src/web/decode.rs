@@ -17,6 +17,9 @@ use crate::error::Error;
 /// An image as the encoder takes it.
 pub struct Decoded {
     pub image: Image,
+    /// The part of the picture that the encoder sees of it: left edge, upper edge, width and height as shares of the
+    /// picture's.
+    pub region: [f64; 4],
     /// Milliseconds of work, without waiting for a thread.
     pub ms: f64,
 }
@@ -42,13 +45,15 @@ pub async fn decode(app: &App, picture: &Picture) -> Result<Decoded, Refusal> {
         let _places = (thread, room);
         let started = Instant::now();
         let image = Image::from_bytes(&bytes, limits)?;
+        let region = recipe.region(&image).shares(&image);
         let square = recipe.square(&image).map(|square| square.into_owned());
-        Ok((square, started.elapsed()))
+        Ok((square, region, started.elapsed()))
     };
-    let (square, took) = blocking(work).await?.map_err(unreadable)?;
+    let (square, region, took) = blocking(work).await?.map_err(unreadable)?;
     app.metrics.observe(Stage::Decode, took);
     Ok(Decoded {
         image: square.map_err(|e: Error| Refusal::bad_request(e.to_string()))?,
+        region,
         ms: took.as_secs_f64() * 1e3,
     })
 }

@@ -20,7 +20,7 @@ pub struct Info {
     pub model: ModelInfo,
     /// What a request may hold.
     pub limits: LimitsInfo,
-    /// Whether it can be shown where the model looks.
+    /// Whether the model can say where it looks for each word; `/api/caption?attention=1` asks for it.
     pub attention: bool,
 }
 
@@ -31,7 +31,11 @@ pub struct ModelInfo {
     pub encoder: String,
     /// How an image becomes the encoder's input.
     pub recipe: String,
-    /// Elements of an image's features.
+    /// How the decoder uses the image: `inject`, `par-inject`, `merge` or `attention`.
+    pub decoder: &'static str,
+    /// LSTM layers of the decoder.
+    pub layers: usize,
+    /// Elements of an image's features; with attention, of each place of its map.
     pub features: usize,
     /// Elements of a word's vector.
     pub embedding: usize,
@@ -71,6 +75,8 @@ impl Info {
                     .unwrap_or("densenet")
                     .into(),
                 recipe: captioner.recipe.to_string(),
+                decoder: decoder.kind.name(),
+                layers: decoder.layers,
                 features: decoder.features,
                 embedding: decoder.embedding,
                 hidden: decoder.hidden,
@@ -83,7 +89,7 @@ impl Info {
                 images_per_request: options.images,
                 beam: options.beam,
             },
-            attention: false,
+            attention: decoder.takes_map(),
         }
     }
 }

@@ -3,6 +3,9 @@
 //! The models here are tiny and trained on the spot, on pictures made on the spot; only one test asks the
 //! bundled model.
 
+mod attention;
+#[path = "../common/attentive.rs"]
+mod attentive;
 mod bad_input;
 mod bench;
 mod caption;
@@ -10,6 +13,7 @@ mod caption;
 #[expect(dead_code, reason = "others compare images too")]
 mod compare;
 mod convert;
+mod distill;
 mod features;
 mod fetch;
 mod gpu;
@@ -18,6 +22,7 @@ mod proxies;
 mod scores;
 mod serve;
 mod server;
+mod stages;
 mod training;
 
 use std::fs;
@@ -166,7 +171,7 @@ fn dataset() -> TempDir {
         ("new.toml", format!("{run}{decoder}{encoder}")),
         (
             "endless.toml",
-            format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000"),
+            format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000\nvalidate_every = 0"),
         ),
         ("frozen.toml", format!("{run}{decoder}")),
         ("last.toml", format!("{run}{decoder}{last}")),
@@ -227,6 +232,13 @@ fn every_command_explains_itself() {
                 "--beam",
                 "[default: 5]",
                 "--n-best",
+                "--repetition-penalty",
+                "--no-repeat-ngram",
+                "--beam-groups",
+                "--diversity",
+                "[default: 0.5]",
+                "--choose",
+                "[default: likeliest]",
                 "--sample",
                 "--recursive",
                 "--json",
@@ -246,7 +258,16 @@ fn every_command_explains_itself() {
                 "--seed",
             ],
         ),
-        ("evaluate", &["--split", "--captions"]),
+        (
+            "evaluate",
+            &[
+                "--split",
+                "--captions",
+                "--no-repeat-ngram",
+                "--choose",
+                "agreement",
+            ],
+        ),
         ("score", &["HYPOTHESES.jsonl", "--split"]),
         ("inspect", &["FILE", "--tensors"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
@@ -286,6 +307,18 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["caption", "a.jpg", "--temperature", "2"],
         &["caption", "a.jpg", "--sample", "--top-p", "1.5"],
         &["caption", "a.jpg", "--length-penalty", "nan"],
+        &["caption", "a.jpg", "--repetition-penalty", "0.9"],
+        &["caption", "a.jpg", "--repetition-penalty", "inf"],
+        &["caption", "a.jpg", "--no-repeat-ngram", "-1"],
+        &["caption", "a.jpg", "--no-repeat-ngram", "1001"],
+        &["caption", "a.jpg", "--beam-groups", "0"],
+        &["caption", "a.jpg", "--beam-groups", "2"],
+        &["caption", "a.jpg", "--beam", "2", "--beam-groups", "4"],
+        &["caption", "a.jpg", "--diversity", "1"],
+        &["caption", "a.jpg", "--beam-groups", "5", "--diversity", "0"],
+        &["caption", "a.jpg", "--choose", "longest"],
+        &["caption", "a.jpg", "--sample", "--choose", "agreement"],
+        &["caption", "a.jpg", "--sample", "--no-repeat-ngram", "3"],
         &["features", "a.jpg"],
         &["features", "--encoder", "e.safetensors"],
         &[
@@ -306,6 +339,15 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         ],
         &["train", "--data", "."],
         &["evaluate", "--data", ".", "--split", "dve"],
+        &[
+            "evaluate",
+            "--data",
+            ".",
+            "--split",
+            "dev",
+            "--beam-groups",
+            "3",
+        ],
         &["score", "--data", ".", "--split", "dev"],
         &["inspect"],
         &["fetch"],

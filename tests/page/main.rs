@@ -3,6 +3,9 @@
 //! Where there is no `chromedriver` the tests are skipped and say so; with `GLIMPSE_TEST_BROWSER=1` a missing one is a
 //! failure.
 
+mod attention;
+#[path = "../common/attentive.rs"]
+mod attentive;
 mod browser;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ use glimpse::tensor::Device;
 use glimpse::web::{Options, Server, Stop};
 use serde_json::{Value, json};
 
-/// The service with the bundled model, until it is dropped.
+/// The service, until it is dropped.
 struct Service {
     address: String,
     stop: Stop,
@@ -24,12 +27,12 @@ struct Service {
 }
 
 impl Service {
-    fn new(options: Options) -> Self {
+    fn new(captioner: Captioner, options: Options) -> Self {
         let options = Options {
             addr: "127.0.0.1:0".into(),
             ..options
         };
-        let server = Server::bind(Captioner::bundled().unwrap(), &Device::Cpu, options).unwrap();
+        let server = Server::bind(captioner, &Device::Cpu, options).unwrap();
         Service {
             address: format!("http://{}/", server.addr()),
             stop: server.stopper(),
@@ -75,10 +78,15 @@ struct Visit {
     _driver: Driver,
 }
 
-/// Opens the page, or `None` where there is no browser.
+/// Opens the page of a service with the bundled model, or `None` where there is no browser.
 fn visit(size: [u32; 2], options: Options) -> Option<Visit> {
+    visit_model(Captioner::bundled().unwrap(), size, options)
+}
+
+/// Opens the page of a service with this model, or `None` where there is no browser.
+fn visit_model(captioner: Captioner, size: [u32; 2], options: Options) -> Option<Visit> {
     let driver = Driver::start()?;
-    let service = Service::new(options);
+    let service = Service::new(captioner, options);
     let browser = driver.browser(size);
     browser.open(&service.address);
     Some(Visit {

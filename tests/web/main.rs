@@ -4,6 +4,9 @@
 //! one that takes its time where tests need somebody to wait. Clients are plain sockets, so that they can misbehave.
 
 mod access;
+mod attention;
+#[path = "../common/attentive.rs"]
+mod attentive;
 mod captions;
 mod limits;
 mod refusals;
@@ -56,6 +59,7 @@ fn captioner(recipe: &str) -> Captioner {
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,
         recipe: recipe.parse().unwrap(),
+        tags: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

@@ -153,6 +153,7 @@ fn captioner(config: &DecoderConfig, init: &mut Init) -> Result<Captioner> {
         decoder: Decoder::new(config, init)?,
         vocabulary: Vocabulary::build(&words, 1)?,
         recipe: Recipe::default(),
+        tags: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

@@ -51,11 +51,13 @@ impl DecoderConfig {
 ///
 /// In training [`Decoder::forward`] is given the words of a caption and predicts each from those before it (teacher
 /// forcing). In inference [`Decoder::start`] and [`Decoder::step`] take one word at a time; their logits are the same.
+#[derive(Clone)]
 pub struct Decoder {
     config: DecoderConfig,
     network: Network,
 }
 
+#[derive(Clone)]
 enum Network {
     Inject(Inject),
     ParInject(ParInject),
@@ -80,6 +82,27 @@ impl Decoder {
             config: config.clone(),
             network,
         })
+    }
+
+    /// The decoder with the same weights that drops another share of elements in training.
+    ///
+    /// # Errors
+    /// Where `dropout` is not in `[0, 1)`.
+    pub fn with_dropout(mut self, dropout: f32) -> Result<Self> {
+        let config = DecoderConfig {
+            dropout,
+            ..self.config.clone()
+        };
+        let mut weights = Vec::new();
+        self.visit("", &mut |_, _, tensor| weights.push(tensor.clone()));
+        let mut weights = weights.into_iter();
+        let mut decoder = Decoder::new(&config, &mut Init::blank())?;
+        decoder.visit("", &mut |_, _, tensor| {
+            if let Some(weight) = weights.next() {
+                *tensor = weight;
+            }
+        });
+        Ok(decoder)
     }
 
     /// The sizes.

@@ -6,6 +6,9 @@ const ATTEMPTS = 5; // of a request that a busy server turns away
 const PATIENCE_MS = 5 * 60 * 1000; // for one request
 const AT_A_TIME = 50; // cards made before the browser gets to breathe
 const DEFAULTS = { beam: 5, n_best: 3 };
+const VEIL = [9, 33, 30]; // the colour of what lies over the picture where the model did not look,
+const THICKEST = 200; // how much of the picture it hides, of 255,
+const OUTSIDE = 225; // and how much of what the model was not shown
 const LEVELS = [0.1, 0.25, 0.5, 0.8]; // where one tint ends and the next begins; the legend says the same
 
 const $ = (id) => document.getElementById(id);
@@ -304,7 +307,9 @@ function post(item, signal) {
     const request = new XMLHttpRequest();
     const form = new FormData();
     form.append("image", item.file, item.name);
-    request.open("POST", `/api/caption?beam=${item.settings.beam}&n_best=${item.settings.n_best}`);
+    const query = new URLSearchParams(item.settings);
+    if (info?.attention) query.set("attention", 1);
+    request.open("POST", `/api/caption?${query}`);
     for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
     request.timeout = PATIENCE_MS;
     request.upload.onprogress = (event) => {
@@ -562,19 +567,27 @@ function place(tip, box) {
   tip.style.top = `${top + window.scrollY}px`;
 }
 
-/** Where the model looked for a word, for models and servers that say so: rows of weights over the picture. */
-function showAttention(at, rows) {
-  const image = at.closest(".card")?.querySelector(".thumbnail");
-  if (!info?.attention || !Array.isArray(rows?.[0]) || !image?.naturalWidth) return;
-  const most = Math.max(...rows.flat()) || 1;
-  const grid = Object.assign(document.createElement("canvas"), { width: rows[0].length, height: rows.length });
-  const shades = new ImageData(grid.width, grid.height);
-  rows.flat().forEach((weight, cell) => shades.data.set([9, 33, 30, 190 * (1 - weight / most)], cell * 4));
-  grid.getContext("2d").putImageData(shades, 0, 0);
-  // As large as the picture, so that the same `object-fit` puts both in the same place; smoothed on the way.
-  const canvas = at.closest(".card").querySelector(".attention");
+/** Where the model looked for a word: a veil over the picture, thin where the weight is high. */
+function showAttention(at, weights) {
+  const card = at.closest(".card");
+  const image = card?.querySelector(".thumbnail");
+  const { attention_grid: [rows, columns] = [], attention_region: region = [0, 0, 1, 1] } = byCard.get(card)?.result ?? {};
+  if (!rows || weights?.length !== rows * columns || !image?.naturalWidth) return;
+  const most = Math.max(...weights) || 1;
+  const grid = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+  const veils = new ImageData(columns, rows);
+  weights.forEach((weight, place) => veils.data.set([...VEIL, THICKEST * (1 - weight / most)], place * 4));
+  grid.getContext("2d").putImageData(veils, 0, 0);
+  // As large as the picture, so that the same `object-fit` puts both in the same place.
+  const canvas = card.querySelector(".attention");
   Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight, hidden: false });
-  canvas.getContext("2d").drawImage(grid, 0, 0, canvas.width, canvas.height);
+  const pen = canvas.getContext("2d");
+  const [left, top, width, height] = [0, 1, 2, 3].map((i) => region[i] * (i % 2 ? canvas.height : canvas.width));
+  pen.fillStyle = `rgb(${VEIL.join(" ")} / ${OUTSIDE / 255})`; // what the model never saw is darkest
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.clearRect(left, top, width, height);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(grid, left, top, width, height);
 }
 
 function walk(event) {
@@ -621,8 +634,17 @@ function altAttribute(text) {
   return `alt="${text.replace(/[&"<>]/g, (sign) => escapes[sign])}"`;
 }
 
+/** A token without its weights: dozens of numbers that only the overlay has a use for. */
+function withoutAttention({ attention, ...token }) {
+  return token;
+}
+
 function results() {
-  return items.filter((item) => item.result).map((item) => ({ ...item.result, image: item.name }));
+  return items.filter((item) => item.result).map(({ result, name }) => {
+    const { attention_grid, attention_region, ...rest } = result;
+    const captions = result.captions.map((caption) => ({ ...caption, tokens: caption.tokens?.map(withoutAttention) }));
+    return { ...rest, captions, image: name };
+  });
 }
 
 /** A field of CSV in quotes. What a spreadsheet would take for a formula gets an apostrophe in front. */
@@ -657,6 +679,7 @@ async function loadInfo() {
   const about = [`Glimpse ${version}`, model.encoder, threads ? `${device}, ${count(threads, "thread")}` : device];
   $("info").textContent = about.filter(Boolean).join(" · ");
   if (limits.upload_mb) $("limits").textContent = `JPEG, PNG, WebP, GIF and BMP, up to ${limits.upload_mb} MB each.`;
+  for (const hint of document.querySelectorAll(".looked")) hint.hidden = !info.attention;
   $("beam").max = limit("beam");
   $("n-best").max = limit("n_best");
   return setSettings(settings);
