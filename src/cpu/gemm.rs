@@ -144,6 +144,10 @@ const TASK_ROWS: usize = 112;
 const RUN: usize = 512;
 // Panels that take their turn together, so that the part of C that they sum up in stays in the second.
 const PANELS: usize = 16;
+// Panels that each thread should have where only columns are shared out.
+const PANELS_A_THREAD: usize = 4;
+// Tasks at most that share the columns of some rows, on few threads.
+const COLUMN_TASKS: usize = 8;
 // What one task should at least be worth, in multiply-adds; below that a thread costs more than it brings.
 const TASK_WORK: usize = 1 << 18;
 
@@ -177,16 +181,17 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
     let (tile_rows, tile_columns) = tile_shape(isa);
 
     // Cut by rows first; by columns too where that leaves too few tasks, as in a decoder's single step.
-    let rows = threads::strips(m, tile_rows, TASK_ROWS);
-    let row_tasks = m.div_ceil(rows);
     let panels = b.panels();
+    let rows = rows_of_a_task(m, tile_rows, panels);
+    let row_tasks = m.div_ceil(rows);
     let panels_worth_it = TASK_WORK.div_ceil(rows.min(m) * k.max(1) * tile_columns);
     let panel_step = if row_tasks >= 8 {
         panels
     } else {
-        panels_worth_it.max(panels.div_ceil(8))
+        panels_worth_it.max(panels.div_ceil(COLUMN_TASKS.max(4 * threads::count())))
     };
     let column_tasks = panels.div_ceil(panel_step);
+    let shared = (row_tasks == 1 && a.column_stride == 1).then(|| contiguous_rows(a, 0..m));
 
     threads::for_each(row_tasks * column_tasks, |task| {
         let first = task / column_tasks * rows;
@@ -200,7 +205,9 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
             accumulate: out.accumulate,
             after: out.bias.into(),
         };
-        if a.column_stride == 1 {
+        if let Some(rows) = &shared {
+            multiply_rows(isa, rows, b, used.clone(), panels, out);
+        } else if a.column_stride == 1 {
             let rows = contiguous_rows(a, block);
             multiply_rows(isa, &rows, b, used.clone(), panels, out);
         } else {
@@ -210,6 +217,16 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
             }
         }
     });
+}
+
+/// How many of `m` rows of A one task takes. Where one task can take all of them, and there are columns enough to keep
+/// every thread busy, it does: most of what is read is then B, and each part of it is read once.
+fn rows_of_a_task(m: usize, tile_rows: usize, panels: usize) -> usize {
+    if m <= TASK_ROWS && panels >= PANELS_A_THREAD * threads::count() {
+        m
+    } else {
+        threads::strips(m, tile_rows, TASK_ROWS)
+    }
 }
 
 /// Rows times panels, some panels and a run of `k` at a time. `used` are the rows of B that meet the columns of A.

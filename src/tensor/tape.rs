@@ -170,6 +170,9 @@ fn walk(node: &Node, grad: &Tensor) -> Result<Gradients> {
     Ok(Gradients(leaves))
 }
 
+// Elements that one task adds.
+const RUN: usize = 1 << 16;
+
 /// Adds `grad` to `sum`, where they are.
 fn add(sum: &mut Tensor, grad: &Tensor) -> Result<()> {
     if let Device::Gpu(gpu) = Device::of(&[sum, grad]) {
@@ -177,8 +180,11 @@ fn add(sum: &mut Tensor, grad: &Tensor) -> Result<()> {
         *sum = Tensor::from_gpu(both, grad.dims());
         return Ok(());
     }
-    let pairs = sum.data_mut().iter_mut().zip(grad.data());
-    pairs.for_each(|(a, b)| *a += b);
+    let grad = grad.data();
+    threads::for_each_chunk(sum.data_mut(), RUN, |i, sum| {
+        let pairs = sum.iter_mut().zip(&grad[i * RUN..]);
+        pairs.for_each(|(a, b)| *a += b);
+    });
     Ok(())
 }
 
