@@ -195,3 +195,9 @@ fn merge_recites() {
     recites(DecoderKind::Merge, 1, false);
     recites(DecoderKind::Merge, 2, true);
 }
+
+#[test]
+fn attention_recites() {
+    recites(DecoderKind::Attention, 1, false);
+    recites(DecoderKind::Attention, 1, true);
+}
