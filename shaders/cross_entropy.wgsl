@@ -1,7 +1,8 @@
-// loss = 1/n sum over rows of ln sum over j of e^x[j] - (1 - s) x[target] - s/V sum over j of x[j]
-// dx = dloss (p - q) / n        p = e^x / sum e^x        q = 1 - s + s/V at the target, s/V elsewhere
+// loss = 1/n sum over rows of w (ln sum over j of e^x[j] - (1 - s) x[target] - s/V sum over j of x[j])
+// dx = dloss w (p - q) / n        p = e^x / sum e^x        q = 1 - s + s/V at the target, s/V elsewhere
 //
-// with label smoothing s. A workgroup takes a row and leaves its loss, which `reduce_sum` adds up, and p - q.
+// with label smoothing s and a weight w for each row. A workgroup takes a row and leaves w times its loss, which
+// `reduce_sum` adds up, and w (p - q).
 
 struct Params {
     rows: u32,
@@ -15,14 +16,15 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// Logits, or p - q on the way back.
+// Logits, or w (p - q) in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 // A class for each row; IGNORED where the row does not count.
 @group(0) @binding(2) var<storage, read> targets: array<u32>;
 @group(0) @binding(3) var<storage, read> grad: array<f32>;
-// p - q, or dx on the way back.
+// w (p - q), or dx in the backward pass.
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>;
+@group(0) @binding(6) var<storage, read> weights: array<f32>;
 
 const IGNORED: u32 = 0xffffffffu;
 // Whether p - q is wanted.
@@ -92,7 +94,7 @@ fn cross_entropy_forward(
                 + params.smoothing * (mean - largest);
             loss = log(sum) - reference;
         }
-        losses[row] = loss;
+        losses[row] = weights[row] * loss;
     }
     if RESIDUAL == 1u {
         for (var i = thread; i < params.classes; i += 256u) {
@@ -101,7 +103,7 @@ fn cross_entropy_forward(
                 let p = exp(x[base + i] - largest) / sum;
                 residual = p - even - select(0.0, 1.0 - params.smoothing, i == target_class);
             }
-            y[row * params.classes + i] = residual;
+            y[row * params.classes + i] = weights[row] * residual;
         }
     }
 }

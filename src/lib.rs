@@ -11,9 +11,10 @@
 //! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernel |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
 //! | 5 | [`model`] | DenseNet, the decoder, the captioner, the file that describes itself |
-//! | 6 | [`caption`], [`train`], [`metrics`], [`convert`], [`fetch`] | search; the training loop; scores; encoders from others' weights, and where those are found |
-//! | 7 | [`web`] | the service: the same captions over HTTP |
-//! | 8 | [`cli`] | the command line |
+//! | 6 | [`caption`], [`metrics`], [`convert`], [`fetch`] | search; scores; encoders from others' weights, and where those are found |
+//! | 7 | [`train`] | the stages of training: distillation, cross-entropy, self-critical |
+//! | 8 | [`web`] | the service: the same captions over HTTP |
+//! | 9 | [`cli`] | the command line |
 //!
 //! A module imports only from lower floors; a test sees to it.
 //!

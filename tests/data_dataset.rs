@@ -392,3 +392,50 @@ fn the_real_flickr8k() {
             .all(|example| example.captions.len() == 5)
     );
 }
+
+#[test]
+fn pictures_without_captions() {
+    for place in ["", "images/"] {
+        let names = ["b.jpg", "a.webp", "notes.txt"].map(|name| format!("{place}{name}"));
+        let root = folder(&[(&names[0], ""), (&names[1], ""), (&names[2], "no captions")]);
+        let dataset = Dataset::open(root.path()).unwrap();
+        assert!(!dataset.has_captions());
+        assert_eq!(dataset.name(), "pictures without captions");
+        let at = |i: usize| root.path().join(&names[i]);
+        let found = dataset.pictures(Split::Train).unwrap();
+        assert_eq!(found, [("a.webp".into(), at(1)), ("b.jpg".into(), at(0))]);
+        assert!(dataset.pictures(Split::Dev).unwrap().is_empty());
+        for part in [Split::Train, Split::Dev] {
+            let message = refusal(&root, part);
+            assert!(
+                message.starts_with("DIR: holds pictures but no captions"),
+                "{message}"
+            );
+        }
+    }
+    let message = refusal(&folder(&[("notes.txt", "")]), Split::Train);
+    assert!(message.contains("is no dataset"), "{message}");
+}
+
+#[test]
+fn a_dataset_names_its_pictures() {
+    let root = folder(&[
+        TOKENS,
+        TRAIN,
+        DEV,
+        ("b.jpg", ""),
+        ("a.jpg", ""),
+        ("c.jpg", ""),
+    ]);
+    let dataset = Dataset::open(root.path()).unwrap();
+    assert!(dataset.has_captions());
+    let names = |split| -> Vec<String> {
+        let found = dataset.pictures(split).unwrap().into_iter();
+        found.map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(Split::Train), ["b.jpg", "a.jpg"]);
+    assert_eq!(names(Split::Dev), ["c.jpg"]);
+    assert!(names(Split::Test).is_empty());
+    fs::remove_file(root.path().join("a.jpg")).unwrap();
+    assert!(dataset.pictures(Split::Train).is_err());
+}

@@ -162,6 +162,7 @@ fn model_files_that_lie_about_themselves() {
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,
         recipe: "squash:32".parse().unwrap(),
+        tags: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

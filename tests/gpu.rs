@@ -18,8 +18,7 @@ use glimpse::ops;
 use glimpse::tensor::{Device, Tensor};
 use glimpse::train::config::{OptimizerConfig, OptimizerKind};
 use glimpse::train::optimizer::{Optimizer, Pace};
-use glimpse::train::trainer::RunOptions;
-use glimpse::train::{Control, Event, TrainConfig, Trainer};
+use glimpse::train::{Control, Event, RunOptions, Source, TrainConfig, Trainer};
 
 /// A device of its own for each test, so that one can be lost; none where there is none.
 fn open() -> Option<Gpu> {
@@ -77,7 +76,13 @@ fn a_device_that_disappears_while_training_leaves_the_last_checkpoint_whole() {
     let Some(gpu) = open() else { return };
     let data = dataset::dataset(8);
     let out = data.path().join("a.safetensors");
-    let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
+    let mut trainer = Trainer::new(
+        data.path(),
+        Source::Default,
+        config(),
+        &Device::Gpu(gpu.clone()),
+    )
+    .unwrap();
     let error = trainer
         .run(&options(&out), &mut |event| {
             if matches!(event, Event::Step(report) if report.step == 3) {
@@ -104,7 +109,13 @@ fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is(
     let Some(gpu) = open() else { return };
     let data = dataset::dataset(8);
     let out = data.path().join("a.safetensors");
-    let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
+    let mut trainer = Trainer::new(
+        data.path(),
+        Source::Default,
+        config(),
+        &Device::Gpu(gpu.clone()),
+    )
+    .unwrap();
     let most = gpu.most_elements();
     let error = trainer
         .run(&options(&out), &mut |event| {
@@ -132,7 +143,13 @@ fn a_device_without_memory_left_is_refused_with_what_it_needed_and_saves_what_th
     let Some(gpu) = open() else { return };
     let data = dataset::dataset(8);
     let out = data.path().join("a.safetensors");
-    let mut trainer = Trainer::new(data.path(), None, config(), &Device::Gpu(gpu.clone())).unwrap();
+    let mut trainer = Trainer::new(
+        data.path(),
+        Source::Default,
+        config(),
+        &Device::Gpu(gpu.clone()),
+    )
+    .unwrap();
     let error = trainer
         .run(&options(&out), &mut |event| {
             if matches!(event, Event::Step(report) if report.step == 3) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use glimpse::metrics::{Hypothesis, References, Scores, ptb, score};
+use glimpse::metrics::cider::{CiderD, DocumentFrequencies};
+use glimpse::metrics::{Hypothesis, References, Scores, ptb, rouge, score, segments};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -23,6 +24,16 @@ struct CaptionSet {
     name: String,
     images: BTreeMap<String, Image>,
     bleu: [f64; 4],
+    rouge_l: Recorded,
+    cider: Recorded,
+    cider_plain: Recorded,
+}
+
+/// A score of a whole set, and of each of its images.
+#[derive(Deserialize)]
+struct Recorded {
+    all: f64,
+    images: BTreeMap<String, f64>,
 }
 
 #[derive(Deserialize)]
@@ -54,19 +65,24 @@ fn tokens_equal_the_treebank_tokenizers() {
     }
 }
 
+fn inputs(set: &CaptionSet) -> (Vec<Hypothesis>, References) {
+    let hypotheses = set
+        .images
+        .iter()
+        .map(|(name, image)| hypothesis(name, &image.hypothesis))
+        .collect();
+    let references = set
+        .images
+        .iter()
+        .map(|(name, image)| (name.clone(), image.references.clone()))
+        .collect();
+    (hypotheses, references)
+}
+
 #[test]
 fn bleu_equals_the_coco_evaluations() {
     for set in fixture().sets {
-        let hypotheses: Vec<_> = set
-            .images
-            .iter()
-            .map(|(name, image)| hypothesis(name, &image.hypothesis))
-            .collect();
-        let references: References = set
-            .images
-            .iter()
-            .map(|(name, image)| (name.clone(), image.references.clone()))
-            .collect();
+        let (hypotheses, references) = inputs(&set);
         let scores = score(&hypotheses, &references).unwrap();
         assert_eq!(scores.images, set.images.len());
         for (order, (got, expected)) in bleu(&scores).into_iter().zip(set.bleu).enumerate() {
@@ -77,6 +93,89 @@ fn bleu_equals_the_coco_evaluations() {
                 "{}: BLEU-{order} is {got}, expected {expected}",
                 set.name
             );
+        }
+    }
+}
+
+#[test]
+fn rouge_and_cider_equal_the_coco_evaluations() {
+    for set in fixture().sets {
+        let (hypotheses, references) = inputs(&set);
+        let scores = score(&hypotheses, &references).unwrap();
+        for (name, got, expected) in [
+            ("ROUGE-L", scores.rouge_l, &set.rouge_l),
+            ("CIDEr", scores.cider, &set.cider),
+            ("CIDEr-D", scores.cider_d, &set.cider),
+            ("plain CIDEr", scores.cider_plain, &set.cider_plain),
+        ] {
+            let error = (got - 100.0 * expected.all).abs();
+            assert!(error < 1e-9, "{}: {name} is {got}", set.name);
+        }
+    }
+}
+
+#[test]
+fn rouge_and_cider_of_each_image_equal_the_coco_evaluations() {
+    for set in fixture().sets {
+        let (hypotheses, references) = inputs(&set);
+        let segments = segments(&hypotheses, &references).unwrap();
+        let documents = segments.iter().map(|s| s.references.as_slice());
+        let cider = CiderD::new(DocumentFrequencies::new(documents));
+        for (hypothesis, segment) in hypotheses.iter().zip(&segments) {
+            let image = &hypothesis.image;
+            let prepared = cider.prepare(&segment.references);
+            for (name, got, expected) in [
+                (
+                    "ROUGE-L",
+                    rouge::sentence(&segment.hypothesis, &segment.references),
+                    &set.rouge_l,
+                ),
+                (
+                    "CIDEr",
+                    cider.score(&segment.hypothesis, &segment.references),
+                    &set.cider,
+                ),
+                (
+                    "plain CIDEr",
+                    cider.plain(&segment.hypothesis, &prepared),
+                    &set.cider_plain,
+                ),
+            ] {
+                let error = (got - expected.images[image]).abs();
+                assert!(error < 1e-11, "{}, {image}: {name} is {got}", set.name);
+            }
+        }
+    }
+}
+
+/// Training scores word ids: the numbers must be those of the words.
+#[test]
+fn ids_of_words_score_as_the_words() {
+    let mut ids = BTreeMap::new();
+    for set in fixture().sets {
+        let (hypotheses, references) = inputs(&set);
+        let segments = segments(&hypotheses, &references).unwrap();
+        let mut numbered = |tokens: &Vec<String>| -> Vec<u32> {
+            let mut id = |token: &String| {
+                let next = ids.len() as u32;
+                *ids.entry(token.clone()).or_insert(next)
+            };
+            tokens.iter().map(&mut id).collect()
+        };
+        let references: Vec<Vec<Vec<u32>>> = segments
+            .iter()
+            .map(|s| s.references.iter().map(&mut numbered).collect())
+            .collect();
+        let cider = CiderD::new(DocumentFrequencies::new(
+            references.iter().map(Vec::as_slice),
+        ));
+        for ((segment, references), expected) in segments
+            .iter()
+            .zip(&references)
+            .zip(set.cider.images.values())
+        {
+            let got = cider.score(&numbered(&segment.hypothesis), references);
+            assert!((got - expected).abs() < 1e-11, "{}: {got}", set.name);
         }
     }
 }
@@ -129,7 +228,11 @@ proptest! {
         let before = score(&hypotheses, &references).unwrap();
         hypotheses.reverse();
         references.values_mut().for_each(|texts| texts.reverse());
-        prop_assert_eq!(score(&hypotheses, &references).unwrap(), before);
+        let after = score(&hypotheses, &references).unwrap();
+        // Means are added up in another order.
+        prop_assert_eq!(bleu(&after), bleu(&before));
+        prop_assert!((after.cider - before.cider).abs() < 1e-9);
+        prop_assert!((after.rouge_l - before.rouge_l).abs() < 1e-9);
     }
 
     #[test]
@@ -137,6 +240,10 @@ proptest! {
         let scores = score(&hypotheses, &references).unwrap();
         for value in bleu(&scores) {
             prop_assert!((0.0..=100.0).contains(&value), "{value}");
+        }
+        prop_assert!((0.0..=100.0 + 1e-9).contains(&scores.rouge_l), "{scores:?}");
+        for value in [scores.cider, scores.cider_plain] {
+            prop_assert!((0.0..=1000.0 + 1e-9).contains(&value), "{scores:?}");
         }
     }
 

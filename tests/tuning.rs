@@ -11,8 +11,7 @@ use glimpse::data::weights::{self, WeightFile};
 use glimpse::model::{DenseNet, DenseNetConfig, file};
 use glimpse::nn::{Init, Module, Role};
 use glimpse::tensor::Device;
-use glimpse::train::trainer::RunOptions;
-use glimpse::train::{Control, Event, TrainConfig, Trainer};
+use glimpse::train::{Control, Event, RunOptions, Source, TrainConfig, Trainer};
 
 /// Four pictures with captions, and an encoder with statistics of its own, `encoder.safetensors`.
 fn with_encoder() -> tempfile::TempDir {
@@ -60,7 +59,7 @@ fn config(encoder: &str, optimizer: &str) -> TrainConfig {
 fn train(data: &Path, config: TrainConfig, steps: u64) -> (WeightFile, usize) {
     let out = data.join("a.safetensors");
     let encoder = data.join("encoder.safetensors");
-    let mut trainer = Trainer::new(data, Some(&encoder), config, &Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(data, Source::Encoder(&encoder), config, &Device::Cpu).unwrap();
     let options = RunOptions {
         out: out.clone(),
         checkpoint_every: 0,

@@ -29,7 +29,8 @@ struct Cli {
     /// Refuse anything but this network [default: whichever it is]
     #[arg(long, value_name = "NAME", value_parser = DenseNetConfig::NAMES)]
     arch: Option<String>,
-    /// How numbers are stored: 32 bits, or 16 for half the size
+    /// How numbers are stored: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as 8-bit integers
+    /// with a scale for each row
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     dtype: Dtype,
     /// How images become the encoder's input: torchvision, squash or keras-nearest, or NAME:SIZE for a size other than
@@ -53,6 +54,7 @@ enum Dtype {
     F32,
     F16,
     Bf16,
+    I8,
 }
 
 impl From<Dtype> for Precision {
@@ -61,6 +63,7 @@ impl From<Dtype> for Precision {
             Dtype::F32 => Precision::F32,
             Dtype::F16 => Precision::F16,
             Dtype::Bf16 => Precision::Bf16,
+            Dtype::I8 => Precision::I8,
         }
     }
 }

@@ -7,18 +7,25 @@ writes `metrics.json`:
 
     {"tokens": [{"text": ..., "tokens": ...}],                  each caption as PTBTokenizer splits it
      "sets": [{"name": ..., "images": {IMAGE: {"hypothesis": ..., "references": [...]}},
-               "bleu": [BLEU-1, BLEU-2, BLEU-3, BLEU-4]}]}      between 0 and 1
+               "bleu": [BLEU-1, BLEU-2, BLEU-3, BLEU-4],        between 0 and 1
+               "rouge_l": {"all": ..., "images": {IMAGE: ...}},        between 0 and 1
+               "cider": {"all": ..., "images": {IMAGE: ...}},          between 0 and 10, as pycocoevalcap's class Cider has it
+               "cider_plain": {"all": ..., "images": {IMAGE: ...}}}]}  the paper's first formula, computed in this script
 
 Needs `pycocoevalcap` and a Java runtime. No caption is taken from a data set.
 """
 
 import json
+import math
 import os
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 # The tokenizer is a Java program and reads its input in the locale's encoding unless told otherwise.
@@ -97,6 +104,17 @@ def one_image(name, hypothesis, *references):
     return {"name": name, "images": {"0.jpg": {"hypothesis": hypothesis, "references": list(references)}}}
 
 
+def several(name, *images):
+    """Images given as (hypothesis, reference, ...)."""
+    return {
+        "name": name,
+        "images": {
+            f"{index}.jpg": {"hypothesis": hypothesis, "references": references}
+            for index, (hypothesis, *references) in enumerate(images)
+        },
+    }
+
+
 SETS = [
     caption_set("twenty images", 1, 20, [5]),
     caption_set("one to three references", 2, 12, [1, 2, 3]),
@@ -107,6 +125,21 @@ SETS = [
     one_image("three words have no four in a row", "a dog runs", "a dog runs"),
     one_image("nothing in common", "xylophone", "a dog runs"),
     one_image("empty", ".", "a dog runs"),
+    several(
+        "every kind of caption",
+        (".", "a dog runs on the beach", "a brown dog"),
+        ("dog", "a dog", "dog"),
+        ("a dog runs on the beach", "A dog runs on the beach.", "two dogs play in the sand"),
+        ("a a a a man man man", "a man in a hat", "the man wears a hat"),
+        (
+            "a man in a red shirt stands in front of a building and a man in a red shirt sits in front of a building "
+            "while a little girl runs and runs and runs",
+            "a man in a red shirt stands in front of a building",
+            "a man waits",
+        ),
+        ("xylophone zebras quarrel", "a skier on the slope", "someone skis"),
+        ("two", "two dogs play", "dogs", "a pair of dogs is playing in the water"),
+    ),
 ]
 
 
@@ -116,15 +149,43 @@ def tokenize(texts):
     return [tokens[0] for tokens in PTBTokenizer().tokenize(lines).values()]
 
 
+def grams(text):
+    """How often each n-gram occurs, by n - 1."""
+    words = text.split()
+    return [Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1)) for n in range(1, 5)]
+
+
+def plain_cider(references, hypotheses):
+    """CIDEr by equations 1 to 3 of the paper, times 10; no package on PyPI has it."""
+    frequency = Counter(g for texts in references for g in {g for text in texts for n in grams(text) for g in n})
+    scores = []
+    for hypothesis, texts in zip(hypotheses, references):
+        weigh = lambda counts: {g: c * math.log(len(references) / max(1, frequency[g])) for g, c in counts.items()}
+        size = lambda vector: math.sqrt(sum(weight**2 for weight in vector.values()))
+        total = 0
+        for text in texts:
+            for ours, theirs in zip(map(weigh, grams(hypothesis)), map(weigh, grams(text))):
+                product = sum(weight * theirs.get(g, 0) for g, weight in ours.items())
+                total += product / (size(ours) * size(theirs)) if product else 0
+        scores.append(10 * total / 4 / len(texts))
+    return sum(scores) / len(scores), scores
+
+
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "fixtures"
     for entry in SETS:
         images = entry["images"]
         hypotheses = tokenize([image["hypothesis"] for image in images.values()])
         references = [tokenize(image["references"]) for image in images.values()]
-        entry["bleu"] = Bleu(4).compute_score(
-            dict(zip(images, references)), {name: [text] for name, text in zip(images, hypotheses)}, verbose=0
-        )[0]
+        ours = {name: [text] for name, text in zip(images, hypotheses)}
+        theirs = dict(zip(images, references))
+        entry["bleu"] = Bleu(4).compute_score(theirs, ours, verbose=0)[0]
+        for key, (score, scores) in {
+            "rouge_l": Rouge().compute_score(theirs, ours),
+            "cider": Cider().compute_score(theirs, ours),
+            "cider_plain": plain_cider(references, hypotheses),
+        }.items():
+            entry[key] = {"all": float(score), "images": {name: float(score) for name, score in zip(images, scores)}}
     tokens = [{"text": text, "tokens": found} for text, found in zip(CAPTIONS, tokenize(CAPTIONS))]
     path = folder / "metrics.json"
     path.write_text(json.dumps({"tokens": tokens, "sets": SETS}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

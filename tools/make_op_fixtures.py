@@ -348,6 +348,25 @@ for case, max_norm in (("clip_grad_norm", 1.5), ("clip_grad_norm_within", 100.0)
         put(case, f"clipped_{index}", parameter.grad)
 
 
+# --- coverage of attention -----------------------------------------------------------------------
+
+
+def coverage(attention, said):
+    """The penalty of doubly stochastic attention (Xu et al. 2015), a mean over sentences."""
+    return (1 - (attention * said[..., None]).sum(1)).square().sum(1).mean()
+
+
+# A generator state of its own: cases that are added here leave the random numbers of the others as they are.
+with torch.random.fork_rng():
+    torch.manual_seed(21)
+    record(
+        "coverage",
+        "coverage",
+        coverage,
+        {"attention": torch.softmax(normal(3, 5, 11), 2), "said": (torch.rand(3, 5) < 0.8).long()},
+    )
+
+
 # --- soft attention and an LSTM: rows of w_hh are query, the context's gate, then the LSTM's gates ----
 
 
@@ -453,6 +472,28 @@ def densenet_tiny():
             found[f"train/new/{name}"] = stored(name, buffer)
     config = {"growth": 4, "blocks": [2, 2], "stem": 8, "bottleneck": 2, "eps": EPS, "momentum": MOMENTUM}
     return found, {"config": json.dumps(config)}
+
+
+# --- divergence of a student's classes from a teacher's -------------------------------------------
+
+def divergences():
+    for case, temperature in (("kl_div", 1.0), ("kl_div_temperature", 2.5)):
+
+        def run(student, teacher, temperature=temperature):
+            wanted = F.log_softmax(teacher.detach() / temperature, dim=-1)
+            got = F.log_softmax(student / temperature, dim=-1)
+            divergence = F.kl_div(got, wanted, log_target=True, reduction="batchmean")
+            # The teacher is a constant; autograd wants it to take part all the same.
+            return divergence * temperature**2 + 0.0 * teacher.sum()
+
+        inputs = {"student": normal(9, 37) * 3, "teacher": normal(9, 37) * 3}
+        record(case, "kl_div", run, inputs, temperature=temperature)
+
+
+# A seed of its own, after which the other cases draw as if this one were not there.
+with torch.random.fork_rng():
+    torch.manual_seed(1503)
+    divergences()
 
 
 def main():

@@ -1,15 +1,18 @@
 //! Choosing among candidates by agreement, that is by minimum Bayes risk (Kumar and Byrne, 2004; for what neural models
 //! generate Eikema and Aziz, 2020, arXiv 2005.10283).
 //!
-//! The likeliest sentence need not be the one that most others would accept. If the truth is one of the candidates, each
-//! with the model's probability, then the expected similarity of a candidate `c` to the truth is
+//! The likeliest sentence need not be the one that most others would accept. If the truth is one of the candidates, with
+//! a probability that follows the search's own ranking, then the expected similarity of a candidate `c` to the truth is
 //!
 //! ```text
-//! agreement(c) = sum over candidates s of weight(s) similarity(c, s)        weight(s) = p(s) / sum of all p
+//! agreement(c) = sum over candidates s of weight(s) similarity(c, s)
+//!
+//! weight(s) ~ e^(score(s) L^a) = p(s)^((L / length(s))^a)       L: the mean length, score(s) = log p(s) / length(s)^a
 //! ```
 //!
 //! and the best candidate is the one with the largest. A candidate agrees with itself wholly, so likely ones have an
-//! advantage.
+//! advantage. The weights add up to 1. With a length penalty `a` of 0 they are the model's probabilities; otherwise these
+//! are compensated for length as the search's ranking is, without which agreement would favour short sentences.
 //!
 //! ```text
 //! similarity(a, b) = mean over n = 1..N of  2 matches / (n-grams of a + n-grams of b)      N = 4, less for short ones
@@ -18,6 +21,7 @@
 //! is the F1 of the n-grams: `matches` counts each n-gram as often as it occurs in both. It is 1 for equal sentences and 0
 //! for those without a common word. An `n` counts where at least one of the two sentences has n-grams of that length.
 
+use super::search::Search;
 use super::sentence::Sentence;
 use crate::data::vocabulary::END;
 
@@ -25,9 +29,9 @@ use crate::data::vocabulary::END;
 const LONGEST: usize = 4;
 
 /// The `candidates` with the most agreement first. Equal ones keep their order.
-pub(super) fn by_agreement(candidates: Vec<Sentence>) -> Vec<Sentence> {
+pub(super) fn by_agreement(candidates: Vec<Sentence>, how: &Search) -> Vec<Sentence> {
     let words: Vec<Vec<usize>> = candidates.iter().map(words).collect();
-    let weights = weights(&candidates);
+    let weights = weights(&candidates, how);
     let agreement = |c: &[usize]| -> f64 {
         let similarities = words.iter().map(|other| similarity(c, other));
         similarities.zip(&weights).map(|(s, w)| s * w).sum()
@@ -47,9 +51,11 @@ fn words(sentence: &Sentence) -> Vec<usize> {
     sentence.ids().filter(|&id| id != END as usize).collect()
 }
 
-/// Probabilities that add up to 1.
-fn weights(candidates: &[Sentence]) -> Vec<f64> {
-    let logs: Vec<f64> = candidates.iter().map(Sentence::log_prob).collect();
+/// Probabilities, compensated for length, that add up to 1.
+fn weights(candidates: &[Sentence], how: &Search) -> Vec<f64> {
+    let words: usize = candidates.iter().map(|s| s.words.len()).sum();
+    let length = (words as f64 / candidates.len() as f64).powf(how.length_penalty);
+    let logs: Vec<f64> = candidates.iter().map(|s| how.score(s) * length).collect();
     let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();
@@ -128,7 +134,11 @@ mod tests {
             sentence(&[4, 5, 6, 7], 0.25f64.ln()),
             sentence(&[4, 5, 6, 8], 0.35f64.ln()),
         ];
-        let best = by_agreement(candidates.clone());
+        let how = Search {
+            length_penalty: 0.0,
+            ..Search::default()
+        };
+        let best = by_agreement(candidates.clone(), &how);
         assert_eq!(best[0], candidates[2]);
         assert_eq!(best[1], candidates[1]);
         assert_eq!(best[2], candidates[0]);
@@ -137,9 +147,36 @@ mod tests {
         sure[0] = sentence(&[10, 11, 12], 0.0);
         sure[1] = sentence(&[4, 5, 6, 7], -9.0);
         sure[2] = sentence(&[4, 5, 6, 8], -9.0);
-        assert_eq!(by_agreement(sure.clone())[0], sure[0]);
-        assert!(by_agreement(Vec::new()).is_empty());
-        assert_eq!(by_agreement(candidates[..1].to_vec()), candidates[..1]);
+        assert_eq!(by_agreement(sure.clone(), &how)[0], sure[0]);
+        assert!(by_agreement(Vec::new(), &how).is_empty());
+        assert_eq!(
+            by_agreement(candidates[..1].to_vec(), &how),
+            candidates[..1]
+        );
+    }
+
+    #[test]
+    fn weights_follow_the_probabilities_or_the_scores() {
+        // Four words with their end, and two.
+        let candidates = [
+            sentence(&[4, 5, 6], 0.2f64.ln()),
+            sentence(&[4], 0.6f64.ln()),
+        ];
+        let weights = |length_penalty: f64| {
+            let how = Search {
+                length_penalty,
+                ..Search::default()
+            };
+            super::weights(&candidates, &how)
+        };
+        let close = |got: Vec<f64>, want: f64| {
+            assert!((got[0] - want).abs() < 1e-12, "{got:?}, not {want}");
+            assert!((got[0] + got[1] - 1.0).abs() < 1e-12);
+        };
+        close(weights(0.0), 0.25);
+        // The mean length is 3: probabilities to the powers of 3/4 and 3/2.
+        let [long, short] = [0.2f64.powf(0.75), 0.6f64.powf(1.5)];
+        close(weights(1.0), long / (long + short));
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Caption;
+use crate::model::Tag;
 
 /// The captions of an image.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -12,6 +13,8 @@ pub struct Answer {
     pub image: String,
     /// The best first: the likeliest, unless they were chosen by agreement.
     pub captions: Vec<Caption>,
+    /// The classes that the encoder recognises, the likeliest first; empty where the model knows none.
+    pub tags: Vec<Tag>,
     /// Rows and columns of the map whose places the tokens' `attention` is about; only where that was asked for and the
     /// model attends.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -62,7 +62,8 @@ pub enum Choosing {
     /// By `log p / length^a`.
     #[default]
     Likeliest,
-    /// By their similarity to the `beam` likeliest, weighted by probability (minimum Bayes risk).
+    /// By their similarity to the `beam` likeliest, weighted by probability with the same length penalty (minimum Bayes
+    /// risk).
     Agreement,
 }
 
@@ -179,8 +180,8 @@ impl Search {
     fn choose(&self, mut candidates: Vec<Sentence>) -> Vec<Sentence> {
         if self.choose == Choosing::Agreement {
             let (finished, cut) = candidates.into_iter().partition(|s| s.finished);
-            candidates = by_agreement(finished);
-            candidates.extend(by_agreement(cut));
+            candidates = by_agreement(finished, self);
+            candidates.extend(by_agreement(cut, self));
         }
         candidates.truncate(self.n_best);
         candidates

@@ -87,3 +87,47 @@ fn rows(weights: &Tensor) -> Result<Vec<Weights>> {
         .map(Weights::from)
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{here, on_every_device, random};
+
+    #[test]
+    fn every_sentence_has_its_row_of_weights() {
+        on_every_device(|| {
+            let weights = random(&[5, 6], 1);
+            let all = rows(&weights).unwrap();
+            assert_eq!(all.len(), 5);
+            for (row, weights) in all.iter().zip(weights.data().chunks_exact(6)) {
+                assert_eq!(row[..], *weights);
+            }
+            // A view that begins within its buffer.
+            let some = rows(&here(weights.clone()).narrow(3, 2).unwrap()).unwrap();
+            assert_eq!(some[..], all[3..]);
+            // On a GPU a body has to run something.
+            crate::ops::scale(&weights, 2.0).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_sentence_ends_with_its_end_mark_and_adds_up_its_words() {
+        let mut sentence = Sentence::default();
+        let weights: Weights = vec![0.25, 0.75].into();
+        for (id, log_prob, penalised) in [(4, -0.5, -0.5), (4, -1.0, -1.5), (2, -0.25, -0.25)] {
+            assert!(!sentence.finished);
+            let attention = Some(weights.clone());
+            sentence.push(
+                Word {
+                    id,
+                    log_prob,
+                    attention,
+                },
+                penalised,
+            );
+        }
+        assert!(sentence.finished);
+        assert_eq!(sentence.ids().collect::<Vec<_>>(), [4, 4, 2]);
+        assert_eq!((sentence.log_prob(), sentence.total), (-1.75, -2.25));
+    }
+}

@@ -297,12 +297,12 @@ fn agreement_chooses_among_the_sentences_of_the_beam() {
                 ..all
             };
             let all = sentences(&decoder, &images, &all).unwrap();
-            let agreed = sentences(&decoder, &images, &agreed).unwrap();
-            for (all, agreed) in all.into_iter().zip(agreed) {
+            let found = sentences(&decoder, &images, &agreed).unwrap();
+            for (all, found) in all.into_iter().zip(found) {
                 let (ended, cut): (Vec<_>, Vec<_>) = all.into_iter().partition(|s| s.finished);
-                let mut want = by_agreement(ended);
-                want.extend(by_agreement(cut));
-                assert_eq!(agreed[..], want[..2]);
+                let mut want = by_agreement(ended, &agreed);
+                want.extend(by_agreement(cut, &agreed));
+                assert_eq!(found[..], want[..2]);
             }
         }
     });

@@ -14,7 +14,7 @@ use super::{attention, output};
 use crate::caption::{Answer, Caption, Sampling, Search, Times, sample, search};
 use crate::cpu::threads;
 use crate::error::Result;
-use crate::model::Captioner;
+use crate::model::{Captioner, Tag};
 use crate::tensor::{Device, Tensor};
 
 /// Say what is to be seen in images
@@ -34,6 +34,10 @@ pub struct CaptionArgs {
     n_best: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Print after each caption a tab and the classes that the encoder recognises, with their probabilities; a model
+    /// without that knowledge recognises none. JSON always has them
+    #[arg(long)]
+    tags: bool,
     /// Draw where the model looked for each word of its best caption, for one image and a model with attention: a PNG
     /// with the photo and a panel for each word, bright where the weight is high
     #[arg(long, value_name = "OUT.png")]
@@ -109,12 +113,14 @@ fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> R
     let captions = threads::run(|| generate(args, captioner, &map))?.pop();
     let captions = captions.unwrap_or_default();
     let generate = ms_since(started);
+    let tags = captioner.tags(&map)?.pop().unwrap_or_default();
     if let Some(best) = captions.first() {
         attention::write(out, captioner, &image, best)?;
     }
     let answer = Answer {
         image: name,
         captions,
+        tags,
         attention_grid: Some(grid),
         attention_region: Some(captioner.recipe.region(&image).shares(&image)),
         ms: Times {
@@ -135,13 +141,17 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
         None => Vec::new(),
     };
     let generate = ms_since(started) / captions.len().max(1) as f64;
-    let mut captions = captions.into_iter();
+    let tags = match &chunk.features {
+        Some(features) if args.json || args.tags => captioner.tags(features)?,
+        _ => vec![Vec::new(); captions.len()],
+    };
+    let mut captions = captions.into_iter().zip(tags);
     let mut all_read = true;
     for entry in &chunk.entries {
         if let Some(error) = &entry.error {
             report_failure(&entry.name, error, args.json)?;
             all_read = false;
-        } else if let Some(captions) = captions.next() {
+        } else if let Some((captions, tags)) = captions.next() {
             let times = Times {
                 decode: entry.ms,
                 encode: chunk.ms,
@@ -150,6 +160,7 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
             let answer = Answer {
                 image: entry.name.clone(),
                 captions,
+                tags,
                 attention_grid: None,
                 attention_region: None,
                 ms: times,
@@ -194,11 +205,21 @@ fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
     if args.json {
         return output::json(answer);
     }
+    let tags = match args.tags {
+        true => format!("\t{}", listed(&answer.tags)),
+        false => String::new(),
+    };
     for Caption { text, .. } in &answer.captions {
         match args.paths.is_single() {
-            true => output::line(text)?,
-            false => output::line(format_args!("{}\t{text}", answer.image))?,
+            true => output::line(format_args!("{text}{tags}"))?,
+            false => output::line(format_args!("{}\t{text}{tags}", answer.image))?,
         }
     }
     Ok(())
+}
+
+/// `golden retriever 0.83, dog 0.31`
+fn listed(tags: &[Tag]) -> String {
+    let tags = tags.iter().map(|Tag { name, p }| format!("{name} {p:.2}"));
+    tags.collect::<Vec<_>>().join(", ")
 }

@@ -15,6 +15,7 @@ use crate::data::import::Archive;
 use crate::data::weights::Entry;
 use crate::error::Result;
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin};
+use crate::train::distill::header::{self, Header};
 
 /// Say what a weight, model or checkpoint file holds
 ///
@@ -37,7 +38,7 @@ pub struct InspectArgs {
 #[derive(Serialize)]
 struct Report {
     file: PathBuf,
-    /// `captioner`, `checkpoint`, `encoder`; `weights` for an encoder's without a description, else `tensors`.
+    /// `captioner`, `checkpoint`, `encoder`; `targets` of a teacher; `weights` for an encoder's without a description, else `tensors`.
     kind: &'static str,
     /// How it holds its tensors.
     format: &'static str,
@@ -47,11 +48,19 @@ struct Report {
     decoder: Option<DecoderConfig>,
     /// Elements that training moves; in a file of unknown kind all of them.
     parameters: usize,
+    /// Elements by the type that they are stored as.
+    stored: BTreeMap<String, usize>,
     /// Bytes of the file.
     bytes: usize,
     /// Words.
     vocabulary: Option<usize>,
     recipe: Option<Recipe>,
+    /// How many classes the encoder recognises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<usize>,
+    /// What a teacher said of views of pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targets: Option<Targets>,
     /// Where a converted encoder's weights come from.
     origin: Option<Origin>,
     training: BTreeMap<String, Value>,
@@ -59,6 +68,53 @@ struct Report {
     tensor_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<TensorLine>>,
+}
+
+/// What a target file holds.
+#[derive(Serialize)]
+struct Targets {
+    teacher: String,
+    source: String,
+    licence: String,
+    pictures: usize,
+    views: usize,
+    /// Elements of the teacher's features.
+    features: Option<usize>,
+    classes: Option<usize>,
+}
+
+impl Targets {
+    fn of(header: Header, entries: &[Entry]) -> Self {
+        let side = |name: &str, at: usize| {
+            let entry = entries.iter().find(|e| e.name == name)?;
+            entry.shape.get(at).copied()
+        };
+        let classes = ["logits", "probabilities"]
+            .iter()
+            .find_map(|name| side(name, 1));
+        Targets {
+            teacher: header.teacher,
+            source: header.source,
+            licence: header.licence,
+            pictures: header.names.len(),
+            views: side("picture", 0).unwrap_or(0),
+            features: side("features", 1),
+            classes: classes.or_else(|| side("classifier.bias", 0)),
+        }
+    }
+
+    fn line(&self) -> String {
+        let mut line = format!(
+            "{}: {} views of {} pictures",
+            self.teacher, self.views, self.pictures
+        );
+        for (count, what) in [(self.features, "features"), (self.classes, "classes")] {
+            if let Some(count) = count {
+                line += &format!(", {count} {what}");
+            }
+        }
+        line
+    }
 }
 
 #[derive(Serialize)]
@@ -94,15 +150,19 @@ impl Report {
                 .filter(|e| is_parameter(&e.name))
                 .map(elements)
                 .fold(0, usize::saturating_add),
+            stored: stored(&entries),
             bytes: archive.size(),
             vocabulary: None,
             recipe: None,
+            tags: None,
+            targets: None,
             origin: None,
             training: BTreeMap::new(),
             metrics: BTreeMap::new(),
             tensor_count: entries.len(),
             tensors: None,
         };
+        let header = archive.weights().map(header::read).transpose()?.flatten();
         match archive
             .weights()
             .map(Description::read)
@@ -111,7 +171,10 @@ impl Report {
         {
             Some(description) => report.describe(description),
             None => {
-                if let Some(config) = convert::recognise(&archive) {
+                if let Some(header) = header {
+                    report.kind = "targets";
+                    report.targets = Some(Targets::of(header, &entries));
+                } else if let Some(config) = convert::recognise(&archive) {
                     report.kind = "weights";
                     report.architecture = config.name();
                     report.encoder = Some(config);
@@ -136,6 +199,7 @@ impl Report {
         self.decoder = description.decoder;
         self.vocabulary = description.vocabulary.map(|v| v.len());
         self.recipe = Some(description.recipe);
+        self.tags = description.tags.map(|names| names.len());
         self.origin = description.origin;
         self.training = description.training;
         self.metrics = description.metrics;
@@ -169,12 +233,22 @@ impl Report {
             "parameters",
             format!("{} in {} tensors", self.parameters, self.tensor_count),
         )?;
+        let stored = self.stored.iter();
+        let stored: Vec<String> = stored.map(|(of, n)| format!("{n} {of}")).collect();
+        print("stored", stored.join(", "))?;
         print("bytes", self.bytes.to_string())?;
         if let Some(words) = self.vocabulary {
             print("vocabulary", format!("{words} words"))?;
         }
         if let Some(recipe) = self.recipe {
             print("recipe", recipe.to_string())?;
+        }
+        if let Some(classes) = self.tags {
+            print("tags", format!("{classes} classes"))?;
+        }
+        if let Some(targets) = &self.targets {
+            print("targets", targets.line())?;
+            print("source", format!("{}, {}", targets.source, targets.licence))?;
         }
         if let Some(origin) = &self.origin {
             let Origin {
@@ -238,6 +312,16 @@ fn is_parameter(name: &str) -> bool {
     ];
     let name = name.trim_end_matches(":0");
     !name.starts_with("optimizer") && !statistics.iter().any(|s| name.ends_with(s))
+}
+
+/// Elements of each type.
+fn stored(entries: &[Entry]) -> BTreeMap<String, usize> {
+    let mut stored = BTreeMap::new();
+    for entry in entries {
+        let count: &mut usize = stored.entry(entry.dtype.clone()).or_default();
+        *count = count.saturating_add(elements(entry));
+    }
+    stored
 }
 
 /// What a foreign file says of its shapes may be anything.

@@ -13,13 +13,14 @@ use super::output;
 use crate::error::{Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
-use crate::train::trainer::RunOptions;
-use crate::train::{Control, Event, Report, TrainConfig, Trainer};
+use crate::train::dev::Evaluation;
+use crate::train::{Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
 
 /// Train a captioner on images with captions
 ///
-/// Without --encoder, and without a new encoder in the configuration, a decoder is trained on the bundled
-/// encoder's frozen features. Ctrl-C saves a checkpoint and says how to go on.
+/// Without --encoder or --init, and without a new encoder in the configuration, a decoder is trained on the bundled
+/// encoder's frozen features. MODEL becomes the weights with the best dev score, MODEL with `.last` in its name those after
+/// the last step. Ctrl-C saves a checkpoint and says how to go on.
 #[derive(Args)]
 pub struct TrainArgs {
     /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO
@@ -32,11 +33,15 @@ pub struct TrainArgs {
     /// fetch` has fetched [default: the bundled one]
     #[arg(long, value_name = "FILE|NAME")]
     encoder: Option<PathBuf>,
+    /// A whole model to start from, encoder, decoder and vocabulary: a Glimpse model or a checkpoint. Self-critical training
+    /// needs one
+    #[arg(long, value_name = "MODEL", conflicts_with = "encoder")]
+    init: Option<PathBuf>,
     /// What to do, in TOML; fields that it does not name keep their defaults
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Go on from this checkpoint, with its configuration
-    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "config", "seed"])]
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "config", "seed"])]
     resume: Option<PathBuf>,
     /// Write a checkpoint after every N steps; 0 only when stopped
     #[arg(long, value_name = "N", default_value_t = 500)]
@@ -63,7 +68,12 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
                 .map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
             config.seed = args.seed.unwrap_or(config.seed);
             let encoder = args.encoder.as_deref().map(cache::find).transpose()?;
-            Trainer::new(&args.data, encoder.as_deref(), config, device)?
+            let source = match (&args.init, &encoder) {
+                (Some(model), _) => Source::Model(model),
+                (None, Some(encoder)) => Source::Encoder(encoder),
+                (None, None) => Source::Default,
+            };
+            Trainer::new(&args.data, source, config, device)?
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -153,9 +163,20 @@ impl Display {
                 }
             }
             Event::Step(report) => self.step(report),
-            Event::Validation { epoch, loss } => {
-                self.line(&format!("epoch {epoch}: dev loss {loss:.4} nats a word"))
-            }
+            Event::Notice(text) => self.line(text),
+            Event::Evaluated {
+                step,
+                epoch,
+                evaluation,
+                best,
+            } => self.line(&evaluated(*step, *epoch, evaluation, *best)),
+            Event::EarlyStop {
+                step,
+                best_step,
+                best_score,
+            } => self.line(&format!(
+                "stopped early after step {step}: no dev score was better than {best_score:.2} of step {best_step}"
+            )),
             Event::Saved { path } => self.line(&format!("checkpoint: {}", path.display())),
         }
     }
@@ -193,13 +214,35 @@ impl Display {
     }
 }
 
+/// The line about an evaluation on the dev split.
+fn evaluated(step: u64, epoch: Option<u64>, evaluation: &Evaluation, best: bool) -> String {
+    let epoch = epoch.map_or_else(String::new, |epoch| format!(" (epoch {epoch})"));
+    let mut line = format!(
+        "step {step}{epoch}: dev loss {:.4} nats a word",
+        evaluation.loss
+    );
+    if let (Some(cider), Some(bleu4)) = (evaluation.cider, evaluation.bleu4) {
+        line += &format!(
+            ", CIDEr {cider:.2}, BLEU-4 {bleu4:.2}, {} of {} captions distinct",
+            evaluation.distinct, evaluation.images
+        );
+    }
+    if best {
+        line += ", the best so far";
+    }
+    line
+}
+
 fn print_json(event: &Event) {
     let object = match event {
         Event::Step(r) => {
             let mut object = serde_json::json!({
-                "step": r.step, "loss": r.loss, "caption_loss": r.caption_loss, "lr": r.lr,
-                "grad_norm": r.grad_norm, "images_per_s": r.images_per_s,
+                "step": r.step, "loss": r.loss, "lr": r.lr, "grad_norm": r.grad_norm,
+                "images_per_s": r.images_per_s,
             });
+            for (name, value) in &r.parts {
+                object[name.as_str()] = (*value).into();
+            }
             if let Some(lr) = r.encoder_lr {
                 object["encoder_lr"] = lr.into();
             }
@@ -216,9 +259,24 @@ fn print_json(event: &Event) {
         Event::Features { done, images } => {
             serde_json::json!({ "event": "features", "done": done, "images": images })
         }
-        Event::Validation { epoch, loss } => {
-            serde_json::json!({ "event": "validation", "epoch": epoch, "dev_loss": loss })
-        }
+        Event::Notice(text) => serde_json::json!({ "event": "notice", "text": text }),
+        Event::Evaluated {
+            step,
+            epoch,
+            evaluation,
+            best,
+        } => serde_json::json!({
+            "event": "validation", "step": step, "epoch": epoch, "dev_loss": evaluation.loss,
+            "cider": evaluation.cider, "bleu4": evaluation.bleu4, "distinct": evaluation.distinct,
+            "images": evaluation.images, "best": best,
+        }),
+        Event::EarlyStop {
+            step,
+            best_step,
+            best_score,
+        } => serde_json::json!({
+            "event": "early_stop", "step": step, "best_step": best_step, "best_score": best_score,
+        }),
         Event::Saved { path } => serde_json::json!({ "event": "checkpoint", "path": path }),
     };
     // Hours of training are worth more than whoever read along.

@@ -279,14 +279,14 @@ fn read(archive: &mut Archive, found: &Found, precision: Precision) -> Result<Te
     if precision == Precision::F32 {
         return Ok(tensor);
     }
-    let rounded = precision.round(tensor.data());
-    if rounded.iter().any(|x| !x.is_finite()) {
+    let rounded = precision.round(&tensor)?;
+    if rounded.data().iter().any(|x| !x.is_finite()) {
         return Err(refuse(format!(
             "tensor `{name}` has numbers beyond the range of {}; take bf16 or f32",
             precision.name()
         )));
     }
-    Tensor::from_vec(rounded, tensor.dims())
+    Ok(rounded)
 }
 
 /// The layer that names ImageNet's classes, if there is one of the right shape.
@@ -323,6 +323,7 @@ fn describe(
         decoder: None,
         vocabulary: None,
         recipe: options.recipe.unwrap_or(inventory.recipe),
+        tags: None,
         origin: Some(Origin {
             file: file.to_string_lossy().into_owned(),
             sha256: archive.sha256(),

@@ -10,6 +10,7 @@
 //!   [`after`] what it does to a sum before it writes it;
 //! * [`gemm`] and [`conv`] bring their operands into the order that the kernel wants;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling are made of;
+//! * [`formats`] converts between `f32` and the number formats of files;
 //! * `gates` has the loops over the gates of a recurrent cell;
 //! * [`memory`] keeps large buffers for the next who needs one;
 //! * [`profile`] says, on demand, where the time went;
@@ -21,6 +22,7 @@
 pub mod after;
 pub mod aligned;
 pub mod conv;
+pub mod formats;
 pub(crate) mod gates;
 pub mod gemm;
 pub mod isa;

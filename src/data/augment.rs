@@ -197,7 +197,8 @@ fn factors(strength: f64) -> RangeInclusive<f64> {
     1.0 - strength..=1.0 + strength
 }
 
-fn mirror(image: &mut Image) {
+/// Exchanges left and right.
+pub(super) fn mirror(image: &mut Image) {
     let row = image.width() as usize * 3;
     for line in image.pixels_mut().chunks_exact_mut(row) {
         let (pixels, _) = line.as_chunks_mut::<3>();
@@ -205,7 +206,8 @@ fn mirror(image: &mut Image) {
     }
 }
 
-fn brighten(image: &mut Image, factor: f64) {
+/// Multiplies every level by `factor`, rounded to the nearest and cut at 255.
+pub(super) fn brighten(image: &mut Image, factor: f64) {
     map_levels(image, |level| level * factor);
 }
 

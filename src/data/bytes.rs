@@ -34,6 +34,17 @@ impl Bytes {
         let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
         Ok(Bytes::Mapped(Arc::new(map)))
     }
+
+    /// Takes mapped pages out of this process's memory; they come back, unchanged, when they are read again. Does
+    /// nothing where the bytes are not mapped or the system has no such call.
+    pub(crate) fn release(&self) {
+        #[cfg(target_os = "linux")]
+        if let Bytes::Mapped(map) = self {
+            // SAFETY: pages of a file that is mapped to be read alone are read from the file again, with the same
+            // contents; whoever reads them meanwhile waits for that at most.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
 }
 
 impl AsRef<[u8]> for Bytes {

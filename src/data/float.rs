@@ -1,5 +1,7 @@
 //! How floating-point numbers lie in files. In memory they are always `f32`.
 
+use crate::cpu::{Isa, formats};
+
 /// A type of floating-point number, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Float {
@@ -29,34 +31,52 @@ impl Float {
         }
     }
 
-    /// The numbers in `bytes`; what is left at their end, less than a number, is not looked at.
+    /// The numbers in `bytes`; a rest at the end that is shorter than a number is ignored.
     pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let count = bytes.len() / self.size();
+        let mut numbers = vec![0.0; count];
+        self.decode_into(&bytes[..count * self.size()], &mut numbers);
+        numbers
+    }
+
+    /// Writes the numbers in `bytes` to `to`, which has a place for each.
+    pub(crate) fn decode_into(self, bytes: &[u8], to: &mut [f32]) {
+        let isa = Isa::current();
         match self {
-            Float::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-            Float::F32 => each(bytes, f32::from_le_bytes),
-            Float::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
-            Float::BF16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+            Float::F64 => each(bytes, to, |b| f64::from_le_bytes(b) as f32),
+            Float::F32 => each(bytes, to, f32::from_le_bytes),
+            Float::F16 => formats::f16_to_f32(isa, bytes, to),
+            Float::BF16 => formats::bf16_to_f32(isa, bytes, to),
         }
     }
 
     /// The numbers as bytes, rounded to the nearest.
     pub(crate) fn encode(self, numbers: &[f32]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(numbers.len() * self.size());
-        for &x in numbers {
-            match self {
-                Float::F64 => bytes.extend(f64::from(x).to_le_bytes()),
-                Float::F32 => bytes.extend(x.to_le_bytes()),
-                Float::F16 => bytes.extend(half::f16::from_f32(x).to_le_bytes()),
-                Float::BF16 => bytes.extend(half::bf16::from_f32(x).to_le_bytes()),
-            }
+        let mut bytes = vec![0; numbers.len() * self.size()];
+        match self {
+            Float::F64 => fill(numbers, &mut bytes, |x| f64::from(x).to_le_bytes()),
+            Float::F32 => fill(numbers, &mut bytes, f32::to_le_bytes),
+            Float::F16 => formats::f32_to_f16(Isa::current(), numbers, &mut bytes),
+            Float::BF16 => fill(numbers, &mut bytes, |x| {
+                half::bf16::from_f32(x).to_le_bytes()
+            }),
         }
         bytes
     }
 }
 
-fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn each<const N: usize>(bytes: &[u8], to: &mut [f32], number: impl Fn([u8; N]) -> f32) {
     let (numbers, _) = bytes.as_chunks::<N>();
-    numbers.iter().map(|&b| number(b)).collect()
+    for (to, &bytes) in to.iter_mut().zip(numbers) {
+        *to = number(bytes);
+    }
+}
+
+fn fill<const N: usize>(numbers: &[f32], to: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
+    let (places, _) = to.as_chunks_mut::<N>();
+    for (to, &x) in places.iter_mut().zip(numbers) {
+        *to = bytes(x);
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +90,7 @@ mod tests {
             let bytes = float.encode(&numbers);
             assert_eq!(bytes.len(), numbers.len() * float.size());
             assert_eq!(float.decode(&bytes), numbers, "{}", float.name());
+            assert_eq!(float.decode(&bytes[..bytes.len() - 1]), numbers[..4]);
         }
         assert_eq!(Float::BF16.decode(&Float::BF16.encode(&[1.003])), [1.0]);
     }

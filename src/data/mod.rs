@@ -8,8 +8,9 @@
 //!    named [`Recipe`] whose result is the `[N, H, W, 3]` tensor that an encoder takes.
 //!
 //! Training adds three more: [`dataset`] reads the captioning datasets as they are published,
-//! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Weights and
-//! models are kept in the files of [`weights`]; [`import`] reads those of PyTorch and Keras.
+//! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Distillation shows
+//! the [`view`] that a teacher saw. Weights and models are kept in the files of [`weights`], whose large tensors
+//! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras.
 
 pub mod augment;
 mod bytes;
@@ -20,7 +21,9 @@ pub mod image;
 pub mod import;
 pub mod preprocess;
 pub mod resize;
+pub mod rows;
 mod samples;
+pub mod view;
 pub mod vocabulary;
 pub mod weights;
 
@@ -28,7 +31,9 @@ pub use augment::Augment;
 pub use dataset::{Dataset, Example, Split};
 pub use image::{Fault, Image, Limits, Unreadable};
 pub use preprocess::{Method, Recipe};
+pub use rows::Rows;
 pub use samples::{SAMPLES, Sample};
+pub use view::View;
 pub use vocabulary::Vocabulary;
 
 /// Bytes as hexadecimal digits.

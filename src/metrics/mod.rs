@@ -2,12 +2,14 @@
 //!
 //! Everything here works on [`Segment`]s, one for each image: the tokens of the caption under test and
 //! those of its references. [`score`] checks that hypotheses and references belong together, tokenizes
-//! each caption once ([`ptb`]) and hands the segments to each measure ([`bleu`]).
+//! each caption once ([`ptb`]) and hands the segments to each measure ([`bleu`], [`rouge`], [`cider`]).
 //!
 //! The numbers equal those of the COCO caption evaluation (`pycocoevalcap`), times 100.
 
 pub mod bleu;
+pub mod cider;
 pub mod ptb;
+pub mod rouge;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -50,6 +52,14 @@ pub struct Scores {
     pub bleu3: f64,
     /// BLEU with up to four words in a row, the usual one.
     pub bleu4: f64,
+    /// ROUGE-L, the mean over the images.
+    pub rouge_l: f64,
+    /// CIDEr as the COCO evaluation computes and papers publish it, which is the formula of CIDEr-D.
+    pub cider: f64,
+    /// CIDEr-D: the number of `cider` under its proper name.
+    pub cider_d: f64,
+    /// CIDEr by the paper's first formula, without clipping and length penalty.
+    pub cider_plain: f64,
     /// How many images were scored.
     pub images: usize,
 }
@@ -75,11 +85,22 @@ pub struct Scores {
 pub fn score(hypotheses: &[Hypothesis], references: &References) -> Result<Scores> {
     let segments = segments(hypotheses, references)?;
     let [bleu1, bleu2, bleu3, bleu4] = bleu::corpus(&segments).map(|score| 100.0 * score);
+    let mean = |sum: f64| 100.0 * sum / segments.len() as f64;
+    let rouge: f64 = segments
+        .iter()
+        .map(|s| rouge::sentence(&s.hypothesis, &s.references))
+        .sum();
+    let cider = cider::corpus(&segments);
+    let published = mean(cider.iter().map(|(published, _)| published).sum());
     Ok(Scores {
         bleu1,
         bleu2,
         bleu3,
         bleu4,
+        rouge_l: mean(rouge),
+        cider: published,
+        cider_d: published,
+        cider_plain: mean(cider.iter().map(|(_, plain)| plain).sum()),
         images: segments.len(),
     })
 }

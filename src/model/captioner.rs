@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::file::{self, Description, FORMAT, Kind, Origin};
-use super::{Decoder, DenseNet};
+use super::{Decoder, DenseNet, Tag, Tags};
 use crate::data::weights::{Precision, WeightFile};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
@@ -19,6 +19,8 @@ pub struct Captioner {
     pub vocabulary: Vocabulary,
     /// Image file to the encoder's input.
     pub recipe: Recipe,
+    /// The classes that the encoder recognises, where it does.
+    pub tags: Option<Tags>,
     /// Where the encoder's weights come from, where they were converted.
     pub origin: Option<Origin>,
     /// How the weights came about.
@@ -57,7 +59,8 @@ impl Captioner {
                 "holds weights but no captioner; train one on it with `glimpse train --encoder`",
             );
         };
-        let (Some(config), Some(vocabulary)) = (description.decoder, description.vocabulary) else {
+        let (Some(config), Some(vocabulary)) = (&description.decoder, &description.vocabulary)
+        else {
             return refuse(
                 "holds an encoder but no decoder; train one on it with `glimpse train --encoder`",
             );
@@ -67,18 +70,21 @@ impl Captioner {
         {
             return refuse("its encoder, decoder and vocabulary do not fit together");
         }
-        file::check_size(weights, description.encoder.elements() + config.elements())?;
+        let elements = description.encoder.elements() + config.elements();
+        file::check_size(weights, elements + description.tag_elements())?;
         let mut init = Init::blank();
         let mut captioner = Captioner {
             encoder: DenseNet::new(&description.encoder, &mut init)?,
-            decoder: Decoder::new(&config, &mut init)?,
-            vocabulary,
+            decoder: Decoder::new(config, &mut init)?,
+            vocabulary: vocabulary.clone(),
             recipe: description.recipe,
-            origin: description.origin,
-            training: description.training,
-            metrics: description.metrics,
+            tags: None,
+            origin: description.origin.clone(),
+            training: description.training.clone(),
+            metrics: description.metrics.clone(),
         };
         file::load_module(weights, "", &mut captioner)?;
+        captioner.tags = file::load_tags(weights, &description)?;
         Ok(captioner)
     }
 
@@ -91,6 +97,7 @@ impl Captioner {
             decoder: Some(self.decoder.config().clone()),
             vocabulary: Some(self.vocabulary.clone()),
             recipe: self.recipe,
+            tags: self.tags.as_ref().map(|tags| tags.names().to_vec()),
             origin: self.origin.clone(),
             training: self.training.clone(),
             metrics: self.metrics.clone(),
@@ -143,9 +150,27 @@ impl Captioner {
     }
 }
 
+impl Captioner {
+    /// What the encoder recognises in images with these features, of [`Captioner::encode`]; nothing where the model has
+    /// no classes. A list for each image.
+    ///
+    /// # Errors
+    /// Where the features are another encoder's.
+    pub fn tags(&self, features: &Tensor) -> Result<Vec<Vec<Tag>>> {
+        let images = features.dims().first().copied().unwrap_or(0);
+        match &self.tags {
+            Some(tags) => tags.of(features),
+            None => Ok(vec![Vec::new(); images]),
+        }
+    }
+}
+
 impl Module for Captioner {
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         self.encoder.visit(&format!("{prefix}encoder."), f);
         self.decoder.visit(&format!("{prefix}decoder."), f);
+        if let Some(tags) = &mut self.tags {
+            tags.visit(&format!("{prefix}tags."), f);
+        }
     }
 }

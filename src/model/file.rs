@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DecoderConfig, DenseNet, DenseNetConfig};
+use super::{DecoderConfig, DenseNet, DenseNetConfig, Tags};
 use crate::data::weights::{Precision, WeightFile, write_weights};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
@@ -52,6 +52,10 @@ pub struct Description {
     pub vocabulary: Option<Vocabulary>,
     /// How an image becomes the encoder's input.
     pub recipe: Recipe,
+    /// The names of the classes that the encoder recognises, where it does; the tensors `tags.weight` and `tags.bias`
+    /// make their logits of its features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
     /// Where the weights of an encoder come from, where it was converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -118,6 +122,9 @@ impl Description {
         }
         let check = || {
             description.encoder.check()?;
+            if let Some(names) = &description.tags {
+                Tags::check(names)?;
+            }
             description
                 .decoder
                 .as_ref()
@@ -126,6 +133,22 @@ impl Description {
         check().map_err(|e| Error::file(file.path(), e))?;
         Ok(Some(description))
     }
+
+    /// Elements of the tags' tensors.
+    pub(super) fn tag_elements(&self) -> u128 {
+        let names = self.tags.as_ref().map_or(0, Vec::len);
+        Tags::elements(names, self.encoder.features())
+    }
+}
+
+/// The classes that the encoder in `file` recognises; the description is the file's.
+pub(super) fn load_tags(file: &WeightFile, description: &Description) -> Result<Option<Tags>> {
+    let Some(names) = &description.tags else {
+        return Ok(None);
+    };
+    let mut tags = Tags::blank(names.clone(), description.encoder.features());
+    load_module(file, "tags.", &mut tags)?;
+    Ok(Some(tags))
 }
 
 /// Refuses a file that claims to hold far more than it does, before memory is set aside for it. What is missing from
@@ -159,23 +182,23 @@ pub(super) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
 pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) -> Result<()> {
     let mut names = Vec::new();
     module.visit(prefix, &mut |name, _, _| names.push(name.to_string()));
-    let mut found = file.tensors(&names)?.into_iter();
+    let mut found = file.load(&names)?.into_iter();
     let mut wrong = Vec::new();
     module.visit(
         prefix,
         &mut |name, _, tensor| match found.next().flatten() {
             None => wrong.push(format!("tensor `{name}` {} is missing", tensor.shape())),
-            Some(t) if t.dims() != tensor.dims() => wrong.push(format!(
+            Some(found) if found.tensor.dims() != tensor.dims() => wrong.push(format!(
                 "tensor `{name}` is {}, this architecture needs {}",
-                t.shape(),
+                found.tensor.shape(),
                 tensor.shape()
             )),
-            Some(t) if t.data().iter().any(|x| !x.is_finite()) => {
+            Some(found) if !found.is_finite => {
                 wrong.push(format!(
                     "tensor `{name}` holds values that are not finite numbers"
                 ));
             }
-            Some(t) => *tensor = t,
+            Some(found) => *tensor = found.tensor,
         },
     );
     match wrong.as_slice() {
@@ -231,11 +254,21 @@ pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     .map_err(|what| Error::file(file.path(), what))
 }
 
-/// The encoder in `path`: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
+/// An encoder, and what its file says of it.
+pub struct EncoderFile {
+    /// The encoder.
+    pub encoder: DenseNet,
+    /// What the file says of itself, where it is one of Glimpse's.
+    pub description: Option<Description>,
+    /// The classes that the encoder recognises, where it does.
+    pub tags: Option<Tags>,
+}
+
+/// The encoder in `path`, with its tags: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
 ///
 /// # Errors
 /// Where there is none, or its tensors do not fit.
-pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
+pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
     let file = WeightFile::open(path)?;
     let description = Description::read(&file)?;
     let (config, prefix) = match &description {
@@ -243,8 +276,109 @@ pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Descript
         Some(d) => (d.encoder.clone(), "encoder."),
         None => (infer_config(&file, "")?, ""),
     };
-    check_size(&file, config.elements())?;
+    let tag_elements = description.as_ref().map_or(0, Description::tag_elements);
+    check_size(&file, config.elements() + tag_elements)?;
     let mut encoder = DenseNet::new(&config, &mut Init::blank())?;
     load_module(&file, prefix, &mut encoder)?;
-    Ok((encoder, description))
+    let tags = match &description {
+        Some(description) => load_tags(&file, description)?,
+        None => None,
+    };
+    Ok(EncoderFile {
+        encoder,
+        description,
+        tags,
+    })
+}
+
+/// As [`read_encoder`], without the tags.
+///
+/// # Errors
+/// Those of [`read_encoder`].
+pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
+    let file = read_encoder(path)?;
+    Ok((file.encoder, file.description))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::data::Image;
+    use crate::model::{Captioner, Decoder};
+
+    #[test]
+    fn a_captioner_in_eight_bits_says_nearly_what_it_said() {
+        let mut captioner = Captioner::bundled().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let [half, eighth] = ["half", "eighth"].map(|n| dir.path().join(n));
+        captioner.save(&half, Precision::F16).unwrap();
+        captioner.save(&eighth, Precision::I8).unwrap();
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len() as f64;
+        assert!(size(&eighth) < 0.6 * size(&half), "{}", size(&eighth));
+        let small = Captioner::load(&eighth).unwrap();
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/samples");
+        let photos = ["cat.jpg", "raccoon.jpg"].map(|n| Image::open(samples.join(n)).unwrap());
+        let images = captioner.recipe.tensor(&photos).unwrap();
+        let [want, got] = [&captioner, &small].map(|c| c.encode(&images).unwrap());
+        let pairs = got.data().iter().zip(want.data());
+        let distance: f32 = pairs.map(|(g, w)| (g - w).powi(2)).sum();
+        let norm: f32 = want.data().iter().map(|w| w.powi(2)).sum();
+        let relative = (distance / norm).sqrt();
+        println!("features differ by a relative {relative:.2e}");
+        assert!(relative < 0.05, "{relative}");
+        if let Ok(path) = std::env::var("GLIMPSE_KEEP_I8") {
+            std::fs::copy(&eighth, path).unwrap();
+        }
+    }
+
+    /// `cargo test --release --lib loading_takes -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn loading_takes_milliseconds() {
+        let mut captioner = Captioner::bundled().unwrap();
+        let mut init = Init::new(1);
+        let encoder = DenseNetConfig {
+            growth: 40,
+            blocks: vec![6, 12, 18, 12],
+            stem: 64,
+            bottleneck: 4,
+            eps: 1e-5,
+        };
+        let decoder = DecoderConfig {
+            features: encoder.features(),
+            embedding: 256,
+            ..captioner.decoder.config().clone()
+        };
+        captioner.encoder = DenseNet::new(&encoder, &mut init).unwrap();
+        captioner.decoder = Decoder::new(&decoder, &mut init).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for precision in [
+            Precision::F32,
+            Precision::F16,
+            Precision::Bf16,
+            Precision::I8,
+        ] {
+            let path = dir.path().join(precision.name());
+            captioner.save(&path, precision).unwrap();
+            let load = || {
+                let start = Instant::now();
+                let parameters = Captioner::load(&path).unwrap().parameter_count();
+                (parameters, start.elapsed().as_secs_f64() * 1e3)
+            };
+            let times: Vec<_> = (0..30).map(|_| load()).collect();
+            let first = times[0].1;
+            let mut sorted: Vec<f64> = times.iter().map(|t| t.1).collect();
+            sorted.sort_by(f64::total_cmp);
+            println!(
+                "{}: {} parameters, {} bytes, first {first:.1} ms, fastest {:.1}, median {:.1}",
+                precision.name(),
+                times[0].0,
+                std::fs::metadata(&path).unwrap().len(),
+                sorted[0],
+                sorted[15]
+            );
+        }
+    }
 }

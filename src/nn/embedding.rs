@@ -4,6 +4,7 @@ use crate::ops;
 use crate::tensor::Tensor;
 
 /// A vector for each word.
+#[derive(Clone)]
 pub struct Embedding {
     /// `[words, size]`
     pub weight: Tensor,

@@ -4,6 +4,7 @@ use crate::ops;
 use crate::tensor::Tensor;
 
 /// A matrix and a bias.
+#[derive(Clone)]
 pub struct Linear {
     /// `[out, in]`
     pub weight: Tensor,

@@ -4,6 +4,7 @@ use crate::ops::{self, LstmWeights};
 use crate::tensor::Tensor;
 
 /// An LSTM; see [`ops::lstm`].
+#[derive(Clone)]
 pub struct Lstm {
     /// The weights, gates in the order i, f, g, o.
     pub weights: LstmWeights,

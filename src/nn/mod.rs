@@ -3,6 +3,7 @@
 //! A layer is a plain struct of tensors with a `forward`. [`Module::visit`] walks over its parameters by name;
 //! loading, saving and optimizing are all built on that one walk.
 
+mod attention_lstm;
 mod batch_norm;
 mod conv;
 mod dense;
@@ -11,6 +12,7 @@ mod init;
 mod linear;
 mod lstm;
 
+pub use attention_lstm::AttentionLstm;
 pub use batch_norm::BatchNorm;
 pub use conv::{Conv2d, conv_norm_relu};
 pub use dense::{DenseBlock, DenseLayer, Transition};

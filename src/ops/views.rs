@@ -74,6 +74,9 @@ fn every_operation_takes_views() {
             };
             cross_entropy(&x[0], &EMBEDDED[..23], options)
         }),
+        ("kl_div", &[&[23, 37], &[23, 37]], &|x| {
+            kl_div(&x[0], &x[1], 1.5)
+        }),
         ("max_pool2d", &[&[2, 23, 19, 7]], &|x| {
             max_pool2d(&x[0], [3, 3], [2, 2], [1, 1])
         }),

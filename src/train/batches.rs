@@ -1,12 +1,13 @@
 //! Which images and captions each step sees.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::features::Picture;
 use crate::cpu::threads;
 use crate::data::augment::{Augment, generator};
 use crate::data::vocabulary::{PAD, Vocabulary};
@@ -90,9 +91,39 @@ impl Samples {
         self.examples.is_empty()
     }
 
+    /// The name of image `index`.
+    pub fn name(&self, index: usize) -> &str {
+        &self.examples[index].name
+    }
+
+    /// The file of image `index`.
+    pub fn path(&self, index: usize) -> &Path {
+        &self.examples[index].image
+    }
+
+    /// The captions of image `index` as people wrote them.
+    pub fn captions(&self, index: usize) -> &[String] {
+        &self.examples[index].captions
+    }
+
+    /// The captions of image `index` as word ids: words and end mark, without the start mark.
+    pub fn targets(&self, index: usize) -> Vec<Vec<usize>> {
+        let captions = self.sentences[index].iter();
+        captions.map(|ids| ids[1..].to_vec()).collect()
+    }
+
     /// The images' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.examples.iter().map(|e| e.name.as_str())
+    }
+
+    /// The images' names and files.
+    pub fn pictures(&self) -> Vec<Picture> {
+        let picture = |e: &Example| Picture {
+            name: e.name.clone(),
+            path: e.image.clone(),
+        };
+        self.examples.iter().map(picture).collect()
     }
 
     /// The steps that see every image once; a last incomplete batch is left out, for its images come at
@@ -219,116 +250,6 @@ pub(super) fn mix(a: u64, b: u64, c: u64) -> u64 {
     })
 }
 
-/// What another network says of images, by name: see
-/// [`DistillConfig`](super::config::DistillConfig).
-pub struct Targets {
-    rows: BTreeMap<String, usize>,
-    /// `[sides * N, D]`, each column with mean 0 and standard deviation 1 over the first side.
-    values: Vec<f32>,
-    sides: usize,
-    /// Elements of a row.
-    pub size: usize,
-}
-
-impl Targets {
-    /// Those in the file at `path`.
-    ///
-    /// # Errors
-    /// Where it is not such a file.
-    pub fn read(path: &std::path::Path) -> Result<Self> {
-        let file = crate::data::weights::WeightFile::open(path)?;
-        let names: Vec<String> = file
-            .metadata("names")?
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .ok_or_else(|| {
-                Error::file(
-                    path,
-                    "its metadata has no `names`, a JSON list of image names",
-                )
-            })?;
-        let plain = file.tensor("targets")?;
-        let mirrored = file
-            .tensors(&["targets_flipped".to_string()])?
-            .pop()
-            .flatten();
-        let n = names.len();
-        let size = match *plain.dims() {
-            [rows, size] if rows == n && n > 0 && size > 0 => size,
-            _ => {
-                let shape = plain.shape();
-                let what = format_args!(
-                    "`targets` is {shape}, not [N, D] with a row for each of {n} names"
-                );
-                return Err(Error::file(path, what));
-            }
-        };
-        if mirrored.as_ref().is_some_and(|m| m.dims() != plain.dims()) {
-            return Err(Error::file(
-                path,
-                "`targets_flipped` has another shape than `targets`",
-            ));
-        }
-        let sides = 1 + usize::from(mirrored.is_some());
-        let mut values = plain.into_vec();
-        values.extend(mirrored.map(Tensor::into_vec).unwrap_or_default());
-        standardise(&mut values, n, size);
-        let rows = names
-            .into_iter()
-            .enumerate()
-            .map(|(i, name)| (name, i))
-            .collect();
-        Ok(Targets {
-            rows,
-            values,
-            sides,
-            size,
-        })
-    }
-
-    /// The targets of a batch: `[N, D]`.
-    ///
-    /// # Errors
-    /// Where an image has none.
-    pub fn tensor(&self, samples: &Samples, batch: &Batch) -> Result<Tensor> {
-        let mut data = Vec::with_capacity(batch.images.len() * self.size);
-        for (&image, &mirrored) in batch.images.iter().zip(&batch.mirrored) {
-            let name = &samples.examples[image].name;
-            let row = self.rows.get(name).ok_or_else(|| {
-                Error::usage(format!(
-                    "distill.targets: there is no row for the image {name}"
-                ))
-            })?;
-            let side = if mirrored && self.sides == 2 {
-                self.rows.len()
-            } else {
-                0
-            };
-            data.extend_from_slice(&self.values[(side + row) * self.size..][..self.size]);
-        }
-        Tensor::from_vec(data, &[batch.images.len(), self.size])
-    }
-}
-
-/// Brings each column to mean 0 and standard deviation 1 over the first `n` rows.
-fn standardise(values: &mut [f32], n: usize, size: usize) {
-    for column in 0..size {
-        let first = || {
-            values[..n * size]
-                .iter()
-                .skip(column)
-                .step_by(size)
-                .map(|&v| f64::from(v))
-        };
-        let mean = first().sum::<f64>() / n as f64;
-        let var = first().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
-        // A column that hardly varies says nothing; it must not be blown up.
-        let scale = 1.0 / (var.sqrt() + 1e-3);
-        for v in values.iter_mut().skip(column).step_by(size) {
-            *v = ((f64::from(*v) - mean) * scale) as f32;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,14 +321,5 @@ mod tests {
             text(&batch.targets[5..]),
             ["a", "cat", "sits", "on", "</s>"]
         );
-    }
-
-    #[test]
-    fn targets_are_standardised_by_column() {
-        let mut values = vec![1.0, 10.0, 3.0, 10.0, 5.0, 10.0, 100.0, 10.0];
-        standardise(&mut values, 3, 2);
-        assert!((values[0] + values[2] + values[4]).abs() < 1e-5);
-        assert!((values[4] - 1.2239).abs() < 1e-3);
-        assert_eq!(values[1], 0.0);
     }
 }

@@ -1,12 +1,14 @@
 //! Everything that a run needs to go on, in one file.
 //!
-//! A checkpoint is a model file with more tensors: the optimizer's moments, the distillation layer where there
-//! is one. Its description holds the configuration and the number of steps taken. Since whatever is random is
-//! drawn from the seed and the step's number, a resumed run writes the same bytes as one that never stopped.
+//! A checkpoint is a model file with more tensors: the optimizer's moments, the averaged parameters and the distillation
+//! layers where there are any. Its description holds the configuration, the number of steps taken and the best score so
+//! far. All randomness is drawn from the seed and the step's number, so a resumed run writes the same bytes as one that
+//! never stopped.
 
 use std::path::{Path, PathBuf};
 
 use super::config::TrainConfig;
+use super::progress::Progress;
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{Error, Result};
 use crate::model::{Description, Kind, file};
@@ -22,10 +24,35 @@ pub fn features_beside(out: &Path) -> PathBuf {
     with_suffix(out, "features")
 }
 
+/// Where the features of the dev images for the model at `out` are kept: `a.dev-features.safetensors`.
+pub fn dev_features_beside(out: &Path) -> PathBuf {
+    with_suffix(out, "dev-features")
+}
+
+/// Where the model after the last step is kept when the model itself is the best one: `a.last.safetensors`.
+pub fn last_beside(out: &Path) -> PathBuf {
+    with_suffix(out, "last")
+}
+
+/// Where the best model is kept when the model itself is the last one: `a.best.safetensors`.
+pub fn best_beside(out: &Path) -> PathBuf {
+    with_suffix(out, "best")
+}
+
 fn with_suffix(out: &Path, word: &str) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
     out.with_file_name(format!("{stem}.{word}.safetensors"))
+}
+
+/// The state of a run, besides its tensors.
+pub struct State<'a> {
+    /// The configuration.
+    pub config: &'a TrainConfig,
+    /// Steps taken.
+    pub steps: u64,
+    /// The best score so far.
+    pub progress: Progress,
 }
 
 /// Writes a checkpoint, atomically.
@@ -35,19 +62,17 @@ fn with_suffix(out: &Path, word: &str) -> PathBuf {
 pub fn write(
     path: &Path,
     mut description: Description,
-    config: &TrainConfig,
-    steps: u64,
+    state: &State,
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
     description.kind = Kind::Checkpoint;
-    let config = serde_json::to_value(config).map_err(|e| {
-        Error::file(
-            path,
-            format_args!("the configuration cannot be stored: {e}"),
-        )
-    })?;
-    description.training.insert("config".into(), config);
-    description.training.insert("steps".into(), steps.into());
+    let stored = |e| Error::file(path, format_args!("its state cannot be stored: {e}"));
+    let config = serde_json::to_value(state.config).map_err(stored)?;
+    let progress = serde_json::to_value(state.progress).map_err(stored)?;
+    let training = &mut description.training;
+    training.insert("config".into(), config);
+    training.insert("steps".into(), state.steps.into());
+    training.insert("progress".into(), progress);
     file::write(path, &description, tensors, Precision::F32)
 }
 
@@ -61,6 +86,8 @@ pub struct Checkpoint {
     pub config: TrainConfig,
     /// Steps taken.
     pub steps: u64,
+    /// The best score so far.
+    pub progress: Progress,
 }
 
 impl Checkpoint {
@@ -89,12 +116,17 @@ impl Checkpoint {
             Error::file(path, format_args!("its configuration makes no sense: {e}"))
         })?;
         config.check().map_err(|e| Error::file(path, e))?;
+        let progress = description.training.get("progress").cloned();
+        let progress = progress.map_or_else(|| Ok(Progress::default()), serde_json::from_value);
+        let progress = progress
+            .map_err(|e| Error::file(path, format_args!("its best score makes no sense: {e}")))?;
         let steps = steps.ok_or_else(|| refuse("does not say how many steps it has taken"))?;
         Ok(Checkpoint {
             file,
             description,
             config,
             steps,
+            progress,
         })
     }
 }

@@ -1,23 +1,35 @@
-//! Floor 6: training.
+//! Floor 7: training.
 //!
 //! ```text
 //! batch -> forward -> loss -> backward -> optimizer -> checkpoint
 //! ```
 //!
 //! [`Trainer::step`](trainer::Trainer::step) is that line. Around it, [`config`] says what to do, [`batches`] which
-//! images and captions each step sees, [`optimizer`] how parameters move, [`features`] keeps a frozen encoder's
-//! features in a file, and [`checkpoint`] keeps everything that a run needs to go on.
+//! images and captions each step sees, [`captions`], [`self_critical`] and [`distill`] hold the losses of the three stages,
+//! [`optimizer`], [`schedule`] and [`average`] say how parameters move, [`dev`] evaluates, [`features`] keeps a frozen
+//! encoder's features in a file, and [`checkpoint`] keeps everything that a run needs to go on.
 //!
-//! Whatever is random is drawn from the run's seed and the step's number alone. The same seed gives the same
-//! bytes, on any number of threads, whether or not the run was interrupted.
+//! All randomness is drawn from the run's seed and the step's number alone. The same seed gives the same bytes, on any number
+//! of threads, whether or not the run was interrupted.
 
+pub mod average;
 pub mod batches;
+mod captions;
 pub mod checkpoint;
 pub mod config;
+pub mod dev;
+pub mod distill;
+mod distilling;
+pub mod events;
 pub mod features;
+mod frozen;
 pub mod optimizer;
-mod student;
+pub mod progress;
+pub mod schedule;
+mod self_critical;
 pub mod trainer;
+mod work;
 
 pub use config::TrainConfig;
-pub use trainer::{Control, Event, Report, Trainer};
+pub use events::{Control, Event, Report, RunOptions};
+pub use trainer::{Source, Trainer};

@@ -1,8 +1,7 @@
 //! Moving every parameter by its gradient.
 
-use std::f64::consts::PI;
-
 use super::config::{OptimizerConfig, OptimizerKind};
+use super::schedule::learning_rate;
 use crate::cpu::threads;
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
@@ -96,7 +95,7 @@ impl Optimizer {
     }
 
     /// Moves every tracked parameter of `module` by its gradient, at the `share` of its learning rate that the
-    /// [`schedule`] says, and returns the norm that the gradients had before clipping.
+    /// [schedule](super::schedule::schedule) says, and returns the norm that the gradients had before clipping.
     ///
     /// # Errors
     /// Where a gradient is not a finite number, or a graphics device has no memory left; nothing has moved then.
@@ -318,48 +317,11 @@ fn nothing() -> Tensor {
     Tensor::zeros(&[0])
 }
 
-/// The share of its learning rate at which each parameter moves in step `step` (from 0) of `total`: up a straight line
-/// during the warm-up, then down a cosine to zero (Loshchilov and Hutter, 2017, arXiv 1608.03983).
-pub fn schedule(config: &OptimizerConfig, step: u64, total: u64) -> f64 {
-    let warm = (config.warmup * total as f64).floor();
-    let step = step as f64;
-    if step < warm {
-        return (step + 1.0) / warm;
-    }
-    let gone = (step - warm) / (total as f64 - warm).max(1.0);
-    0.5 * (1.0 + (PI * gone.min(1.0)).cos())
-}
-
-/// This `share` of `lr`.
-pub fn learning_rate(lr: f32, share: f64) -> f32 {
-    (f64::from(lr) * share) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops;
     use crate::ops::testing::{assert_close, here, on_every_device};
-
-    #[test]
-    fn the_learning_rate_rises_and_falls() {
-        let config = OptimizerConfig {
-            warmup: 0.1,
-            ..Default::default()
-        };
-        let at = |step| schedule(&config, step, 100);
-        assert!((at(0) - 0.1).abs() < 1e-6);
-        assert!((at(9) - 1.0).abs() < 1e-6);
-        assert!((at(55) - 0.5).abs() < 1e-6);
-        assert!(at(99) < 1e-3 && at(99) > 0.0);
-        assert!((10..99).all(|s| at(s) > at(s + 1)));
-        let none = OptimizerConfig {
-            warmup: 0.0,
-            ..config
-        };
-        assert_eq!(schedule(&none, 0, 10), 1.0);
-        assert_eq!(learning_rate(0.5, 0.25), 0.125);
-    }
 
     /// Two parameters, one of which has a name that a group may be called by.
     struct Pair([Tensor; 2]);

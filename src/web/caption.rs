@@ -274,6 +274,7 @@ impl Wait {
     async fn answer(self, image: String) -> Result<Answer, Refusal> {
         let Done {
             mut captions,
+            tags,
             encode,
             generate,
         } = self.done.await.map_err(|_| Refusal::internal())?;
@@ -281,6 +282,7 @@ impl Wait {
         Ok(Answer {
             image,
             captions,
+            tags,
             attention_grid: self.grid,
             attention_region: self.grid.map(|_| self.region),
             ms: Times {

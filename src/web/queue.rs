@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::caption::{Caption, Search};
 use crate::data::Image;
+use crate::model::Tag;
 
 /// An image that wants to be captioned.
 pub struct Job {
@@ -23,6 +24,7 @@ pub struct Job {
 /// What the model says of an image.
 pub struct Done {
     pub captions: Vec<Caption>,
+    pub tags: Vec<Tag>,
     /// Milliseconds, its share of the batch's.
     pub encode: f64,
     /// Milliseconds, its share of the batch's.

@@ -72,10 +72,13 @@ impl Worker {
             let features = features.narrow(first, size)?;
             let captions = threads::run(|| search(&self.captioner, &features, how))?;
             let generate = self.metrics.observe_share(Stage::Generate, started, size);
+            let tags = self.captioner.tags(&features)?;
             first += size;
-            for ((_, reply), captions) in group.into_iter().zip(captions) {
+            let answers = group.into_iter().zip(captions.into_iter().zip(tags));
+            for ((_, reply), (captions, tags)) in answers {
                 let done = Done {
                     captions,
+                    tags,
                     encode,
                     generate,
                 };

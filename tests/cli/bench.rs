@@ -34,7 +34,12 @@ fn bench_reports_what_it_measured() {
         assert_eq!(report["encoder"], model());
         assert_eq!(report["batch"], 2);
     }
-    for what in ["decode", "train-decoder"] {
+    for what in [
+        "decode",
+        "train-decoder",
+        "decode-attention",
+        "train-attention",
+    ] {
         common(&bench(&[what]).object(), what);
     }
     let report = bench(&["encode", "--encoder", model(), "--precision", "bf16"]).object();

@@ -4,7 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::Value;
+use glimpse::data::weights::Precision;
+use glimpse::model::{Captioner, Tags};
+use glimpse::nn::Linear;
+use glimpse::tensor::Tensor;
+use serde_json::{Value, json};
 
 use crate::{command, glimpse, glimpse_reading, model, number, pictures, png, string};
 
@@ -44,7 +48,7 @@ fn captions_as_text_and_as_json() {
 
     let answer = caption(&["a.png", "--json", "--n-best", "2"]).object();
     let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["image", "captions", "ms"]);
+    assert_eq!(keys, ["image", "captions", "tags", "ms"]);
     assert_eq!(answer["image"], "a.png");
     assert_eq!(answer["captions"][0]["text"], *text);
     for caption in answer["captions"].as_array().unwrap() {
@@ -274,4 +278,42 @@ fn the_bundled_model_captions_a_photo() {
         );
     }
     assert_ne!(texts[0], texts[1]);
+}
+
+#[test]
+fn tags_are_classes_that_the_encoder_recognises() {
+    let dir = pictures(&["a.png", "b.png"]);
+    let caption = |model: &str, args: &[&str]| {
+        glimpse(dir.path(), &[&["caption", "--model", model], args].concat())
+    };
+    // A model without classes recognises none.
+    assert_eq!(
+        caption(model(), &["a.png", "--json"]).object()["tags"],
+        json!([])
+    );
+    let plain = caption(model(), &["a.png"]).lines()[0].to_string();
+    assert_eq!(
+        caption(model(), &["a.png", "--tags"]).lines(),
+        [format!("{plain}\t")]
+    );
+
+    let mut captioner = Captioner::load(model()).unwrap();
+    let features = captioner.encoder.config().features();
+    let layer = Linear {
+        weight: Tensor::zeros(&[3, features]),
+        // Probabilities of 0.09, 0.24 and 0.67.
+        bias: Tensor::from_vec(vec![0.0, 1.0, 2.0], &[3]).unwrap(),
+    };
+    let names = ["cat", "tree", "red fox"].map(String::from).to_vec();
+    captioner.tags = Some(Tags::new(names, &layer).unwrap());
+    let path = dir.path().join("tagged.safetensors");
+    captioner.save(&path, Precision::F16).unwrap();
+    let answer = caption("tagged.safetensors", &["a.png", "--json"]).object();
+    let tags = answer["tags"].as_array().unwrap();
+    assert_eq!(tags.len(), 1);
+    assert_eq!(tags[0]["name"], "red fox");
+    assert!((number(&tags[0]["p"]) - 0.665).abs() < 1e-3);
+    let lines = caption("tagged.safetensors", &[".", "--tags"]);
+    assert_eq!(lines.lines()[0], format!("./a.png\t{plain}\tred fox 0.67"));
+    assert_eq!(caption("tagged.safetensors", &["a.png"]).lines(), [plain]);
 }

@@ -50,6 +50,7 @@ fn an_encoder_is_made_of_either_frameworks_weights() {
         ("zip.pth", "expected.safetensors", "bf16", 2e-2),
         ("keras2-whole.h5", "expected_keras.safetensors", "f32", 1e-5),
         ("keras3.keras", "expected_keras.safetensors", "f16", 2e-3),
+        ("zip.pth", "expected.safetensors", "i8", 5e-2),
     ] {
         let run = convert(
             dir.path(),

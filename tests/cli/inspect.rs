@@ -1,6 +1,7 @@
 //! `glimpse inspect`.
 
 use std::fs;
+use std::path::Path;
 
 use glimpse::data::weights::{Precision, write_weights};
 use glimpse::tensor::Tensor;
@@ -65,9 +66,25 @@ fn inspect_says_what_a_file_holds() {
     write_weights(&other, &x, Precision::F16, Default::default()).unwrap();
     let report = inspect(&["other.safetensors", "--json"]).object();
     assert_eq!(
-        (&report["kind"], &report["parameters"]),
-        (&json!("tensors"), &json!(10))
+        (&report["kind"], &report["parameters"], &report["stored"]),
+        (&json!("tensors"), &json!(10), &json!({ "F16": 10 }))
     );
+    // The scales of a quantised tensor are a part of it.
+    let x = [x, [("b".to_string(), Tensor::zeros(&[3]))]].concat();
+    write_weights(&other, &x, Precision::I8, Default::default()).unwrap();
+    let report = inspect(&["other.safetensors", "--json", "--tensors"]).object();
+    assert_eq!(
+        (
+            &report["parameters"],
+            &report["tensor_count"],
+            &report["stored"]
+        ),
+        (&json!(13), &json!(2), &json!({ "F16": 3, "I8": 10 }))
+    );
+    let line = json!({ "name": "x", "dtype": "I8", "shape": [2, 5] });
+    assert_eq!(report["tensors"][1], line);
+    let text = inspect(&["other.safetensors"]).out;
+    assert!(text.contains("stored       3 F16, 10 I8"), "{text}");
 
     fs::write(dir.path().join("text.safetensors"), "text").unwrap();
     assert!(
@@ -81,4 +98,27 @@ fn inspect_says_what_a_file_holds() {
             .starts_with("none.safetensors: cannot be read")
     );
     assert!(inspect(&["."]).complaint(1).contains("is a folder"));
+}
+
+#[test]
+fn inspect_knows_target_files_and_tags() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distill");
+    let inspect = |args: &[&str]| glimpse(&folder, &[&["inspect"], args].concat());
+    let report = inspect(&["targets.safetensors", "--json"]).object();
+    assert_eq!(report["kind"], "targets");
+    let targets = &report["targets"];
+    assert_eq!(targets["teacher"], "mean levels of 4 x 4 fields");
+    assert_eq!(
+        (&targets["views"], &targets["pictures"]),
+        (&json!(24), &json!(3))
+    );
+    assert_eq!(
+        (&targets["features"], &targets["classes"]),
+        (&json!(48), &Value::Null)
+    );
+    let text = inspect(&["targets.safetensors"]).out;
+    assert!(
+        text.contains("24 views of 3 pictures, 48 features"),
+        "{text}"
+    );
 }

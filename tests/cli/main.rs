@@ -13,6 +13,7 @@ mod caption;
 #[expect(dead_code, reason = "others compare images too")]
 mod compare;
 mod convert;
+mod distill;
 mod features;
 mod fetch;
 mod gpu;
@@ -21,6 +22,7 @@ mod proxies;
 mod scores;
 mod serve;
 mod server;
+mod stages;
 mod training;
 
 use std::fs;
@@ -169,7 +171,7 @@ fn dataset() -> TempDir {
         ("new.toml", format!("{run}{decoder}{encoder}")),
         (
             "endless.toml",
-            format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000"),
+            format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000\nvalidate_every = 0"),
         ),
         ("frozen.toml", format!("{run}{decoder}")),
         ("last.toml", format!("{run}{decoder}{last}")),

@@ -208,6 +208,35 @@ fn sixteen_bits_are_read_and_written() {
 }
 
 #[test]
+fn eight_bits_are_what_the_report_was_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("e.safetensors");
+    let options = Options {
+        precision: Precision::I8,
+        ..Options::default()
+    };
+    let exact = converted("torchvision.safetensors");
+    let rounded = convert::convert(&fixture("torchvision.safetensors"), &options).unwrap();
+    rounded.write(&path, Precision::I8).unwrap();
+    let stored = WeightFile::open(&path).unwrap();
+    for ((name, rounded), (_, exact)) in rounded.tensors.iter().zip(&exact.tensors) {
+        assert_eq!(
+            stored.tensor(name).unwrap().data(),
+            rounded.data(),
+            "{name}"
+        );
+        assert!(relative(rounded, exact) < 1e-2, "{name}");
+    }
+    let entries = stored.entries().unwrap();
+    assert_eq!(entries.len(), exact.tensors.len());
+    for entry in entries {
+        let want = if entry.shape.len() > 1 { "I8" } else { "F16" };
+        assert_eq!(entry.dtype, want, "{}", entry.name);
+    }
+    file::load_encoder(&path).unwrap();
+}
+
+#[test]
 fn a_converted_file_says_where_it_comes_from_and_is_an_encoder() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("e.safetensors");
@@ -363,7 +392,11 @@ fn missing_and_superfluous_tensors_are_listed_by_name() {
 #[test]
 fn numbers_beyond_sixteen_bits_are_refused() {
     let bytes = changed(|t| t[0].1.data_mut()[0] = 1e6);
-    for (precision, fits) in [(Precision::F16, false), (Precision::Bf16, true)] {
+    for (precision, fits) in [
+        (Precision::F16, false),
+        (Precision::Bf16, true),
+        (Precision::I8, true),
+    ] {
         let mut archive = Archive::from_bytes("w", bytes.clone()).unwrap();
         let options = Options {
             precision,

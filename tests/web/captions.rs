@@ -22,7 +22,7 @@ fn the_bundled_model_says_over_http_what_it_says_at_home() {
     for sample in SAMPLES {
         let answer = service.post("/api/caption", sample.bytes).answer();
         let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["image", "captions", "ms"]);
+        assert_eq!(keys, ["image", "captions", "tags", "ms"]);
         assert_eq!(answer["image"], "image");
         assert_eq!(answer["captions"], said(&captioner, sample.bytes, 5, 1));
         for part in ["decode", "encode", "generate"] {

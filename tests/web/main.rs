@@ -59,6 +59,7 @@ fn captioner(recipe: &str) -> Captioner {
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,
         recipe: recipe.parse().unwrap(),
+        tags: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

@@ -13,6 +13,7 @@ fn a_query_that_makes_no_sense_is_refused() {
         ("n_best=0", "1 to the beam"),
         ("beam=2&n_best=3", "1 to the beam, 2"),
         ("beans=3", "beans"),
+        ("attention=maybe", "attention"),
         ("beam=1&beam=2", "beam"),
     ] {
         let response = service.post(&format!("/api/caption?{query}"), &png(1));

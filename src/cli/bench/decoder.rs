@@ -1,4 +1,4 @@
-//! The decoder: a step of training, and the captioning of an image.
+//! Decoders: a step of training, and the captioning of an image.
 
 use super::{Bench, Report, flops};
 use crate::caption::{Search, search};
@@ -25,60 +25,118 @@ const CONFIG: DecoderConfig = DecoderConfig {
     attention: 0,
 };
 
+/// Words that the decoder with attention is given of each sentence, and positions of its map.
+const ATTENTION_WORDS: usize = 21;
+const POSITIONS: usize = 49;
+const ATTENTION: DecoderConfig = DecoderConfig {
+    kind: DecoderKind::Attention,
+    attention: 256,
+    ..CONFIG
+};
+
 /// Forward, backward and AdamW of a batch.
 pub fn train(bench: &Bench) -> Result<Report> {
+    let image = [SENTENCES, CONFIG.features];
+    let sentence = flops::image(&CONFIG)
+        + (WORDS + 1) as f64 * flops::lstm(&CONFIG)
+        + WORDS as f64 * flops::words(&CONFIG);
+    training_step(bench, "train-decoder", &CONFIG, &image, WORDS, sentence)
+}
+
+/// Forward, backward and AdamW of a batch, with attention.
+pub fn train_attention(bench: &Bench) -> Result<Report> {
+    let (config, words) = (&ATTENTION, ATTENTION_WORDS);
+    let map = [SENTENCES, POSITIONS, config.features];
+    let sentence =
+        flops::map(config, POSITIONS) + words as f64 * flops::attention(config, POSITIONS);
+    training_step(bench, "train-attention", config, &map, words, sentence)
+}
+
+/// A step of training on sentences of `words` words about images of this shape, where the forward pass of each sentence
+/// takes `flops`.
+fn training_step(
+    bench: &Bench,
+    what: &'static str,
+    config: &DecoderConfig,
+    image: &[usize],
+    words: usize,
+    flops: f64,
+) -> Result<Report> {
     let mut init = Init::new(1);
-    let mut decoder = Decoder::new(&CONFIG, &mut init)?;
+    let mut decoder = Decoder::new(config, &mut init)?;
     decoder.to(bench.device)?;
     decoder.track(true);
     let mut optimizer = Optimizer::new(&OptimizerConfig::default(), &mut decoder);
-    let features = init.normal(&[SENTENCES, CONFIG.features], 1.0);
+    let image = init.normal(image, 1.0);
     let image_of: Vec<usize> = (0..SENTENCES).collect();
-    let words: Vec<usize> = (0..SENTENCES * WORDS)
-        .map(|i| i * 7919 % CONFIG.vocabulary)
+    let words: Vec<usize> = (0..SENTENCES * words)
+        .map(|i| i * 7919 % config.vocabulary)
         .collect();
-    let targets: Vec<usize> = words.iter().map(|w| (w + 1) % CONFIG.vocabulary).collect();
+    let targets: Vec<usize> = words.iter().map(|w| (w + 1) % config.vocabulary).collect();
     let (ms, device_ms) = bench.measure(1, || {
         let mode = Mode::Training { seed: 1 };
-        let logits = decoder.forward(&features, &image_of, &words, mode)?.logits;
+        let logits = decoder.forward(&image, &image_of, &words, mode)?.logits;
         let loss = cross_entropy(&logits, &targets, CrossEntropy::default())?;
         let grads = loss.backward()?;
         drop((logits, loss));
         optimizer.step(&mut decoder, grads, 1.0).map(|_| ())
     })?;
-    let sentence = flops::image(&CONFIG)
-        + (WORDS + 1) as f64 * flops::lstm(&CONFIG)
-        + WORDS as f64 * flops::words(&CONFIG);
-    let flops = flops::TRAINING * SENTENCES as f64 * sentence;
+    let flops = flops::TRAINING * SENTENCES as f64 * flops;
     Ok(Report {
         batch: Some(SENTENCES),
         device_ms,
-        ..Report::new("train-decoder", ms, flops, bench.device)
+        ..Report::new(what, ms, flops, bench.device)
     })
 }
 
 /// One image from features to captions.
 pub fn decode(bench: &Bench) -> Result<Report> {
-    let mut init = Init::new(1);
-    let mut captioner = captioner(&mut init)?;
-    captioner.to(bench.device)?;
-    let features = init.normal(&[1, CONFIG.features], 1.0);
-    let how = Search::default();
-    let (ms, device_ms) = bench.measure(1, || search(&captioner, &features, &how).map(|_| ()))?;
     // The image and the start mark once, then a word in each sentence of the beam.
-    let steps = (how.max_words * how.beam) as f64;
+    let steps = words_of_a_search();
     let flops = flops::image(&CONFIG)
         + (steps + 2.0) * flops::lstm(&CONFIG)
         + (steps + 1.0) * flops::words(&CONFIG);
+    captioning(bench, "decode", &CONFIG, &[1, CONFIG.features], flops)
+}
+
+/// One image from its map to captions, with attention.
+pub fn decode_attention(bench: &Bench) -> Result<Report> {
+    let config = &ATTENTION;
+    // The start mark once, then a word in each sentence of the beam.
+    let flops = flops::map(config, POSITIONS)
+        + (words_of_a_search() + 1.0) * flops::attention(config, POSITIONS);
+    let map = [1, POSITIONS, config.features];
+    captioning(bench, "decode-attention", config, &map, flops)
+}
+
+/// Words that a search takes one step with, if no sentence ends early.
+fn words_of_a_search() -> f64 {
+    let how = Search::default();
+    (how.max_words * how.beam) as f64
+}
+
+fn captioning(
+    bench: &Bench,
+    what: &'static str,
+    config: &DecoderConfig,
+    image: &[usize],
+    flops: f64,
+) -> Result<Report> {
+    let mut init = Init::new(1);
+    let mut captioner = captioner(config, &mut init)?;
+    captioner.to(bench.device)?;
+    let image = init.normal(image, 1.0);
+    let how = Search::default();
+    let (ms, device_ms) = bench.measure(1, || search(&captioner, &image, &how).map(|_| ()))?;
     Ok(Report {
         batch: Some(1),
         device_ms,
-        ..Report::new("decode", ms, flops, bench.device)
+        ..Report::new(what, ms, flops, bench.device)
     })
 }
 
 /// A captioner with this decoder and random weights. Its encoder, the smallest there is, is never asked.
-fn captioner(init: &mut Init) -> Result<Captioner> {
+fn captioner(config: &DecoderConfig, init: &mut Init) -> Result<Captioner> {
     let encoder = DenseNetConfig {
         growth: 1,
         blocks: vec![1],
@@ -87,14 +145,15 @@ fn captioner(init: &mut Init) -> Result<Captioner> {
         eps: 1e-5,
     };
     let specials = Vocabulary::build(["word"], 1)?.len() - 1;
-    let words: Vec<String> = (specials..CONFIG.vocabulary)
+    let words: Vec<String> = (specials..config.vocabulary)
         .map(|i| format!("word{i}"))
         .collect();
     Ok(Captioner {
         encoder: DenseNet::new(&encoder, init)?,
-        decoder: Decoder::new(&CONFIG, init)?,
+        decoder: Decoder::new(config, init)?,
         vocabulary: Vocabulary::build(&words, 1)?,
         recipe: Recipe::default(),
+        tags: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,
@@ -107,9 +166,9 @@ mod tests {
 
     #[test]
     fn the_vocabulary_is_as_large_as_the_decoder_says() {
-        assert_eq!(
-            captioner(&mut Init::new(1)).unwrap().vocabulary.len(),
-            CONFIG.vocabulary
-        );
+        for config in [CONFIG, ATTENTION] {
+            let captioner = captioner(&config, &mut Init::new(1)).unwrap();
+            assert_eq!(captioner.vocabulary.len(), config.vocabulary);
+        }
     }
 }

@@ -58,6 +58,35 @@ pub fn words(config: &DecoderConfig) -> f64 {
     product([1, config.hidden, config.vocabulary])
 }
 
+/// What a decoder that attends computes of one image with so many positions, once: values, keys and the first state.
+pub fn map(config: &DecoderConfig, positions: usize) -> f64 {
+    let DecoderConfig {
+        features,
+        hidden,
+        attention,
+        ..
+    } = *config;
+    product([positions, features, hidden])
+        + product([positions, hidden, attention])
+        + 2.0 * product([1, hidden, hidden])
+}
+
+/// A step of a decoder that attends for one sentence: state to query, gate and LSTM; scores and mean over the
+/// positions; word and context to the LSTM; state and context to all words.
+pub fn attention(config: &DecoderConfig, positions: usize) -> f64 {
+    let DecoderConfig {
+        embedding,
+        hidden,
+        vocabulary,
+        attention,
+        ..
+    } = *config;
+    product([1, hidden, attention + 5 * hidden])
+        + product([positions, attention + hidden, 1])
+        + product([1, embedding + hidden, 4 * hidden])
+        + product([1, 2 * hidden, vocabulary])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,10 +54,15 @@ enum What {
     TrainEncoder,
     /// A step of the decoder: batch 64, 21 steps, features 1024, embedding 256, hidden 512, vocabulary 2500
     TrainDecoder,
+    /// A step of a decoder with soft attention: batch 64, 21 words, 49 positions of 1024 projected to 512, attention 256,
+    /// embedding 256, hidden 512, vocabulary 2500
+    TrainAttention,
     /// Matrix products, beside those of the matrixmultiply crate (which uses one thread)
     Gemm,
     /// The captioning of one image from its features, beam 5, by the same decoder
     Decode,
+    /// The captioning of one image from its 7 x 7 map, beam 5, by the decoder of train-attention
+    DecodeAttention,
 }
 
 /// What was measured and what came out.
@@ -248,7 +253,9 @@ pub fn run(args: &BenchArgs, device: &Device) -> Result<ExitCode> {
         What::Encode => print(encoder::encode(&bench)?)?,
         What::TrainEncoder => print(encoder::train(&bench)?)?,
         What::TrainDecoder => print(decoder::train(&bench)?)?,
+        What::TrainAttention => print(decoder::train_attention(&bench)?)?,
         What::Decode => print(decoder::decode(&bench)?)?,
+        What::DecodeAttention => print(decoder::decode_attention(&bench)?)?,
         What::Gemm => {
             for shape in gemm::SHAPES {
                 // As everywhere in the library, where products are never alone.

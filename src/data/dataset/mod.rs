@@ -9,6 +9,7 @@
 //! | Flickr8k from Kaggle | `captions.txt` | the lists above if they are there, else by rule |
 //! | Flickr30k | `results_20130124.token` or `results.csv` | by rule |
 //! | COCO | `annotations/captions_{train,val}{2017,2014}.json` | train, and val as dev |
+//! | pictures without captions | images, and none of the above | all are train |
 //!
 //! The rule, where a dataset comes without split lists: images are ordered by a hash of their names; the
 //! first eighth of them (at most 1,000) is dev, as many after them are test, the others train. It depends
@@ -21,6 +22,7 @@ mod coco;
 mod flickr;
 mod kaggle;
 mod karpathy;
+mod pictures;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +45,11 @@ const IMAGE_FOLDERS: [&str; 8] = [
     "flickr30k_images",
     "Flickr30k_Images",
 ];
+
+/// The files that hold a dataset's captions, for messages.
+const CAPTION_FILES: &str = "Flickr8k.token.txt, dataset_*.json (Karpathy), captions.txt (Kaggle), \
+                             results_20130124.token or results.csv (Flickr30k) and \
+                             annotations/captions_train2017.json (COCO)";
 
 /// The largest share that the rule gives to dev and to test, in images.
 const MOST_HELD_OUT: usize = 1000;
@@ -85,6 +92,7 @@ enum Format {
     Kaggle,
     Flickr30k,
     Coco,
+    Pictures,
 }
 
 /// Who says which image belongs to which split.
@@ -92,6 +100,8 @@ enum Format {
 enum SplitSource {
     Published,
     Rule,
+    /// Without captions all images are there to train on.
+    Whole,
 }
 
 /// An image as a dataset's files list it, before anyone looked whether it is there.
@@ -113,8 +123,8 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// When the folder is none of the known datasets (the message lists the files that were looked for),
-    /// or one of its files cannot be read or has a malformed line (the message names file and line).
+    /// When the folder is none of the known datasets and holds no pictures (the message lists the files that were
+    /// looked for), or one of its files cannot be read or has a malformed line (the message names file and line).
     pub fn open(root: impl AsRef<Path>) -> Result<Dataset> {
         let root = root.as_ref();
         if !root.is_dir() {
@@ -133,13 +143,15 @@ impl Dataset {
             (Format::Flickr30k, flickr::read_flickr30k(&file)?)
         } else if let Some(files) = coco::find(root) {
             (Format::Coco, coco::read(files)?)
+        } else if let Some(folder) = pictures::find(root) {
+            let entries = pictures::read(&folder)?;
+            (Format::Pictures, (SplitSource::Whole, entries))
         } else {
-            return Err(Error::file(
-                root,
-                "is no dataset that is known here: looked for Flickr8k.token.txt, dataset_*.json (Karpathy), \
-                 captions.txt (Kaggle), results_20130124.token or results.csv (Flickr30k) and \
-                 annotations/captions_train2017.json (COCO)",
-            ));
+            let what = format_args!(
+                "is no dataset that is known here: looked for {CAPTION_FILES}, and found no pictures without captions \
+                 either"
+            );
+            return Err(Error::file(root, what));
         };
         Ok(Dataset {
             root: root.to_path_buf(),
@@ -162,12 +174,23 @@ impl Dataset {
             Format::Kaggle => "Kaggle's Flickr8k",
             Format::Flickr30k => "Flickr30k",
             Format::Coco => "COCO",
+            Format::Pictures => "pictures without captions",
         }
+    }
+
+    /// Whether there are captions; pictures alone can be distilled on, but not captioned on.
+    pub fn has_captions(&self) -> bool {
+        self.format != Format::Pictures
     }
 
     /// Whether the splits are the dataset's own, rather than made by the rule described [above](self).
     pub fn has_published_splits(&self) -> bool {
         self.splits == SplitSource::Published
+    }
+
+    /// Whether the dataset gives any image to this split.
+    pub fn has_split(&self, split: Split) -> bool {
+        self.entries.iter().any(|entry| entry.split == split)
     }
 
     /// The images of one split with their captions, in the order of the dataset's list (where the rule
@@ -179,16 +202,17 @@ impl Dataset {
     /// and the first of them.
     pub fn split(&self, split: Split) -> Result<Vec<Example>> {
         let failed = |what: String| Err(Error::file(&self.root, what));
-        let entries: Vec<&Entry> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.split == split)
-            .collect();
+        if !self.has_captions() {
+            return failed(format!(
+                "holds pictures but no captions, which this needs: looked for {CAPTION_FILES}; a distillation alone \
+                 ([distill]) takes pictures without captions"
+            ));
+        }
+        let entries = self.entries_of(split);
         let total = entries.len();
-        let Some(first) = entries.first() else {
+        if entries.is_empty() {
             return failed(format!("has no {split} split: {}", self.why_absent(split)));
-        };
-
+        }
         let silent = || entries.iter().filter(|entry| entry.captions.is_empty());
         if let Some(first) = silent().next() {
             let count = silent().count();
@@ -197,7 +221,41 @@ impl Dataset {
                 first.name
             ));
         }
+        let paths = self.locate(&entries, split)?;
+        let example = |(entry, image): (&Entry, PathBuf)| Example {
+            image,
+            name: entry.name.clone(),
+            captions: entry.captions.clone(),
+        };
+        Ok(entries.into_iter().zip(paths).map(example).collect())
+    }
 
+    /// Name and file of each image of one split, whether or not it has captions; none where there is no such split.
+    ///
+    /// # Errors
+    ///
+    /// When images are missing.
+    pub fn pictures(&self, split: Split) -> Result<Vec<(String, PathBuf)>> {
+        let entries = self.entries_of(split);
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let paths = self.locate(&entries, split)?;
+        let names = entries.into_iter().map(|entry| entry.name.clone());
+        Ok(names.zip(paths).collect())
+    }
+
+    fn entries_of(&self, split: Split) -> Vec<&Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.split == split)
+            .collect()
+    }
+
+    /// The files of these images, of which there is at least one.
+    fn locate(&self, entries: &[&Entry], split: Split) -> Result<Vec<PathBuf>> {
+        let failed = |what: String| Err(Error::file(&self.root, what));
+        let total = entries.len();
         let holds_any = |folder: &PathBuf| {
             entries
                 .iter()
@@ -208,36 +266,34 @@ impl Dataset {
             .map(|name| self.root.join(name))
             .find(holds_any)
         else {
+            let first = entries
+                .first()
+                .map(|entry| entry.path.display().to_string());
             return failed(format!(
                 "none of the {total} {split} images is here, the first is {}; looked beside the captions and in {}",
-                first.path.display(),
+                first.unwrap_or_default(),
                 IMAGE_FOLDERS[1..].join(", ")
             ));
         };
-        let missing: Vec<PathBuf> = entries
+        let paths: Vec<PathBuf> = entries
             .iter()
             .map(|entry| folder.join(&entry.path))
-            .filter(|image| !image.is_file())
             .collect();
-        if let Some(first) = missing.first() {
-            let count = missing.len();
+        let missing = || paths.iter().filter(|image| !image.is_file());
+        if let Some(first) = missing().next() {
+            let count = missing().count();
             return failed(format!(
                 "{count} of {total} {split} images are missing, the first is {}",
                 first.display()
             ));
         }
-
-        let example = |entry: &Entry| Example {
-            image: folder.join(&entry.path),
-            name: entry.name.clone(),
-            captions: entry.captions.clone(),
-        };
-        Ok(entries.into_iter().map(example).collect())
+        Ok(paths)
     }
 
     /// Why a split has no images.
     fn why_absent(&self, split: Split) -> String {
         match (self.splits, self.format, split) {
+            (SplitSource::Whole, ..) => "without captions all pictures are train".into(),
             (SplitSource::Rule, ..) => "there are too few images to set any apart".into(),
             (_, Format::Coco, Split::Test) => {
                 "COCO publishes no captions for its test images".into()

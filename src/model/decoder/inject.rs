@@ -21,6 +21,7 @@ use crate::nn::{Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
+#[derive(Clone)]
 pub(super) struct Inject {
     image: Linear,
     words: Embedding,

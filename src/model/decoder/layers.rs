@@ -9,6 +9,7 @@ use crate::tensor::Tensor;
 ///
 /// Dropout is between the layers, never along time: Zaremba et al. (2014, arXiv 1409.2329). What is dropped before
 /// the first layer and after the last is for whoever has them to say.
+#[derive(Clone)]
 pub(super) struct Layers {
     all: Vec<Lstm>,
     hidden: usize,

@@ -23,6 +23,7 @@ use crate::nn::{Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
+#[derive(Clone)]
 pub(super) struct Merge {
     image: Linear,
     words: Embedding,

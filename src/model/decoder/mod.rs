@@ -13,6 +13,7 @@
 //!
 //! `layers.rs`, `output.rs` and `dropout.rs` hold what they share, `state.rs` what goes from one word to the next.
 
+mod attention;
 mod config;
 mod dropout;
 mod inject;
@@ -25,6 +26,7 @@ mod state;
 pub use config::{DecoderConfig, DecoderKind};
 pub use state::{DecoderState, Forced};
 
+use self::attention::Attention;
 use self::inject::Inject;
 use self::merge::Merge;
 use self::par_inject::ParInject;
@@ -40,7 +42,7 @@ impl DecoderConfig {
             DecoderKind::Inject => inject::elements(self),
             DecoderKind::ParInject => par_inject::elements(self),
             DecoderKind::Merge => merge::elements(self),
-            DecoderKind::Attention => 0,
+            DecoderKind::Attention => attention::elements(self),
         }
     }
 }
@@ -49,15 +51,18 @@ impl DecoderConfig {
 ///
 /// In training [`Decoder::forward`] is given the words of a caption and predicts each from those before it (teacher
 /// forcing). In inference [`Decoder::start`] and [`Decoder::step`] take one word at a time; their logits are the same.
+#[derive(Clone)]
 pub struct Decoder {
     config: DecoderConfig,
     network: Network,
 }
 
+#[derive(Clone)]
 enum Network {
     Inject(Inject),
     ParInject(ParInject),
     Merge(Merge),
+    Attention(Attention),
 }
 
 impl Decoder {
@@ -71,17 +76,33 @@ impl Decoder {
             DecoderKind::Inject => Network::Inject(Inject::new(config, init)),
             DecoderKind::ParInject => Network::ParInject(ParInject::new(config, init)),
             DecoderKind::Merge => Network::Merge(Merge::new(config, init)),
-            DecoderKind::Attention => {
-                return Err(Error::value(
-                    "decoder",
-                    "this program has no decoder of the kind attention; get a newer Glimpse",
-                ));
-            }
+            DecoderKind::Attention => Network::Attention(Attention::new(config, init)),
         };
         Ok(Decoder {
             config: config.clone(),
             network,
         })
+    }
+
+    /// The decoder with the same weights that drops another share of elements in training.
+    ///
+    /// # Errors
+    /// Where `dropout` is not in `[0, 1)`.
+    pub fn with_dropout(mut self, dropout: f32) -> Result<Self> {
+        let config = DecoderConfig {
+            dropout,
+            ..self.config.clone()
+        };
+        let mut weights = Vec::new();
+        self.visit("", &mut |_, _, tensor| weights.push(tensor.clone()));
+        let mut weights = weights.into_iter();
+        let mut decoder = Decoder::new(&config, &mut Init::blank())?;
+        decoder.visit("", &mut |_, _, tensor| {
+            if let Some(weight) = weights.next() {
+                *tensor = weight;
+            }
+        });
+        Ok(decoder)
     }
 
     /// The sizes.
@@ -123,6 +144,7 @@ impl Decoder {
             Network::Inject(d) => d.forward(image, image_of, words, mode),
             Network::ParInject(d) => d.forward(image, image_of, words, mode),
             Network::Merge(d) => d.forward(image, image_of, words, mode),
+            Network::Attention(d) => d.forward(image, image_of, words, mode),
         })
     }
 
@@ -137,6 +159,7 @@ impl Decoder {
             Network::Inject(d) => d.start(image),
             Network::ParInject(d) => d.start(image),
             Network::Merge(d) => d.start(image),
+            Network::Attention(d) => d.start(image),
         }
     }
 
@@ -149,6 +172,7 @@ impl Decoder {
             Network::Inject(d) => d.step(state, words),
             Network::ParInject(d) => d.step(state, words),
             Network::Merge(d) => d.step(state, words),
+            Network::Attention(d) => d.step(state, words),
         }
     }
 
@@ -174,6 +198,7 @@ impl Module for Decoder {
             Network::Inject(d) => d.visit(prefix, f),
             Network::ParInject(d) => d.visit(prefix, f),
             Network::Merge(d) => d.visit(prefix, f),
+            Network::Attention(d) => d.visit(prefix, f),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::tensor::Tensor;
 /// projection `P`, which needs no bias, since `b` stands for it already). The table belongs to [`Embedding`] and
 /// is lent to [`OutputLayer::forward`], so it exists once, [`Module::visit`] meets it once, and the tape adds
 /// the gradients of its two uses.
+#[derive(Clone)]
 pub(super) enum OutputLayer {
     /// With a matrix of its own.
     Own(Linear),

@@ -22,6 +22,7 @@ use crate::nn::{Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
+#[derive(Clone)]
 pub(super) struct ParInject {
     image: Linear,
     words: Embedding,

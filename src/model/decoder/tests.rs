@@ -2,16 +2,10 @@ use super::*;
 use crate::ops::testing::{assert_close, here, on_every_device, random};
 use crate::ops::{CrossEntropy, cross_entropy};
 
-const KINDS: [DecoderKind; 3] = [
-    DecoderKind::Inject,
-    DecoderKind::ParInject,
-    DecoderKind::Merge,
-];
-
 /// Hidden is as large as a word's vector or not: where it is, a tied output layer has no projection.
 fn configs() -> Vec<DecoderConfig> {
     let mut all = Vec::new();
-    for kind in KINDS {
+    for kind in DecoderKind::ALL {
         for (layers, tied, hidden) in [
             (1, false, 7),
             (2, false, 7),
@@ -106,6 +100,47 @@ fn teacher_forcing_and_single_steps_say_the_same() {
             }
         }
     });
+}
+
+#[test]
+fn attention_weights_add_up_to_one_and_differ_from_step_to_step() {
+    on_every_device(|| {
+        for config in configs().iter().filter(|c| c.takes_map()) {
+            let decoder = build(config);
+            let forced = decoder
+                .forward(
+                    &images(config, 2),
+                    &[1, 0, 1],
+                    &[1, 4, 1, 5, 1, 6],
+                    Mode::Inference,
+                )
+                .unwrap();
+            let weights = forced.attention.unwrap();
+            assert_eq!(weights.dims(), &[3, 2, 4]);
+            let rows: Vec<&[f32]> = weights.data().chunks(4).collect();
+            for row in &rows {
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{row:?}");
+            }
+            assert_close("one image, the same words so far", rows[0], rows[4], 1e-6);
+            assert_ne!(rows[0], rows[1], "another state looks elsewhere");
+            assert_ne!(rows[0], rows[2], "another image");
+        }
+    });
+}
+
+#[test]
+fn sentences_share_what_was_computed_of_their_image() {
+    for config in configs().iter().filter(|c| c.takes_map()) {
+        let decoder = build(config);
+        let start = decoder.start(&images(config, 2)).unwrap();
+        let state = start.select(&[1, 1, 0, 1]).unwrap();
+        let (state, _) = decoder.step(&state, &[1, 1, 1, 1]).unwrap();
+        let (before, after) = (start.images.iter(), state.images.iter());
+        for (before, after) in before.zip(after) {
+            let [before, after] = [before, after].map(|t| t.data().as_ptr());
+            assert_eq!(before, after, "the elements are not copied");
+        }
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::{Isa, profile};
+use crate::cpu::{Isa, memory, profile};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::tensor::{Device, Tensor};
@@ -187,6 +187,14 @@ pub(crate) struct Saved {
     means: Vec<f32>,
     /// `[S, T, H]`: `c'` of every step.
     cells: Vec<f32>,
+}
+
+impl Saved {
+    /// Gives the buffers to whoever asks for memory next.
+    fn give(self) {
+        let Saved { rows, means, cells } = self;
+        [rows, means, cells].into_iter().for_each(memory::give);
+    }
 }
 
 /// Which gradients somebody asked for.
@@ -457,6 +465,7 @@ fn on_cpu(inputs: &Inputs) -> Result<Tensor> {
     let len = made.len();
     let made = Tensor::computed(made, &[len]);
     if !keep {
+        saved.give();
         return Ok(made);
     }
     let (kept, made_kept, wanted) = (inputs.detach(), made.clone(), inputs.wanted());

@@ -8,7 +8,7 @@ use crate::cpu::{Isa, math, threads};
 const ROWS: usize = 8;
 const RUN: usize = 1 << 16;
 
-/// The sum of the rows' losses; `p - q` in `residual`, unless that is empty.
+/// The weighted sum of the rows' losses; `w (p - q)` in `residual`, unless that is empty.
 pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
     let classes = job.classes.max(1);
     let mut kept = residual.chunks_mut(ROWS * classes);
@@ -16,10 +16,12 @@ pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
         .logits
         .chunks(ROWS * classes)
         .zip(job.targets.chunks(ROWS))
-        .map(|(logits, targets)| Block {
+        .zip(job.weights.chunks(ROWS))
+        .map(|((logits, targets), weights)| Block {
             job: Job {
                 logits,
                 targets,
+                weights,
                 ..job
             },
             residual: kept.next(),
@@ -49,6 +51,7 @@ impl WithSimd for &mut Block<'_> {
             logits,
             classes,
             targets,
+            weights,
             options,
         } = self.job;
         let CrossEntropy {
@@ -56,7 +59,7 @@ impl WithSimd for &mut Block<'_> {
             label_smoothing: smoothing,
         } = options;
         let mut loss = 0.0;
-        for (r, &target) in targets.iter().enumerate() {
+        for (r, (&target, &weight)) in targets.iter().zip(weights).enumerate() {
             if Some(target) == ignore_index {
                 continue;
             }
@@ -67,18 +70,19 @@ impl WithSimd for &mut Block<'_> {
                 Some(residual) => {
                     let p = &mut residual[r * classes..][..classes];
                     let sum = exponentials(s, x, largest, Some(&mut *p));
-                    let (factor, even) = (1.0 / sum, smoothing / classes as f32);
+                    let (factor, even) = (weight / sum, weight * smoothing / classes as f32);
                     p.iter_mut().for_each(|p| *p = *p * factor - even);
-                    p[target] -= 1.0 - smoothing;
+                    p[target] -= weight * (1.0 - smoothing);
                     sum
                 }
             };
             let log_sum = f64::from(largest) + f64::from(sum).ln();
-            loss += log_sum - f64::from(1.0 - smoothing) * f64::from(x[target]);
+            let mut row = log_sum - f64::from(1.0 - smoothing) * f64::from(x[target]);
             if smoothing > 0.0 {
                 let total: f64 = x.iter().map(|&x| f64::from(x)).sum();
-                loss -= f64::from(smoothing) * total / classes as f64;
+                row -= f64::from(smoothing) * total / classes as f64;
             }
+            loss += f64::from(weight) * row;
         }
         loss
     }

@@ -1,6 +1,6 @@
-//! The same on a graphics device, by `shaders/cross_entropy.wgsl`: a workgroup a row.
+//! The kernels of `shaders/cross_entropy.wgsl`: a workgroup takes one row.
 
-use super::CrossEntropy;
+use super::Job;
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
@@ -8,16 +8,21 @@ use crate::tensor::Tensor;
 // A row that does not count.
 const IGNORED: u32 = u32::MAX;
 
-/// The mean of the rows' losses over the `counted` ones, and `p - q` where it is wanted.
+/// The weighted mean of the rows' losses over the `counted` ones, and `w (p - q)` where it is wanted.
 pub(crate) fn forward(
     gpu: &Gpu,
     logits: &Tensor,
-    targets: &[usize],
-    options: CrossEntropy,
+    job: Job,
     counted: usize,
 ) -> Result<(Tensor, Option<Slice>)> {
+    let Job {
+        classes,
+        targets,
+        weights,
+        options,
+        ..
+    } = job;
     let rows = targets.len();
-    let classes = logits.dims().last().copied().unwrap_or(0);
     let classes_of_rows: Vec<u32> = targets
         .iter()
         .map(|&t| {
@@ -29,6 +34,7 @@ pub(crate) fn forward(
         })
         .collect();
     let targets = Slice::from(gpu.upload(&classes_of_rows)?);
+    let weights = Slice::from(gpu.upload(weights)?);
     let (x, wanted) = (logits.on(gpu)?, logits.is_tracked());
     let residual = Slice::from(gpu.unset(if wanted { logits.len() } else { 1 })?);
     let losses = Slice::from(gpu.unset(rows)?);
@@ -41,12 +47,13 @@ pub(crate) fn forward(
         .read(2, &targets)
         .write(4, &residual)
         .write(5, &losses)
+        .read(6, &weights)
         .groups(rows)?;
     let loss = sum::total(gpu, &losses, rows, (1.0 / counted as f64) as f32)?;
     Ok((Tensor::from_gpu(loss, &[]), wanted.then_some(residual)))
 }
 
-/// `dx = dloss (p - q) / counted`, of these dimensions.
+/// `dx = dloss w (p - q) / counted`, of these dimensions.
 pub(crate) fn backward(
     gpu: &Gpu,
     residual: &Slice,

@@ -14,6 +14,9 @@
 //!
 //! Where the logits are tracked, the forward pass writes `p - q` over its own exponentials; going back is only
 //! a multiplication of that buffer.
+//!
+//! [`weighted_cross_entropy`] multiplies the loss of row `r`, and with it the row of the gradient, by a weight `w[r]`.
+//! With the advantages of sampled words as weights this is the policy gradient of REINFORCE (Williams, 1992).
 
 mod cpu;
 mod gpu;
@@ -49,7 +52,82 @@ pub struct CrossEntropy {
 /// Where the number of targets is not that of the rows, a target is no class, the smoothing is outside `[0, 1]`,
 /// or every row is ignored: a mean over nothing.
 pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) -> Result<Tensor> {
+    weighted_cross_entropy(logits, targets, &vec![1.0; targets.len()], options)
+}
+
+/// Cross-entropy with a weight for each row: `1/R sum_r w[r] loss[r]` over the `R` rows that are not ignored, one number.
+///
+/// A weight may be negative; the row's target then becomes less likely.
+///
+/// ```
+/// use glimpse::{ops::{CrossEntropy, weighted_cross_entropy}, tensor::Tensor};
+/// let logits = Tensor::zeros(&[2, 4]);
+/// let loss = weighted_cross_entropy(&logits, &[3, 0], &[3.0, -1.0], CrossEntropy::default())?;
+/// assert!((loss.item()? - 4f32.ln()).abs() < 1e-6);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where there is not one finite weight for each row; also those of [`cross_entropy`].
+pub fn weighted_cross_entropy(
+    logits: &Tensor,
+    targets: &[usize],
+    weights: &[f32],
+    options: CrossEntropy,
+) -> Result<Tensor> {
     let _timer = profile::time("cross_entropy", logits.shape(), 0.0);
+    let (classes, counted) = check(logits, targets, weights, options)?;
+    let job = Job {
+        logits: &[],
+        classes,
+        targets,
+        weights,
+        options,
+    };
+    if let Device::Gpu(gpu) = Device::of(&[logits]) {
+        let (loss, residual) = gpu::forward(&gpu, logits, job, counted)?;
+        let dims = logits.dims().to_vec();
+        return loss.record(&[logits], move |grad| {
+            let by = |r: Slice| gpu::backward(&gpu, &r, grad, &dims, counted);
+            Ok(vec![residual.map(by).transpose()?])
+        });
+    }
+    let isa = Isa::current();
+    let forward = if isa.is_naive() {
+        naive::forward
+    } else {
+        cpu::forward
+    };
+    let job = Job {
+        logits: logits.data(),
+        ..job
+    };
+    // p - q, where somebody wants it.
+    let mut residual = if logits.is_tracked() {
+        memory::zeros(logits.len())
+    } else {
+        Vec::new()
+    };
+    let loss = forward(isa, job, &mut residual) / counted as f64;
+    let dims = logits.dims().to_vec();
+    Tensor::scalar(loss as f32).record(&[logits], move |grad| {
+        let scale = if isa.is_naive() {
+            naive::scale
+        } else {
+            cpu::scale
+        };
+        scale(isa, &mut residual, grad.item()? / counted as f32);
+        Ok(vec![Some(Tensor::computed(residual, &dims))])
+    })
+}
+
+/// Refuses what has no loss; the number of classes and of the rows that count.
+fn check(
+    logits: &Tensor,
+    targets: &[usize],
+    weights: &[f32],
+    options: CrossEntropy,
+) -> Result<(usize, usize)> {
     let Some((&classes, leading)) = logits.dims().split_last() else {
         return Err(Error::shape(
             "cross_entropy",
@@ -64,6 +142,13 @@ pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) 
             "cross_entropy",
             format_args!("{rows} targets"),
             got,
+        ));
+    }
+    if weights.len() != rows || weights.iter().any(|w| !w.is_finite()) {
+        return Err(Error::shape(
+            "cross_entropy",
+            format_args!("{rows} finite weights"),
+            format_args!("{} weights, some perhaps not finite", weights.len()),
         ));
     }
     let CrossEntropy {
@@ -86,52 +171,16 @@ pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) 
             "every target is ignored, so there is no mean",
         ));
     }
-
-    if let Device::Gpu(gpu) = Device::of(&[logits]) {
-        let (loss, residual) = gpu::forward(&gpu, logits, targets, options, counted)?;
-        let dims = logits.dims().to_vec();
-        return loss.record(&[logits], move |grad| {
-            let by = |r: Slice| gpu::backward(&gpu, &r, grad, &dims, counted);
-            Ok(vec![residual.map(by).transpose()?])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let job = Job {
-        logits: logits.data(),
-        classes,
-        targets,
-        options,
-    };
-    // p - q, where somebody wants it.
-    let mut residual = if logits.is_tracked() {
-        memory::zeros(logits.len())
-    } else {
-        Vec::new()
-    };
-    let loss = forward(isa, job, &mut residual) / counted as f64;
-    let dims = logits.dims().to_vec();
-    Tensor::scalar(loss as f32).record(&[logits], move |grad| {
-        let scale = if isa.is_naive() {
-            naive::scale
-        } else {
-            cpu::scale
-        };
-        scale(isa, &mut residual, grad.item()? / counted as f32);
-        Ok(vec![Some(Tensor::computed(residual, &dims))])
-    })
+    Ok((classes, counted))
 }
 
-/// What both kernels take.
+/// The inputs of the kernels. On the GPU the logits are passed as a tensor, and `logits` is empty.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     logits: &'a [f32],
     classes: usize,
     targets: &'a [usize],
+    weights: &'a [f32],
     options: CrossEntropy,
 }
 
@@ -182,6 +231,26 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_multiplies_its_row() {
+        on_every_device(|| {
+            let (targets, weights) = ([3, 0, 18, 0, 7, 3], [0.5, 9.0, -2.0, 9.0, 0.0, 1.0]);
+            let x = random(&[6, 19], 1);
+            let whole = weighted_cross_entropy(&x, &targets, &weights, options(0.2)).unwrap();
+            // Rows 1 and 3 are ignored, so four rows count.
+            let rows = [0, 2, 4, 5].map(|r| {
+                let row = x.narrow(r, 1).unwrap();
+                let loss = cross_entropy(&row, &targets[r..r + 1], options(0.2)).unwrap();
+                weights[r] * loss.item().unwrap() / 4.0
+            });
+            let got = whole.item().unwrap();
+            assert_close("loss", &[got], &[rows.iter().sum()], 1e-5);
+            check_gradients(&[x], |x| {
+                weighted_cross_entropy(&x[0], &targets, &weights, options(0.2))
+            });
+        });
+    }
+
+    #[test]
     fn large_logits_stay_finite() {
         on_every_device(|| {
             let x = here(Tensor::from_vec(vec![1e4, -1e4, 0.0], &[1, 3]).unwrap()).tracked();
@@ -213,6 +282,10 @@ mod tests {
         assert!(message(&[1, 1], options(-0.1)).contains("smoothing"));
         assert!(message(&[1, 1], options(f32::NAN)).contains("smoothing"));
         assert!(cross_entropy(&Tensor::scalar(0.0), &[0], plain).is_err());
+        for weights in [&[1.0][..], &[1.0, f32::NAN]] {
+            let error = weighted_cross_entropy(&x, &[0, 1], weights, plain).unwrap_err();
+            assert!(error.to_string().contains("2 finite weights"), "{error}");
+        }
         let ignored = CrossEntropy {
             ignore_index: Some(99),
             label_smoothing: 0.0,

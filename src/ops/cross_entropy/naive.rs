@@ -3,12 +3,13 @@
 use super::Job;
 use crate::cpu::Isa;
 
-/// The sum of the rows' losses; `p - q` in `residual`, unless that is empty.
+/// The weighted sum of the rows' losses; `w (p - q)` in `residual`, unless that is empty.
 pub(crate) fn forward(_: Isa, job: Job, residual: &mut [f32]) -> f64 {
     let Job {
         logits,
         classes,
         targets,
+        weights,
         options,
     } = job;
     let smoothing = f64::from(options.label_smoothing);
@@ -28,10 +29,10 @@ pub(crate) fn forward(_: Isa, job: Job, residual: &mut [f32]) -> f64 {
             let hit = if v == target { 1.0 } else { 0.0 };
             let q = (1.0 - smoothing) * hit + smoothing / classes as f64;
             if q > 0.0 {
-                loss -= q * log_p;
+                loss -= f64::from(weights[r]) * q * log_p;
             }
             if !residual.is_empty() {
-                residual[r * classes + v] = (log_p.exp() - q) as f32;
+                residual[r * classes + v] = weights[r] * (log_p.exp() - q) as f32;
             }
         }
     }

@@ -352,6 +352,7 @@ fn walk_back(
             gemm_packed(isa, all, w_hh, Product::into(&mut dh, s.hidden));
         }
     }
+    [dz, cells].into_iter().for_each(memory::give);
     Steps {
         rows,
         dm,

@@ -1,0 +1,65 @@
+// m[s, p] = 1 - sum over said t of a[s, t, p]        y = 1/S sum over s, p of m[s, p]^2
+// da[s, t, p] = -2/S m[s, p] dy                      where t says a word, else 0
+//
+// Forward, a thread takes one position of one sentence and leaves m and its square, which `reduce_sum` adds up. Backward, a
+// thread takes one element of da.
+
+struct Params {
+    sentences: u32,
+    steps: u32,
+    positions: u32,
+    x_start: u32,
+    grad_start: u32,
+    // -2/S
+    factor: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// a [S, T, P], or m [S, P] in the backward pass.
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+// [S, T]: 1 where a word is said.
+@group(0) @binding(2) var<storage, read> said: array<u32>;
+// m [S, P], or da [S, T, P] in the backward pass.
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> squares: array<f32>;
+@group(0) @binding(5) var<storage, read> grad: array<f32>;
+
+@compute @workgroup_size(256)
+fn coverage_forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let index = (group.y * groups.x + group.x) * 256u + thread;
+    if index >= params.sentences * params.positions {
+        return;
+    }
+    let s = index / params.positions;
+    let p = index - s * params.positions;
+    var missing = 1.0;
+    for (var t = 0u; t < params.steps; t += 1u) {
+        let step = s * params.steps + t;
+        if said[step] == 1u {
+            missing -= x[params.x_start + step * params.positions + p];
+        }
+    }
+    y[index] = missing;
+    squares[index] = missing * missing;
+}
+
+@compute @workgroup_size(256)
+fn coverage_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let index = (group.y * groups.x + group.x) * 256u + thread;
+    if index >= params.sentences * params.steps * params.positions {
+        return;
+    }
+    let step = index / params.positions;
+    let p = index - step * params.positions;
+    let s = step / params.steps;
+    let factor = params.factor * grad[params.grad_start];
+    y[index] = select(0.0, factor * x[s * params.positions + p], said[step] == 1u);
+}

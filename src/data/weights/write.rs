@@ -1,0 +1,194 @@
+//! Writing: what a tensor becomes in a file, and files that are replaced in one step.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::quantised::{self, Quantised};
+use super::{Precision, SCALE};
+use crate::cpu::{Isa, formats};
+use crate::data::float::Float;
+use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
+
+/// How one tensor is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    Floats(Float),
+    /// 8-bit integers, with a scale for each of so many rows.
+    Rows(usize),
+}
+
+impl Precision {
+    /// How a tensor on the processor is stored in a file of this precision.
+    fn storage(self, tensor: &Tensor) -> Storage {
+        match (self, tensor.dims()) {
+            (Precision::F32, _) => Storage::Floats(Float::F32),
+            (Precision::F16, _) => Storage::Floats(Float::F16),
+            (Precision::Bf16, _) => Storage::Floats(Float::BF16),
+            (Precision::I8, &[rows, _, ..]) => Storage::Rows(rows),
+            (Precision::I8, _) => {
+                let fits = |x: &f32| !x.is_finite() || half::f16::from_f32(*x).is_finite();
+                Storage::Floats(match tensor.data().iter().all(fits) {
+                    true => Float::F16,
+                    false => Float::F32,
+                })
+            }
+        }
+    }
+
+    /// The numbers as they come back from a file that stores them so. What is beyond the range of the precision becomes
+    /// infinite.
+    ///
+    /// # Errors
+    /// Where the tensor is on a GPU that does not answer.
+    pub(crate) fn round(self, tensor: &Tensor) -> Result<Tensor> {
+        let tensor = tensor.to(&Device::Cpu)?;
+        let numbers = match self.storage(&tensor) {
+            Storage::Floats(Float::F32) => return Ok(tensor),
+            Storage::Floats(float) => float.decode(&float.encode(tensor.data())),
+            Storage::Rows(rows) => {
+                let Quantised { numbers, scales } = quantised::quantise(rows, tensor.data());
+                let mut back = vec![0.0; numbers.len()];
+                quantised::dequantise(Isa::current(), &numbers, &scales, &mut back);
+                back
+            }
+        };
+        Tensor::from_vec(numbers, tensor.dims())
+    }
+}
+
+/// A tensor as it lies in a file.
+struct Encoded {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Writes named tensors and metadata to `path`, atomically.
+///
+/// # Errors
+/// Where a number is beyond the range of the precision, two tensors have the same name, or the file cannot be written
+/// (no such folder, no permission, no space); what was at `path` before is then still there.
+pub fn write_weights(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    precision: Precision,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let mut encoded = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let tensor = tensor.to(&Device::Cpu)?;
+        encode(name, &tensor, precision, &mut encoded).map_err(|what| {
+            Error::file(
+                path,
+                format_args!("tensor `{name}` cannot be stored: {what}"),
+            )
+        })?;
+    }
+    let mut names = HashSet::new();
+    if let Some(twice) = encoded.iter().find(|e| !names.insert(e.name.as_str())) {
+        let what = format_args!("cannot be stored: two tensors are called `{}`", twice.name);
+        return Err(Error::file(path, what));
+    }
+    let views = encoded.iter().map(|e| {
+        TensorView::new(e.dtype, e.shape.clone(), &e.bytes)
+            .map(|view| (e.name.as_str(), view))
+            .map_err(|what| {
+                let what = format_args!("tensor `{}` cannot be stored: {what}", e.name);
+                Error::file(path, what)
+            })
+    });
+    let views: Vec<_> = views.collect::<Result<_>>()?;
+    // One metadata entry at most keeps the bytes the same from run to run: the format's map has no order.
+    let file = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::file(path, format_args!("cannot be stored: {e}")))?;
+    write_atomically(path, &file)
+}
+
+/// Appends what stands for a tensor in a file, or says why nothing can.
+fn encode(
+    name: &str,
+    tensor: &Tensor,
+    precision: Precision,
+    to: &mut Vec<Encoded>,
+) -> Result<(), String> {
+    let data = tensor.data();
+    let mut push = |name: String, dtype, shape: &[usize], bytes| {
+        let shape = shape.to_vec();
+        to.push(Encoded {
+            name,
+            dtype,
+            shape,
+            bytes,
+        });
+    };
+    match precision.storage(tensor) {
+        Storage::Floats(float) => {
+            let bytes = float.encode(data);
+            if float == Float::F16 && goes_beyond(data, &float.decode(&bytes)) {
+                return Err("a number is beyond the range of f16; take bf16 or f32".into());
+            }
+            let dtype = match float {
+                Float::F64 => Dtype::F64,
+                Float::F32 => Dtype::F32,
+                Float::F16 => Dtype::F16,
+                Float::BF16 => Dtype::BF16,
+            };
+            push(name.to_string(), dtype, tensor.dims(), bytes);
+        }
+        Storage::Rows(rows) => {
+            if !formats::all_finite(Isa::current(), data) {
+                return Err("not all its elements are finite numbers, as 8 bits need".into());
+            }
+            let Quantised { numbers, scales } = quantised::quantise(rows, data);
+            push(name.to_string(), Dtype::I8, tensor.dims(), numbers);
+            let bytes = Float::F32.encode(&scales);
+            push(format!("{name}{SCALE}"), Dtype::F32, &[rows], bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a finite number became infinite.
+fn goes_beyond(before: &[f32], after: &[f32]) -> bool {
+    let mut pairs = before.iter().zip(after);
+    pairs.any(|(before, after)| before.is_finite() && !after.is_finite())
+}
+
+/// Replaces the file at `path` by one with these bytes, or leaves it as it is.
+///
+/// # Errors
+/// As [`write_weights`].
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |e: std::io::Error| {
+        Error::file(
+            path,
+            format_args!("cannot be written: {e}; what was there before is untouched"),
+        )
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".glimpse-").suffix(".partial");
+    // Those that any program gives a new file; a temporary file's own would keep others from reading a model.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(fail)?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(fail)?;
+    file.persist(path).map_err(|e| fail(e.error))?;
+    // The new name must survive a power failure too; where a folder cannot be synced, nothing is lost but that.
+    #[cfg(unix)]
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}

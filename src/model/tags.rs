@@ -1,0 +1,327 @@
+//! What an encoder recognises: the classes that it learnt from a teacher.
+//!
+//! In distillation the student predicts the teacher's standardised features, `y = H f + h`, and the teacher's last layer,
+//! on standardised features, makes logits of them, `l = W y + b`. Two linear layers one after another are one:
+//!
+//! ```text
+//! l = W (H f + h) + b = (W H) f + (W h + b)
+//! ```
+//!
+//! so the classes cost a model one matrix `[K, F]` and one vector `[K]`, the tensors `tags.weight` and `tags.bias` of its
+//! file; the classes' names are `tags` of its description. They stay as they are while a decoder is trained. Training the
+//! encoder further moves its features away from what the tags were learnt on.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Error, Result};
+use crate::nn::{Linear, Module, Role};
+use crate::ops;
+use crate::tensor::{Device, Tensor};
+
+/// The least probability of a tag that is worth saying.
+pub const LEAST_PROBABILITY: f32 = 0.3;
+
+/// The most classes that a file may name: far more than any classifier has.
+const MOST_CLASSES: usize = 1 << 20;
+
+/// The classes that an encoder recognises.
+pub struct Tags {
+    names: Vec<String>,
+    linear: Linear,
+}
+
+/// A class that was recognised.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Tag {
+    /// The class's name.
+    pub name: String,
+    /// Its probability, 0 to 1.
+    pub p: f32,
+}
+
+impl Tags {
+    /// Classes by a linear layer from an encoder's features, `[F]` to `[K]`.
+    ///
+    /// # Errors
+    /// Where it has not as many outputs as there are names, or one of them is no name.
+    pub fn new(names: Vec<String>, linear: &Linear) -> Result<Self> {
+        Self::check(&names)?;
+        if linear.weight.dims().first() != Some(&names.len()) || linear.bias.len() != names.len() {
+            let got = linear.weight.shape();
+            return Err(Error::shape(
+                "tags",
+                format_args!("[{}, F]", names.len()),
+                got,
+            ));
+        }
+        Ok(Tags {
+            names,
+            linear: Linear {
+                weight: linear.weight.detach().to(&Device::Cpu)?,
+                bias: linear.bias.detach().to(&Device::Cpu)?,
+            },
+        })
+    }
+
+    /// Classes by two linear layers: `head` from the encoder's features to a teacher's, `classifier` from there to its
+    /// classes.
+    ///
+    /// # Errors
+    /// Where one does not follow on the other, or there are not as many classes as names.
+    pub fn compose(names: Vec<String>, head: &Linear, classifier: &Linear) -> Result<Self> {
+        let here = |x: &Tensor| x.detach().to(&Device::Cpu);
+        let (w, b) = (here(&classifier.weight)?, here(&classifier.bias)?);
+        let (h, bias) = (here(&head.weight)?, here(&head.bias)?);
+        let bias = ops::linear(&bias.reshape(&[1, bias.len()])?, &w, Some(&b))?;
+        let composed = Linear {
+            weight: ops::matmul(&w, &h)?,
+            bias: bias.reshape(&[b.len()])?,
+        };
+        Tags::new(names, &composed)
+    }
+
+    /// Zeros for these classes, to be filled from a file.
+    pub(super) fn blank(names: Vec<String>, features: usize) -> Self {
+        let linear = Linear {
+            weight: Tensor::zeros(&[names.len(), features]),
+            bias: Tensor::zeros(&[names.len()]),
+        };
+        Tags { names, linear }
+    }
+
+    /// Refuses names that are none, or that a terminal would obey.
+    pub(crate) fn check(names: &[String]) -> Result<()> {
+        if !(1..=MOST_CLASSES).contains(&names.len()) {
+            let what = format_args!("{} classes; there must be 1 to {MOST_CLASSES}", names.len());
+            return Err(Error::value("tags", what));
+        }
+        match names
+            .iter()
+            .find(|name| name.is_empty() || name.contains(char::is_control))
+        {
+            Some(odd) => Err(Error::value(
+                "tags",
+                format_args!("{odd:?} is no name of a class"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Elements of both tensors for so many classes and features.
+    pub(super) fn elements(names: usize, features: usize) -> u128 {
+        names as u128 * (features as u128 + 1)
+    }
+
+    /// The classes' names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The layer that makes logits of features.
+    pub fn linear(&self) -> &Linear {
+        &self.linear
+    }
+
+    /// Divides the logits by `temperature`, once for all: how classes are calibrated after training (Guo et al. 2017,
+    /// arXiv 1706.04599).
+    ///
+    /// # Errors
+    /// Where the temperature is not a finite number above 0.
+    pub fn calibrate(&mut self, temperature: f32) -> Result<()> {
+        if !(temperature.is_finite() && temperature > 0.0) {
+            let what = format_args!("temperature {temperature} is not a finite number above 0");
+            return Err(Error::value("tags", what));
+        }
+        self.linear.weight = ops::scale(&self.linear.weight, 1.0 / temperature)?;
+        self.linear.bias = ops::scale(&self.linear.bias, 1.0 / temperature)?;
+        Ok(())
+    }
+
+    /// The probabilities of all classes, `[N, K]`, from an encoder's features: pooled `[N, F]`, or a map `[N, P, F]`,
+    /// whose mean over its positions they are.
+    ///
+    /// # Errors
+    /// Where the features are another encoder's.
+    pub fn probabilities(&self, features: &Tensor) -> Result<Tensor> {
+        let pooled = match *features.dims() {
+            [n, p, f] => ops::global_avg_pool(&features.reshape(&[n, p, 1, f])?)?,
+            _ => features.clone(),
+        };
+        let log_p = ops::log_softmax(&self.linear.forward(&pooled)?)?.to(&Device::Cpu)?;
+        let p = log_p.data().iter().map(|x| x.exp()).collect();
+        Tensor::from_vec(p, log_p.dims())
+    }
+
+    /// For each image the classes with a probability of [`LEAST_PROBABILITY`] or more, the likeliest first.
+    ///
+    /// # Errors
+    /// Those of [`Tags::probabilities`].
+    pub fn of(&self, features: &Tensor) -> Result<Vec<Vec<Tag>>> {
+        let p = self.probabilities(features)?;
+        let rows = p.data().chunks(self.names.len().max(1));
+        let tags = |row: &[f32]| {
+            let named = row
+                .iter()
+                .zip(&self.names)
+                .filter(|(p, _)| **p >= LEAST_PROBABILITY);
+            let mut tags: Vec<Tag> = named
+                .map(|(&p, name)| Tag {
+                    name: name.clone(),
+                    p,
+                })
+                .collect();
+            tags.sort_by(|a, b| b.p.total_cmp(&a.p));
+            tags
+        };
+        Ok(rows.map(tags).collect())
+    }
+}
+
+impl Module for Tags {
+    /// Both tensors have the role of a statistic: they belong to the model, and no optimizer moves them.
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(
+            &format!("{prefix}weight"),
+            Role::Statistic,
+            &mut self.linear.weight,
+        );
+        f(
+            &format!("{prefix}bias"),
+            Role::Statistic,
+            &mut self.linear.bias,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::weights::Precision;
+    use crate::model::{Captioner, Kind, file};
+    use crate::ops::testing::{assert_close, here, on_every_device, random};
+
+    fn linear(out: usize, inputs: usize, seed: u64) -> Linear {
+        Linear {
+            weight: random(&[out, inputs], seed),
+            bias: random(&[out], seed + 1),
+        }
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("class {i}")).collect()
+    }
+
+    #[test]
+    fn two_layers_are_one() {
+        on_every_device(|| {
+            let (head, classifier) = (linear(7, 5, 1), linear(4, 7, 3));
+            let mut tags = Tags::compose(names(4), &head, &classifier).unwrap();
+            tags.to(&crate::ops::testing::device()).unwrap();
+            let f = random(&[3, 5], 9);
+            let both = classifier.forward(&head.forward(&f).unwrap()).unwrap();
+            let one = tags.linear().forward(&f).unwrap();
+            assert_close("logits", one.data(), both.data(), 1e-5);
+        });
+    }
+
+    #[test]
+    fn likely_classes_are_named_and_a_map_is_averaged() {
+        on_every_device(|| {
+            let weight = vec![4.0, 0.0, 0.0, 4.0, 0.0, 0.0];
+            let layer = Linear {
+                weight: Tensor::from_vec(weight, &[3, 2]).unwrap(),
+                bias: Tensor::zeros(&[3]),
+            };
+            let mut tags = Tags::new(names(3), &layer).unwrap();
+            tags.to(&crate::ops::testing::device()).unwrap();
+            let f =
+                |values: Vec<f32>, dims: &[usize]| here(Tensor::from_vec(values, dims).unwrap());
+            let pooled = f(vec![0.0, 2.0, 1.0, 1.0, 0.0, 0.0], &[3, 2]);
+            let found = tags.of(&pooled).unwrap();
+            assert_eq!(found[0].len(), 1);
+            assert_eq!(found[0][0].name, "class 1");
+            assert!(found[0][0].p > 0.99);
+            assert_eq!(found[1].len(), 2);
+            // Three equal classes are each above the least probability.
+            assert_eq!(found[2].len(), 3);
+            let map = f(
+                vec![0.0, 4.0, 0.0, 0.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0],
+                &[3, 2, 2],
+            );
+            let of_map = tags.of(&map).unwrap();
+            for (a, b) in found.iter().flatten().zip(of_map.iter().flatten()) {
+                assert_eq!(a.name, b.name);
+                assert!((a.p - b.p).abs() < 1e-5);
+            }
+        });
+    }
+
+    #[test]
+    fn calibration_flattens_and_changes_no_order() {
+        let mut tags = Tags::new(names(4), &linear(4, 5, 1)).unwrap();
+        let f = random(&[2, 5], 3);
+        let before = tags.probabilities(&f).unwrap();
+        tags.calibrate(2.0).unwrap();
+        let after = tags.probabilities(&f).unwrap();
+        let largest = |t: &Tensor| {
+            let row = t.data()[..4].iter().enumerate();
+            row.max_by(|a, b| a.1.total_cmp(b.1))
+                .map(|(i, &p)| (i, p))
+                .unwrap()
+        };
+        let (a, b) = (largest(&before), largest(&after));
+        assert_eq!(a.0, b.0);
+        assert!(b.1 < a.1);
+        assert!(tags.calibrate(0.0).is_err());
+    }
+
+    #[test]
+    fn a_file_keeps_them_with_the_encoder_and_with_the_captioner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        let mut captioner = Captioner::bundled().unwrap();
+        // A file from before there were any.
+        assert!(captioner.tags.is_none());
+        let features = captioner.encoder.config().features();
+        captioner.tags = Some(Tags::new(names(4), &linear(4, features, 1)).unwrap());
+        captioner.save(&path, Precision::F16).unwrap();
+        let same = |tags: &Tags| {
+            assert_eq!(tags.names(), names(4));
+            let want = linear(4, features, 1).weight;
+            assert_close("weight", tags.linear().weight.data(), want.data(), 1e-3);
+        };
+        let mut read = Captioner::load(&path).unwrap();
+        same(read.tags.as_ref().unwrap());
+        // No optimizer moves them.
+        read.track(true);
+        assert!(!read.tags.unwrap().linear().weight.is_tracked());
+        same(&file::read_encoder(&path).unwrap().tags.unwrap());
+        assert!(file::load_encoder(&path).is_ok());
+
+        let mut description = captioner.description(Kind::Encoder);
+        (description.decoder, description.vocabulary) = (None, None);
+        let mut tensors = file::module_tensors("", &mut captioner.encoder);
+        tensors.extend(file::module_tensors(
+            "tags.",
+            captioner.tags.as_mut().unwrap(),
+        ));
+        file::write(&path, &description, &tensors, Precision::F32).unwrap();
+        same(&file::read_encoder(&path).unwrap().tags.unwrap());
+        tensors.pop();
+        file::write(&path, &description, &tensors, Precision::F32).unwrap();
+        let message = file::read_encoder(&path).err().unwrap().to_string();
+        assert!(message.contains("tags.bias"), "{message}");
+    }
+
+    #[test]
+    fn mistakes_are_errors() {
+        assert!(Tags::new(names(3), &linear(4, 5, 1)).is_err());
+        assert!(Tags::compose(names(4), &linear(7, 5, 1), &linear(4, 6, 3)).is_err());
+        let tags = Tags::new(names(4), &linear(4, 5, 1)).unwrap();
+        assert!(tags.of(&random(&[2, 6], 1)).is_err());
+        assert!(Tags::check(&[]).is_err());
+        assert!(Tags::check(&["a\u{1b}[2J".into()]).is_err());
+        assert!(Tags::check(&names(2)).is_ok());
+    }
+}

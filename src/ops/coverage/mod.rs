@@ -1,0 +1,154 @@
+//! How evenly attention covers the positions of a map: the penalty of doubly stochastic attention (Xu et al., 2015,
+//! arXiv 1502.03044, section 4.2.1).
+//!
+//! The weights `a[s, t, p]` of sentence `s` add up to one over the positions `p` of each step `t`. The penalty asks that they
+//! also add up to one over the steps that say a word, so that no part of the image is ignored:
+//!
+//! ```text
+//! m[s, p] = 1 - sum over said t of a[s, t, p]            what is missing at position p
+//! y = 1/S sum over s, p of m[s, p]^2
+//!
+//! da[s, t, p] = -2/S m[s, p] dy                          where t says a word, else 0
+//! ```
+//!
+//! The derivative of the square is `2 m`, and `m` falls by one for each unit of a weight of its position.
+
+mod cpu;
+mod gpu;
+pub(crate) mod naive;
+
+use crate::cpu::{Isa, profile};
+use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
+
+/// The arrays' sizes.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    sentences: usize,
+    steps: usize,
+    positions: usize,
+}
+
+/// The mean over sentences of the squared distance of each position's summed attention from one: one number.
+///
+/// `attention` is `[S, T, P]`; `said` has `S T` entries and tells which steps say a word rather than fill the batch.
+///
+/// ```
+/// use glimpse::{ops::coverage, tensor::Tensor};
+/// // Two steps share out their attention evenly over two positions: each is looked at once.
+/// assert_eq!(coverage(&Tensor::full(&[1, 2, 2], 0.5), &[true, true])?.item()?, 0.0);
+/// // With the second step left out, half is missing at both.
+/// assert_eq!(coverage(&Tensor::full(&[1, 2, 2], 0.5), &[true, false])?.item()?, 0.5);
+/// # Ok::<(), glimpse::error::Error>(())
+/// ```
+///
+/// # Errors
+/// Where the shapes do not fit or there are no sentences.
+pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
+    let _timer = profile::time("coverage", attention.shape(), 0.0);
+    let &[sentences, steps, positions] = attention.dims() else {
+        return Err(Error::shape(
+            "coverage",
+            "attention [S, T, P]",
+            attention.shape(),
+        ));
+    };
+    if sentences == 0 || said.len() != sentences * steps {
+        return Err(Error::shape(
+            "coverage",
+            format_args!(
+                "a flag for each of {} steps, at least one",
+                sentences * steps
+            ),
+            format_args!("{} flags", said.len()),
+        ));
+    }
+    let sizes = Sizes {
+        sentences,
+        steps,
+        positions,
+    };
+    if let Device::Gpu(gpu) = Device::of(&[attention]) {
+        let (y, kept) = gpu::forward(&gpu, sizes, attention, said)?;
+        return y.record(&[attention], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, dy)?)])
+        });
+    }
+    let isa = Isa::current();
+    let missing = match isa.is_naive() {
+        true => naive::forward(isa, sizes, attention.data(), said),
+        false => cpu::forward(isa, sizes, attention.data(), said),
+    };
+    let squares: f64 = missing.iter().map(|&m| f64::from(m) * f64::from(m)).sum();
+    let y = Tensor::scalar((squares / sentences as f64) as f32);
+    let said = said.to_vec();
+    y.record(&[attention], move |dy| {
+        let factor = -2.0 / sentences as f32 * dy.item()?;
+        let grad = match isa.is_naive() {
+            true => naive::backward(isa, sizes, &missing, &said, factor),
+            false => cpu::backward(isa, sizes, &missing, &said, factor),
+        };
+        Ok(vec![Some(Tensor::computed(
+            grad,
+            &[sentences, steps, positions],
+        ))])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Level;
+    use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
+    use proptest::prelude::*;
+
+    fn flags(count: usize) -> Vec<bool> {
+        (0..count).map(|i| i % 5 != 3).collect()
+    }
+
+    #[test]
+    fn agrees_with_pytorch() {
+        on_every_device(|| {
+            let case = fixture("coverage");
+            let x = case.tracked("attention");
+            let said: Vec<bool> = case.integers("said").iter().map(|&s| s == 1).collect();
+            let y = coverage(&x, &said).unwrap();
+            case.close("output", &y, 1e-6);
+            case.check_grads(&y, &[("attention", &x)], 1e-6);
+        });
+    }
+
+    #[test]
+    fn gradient_is_the_difference_quotient() {
+        on_every_device(|| {
+            check_gradients(&[random(&[2, 3, 7], 1)], |x| coverage(&x[0], &flags(6)));
+        });
+    }
+
+    #[test]
+    fn mistakes_name_the_shapes() {
+        let x = Tensor::zeros(&[2, 3, 4]);
+        let e = coverage(&x, &[true]).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            "coverage: expected a flag for each of 6 steps, at least one, got 1 flags"
+        );
+        assert!(coverage(&Tensor::zeros(&[2, 3]), &[true; 2]).is_err());
+        assert!(coverage(&Tensor::zeros(&[0, 3, 4]), &[]).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn any_shape_agrees_with_the_definition(s in 1..9usize, t in 1..9usize, p in 1..70usize) {
+            let run = || {
+                let x = random(&[s, t, p], 1).tracked();
+                let y = coverage(&x, &flags(s * t)).unwrap();
+                let grad = y.backward().unwrap().take(&x).unwrap().into_vec();
+                [vec![y.item().unwrap()], grad].concat()
+            };
+            let want = Isa::new(Level::Naive).unwrap().scope(run);
+            on_every_device(|| assert_close("coverage", &run(), &want, 1e-6));
+        }
+    }
+}

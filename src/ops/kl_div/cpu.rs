@@ -1,0 +1,129 @@
+//! Both rows of exponentials with SIMD, then one pass over them for the loss and `q - p`.
+
+use super::Job;
+use crate::cpu::simd::{Simd, WithSimd};
+use crate::cpu::{Isa, math, threads};
+
+// Rows of one task, and elements of one task of `scale`. Fixed, so that sums do not depend on the number of threads.
+const ROWS: usize = 8;
+const ELEMENTS: usize = 1 << 16;
+
+/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; `q - p` goes to `residual`, unless that is empty.
+pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
+    let block = ROWS * job.classes;
+    let mut kept = residual.chunks_mut(block);
+    let mut blocks: Vec<Block> = job
+        .student
+        .chunks(block)
+        .zip(job.teacher.chunks(block))
+        .map(|(student, teacher)| Block {
+            job: Job {
+                student,
+                teacher,
+                ..job
+            },
+            residual: kept.next(),
+            loss: 0.0,
+        })
+        .collect();
+    threads::for_each_chunk(&mut blocks, 1, |_, blocks| {
+        for block in blocks {
+            block.loss = isa.dispatch(&mut *block);
+        }
+    });
+    blocks.iter().map(|block| block.loss).sum()
+}
+
+/// A few rows: the work of one task.
+struct Block<'a> {
+    job: Job<'a>,
+    residual: Option<&'a mut [f32]>,
+    loss: f64,
+}
+
+impl WithSimd for &mut Block<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f64 {
+        let Job {
+            student,
+            teacher,
+            classes,
+            temperature,
+        } = self.job;
+        let inverse = 1.0 / temperature;
+        let mut exponentials = vec![0.0f32; 2 * classes];
+        let (p, q) = exponentials.split_at_mut(classes);
+        let mut loss = 0.0;
+        let rows = student
+            .chunks_exact(classes)
+            .zip(teacher.chunks_exact(classes));
+        for (r, (x, t)) in rows.enumerate() {
+            let (largest_x, largest_t) = (largest(s, x), largest(s, t));
+            let sum_q = softmax_terms(s, x, largest_x, inverse, q);
+            let sum_p = softmax_terms(s, t, largest_t, inverse, p);
+            let (factor_p, factor_q) = (1.0 / sum_p, 1.0 / sum_q);
+            if let Some(residual) = &mut self.residual {
+                let residual = &mut residual[r * classes..][..classes];
+                for ((y, &p), &q) in residual.iter_mut().zip(&*p).zip(&*q) {
+                    *y = q * factor_q - p * factor_p;
+                }
+            }
+            // sum_k e^t[k] (t[k] - x[k]), where both logits are taken from their row's largest.
+            let mut sums = [0.0f64; 16];
+            for ((p, x), t) in p.chunks(16).zip(x.chunks(16)).zip(t.chunks(16)) {
+                for (((sum, &p), &x), &t) in sums.iter_mut().zip(p).zip(x).zip(t) {
+                    let difference = f64::from(t - largest_t) - f64::from(x - largest_x);
+                    // Where the exponential is zero so is the term, however far the logits are apart.
+                    *sum += f64::from(p) * difference;
+                }
+            }
+            let expected = sums.iter().sum::<f64>() * f64::from(inverse) / f64::from(sum_p);
+            loss += expected + f64::from(sum_q).ln() - f64::from(sum_p).ln();
+        }
+        loss
+    }
+}
+
+#[inline(always)]
+fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut chunks = x.chunks_exact(S::LANES);
+    let mut most = s.splat(f32::NEG_INFINITY);
+    for x in &mut chunks {
+        most = s.max(s.load(x), most);
+    }
+    most = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), most);
+    s.largest(most)
+}
+
+/// `out = exp((x - largest) inverse)`; returns the sum.
+#[inline(always)]
+fn softmax_terms<S: Simd>(s: S, x: &[f32], largest: f32, inverse: f32, out: &mut [f32]) -> f32 {
+    let (shift, factor) = (s.splat(largest), s.splat(inverse));
+    let term = |x: S::V| math::exp(s, s.mul(s.sub(x, shift), factor));
+    let whole = x.len() / S::LANES * S::LANES;
+    let (body, tail) = x.split_at(whole);
+    let (out, out_tail) = out.split_at_mut(whole);
+    let mut sum = s.splat(0.0);
+    let lanes = body.chunks_exact(S::LANES);
+    for (x, out) in lanes.zip(out.chunks_exact_mut(S::LANES)) {
+        let e = term(s.load(x));
+        s.store(out, e);
+        sum = s.add(sum, e);
+    }
+    s.store_part(out_tail, term(s.load_part(tail, largest)));
+    s.sum(sum) + out_tail.iter().sum::<f32>()
+}
+
+/// `x = x * factor`
+pub(crate) fn scale(isa: Isa, x: &mut [f32], factor: f32) {
+    struct Scale<'a>(&'a mut [f32], f32);
+    impl WithSimd for Scale<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            self.0.iter_mut().for_each(|x| *x *= self.1);
+        }
+    }
+    threads::for_each_chunk(x, ELEMENTS, |_, x| isa.dispatch(Scale(x, factor)));
+}

@@ -1,0 +1,121 @@
+//! `[encoder]` and `[image]`: which encoder, how it is trained, and how an image becomes its input.
+
+use serde::{Deserialize, Serialize};
+
+use super::require;
+use crate::data::Method;
+use crate::error::{Error, Result};
+use crate::model::{DenseNetConfig, Tuning};
+
+/// Which encoder, and how it is trained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EncoderConfig {
+    /// `none`: the encoder is frozen and its features are computed once. `last-block`: its last block and its last
+    /// batch norm are trained with the decoder. `all`: encoder and decoder are trained end to end.
+    pub train: EncoderTraining,
+    /// The encoder's learning rate after warm-up, where it is another than the optimizer's; it rises and falls with
+    /// that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f32>,
+    /// The encoder's weight decay, where it is another than the optimizer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// What the batch norms of the trained part normalise by; without it `batch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<NormStatistics>,
+    /// The sizes of a new encoder with random weights. Without it the encoder is the one of `--encoder`, or the
+    /// bundled one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<DenseNetConfig>,
+}
+
+/// How much of the encoder is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderTraining {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its last block and its last batch norm.
+    LastBlock,
+    /// All of it.
+    All,
+}
+
+/// What batch norms normalise by while they are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormStatistics {
+    /// The batch's mean and variance, which also move the running ones.
+    Batch,
+    /// The running ones that came with the encoder, which stay as they are.
+    Frozen,
+}
+
+/// How an image becomes the encoder's input, and how much memory decoded images may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageConfig {
+    /// `torchvision`, `squash` or `keras-nearest`.
+    pub method: Method,
+    /// Pixels of a side.
+    pub size: u32,
+    /// Memory for decoded images, in MiB, so that they need not be decoded again in every epoch.
+    pub cache_mib: usize,
+}
+
+impl Default for ImageConfig {
+    fn default() -> Self {
+        ImageConfig {
+            method: Method::Squash,
+            size: 224,
+            cache_mib: 2048,
+        }
+    }
+}
+
+impl EncoderConfig {
+    /// Refuses values that make no sense.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, is_set) in [
+            ("lr", self.lr.is_some()),
+            ("weight_decay", self.weight_decay.is_some()),
+            ("statistics", self.statistics.is_some()),
+        ] {
+            if is_set && self.train == EncoderTraining::None {
+                return Err(Error::usage(format!(
+                    "encoder.{name}: a frozen encoder learns nothing; set encoder.train, or leave it out"
+                )));
+            }
+        }
+        require(
+            self.lr.is_none_or(|lr| lr.is_finite() && lr > 0.0),
+            "encoder.lr: must be above 0",
+        )?;
+        require(
+            self.weight_decay.is_none_or(|d| d.is_finite() && d >= 0.0),
+            "encoder.weight_decay: must not be negative",
+        )?;
+        let Some(new) = &self.new else {
+            return Ok(());
+        };
+        new.check()?;
+        require(
+            self.train == EncoderTraining::All,
+            "encoder.new: a new encoder must be trained; set encoder.train = \"all\"",
+        )?;
+        require(
+            self.statistics != Some(NormStatistics::Frozen),
+            "encoder.statistics: a new encoder has none to keep; leave it out",
+        )
+    }
+
+    /// How training treats the encoder.
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
+            last_block: self.train == EncoderTraining::LastBlock,
+            frozen_statistics: self.statistics == Some(NormStatistics::Frozen),
+        }
+    }
+}

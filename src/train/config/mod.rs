@@ -1,0 +1,337 @@
+//! What a training run does, as a TOML file says it. Each table of the file has a module of its own.
+
+mod decoder;
+mod encoder;
+mod objective;
+mod optimizer;
+
+pub use decoder::DecoderSizes;
+pub use encoder::{EncoderConfig, EncoderTraining, ImageConfig, NormStatistics};
+pub use objective::{DevConfig, DevScore, Keep, LossConfig, SelfCriticalConfig, Stage};
+pub use optimizer::{OptimizerConfig, OptimizerKind, ScheduleKind};
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::distill::DistillConfig;
+
+use crate::data::weights::Precision;
+use crate::data::{Augment, Recipe};
+use crate::error::{Error, Result};
+use crate::model::DecoderKind;
+
+/// What a training run does. Every field has a default; a file names only what differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// `distill`, `cross-entropy` or `self-critical`.
+    pub stage: Stage,
+    /// What all randomness is drawn from.
+    pub seed: u64,
+    /// How often each image is seen; in the stage `distill`, how often each view.
+    pub epochs: u64,
+    /// Images of a step.
+    pub batch: usize,
+    /// Captions of each image in a step, drawn anew each time.
+    pub captions: usize,
+    /// Captions beyond this many words are cut.
+    pub max_words: usize,
+    /// Words that occur less often than this in the training captions become `<unk>`.
+    pub min_count: u64,
+    /// The dev split is evaluated after every so many epochs; 0 is never.
+    pub validate_every: u64,
+    /// The encoder.
+    pub encoder: EncoderConfig,
+    /// The decoder.
+    pub decoder: DecoderSizes,
+    /// How images become the encoder's input, where the encoder is new.
+    pub image: ImageConfig,
+    /// How images are varied, where the encoder is trained.
+    pub augment: Augment,
+    /// How parameters move.
+    pub optimizer: OptimizerConfig,
+    /// The details of the caption losses.
+    pub loss: LossConfig,
+    /// The stage `self-critical`.
+    pub self_critical: SelfCriticalConfig,
+    /// How the dev split judges the run.
+    pub dev: DevConfig,
+    /// The stage `distill`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
+    /// The file that comes out.
+    pub output: OutputConfig,
+}
+
+/// The file that comes out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputConfig {
+    /// `f32`, or `f16` or `bf16` for half the size. Checkpoints are always `f32`.
+    pub precision: Precision,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            stage: Stage::default(),
+            seed: 1,
+            epochs: 30,
+            batch: 64,
+            captions: 1,
+            max_words: 22,
+            min_count: 5,
+            validate_every: 1,
+            encoder: EncoderConfig::default(),
+            decoder: DecoderSizes::default(),
+            image: ImageConfig::default(),
+            augment: Augment::default(),
+            optimizer: OptimizerConfig::default(),
+            loss: LossConfig::default(),
+            self_critical: SelfCriticalConfig::default(),
+            dev: DevConfig::default(),
+            distill: None,
+            output: OutputConfig::default(),
+        }
+    }
+}
+
+fn require(fine: bool, what: &str) -> Result<()> {
+    if fine {
+        Ok(())
+    } else {
+        Err(Error::usage(what))
+    }
+}
+
+impl TrainConfig {
+    /// The configuration in the TOML file at `path`. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is no TOML, or names a field that does not exist.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
+        let mut config: TrainConfig = toml::from_str(&text)
+            .map_err(|e| Error::file(path, format_args!("makes no sense: {e}")))?;
+        if let Some(distill) = &mut config.distill
+            && let Some(folder) = path.parent()
+        {
+            distill.relative_to(folder);
+        }
+        config.check().map_err(|e| Error::file(path, e))?;
+        Ok(config)
+    }
+
+    /// Refuses values that make no sense, alone or together.
+    ///
+    /// # Errors
+    /// One line that names the first.
+    pub fn check(&self) -> Result<()> {
+        require(self.epochs > 0, "epochs = 0: must be at least 1")?;
+        require(
+            (1..=1 << 16).contains(&self.batch),
+            "batch: must be 1 to 65536",
+        )?;
+        require(
+            (1..=100).contains(&self.captions),
+            "captions: must be 1 to 100",
+        )?;
+        require(
+            (1..=1000).contains(&self.max_words),
+            "max_words: must be 1 to 1000",
+        )?;
+        self.decoder.check()?;
+        self.optimizer.check()?;
+        self.loss.check()?;
+        self.self_critical.check()?;
+        self.dev.check()?;
+        self.encoder.check()?;
+        self.augment.validate()?;
+        self.distill.as_ref().map_or(Ok(()), DistillConfig::check)?;
+        self.check_together()?;
+        self.recipe().map(|_| ())
+    }
+
+    /// Refuses settings that contradict each other.
+    fn check_together(&self) -> Result<()> {
+        let distills = self.stage == Stage::Distill;
+        require(
+            distills == self.distill.is_some(),
+            match distills {
+                true => "distill: the stage needs [distill] with its target files",
+                false => {
+                    "distill: target files are for stage = \"distill\"; set that, or leave [distill] out"
+                }
+            },
+        )?;
+        require(
+            !distills || self.encoder.train == EncoderTraining::All,
+            "stage = \"distill\": the encoder is what learns; set encoder.train = \"all\"",
+        )?;
+        require(
+            self.optimizer.schedule != ScheduleKind::Plateau
+                || self.validate_every > 0
+                || self.dev.every > 0,
+            "optimizer.schedule = \"plateau\" needs dev scores; set validate_every or dev.every",
+        )?;
+        require(
+            self.dev.patience == 0 || self.validate_every > 0 || self.dev.every > 0,
+            "dev.patience needs dev scores; set validate_every or dev.every",
+        )?;
+        require(
+            self.stage == Stage::CrossEntropy || self.loss.scheduled_sampling == 0.0,
+            "loss.scheduled_sampling is for stage = \"cross-entropy\"; leave it out",
+        )
+    }
+
+    /// Refuses a loss that the decoder cannot have. A run that starts from a whole model knows its decoder only then.
+    ///
+    /// # Errors
+    /// One line that names the loss.
+    pub(super) fn check_decoder(&self) -> Result<()> {
+        require(
+            self.loss.doubly_stochastic == 0.0 || self.decoder.kind == DecoderKind::Attention,
+            "loss.doubly_stochastic needs decoder.kind = \"attention\"",
+        )
+    }
+
+    /// This configuration with bare file names for paths: where files lay on this machine is not part of a model.
+    pub(super) fn without_paths(&self) -> Self {
+        let mut config = self.clone();
+        if let Some(distill) = &mut config.distill {
+            distill.forget_folders();
+        }
+        config
+    }
+
+    /// How images become the input of a new encoder.
+    ///
+    /// # Errors
+    /// Where the size is out of range.
+    pub fn recipe(&self) -> Result<Recipe> {
+        Recipe::new(self.image.method, self.image.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Tuning;
+
+    #[test]
+    fn defaults_make_sense_and_survive_a_file() {
+        let config = TrainConfig::default();
+        config.check().unwrap();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), config);
+        assert_eq!(toml::from_str::<TrainConfig>("").unwrap(), config);
+    }
+
+    #[test]
+    fn what_says_nothing_of_tuning_tunes_as_before() {
+        // As a checkpoint from before there was anything to say.
+        let old = r#"{ "encoder": { "train": "all" } }"#;
+        let config: TrainConfig = serde_json::from_str(old).unwrap();
+        assert_eq!(config.encoder.tuning(), Tuning::default());
+        let stored = serde_json::to_value(&config).unwrap();
+        assert_eq!(stored["encoder"], serde_json::json!({ "train": "all" }));
+
+        let text = "[encoder]\ntrain = \"last-block\"\nlr = 1e-4\nweight_decay = 0.0\nstatistics = \"frozen\"";
+        let config: TrainConfig = toml::from_str(text).unwrap();
+        config.check().unwrap();
+        let tuning = config.encoder.tuning();
+        assert!(tuning.last_block && tuning.frozen_statistics);
+        let again = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        for (text, part) in [
+            ("epoch = 3", "epoch"),
+            ("epochs = 0", "epochs"),
+            ("[optimizer]\nlr = -1.0", "optimizer.lr"),
+            ("[encoder]\ntrain = \"some\"", "some"),
+            (
+                "[encoder.new]\ngrowth = 8\nblocks = [2]\nstem = 8",
+                "must be trained",
+            ),
+            ("[encoder]\nlr = 1e-4", "encoder.lr: a frozen encoder"),
+            (
+                "[encoder]\nweight_decay = 0.1",
+                "encoder.weight_decay: a frozen",
+            ),
+            (
+                "[encoder]\nstatistics = \"frozen\"",
+                "encoder.statistics: a frozen",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nlr = 0.0",
+                "encoder.lr: must be above 0",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nlr = inf",
+                "encoder.lr: must be above 0",
+            ),
+            (
+                "[encoder]\ntrain = \"last-block\"\nlr = nan",
+                "encoder.lr: must be above 0",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nweight_decay = -0.1",
+                "encoder.weight_decay: must not",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nstatistics = \"moving\"",
+                "moving",
+            ),
+            (
+                "[encoder]\ntrain = \"last-block\"\nnew = { growth = 8, blocks = [2], stem = 8 }",
+                "must be trained",
+            ),
+            (
+                "[encoder]\ntrain = \"all\"\nstatistics = \"frozen\"\nnew = { growth = 8, blocks = [2], stem = 8 }",
+                "encoder.statistics: a new encoder",
+            ),
+            (
+                "[distill]\ntargets = [\"t.safetensors\"]",
+                "stage = \"distill\"",
+            ),
+            ("stage = \"distill\"", "needs [distill]"),
+            (
+                "stage = \"distill\"\n[distill]\ntargets = [\"t.safetensors\"]",
+                "the encoder is what learns",
+            ),
+            ("[optimizer]\ndecay = 0.0", "optimizer.decay"),
+            ("[optimizer]\naverage = 1.0", "optimizer.average"),
+            (
+                "validate_every = 0\n[optimizer]\nschedule = \"plateau\"",
+                "needs dev scores",
+            ),
+            (
+                "validate_every = 0\n[dev]\npatience = 3",
+                "needs dev scores",
+            ),
+            ("[self_critical]\nsamples = 1", "self_critical.samples"),
+            (
+                "[loss]\nscheduled_sampling = 1.5",
+                "loss.scheduled_sampling",
+            ),
+            ("[loss]\ndoubly_stochastic = -1.0", "loss.doubly_stochastic"),
+            ("seed = ", "makes no sense"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let message = TrainConfig::read(&path).unwrap_err().to_string();
+            assert!(
+                message.contains(part) && message.contains("t.toml"),
+                "{message}"
+            );
+            assert!(!message.contains('\n'));
+        }
+        assert!(TrainConfig::read(&dir.path().join("none.toml")).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! Which views a step shows, as pixels, with what the teachers said of them.
+
+use std::sync::{Arc, PoisonError};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::Distillation;
+use super::file::TargetFile;
+use super::heads::TeacherRows;
+use crate::cpu::threads;
+use crate::data::preprocess;
+use crate::error::Result;
+use crate::tensor::Tensor;
+use crate::train::batches::mix;
+
+/// The views of a step, and what was said of them.
+pub struct Batch {
+    /// `[N, S, S, 3]`, normalised, on the CPU.
+    pub images: Tensor,
+    /// The numbers of the views.
+    pub views: Vec<usize>,
+    /// For each teacher what it said of those views that it saw.
+    pub teachers: Vec<TeacherRows>,
+}
+
+/// The order in which an epoch of a run goes through the views.
+pub(super) struct Order {
+    seed: u64,
+    epoch: u64,
+    views: Arc<Vec<u32>>,
+}
+
+impl Distillation {
+    /// The steps that show every view once; a last incomplete batch is left out, for its views come at another place in
+    /// the next epoch.
+    pub fn steps_per_epoch(&self, batch: usize) -> u64 {
+        (self.train.len() / batch.max(1)).max(1) as u64
+    }
+
+    /// The batch of step `step` of a run: `batch` views in the order of the epoch, which is drawn from the seed and the
+    /// epoch's number. Pixels and targets are there when this returns.
+    ///
+    /// # Errors
+    /// Where a picture cannot be read.
+    pub fn batch(&self, seed: u64, step: u64, batch: usize) -> Result<Batch> {
+        let steps = self.steps_per_epoch(batch);
+        let order = self.order(seed, step / steps);
+        let first = (step % steps) as usize * batch;
+        let views = order
+            .iter()
+            .skip(first)
+            .take(batch)
+            .map(|&view| view as usize);
+        self.assemble(views.collect())
+    }
+
+    fn order(&self, seed: u64, epoch: u64) -> Arc<Vec<u32>> {
+        let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(order) = &*kept
+            && (order.seed, order.epoch) == (seed, epoch)
+        {
+            return order.views.clone();
+        }
+        let mut views = self.train.clone();
+        views.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(seed, epoch, 5)));
+        let views = Arc::new(views);
+        *kept = Some(Order {
+            seed,
+            epoch,
+            views: views.clone(),
+        });
+        views
+    }
+
+    /// Pixels and targets of these views.
+    pub(super) fn assemble(&self, views: Vec<usize>) -> Result<Batch> {
+        let shown = threads::map(views.len(), |i| {
+            let view = self.views.view(&self.files, views[i])?;
+            let picture = self.views.picture(&self.files, &self.numbers, views[i]);
+            self.pictures
+                .with_image(picture, |image| view.render(image, self.size))
+        });
+        let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
+        let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));
+        Ok(Batch {
+            images,
+            teachers: teachers.collect::<Result<_>>()?,
+            views,
+        })
+    }
+
+    fn teacher_rows(&self, file: usize, views: &[usize]) -> Result<TeacherRows> {
+        let (target, objective) = (&self.files[file], &self.objectives[file]);
+        let seen = views.iter().enumerate();
+        let seen = seen.filter_map(|(place, &view)| Some((place, self.views.row(view, file)?)));
+        let (places, rows): (Vec<usize>, Vec<usize>) = seen.unzip();
+        type Read = fn(&TargetFile, usize, &mut [f32]) -> Result<()>;
+        let gather = |size: Option<usize>, read: Read| -> Result<Option<Tensor>> {
+            let Some(size) = size.filter(|_| !rows.is_empty()) else {
+                return Ok(None);
+            };
+            let mut values = vec![0.0; rows.len() * size];
+            for (&row, out) in rows.iter().zip(values.chunks_mut(size)) {
+                read(target, row, out)?;
+            }
+            Tensor::from_vec(values, &[rows.len(), size]).map(Some)
+        };
+        let features = gather(objective.features, TargetFile::read_features)?;
+        let classes = target.classes().filter(|_| objective.has_logits);
+        let logits = gather(classes, TargetFile::read_logits)?;
+        Ok(TeacherRows {
+            places,
+            features,
+            logits,
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! The layers between the student's features and its teachers' words, and the losses that they are trained by.
+//!
+//! For a teacher with features `t` `[D]`, of mean `m` and deviation `d` over all views, and a last layer `W t + b`:
+//!
+//! ```text
+//! z = (t - m) / d                          what the student is to say
+//! y = H f + h                              what it says of its features f [F], by a linear layer of its own
+//! features = 1/(N D) sum of (y - z)^2
+//! classes  = T^2 mean over views of KL(softmax(l(z) / T) || softmax(l(y) / T))
+//! l(y) = W (d y + m) + b = (W diag(d)) y + (W m + b)
+//! ```
+//!
+//! The second line of `l` is how it is computed: a linear layer of fixed numbers on standardised features, the same for
+//! teacher and student. A target file that holds classes itself gives the teacher's logits in place of `l(z)`; without a
+//! last layer the student's are `C f + c`, by another linear layer of its own.
+//!
+//! A view's loss is the sum over the teachers that saw it of `weight (features_weight features + classes_weight classes)`,
+//! a batch's the mean over its views. After training the layers are dropped, except those that give the model's
+//! [`Tags`](crate::model::Tags).
+
+use super::config::TargetLoss;
+use super::file::TargetFile;
+use crate::error::Result;
+use crate::nn::{Init, Linear, Module, Role};
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// The student's layers for one teacher.
+pub struct Head {
+    /// `[F]` to `[D]`: the teacher's standardised features.
+    pub features: Option<Linear>,
+    /// `[F]` to `[K]`: the logits of a teacher of which no last layer is known.
+    pub classes: Option<Linear>,
+}
+
+/// The student's layers for all teachers, in the order of the target files.
+pub struct Heads(pub Vec<Head>);
+
+impl Module for Heads {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        for (i, head) in self.0.iter_mut().enumerate() {
+            if let Some(features) = &mut head.features {
+                features.visit(&format!("{prefix}{i}.features."), f);
+            }
+            if let Some(classes) = &mut head.classes {
+                classes.visit(&format!("{prefix}{i}.classes."), f);
+            }
+        }
+    }
+}
+
+/// What one teacher said of some views of a batch.
+pub struct TeacherRows {
+    /// The places of these views in the batch.
+    pub places: Vec<usize>,
+    /// `[n, D]`, standardised.
+    pub features: Option<Tensor>,
+    /// `[n, K]`, where the file holds classes itself.
+    pub logits: Option<Tensor>,
+}
+
+/// How a teacher's loss is computed: what the file holds, and what it counts for.
+pub struct Objective {
+    pub(super) name: String,
+    pub(super) loss: TargetLoss,
+    /// Elements of the teacher's features, where the student learns them.
+    pub(super) features: Option<usize>,
+    /// The teacher's last layer, on standardised features.
+    pub(super) classifier: Option<Linear>,
+    /// Whether the file holds the teacher's classes itself.
+    pub(super) has_logits: bool,
+    /// The number of classes, where the student learns them by a layer of its own.
+    pub(super) own_classes: Option<usize>,
+}
+
+/// The losses of one teacher in a batch, before they are weighted; means over the views that it saw.
+pub struct Part {
+    /// The teacher's name.
+    pub teacher: String,
+    /// The views of the batch that it saw.
+    pub views: usize,
+    /// The mean squared error of its standardised features.
+    pub features: Option<Tensor>,
+    /// The divergence from its classes.
+    pub classes: Option<Tensor>,
+}
+
+/// The losses of a batch.
+pub struct Losses {
+    /// What is minimised: one number.
+    pub total: Tensor,
+    /// Its parts for the log, untracked.
+    pub parts: Vec<Part>,
+}
+
+impl Objective {
+    pub(super) fn new(file: &TargetFile, loss: TargetLoss) -> Self {
+        let classifier = file.classifier().zip(file.standard());
+        let classifier = classifier.map(|(classifier, standard)| {
+            let (k, d) = (classifier.bias.len(), standard.mean.len());
+            let (mut weight, mut bias) = (classifier.weight.data().to_vec(), Vec::with_capacity(k));
+            for (row, &b) in weight.chunks_mut(d).zip(classifier.bias.data()) {
+                let mut sum = f64::from(b);
+                for ((w, &mean), &deviation) in
+                    row.iter_mut().zip(&standard.mean).zip(&standard.deviation)
+                {
+                    sum += f64::from(*w) * f64::from(mean);
+                    *w *= deviation;
+                }
+                bias.push(sum as f32);
+            }
+            Linear {
+                weight: Tensor::computed(weight, &[k, d]),
+                bias: Tensor::computed(bias, &[k]),
+            }
+        });
+        let learns_classes = loss.classes > 0.0;
+        let needs_features = loss.features > 0.0 || (learns_classes && classifier.is_some());
+        let own = learns_classes && file.has_class_rows() && classifier.is_none();
+        Objective {
+            name: file.header().teacher.clone(),
+            loss,
+            features: file.features().filter(|_| needs_features),
+            has_logits: learns_classes && file.has_class_rows(),
+            own_classes: file.classes().filter(|_| own),
+            classifier,
+        }
+    }
+
+    pub(super) fn head(&self, inputs: usize, init: &mut Init) -> Head {
+        Head {
+            features: self.features.map(|size| Linear::new(init, inputs, size)),
+            classes: self.own_classes.map(|size| Linear::new(init, inputs, size)),
+        }
+    }
+
+    /// The losses of `features` `[n, F]`, of the views that this teacher saw, weighted and not.
+    pub(super) fn loss(
+        &self,
+        head: &Head,
+        features: &Tensor,
+        rows: &TeacherRows,
+    ) -> Result<(Option<Tensor>, Part)> {
+        let said = head
+            .features
+            .as_ref()
+            .map(|head| head.forward(features))
+            .transpose()?;
+        let mut part = Part {
+            teacher: self.name.clone(),
+            views: rows.places.len(),
+            features: None,
+            classes: None,
+        };
+        let mut total = None;
+        if let (Some(said), Some(wanted)) = (&said, &rows.features)
+            && self.loss.features > 0.0
+        {
+            let loss = ops::mse(said, wanted)?;
+            part.features = Some(loss.detach());
+            total = add(total, &ops::scale(&loss, self.loss.features)?)?;
+        }
+        if self.loss.classes > 0.0
+            && let Some((student, teacher)) = self.logits(head, features, said.as_ref(), rows)?
+        {
+            let loss = ops::kl_div(&student, &teacher, self.loss.temperature)?;
+            part.classes = Some(loss.detach());
+            total = add(total, &ops::scale(&loss, self.loss.classes)?)?;
+        }
+        let total = total
+            .map(|total| ops::scale(&total, self.loss.weight))
+            .transpose()?;
+        Ok((total, part))
+    }
+
+    /// The student's and the teacher's logits, `[n, K]` both, where the file has classes.
+    fn logits(
+        &self,
+        head: &Head,
+        features: &Tensor,
+        said: Option<&Tensor>,
+        rows: &TeacherRows,
+    ) -> Result<Option<(Tensor, Tensor)>> {
+        let student = match (&self.classifier, said, &head.classes) {
+            (Some(classifier), Some(said), _) => classifier.forward(said)?,
+            (None, _, Some(own)) => own.forward(features)?,
+            _ => return Ok(None),
+        };
+        let teacher = match (&rows.logits, &self.classifier, &rows.features) {
+            (Some(logits), ..) => logits.clone(),
+            (None, Some(classifier), Some(wanted)) => classifier.forward(wanted)?,
+            _ => return Ok(None),
+        };
+        Ok(Some((student, teacher)))
+    }
+}
+
+/// The sum of what there is.
+pub(super) fn add(sum: Option<Tensor>, more: &Tensor) -> Result<Option<Tensor>> {
+    match sum {
+        Some(sum) => ops::add(&sum, more).map(Some),
+        None => Ok(Some(more.clone())),
+    }
+}

@@ -1,0 +1,333 @@
+//! Distillation: an encoder learns from what larger networks say of many views of many pictures, without captions.
+//!
+//! A large network, the teacher, was trained on more than a captioning data set holds. Its features and its classes,
+//! of a picture that nobody captioned as well as of one that somebody did, tell a small network more than captions do
+//! (Hinton, Vinyals and Dean 2015, arXiv 1503.02531). It pays to be patient: many epochs, and both networks see the same
+//! view, crop, mirroring and light included, so that the student learns the teacher as a function and not a table
+//! (Beyer et al. 2022, arXiv 2106.05237).
+//!
+//! What teachers say is computed once, by `tools/teacher_targets.py`, and written to target files, one a teacher; see
+//! [`mod@file`]. A step is then
+//!
+//! ```text
+//! views of the batch -> pixels -> student's encoder -> features -> heads -> losses
+//! ```
+//!
+//! - [`config`]: what `[distill]` in a configuration says;
+//! - [`mod@file`]: the target file, mapped, its [`header`], and [`statistics`] over all of its rows;
+//! - [`pictures`]: the picture files, found by name and checked by digest;
+//! - [`views`]: the views of all files, joined where teachers saw the same ones;
+//! - [`batch`]: which views a step shows, as pixels, with what the teachers said of them;
+//! - [`heads`]: the layers that say what the teachers say, and the losses;
+//! - [`validation`]: the same losses on views that are held out;
+//! - [`ahead`]: the next batch, made while the last is trained on.
+//!
+//! [`Distillation`] joins these. It draws nothing from anywhere but the seed and the step's number, so a resumed run sees
+//! the batches that it would have seen.
+
+pub mod ahead;
+pub mod batch;
+pub mod config;
+pub mod file;
+pub mod header;
+pub mod heads;
+pub mod pictures;
+pub mod statistics;
+pub mod validation;
+pub mod views;
+
+use std::sync::Mutex;
+
+pub use ahead::Ahead;
+pub use batch::Batch;
+pub use config::{DistillConfig, TargetConfig, TargetLoss};
+pub use file::TargetFile;
+pub use heads::{Heads, Losses, Part};
+pub use pictures::{Picture, Pictures};
+pub use validation::Validation;
+
+use self::batch::Order;
+use self::heads::{Objective, add};
+use self::views::Views;
+use super::batches::mix;
+use crate::data::{Method, Recipe};
+use crate::error::{Error, Result};
+use crate::model::Tags;
+use crate::nn::{Init, Module};
+use crate::ops;
+use crate::tensor::{Device, Tensor};
+
+/// Target files, pictures, and the views that training and validation go through.
+pub struct Distillation {
+    files: Vec<TargetFile>,
+    /// For each file the number of each of its pictures.
+    numbers: Vec<Vec<u32>>,
+    objectives: Vec<Objective>,
+    pictures: Pictures,
+    views: Views,
+    /// The views to train on.
+    train: Vec<u32>,
+    /// The views that a validation looks at.
+    held_out: Vec<u32>,
+    /// Pixels of a side of the student's square.
+    size: u32,
+    /// The file whose classes become tags.
+    tags: Option<usize>,
+    /// The order of the epoch that was asked for last.
+    order: Mutex<Option<Order>>,
+}
+
+impl Distillation {
+    /// Opens the target files of `config` and finds their pictures: among `pictures`, those of the data set, and in the
+    /// folders of `config.pictures`. `recipe` is the student's; its square is the size of the views.
+    ///
+    /// # Errors
+    /// One line: a configuration that makes no sense, a target file that does not hold what it should (see
+    /// [`TargetFile::open`]), a picture that is missing or another than the teacher saw, a recipe that shows other pixels.
+    pub fn open(
+        config: &DistillConfig,
+        mut pictures: Vec<Picture>,
+        recipe: Recipe,
+    ) -> Result<Self> {
+        config.check()?;
+        if recipe.method() == Method::KerasNearest {
+            return Err(Error::usage(format_args!(
+                "distill: views are scaled by antialiased bilinear filtering, but the recipe {recipe} takes the nearest \
+                 pixel; set image.method = \"squash\""
+            )));
+        }
+        pictures.extend(pictures::in_folders(&config.pictures)?);
+        let opened = config
+            .targets
+            .iter()
+            .map(|target| TargetFile::open(&target.file));
+        let files: Vec<TargetFile> = opened.collect::<Result<_>>()?;
+        let objectives = objectives(config, &files)?;
+        let (pictures, numbers) = Pictures::find(&files, pictures, config.cache_mib)?;
+        let views = Views::join(&files, &numbers)?;
+        let tags = tags_of(config, &files)?;
+        let mut distillation = Distillation {
+            files,
+            numbers,
+            objectives,
+            pictures,
+            views,
+            train: Vec::new(),
+            held_out: Vec::new(),
+            size: recipe.size(),
+            tags,
+            order: Mutex::new(None),
+        };
+        distillation.set_apart(config)?;
+        Ok(distillation)
+    }
+
+    /// Divides the views into those to train on and those to validate on.
+    fn set_apart(&mut self, config: &DistillConfig) -> Result<()> {
+        let count = self.pictures.len();
+        let mut held_out: Vec<bool> = (0..count).map(|i| self.pictures.get(i).held_out).collect();
+        // By a hash of the names alone, so that a picture is held out in every run.
+        let mut ranked: Vec<(u64, usize)> = (0..count)
+            .filter(|&i| !held_out[i])
+            .map(|i| (hash(&self.pictures.get(i).name), i))
+            .collect();
+        ranked.sort_unstable();
+        let most = ranked.len().saturating_sub(1);
+        let share = (config.held_out * ranked.len() as f64).ceil() as usize;
+        for &(_, i) in &ranked[..share.min(most)] {
+            held_out[i] = true;
+        }
+        let all = 0..self.views.len() as u32;
+        let (kept, train): (Vec<u32>, Vec<u32>) = all.partition(|&view| {
+            held_out[self
+                .views
+                .picture(&self.files, &self.numbers, view as usize)]
+        });
+        if train.is_empty() {
+            return Err(Error::usage(
+                "distill: all views are held out; name target files with pictures of the train split, or folders in \
+                 distill.pictures",
+            ));
+        }
+        self.train = train;
+        // Spread over all of them, for neighbours are views of one picture.
+        let most = config.validation_views.min(kept.len());
+        self.held_out = (0..most).map(|i| kept[i * kept.len() / most]).collect();
+        Ok(())
+    }
+
+    /// The number of views to train on.
+    pub fn len(&self) -> usize {
+        self.train.len()
+    }
+
+    /// Whether there is none; never so after [`Distillation::open`].
+    pub fn is_empty(&self) -> bool {
+        self.train.is_empty()
+    }
+
+    /// The number of pictures.
+    pub fn picture_count(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// The number of views that a validation looks at.
+    pub fn validation_len(&self) -> usize {
+        self.held_out.len()
+    }
+
+    /// The target files, in the order of the configuration.
+    pub fn files(&self) -> &[TargetFile] {
+        &self.files
+    }
+
+    /// Lines for the log: what each file holds and what is learnt of it.
+    pub fn summary(&self) -> Vec<String> {
+        let line = |(file, objective): (&TargetFile, &Objective)| {
+            let learnt = match (
+                objective.features,
+                objective.loss.classes > 0.0,
+                file.classes(),
+            ) {
+                (Some(d), true, Some(k)) => format!("{d} features and {k} classes"),
+                (Some(d), true, None) => format!("{d} features (the file holds no classes)"),
+                (Some(d), false, _) => format!("{d} features"),
+                (None, _, k) => format!("{} classes", k.unwrap_or(0)),
+            };
+            let (name, path) = (&objective.name, file.path().display());
+            let (views, pictures) = (file.len(), file.header().names.len());
+            format!("{name} ({path}): {views} views of {pictures} pictures, {learnt}")
+        };
+        self.files.iter().zip(&self.objectives).map(line).collect()
+    }
+
+    /// What changes whenever a view or a target does: a resumed run must find the digest that it began with.
+    pub fn digest(&self) -> String {
+        let digests: Vec<&str> = self.files.iter().map(TargetFile::digest).collect();
+        digests.join("-")
+    }
+
+    /// New layers on features of `inputs` elements. They are visited under whatever prefix the caller gives, such as
+    /// `distill.`.
+    pub fn heads(&self, inputs: usize, init: &mut Init) -> Heads {
+        Heads(
+            self.objectives
+                .iter()
+                .map(|objective| objective.head(inputs, init))
+                .collect(),
+        )
+    }
+
+    /// Brings the teachers' last layers to `device`, so that they are not brought there in every step.
+    ///
+    /// # Errors
+    /// Where it has no memory for them.
+    pub fn to(&mut self, device: &Device) -> Result<()> {
+        for objective in &mut self.objectives {
+            if let Some(classifier) = &mut objective.classifier {
+                classifier.to(device)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The losses of a batch whose views have these `features` `[N, F]`.
+    ///
+    /// # Errors
+    /// Where `features` or `heads` do not fit the batch.
+    pub fn loss(&self, heads: &Heads, features: &Tensor, batch: &Batch) -> Result<Losses> {
+        let n = batch.views.len();
+        if features.dims().first() != Some(&n) || heads.0.len() != self.objectives.len() {
+            return Err(Error::shape(
+                "distillation",
+                format_args!("features [{n}, F] and {} heads", self.objectives.len()),
+                format_args!("{} and {}", features.shape(), heads.0.len()),
+            ));
+        }
+        let (mut total, mut parts) = (None, Vec::new());
+        for ((objective, head), rows) in self.objectives.iter().zip(&heads.0).zip(&batch.teachers) {
+            let seen = rows.places.len();
+            if seen == 0 {
+                continue;
+            }
+            let (loss, part) = match seen == n {
+                true => objective.loss(head, features, rows)?,
+                false => objective.loss(head, &ops::embedding(features, &rows.places)?, rows)?,
+            };
+            parts.push(part);
+            if let Some(loss) = loss {
+                total = add(total, &ops::scale(&loss, seen as f32 / n as f32)?)?;
+            }
+        }
+        let total = total.ok_or_else(|| Error::value("distillation", "the batch has no views"))?;
+        Ok(Losses { total, parts })
+    }
+
+    /// The tags that a model keeps: the classes of one teacher, by what `heads` have learnt of them. `None` where no
+    /// target file names its classes, or its classes are not learnt.
+    ///
+    /// # Errors
+    /// Where the heads do not fit.
+    pub fn tags(&self, heads: &Heads) -> Result<Option<Tags>> {
+        let Some(at) = self.tags else {
+            return Ok(None);
+        };
+        let (Some(head), objective) = (heads.0.get(at), &self.objectives[at]) else {
+            return Ok(None);
+        };
+        let Some(names) = self.files[at].header().class_names.clone() else {
+            return Ok(None);
+        };
+        match (&head.classes, &head.features, &objective.classifier) {
+            (Some(own), ..) => Tags::new(names, own).map(Some),
+            (None, Some(features), Some(classifier)) => {
+                Tags::compose(names, features, classifier).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What is learnt of each file.
+fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Objective>> {
+    let pairs = config.targets.iter().zip(files);
+    pairs
+        .map(|(target, file)| {
+            if target.classes.is_some_and(|w| w > 0.0) && file.classes().is_none() {
+                let what = "holds no classes, but distill.targets gives their loss a weight; leave `classes` out";
+                return Err(Error::file(file.path(), what));
+            }
+            let objective = Objective::new(file, config.loss_of(target));
+            let learns_features = objective.loss.features > 0.0 && objective.features.is_some();
+            let learns_classes = objective.loss.classes > 0.0 && file.classes().is_some();
+            if !learns_features && !learns_classes {
+                let what = "holds nothing that has a weight: set distill.features or distill.classes above 0";
+                return Err(Error::file(file.path(), what));
+            }
+            Ok(objective)
+        })
+        .collect()
+}
+
+/// The file whose classes become tags: the one that the configuration says, else the first with names.
+fn tags_of(config: &DistillConfig, files: &[TargetFile]) -> Result<Option<usize>> {
+    let named = |file: &TargetFile| file.header().class_names.is_some();
+    match config.targets.iter().position(|target| target.tags) {
+        _ if !config.tags => Ok(None),
+        Some(at) if !named(&files[at]) => {
+            let what = "has no `class_names`, but distill.targets asks for tags of it";
+            Err(Error::file(files[at].path(), what))
+        }
+        Some(at) => Ok(Some(at)),
+        None => Ok(files.iter().position(named)),
+    }
+}
+
+/// FNV-1a, 64 bits, and splitmix64's finaliser after it: names that are alike are spread evenly.
+fn hash(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, step), 0, 0)
+}
+
+#[cfg(test)]
+mod tests;

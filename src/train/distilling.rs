@@ -1,0 +1,142 @@
+//! The stage `distill`: an encoder, the layers that predict its teachers, and the views that it learns from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::batches::mix;
+use super::captions::purpose;
+use super::config::TrainConfig;
+use super::dev::Evaluation;
+use super::distill::{Ahead, Batch, Distillation, Heads};
+use super::work::{Place, Terms};
+use crate::data::Recipe;
+use crate::data::weights::{Precision, WeightFile};
+use crate::error::{Error, Result};
+use crate::model::file::{self, FORMAT};
+use crate::model::{DenseNet, Description, Kind};
+use crate::nn::{Mode, Module, Role};
+use crate::tensor::Tensor;
+
+// The note of a checkpoint that tells target files apart.
+const TARGETS: &str = "targets";
+
+/// The networks and the data of the stage.
+pub(super) struct Distilling {
+    pub(super) encoder: DenseNet,
+    pub(super) heads: Heads,
+    pub(super) data: Arc<Distillation>,
+    /// Batches of `data`, the next one made ahead where the steps run on a GPU.
+    pub(super) batches: Ahead,
+    pub(super) recipe: Recipe,
+    pub(super) training: BTreeMap<String, Value>,
+}
+
+impl Distilling {
+    /// The loss of a step.
+    pub(super) fn loss(&mut self, config: &TrainConfig, place: Place) -> Result<Terms> {
+        let (batch, features) = self.image(config, place.step)?;
+        let losses = self.data.loss(&self.heads, &features, &batch)?;
+        let mut parts = Vec::new();
+        for part in losses.parts {
+            let named = [("features", part.features), ("classes", part.classes)];
+            for (name, value) in named {
+                if let Some(value) = value {
+                    parts.push((format!("{} {name}", part.teacher), value));
+                }
+            }
+        }
+        Ok(Terms {
+            total: losses.total,
+            parts,
+            images: batch.views.len(),
+        })
+    }
+
+    /// The views of a step, and their features `[N, F]`.
+    pub(super) fn image(&mut self, config: &TrainConfig, step: u64) -> Result<(Batch, Tensor)> {
+        let batch = self.batches.batch(config.seed, step, config.batch)?;
+        let mode = Mode::Training {
+            seed: mix(config.seed, step, purpose::ENCODER),
+        };
+        let features = self.encoder.features(&batch.images, mode)?;
+        Ok((batch, features))
+    }
+
+    /// Losses over the held-out views.
+    pub(super) fn evaluate(&self, config: &TrainConfig) -> Result<Evaluation> {
+        let mut encode = |images: &Tensor| self.encoder.features(images, Mode::Inference);
+        let found = self.data.validate(&self.heads, config.batch, &mut encode)?;
+        let Some(found) = found else {
+            return Ok(Evaluation::default());
+        };
+        let mut parts = Vec::new();
+        for (teacher, features, classes) in found.parts {
+            for (name, value) in [("features", features), ("classes", classes)] {
+                if let Some(value) = value {
+                    parts.push((format!("{teacher} {name}"), value));
+                }
+            }
+        }
+        Ok(Evaluation {
+            loss: found.total as f32,
+            images: found.views,
+            parts,
+            ..Evaluation::default()
+        })
+    }
+
+    /// The description of a checkpoint; a run may only go on with the target files that it began with.
+    pub(super) fn description(&self) -> Description {
+        let mut training = self.training.clone();
+        training.insert(TARGETS.into(), self.data.digest().into());
+        Description {
+            format: FORMAT,
+            kind: Kind::Checkpoint,
+            encoder: self.encoder.config().clone(),
+            decoder: None,
+            vocabulary: None,
+            recipe: self.recipe,
+            tags: None,
+            origin: None,
+            training,
+            metrics: BTreeMap::new(),
+        }
+    }
+
+    /// Refuses a checkpoint of a run on other target files.
+    pub(super) fn check_targets(&self, file: &WeightFile, description: &Description) -> Result<()> {
+        let began_with = description.training.get(TARGETS).and_then(Value::as_str);
+        if began_with == Some(&self.data.digest()) {
+            return Ok(());
+        }
+        Err(Error::file(
+            file.path(),
+            "was taken of a run on other target files; bring those back, or start a new run with --encoder",
+        ))
+    }
+
+    /// Writes the encoder to `path`, with the classes that it learnt.
+    pub(super) fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
+        let mut tags = self.data.tags(&self.heads)?;
+        let description = Description {
+            kind: Kind::Encoder,
+            tags: tags.as_ref().map(|tags| tags.names().to_vec()),
+            ..self.description()
+        };
+        let mut tensors = file::module_tensors("", &mut self.encoder);
+        if let Some(tags) = &mut tags {
+            tensors.extend(file::module_tensors("tags.", tags));
+        }
+        file::write(path, &description, &tensors, precision)
+    }
+}
+
+impl Module for Distilling {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        self.encoder.visit(&format!("{prefix}encoder."), f);
+        self.heads.visit(&format!("{prefix}distill."), f);
+    }
+}

@@ -1,0 +1,223 @@
+//! Finding a cache, or computing what is missing of it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::layout::KEY;
+use super::partial::{Partial, Start, lock};
+use super::source::{Source, View};
+use super::{FeatureCache, Progress};
+use crate::cpu::{Isa, formats, threads};
+use crate::data::weights::WeightFile;
+use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
+
+/// Pictures that are encoded at a time.
+pub(super) const GROUP: usize = 32;
+
+/// Features of these pictures in this view: `[n, C]` or `[n, P, C]`.
+pub(super) type Encode<'a> = dyn Fn(&[usize], View) -> Result<Tensor> + 'a;
+
+/// Where the file is kept while it is computed.
+pub(super) fn partial_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".partial");
+    name.into()
+}
+
+/// See [`FeatureCache::open_or_compute`].
+pub(super) fn open_or_compute(
+    path: &Path,
+    source: &Source,
+    encode: &Encode,
+    progress: &mut dyn FnMut(Progress) -> Result<()>,
+) -> Result<FeatureCache> {
+    if source.pictures.is_empty() || source.views.is_empty() {
+        return Err(Error::value(
+            "feature cache",
+            "there is no picture to encode",
+        ));
+    }
+    if let Found::Fitting(cache) = find(path, source)? {
+        return Ok(cache);
+    }
+    let beside = partial_path(path);
+    let file = lock(&beside)?;
+    // Another process may have finished just before the lock was free.
+    let mut why = match find(path, source)? {
+        Found::Fitting(cache) => {
+            drop(file);
+            let _ = fs::remove_file(&beside);
+            return Ok(cache);
+        }
+        Found::Stale(why) => Some(why),
+        Found::Nothing => None,
+    };
+    let start = match Start::find(file, &beside, source, GROUP)? {
+        Start::Useless(file, reason) => {
+            why.get_or_insert(reason);
+            Start::Nothing(file)
+        }
+        start => start,
+    };
+    if let Some(why) = why {
+        progress(Progress::Stale { why })?;
+    }
+    if let Start::At(_, pictures) = start {
+        progress(Progress::Resumed { pictures })?;
+    }
+    compute(start, &beside, source, encode, progress)?.finish(path)?;
+    match FeatureCache::of(WeightFile::open(path)?, source)? {
+        Ok(cache) => Ok(cache),
+        Err(why) => Err(Error::file(path, format_args!("{why}; start again"))),
+    }
+}
+
+/// The file found at a path.
+enum Found {
+    Fitting(FeatureCache),
+    /// A cache that was made from something else or is damaged, and why it cannot be used.
+    Stale(String),
+    Nothing,
+}
+
+/// # Errors
+/// Where the file is no cache: it must not be replaced by one.
+fn find(path: &Path, source: &Source) -> Result<Found> {
+    if fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0) || !path.exists() {
+        return Ok(Found::Nothing);
+    }
+    let file = match WeightFile::open(path) {
+        Ok(file) => file,
+        Err(_) if begins_like_a_cache(path) => return Ok(Found::Stale("is damaged".into())),
+        Err(_) => return Err(foreign(path)),
+    };
+    if file.metadata(KEY)?.is_none() {
+        // Before there were views a cache had the entry `digest` alone.
+        return match file.metadata("digest")? {
+            Some(_) if file.raw("features").is_some() => {
+                Ok(Found::Stale("is of an older version".into()))
+            }
+            _ => Err(foreign(path)),
+        };
+    }
+    Ok(match FeatureCache::of(file, source)? {
+        Ok(cache) => Found::Fitting(cache),
+        Err(why) => Found::Stale(why),
+    })
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::file(
+        path,
+        "is no feature cache and would be overwritten; move it away, or give this run another output",
+    )
+}
+
+/// Whether a file that cannot be opened was a cache before it was damaged.
+fn begins_like_a_cache(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(256).read_to_end(&mut start));
+    read.is_ok() && start.windows(KEY.len()).any(|w| w == KEY.as_bytes())
+}
+
+/// Encodes what is missing.
+fn compute(
+    start: Start,
+    beside: &Path,
+    source: &Source,
+    encode: &Encode,
+    progress: &mut dyn FnMut(Progress) -> Result<()>,
+) -> Result<Partial> {
+    let (mut partial, mut file, done) = match start {
+        Start::At(partial, done) => (Some(partial), None, done),
+        Start::Nothing(file) | Start::Useless(file, _) => (None, Some(file), 0),
+    };
+    let all = source.pictures.len();
+    for first in (done..all).step_by(GROUP) {
+        let group: Vec<usize> = (first..all.min(first + GROUP)).collect();
+        let (shape, rows) = encode_group(source, &group, encode)?;
+        if let Some(file) = file.take() {
+            partial = Some(Partial::begin(file, beside, source, shape.clone())?);
+        }
+        let Some(partial) = &mut partial else { break };
+        if partial.layout.shape != shape {
+            let before = &partial.layout.shape;
+            return Err(Error::shape(
+                "feature cache",
+                format_args!("{before:?} a row"),
+                format_args!("{shape:?}"),
+            ));
+        }
+        partial.append(first * source.views.len(), &rows)?;
+        let pictures = first + group.len();
+        progress(Progress::Encoded { pictures })?;
+    }
+    partial.ok_or_else(|| Error::value("feature cache", "there is no picture to encode"))
+}
+
+/// The shape of a row, and the rows of these pictures as f16, the views of a picture side by side.
+fn encode_group(
+    source: &Source,
+    group: &[usize],
+    encode: &Encode,
+) -> Result<(Vec<usize>, Vec<u8>)> {
+    let views = source.views.len();
+    let mut row_shape: Vec<usize> = Vec::new();
+    let mut rows: Vec<u8> = Vec::new();
+    for (number, &view) in source.views.iter().enumerate() {
+        let features = encode(group, view)?.to(&Device::Cpu)?;
+        let want = if source.maps { "[n, P, C]" } else { "[n, C]" };
+        let shape = match features.dims() {
+            [n, rest @ ..]
+                if *n == group.len()
+                    && rest.len() == 1 + usize::from(source.maps)
+                    && !features.is_empty()
+                    && (number == 0 || *rest == row_shape) =>
+            {
+                rest.to_vec()
+            }
+            _ => return Err(Error::shape("feature cache", want, features.shape())),
+        };
+        let len: usize = shape.iter().product();
+        rows.resize(2 * len * views * group.len(), 0);
+        round(source, group, features.data(), len, &mut rows, number)?;
+        row_shape = shape;
+    }
+    Ok((row_shape, rows))
+}
+
+/// Writes rows of `len` elements as f16 to the places of view `number`.
+fn round(
+    source: &Source,
+    group: &[usize],
+    features: &[f32],
+    len: usize,
+    rows: &mut [u8],
+    number: usize,
+) -> Result<()> {
+    let isa = Isa::current();
+    let too_large: Vec<AtomicBool> = group.iter().map(|_| AtomicBool::new(false)).collect();
+    threads::for_each_chunk(rows, 2 * len * source.views.len(), |i, views| {
+        let to = &mut views[2 * len * number..][..2 * len];
+        formats::f32_to_f16(isa, &features[i * len..(i + 1) * len], to);
+        let special = |h: &[u8; 2]| u16::from_le_bytes(*h) & 0x7c00 == 0x7c00;
+        if to.as_chunks::<2>().0.iter().any(special) {
+            too_large[i].store(true, Ordering::Relaxed);
+        }
+    });
+    let Some(i) = too_large.iter().position(|x| x.load(Ordering::Relaxed)) else {
+        return Ok(());
+    };
+    let row = &features[i * len..(i + 1) * len];
+    // Written so that NaN is found too.
+    let bad = row.iter().find(|x| !(x.abs() < 65520.0)).unwrap_or(&0.0);
+    let name = &source.pictures[group[i]].name;
+    Err(Error::value(
+        "feature cache",
+        format_args!("the encoder makes {bad} of the picture {name}, which f16 cannot hold"),
+    ))
+}

@@ -1,0 +1,256 @@
+//! How a cache lies in its file, and whether a file is one that was made from a source.
+
+use std::collections::HashMap;
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::{Deserialize, Serialize};
+
+use super::source::{Source, Stat, View, sha256};
+use crate::cpu::threads;
+use crate::data::Recipe;
+use crate::data::weights::WeightFile;
+use crate::error::{Error, Result};
+
+/// The metadata entry that makes a file a feature cache.
+pub(super) const KEY: &str = "glimpse-features";
+
+/// The version of the format.
+const FORMAT: u32 = 1;
+
+/// Elements that a row may have at most, so that a damaged header cannot ask for more disk than there is.
+const MOST_ELEMENTS: usize = 1 << 24;
+
+/// The JSON object in a cache's header.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    encoder: String,
+    recipe: Recipe,
+    views: Vec<View>,
+    names: Vec<String>,
+}
+
+/// The sizes of a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) pictures: usize,
+    pub(super) views: usize,
+    /// `[C]` or `[P, C]`.
+    pub(super) shape: Vec<usize>,
+}
+
+impl Layout {
+    /// Elements of a row.
+    pub(super) fn row_len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Bytes of a row.
+    pub(super) fn row_bytes(&self) -> usize {
+        2 * self.row_len()
+    }
+
+    /// The tensors in the order in which they lie.
+    fn tensors(&self) -> [(&'static str, Dtype, Vec<usize>); 5] {
+        let (n, k) = (self.pictures, self.views);
+        let features = [&[n, k], &self.shape[..]].concat();
+        [
+            ("sizes", Dtype::U64, vec![n]),
+            ("modified", Dtype::I64, vec![n]),
+            ("checks", Dtype::U64, vec![n, k]),
+            ("digests", Dtype::U8, vec![n, 32]),
+            ("features", Dtype::F16, features),
+        ]
+    }
+
+    /// Where tensor `name` begins, counted from the first one.
+    pub(super) fn start(&self, name: &str) -> usize {
+        let tensors = self.tensors();
+        let before = tensors.iter().take_while(|(other, ..)| *other != name);
+        before.map(bytes).sum()
+    }
+
+    /// The beginning of the file: header, and the tables of the pictures, with no row there yet.
+    pub(super) fn beginning(&self, source: &Source) -> Result<Vec<u8>, String> {
+        let description = Description {
+            format: FORMAT,
+            encoder: source.encoder.clone(),
+            recipe: source.recipe,
+            views: source.views.clone(),
+            names: source.pictures.iter().map(|p| p.name.clone()).collect(),
+        };
+        let words = |e: serde_json::Error| e.to_string();
+        let description = serde_json::to_string(&description).map_err(words)?;
+        let mut at = 0;
+        let infos = self.tensors().map(|tensor| {
+            let start = at;
+            at += bytes(&tensor);
+            let (name, dtype, shape) = tensor;
+            let data_offsets = (start, at);
+            (
+                name.to_string(),
+                TensorInfo {
+                    dtype,
+                    shape,
+                    data_offsets,
+                },
+            )
+        });
+        let metadata = HashMap::from([(KEY.to_string(), description)]);
+        let header = Metadata::new(Some(metadata), infos.into()).map_err(|e| e.to_string())?;
+        let mut header = serde_json::to_vec(&header).map_err(words)?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut beginning = (header.len() as u64).to_le_bytes().to_vec();
+        beginning.extend(header);
+        Ok(beginning)
+    }
+
+    /// The tables of the pictures, which lie between the header and the rows.
+    pub(super) fn tables(&self, source: &Source) -> Result<Vec<u8>> {
+        let files = threads::map(self.pictures, |i| {
+            let path = &source.pictures[i].path;
+            Ok((Stat::of(path)?, sha256(path)?))
+        });
+        let files: Vec<(Stat, [u8; 32])> = files.into_iter().collect::<Result<_>>()?;
+        let mut tables = Vec::with_capacity(self.start("features"));
+        tables.extend(files.iter().flat_map(|(stat, _)| stat.size.to_le_bytes()));
+        tables.extend(
+            files
+                .iter()
+                .flat_map(|(stat, _)| stat.modified.to_le_bytes()),
+        );
+        tables.resize(tables.len() + 8 * self.pictures * self.views, 0);
+        tables.extend(files.iter().flat_map(|(_, digest)| digest));
+        Ok(tables)
+    }
+}
+
+/// Bytes of a tensor.
+fn bytes((_, dtype, shape): &(&str, Dtype, Vec<usize>)) -> usize {
+    shape.iter().product::<usize>() * dtype.bitsize() / 8
+}
+
+/// The sizes that a header speaks of, where they and the rest fit the source; otherwise why not.
+pub(super) fn sizes(
+    description: Option<&str>,
+    info: impl Fn(&str) -> Option<(Dtype, Vec<usize>)>,
+    source: &Source,
+) -> Result<Layout, String> {
+    let own = |same: bool, why: &str| match same {
+        true => Ok(()),
+        false => Err(why.to_string()),
+    };
+    let broken = || "is no feature cache of this version".to_string();
+    let description: Description = description
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or_else(broken)?;
+    own(description.format == FORMAT, "is of another version")?;
+    own(
+        description.encoder == source.encoder,
+        "was made by another encoder",
+    )?;
+    own(
+        description.recipe == source.recipe,
+        "was made with another preprocessing",
+    )?;
+    own(description.views == source.views, "holds other views")?;
+    let names = source.pictures.iter().map(|p| &p.name);
+    own(names.eq(&description.names), "is of other pictures")?;
+    let (_, shape) = info("features").ok_or_else(broken)?;
+    let shape = shape.get(2..).unwrap_or(&[]).to_vec();
+    own(
+        shape.len() == 1 + usize::from(source.maps),
+        match source.maps {
+            true => "holds averages, not maps",
+            false => "holds maps, not averages",
+        },
+    )?;
+    let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    if !elements.is_some_and(|n| (1..=MOST_ELEMENTS).contains(&n)) {
+        return Err(broken());
+    }
+    let layout = Layout {
+        pictures: source.pictures.len(),
+        views: source.views.len(),
+        shape,
+    };
+    for (name, dtype, shape) in layout.tensors() {
+        if info(name) != Some((dtype, shape)) {
+            return Err(broken());
+        }
+    }
+    Ok(layout)
+}
+
+/// The sizes of the cache in an opened file that was made from `source`; otherwise why it was not.
+///
+/// # Errors
+/// Where a picture cannot be read.
+pub(super) fn check(file: &WeightFile, source: &Source) -> Result<Result<Layout, String>> {
+    let description = file.metadata(KEY)?;
+    let info = |name: &str| file.raw(name).map(|t| (t.dtype, t.shape.to_vec()));
+    let layout = match sizes(description.as_deref(), info, source) {
+        Ok(layout) => layout,
+        Err(why) => return Ok(Err(why)),
+    };
+    let table = |name| file.raw(name).map_or(&[][..], |t| t.bytes);
+    let [sizes, modified, digests] = ["sizes", "modified", "digests"].map(table);
+    let changed = changed(source, sizes, modified, digests)?;
+    Ok(match changed {
+        None => Ok(layout),
+        Some(name) => Err(format!("was made before the picture {name} changed")),
+    })
+}
+
+/// The first picture that is not the one that these tables speak of. Contents are only looked at where the size is the
+/// same and the time is not, as version control does: to read a large dataset takes longer than to look at its folder.
+///
+/// # Errors
+/// Where a picture cannot be read.
+pub(super) fn changed<'a>(
+    source: &'a Source,
+    sizes: &[u8],
+    modified: &[u8],
+    digests: &[u8],
+) -> Result<Option<&'a str>> {
+    let pictures = &source.pictures;
+    let [sizes, modified] = [sizes, modified].map(|table| table.as_chunks::<8>().0);
+    let (digests, _) = digests.as_chunks::<32>();
+    if [sizes.len(), modified.len(), digests.len()] != [pictures.len(); 3] {
+        return Err(Error::value("feature cache", "its tables are not whole"));
+    }
+    let same = threads::map(pictures.len(), |i| {
+        let path = &pictures[i].path;
+        let stat = Stat::of(path)?;
+        if stat.size != u64::from_le_bytes(sizes[i]) {
+            return Ok(false);
+        }
+        if stat.modified >= 0 && stat.modified == i64::from_le_bytes(modified[i]) {
+            return Ok(true);
+        }
+        Ok(sha256(path)? == digests[i])
+    });
+    for (same, picture) in same.into_iter().zip(pictures) {
+        if !same? {
+            return Ok(Some(&picture.name));
+        }
+    }
+    Ok(None)
+}
+
+/// The checksum of row number `row`: FNV-1a, eight bytes at a time. Every word takes part in an invertible step, so a
+/// single damaged word always changes it.
+pub(super) fn checksum(row: usize, bytes: &[u8]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ row as u64;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for &word in words {
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(PRIME);
+    }
+    for &byte in rest {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    }
+    // Zero means that there is no row.
+    hash.max(1)
+}

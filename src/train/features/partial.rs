@@ -1,0 +1,220 @@
+//! The file while it is computed.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::Metadata;
+
+use super::layout::{self, KEY, Layout, checksum};
+use super::source::Source;
+use crate::error::{Error, Result};
+
+/// The longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A cache of which some rows may still be missing.
+pub(super) struct Partial {
+    file: File,
+    path: PathBuf,
+    pub(super) layout: Layout,
+    /// Where the tensors begin.
+    data: u64,
+}
+
+/// Where the computation starts.
+pub(super) enum Start {
+    /// A file with so many pictures done.
+    At(Partial, usize),
+    /// Nothing yet.
+    Nothing(File),
+    /// A file that cannot be used, and why.
+    Useless(File, String),
+}
+
+/// Opens the file at `path`, which need not exist, for this process alone.
+///
+/// # Errors
+/// Where it cannot be written, or another process has it.
+pub(super) fn lock(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path).map_err(|e| cannot_be_written(path, e))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            path,
+            "is being computed by another process; wait for it, or give this run another output",
+        )),
+        // Where the system has no locks there is nothing to be done.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+fn cannot_be_written(path: &Path, e: io::Error) -> Error {
+    let what =
+        format_args!("cannot be written: {e}; what was computed is kept, start again to go on");
+    Error::file(path, what)
+}
+
+impl Start {
+    /// Looks for the work of an earlier run in `file`. Whole groups of `group` pictures count.
+    ///
+    /// # Errors
+    /// Where a picture cannot be read.
+    pub(super) fn find(mut file: File, path: &Path, source: &Source, group: usize) -> Result<Self> {
+        if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+            return Ok(Start::Nothing(file));
+        }
+        let found = match header(&mut file) {
+            Some(header) => header,
+            None => return Ok(Start::Useless(file, "has a broken header".into())),
+        };
+        let (data, header) = found;
+        let description = header.metadata().as_ref().and_then(|m| m.get(KEY));
+        let info = |name: &str| header.info(name).map(|i| (i.dtype, i.shape.clone()));
+        let layout = match layout::sizes(description.map(String::as_str), info, source) {
+            Ok(layout) => layout,
+            Err(why) => return Ok(Start::Useless(file, why)),
+        };
+        let mut tables = vec![0; layout.start("features")];
+        if read_at(&mut file, data, &mut tables).is_err() {
+            return Ok(Start::Useless(file, "is not whole".into()));
+        }
+        let table = |name: &str, len: usize| &tables[layout.start(name)..][..len];
+        let n = layout.pictures;
+        let [sizes, modified] = ["sizes", "modified"].map(|name| table(name, 8 * n));
+        if let Some(name) = layout::changed(source, sizes, modified, table("digests", 32 * n))? {
+            let why = format!("was made before the picture {name} changed");
+            return Ok(Start::Useless(file, why));
+        }
+        let rows = n * layout.views;
+        let checks = table("checks", 8 * rows).as_chunks::<8>().0;
+        let start = data + layout.start("features") as u64;
+        let done = whole_rows(&mut file, start, layout.row_bytes(), checks) / layout.views;
+        let done = if done == n { n } else { done - done % group };
+        if done == 0 {
+            return Ok(Start::Nothing(file));
+        }
+        let path = path.to_path_buf();
+        let partial = Partial {
+            file,
+            path,
+            layout,
+            data,
+        };
+        Ok(Start::At(partial, done))
+    }
+}
+
+/// Where the tensors begin, and the header.
+fn header(file: &mut File) -> Option<(u64, Metadata)> {
+    let mut len = [0; 8];
+    read_at(file, 0, &mut len).ok()?;
+    let len = u64::from_le_bytes(len);
+    let size = file.metadata().ok()?.len();
+    if len > LONGEST_HEADER || len > size {
+        return None;
+    }
+    let mut text = vec![0; len as usize];
+    file.read_exact(&mut text).ok()?;
+    Some((8 + len, serde_json::from_slice(&text).ok()?))
+}
+
+/// How many rows from the first on are in the file and fit their checksums.
+fn whole_rows(file: &mut File, start: u64, size: usize, checks: &[[u8; 8]]) -> usize {
+    if file.seek(SeekFrom::Start(start)).is_err() {
+        return 0;
+    }
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut row = vec![0; size];
+    let mut fits = |(number, check): (usize, &[u8; 8])| {
+        reader.read_exact(&mut row).is_ok() && checksum(number, &row).to_le_bytes() == *check
+    };
+    let numbered = checks.iter().enumerate();
+    numbered.take_while(|&row| fits(row)).count()
+}
+
+fn read_at(file: &mut File, at: u64, to: &mut [u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(to)
+}
+
+impl Partial {
+    /// Begins anew in `file`, whatever it holds.
+    ///
+    /// # Errors
+    /// Where a picture cannot be read or the file cannot be written.
+    pub(super) fn begin(
+        file: File,
+        path: &Path,
+        source: &Source,
+        shape: Vec<usize>,
+    ) -> Result<Self> {
+        let layout = Layout {
+            pictures: source.pictures.len(),
+            views: source.views.len(),
+            shape,
+        };
+        let mut beginning = layout
+            .beginning(source)
+            .map_err(|e| Error::file(path, format_args!("cannot be written: {e}")))?;
+        let data = beginning.len() as u64;
+        beginning.extend(layout.tables(source)?);
+        let path = path.to_path_buf();
+        let mut partial = Partial {
+            file,
+            path,
+            layout,
+            data,
+        };
+        let emptied = partial.file.set_len(0);
+        emptied.map_err(|e| cannot_be_written(&partial.path, e))?;
+        partial.write_at(0, &beginning)?;
+        Ok(partial)
+    }
+
+    /// Writes whole rows, the first of which has number `first`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub(super) fn append(&mut self, first: usize, rows: &[u8]) -> Result<()> {
+        let size = self.layout.row_bytes();
+        let numbered = (first..).zip(rows.chunks_exact(size));
+        let checks = numbered.flat_map(|(number, row)| checksum(number, row).to_le_bytes());
+        let checks: Vec<u8> = checks.collect();
+        let [features, table] = ["features", "checks"].map(|name| self.layout.start(name));
+        self.write_at(self.data + (features + first * size) as u64, rows)?;
+        self.write_at(self.data + (table + 8 * first) as u64, &checks)
+    }
+
+    /// Gives the whole file the name `path`, once it is safely stored.
+    ///
+    /// # Errors
+    /// Where that is not possible; the file then keeps its old name.
+    pub(super) fn finish(self, path: &Path) -> Result<()> {
+        let layout = &self.layout;
+        let rows = layout.pictures * layout.views;
+        let size = self.data + (layout.start("features") + rows * layout.row_bytes()) as u64;
+        let stored = self
+            .file
+            .set_len(size)
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| std::fs::rename(&self.path, path));
+        stored.map_err(|e| cannot_be_written(&self.path, e))?;
+        // The new name should survive a power failure too; otherwise nothing is lost but some time.
+        #[cfg(unix)]
+        if let Some(folder) = path.parent()
+            && let Ok(folder) = File::open(folder)
+        {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.file.seek(SeekFrom::Start(at));
+        written
+            .and_then(|_| self.file.write_all(bytes))
+            .map_err(|e| cannot_be_written(&self.path, e))
+    }
+}

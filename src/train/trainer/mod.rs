@@ -1,0 +1,236 @@
+//! The loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
+
+mod diagnosis;
+mod save;
+mod start;
+
+pub use start::Source;
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::average::Average;
+use super::config::{DevScore, EncoderTraining, Stage, TrainConfig};
+use super::events::{Control, Event, Report, RunOptions, Watch};
+use super::frozen;
+use super::optimizer::Optimizer;
+use super::progress::Progress;
+use super::schedule::{learning_rate, schedule};
+use super::work::{Place, Terms, Work, encoder_pace};
+use crate::error::{Error, Result};
+use crate::nn::Module;
+
+/// A training run.
+pub struct Trainer {
+    config: TrainConfig,
+    work: Work,
+    optimizer: Optimizer,
+    average: Option<Average>,
+    progress: Progress,
+    /// Sentences for the user that were due before anybody watched.
+    notices: Vec<String>,
+    dataset: String,
+}
+
+impl Trainer {
+    /// The configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.config.epochs * self.steps_per_epoch()
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.work.steps_per_epoch(self.config.batch)
+    }
+
+    /// Trains to the end and writes the model. `watch` is told every event and may stop the run, which then leaves a
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// Where the loss is no longer a number, a file cannot be read or written, or the run was stopped
+    /// ([`Error::Interrupted`], which says how to go on).
+    pub fn run(&mut self, options: &RunOptions, watch: Watch) -> Result<()> {
+        let total = self.total_steps();
+        let last = options.max_steps.map_or(total, |most| most.min(total));
+        self.announce(last, watch);
+        self.prepare_features(&options.out, watch)?;
+        while self.optimizer.steps() < last {
+            let report = self.step().map_err(|e| self.rescue(e, options))?;
+            let step = report.step;
+            let mut stop = watch(Event::Step(report)) == Control::Stop;
+            let mut ends = false;
+            if self.evaluates_after(step) {
+                (stop, ends) = match self.evaluate(step, options, watch) {
+                    Ok((wish, ends)) => (stop || wish == Control::Stop, ends),
+                    Err(e) => return Err(self.rescue(e, options)),
+                };
+            }
+            if stop {
+                let path = self.save_checkpoint(&options.out)?;
+                return Err(Error::Interrupted(format!(
+                    "stopped after step {step} of {last}; go on with --resume {}",
+                    path.display()
+                )));
+            }
+            if ends {
+                break;
+            }
+            if options.checkpoint_every > 0 && step.is_multiple_of(options.checkpoint_every) {
+                let path = self.save_checkpoint(&options.out)?;
+                watch(Event::Saved { path });
+            }
+        }
+        self.finish(&options.out)
+    }
+
+    /// Tells the watcher how the run begins.
+    fn announce(&mut self, last: u64, watch: Watch) {
+        let mut parameters = 0;
+        self.work.visit("", &mut |_, role, t| {
+            if role.is_trained() && t.is_tracked() {
+                parameters += t.len();
+            }
+        });
+        watch(Event::Start {
+            done: self.optimizer.steps(),
+            steps: last,
+            images: self.work.images(),
+            parameters,
+        });
+        for notice in std::mem::take(&mut self.notices) {
+            watch(Event::Notice(notice));
+        }
+    }
+
+    /// One step: batch, forward, loss, backward, optimizer.
+    ///
+    /// # Errors
+    /// Where an image cannot be read, or the loss or a gradient is not a finite number; the message names the first
+    /// tensor that is not finite.
+    pub fn step(&mut self) -> Result<Report> {
+        let started = Instant::now();
+        let step = self.optimizer.steps();
+        let Terms {
+            total,
+            parts,
+            images,
+        } = self.terms(step)?;
+        let grads = total.backward()?;
+        let loss = total.detach();
+        drop(total);
+        let config = &self.config;
+        let share =
+            schedule(&config.optimizer, step, self.total_steps()) * self.progress.plateau.factor;
+        let lr = learning_rate(config.optimizer.lr, share);
+        let encoder_lr = encoder_pace(config).map(|pace| learning_rate(pace.lr, share));
+        let moved = self.optimizer.step(&mut self.work, grads, share);
+        // The loss is read last, so that the GPU need not be waited for in the middle of a step. A loss that is not finite
+        // has gradients that are not finite, and then the optimizer has moved nothing.
+        let value = loss.item()?;
+        let grad_norm = match moved {
+            Ok(norm) if value.is_finite() => norm,
+            Err(e @ Error::Gpu { .. }) => return Err(e),
+            _ => return Err(self.diagnose(step)),
+        };
+        if let Some(average) = &mut self.average {
+            average.update(&mut self.work, step)?;
+        }
+        let images_per_s = images as f64 / started.elapsed().as_secs_f64();
+        let parts = parts.into_iter().map(|(name, t)| Ok((name, t.item()?)));
+        Ok(Report {
+            step: step + 1,
+            loss: value,
+            parts: parts.collect::<Result<_>>()?,
+            lr,
+            encoder_lr,
+            grad_norm,
+            images_per_s,
+        })
+    }
+
+    /// The loss of step `step`.
+    fn terms(&mut self, step: u64) -> Result<Terms> {
+        let place = Place {
+            step,
+            total: self.total_steps(),
+        };
+        self.work.loss(&self.config, place)
+    }
+
+    /// Whether the dev split is evaluated after this many steps.
+    fn evaluates_after(&self, step: u64) -> bool {
+        let every = match self.config.dev.every {
+            0 => self.config.validate_every * self.steps_per_epoch(),
+            every => every,
+        };
+        self.work.has_dev() && every > 0 && step.is_multiple_of(every)
+    }
+
+    /// Evaluates the dev split, keeps the model where it is the best so far, and says whether the run should end early.
+    fn evaluate(
+        &mut self,
+        step: u64,
+        options: &RunOptions,
+        watch: Watch,
+    ) -> Result<(Control, bool)> {
+        let evaluation = self.with_averages(|trainer| trainer.work.evaluate(&trainer.config))?;
+        let score = match self.config.stage {
+            Stage::Distill => DevScore::Loss,
+            _ => self.config.dev.score,
+        };
+        let best = self
+            .progress
+            .observe(score, &self.config.optimizer, step, &evaluation);
+        if best {
+            self.with_averages(|trainer| trainer.save_best(&options.out, step))?;
+        }
+        let per_epoch = self.steps_per_epoch();
+        let mut wish = watch(Event::Evaluated {
+            step,
+            epoch: step.is_multiple_of(per_epoch).then_some(step / per_epoch),
+            evaluation: Box::new(evaluation),
+            best,
+        });
+        let patience = self.config.dev.patience;
+        let ends = patience > 0 && self.progress.stale >= patience;
+        if let Some(found) = self.progress.best.filter(|_| ends) {
+            let event = Event::EarlyStop {
+                step,
+                best_step: found.step,
+                best_score: found.score,
+            };
+            if watch(event) == Control::Stop {
+                wish = Control::Stop;
+            }
+        }
+        Ok((wish, ends))
+    }
+
+    /// Calls `body` while the networks have their averaged parameters, where there are any, and tracks no gradients.
+    fn with_averages<R>(&mut self, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        self.work.track(false);
+        if let Some(average) = &mut self.average {
+            average.swap(&mut self.work);
+        }
+        let result = body(self);
+        if let Some(average) = &mut self.average {
+            average.swap(&mut self.work);
+        }
+        self.work.track_trained(self.config.encoder.train);
+        result
+    }
+
+    /// Computes a frozen encoder's features, or opens the file beside `out` that holds them.
+    fn prepare_features(&mut self, out: &Path, watch: Watch) -> Result<()> {
+        match &mut self.work {
+            Work::Captions(work) if self.config.encoder.train == EncoderTraining::None => {
+                frozen::prepare(work, &self.config, out, watch)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The files of a run: the checkpoint, the best model, the last model.
+
+use std::path::{Path, PathBuf};
+
+use super::Trainer;
+use crate::error::{Error, Result};
+use crate::model::file;
+use crate::train::checkpoint;
+use crate::train::config::Keep;
+use crate::train::events::RunOptions;
+
+impl Trainer {
+    /// Writes everything that the run needs to go on. Returns the file's path.
+    pub(super) fn save_checkpoint(&mut self, out: &Path) -> Result<PathBuf> {
+        let path = checkpoint::path_beside(out);
+        let mut tensors = file::module_tensors("", &mut self.work);
+        tensors.extend(self.optimizer.tensors()?);
+        tensors.extend(self.average.iter().flat_map(|a| a.tensors()));
+        let description = self.work.description();
+        let state = checkpoint::State {
+            config: &self.config,
+            steps: self.optimizer.steps(),
+            progress: self.progress,
+        };
+        checkpoint::write(&path, description, &state, &tensors)?;
+        Ok(path)
+    }
+
+    /// Saves the model whose dev score is the best so far: as the model itself, or beside it where the last one is asked
+    /// for.
+    pub(super) fn save_best(&mut self, out: &Path, step: u64) -> Result<()> {
+        match self.config.dev.keep {
+            Keep::Best => self.save_model(out, step),
+            Keep::Last => self.save_model(&checkpoint::best_beside(out), step),
+        }
+    }
+
+    /// Saves the model after the last step: beside the best one where there is one and it was asked for.
+    pub(super) fn finish(&mut self, out: &Path) -> Result<()> {
+        let step = self.optimizer.steps();
+        let keeps_best = self.config.dev.keep == Keep::Best && self.progress.best.is_some();
+        let path = match keeps_best {
+            true => checkpoint::last_beside(out),
+            false => out.to_path_buf(),
+        };
+        self.with_averages(|trainer| trainer.save_model(&path, step))
+    }
+
+    fn save_model(&mut self, out: &Path, step: u64) -> Result<()> {
+        let config = self.config.without_paths();
+        let config = serde_json::to_value(&config).map_err(|e| {
+            Error::file(out, format_args!("the configuration cannot be stored: {e}"))
+        })?;
+        let images = self.work.images();
+        let training = self.work.training();
+        training.insert("config".into(), config);
+        training.insert("steps".into(), step.into());
+        training.insert("dataset".into(), self.dataset.clone().into());
+        training.insert("images".into(), images.into());
+        training.insert(
+            "program".into(),
+            concat!("glimpse ", env!("CARGO_PKG_VERSION")).into(),
+        );
+        self.work.save(out, &self.config)
+    }
+
+    /// Saves what can be saved where a GPU fails in the middle of a run, and says how to go on.
+    pub(super) fn rescue(&mut self, error: Error, options: &RunOptions) -> Error {
+        let Error::Gpu { device, what } = error else {
+            return error;
+        };
+        let step = self.optimizer.steps();
+        let path = checkpoint::path_beside(&options.out);
+        let what = match self.save_checkpoint(&options.out) {
+            Ok(path) => format!(
+                "{what}; saved after step {step}, go on with --resume {}",
+                path.display()
+            ),
+            // A GPU that can no longer be read leaves the checkpoint that was written last.
+            Err(_) if path.exists() => {
+                format!(
+                    "{what}; the last checkpoint is whole, go on with --resume {}",
+                    path.display()
+                )
+            }
+            Err(_) => format!("{what}; no checkpoint had been written after {step} steps"),
+        };
+        Error::gpu(device, what)
+    }
+}

@@ -1,0 +1,173 @@
+//! The networks of a run together with the data that they learn from: one kind for the caption stages, one for
+//! distillation. The trainer's loop knows neither.
+
+use std::path::Path;
+
+use super::captions::Captions;
+use super::config::{EncoderTraining, TrainConfig};
+use super::dev::Evaluation;
+use super::distilling::Distilling;
+use super::optimizer::Pace;
+use crate::error::Result;
+use crate::model::{Description, Kind};
+use crate::nn::{Module, Role};
+use crate::tensor::Tensor;
+
+/// The networks and the data of a run.
+pub(super) enum Work {
+    /// A captioner, and images with captions.
+    Captions(Box<Captions>),
+    /// An encoder, and views with their teachers' features and classes.
+    Distilling(Box<Distilling>),
+}
+
+/// The place of a step in its run.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The step, from 0.
+    pub(super) step: u64,
+    /// Steps of the whole run.
+    pub(super) total: u64,
+}
+
+/// The loss of a step, and numbers for the log.
+pub(super) struct Terms {
+    /// The loss, one number on the tape.
+    pub(super) total: Tensor,
+    /// Parts of the loss and other numbers by name.
+    pub(super) parts: Vec<(String, Tensor)>,
+    /// Images of the step.
+    pub(super) images: usize,
+}
+
+impl Work {
+    /// The images, or views of images, that an epoch goes through.
+    pub(super) fn images(&self) -> usize {
+        match self {
+            Work::Captions(work) => work.train.len(),
+            Work::Distilling(work) => work.data.len(),
+        }
+    }
+
+    /// Steps of an epoch.
+    pub(super) fn steps_per_epoch(&self, batch: usize) -> u64 {
+        match self {
+            Work::Captions(work) => work.train.steps_per_epoch(batch),
+            Work::Distilling(work) => work.data.steps_per_epoch(batch),
+        }
+    }
+
+    /// The loss of a step.
+    ///
+    /// # Errors
+    /// Where an image cannot be read, or the GPU fails.
+    pub(super) fn loss(&mut self, config: &TrainConfig, place: Place) -> Result<Terms> {
+        match self {
+            Work::Captions(work) => work.loss(config, place),
+            Work::Distilling(work) => work.loss(config, place),
+        }
+    }
+
+    /// The tensor that the encoder makes of the images of a step, for whoever looks for numbers that are not finite.
+    ///
+    /// # Errors
+    /// Where an image cannot be read, or the GPU fails.
+    pub(super) fn image(&mut self, config: &TrainConfig, step: u64) -> Result<Tensor> {
+        match self {
+            Work::Captions(work) => {
+                let batch = work.batch(config, step);
+                work.image(config, &batch, step)
+            }
+            Work::Distilling(work) => Ok(work.image(config, step)?.1),
+        }
+    }
+
+    /// Whether there is something to evaluate on.
+    pub(super) fn has_dev(&self) -> bool {
+        match self {
+            Work::Captions(work) => work.dev.is_some(),
+            Work::Distilling(work) => work.data.validation_len() > 0,
+        }
+    }
+
+    /// Evaluates the networks, whose parameters should not be tracked.
+    ///
+    /// # Errors
+    /// Where an image cannot be read, or the GPU fails.
+    pub(super) fn evaluate(&self, config: &TrainConfig) -> Result<Evaluation> {
+        match self {
+            Work::Captions(work) => work.evaluate(config),
+            Work::Distilling(work) => work.evaluate(config),
+        }
+    }
+
+    /// Makes the trained parameters leaves of the tape, and no others.
+    pub(super) fn track_trained(&mut self, encoder: EncoderTraining) {
+        self.track(true);
+        let net = match self {
+            Work::Captions(work) => &mut work.captioner.encoder,
+            Work::Distilling(work) => &mut work.encoder,
+        };
+        match encoder {
+            EncoderTraining::None => net.track(false),
+            EncoderTraining::LastBlock | EncoderTraining::All => net.track_tuned(),
+        }
+    }
+
+    /// Sets how training treats the encoder, and tracks what is trained.
+    pub(super) fn prepare(&mut self, config: &TrainConfig) {
+        let encoder = match self {
+            Work::Captions(work) => &mut work.captioner.encoder,
+            Work::Distilling(work) => &mut work.encoder,
+        };
+        encoder.set_tuning(config.encoder.tuning());
+        self.track_trained(config.encoder.train);
+    }
+
+    /// What a checkpoint of the networks says of itself.
+    pub(super) fn description(&self) -> Description {
+        match self {
+            Work::Captions(work) => work.captioner.description(Kind::Checkpoint),
+            Work::Distilling(work) => work.description(),
+        }
+    }
+
+    /// Notes for the model file: how its weights came about.
+    pub(super) fn training(
+        &mut self,
+    ) -> &mut std::collections::BTreeMap<String, serde_json::Value> {
+        match self {
+            Work::Captions(work) => &mut work.captioner.training,
+            Work::Distilling(work) => &mut work.training,
+        }
+    }
+
+    /// Writes the model to `path`, atomically: a captioner, or an encoder.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub(super) fn save(&mut self, path: &Path, config: &TrainConfig) -> Result<()> {
+        match self {
+            Work::Captions(work) => work.captioner.save(path, config.output.precision),
+            Work::Distilling(work) => work.save(path, config.output.precision),
+        }
+    }
+}
+
+impl Module for Work {
+    fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        match self {
+            Work::Captions(work) => work.captioner.visit(prefix, f),
+            Work::Distilling(work) => work.visit(prefix, f),
+        }
+    }
+}
+
+/// The encoder's pace, where it is trained.
+pub(super) fn encoder_pace(config: &TrainConfig) -> Option<Pace> {
+    let (encoder, others) = (&config.encoder, Pace::of(&config.optimizer));
+    (encoder.train != EncoderTraining::None).then(|| Pace {
+        lr: encoder.lr.unwrap_or(others.lr),
+        weight_decay: encoder.weight_decay.unwrap_or(others.weight_decay),
+    })
+}

@@ -1,0 +1,166 @@
+//! `glimpse train` in the stage `distill`: pictures without captions, tags, resuming, refusals.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+#[path = "../common/targets.rs"]
+#[expect(dead_code, reason = "others change more of a file")]
+mod made;
+
+use crate::{Run, dataset, glimpse, string};
+
+const CONFIG: &str = r#"
+    stage = "distill"
+    epochs = 2
+    batch = 8
+    [encoder]
+    train = "all"
+    new = { growth = 4, blocks = [1, 1], stem = 8 }
+    [image]
+    size = 32
+    [distill]
+    targets = ["t.safetensors"]
+    held_out = 0.2
+"#;
+
+/// A folder with 10 pictures without captions, in `photos`, targets of four views of each, and a configuration.
+fn folder() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("photos")).unwrap();
+    let paths = made::pictures(&dir.path().join("photos"), 10);
+    let mut targets = made::targets(&paths, 4, 6, 5);
+    targets.header["teacher"] = "a teacher".into();
+    targets.write(&dir.path().join("t.safetensors"));
+    fs::write(dir.path().join("t.toml"), CONFIG).unwrap();
+    dir
+}
+
+fn train(dir: &Path, args: &[&str]) -> Run {
+    glimpse(dir, &[&["train", "--data", "photos"], args].concat())
+}
+
+#[test]
+fn an_encoder_learns_from_pictures_without_captions() {
+    let dir = folder();
+    let run = train(
+        dir.path(),
+        &["--config", "t.toml", "--out", "e.safetensors", "--json"],
+    );
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let objects = run.objects();
+    // Eight of ten pictures, four views each, two epochs of batches of eight.
+    assert_eq!(
+        objects.iter().filter(|o| o.get("loss").is_some()).count(),
+        8
+    );
+    assert!(objects.iter().any(|o| o["event"] == "validation"));
+    let report = glimpse(dir.path(), &["inspect", "e.safetensors", "--json"]).object();
+    assert_eq!(
+        (&report["kind"], &report["tags"]),
+        (&"encoder".into(), &5.into())
+    );
+    assert!(!string(&report["training"]["config"]["distill"]["targets"][0]["file"]).contains('/'));
+
+    // A decoder on that encoder keeps what it recognises.
+    let data = dataset();
+    fs::copy(
+        dir.path().join("e.safetensors"),
+        data.path().join("e.safetensors"),
+    )
+    .unwrap();
+    let args = [
+        "train",
+        "--data",
+        ".",
+        "--config",
+        "frozen.toml",
+        "--encoder",
+        "e.safetensors",
+    ];
+    let run = glimpse(
+        data.path(),
+        &[&args[..], &["--out", "m.safetensors", "--max-steps", "2"]].concat(),
+    );
+    run.lines();
+    let report = glimpse(data.path(), &["inspect", "m.safetensors", "--json"]).object();
+    assert_eq!(
+        (&report["kind"], &report["tags"]),
+        (&"captioner".into(), &5.into())
+    );
+    let caption = ["caption", "0.png", "--model", "m.safetensors", "--json"];
+    assert!(glimpse(data.path(), &caption).object()["tags"].is_array());
+}
+
+#[test]
+fn a_resumed_distillation_writes_the_same_bytes() {
+    let dir = folder();
+    let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    train(
+        dir.path(),
+        &["--config", "t.toml", "--out", "whole.safetensors"],
+    )
+    .lines();
+    let stopped = [
+        "--config",
+        "t.toml",
+        "--out",
+        "parts.safetensors",
+        "--checkpoint-every",
+        "3",
+    ];
+    train(dir.path(), &[&stopped[..], &["--max-steps", "4"]].concat()).lines();
+    let checkpoint = [
+        "--resume",
+        "parts.checkpoint.safetensors",
+        "--out",
+        "parts.safetensors",
+    ];
+    train(dir.path(), &checkpoint).lines();
+    assert_eq!(read("whole.safetensors"), read("parts.safetensors"));
+
+    // Other targets under the old name.
+    let paths: Vec<_> = (0..10)
+        .map(|i| dir.path().join(format!("photos/p{i}.png")))
+        .collect();
+    let mut other = made::targets(&paths, 4, 6, 5);
+    other.tensor("features").2[7] += 0.5;
+    other.write(&dir.path().join("t.safetensors"));
+    let run = train(dir.path(), &checkpoint);
+    assert!(
+        run.complaint(1).contains("other target files"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_one_line() {
+    let dir = folder();
+    let refused = |config: &str, part: &str| {
+        fs::write(dir.path().join("t.toml"), config).unwrap();
+        let run = train(
+            dir.path(),
+            &["--config", "t.toml", "--out", "e.safetensors"],
+        );
+        let message = run.complaint(1);
+        assert!(message.contains(part), "{part}: {message}");
+        assert!(!dir.path().join("e.safetensors").exists());
+    };
+    refused(
+        &CONFIG.replace("t.safetensors", "u.safetensors"),
+        "u.safetensors",
+    );
+    refused(
+        &CONFIG.replace("[\"t.safetensors\"]", "[]"),
+        "names no file",
+    );
+    refused(
+        &CONFIG.replace("held_out = 0.2", "hold_out = 0.2"),
+        "hold_out",
+    );
+    refused("batch = 8", "holds pictures but no captions");
+    fs::remove_file(dir.path().join("photos/p3.png")).unwrap();
+    refused(CONFIG, "p3.png");
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Records views as the teachers see them: tests/fixtures/distill holds three small pictures and a target file of them.
+
+    python tools/make_view_fixtures.py [OUTPUT_FOLDER]          (default: tests/fixtures/distill)
+
+The teacher says of a view the mean levels of its 4 x 4 fields, in each of three channels, over 255. A test draws the same
+views from the same pictures and asks itself the same.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import teacher_targets
+
+SIZE = 32
+
+
+class Fields:
+    name, source, licence, size = "mean levels of 4 x 4 fields", "tools/make_view_fixtures.py", "MIT OR Apache-2.0", SIZE
+    input = {"size": SIZE, "values": "x / 255"}
+    classifier = None
+
+    def __call__(self, levels):
+        fields = levels.astype(np.float64).reshape(len(levels), 4, SIZE // 4, 4, SIZE // 4, 3)
+        return {"features": (fields.mean((2, 4)) / 255).reshape(len(levels), -1)}
+
+
+def pictures(folder):
+    """Noise on slopes, in sizes larger and smaller than the view; one with transparency, one grey."""
+    rng = np.random.default_rng(2106)
+    y, x = np.mgrid[:70, :90]
+    levels = np.stack([x * 2.5, y * 3.4, (x + y) * 1.5], 2) + rng.normal(0, 30, (70, 90, 3))
+    colour = np.clip(levels, 0, 255).astype(np.uint8)
+    Image.fromarray(colour).save(folder / "a.png")
+    alpha = np.clip(rng.normal(160, 60, (21, 40, 1)), 0, 255).astype(np.uint8)
+    Image.fromarray(np.concatenate([colour[:21, :40], alpha], 2)).save(folder / "b.png")
+    Image.fromarray(colour[:50, :47, 0]).save(folder / "c.png")
+    return [folder / f"{name}.png" for name in "abc"]
+
+
+def main():
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "fixtures" / "distill"
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / "targets.safetensors"
+    options = ["fields", str(out), str(folder), "--views", "8", "--whole", "2", "--classes", "none", "--crop-area", "0.02,1"]
+    teacher_targets.write(Fields(), out, pictures(folder), teacher_targets.parser().parse_args(options), progress=False)
+    print(f"{out}: {out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
