@@ -247,7 +247,7 @@ fn every_command_explains_itself() {
             ],
         ),
         ("evaluate", &["--split", "--captions"]),
-        ("score", &["HYPOTHESES.jsonl", "--split"]),
+        ("score", &["HYPOTHESES", "--split", "--meteor-data"]),
         ("inspect", &["FILE", "--tensors"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         (

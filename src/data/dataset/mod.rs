@@ -98,6 +98,8 @@ enum SplitSource {
 #[derive(Clone, Debug)]
 struct Entry {
     name: String,
+    /// The number that the dataset calls the image by, where it has one.
+    number: Option<u64>,
     /// Below one of [`IMAGE_FOLDERS`].
     path: PathBuf,
     captions: Vec<String>,
@@ -179,24 +181,8 @@ impl Dataset {
     /// and the first of them.
     pub fn split(&self, split: Split) -> Result<Vec<Example>> {
         let failed = |what: String| Err(Error::file(&self.root, what));
-        let entries: Vec<&Entry> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.split == split)
-            .collect();
-        let total = entries.len();
-        let Some(first) = entries.first() else {
-            return failed(format!("has no {split} split: {}", self.why_absent(split)));
-        };
-
-        let silent = || entries.iter().filter(|entry| entry.captions.is_empty());
-        if let Some(first) = silent().next() {
-            let count = silent().count();
-            return failed(format!(
-                "{count} of {total} {split} images have no caption, the first is {}",
-                first.name
-            ));
-        }
+        let entries = self.entries(split)?;
+        let (total, first) = (entries.len(), entries[0]);
 
         let holds_any = |folder: &PathBuf| {
             entries
@@ -233,6 +219,48 @@ impl Dataset {
             captions: entry.captions.clone(),
         };
         Ok(entries.into_iter().map(example).collect())
+    }
+
+    /// The captions of one split's images by their names, whether the image files are there or not.
+    ///
+    /// # Errors
+    ///
+    /// When the dataset has no such split, or captions are missing.
+    pub fn captions(&self, split: Split) -> Result<BTreeMap<String, Vec<String>>> {
+        let entries = self.entries(split)?.into_iter();
+        Ok(entries
+            .map(|entry| (entry.name.clone(), entry.captions.clone()))
+            .collect())
+    }
+
+    /// The names of the images that the dataset calls by numbers as well: COCO's ids, Karpathy's `cocoid` or, where there
+    /// is none, `imgid`.
+    pub fn numbers(&self) -> BTreeMap<u64, String> {
+        let numbered = |entry: &Entry| Some((entry.number?, entry.name.clone()));
+        self.entries.iter().filter_map(numbered).collect()
+    }
+
+    /// What is listed of one split: at least one image, each with captions.
+    fn entries(&self, split: Split) -> Result<Vec<&Entry>> {
+        let failed = |what: String| Err(Error::file(&self.root, what));
+        let entries: Vec<&Entry> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.split == split)
+            .collect();
+        let total = entries.len();
+        if total == 0 {
+            return failed(format!("has no {split} split: {}", self.why_absent(split)));
+        }
+        let silent = || entries.iter().filter(|entry| entry.captions.is_empty());
+        if let Some(first) = silent().next() {
+            let count = silent().count();
+            return failed(format!(
+                "{count} of {total} {split} images have no caption, the first is {}",
+                first.name
+            ));
+        }
+        Ok(entries)
     }
 
     /// Why a split has no images.
@@ -309,6 +337,7 @@ impl Captions {
             .map(|((name, captions), split)| Entry {
                 path: (&name).into(),
                 name,
+                number: None,
                 captions,
                 split,
             })
