@@ -15,6 +15,7 @@ use crate::data::import::Archive;
 use crate::data::weights::Entry;
 use crate::error::Result;
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin};
+use crate::train::features;
 
 /// Say what a weight, model or checkpoint file holds
 ///
@@ -37,7 +38,8 @@ pub struct InspectArgs {
 #[derive(Serialize)]
 struct Report {
     file: PathBuf,
-    /// `captioner`, `checkpoint`, `encoder`; `weights` for an encoder's without a description, else `tensors`.
+    /// `captioner`, `checkpoint`, `encoder`, `features` for those that training keeps; `weights` for an encoder's without
+    /// a description, else `tensors`.
     kind: &'static str,
     /// How it holds its tensors.
     format: &'static str,
@@ -114,7 +116,11 @@ impl Report {
         {
             Some(description) => report.describe(description),
             None => {
-                if let Some(config) = convert::recognise(&archive) {
+                let weights = archive.weights();
+                if let Some(features) = weights.and_then(features::Description::read) {
+                    report.kind = "features";
+                    report.recipe = Some(features.recipe);
+                } else if let Some(config) = convert::recognise(&archive) {
                     report.kind = "weights";
                     report.architecture = config.name();
                     report.encoder = Some(config);
