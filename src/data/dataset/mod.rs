@@ -203,7 +203,6 @@ impl Dataset {
     /// When the dataset has no such split, or images or captions are missing; the message names how many
     /// and the first of them.
     pub fn split(&self, split: Split) -> Result<Vec<Example>> {
-        let failed = |what: String| Err(Error::file(&self.root, what));
         let entries = self.captioned(split)?;
         let paths = self.locate(&entries, split)?;
         let example = |(entry, image): (&Entry, PathBuf)| Example {
