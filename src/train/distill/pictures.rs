@@ -166,7 +166,7 @@ impl Pictures {
     }
 }
 
-/// What was found under a name.
+/// The picture that was found under a name.
 enum Match {
     Found(Picture),
     Missing,
