@@ -13,7 +13,8 @@ use glimpse::nn::{Init, Mode, Module};
 use glimpse::ops::{CrossEntropy, cross_entropy};
 use glimpse::tensor::Tensor;
 use glimpse::train::config::{OptimizerConfig, OptimizerKind};
-use glimpse::train::optimizer::{Optimizer, schedule};
+use glimpse::train::optimizer::Optimizer;
+use glimpse::train::schedule::schedule;
 
 const PICTURES: usize = 20;
 /// Places of a map.
@@ -65,6 +66,7 @@ fn captioner(kind: DecoderKind, layers: usize, tied: bool) -> Captioner {
         },
     };
     Captioner {
+        tags: None,
         encoder: DenseNet::new(&encoder, &mut init).unwrap(),
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,

@@ -171,7 +171,8 @@ fn dataset() -> TempDir {
         ("new.toml", format!("{run}{decoder}{encoder}")),
         (
             "endless.toml",
-            format!("{run}{decoder}{encoder}").replace("epochs = 3", "epochs = 1000000\nvalidate_every = 0"),
+            format!("{run}{decoder}{encoder}")
+                .replace("epochs = 3", "epochs = 1000000\nvalidate_every = 0"),
         ),
         ("frozen.toml", format!("{run}{decoder}")),
         ("last.toml", format!("{run}{decoder}{last}")),
@@ -268,7 +269,7 @@ fn every_command_explains_itself() {
                 "agreement",
             ],
         ),
-        ("score", &["HYPOTHESES.jsonl", "--split"]),
+        ("score", &["HYPOTHESES", "--split", "--meteor-data"]),
         ("inspect", &["FILE", "--tensors"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         (

@@ -120,7 +120,10 @@ fn a_run_that_is_killed_ends_like_one_that_was_not() {
     write(
         &data,
         "scheduled.toml",
-        &scheduled.replace("[decoder]", "[decoder]\nkind = \"attention\"\nattention = 8"),
+        &scheduled.replace(
+            "[decoder]",
+            "[decoder]\nkind = \"attention\"\nattention = 8",
+        ),
     );
     write(&data, "self-critical.toml", SELF_CRITICAL);
     for (name, more) in [
@@ -132,7 +135,11 @@ fn a_run_that_is_killed_ends_like_one_that_was_not() {
         let args = [&["--config", &config, "--checkpoint-every", "2"], more].concat();
         train(&data, &whole, &args).lines();
         // A kill without warning in the middle of the sixth step or later.
-        let arguments = [&["train", "--data", ".", "--out", &killed, "--json"], &args[..]].concat();
+        let arguments = [
+            &["train", "--data", ".", "--out", &killed, "--json"],
+            &args[..],
+        ]
+        .concat();
         let mut child = command(data.path(), &arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -145,7 +152,8 @@ fn a_run_that_is_killed_ends_like_one_that_was_not() {
         let checkpoint = format!("{name}-killed.checkpoint.safetensors");
         train(&data, &killed, &["--resume", &checkpoint]).lines();
         for suffix in ["safetensors", "last.safetensors"] {
-            let [a, b] = ["whole", "killed"].map(|kind| bytes(&data, &format!("{name}-{kind}.{suffix}")));
+            let [a, b] =
+                ["whole", "killed"].map(|kind| bytes(&data, &format!("{name}-{kind}.{suffix}")));
             assert!(a == b, "{name}: the {suffix} differ");
         }
     }
@@ -155,12 +163,18 @@ fn a_run_that_is_killed_ends_like_one_that_was_not() {
 fn the_best_and_the_last_weights_are_kept() {
     let data = dataset();
     for (keep, other) in [("best", "last"), ("last", "best")] {
-        write(&data, "c.toml", &format!("{SMALL}\nkeep = \"{keep}\"\nscore = \"loss\"\n"));
+        write(
+            &data,
+            "c.toml",
+            &format!("{SMALL}\nkeep = \"{keep}\"\nscore = \"loss\"\n"),
+        );
         let run = train(&data, "a.safetensors", &["--config", "c.toml", "--json"]);
         assert_eq!(steps(&run).len(), 12);
         let objects = run.objects();
-        let evaluations: Vec<&Value> =
-            objects.iter().filter(|o| o["event"] == "validation").collect();
+        let evaluations: Vec<&Value> = objects
+            .iter()
+            .filter(|o| o["event"] == "validation")
+            .collect();
         assert_eq!(evaluations.len(), 6);
         let best = evaluations.iter().rfind(|e| e["best"] == true).unwrap();
         for evaluation in &evaluations {
@@ -186,9 +200,18 @@ fn the_best_and_the_last_weights_are_kept() {
 fn a_run_ends_early_where_the_score_stands_still() {
     let data = dataset();
     // A learning rate that moves nothing: the first evaluation is the best for ever.
-    let text = format!("{SMALL}\npatience = 2\n[optimizer]\nlr = 1e-30\nwarmup = 0.0\nweight_decay = 0.0\n")
-        .replace("epochs = 3", "epochs = 30");
-    write(&data, "c.toml", &text.replace("train = \"all\"", "train = \"all\"\n    statistics = \"batch\""));
+    let text = format!(
+        "{SMALL}\npatience = 2\n[optimizer]\nlr = 1e-30\nwarmup = 0.0\nweight_decay = 0.0\n"
+    )
+    .replace("epochs = 3", "epochs = 30");
+    write(
+        &data,
+        "c.toml",
+        &text.replace(
+            "train = \"all\"",
+            "train = \"all\"\n    statistics = \"batch\"",
+        ),
+    );
     let run = train(&data, "a.safetensors", &["--config", "c.toml", "--json"]);
     let taken = steps(&run).len();
     assert!(taken < 120, "{taken} steps");
@@ -204,7 +227,11 @@ fn a_missing_dev_split_is_said_and_a_broken_one_is_refused() {
     write(&data, "c.toml", SMALL);
     fs::remove_file(data.path().join("9.png")).unwrap();
     let run = train(&data, "a.safetensors", &["--config", "c.toml"]);
-    assert!(run.complaint(1).contains("1 of 2 dev images are missing"), "{}", run.err);
+    assert!(
+        run.complaint(1).contains("1 of 2 dev images are missing"),
+        "{}",
+        run.err
+    );
     fs::remove_file(data.path().join("Flickr_8k.devImages.txt")).unwrap();
     let run = train(
         &data,
@@ -220,7 +247,8 @@ fn a_missing_dev_split_is_said_and_a_broken_one_is_refused() {
 #[test]
 fn a_loss_that_is_no_number_names_the_tensor_and_keeps_the_checkpoint() {
     let data = dataset();
-    let text = format!("{SMALL}\n[optimizer]\nkind = \"sgd\"\nlr = 1e30\nwarmup = 0.0\nclip = 0.0\n");
+    let text =
+        format!("{SMALL}\n[optimizer]\nkind = \"sgd\"\nlr = 1e30\nwarmup = 0.0\nclip = 0.0\n");
     write(&data, "c.toml", &text.replace("every = 2", "every = 100"));
     let run = train(
         &data,
@@ -232,7 +260,10 @@ fn a_loss_that_is_no_number_names_the_tensor_and_keeps_the_checkpoint() {
     assert_eq!(message.lines().count(), 1, "{message}");
     assert!(message.contains("is not finite at step"), "{message}");
     assert!(!data.path().join("a.safetensors").exists());
-    let checkpoint = glimpse(data.path(), &["inspect", "a.checkpoint.safetensors", "--json"]);
+    let checkpoint = glimpse(
+        data.path(),
+        &["inspect", "a.checkpoint.safetensors", "--json"],
+    );
     assert_eq!(checkpoint.object()["kind"], "checkpoint");
 }
 

@@ -238,6 +238,11 @@ impl TargetFile {
         &self.digest
     }
 
+    /// Takes what was read of the file out of this process's memory again.
+    pub fn release(&self) {
+        self.views.release();
+    }
+
     /// The standardised features of a view, into `out`.
     ///
     /// # Errors

@@ -135,7 +135,7 @@ impl Pictures {
     }
 
     /// The number of pictures.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.found.len()
     }
 

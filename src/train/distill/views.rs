@@ -96,7 +96,7 @@ impl Views {
     }
 
     /// The number of views.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows.len().checked_div(self.files).unwrap_or(0)
     }
 
