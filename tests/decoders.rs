@@ -13,7 +13,8 @@ use glimpse::nn::{Init, Mode, Module};
 use glimpse::ops::{CrossEntropy, cross_entropy};
 use glimpse::tensor::Tensor;
 use glimpse::train::config::{OptimizerConfig, OptimizerKind};
-use glimpse::train::optimizer::{Optimizer, schedule};
+use glimpse::train::optimizer::Optimizer;
+use glimpse::train::schedule::schedule;
 
 const PICTURES: usize = 20;
 /// Places of a map.
@@ -65,6 +66,7 @@ fn captioner(kind: DecoderKind, layers: usize, tied: bool) -> Captioner {
         },
     };
     Captioner {
+        tags: None,
         encoder: DenseNet::new(&encoder, &mut init).unwrap(),
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,
@@ -194,4 +196,10 @@ fn par_inject_recites() {
 fn merge_recites() {
     recites(DecoderKind::Merge, 1, false);
     recites(DecoderKind::Merge, 2, true);
+}
+
+#[test]
+fn attention_recites() {
+    recites(DecoderKind::Attention, 1, false);
+    recites(DecoderKind::Attention, 1, true);
 }

@@ -5,6 +5,7 @@
 mod damage;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use damage::Damage;
@@ -65,13 +66,56 @@ fn configurations() {
 
 #[test]
 fn hypotheses() {
-    let text = b"{\"image\": \"a.jpg\", \"text\": \"a dog\"}\n{\"image\": \"b.jpg\", \"text\": \"\\u00e9\"}\n";
-    let mut damage = Damage(2);
-    for _ in 0..ROUNDS {
-        one_line(metrics::parse_hypotheses(
-            Path::new("h.jsonl"),
-            &damage.apply(text)[..],
-        ));
+    for text in [
+        "{\"image\": \"a.jpg\", \"text\": \"a dog\"}\n{\"image\": \"b.jpg\", \"text\": \"\\u00e9\"}\n",
+        "{\"image\": \"a.jpg\", \"captions\": [{\"text\": \"a dog\", \"tokens\": []}]}\n{\"image\": \"b\", \"error\": \"x\\ny\"}\n",
+        "\u{feff}[{\"image_id\": 391895, \"caption\": \"a dog\"}, {\"image_id\": 1, \"caption\": null}]\n",
+    ] {
+        let mut damage = Damage(2);
+        for _ in 0..ROUNDS {
+            one_line(metrics::parse_hypotheses(
+                Path::new("h.jsonl"),
+                &damage.apply(text.as_bytes())[..],
+            ));
+        }
+    }
+}
+
+#[test]
+fn files_of_meteor() {
+    let table = {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let pairs = "0.5\nin front of\nbefore\n0.25\na dog\nthe dogs\n".repeat(20);
+        packed.write_all(pairs.as_bytes()).unwrap();
+        packed.finish().unwrap()
+    };
+    let files = [
+        ("function/english.words", b"the\na\nof\n".to_vec()),
+        ("synonym/english.synsets", b"large\n17 4\nbig\n4\n".to_vec()),
+        ("synonym/english.exceptions", b"wolf\nwolves\n".to_vec()),
+        ("paraphrase-en.gz", table),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("function")).unwrap();
+    fs::create_dir(dir.path().join("synonym")).unwrap();
+    let write = |(name, bytes): &(&str, Vec<u8>)| fs::write(dir.path().join(name), bytes).unwrap();
+    files.iter().for_each(&write);
+    let segment = metrics::Segment {
+        hypothesis: ["a", "dog", "before"].map(str::to_owned).to_vec(),
+        references: vec![
+            ["the", "dogs", "in", "front", "of"]
+                .map(str::to_owned)
+                .to_vec(),
+        ],
+    };
+    let mut damage = Damage(8);
+    for round in 0..ROUNDS {
+        let (name, bytes) = &files[round % files.len()];
+        write(&(name, damage.apply(bytes)));
+        one_line(metrics::meteor::Data::open(dir.path()).and_then(|data| {
+            metrics::meteor::segments(std::slice::from_ref(&segment), Some(&data))
+        }));
+        write(&(name, bytes.clone()));
     }
 }
 

@@ -1,8 +1,13 @@
 //! The metrics against values recorded from the COCO caption evaluation, and what must hold for any captions.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use glimpse::metrics::cider::{CiderD, DocumentFrequencies};
+use glimpse::metrics::meteor::{self, Statistics};
 use glimpse::metrics::{Hypothesis, References, Scores, ptb, rouge, score, segments};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -27,6 +32,8 @@ struct CaptionSet {
     rouge_l: Recorded,
     cider: Recorded,
     cider_plain: Recorded,
+    meteor: Recorded,
+    meteor_stem: Recorded,
 }
 
 /// A score of a whole set, and of each of its images.
@@ -148,6 +155,192 @@ fn rouge_and_cider_of_each_image_equal_the_coco_evaluations() {
     }
 }
 
+/// Checks METEOR's score of each set and of each of its images.
+fn check_meteor(data: Option<&meteor::Data>, name: &str, of: fn(&CaptionSet) -> &Recorded) {
+    for set in fixture().sets {
+        let (hypotheses, references) = inputs(&set);
+        let segments = segments(&hypotheses, &references).unwrap();
+        let mut all = Statistics::default();
+        let found = meteor::segments(&segments, data).unwrap();
+        for (hypothesis, statistics) in hypotheses.iter().zip(found) {
+            let (got, expected) = (statistics.score(), of(&set).images[&hypothesis.image]);
+            assert!(
+                (got - expected).abs() < 1e-9,
+                "{}: {name} of {hypothesis:?} is {got}, expected {expected}: {statistics:?}",
+                set.name
+            );
+            all += statistics;
+        }
+        let (got, expected) = (all.score(), of(&set).all);
+        assert!(
+            (got - expected).abs() < 1e-9,
+            "{}: {name} is {got}",
+            set.name
+        );
+    }
+}
+
+#[test]
+fn meteor_without_its_data_equals_the_java_programs_first_two_stages() {
+    check_meteor(None, "METEOR", |set| &set.meteor_stem);
+}
+
+/// With METEOR's own files, which are not part of this package: GLIMPSE_METEOR_DATA names their folder.
+#[test]
+fn meteor_with_its_data_equals_the_java_program() {
+    let Some(folder) = std::env::var_os("GLIMPSE_METEOR_DATA") else {
+        eprintln!("GLIMPSE_METEOR_DATA is not set: nothing is tested");
+        return;
+    };
+    let data = meteor::Data::open(Path::new(&folder)).unwrap();
+    check_meteor(Some(&data), "METEOR", |set| &set.meteor);
+}
+
+/// METEOR's files in miniature, by name.
+fn meteor_files() -> [(&'static str, Vec<u8>); 4] {
+    let mut table = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    table
+        .write_all(b"0.5\nin front of\nbefore\n0.25\nhouse\nthe home\n")
+        .unwrap();
+    [
+        ("function/english.words", b"the\na\nof\nin\n".to_vec()),
+        (
+            "synonym/english.synsets",
+            b"large\n17 4\nbig\n4\nwolf\n9\n".to_vec(),
+        ),
+        ("synonym/english.exceptions", b"wolf\nwolves\n".to_vec()),
+        ("data/paraphrase-en.gz", table.finish().unwrap()),
+    ]
+}
+
+fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+fn scored_with(folder: &Path) -> glimpse::error::Result<Statistics> {
+    let hypotheses = [hypothesis("a", "a big dog before the home")];
+    let references = References::from([(
+        "a".to_owned(),
+        vec!["a large dog in front of house".to_owned()],
+    )]);
+    let data = meteor::Data::open(folder)?;
+    Ok(meteor::segments(&segments(&hypotheses, &references)?, Some(&data))?[0])
+}
+
+#[test]
+fn synonyms_and_paraphrases_come_from_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &meteor_files());
+    let found = scored_with(folder.path()).unwrap();
+    // a and dog; big for large; "before" for "in front of" and "the home" for "house".
+    assert_eq!(found.hypothesis.content, [1.0, 0.0, 1.0, 2.0]);
+    assert_eq!(found.hypothesis.function, [1.0, 0.0, 0.0, 1.0]);
+    assert_eq!(found.reference.content, [1.0, 0.0, 1.0, 2.0]);
+    assert_eq!(found.reference.function, [1.0, 0.0, 0.0, 2.0]);
+    assert_eq!(found.chunks, 1.0);
+}
+
+#[test]
+fn the_files_may_be_in_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = meteor_files();
+    write_files(folder.path(), &files);
+    let unpacked = scored_with(folder.path()).unwrap();
+    let path = folder.path().join("meteor-1.5.jar");
+    let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    for (name, bytes) in &files[..3] {
+        archive
+            .start_file(*name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        archive.write_all(bytes).unwrap();
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    archive.finish().unwrap();
+    assert_eq!(scored_with(folder.path()).unwrap(), unpacked);
+    fs::write(path, "no archive").unwrap();
+    let message = scored_with(folder.path()).unwrap_err().to_string();
+    assert!(
+        message.ends_with("meteor-1.5.jar: is damaged, or no archive; copy it again"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_said() {
+    for (broken, bytes, expected) in [
+        (0, Some(&b" \n"[..]), "english.words: has no words"),
+        (
+            0,
+            None,
+            "has neither meteor-1.5.jar nor function/english.words",
+        ),
+        (
+            1,
+            Some(b"big\n4\nlarge\nx\n"),
+            "english.synsets: line 4 has 'x' for a set",
+        ),
+        (
+            1,
+            Some(b"big\n\xff\n"),
+            "english.synsets: is not UTF-8 text",
+        ),
+        (2, Some(b"wolf\n"), "english.exceptions: ends after line 1"),
+        (
+            3,
+            Some(b"0.5\nbig\n"),
+            "paraphrase-en.gz: line 1 cannot be read",
+        ),
+        (3, None, "has no paraphrase-en.gz"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = meteor_files().to_vec();
+        match bytes {
+            Some(bytes) => files[broken].1 = bytes.to_vec(),
+            None => drop(files.remove(broken)),
+        }
+        write_files(folder.path(), &files);
+        let message = scored_with(folder.path()).unwrap_err().to_string();
+        assert!(
+            message.contains(expected) && !message.contains('\n'),
+            "{message}"
+        );
+    }
+    let message = scored_with(Path::new("nowhere")).unwrap_err().to_string();
+    assert!(message.starts_with("nowhere: is not a folder"), "{message}");
+}
+
+/// The pair of a picture's caption and references that a self-critical training step scores 320 times.
+#[test]
+fn a_self_critical_step_is_scored_in_milliseconds() {
+    let caption =
+        |seed: u32| -> Vec<u32> { (0..11).map(|i| (seed * 31 + i * i * 7) % 97).collect() };
+    let references: Vec<Vec<Vec<u32>>> = (0..64)
+        .map(|image| (0..5).map(|r| caption(image * 5 + r)).collect())
+        .collect();
+    let cider = CiderD::new(DocumentFrequencies::new(
+        references.iter().map(Vec::as_slice),
+    ));
+    let prepared: Vec<_> = references.iter().map(|r| cider.prepare(r)).collect();
+    let started = Instant::now();
+    let mut sum = 0.0;
+    for (image, prepared) in prepared.iter().enumerate() {
+        for sample in 0..5 {
+            sum += cider.score_prepared(&caption(image as u32 * 5 + sample), prepared);
+        }
+    }
+    let took = started.elapsed();
+    assert!(
+        sum > 64.0 * 5.0 * 2.0,
+        "each sample is one of the references: {sum}"
+    );
+    // A few milliseconds; the bound has room for a busy machine and for a build without optimization.
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
 /// Training scores word ids: the numbers must be those of the words.
 #[test]
 fn ids_of_words_score_as_the_words() {
@@ -242,6 +435,8 @@ proptest! {
             prop_assert!((0.0..=100.0).contains(&value), "{value}");
         }
         prop_assert!((0.0..=100.0 + 1e-9).contains(&scores.rouge_l), "{scores:?}");
+        let meteor = scores.meteor_stem.unwrap();
+        prop_assert!((0.0..=100.0).contains(&meteor), "{meteor}");
         for value in [scores.cider, scores.cider_plain] {
             prop_assert!((0.0..=1000.0 + 1e-9).contains(&value), "{scores:?}");
         }
@@ -258,6 +453,15 @@ proptest! {
     #[test]
     fn typewriter_soup_does_not_panic(text in "[a-dnstNT0-9'.:;,!?@#$&<>()/ _=*-]{0,40}") {
         ptb::tokenize(&text);
+    }
+
+    #[test]
+    fn any_text_has_scores(text in any::<String>(), other in any::<String>()) {
+        let references = References::from([("a".to_owned(), vec![other, text.clone()])]);
+        let scores = score(&[hypothesis("a", &text)], &references).unwrap();
+        for (name, value) in scores.named() {
+            prop_assert!(value.is_finite() && value >= 0.0, "{name} is {value}");
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ writes `metrics.json`:
                "bleu": [BLEU-1, BLEU-2, BLEU-3, BLEU-4],        between 0 and 1
                "rouge_l": {"all": ..., "images": {IMAGE: ...}},        between 0 and 1
                "cider": {"all": ..., "images": {IMAGE: ...}},          between 0 and 10, as pycocoevalcap's class Cider has it
-               "cider_plain": {"all": ..., "images": {IMAGE: ...}}}]}  the paper's first formula, computed in this script
+               "cider_plain": {"all": ..., "images": {IMAGE: ...}},    the paper's first formula, computed in this script
+               "meteor": {"all": ..., "images": {IMAGE: ...}},         between 0 and 1, all stages
+               "meteor_stem": {"all": ..., "images": {IMAGE: ...}}}]}  between 0 and 1, exact and stem matches alone
 
 Needs `pycocoevalcap` and a Java runtime. No caption is taken from a data set.
 """
@@ -19,12 +21,14 @@ import json
 import math
 import os
 import random
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor import meteor as meteor_package
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
@@ -140,6 +144,21 @@ SETS = [
         ("xylophone zebras quarrel", "a skier on the slope", "someone skis"),
         ("two", "two dogs play", "dogs", "a pair of dogs is playing in the water"),
     ),
+    several(
+        "words in other forms, and other words",
+        ("two dogs are running and jumping", "a dog runs and jumps", "the dog jumped while running"),
+        ("a man rides a bicycle down the street", "a man is riding a bike along the road", "a person on a bike"),
+        ("a large dog sits in front of the house", "a big dog is sitting before a home", "the dogs sat outside"),
+        ("a child is playing with a toy", "children played with toys", "kids at play"),
+        ("the woman's T-shirt isn't red", "the woman is not in a red t-shirt", "a lady wears no red shirt"),
+        ("firemen climb up the ladder", "a fireman climbing a ladder", "firefighters were on ladders"),
+        ("a boy climbs over the wall and the boy falls over the wall", "the boy fell over a wall after the boy climbed it"),
+        ("dogs dog dogged a dog", "a dog and a dog and dogs", "dogs"),
+        ("happily happy happiness", "the happiest of happy dogs", "happy"),
+        ("Mr. Smith at 5 p.m. in a jack-o-lantern costume", "mr. smith wears a jack-o-lantern at 5 p.m.", "a costume"),
+        ("a group of people are standing in the grass", "people stand on a lawn", "several persons are standing on grass"),
+        ("a man on a surfboard is surfing a wave", "a surfer rides the waves", "a man surfs on his board"),
+    ),
 ]
 
 
@@ -171,6 +190,33 @@ def plain_cider(references, hypotheses):
     return sum(scores) / len(scores), scores
 
 
+def meteor(stages, references, hypotheses):
+    """METEOR 1.5 as pycocoevalcap calls it: the score of all, and each one's."""
+    command = ["java", "-jar", "-Xmx2G", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm", "-m", stages]
+    process = subprocess.Popen(
+        command,
+        cwd=os.path.dirname(meteor_package.__file__),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+    def ask(*parts):
+        process.stdin.write(" ||| ".join(parts) + "\n")
+        process.stdin.flush()
+
+    statistics = []
+    for hypothesis, texts in zip(hypotheses, references):
+        ask("SCORE", *texts, hypothesis)
+        statistics.append(process.stdout.readline().strip())
+    ask("EVAL", *statistics)
+    scores = [float(process.stdout.readline()) for _ in range(len(hypotheses) + 1)]
+    process.stdin.close()
+    process.wait()
+    return scores[-1], scores[:-1]
+
+
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "fixtures"
     for entry in SETS:
@@ -184,6 +230,8 @@ def main():
             "rouge_l": Rouge().compute_score(theirs, ours),
             "cider": Cider().compute_score(theirs, ours),
             "cider_plain": plain_cider(references, hypotheses),
+            "meteor": meteor("exact stem synonym paraphrase", references, hypotheses),
+            "meteor_stem": meteor("exact stem", references, hypotheses),
         }.items():
             entry[key] = {"all": float(score), "images": {name: float(score) for name, score in zip(images, scores)}}
     tokens = [{"text": text, "tokens": found} for text, found in zip(CAPTIONS, tokenize(CAPTIONS))]

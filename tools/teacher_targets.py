@@ -428,15 +428,24 @@ def write(teacher, out, paths, options, progress=True):
         view = draw_view(paths[picture].name, number, options)
         return view, render(open_picture(paths[picture]), view, teacher.size)
 
-    started, begun = time.time(), output.done
+    try:
+        ask(teacher, rows, shown, paths, output, options, progress)
+    except BaseException:
+        # Ctrl-C, or whatever else: the same command goes on from here.
+        output.save(output.done)
+        raise
+    output.finish()
+
+
+def ask(teacher, rows, shown, paths, output, options, progress):
+    """Asks the teacher about the rows that are not there yet."""
+    started, begun, saved = time.time(), output.done, time.time()
     with ThreadPoolExecutor(options.workers) as pool:
-        chunk = lambda at: pool.map(shown, rows[at : at + options.batch])
-        waiting = chunk(output.done)
-        saved = time.time()
-        for at in range(output.done, len(rows), options.batch):
+        waiting = pool.map(shown, rows[begun : begun + options.batch])
+        for at in range(begun, len(rows), options.batch):
             # The next batch is drawn while the teacher looks at this one.
             views = list(waiting)
-            waiting = chunk(at + options.batch)
+            waiting = pool.map(shown, rows[at + options.batch : at + 2 * options.batch])
             found = teacher(np.stack([levels for _, levels in views]))
             end = at + len(views)
             output.tensors["picture"][at:end] = [picture for picture, _ in rows[at:end]]
@@ -455,7 +464,6 @@ def write(teacher, out, paths, options, progress=True):
                 print(f"\r{end} of {len(rows)} views, {rate:.0f} a second, {left / 60:.0f} min left ", end="", file=sys.stderr)
     if progress:
         print(file=sys.stderr)
-    output.finish()
 
 
 def pair(text):

@@ -9,7 +9,7 @@ use crate::model::Tag;
 /// The captions of an image.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Answer {
-    /// What the image is called.
+    /// The image's name.
     pub image: String,
     /// The best first: the likeliest, unless they were chosen by agreement.
     pub captions: Vec<Caption>,
@@ -42,8 +42,8 @@ pub struct Times {
 /// An image that cannot be captioned.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Failure {
-    /// What the image is called.
+    /// The image's name.
     pub image: String,
-    /// What is wrong with it.
+    /// Why it cannot be captioned.
     pub error: String,
 }

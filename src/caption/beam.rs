@@ -7,7 +7,7 @@ use super::sentence::{Sentence, Weights, Word};
 use crate::data::vocabulary::START;
 use crate::ops::Likeliest;
 
-/// What the decoder says of the next word, for each row of its state.
+/// The decoder's prediction of the next word, for each row of its state.
 pub(super) struct Step<'a> {
     /// The likeliest words after each row's sentence.
     pub(super) rows: &'a [Likeliest],

@@ -34,7 +34,7 @@ impl Chosen {
         }
     }
 
-    /// What choosing `word` costs.
+    /// The cost of choosing `word`.
     pub(super) fn cost(&self, word: usize) -> f64 {
         let times = self.words.iter().filter(|&&w| w == word).count();
         self.diversity * times as f64

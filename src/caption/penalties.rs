@@ -25,7 +25,7 @@
 use super::search::Search;
 use super::sentence::Sentence;
 
-/// What is held against the words of one sentence.
+/// The penalties and bans of words in one sentence.
 pub(super) struct Penalties<'a> {
     sentence: &'a Sentence,
     factor: f64,

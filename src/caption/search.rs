@@ -47,7 +47,7 @@ pub struct Search {
     /// Groups of equal width that the beam is cut into, a divisor of `beam`; 1 is ordinary beam search, more are diverse
     /// beam search (Vijayakumar et al., 2016, arXiv 1610.02424).
     pub beam_groups: usize,
-    /// What a word costs a group for each sentence of earlier groups that goes on with it at the same step, in units of
+    /// The cost of a word for a group, for each sentence of earlier groups that goes on with it at the same step, in units of
     /// log-probability; above 0 where there are several groups, for otherwise all would find the same.
     pub diversity: f64,
     /// By what the best sentences are chosen.
@@ -163,7 +163,7 @@ impl Search {
         }
     }
 
-    /// What a sentence is ranked by.
+    /// The score by which sentences are ranked.
     pub(super) fn score(&self, sentence: &Sentence) -> f64 {
         sentence.total / (sentence.words.len().max(1) as f64).powf(self.length_penalty)
     }

@@ -11,13 +11,13 @@ use super::images::Images;
 use super::options::{ModelArgs, SearchArgs};
 use super::output;
 use super::pipeline::encoded;
-use super::score::{print_scores, references};
+use super::score::ScoringArgs;
 use crate::caption::search;
 use crate::cpu::threads;
 use crate::data::weights::write_atomically;
 use crate::data::{Dataset, Example, Split};
 use crate::error::Result;
-use crate::metrics::{self, Hypothesis};
+use crate::metrics::Hypothesis;
 use crate::model::Captioner;
 use crate::tensor::Device;
 
@@ -37,9 +37,8 @@ pub struct EvaluateArgs {
     /// Write the captions to this file, a JSON object {"image", "text"} a line, as `glimpse score` reads them
     #[arg(long, value_name = "OUT.jsonl")]
     captions: Option<PathBuf>,
-    /// Print the scores as a JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    scoring: ScoringArgs,
 }
 
 pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
@@ -49,17 +48,16 @@ pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
     args.captions
         .as_deref()
         .map_or(Ok(()), output::check_target)?;
+    let scoring = args.scoring.open()?;
     let captioner = args.model.load(device)?;
-    let examples = Dataset::open(&args.data)?.split(args.split)?;
+    let dataset = Dataset::open(&args.data)?;
+    let examples = dataset.split(args.split)?;
     let hypotheses = hypotheses(args, &captioner, &examples)?;
     if let Some(path) = &args.captions {
         let lines = hypotheses.iter().map(|h| Ok(output::json_text(h)? + "\n"));
         write_atomically(path, lines.collect::<Result<String>>()?.as_bytes())?;
     }
-    print_scores(
-        &metrics::score(&hypotheses, &references(examples))?,
-        args.json,
-    )?;
+    scoring.print(&hypotheses, &dataset, args.split)?;
     Ok(ExitCode::SUCCESS)
 }
 

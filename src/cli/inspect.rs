@@ -16,6 +16,7 @@ use crate::data::weights::Entry;
 use crate::error::Result;
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin};
 use crate::train::distill::header::{self, Header};
+use crate::train::features;
 
 /// Say what a weight, model or checkpoint file holds
 ///
@@ -38,7 +39,8 @@ pub struct InspectArgs {
 #[derive(Serialize)]
 struct Report {
     file: PathBuf,
-    /// `captioner`, `checkpoint`, `encoder`; `targets` of a teacher; `weights` for an encoder's without a description, else `tensors`.
+    /// `captioner`, `checkpoint`, `encoder`; `targets` of a teacher; `features` for those that training keeps; `weights` for
+    /// an encoder's without a description, else `tensors`.
     kind: &'static str,
     /// How it holds its tensors.
     format: &'static str,
@@ -171,9 +173,13 @@ impl Report {
         {
             Some(description) => report.describe(description),
             None => {
+                let weights = archive.weights();
                 if let Some(header) = header {
                     report.kind = "targets";
                     report.targets = Some(Targets::of(header, &entries));
+                } else if let Some(features) = weights.and_then(features::Description::read) {
+                    report.kind = "features";
+                    report.recipe = Some(features.recipe);
                 } else if let Some(config) = convert::recognise(&archive) {
                     report.kind = "weights";
                     report.architecture = config.name();

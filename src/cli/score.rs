@@ -1,4 +1,4 @@
-//! `glimpse score`
+//! `glimpse score`, and what `glimpse evaluate` prints.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,58 +6,163 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::output;
-use crate::data::{Dataset, Example, Split};
+use crate::data::weights::write_atomically;
+use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
-use crate::metrics::{self, References, Scores};
+use crate::metrics::diversity::{Diversity, Training};
+use crate::metrics::{self, Hypothesis, Options, Report, Scores, hypotheses, meteor};
 
 /// Score captions against what people wrote
+///
+/// BLEU, ROUGE-L and CIDEr are computed as the COCO evaluation computes them; `cider` is what papers call CIDEr, by the formula of
+/// CIDEr-D. METEOR 1.5 needs its own files to be whole (`--meteor-data`); `meteor_stem` does without.
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// The captions: lines {"image": "a.jpg", "text": "a dog runs"}, one for each image of the split
-    #[arg(value_name = "HYPOTHESES.jsonl")]
+    /// The captions, one for each image of the split: lines {"image": "a.jpg", "text": "a dog runs"} (or "caption"), the lines of
+    /// `glimpse caption --json`, or COCO results [{"image_id": 1, "caption": "a dog runs"}]
+    #[arg(value_name = "HYPOTHESES")]
     hypotheses: PathBuf,
-    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO
+    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO; its images are not needed
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Which of its images: train, dev (or val), test
     #[arg(long, value_name = "SPLIT")]
     split: Split,
+    #[command(flatten)]
+    scoring: ScoringArgs,
+}
+
+/// How captions are scored, and what is said of it.
+#[derive(Args)]
+pub struct ScoringArgs {
+    /// METEOR 1.5's own files, for all its stages: the folder of meteor-1.5.jar and data/paraphrase-en.gz, as the folder `meteor`
+    /// of the Python package pycocoevalcap [default: exact and stem matches alone, printed as meteor_stem]
+    #[arg(long, value_name = "DIR")]
+    meteor_data: Option<PathBuf>,
+    /// Write the scores of each image to this file, a JSON object {"image", "text", "bleu1", ...} a line
+    #[arg(long, value_name = "OUT.jsonl")]
+    per_image: Option<PathBuf>,
     /// Print the scores as a JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// What scoring needs, ready.
+pub struct Scoring<'a> {
+    args: &'a ScoringArgs,
+    meteor: Option<meteor::Data>,
+}
+
 pub fn run(args: &ScoreArgs) -> Result<ExitCode> {
+    let scoring = args.scoring.open()?;
     let hypotheses = metrics::read_hypotheses(&args.hypotheses)?;
-    let examples = Dataset::open(&args.data)?.split(args.split)?;
-    let scores = metrics::score(&hypotheses, &references(examples))
-        .map_err(|e| Error::file(&args.hypotheses, e))?;
-    print_scores(&scores, args.json)?;
+    let dataset = Dataset::open(&args.data)?;
+    let references = dataset.captions(args.split)?;
+    let in_file = |e: Error| match e {
+        Error::Value { .. } => Error::file(&args.hypotheses, e),
+        other => other,
+    };
+    let hypotheses = hypotheses::named_as(hypotheses, &references, &dataset.numbers());
+    scoring
+        .print(&hypotheses.map_err(in_file)?, &dataset, args.split)
+        .map_err(in_file)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What people wrote, by image.
-pub fn references(examples: Vec<Example>) -> References {
-    examples
-        .into_iter()
-        .map(|example| (example.name, example.captions))
-        .collect()
+impl ScoringArgs {
+    /// Looks at everything that could be wrong, before hours of captioning rather than after.
+    ///
+    /// # Errors
+    /// Where METEOR's files are not what they should be, or a file could not be written.
+    pub fn open(&self) -> Result<Scoring<'_>> {
+        if let Some(path) = &self.per_image {
+            output::check_target(path)?;
+        }
+        let folder = self.meteor_data.as_deref();
+        Ok(Scoring {
+            args: self,
+            meteor: folder.map(meteor::Data::open).transpose()?,
+        })
+    }
 }
 
-/// Prints scores (times 100) as a table, or as a JSON object.
-///
-/// # Errors
-/// Where standard output cannot take them.
-pub fn print_scores(scores: &Scores, json: bool) -> Result<()> {
-    if json {
-        return output::json(scores);
-    }
-    let table = serde_json::to_value(scores).unwrap_or_default();
-    for (name, value) in table.as_object().into_iter().flatten() {
-        match value.as_f64() {
-            Some(score) if value.is_f64() => output::line(format_args!("{name:<8}{score:8.2}"))?,
-            _ => output::line(format_args!("{name:<8}{:>8}", value.to_string()))?,
+impl Scoring<'_> {
+    /// Scores captions of a dataset's split, and prints what there is to say of them.
+    ///
+    /// # Errors
+    /// Where captions and images do not belong together, or something cannot be read or written.
+    pub fn print(&self, hypotheses: &[Hypothesis], dataset: &Dataset, split: Split) -> Result<()> {
+        let training = match split {
+            Split::Train => None,
+            _ => dataset.captions(Split::Train).ok(),
+        };
+        let training =
+            training.map(|images| Training::new(images.values().flatten().map(String::as_str)));
+        let options = Options {
+            meteor: self.meteor.as_ref(),
+            training: training.as_ref(),
+        };
+        let report = metrics::evaluate(hypotheses, &dataset.captions(split)?, options)?;
+        if let Some(path) = &self.args.per_image {
+            let images = hypotheses.iter().zip(&report.images);
+            let lines = images.map(|(hypothesis, scores)| line(hypothesis, scores));
+            write_atomically(path, lines.collect::<Result<String>>()?.as_bytes())?;
+        }
+        match self.args.json {
+            true => output::json(&report),
+            false => table(&report),
         }
     }
-    Ok(())
+}
+
+/// An image's caption and scores as a line of JSON.
+fn line(hypothesis: &Hypothesis, scores: &Scores) -> Result<String> {
+    let mut object = serde_json::Map::new();
+    object.insert("image".into(), hypothesis.image.as_str().into());
+    object.insert("text".into(), hypothesis.text.as_str().into());
+    let scores = scores.named();
+    object.extend(scores.map(|(name, score)| (name.to_owned(), score.into())));
+    Ok(output::json_text(&object)? + "\n")
+}
+
+/// Prints a report for people.
+fn table(report: &Report) -> Result<()> {
+    // `cider_d` is the number of `cider` once more.
+    for (name, score) in report.scores.named().filter(|(name, _)| *name != "cider_d") {
+        let [low, high] = report.intervals.get(name).copied().unwrap_or([score; 2]);
+        output::line(format_args!(
+            "{name:<12}{score:8.2}   {low:.2} to {high:.2}"
+        ))?;
+    }
+    output::line(format_args!("{:<12}{:>8}", "images", report.scores.images))?;
+    let Diversity {
+        distinct_captions,
+        distinct_1grams,
+        distinct_2grams,
+        vocabulary,
+        words,
+        copied,
+        unfinished,
+    } = report.diversity;
+    output::line(format_args!(
+        "{:<12}{distinct_captions:7.1}% of the captions, {distinct_1grams:.1}% of the words, {distinct_2grams:.1}% of the word pairs",
+        "distinct"
+    ))?;
+    output::line(format_args!(
+        "{:<12}{vocabulary:>8} different words, {words:.1} words a caption",
+        "vocabulary"
+    ))?;
+    if let Some(copied) = copied {
+        output::line(format_args!(
+            "{:<12}{copied:7.1}% of the captions are training captions, word by word",
+            "copied"
+        ))?;
+    }
+    output::line(format_args!(
+        "{:<12}{unfinished:7.1}% of the captions end in an article or a preposition",
+        "unfinished"
+    ))?;
+    output::line(
+        "Scores are times 100. Beside each: what holds it for 95% of 1,000 samples of the images (bootstrap).",
+    )
 }

@@ -57,6 +57,11 @@ impl Rows {
         Ok(())
     }
 
+    /// Takes what was read of the file out of this process's memory again; the system keeps it while there is room.
+    pub fn release(&self) {
+        self.bytes.release();
+    }
+
     /// All bytes of the tensor, as the file holds them.
     pub(crate) fn raw(&self) -> &[u8] {
         &self.bytes.as_ref()[self.range.clone()]

@@ -16,6 +16,7 @@
 //! Papineni et al., *BLEU: a method for automatic evaluation of machine translation*, ACL 2002.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 
 use super::Segment;
 
@@ -31,7 +32,7 @@ const SMALL: f64 = 1e-9;
 
 /// What BLEU needs to know about captions; sums over images.
 #[derive(Debug, Default, Clone, Copy)]
-struct Counts {
+pub(super) struct Counts {
     matches: [usize; MAX_ORDER],
     totals: [usize; MAX_ORDER],
     hypothesis_length: usize,
@@ -52,27 +53,38 @@ struct Counts {
 pub fn corpus(segments: &[Segment]) -> [f64; MAX_ORDER] {
     let mut counts = Counts::default();
     for segment in segments {
-        counts.add(segment);
+        counts += Counts::of(segment);
     }
     counts.bleu()
 }
 
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        for order in 0..MAX_ORDER {
+            self.matches[order] += other.matches[order];
+            self.totals[order] += other.totals[order];
+        }
+        self.hypothesis_length += other.hypothesis_length;
+        self.reference_length += other.reference_length;
+    }
+}
+
 impl Counts {
-    /// Adds one image.
-    fn add(
-        &mut self,
-        Segment {
+    /// The counts of one image.
+    pub fn of(segment: &Segment) -> Counts {
+        let Segment {
             hypothesis,
             references,
-        }: &Segment,
-    ) {
+        } = segment;
         let length = hypothesis.len();
-        self.hypothesis_length += length;
-        self.reference_length += references
-            .iter()
-            .map(Vec::len)
-            .min_by_key(|&l| (l.abs_diff(length), l))
-            .unwrap_or(0);
+        let lengths = references.iter().map(Vec::len);
+        let mut counts = Counts {
+            hypothesis_length: length,
+            reference_length: lengths
+                .min_by_key(|&l| (l.abs_diff(length), l))
+                .unwrap_or(0),
+            ..Counts::default()
+        };
         for order in 1..=MAX_ORDER {
             let mut most: HashMap<&[String], usize> = HashMap::new();
             for reference in references {
@@ -81,16 +93,17 @@ impl Counts {
                     *most = count.max(*most);
                 }
             }
-            self.totals[order - 1] += (length + 1).saturating_sub(order);
-            self.matches[order - 1] += sequences(hypothesis, order)
+            counts.totals[order - 1] = (length + 1).saturating_sub(order);
+            counts.matches[order - 1] = sequences(hypothesis, order)
                 .into_iter()
                 .map(|(sequence, count)| most.get(sequence).map_or(0, |&most| count.min(most)))
                 .sum::<usize>();
         }
+        counts
     }
 
     /// The scores that the sums amount to.
-    fn bleu(&self) -> [f64; MAX_ORDER] {
+    pub fn bleu(&self) -> [f64; MAX_ORDER] {
         let ratio = (self.hypothesis_length as f64 + TINY) / (self.reference_length as f64 + SMALL);
         let brevity = if ratio < 1.0 {
             (1.0 - 1.0 / ratio).exp()

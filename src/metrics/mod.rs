@@ -1,26 +1,32 @@
 //! How good captions are, measured against what people wrote.
 //!
 //! Everything here works on [`Segment`]s, one for each image: the tokens of the caption under test and
-//! those of its references. [`score`] checks that hypotheses and references belong together, tokenizes
-//! each caption once ([`ptb`]) and hands the segments to each measure ([`bleu`], [`rouge`], [`cider`]).
+//! those of its references. [`segments`] checks that hypotheses and references belong together and tokenizes
+//! each caption once ([`ptb`]). Each measure ([`bleu`], [`rouge`], [`cider`], [`meteor`]) says of an image what its score for
+//! any set of images can be computed from; [`report`] computes it for all of them, and for resampled sets, which gives the
+//! intervals. [`hypotheses`] reads captions from files, [`diversity`] judges them without references.
 //!
 //! The numbers equal those of the COCO caption evaluation (`pycocoevalcap`), times 100.
 
 pub mod bleu;
 pub mod cider;
+pub mod diversity;
+pub mod hypotheses;
+pub mod meteor;
 pub mod ptb;
+pub mod report;
 pub mod rouge;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use hypotheses::{parse_hypotheses, read_hypotheses};
+pub use report::{Options, Report, evaluate};
+
 use crate::error::{Error, Result};
 
-/// A caption to be judged, as one line of a `HYPOTHESES.jsonl` file holds it.
+/// A caption to be judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hypothesis {
     /// The image's name, as in the references.
@@ -60,11 +66,17 @@ pub struct Scores {
     pub cider_d: f64,
     /// CIDEr by the paper's first formula, without clipping and length penalty.
     pub cider_plain: f64,
+    /// METEOR 1.5 with all its stages, where its data is at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meteor: Option<f64>,
+    /// METEOR 1.5 with its exact and stem stages alone, where its data is not at hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meteor_stem: Option<f64>,
     /// How many images were scored.
     pub images: usize,
 }
 
-/// Scores one caption for each image of `references`.
+/// Scores one caption for each image of `references`, without METEOR's data. [`evaluate`] says more.
 ///
 /// Both sides must name the same images, each image once: a score over other images than everybody
 /// else's is not comparable, so leaving some out is an error and not a smaller sum.
@@ -82,30 +94,18 @@ pub struct Scores {
 /// assert!(scores.bleu4 > 99.999);
 /// # Ok::<(), glimpse::error::Error>(())
 /// ```
+///
+/// # Errors
+/// As [`segments`].
 pub fn score(hypotheses: &[Hypothesis], references: &References) -> Result<Scores> {
     let segments = segments(hypotheses, references)?;
-    let [bleu1, bleu2, bleu3, bleu4] = bleu::corpus(&segments).map(|score| 100.0 * score);
-    let mean = |sum: f64| 100.0 * sum / segments.len() as f64;
-    let rouge: f64 = segments
-        .iter()
-        .map(|s| rouge::sentence(&s.hypothesis, &s.references))
-        .sum();
-    let cider = cider::corpus(&segments);
-    let published = mean(cider.iter().map(|(published, _)| published).sum());
-    Ok(Scores {
-        bleu1,
-        bleu2,
-        bleu3,
-        bleu4,
-        rouge_l: mean(rouge),
-        cider: published,
-        cider_d: published,
-        cider_plain: mean(cider.iter().map(|(_, plain)| plain).sum()),
-        images: segments.len(),
-    })
+    Ok(report::Measured::of(&segments, None)?.scores(0..segments.len()))
 }
 
 /// Joins hypotheses and references by image, in the order of the hypotheses, and tokenizes both.
+///
+/// # Errors
+/// Where an image has no caption, several, or no references.
 pub fn segments(hypotheses: &[Hypothesis], references: &References) -> Result<Vec<Segment>> {
     let mut seen = BTreeSet::new();
     let mut segments = Vec::with_capacity(hypotheses.len());
@@ -144,43 +144,6 @@ pub fn segments(hypotheses: &[Hypothesis], references: &References) -> Result<Ve
         return Err(Error::value("score", "there are no captions to score"));
     }
     Ok(segments)
-}
-
-/// Reads a file of lines `{"image": "a.jpg", "text": "a dog runs"}`.
-///
-/// Empty lines are skipped and further fields ignored; what is wrong is said with file and line.
-pub fn read_hypotheses(path: &Path) -> Result<Vec<Hypothesis>> {
-    let file = File::open(path).map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?;
-    parse_hypotheses(path, BufReader::new(file))
-}
-
-/// As [`read_hypotheses`], from anything; `name` is what error messages call it.
-pub fn parse_hypotheses(name: &Path, lines: impl BufRead) -> Result<Vec<Hypothesis>> {
-    let mut hypotheses = Vec::new();
-    for (number, line) in (1..).zip(lines.lines()) {
-        let wrong = |what: String| Error::file(name, format!("line {number}: {what}"));
-        let line = line.map_err(|e| wrong(format!("cannot be read: {e}")))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let hypothesis = serde_json::from_str(&line).map_err(|e| {
-            wrong(format!(
-                "not an object {{\"image\": …, \"text\": …}} ({})",
-                without_place(&e)
-            ))
-        })?;
-        hypotheses.push(hypothesis);
-    }
-    Ok(hypotheses)
-}
-
-/// A JSON error without its `at line 1 column 5`: the line number would be that of the one line given.
-fn without_place(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    match message.rfind(" at line ") {
-        Some(place) => format!("{}, column {}", &message[..place], error.column()),
-        None => message,
-    }
 }
 
 #[cfg(test)]
@@ -240,29 +203,5 @@ mod tests {
         assert_eq!(scores.bleu4, 0.0);
         let scores = score(&[hypothesis("a", "a dog")], &references(&[("a", &[""])])).unwrap();
         assert!(scores.bleu4 < 1e-6);
-    }
-
-    #[test]
-    fn lines_are_read_and_errors_name_file_and_line() {
-        let read = |text: &str| parse_hypotheses(Path::new("h.jsonl"), text.as_bytes());
-        let text = "{\"image\": \"a\", \"text\": \"a dog\"}\n\n{\"text\": \"\", \"image\": \"b\", \"more\": 1}\n";
-        assert_eq!(
-            read(text).unwrap(),
-            [hypothesis("a", "a dog"), hypothesis("b", "")]
-        );
-        let message = |text: &str| read(text).unwrap_err().to_string();
-        let shape = "not an object {\"image\": …, \"text\": …}";
-        assert_eq!(
-            message("{\"image\": \"a\", \"text\": \"\"}\n{\"image\": \"b\"}"),
-            format!("h.jsonl: line 2: {shape} (missing field `text`, column 14)")
-        );
-        assert_eq!(
-            message("\nx"),
-            format!("h.jsonl: line 2: {shape} (expected value, column 1)")
-        );
-        let cut = parse_hypotheses(Path::new("h.jsonl"), &b"\xff\xfe\n"[..])
-            .unwrap_err()
-            .to_string();
-        assert!(cut.starts_with("h.jsonl: line 1: cannot be read:"), "{cut}");
     }
 }

@@ -1,4 +1,4 @@
-//! What an encoder recognises: the classes that it learnt from a teacher.
+//! Tags: the classes that an encoder learnt from a teacher and recognises.
 //!
 //! In distillation the student predicts the teacher's standardised features, `y = H f + h`, and the teacher's last layer,
 //! on standardised features, makes logits of them, `l = W y + b`. Two linear layers one after another are one:

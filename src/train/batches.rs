@@ -25,7 +25,7 @@ pub struct Samples {
     cached: usize,
 }
 
-/// What a step sees.
+/// The images and captions of a step.
 pub struct Batch {
     /// The numbers of its images, in its order.
     pub images: Vec<usize>,

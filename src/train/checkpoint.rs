@@ -80,7 +80,7 @@ pub fn write(
 pub struct Checkpoint {
     /// The file, with the tensors in it.
     pub file: WeightFile,
-    /// What it says of itself.
+    /// Its description.
     pub description: Description,
     /// The configuration of the run.
     pub config: TrainConfig,

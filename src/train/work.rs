@@ -124,7 +124,7 @@ impl Work {
         self.track_trained(config.encoder.train);
     }
 
-    /// What a checkpoint of the networks says of itself.
+    /// The description of a checkpoint of the networks.
     pub(super) fn description(&self) -> Description {
         match self {
             Work::Captions(work) => work.captioner.description(Kind::Checkpoint),

@@ -269,7 +269,7 @@ fn every_command_explains_itself() {
                 "agreement",
             ],
         ),
-        ("score", &["HYPOTHESES.jsonl", "--split"]),
+        ("score", &["HYPOTHESES", "--split", "--meteor-data"]),
         ("inspect", &["FILE", "--tensors"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         (

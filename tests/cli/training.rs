@@ -46,7 +46,10 @@ fn training_gives_the_same_bytes_again() {
         );
     }
     // The features of the frozen encoder were kept, and are used again.
-    assert!(data.path().join("frozen-1.features.safetensors").is_file());
+    let args = ["inspect", "frozen-1.features.safetensors", "--json"];
+    let features = glimpse(data.path(), &args).object();
+    assert_eq!(features["kind"], "features");
+    assert_eq!(features["recipe"]["size"], 32);
     let caption = glimpse(
         data.path(),
         &["caption", "0.png", "--model", "frozen-1.safetensors"],

@@ -29,6 +29,7 @@ pub fn attentive(recipe: &str) -> Captioner {
         attention: 8,
     };
     let mut captioner = Captioner {
+        tags: None,
         encoder: DenseNet::new(&sizes, &mut init).unwrap(),
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,

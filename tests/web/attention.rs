@@ -69,15 +69,6 @@ fn every_word_comes_with_where_the_model_looked() {
     for wish in ["1", "true"] {
         let path = format!("/api/caption?n_best=2&attention={wish}");
         let answer = service.post(&path, &bytes).answer();
-        let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
-        let all = [
-            "image",
-            "captions",
-            "attention_grid",
-            "attention_region",
-            "ms",
-        ];
-        assert_eq!(keys, all);
         assert_eq!(answer["attention_grid"], serde_json::json!([8, 8]));
         // 73 x 146 pixels, of which the 64 x 64 in the centre are cut out.
         let region: Vec<f64> = serde_json::from_value(answer["attention_region"].clone()).unwrap();
@@ -115,8 +106,8 @@ fn attention_comes_only_where_it_was_asked_for_and_there_is_some() {
         (&does_not, "/api/caption?attention=1"),
     ] {
         let answer = service.post(path, &bytes).answer();
-        let keys: Vec<&String> = answer.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["image", "captions", "ms"], "{path}");
+        let mut keys = answer.as_object().unwrap().keys();
+        assert!(!keys.any(|key| key.contains("attention")), "{path}");
         assert!(tokens(&answer).all(|token| token.get("attention").is_none()));
     }
     let expected = crate::said(&quick(), &bytes, 5, 1);

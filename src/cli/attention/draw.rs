@@ -28,9 +28,9 @@ const LARGE: (u32, u32) = (256, 2);
 const SMALL: (u32, u32) = (128, 1);
 const FEW: usize = 40;
 
-// What a place without any weight keeps of its brightness, and what keeps who was not shown to the encoder at all.
-const DARK: f32 = 0.18;
-const UNSEEN: f32 = 0.1;
+// How bright a place without any weight still is, and what the encoder was not shown at all.
+const DARK: f32 = 0.3;
+const UNSEEN: f32 = 0.15;
 
 const WHITE: [u8; 3] = [255; 3];
 const BLACK: [u8; 3] = [17; 3];

@@ -25,7 +25,7 @@ const UNKNOWN: Glyph = [
 static GLYPHS: LazyLock<Vec<(char, Glyph)>> = LazyLock::new(|| {
     let lines: Vec<&str> = FONT.lines().collect();
     let blocks = lines.chunks(HEIGHT as usize + 2);
-    blocks.flat_map(|block| glyphs(block)).collect()
+    blocks.flat_map(glyphs).collect()
 });
 
 /// The characters of one block and their glyphs.

@@ -88,6 +88,7 @@ pub(super) fn read(parts: Vec<Part>) -> Result<(SplitSource, Vec<Entry>)> {
             entries.push(Entry {
                 path: Path::new(&images).join(&name),
                 name,
+                number: Some(id),
                 captions,
                 split,
             });

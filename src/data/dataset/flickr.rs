@@ -86,6 +86,7 @@ pub(super) fn split_by_lists(
             entries.push(Entry {
                 name: name.to_string(),
                 path: name.into(),
+                number: None,
                 captions,
                 split,
             });

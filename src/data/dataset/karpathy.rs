@@ -20,6 +20,10 @@ struct Image {
     #[serde(default)]
     filepath: String,
     split: String,
+    /// COCO's number of the image; only COCO's file has it.
+    cocoid: Option<u64>,
+    /// The image's place in the file.
+    imgid: Option<u64>,
     sentences: Vec<Sentence>,
 }
 
@@ -78,6 +82,7 @@ pub(super) fn read(file: &Path) -> Result<(SplitSource, Vec<Entry>)> {
         let captions = captions.filter(|caption| !caption.is_empty()).collect();
         entries.push(Entry {
             name: image.filename,
+            number: image.cocoid.or(image.imgid),
             path,
             captions,
             split,

@@ -108,6 +108,8 @@ enum SplitSource {
 #[derive(Clone, Debug)]
 struct Entry {
     name: String,
+    /// The number that the dataset calls the image by, where it has one.
+    number: Option<u64>,
     /// Below one of [`IMAGE_FOLDERS`].
     path: PathBuf,
     captions: Vec<String>,
@@ -201,26 +203,7 @@ impl Dataset {
     /// When the dataset has no such split, or images or captions are missing; the message names how many
     /// and the first of them.
     pub fn split(&self, split: Split) -> Result<Vec<Example>> {
-        let failed = |what: String| Err(Error::file(&self.root, what));
-        if !self.has_captions() {
-            return failed(format!(
-                "holds pictures but no captions, which this needs: looked for {CAPTION_FILES}; a distillation alone \
-                 ([distill]) takes pictures without captions"
-            ));
-        }
-        let entries = self.entries_of(split);
-        let total = entries.len();
-        if entries.is_empty() {
-            return failed(format!("has no {split} split: {}", self.why_absent(split)));
-        }
-        let silent = || entries.iter().filter(|entry| entry.captions.is_empty());
-        if let Some(first) = silent().next() {
-            let count = silent().count();
-            return failed(format!(
-                "{count} of {total} {split} images have no caption, the first is {}",
-                first.name
-            ));
-        }
+        let entries = self.captioned(split)?;
         let paths = self.locate(&entries, split)?;
         let example = |(entry, image): (&Entry, PathBuf)| Example {
             image,
@@ -288,6 +271,50 @@ impl Dataset {
             ));
         }
         Ok(paths)
+    }
+
+    /// The captions of one split's images by their names, whether the image files are there or not.
+    ///
+    /// # Errors
+    ///
+    /// When the dataset has no such split, or captions are missing.
+    pub fn captions(&self, split: Split) -> Result<BTreeMap<String, Vec<String>>> {
+        let entries = self.captioned(split)?.into_iter();
+        Ok(entries
+            .map(|entry| (entry.name.clone(), entry.captions.clone()))
+            .collect())
+    }
+
+    /// The names of the images that the dataset calls by numbers as well: COCO's ids, Karpathy's `cocoid` or, where there
+    /// is none, `imgid`.
+    pub fn numbers(&self) -> BTreeMap<u64, String> {
+        let numbered = |entry: &Entry| Some((entry.number?, entry.name.clone()));
+        self.entries.iter().filter_map(numbered).collect()
+    }
+
+    /// What is listed of one split: at least one image, each with captions.
+    fn captioned(&self, split: Split) -> Result<Vec<&Entry>> {
+        let failed = |what: String| Err(Error::file(&self.root, what));
+        if !self.has_captions() {
+            return failed(format!(
+                "holds pictures but no captions, which this needs: looked for {CAPTION_FILES}; a distillation alone \
+                 ([distill]) takes pictures without captions"
+            ));
+        }
+        let entries = self.entries_of(split);
+        let total = entries.len();
+        if total == 0 {
+            return failed(format!("has no {split} split: {}", self.why_absent(split)));
+        }
+        let silent = || entries.iter().filter(|entry| entry.captions.is_empty());
+        if let Some(first) = silent().next() {
+            let count = silent().count();
+            return failed(format!(
+                "{count} of {total} {split} images have no caption, the first is {}",
+                first.name
+            ));
+        }
+        Ok(entries)
     }
 
     /// Why a split has no images.
@@ -365,6 +392,7 @@ impl Captions {
             .map(|((name, captions), split)| Entry {
                 path: (&name).into(),
                 name,
+                number: None,
                 captions,
                 split,
             })

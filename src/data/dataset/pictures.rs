@@ -21,6 +21,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Entry>> {
         .map(|path| {
             let path = PathBuf::from(path?.file_name().unwrap_or_default());
             Ok(Entry {
+                number: None,
                 name: path.to_string_lossy().into_owned(),
                 path,
                 captions: Vec::new(),

@@ -62,7 +62,7 @@ enum Network {
     Inject(Inject),
     ParInject(ParInject),
     Merge(Merge),
-    Attention(Attention),
+    Attention(Box<Attention>),
 }
 
 impl Decoder {
@@ -76,7 +76,7 @@ impl Decoder {
             DecoderKind::Inject => Network::Inject(Inject::new(config, init)),
             DecoderKind::ParInject => Network::ParInject(ParInject::new(config, init)),
             DecoderKind::Merge => Network::Merge(Merge::new(config, init)),
-            DecoderKind::Attention => Network::Attention(Attention::new(config, init)),
+            DecoderKind::Attention => Network::Attention(Box::new(Attention::new(config, init))),
         };
         Ok(Decoder {
             config: config.clone(),

@@ -2,7 +2,7 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// What teacher forcing gives.
+/// The results of teacher forcing.
 #[derive(Clone, Debug)]
 pub struct Forced {
     /// `[S, T, V]`: the logits of the next word after each of the `T` words of each sentence.
@@ -15,14 +15,14 @@ pub struct Forced {
 /// `h` and `c` of each LSTM layer, `[S, H]`; the last layer's are last.
 pub(super) type Cells = Vec<(Tensor, Tensor)>;
 
-/// What a decoder remembers of `S` sentences between two words.
+/// The state of `S` sentences between two words.
 ///
 /// It is made by [`Decoder::start`](super::Decoder::start) and [`Decoder::step`](super::Decoder::step), and is good
 /// for the decoder that made it.
 #[derive(Clone, Debug)]
 pub struct DecoderState {
     pub(super) cells: Cells,
-    /// What the decoder computed of the images once, `[N, ..]` each: shared by all sentences, and by all states that
+    /// Tensors that the decoder computed of the images once, `[N, ..]` each: shared by all sentences, and by all states that
     /// come of one start.
     pub(super) images: Vec<Tensor>,
     /// For each sentence, the row of its image in `images`.

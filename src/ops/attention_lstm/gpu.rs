@@ -12,7 +12,7 @@ use crate::gpu::kernel::Kernel;
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
-/// What a forward pass leaves.
+/// The results of a forward pass.
 pub(crate) struct Made {
     /// The results, and after them the earlier cells.
     pub(crate) results: Slice,
@@ -202,7 +202,7 @@ pub(crate) fn forward(gpu: &Gpu, inputs: &Inputs, keep: bool) -> Result<Made> {
             &w_iz.t(),
             &gates,
         )?;
-        // What is not looked at is bound to something that is only read.
+        // A binding that this entry point does not use gets a buffer that is only read.
         let (from, before, buffer) = match t {
             0 => (1, pass.c0.offset, &pass.c0),
             _ => (2, pass.cells(t - 1), &pass.w_ih),

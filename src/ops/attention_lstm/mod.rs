@@ -95,7 +95,7 @@ pub struct AttentionLstmWeights {
     pub score: Tensor,
 }
 
-/// What the sentences may look at.
+/// The images' keys and values, and the image of each sentence.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory<'a> {
     /// `[N, P, A]`: a key for each of the `P` positions of each of the `N` images.
@@ -106,7 +106,7 @@ pub struct Memory<'a> {
     pub image_of: &'a [usize],
 }
 
-/// What comes out of [`attention_lstm`].
+/// The results of [`attention_lstm`].
 #[derive(Clone, Debug)]
 pub struct Attended {
     /// `[S, T, H + V]`: of every step the new state `h'`, and beside it the gated context `z`. Both lie in one row
@@ -165,7 +165,7 @@ impl Sizes {
     }
 }
 
-/// What a pass reads.
+/// The inputs of a pass.
 #[derive(Clone)]
 pub(crate) struct Inputs {
     pub(crate) sizes: Sizes,
@@ -179,7 +179,7 @@ pub(crate) struct Inputs {
     pub(crate) weights: AttentionLstmWeights,
 }
 
-/// What a forward pass on the CPU keeps for the backward pass.
+/// Intermediate results of a forward pass on the CPU that the backward pass reads.
 pub(crate) struct Saved {
     /// `[S, T, A + V + 4H]`: `q`, `beta`, and the gates i, f, g, o of every step.
     rows: Vec<f32>,

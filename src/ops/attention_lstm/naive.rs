@@ -156,7 +156,7 @@ pub(crate) fn backward(
         let values = &inputs.values.data()[image * positions * value..][..positions * value];
         let dkeys = &mut dkeys[image * positions * key..][..positions * key];
         let dvalues = &mut dvalues[image * positions * value..][..positions * value];
-        // What the step after hands on.
+        // The gradients that arrive from the following step.
         let mut dh_after = vec![0.0; hidden];
         let mut dc = above[cells_at + sentence * hidden..][..hidden].to_vec();
         for row in (sentence * steps..(sentence + 1) * steps).rev() {

@@ -65,7 +65,9 @@ impl WithSimd for Powers<'_> {
         }
         let (largest, inverse) = (s.splat(s.largest(most)), s.splat(self.inverse));
         let (zero, smallest) = (s.splat(0.0), s.splat(SMALLEST));
-        let sums = self.powers.chunks_mut(BLOCK).map(|block| {
+        // Loops, not closures: a closure is compiled without the instruction set unless the compiler inlines it.
+        let mut sums = Vec::with_capacity(self.powers.len().div_ceil(BLOCK));
+        for block in self.powers.chunks_mut(BLOCK) {
             let mut sum = zero;
             for x in block.chunks_mut(S::LANES) {
                 let v = load(s, x, f32::NEG_INFINITY);
@@ -74,9 +76,9 @@ impl WithSimd for Powers<'_> {
                 sum = s.add(sum, power);
                 store(s, x, power);
             }
-            f64::from(s.sum(sum))
-        });
-        sums.collect()
+            sums.push(f64::from(s.sum(sum)));
+        }
+        sums
     }
 }
 

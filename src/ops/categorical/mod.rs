@@ -25,7 +25,7 @@ use crate::tensor::{Device, Tensor};
 /// The most words that can be barred.
 const MOST_BARRED: usize = 4;
 
-/// What the kernels need to know of a draw.
+/// The settings of a draw.
 #[derive(Clone, Copy)]
 pub(crate) struct Draw<'a> {
     /// `1 / T`

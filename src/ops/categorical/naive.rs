@@ -20,5 +20,5 @@ pub(crate) fn row(_: Isa, draw: Draw, logits: &[f32], uniform: f32) -> Option<us
         sum > target
     });
     // Rounding may keep the sum below the target for a number next to 1.
-    passes.or_else(|| allowed().filter(|&w| power(w) > 0.0).last())
+    passes.or_else(|| allowed().rfind(|&w| power(w) > 0.0))
 }

@@ -21,7 +21,7 @@ pub struct EncoderConfig {
     /// The encoder's weight decay, where it is another than the optimizer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f32>,
-    /// What the batch norms of the trained part normalise by; without it `batch`.
+    /// The statistics by which batch norms of the trained part normalise; `batch` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<NormStatistics>,
     /// The sizes of a new encoder with random weights. Without it the encoder is the one of `--encoder`, or the
@@ -43,7 +43,7 @@ pub enum EncoderTraining {
     All,
 }
 
-/// What batch norms normalise by while they are trained.
+/// The statistics by which batch norms normalise while they are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NormStatistics {

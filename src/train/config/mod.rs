@@ -1,4 +1,4 @@
-//! What a training run does, as a TOML file says it. Each table of the file has a module of its own.
+//! The settings of a training run, as a TOML file spells them. Each table of the file has a module of its own.
 
 mod decoder;
 mod encoder;
@@ -21,13 +21,13 @@ use crate::data::{Augment, Recipe};
 use crate::error::{Error, Result};
 use crate::model::DecoderKind;
 
-/// What a training run does. Every field has a default; a file names only what differs.
+/// The settings of a training run. Every field has a default; a file names only what differs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// `distill`, `cross-entropy` or `self-critical`.
     pub stage: Stage,
-    /// What all randomness is drawn from.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// How often each image is seen; in the stage `distill`, how often each view.
     pub epochs: u64,

@@ -63,7 +63,7 @@ pub struct SelfCriticalConfig {
 pub struct DevConfig {
     /// Steps between two evaluations; 0 evaluates after every `validate_every` epochs instead.
     pub every: u64,
-    /// What is best: `cider` or `bleu4` of freely generated captions, or the `loss`.
+    /// The score that decides which weights are best: `cider` or `bleu4` of freely generated captions, or the `loss`.
     pub score: DevScore,
     /// The beam of the generated captions; 1 is greedy.
     pub beam: usize,

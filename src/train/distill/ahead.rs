@@ -24,7 +24,7 @@ struct Worker {
     /// Dropped first, which ends the thread.
     requests: Option<SyncSender<Request>>,
     batches: Receiver<(Request, Result<Batch>)>,
-    /// What the thread is making, or has made.
+    /// The batch that the thread is making, or has made.
     pending: Option<Request>,
     thread: Option<JoinHandle<()>>,
 }
@@ -109,7 +109,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.requests = None;
-        // What it has made is taken out of its way, so that it comes to its end.
+        // Batches that it has made are received here, so that its next send fails and it ends.
         while self.batches.recv().is_ok() {}
         if let Some(thread) = self.thread.take() {
             // A panic there was a lost batch, which was made again here.

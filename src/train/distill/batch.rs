@@ -84,10 +84,13 @@ impl Distillation {
         });
         let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
         let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));
+        let teachers = teachers.collect::<Result<_>>()?;
+        // Rows lie far apart, and each brings its neighbours into memory.
+        self.files.iter().for_each(TargetFile::release);
         Ok(Batch {
             images,
-            teachers: teachers.collect::<Result<_>>()?,
             views,
+            teachers,
         })
     }
 

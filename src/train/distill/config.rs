@@ -1,4 +1,4 @@
-//! What `[distill]` in a configuration says.
+//! `[distill]` of a configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct DistillConfig {
     /// The weight of the classes' loss: the divergence from the teacher's classes at [`DistillConfig::temperature`]. At
     /// least 0; a target file without classes has no such loss.
     pub classes: f32,
-    /// What both networks' logits are divided by; above 0.
+    /// The temperature: both networks' logits are divided by it; above 0.
     pub temperature: f32,
     /// The share of the pictures that are kept for validation with all their views, in `[0, 1)`.
     pub held_out: f64,
@@ -61,7 +61,7 @@ impl Default for DistillConfig {
 pub struct TargetConfig {
     /// The file.
     pub file: PathBuf,
-    /// What this teacher's loss counts for, next to the others'; above 0.
+    /// The weight of this teacher's loss, next to the others'; above 0.
     pub weight: f32,
     /// The weight of its features' loss, where it is another than [`DistillConfig::features`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,7 +220,7 @@ impl DistillConfig {
     }
 }
 
-/// What a target's loss is made of.
+/// The weights of a target's loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TargetLoss {
     /// The weight of the whole.

@@ -40,13 +40,13 @@ use crate::data::{Rows, View};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// What a probability is taken for at least: the smallest number above zero that 16 bits hold.
+/// The least value of a probability: the smallest number above zero that 16 bits hold.
 const LEAST_PROBABILITY: f32 = 5.960_464_5e-8;
 
-/// What is wrong with a row or a layer.
+/// The fault of a row or a layer.
 const UNUSABLE: &str = "holds a number that is not finite, or beyond 1e15";
 
-/// What the probabilities of a row may be off one, in sum: 16-bit numbers are rounded.
+/// How far the sum of a row's probabilities may be from one: 16-bit numbers are rounded.
 const SUM_TOLERANCE: f64 = 0.02;
 
 /// The teacher's last layer.
@@ -175,7 +175,7 @@ impl TargetFile {
         &self.path
     }
 
-    /// What it says of itself.
+    /// Its header.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -233,9 +233,14 @@ impl TargetFile {
         self.classifier.as_ref()
     }
 
-    /// What changes whenever the file's views or targets do, as hexadecimal digits.
+    /// A digest of the file's views and targets, as hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Takes what was read of the file out of this process's memory again.
+    pub fn release(&self) {
+        self.views.release();
     }
 
     /// The standardised features of a view, into `out`.

@@ -21,7 +21,7 @@ pub const RENDERING: &str = "bilinear-1";
 /// Hexadecimal digits of a picture's digest.
 pub const DIGEST_DIGITS: usize = 16;
 
-/// What a target file says of itself.
+/// The description in a target file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The version of the format.

@@ -49,7 +49,7 @@ impl Module for Heads {
     }
 }
 
-/// What one teacher said of some views of a batch.
+/// The targets of one teacher for some views of a batch.
 pub struct TeacherRows {
     /// The places of these views in the batch.
     pub places: Vec<usize>,
@@ -87,7 +87,7 @@ pub struct Part {
 
 /// The losses of a batch.
 pub struct Losses {
-    /// What is minimised: one number.
+    /// The loss that is minimised: one number.
     pub total: Tensor,
     /// Its parts for the log, untracked.
     pub parts: Vec<Part>,

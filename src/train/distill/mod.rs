@@ -1,4 +1,5 @@
-//! Distillation: an encoder learns from what larger networks say of many views of many pictures, without captions.
+//! Distillation: an encoder learns from the features and classes that larger networks compute of many views of many
+//! pictures, without captions.
 //!
 //! A large network, the teacher, was trained on more than a captioning data set holds. Its features and its classes,
 //! of a picture that nobody captioned as well as of one that somebody did, tell a small network more than captions do
@@ -201,7 +202,7 @@ impl Distillation {
         self.files.iter().zip(&self.objectives).map(line).collect()
     }
 
-    /// What changes whenever a view or a target does: a resumed run must find the digest that it began with.
+    /// A digest of all views and targets: a resumed run must find the digest that it began with.
     pub fn digest(&self) -> String {
         let digests: Vec<&str> = self.files.iter().map(TargetFile::digest).collect();
         digests.join("-")
@@ -288,7 +289,7 @@ impl Distillation {
     }
 }
 
-/// What is learnt of each file.
+/// The losses of each file.
 fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Objective>> {
     let pairs = config.targets.iter().zip(files);
     pairs

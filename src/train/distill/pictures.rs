@@ -135,7 +135,7 @@ impl Pictures {
     }
 
     /// The number of pictures.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.found.len()
     }
 
@@ -166,7 +166,7 @@ impl Pictures {
     }
 }
 
-/// What was found under a name.
+/// The picture that was found under a name.
 enum Match {
     Found(Picture),
     Missing,

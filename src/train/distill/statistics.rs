@@ -118,7 +118,9 @@ fn over_parts<R: Send>(rows: &Rows, body: impl Fn(std::ops::Range<usize>) -> R +
     let each = rows.len().div_ceil(PARTS).max(ROWS);
     let count = rows.len().div_ceil(each);
     threads::map(count, |part| {
-        body(part * each..((part + 1) * each).min(rows.len()))
+        let result = body(part * each..((part + 1) * each).min(rows.len()));
+        rows.release();
+        result
     })
 }
 

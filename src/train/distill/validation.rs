@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 /// Mean losses over the held-out views.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validation {
-    /// What training minimises, as a mean over views.
+    /// The loss that training minimises, a mean over views.
     pub total: f64,
     /// For each teacher its name, the mean of its features' loss and of its classes' loss.
     pub parts: Vec<(String, Option<f64>, Option<f64>)>,

@@ -21,7 +21,7 @@ pub struct Views {
     files: usize,
 }
 
-/// What makes two rows the same view: the picture and the bits of the six numbers.
+/// The key that two rows of the same view share: the picture and the bits of the six numbers.
 type Key = (u32, [u32; 6]);
 
 fn key(file: &TargetFile, numbers: &[u32], row: usize) -> Result<Key> {
@@ -96,7 +96,7 @@ impl Views {
     }
 
     /// The number of views.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows.len().checked_div(self.files).unwrap_or(0)
     }
 
@@ -118,7 +118,7 @@ impl Views {
         numbers[file][files[file].picture(row)] as usize
     }
 
-    /// What is shown in a view.
+    /// The picture and the view of a row.
     ///
     /// # Errors
     /// Where the file cannot be read any more.

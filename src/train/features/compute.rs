@@ -213,8 +213,8 @@ fn round(
         return Ok(());
     };
     let row = &features[i * len..(i + 1) * len];
-    // Written so that NaN is found too.
-    let bad = row.iter().find(|x| !(x.abs() < 65520.0)).unwrap_or(&0.0);
+    let bad = row.iter().find(|x| x.is_nan() || x.abs() >= 65520.0);
+    let bad = bad.unwrap_or(&f32::NAN);
     let name = &source.pictures[group[i]].name;
     Err(Error::value(
         "feature cache",

@@ -22,13 +22,27 @@ const FORMAT: u32 = 1;
 const MOST_ELEMENTS: usize = 1 << 24;
 
 /// The JSON object in a cache's header.
-#[derive(Serialize, Deserialize)]
-struct Description {
-    format: u32,
-    encoder: String,
-    recipe: Recipe,
-    views: Vec<View>,
-    names: Vec<String>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// The version of the format.
+    pub format: u32,
+    /// [`Source::encoder`].
+    pub encoder: String,
+    /// How pictures became the encoder's input.
+    pub recipe: Recipe,
+    /// The views of each picture.
+    pub views: Vec<View>,
+    /// The names of the pictures.
+    pub names: Vec<String>,
+}
+
+impl Description {
+    /// The description in an opened file, where it is a feature cache of this version.
+    pub fn read(file: &WeightFile) -> Option<Self> {
+        let text = file.metadata(KEY).ok()??;
+        let description: Description = serde_json::from_str(&text).ok()?;
+        (description.format == FORMAT).then_some(description)
+    }
 }
 
 /// The sizes of a cache.

@@ -34,6 +34,7 @@ mod tests;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+pub use self::layout::Description;
 pub use self::source::{Picture, Source, View, digest};
 
 use self::layout::Layout;

@@ -7,8 +7,8 @@ const PATIENCE_MS = 5 * 60 * 1000; // for one request
 const AT_A_TIME = 50; // cards made before the browser gets to breathe
 const DEFAULTS = { beam: 5, n_best: 3 };
 const VEIL = [9, 33, 30]; // the colour of what lies over the picture where the model did not look,
-const THICKEST = 200; // how much of the picture it hides, of 255,
-const OUTSIDE = 225; // and how much of what the model was not shown
+const THICKEST = 175; // how much of the picture it hides, of 255,
+const OUTSIDE = 210; // and how much of what the model was not shown
 const LEVELS = [0.1, 0.25, 0.5, 0.8]; // where one tint ends and the next begins; the legend says the same
 
 const $ = (id) => document.getElementById(id);

@@ -134,7 +134,7 @@ fn image_of(all: &Tensor, image: usize, len: usize) -> &[f32] {
     &all.data()[image * len..][..len]
 }
 
-/// What the steps of the backward pass leave for the sums over all of them.
+/// Results of the backward pass's steps that the sums over all steps read.
 struct Steps {
     /// `[S, T, A + V + 4H]`: `dq`, `dr`, `da`.
     rows: Vec<f32>,

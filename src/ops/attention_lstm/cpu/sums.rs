@@ -15,7 +15,7 @@ use crate::ops::attention_lstm::Inputs;
 // Positions of one task.
 const POSITIONS: usize = 8;
 
-/// What the steps left for the gradient of the keys, a row for each step of each sentence.
+/// The steps' contributions to the gradient with respect to the keys, one row for each step of each sentence.
 pub(super) struct KeySteps<'a> {
     /// `[S, T, A]`
     pub(super) queries: &'a [f32],
@@ -86,7 +86,7 @@ pub(super) fn keys(isa: Isa, inputs: &Inputs, steps: &KeySteps) -> (Vec<f32>, Ve
     let mut dkeys = memory::unset(keys.len());
     let mut tasks = Task::all(inputs, &sentences, &mut dkeys, s.key);
     let count = tasks.len();
-    // What each task adds to the gradient of `score`.
+    // The contribution of each task to the gradient with respect to `score`.
     let mut parts = memory::zeros(count * s.key);
     let mut tasks: Vec<_> = tasks
         .drain(..)

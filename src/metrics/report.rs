@@ -1,0 +1,233 @@
+//! All scores of a set of captions, with what they would be for other images of the kind.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::bleu::Counts;
+use super::cider;
+use super::diversity::{Diversity, Training};
+use super::meteor::{self, Statistics};
+use super::{Hypothesis, References, Scores, Segment, rouge, segments};
+use crate::error::Result;
+
+/// How many sets of images are drawn for the intervals.
+pub const RESAMPLES: usize = 1000;
+
+/// How much of them the intervals hold.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// The same captions have the same intervals every time.
+const SEED: u64 = 12;
+
+/// What an evaluation may use besides captions and references.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Options<'a> {
+    /// METEOR's own files, for all its stages.
+    pub meteor: Option<&'a meteor::Data>,
+    /// The captions that the model was trained on, to find those that it copies.
+    pub training: Option<&'a Training>,
+}
+
+/// Scores, how certain they are, and how diverse the captions are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The scores of all images together, times 100.
+    #[serde(flatten)]
+    pub scores: Scores,
+    /// By the name of a score, the bounds that hold it for 95% of 1,000 sets of as many images drawn from these with
+    /// replacement. Document frequencies stay those of all images.
+    pub intervals: BTreeMap<&'static str, [f64; 2]>,
+    /// How much the captions differ from each other and from those that were learnt.
+    pub diversity: Diversity,
+    /// The scores of each image by itself, in the order of the hypotheses.
+    #[serde(skip)]
+    pub images: Vec<Scores>,
+}
+
+/// Scores one caption for each image of `references`, as [`score`](super::score) does, and says how certain that is.
+///
+/// # Errors
+/// As [`segments`], and where METEOR's data cannot be read.
+pub fn evaluate(
+    hypotheses: &[Hypothesis],
+    references: &References,
+    options: Options,
+) -> Result<Report> {
+    let segments = segments(hypotheses, references)?;
+    let measured = Measured::of(&segments, options.meteor)?;
+    let texts: Vec<&str> = hypotheses.iter().map(|h| h.text.as_str()).collect();
+    Ok(Report {
+        scores: measured.scores(0..segments.len()),
+        intervals: measured.intervals(),
+        diversity: Diversity::of(&segments, &texts, options.training),
+        images: (0..segments.len())
+            .map(|image| measured.scores([image]))
+            .collect(),
+    })
+}
+
+/// What the scores of any set of these images can be computed from.
+pub(super) struct Measured {
+    bleu: Vec<Counts>,
+    rouge: Vec<f64>,
+    /// As published, and plain.
+    cider: Vec<(f64, f64)>,
+    meteor: Vec<Statistics>,
+    /// Whether METEOR had its data.
+    whole_meteor: bool,
+}
+
+impl Measured {
+    pub fn of(segments: &[Segment], meteor: Option<&meteor::Data>) -> Result<Self> {
+        let rouge = |s: &Segment| rouge::sentence(&s.hypothesis, &s.references);
+        Ok(Measured {
+            bleu: segments.iter().map(Counts::of).collect(),
+            rouge: segments.iter().map(rouge).collect(),
+            cider: cider::corpus(segments),
+            meteor: meteor::segments(segments, meteor)?,
+            whole_meteor: meteor.is_some(),
+        })
+    }
+
+    /// The scores of some of the images, which may be given more than once.
+    pub fn scores(&self, images: impl IntoIterator<Item = usize>) -> Scores {
+        let (mut bleu, mut meteor) = (Counts::default(), Statistics::default());
+        let (mut rouge, mut cider, mut plain) = (0.0, 0.0, 0.0);
+        let mut count = 0;
+        for image in images {
+            bleu += self.bleu[image];
+            meteor += self.meteor[image];
+            rouge += self.rouge[image];
+            cider += self.cider[image].0;
+            plain += self.cider[image].1;
+            count += 1;
+        }
+        let [bleu1, bleu2, bleu3, bleu4] = bleu.bleu().map(|score| 100.0 * score);
+        let mean = |sum: f64| 100.0 * sum / count as f64;
+        let meteor = 100.0 * meteor.score();
+        Scores {
+            bleu1,
+            bleu2,
+            bleu3,
+            bleu4,
+            rouge_l: mean(rouge),
+            cider: mean(cider),
+            cider_d: mean(cider),
+            cider_plain: mean(plain),
+            meteor: self.whole_meteor.then_some(meteor),
+            meteor_stem: (!self.whole_meteor).then_some(meteor),
+            images: count,
+        }
+    }
+
+    /// Intervals by the percentiles of a bootstrap (Efron 1979).
+    fn intervals(&self) -> BTreeMap<&'static str, [f64; 2]> {
+        let mut random = ChaCha8Rng::seed_from_u64(SEED);
+        let images = self.bleu.len();
+        let mut drawn: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+        for _ in 0..RESAMPLES {
+            let sample = (0..images).map(|_| random.random_range(0..images));
+            for (name, score) in self.scores(sample).named() {
+                drawn.entry(name).or_default().push(score);
+            }
+        }
+        let bounds = |(name, mut scores): (&'static str, Vec<f64>)| {
+            scores.sort_unstable_by(f64::total_cmp);
+            let outside = (1.0 - CONFIDENCE) / 2.0 * (RESAMPLES - 1) as f64;
+            let [low, high] = [
+                outside.floor() as usize,
+                RESAMPLES - 1 - outside.floor() as usize,
+            ];
+            (name, [scores[low], scores[high]])
+        };
+        drawn.into_iter().map(bounds).collect()
+    }
+}
+
+impl Scores {
+    /// The scores that are there, with their names, in the order of the fields.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [
+            ("bleu1", Some(self.bleu1)),
+            ("bleu2", Some(self.bleu2)),
+            ("bleu3", Some(self.bleu3)),
+            ("bleu4", Some(self.bleu4)),
+            ("rouge_l", Some(self.rouge_l)),
+            ("cider", Some(self.cider)),
+            ("cider_d", Some(self.cider_d)),
+            ("cider_plain", Some(self.cider_plain)),
+            ("meteor", self.meteor),
+            ("meteor_stem", self.meteor_stem),
+        ];
+        all.into_iter()
+            .filter_map(|(name, score)| Some((name, score?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(captions: &[(&str, &str)]) -> Report {
+        let name = |index: usize| format!("{index:04}.jpg");
+        let hypotheses: Vec<_> = captions
+            .iter()
+            .enumerate()
+            .map(|(index, (text, _))| Hypothesis {
+                image: name(index),
+                text: (*text).to_owned(),
+            })
+            .collect();
+        let references = captions
+            .iter()
+            .enumerate()
+            .map(|(index, (_, reference))| (name(index), vec![(*reference).to_owned()]))
+            .collect();
+        evaluate(&hypotheses, &references, Options::default()).unwrap()
+    }
+
+    #[test]
+    fn intervals_hold_the_score_and_shrink_with_more_images() {
+        let pair = [
+            ("a dog runs on the beach", "a dog runs on the sand"),
+            ("a man", "two girls play ball"),
+            ("a cat sleeps on a red chair", "a cat sleeps on a chair"),
+            ("people walk", "people walk in the city at night"),
+        ];
+        let few = report(&pair);
+        let many = report(&pair.repeat(16));
+        for (name, score) in few.scores.named() {
+            let [low, high] = few.intervals[name];
+            assert!(
+                low <= score && score <= high,
+                "{name}: {low} {score} {high}"
+            );
+            let [narrow_low, narrow_high] = many.intervals[name];
+            assert!(narrow_high - narrow_low < high - low, "{name}");
+        }
+        // The standard error of a mean of n is that of one over the square root of n: here a quarter.
+        let width = |r: &Report| r.intervals["rouge_l"][1] - r.intervals["rouge_l"][0];
+        let ratio = width(&many) / width(&few);
+        assert!((0.18..0.36).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn the_same_captions_have_the_same_intervals() {
+        let captions = [("a dog", "a dog runs"), ("a cat", "a dog"), ("x", "y z")];
+        assert_eq!(report(&captions).intervals, report(&captions).intervals);
+    }
+
+    #[test]
+    fn one_image_scores_as_a_set_of_itself() {
+        let captions = [("a dog runs on", "a dog runs on sand"), ("cats", "a cat")];
+        let all = report(&captions);
+        let alone = report(&captions[..1]);
+        assert_eq!(all.images.len(), 2);
+        assert_eq!(all.images[0].bleu1, alone.scores.bleu1);
+        assert_eq!(all.images[0].rouge_l, alone.scores.rouge_l);
+        assert_eq!(all.images[0].meteor_stem, alone.scores.meteor_stem);
+    }
+}
