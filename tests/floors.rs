@@ -162,7 +162,9 @@ fn imports_run_only_downward() {
         "the source files are where this test looks for them"
     );
     let mut wrong = Vec::new();
-    for path in &all {
+    // Tests of an operation may compute with its neighbours.
+    let is_test = |path: &Path| path.iter().any(|part| part == "tests" || part == "tests.rs");
+    for path in all.iter().filter(|path| !is_test(path)) {
         let relative = path.strip_prefix(&src).unwrap();
         let parts: Vec<&str> = relative.iter().map(|p| p.to_str().unwrap()).collect();
         wrong.extend(violations(&parts, &fs::read_to_string(path).unwrap()));

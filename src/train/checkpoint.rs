@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::model::{Description, Kind, file};
 use crate::tensor::Tensor;
 
+/// The note of a checkpoint's description that holds the best score so far.
+pub const PROGRESS: &str = "progress";
+
 /// Where the checkpoint of the model at `out` is: `a.checkpoint.safetensors` beside `a.safetensors`.
 pub fn path_beside(out: &Path) -> PathBuf {
     with_suffix(out, "checkpoint")
@@ -72,7 +75,7 @@ pub fn write(
     let training = &mut description.training;
     training.insert("config".into(), config);
     training.insert("steps".into(), state.steps.into());
-    training.insert("progress".into(), progress);
+    training.insert(PROGRESS.into(), progress);
     file::write(path, &description, tensors, Precision::F32)
 }
 
@@ -116,7 +119,7 @@ impl Checkpoint {
             Error::file(path, format_args!("its configuration makes no sense: {e}"))
         })?;
         config.check().map_err(|e| Error::file(path, e))?;
-        let progress = description.training.get("progress").cloned();
+        let progress = description.training.get(PROGRESS).cloned();
         let progress = progress.map_or_else(|| Ok(Progress::default()), serde_json::from_value);
         let progress = progress
             .map_err(|e| Error::file(path, format_args!("its best score makes no sense: {e}")))?;

@@ -304,7 +304,6 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["caption"][..],
         &["caption", "a.jpg", "--beam", "0"],
         &["caption", "a.jpg", "--beam", "3", "--n-best", "4"],
-        &["caption", "a.jpg", "--attention", "a.png"],
         &["caption", "a.jpg", "--temperature", "2"],
         &["caption", "a.jpg", "--sample", "--top-p", "1.5"],
         &["caption", "a.jpg", "--length-penalty", "nan"],

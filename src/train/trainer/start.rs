@@ -12,7 +12,7 @@ use crate::tensor::Device;
 use crate::train::average::Average;
 use crate::train::batches::Samples;
 use crate::train::captions::Captions;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, PROGRESS};
 use crate::train::config::{EncoderTraining, OptimizerConfig, Stage, TrainConfig};
 use crate::train::dev::Dev;
 use crate::train::distill::{Ahead, Distillation, Picture};
@@ -107,7 +107,12 @@ impl Trainer {
                 file::load_module(&file, "", &mut *work)?;
                 Work::Distilling(work)
             }
-            _ => Work::Captions(data.captions(Captioner::read(&file)?, &config)?),
+            _ => {
+                let mut captioner = Captioner::read(&file)?;
+                // The checkpoint's own note, which a model does not have.
+                captioner.training.remove(PROGRESS);
+                Work::Captions(data.captions(captioner, &config)?)
+            }
         };
         let mut trainer = Self::assemble(data, config, work, device)?;
         trainer.optimizer.restore(&file, steps)?;
