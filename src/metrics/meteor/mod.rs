@@ -1,7 +1,7 @@
 //! METEOR 1.5: how well the words of a caption can be aligned with those of a reference.
 //!
 //! A caption and a reference are aligned word by word; words match if they are equal, have one stem, are synonyms, or
-//! belong to phrases that paraphrase each other ([`matches`]). Of all alignments without conflicts one is searched
+//! belong to phrases that paraphrase each other ([`mod@matches`]). Of all alignments without conflicts one is searched
 //! that matches much in few pieces ([`align`]). With m_i the matched words of stage i, weighed w = 1, 0.6, 0.8, 0.6,
 //! and function words ("the", "of") counting 1 - delta where other words count delta:
 //!
