@@ -163,7 +163,10 @@ fn imports_run_only_downward() {
     );
     let mut wrong = Vec::new();
     // Tests of an operation may compute with its neighbours.
-    let is_test = |path: &Path| path.iter().any(|part| part == "tests" || part == "tests.rs");
+    let is_test = |path: &Path| {
+        path.iter()
+            .any(|part| part == "tests" || part == "tests.rs")
+    };
     for path in all.iter().filter(|path| !is_test(path)) {
         let relative = path.strip_prefix(&src).unwrap();
         let parts: Vec<&str> = relative.iter().map(|p| p.to_str().unwrap()).collect();

@@ -307,7 +307,7 @@ fn decoder_line(config: &DecoderConfig) -> String {
     line
 }
 
-/// Whether training moves it: no running statistic, and none of what an optimizer remembers.
+/// Whether training moves it: no running statistic, no tags, and none of what an optimizer remembers.
 fn is_parameter(name: &str) -> bool {
     let statistics = [
         "running_mean",
@@ -317,7 +317,9 @@ fn is_parameter(name: &str) -> bool {
         "moving_variance",
     ];
     let name = name.trim_end_matches(":0");
-    !name.starts_with("optimizer") && !statistics.iter().any(|s| name.ends_with(s))
+    !name.starts_with("optimizer")
+        && !name.starts_with("tags.")
+        && !statistics.iter().any(|s| name.ends_with(s))
 }
 
 /// Elements of each type.

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::Distillation;
 use super::file::TargetFile;
 use super::heads::TeacherRows;
-use crate::cpu::threads;
+use crate::cpu::{memory, threads};
 use crate::data::preprocess;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -104,7 +104,8 @@ impl Distillation {
             let Some(size) = size.filter(|_| !rows.is_empty()) else {
                 return Ok(None);
             };
-            let mut values = vec![0.0; rows.len() * size];
+            // From the buffers that tensors go back to: each batch uses the memory of one before it.
+            let mut values = memory::unset(rows.len() * size);
             for (&row, out) in rows.iter().zip(values.chunks_mut(size)) {
                 read(target, row, out)?;
             }
