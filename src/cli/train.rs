@@ -217,15 +217,23 @@ impl Display {
 /// The line about an evaluation on the dev split.
 fn evaluated(step: u64, epoch: Option<u64>, evaluation: &Evaluation, best: bool) -> String {
     let epoch = epoch.map_or_else(String::new, |epoch| format!(" (epoch {epoch})"));
-    let mut line = format!(
-        "step {step}{epoch}: dev loss {:.4} nats a word",
-        evaluation.loss
-    );
-    if let (Some(cider), Some(bleu4)) = (evaluation.cider, evaluation.bleu4) {
-        line += &format!(
-            ", CIDEr {cider:.2}, BLEU-4 {bleu4:.2}, {} of {} captions distinct",
-            evaluation.distinct, evaluation.images
-        );
+    let mut line = format!("step {step}{epoch}: ");
+    match (evaluation.cider, evaluation.bleu4) {
+        (Some(cider), Some(bleu4)) => {
+            line += &format!(
+                "dev loss {:.4} nats a word, CIDEr {cider:.2}, BLEU-4 {bleu4:.2}, {} of {} captions distinct",
+                evaluation.loss, evaluation.distinct, evaluation.images
+            );
+        }
+        _ => {
+            line += &format!(
+                "loss {:.4} on {} held-out views",
+                evaluation.loss, evaluation.images
+            );
+            for (name, value) in &evaluation.parts {
+                line += &format!(", {name} {value:.4}");
+            }
+        }
     }
     if best {
         line += ", the best so far";
@@ -265,11 +273,18 @@ fn print_json(event: &Event) {
             epoch,
             evaluation,
             best,
-        } => serde_json::json!({
-            "event": "validation", "step": step, "epoch": epoch, "dev_loss": evaluation.loss,
-            "cider": evaluation.cider, "bleu4": evaluation.bleu4, "distinct": evaluation.distinct,
-            "images": evaluation.images, "best": best,
-        }),
+        } => {
+            let parts: serde_json::Map<_, _> = evaluation
+                .parts
+                .iter()
+                .map(|(name, value)| (name.clone(), (*value).into()))
+                .collect();
+            serde_json::json!({
+                "event": "validation", "step": step, "epoch": epoch, "dev_loss": evaluation.loss,
+                "cider": evaluation.cider, "bleu4": evaluation.bleu4, "distinct": evaluation.distinct,
+                "images": evaluation.images, "parts": parts, "best": best,
+            })
+        }
         Event::EarlyStop {
             step,
             best_step,

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`Trainer::step`](trainer::Trainer::step) is that line. Around it, [`config`] says what to do, [`batches`] which
-//! images and captions each step sees, [`captions`], [`self_critical`] and [`distill`] hold the losses of the three stages,
+//! images and captions each step sees, `captions`, `self_critical` and [`distill`] hold the losses of the three stages,
 //! [`optimizer`], [`schedule`] and [`average`] say how parameters move, [`dev`] evaluates, [`features`] keeps a frozen
 //! encoder's features in a file, and [`checkpoint`] keeps everything that a run needs to go on.
 //!

@@ -68,7 +68,7 @@ pub struct TrainConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutputConfig {
-    /// `f32`, or `f16` or `bf16` for half the size. Checkpoints are always `f32`.
+    /// `f32`, `f16` or `bf16` for half the size, or `i8` for about a quarter. Checkpoints are always `f32`.
     pub precision: Precision,
 }
 

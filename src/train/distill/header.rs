@@ -15,7 +15,7 @@ pub const METADATA_KEY: &str = "glimpse_targets";
 /// The version of the format that this program reads.
 pub const FORMAT: u32 = 1;
 
-/// The only way of drawing views that this program knows: [`View::render`].
+/// The only way of drawing views that this program knows: [`View::render`](crate::data::View::render).
 pub const RENDERING: &str = "bilinear-1";
 
 /// Hexadecimal digits of a picture's digest.
