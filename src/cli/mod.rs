@@ -1,4 +1,4 @@
-//! Floor 8: the command line.
+//! Floor 9: the command line.
 //!
 //! Results go to standard output, progress and messages to standard error. The exit status is 0 for success, 2 for
 //! a command line that makes no sense, 1 for anything else that failed.

@@ -16,14 +16,15 @@ use crate::tensor::Device;
 use crate::train::dev::Evaluation;
 use crate::train::{Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
 
-/// Train a captioner on images with captions
+/// Train a captioner on images with captions, or an encoder on teachers' targets
 ///
 /// Without --encoder or --init, and without a new encoder in the configuration, a decoder is trained on the bundled
 /// encoder's frozen features. MODEL becomes the weights with the best dev score, MODEL with `.last` in its name those after
 /// the last step. Ctrl-C saves a checkpoint and says how to go on.
 #[derive(Args)]
 pub struct TrainArgs {
-    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO
+    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO; for the stage `distill`
+    /// also a folder of pictures without captions
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where the model goes; checkpoint and features go beside it

@@ -110,7 +110,7 @@ impl WithSimd for Narrow<'_> {
 fn to_f16(x: f32) -> u16 {
     let sign = (x.to_bits() >> 16) & 0x8000;
     let magnitude = x.to_bits() & !(1 << 31);
-    // Adding half of what is cut off, less one where the last bit kept is even, rounds ties to even. A carry moves into
+    // The 13 low bits are cut off. Adding 0xfff, or 0x1000 where the last kept bit is odd, rounds ties to even. A carry moves into
     // the exponent, as it should; from 65520 on that gives infinity.
     let odd = (magnitude >> 13) & 1;
     let rounded = magnitude.wrapping_add(0xfff + odd);

@@ -219,8 +219,8 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
     });
 }
 
-/// How many of `m` rows of A one task takes. Where one task can take all of them, and there are columns enough to keep
-/// every thread busy, it does: most of what is read is then B, and each part of it is read once.
+/// How many of `m` rows of A one task takes. A task takes all rows where they are few and the columns suffice to keep every
+/// thread busy: B is the larger operand then, and each part of B is read once.
 fn rows_of_a_task(m: usize, tile_rows: usize, panels: usize) -> usize {
     if m <= TASK_ROWS && panels >= PANELS_A_THREAD * threads::count() {
         m

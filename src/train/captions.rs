@@ -8,7 +8,7 @@
 //!   gradient flows through a draw, so the second pass is ordinary teacher forcing on the mixed words.
 //! - Doubly stochastic attention (Xu et al., 2015): see [`ops::coverage`].
 //!
-//! The loss of the stage `self-critical` is in [`self_critical`](super::self_critical).
+//! The loss of the stage `self-critical` is in `self_critical.rs`.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

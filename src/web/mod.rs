@@ -1,4 +1,4 @@
-//! Floor 7: the service, which says over HTTP what `glimpse caption` says on the command line.
+//! Floor 8: the service, which says over HTTP what `glimpse caption` says on the command line.
 //!
 //! ```text
 //! upload -> guard -> bytes -> decoder threads -> queue -> one thread with the model -> answer

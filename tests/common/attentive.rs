@@ -1,4 +1,4 @@
-//! A model that attends and knows nothing: for tests of what is done with its attention.
+//! A small attention model with random weights, for tests that show or answer its attention weights.
 
 use glimpse::data::Vocabulary;
 use glimpse::model::{Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig};

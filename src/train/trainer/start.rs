@@ -189,7 +189,8 @@ impl Data {
             return self.dataset.split(Split::Dev).map(Some);
         }
         self.notices.push(format!(
-            "{} has no dev split: no scores are computed, and the last weights are kept",
+            "{} has no dev split: no scores are computed, the last weights are kept, and dev.patience and a plateau \
+             schedule have no effect",
             self.dataset.root().display()
         ));
         Ok(None)
