@@ -67,6 +67,7 @@ fn captioner(kind: DecoderKind, layers: usize, tied: bool) -> Captioner {
     };
     Captioner {
         tags: None,
+        recognition: None,
         encoder: DenseNet::new(&encoder, &mut init).unwrap(),
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,

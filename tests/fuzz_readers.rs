@@ -15,7 +15,9 @@ use glimpse::metrics;
 use glimpse::model::{
     Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig, Description, Kind,
 };
-use glimpse::nn::Init;
+use glimpse::model::{Recognition, RecognitionConfig};
+use glimpse::nn::{Init, Linear};
+use glimpse::tensor::Tensor;
 use glimpse::train::TrainConfig;
 use glimpse::train::checkpoint::Checkpoint;
 
@@ -207,10 +209,22 @@ fn model_files_that_lie_about_themselves() {
         vocabulary,
         recipe: "squash:32".parse().unwrap(),
         tags: None,
+        recognition: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,
     };
+    let layer = |out: usize, inputs: usize| Linear {
+        weight: Tensor::zeros(&[out, inputs]),
+        bias: Tensor::zeros(&[out]),
+    };
+    let config = RecognitionConfig {
+        rank: 2,
+        words: vec![4, 6],
+        ..RecognitionConfig::default()
+    };
+    let basis = layer(2, captioner.encoder.config().features());
+    captioner.recognition = Some(Recognition::new(config, &basis, &layer(4, 2)).unwrap());
     captioner.save(&path, Default::default()).unwrap();
     Captioner::load(&path).unwrap();
     let description = serde_json::to_vec(&captioner.description(Kind::Captioner)).unwrap();
@@ -237,6 +251,8 @@ fn model_files_that_lie_about_themselves() {
         ("\"embedding\":3", "\"embedding\":16000000"),
         ("\"growth\":2", "\"growth\":16000"),
         ("\"stem\":4", "\"stem\":65000"),
+        ("\"rank\":2", "\"rank\":16000000"),
+        ("\"words\":[4,6]", "\"words\":[4,6000000]"),
         ("\"blocks\":[1,1]", "\"blocks\":[1000,1]"),
         ("\"format\":2", "\"format\":3"),
     ] {

@@ -46,6 +46,18 @@ pub(super) fn by_agreement(candidates: Vec<Sentence>, how: &Search) -> Vec<Sente
         .collect()
 }
 
+/// The agreement of one of the `candidates` with all of them, from 0 to 1.
+pub(super) fn with(sentence: &Sentence, candidates: &[Sentence], how: &Search) -> f64 {
+    let own = words(sentence);
+    let similarities = candidates
+        .iter()
+        .map(|other| similarity(&own, &words(other)));
+    similarities
+        .zip(weights(candidates, how))
+        .map(|(s, w)| s * w)
+        .sum()
+}
+
 /// The ids of a sentence's words, without its end mark.
 fn words(sentence: &Sentence) -> Vec<usize> {
     sentence.ids().filter(|&id| id != END as usize).collect()

@@ -1,10 +1,13 @@
 //! The sentences that a beam follows for one image.
 
+use std::sync::Arc;
+
 use super::diverse::Chosen;
 use super::penalties::Penalties;
+use super::rules::{Costs, Rules};
 use super::search::Search;
 use super::sentence::{Sentence, Weights, Word};
-use crate::data::vocabulary::START;
+use crate::data::vocabulary::{END, START};
 use crate::ops::Likeliest;
 
 /// The decoder's prediction of the next word, for each row of its state.
@@ -13,12 +16,16 @@ pub(super) struct Step<'a> {
     pub(super) rows: &'a [Likeliest],
     /// The attention weights that led to them; empty where nobody asked.
     pub(super) attention: &'a [Weights],
+    /// What is held against words because of the language.
+    pub(super) rules: &'a Rules,
     /// Whether the only word left is the end; what has not ended then is cut.
     pub(super) ends: bool,
 }
 
 /// A beam of one image: all of it, or one of its groups.
 pub(super) struct Beam {
+    /// What words cost in this image.
+    costs: Arc<Costs>,
     /// Sentences that are followed at a time.
     width: usize,
     /// Those that go on, the best first.
@@ -45,8 +52,9 @@ struct Candidate {
 
 impl Beam {
     /// One open sentence without words, whose state is in the row `first`.
-    pub(super) fn new(first: usize, width: usize) -> Self {
+    pub(super) fn new(first: usize, width: usize, costs: Arc<Costs>) -> Self {
         Beam {
+            costs,
             width,
             open: vec![Sentence::default()],
             first,
@@ -82,6 +90,9 @@ impl Beam {
         }
         if step.ends {
             self.cut = std::mem::take(&mut self.open);
+            for sentence in &mut self.cut {
+                sentence.drop_last_while(|word| !step.rules.may_end_with(word));
+            }
         }
         self.open = open;
     }
@@ -92,11 +103,19 @@ impl Beam {
         let rows = step.rows.iter().skip(self.first);
         for (origin, (sentence, row)) in self.open.iter().zip(rows).enumerate() {
             let penalties = Penalties::of(sentence, how);
+            let may_end = sentence
+                .words
+                .last()
+                .is_none_or(|last| step.rules.may_end_with(last.id));
             for &(word, logit) in &row.words {
+                if word == END as usize && !may_end {
+                    continue;
+                }
                 let log_prob = f64::from(logit) - row.log_sum;
                 let Some(penalised) = penalties.apply(word, log_prob) else {
                     continue;
                 };
+                let penalised = penalised - self.costs.of(word);
                 candidates.push(Candidate {
                     origin,
                     word,
@@ -159,18 +178,28 @@ impl Beam {
             .map(|s| s.words.last().map_or(START as usize, |word| word.id))
     }
 
-    /// How many words penalties touch after one of the open sentences, at most.
+    /// How many words penalties and costs touch after one of the open sentences, at most.
     pub(super) fn touched(&self, how: &Search) -> usize {
         let touched = self.open.iter().map(|s| Penalties::of(s, how).touched());
-        touched.max().unwrap_or(0)
+        touched.max().unwrap_or(0) + self.costs.len()
     }
 
-    /// All its sentences, the best first, those that ended before those that were cut.
+    /// All its sentences, the best first, those that ended before those that were cut. Where cut sentences have become equal
+    /// without their last words, the best of them is kept.
     pub(super) fn into_sentences(self, how: &Search) -> Vec<Sentence> {
         let mut all = self.finished;
         all.extend(self.cut);
         how.rank(&mut all);
-        all
+        let mut different: Vec<Sentence> = Vec::with_capacity(all.len());
+        for sentence in all {
+            if different
+                .iter()
+                .all(|other| !other.ids().eq(sentence.ids()))
+            {
+                different.push(sentence);
+            }
+        }
+        different
     }
 }
 
@@ -183,7 +212,7 @@ fn longest(how: &Search) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::vocabulary::{END, PAD, UNKNOWN};
+    use crate::data::vocabulary::{PAD, UNKNOWN};
     use crate::tensor::Tensor;
 
     const WORDS: usize = 6;
@@ -202,6 +231,7 @@ mod tests {
             beam,
             length_penalty,
             max_words: 3,
+            judge: false,
             ..Search::default()
         }
     }
@@ -220,6 +250,7 @@ mod tests {
         let step = Step {
             rows: &rows,
             attention: &[],
+            rules: &Rules::default(),
             ends,
         };
         beam.extend(&step, how, &Chosen::none(how));
@@ -231,7 +262,7 @@ mod tests {
         // Word 4 is likelier at first, but 5 is followed by a certain end.
         let run = |beam: usize| {
             let how = how(beam, 0.0);
-            let mut b = Beam::new(0, beam);
+            let mut b = Beam::new(0, beam, Arc::default());
             extend(&mut b, &row(0.0, 0.6, 0.4), &how, false);
             let rows: Vec<f32> = b
                 .open
@@ -259,7 +290,7 @@ mod tests {
     #[test]
     fn a_sentence_never_begins_with_its_end_and_never_holds_specials() {
         let how = how(2, 0.7);
-        let mut b = Beam::new(0, 2);
+        let mut b = Beam::new(0, 2, Arc::default());
         let mut logits = row(0.98, 0.01, 0.01);
         logits[UNKNOWN as usize] = 50.0;
         logits[PAD as usize] = 50.0;
@@ -271,7 +302,7 @@ mod tests {
     #[test]
     fn a_beam_that_never_ends_is_cut() {
         let how = how(2, 0.7);
-        let mut b = Beam::new(0, 2);
+        let mut b = Beam::new(0, 2, Arc::default());
         for step in 0..=3 {
             let rows: Vec<f32> = b.open.iter().flat_map(|_| row(0.0, 0.5, 0.5)).collect();
             let rows: Vec<f32> = rows
@@ -288,7 +319,7 @@ mod tests {
     #[test]
     fn sentences_without_hope_are_dropped() {
         let how = how(2, 0.0);
-        let mut b = Beam::new(7, 2);
+        let mut b = Beam::new(7, 2, Arc::default());
         let mut logits = vec![0.0; 7 * WORDS];
         logits.extend(row(0.0, 0.7, 0.3));
         extend(&mut b, &logits, &how, false);
@@ -310,7 +341,7 @@ mod tests {
                 repetition_penalty,
                 ..how(1, 0.0)
             };
-            let mut b = Beam::new(0, 1);
+            let mut b = Beam::new(0, 1, Arc::default());
             extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
             extend(&mut b, &row(0.2, 0.45, 0.35), &how, false);
             assert!(b.open.len() == 1 && b.finished.is_empty());
@@ -335,7 +366,7 @@ mod tests {
             no_repeat_ngram: 1,
             ..how(1, 0.0)
         };
-        let mut b = Beam::new(0, 1);
+        let mut b = Beam::new(0, 1, Arc::default());
         extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
         extend(&mut b, &row(0.3, 0.6, 0.1), &how, false);
         assert_eq!(ids(&b.finished), [[4, 2]]);
@@ -345,7 +376,7 @@ mod tests {
             no_repeat_ngram: 1,
             ..self::how(2, 0.0)
         };
-        let mut b = Beam::new(0, 1);
+        let mut b = Beam::new(0, 1, Arc::default());
         extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
         let two = Search { n_best: 2, ..how };
         extend(&mut b, &row(0.3, 0.6, 0.1), &two, false);

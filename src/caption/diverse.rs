@@ -15,7 +15,10 @@
 //! A group looks at no more of each row of logits than the whole beam would: earlier groups lower at most
 //! `beam - width` words, and [`penalties`](super::penalties) says why `width + 1` words and those are enough.
 
+use std::sync::Arc;
+
 use super::beam::{Beam, Step};
+use super::rules::Costs;
 use super::search::Search;
 use super::sentence::Sentence;
 
@@ -45,10 +48,10 @@ impl Chosen {
 pub(super) struct Groups(pub(super) Vec<Beam>);
 
 impl Groups {
-    /// All groups begin with the sentence without words, whose state is in this row.
-    pub(super) fn new(row: usize, how: &Search) -> Self {
+    /// All groups begin with the sentence without words, whose state is in this row; words cost this in its image.
+    pub(super) fn new(row: usize, costs: &Arc<Costs>, how: &Search) -> Self {
         let width = how.beam / how.beam_groups;
-        let groups = (0..how.beam_groups).map(|_| Beam::new(row, width));
+        let groups = (0..how.beam_groups).map(|_| Beam::new(row, width, costs.clone()));
         Groups(groups.collect())
     }
 

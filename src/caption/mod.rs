@@ -7,9 +7,11 @@
 mod agreement;
 mod answer;
 mod beam;
+mod confidence;
 mod diverse;
 mod penalties;
 mod probability;
+mod rules;
 mod sample;
 mod sample_ids;
 mod search;
@@ -22,8 +24,12 @@ pub use sample::{Sampling, sample};
 pub use sample_ids::sample_ids;
 pub use search::{Choosing, Search, search, search_ids};
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::model::recognition::Signal;
 
 /// A caption and how likely the model thinks it is.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -32,8 +38,15 @@ pub struct Caption {
     pub text: String,
     /// The natural logarithm of its probability: the sum over its tokens, the end mark included.
     pub log_prob: f64,
+    /// The probability that at least half of its content words are words that people would use of the picture, 0 to 1;
+    /// only where the model has been calibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
     /// Its words, and the end mark where it was reached.
     pub tokens: Vec<Token>,
+    /// What the confidence was computed from; empty where there is none.
+    #[serde(skip)]
+    pub signals: BTreeMap<Signal, f64>,
 }
 
 /// A word and how likely it was at its place.

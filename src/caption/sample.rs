@@ -8,7 +8,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::Caption;
+use super::confidence::Evidence;
 use super::probability::log_softmax;
+use super::search::Search;
 use super::sentence::{Sentence, Word, attention};
 use crate::cpu::{Isa, threads};
 use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
@@ -75,14 +77,30 @@ pub fn sample(
         return Ok(Vec::new());
     }
     let mut generators = vec![ChaCha8Rng::seed_from_u64(how.seed); images];
-    let mut captions = vec![Vec::new(); images];
+    let mut drawn: Vec<Vec<Sentence>> = vec![Vec::new(); images];
     for _ in 0..how.count {
         let sentences = draw(captioner, features, how, &mut generators)?;
-        for (captions, sentence) in captions.iter_mut().zip(sentences) {
-            captions.push(sentence.caption(captioner)?);
-        }
+        drawn
+            .iter_mut()
+            .zip(sentences)
+            .for_each(|(drawn, sentence)| drawn.push(sentence));
     }
-    Ok(captions)
+    let recognition = captioner.recognition.as_ref();
+    let seen = recognition.map_or_else(|| Ok(Vec::new()), |r| r.see(features))?;
+    let captions = |(image, sentences): (usize, &Vec<Sentence>)| {
+        let evidence = recognition
+            .zip(seen.get(image))
+            .map(|(recognition, seen)| Evidence::new(&captioner.vocabulary, recognition, seen));
+        let judged = sentences.iter().map(|sentence| {
+            let caption = sentence.caption(captioner)?;
+            Ok(match &evidence {
+                Some(evidence) => evidence.judged(caption, sentence, sentences, &Search::default()),
+                None => caption,
+            })
+        });
+        judged.collect()
+    };
+    drawn.iter().enumerate().map(captions).collect()
 }
 
 /// A sentence for each image, all of them a word at a time.

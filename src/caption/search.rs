@@ -15,10 +15,14 @@
 //! (`penalties.rs`, which lower `log p` in the score too), diverse groups (`diverse.rs`), and choosing among the best by
 //! agreement (`agreement.rs`).
 
+use std::sync::Arc;
+
 use super::Caption;
 use super::agreement::by_agreement;
 use super::beam::{Beam, Step};
+use super::confidence::Evidence;
 use super::diverse::Groups;
+use super::rules::Rules;
 use super::sentence::{Sentence, attention};
 use crate::cpu::threads;
 use crate::data::vocabulary::{END, PAD, START, UNKNOWN};
@@ -52,6 +56,15 @@ pub struct Search {
     pub diversity: f64,
     /// By what the best sentences are chosen.
     pub choose: Choosing,
+    /// Whether captions get a confidence, and evidence and recognition have a say, where the model has learnt that
+    /// (`glimpse calibrate`).
+    pub judge: bool,
+    /// How much it counts, when the likeliest sentences are chosen, that people are expected to use their words: what is
+    /// added to the score of a sentence all of whose content words are certain; 0 is nothing.
+    pub evidence: f64,
+    /// How strongly words for kinds of animals follow what the encoder recognises; 0 is not at all, 1 multiplies the
+    /// probability of a word by the ratio of its kind's probability to the likeliest kind's.
+    pub recognition: f64,
     /// Whether each word is returned with the attention weights that led to it, where the decoder attends.
     pub attention: bool,
 }
@@ -79,6 +92,9 @@ impl Default for Search {
             beam_groups: 1,
             diversity: 0.5,
             choose: Choosing::Likeliest,
+            judge: true,
+            evidence: 3.0,
+            recognition: 2.0,
             attention: false,
         }
     }
@@ -108,6 +124,13 @@ impl Search {
         if !(penalty >= 1.0 && penalty.is_finite()) {
             return refuse(format_args!(
                 "a repetition penalty of {penalty}: take 1, which is none, or more"
+            ));
+        }
+        let at_least_0 = |x: f64| x >= 0.0 && x.is_finite();
+        if !at_least_0(self.evidence) || !at_least_0(self.recognition) {
+            return refuse(format_args!(
+                "evidence {} and recognition {}: take 0, which is none, or more",
+                self.evidence, self.recognition
             ));
         }
         let (groups, diversity) = (self.beam_groups, self.diversity);
@@ -150,16 +173,11 @@ impl Search {
         }
     }
 
-    /// Whether words that a sentence has already are held against it.
-    fn penalises(&self) -> bool {
-        self.repetition_penalty > 1.0 || self.no_repeat_ngram > 0
-    }
-
     /// How many sentences the final choice is made from.
     pub(super) fn candidates(&self) -> usize {
         match self.choose {
-            Choosing::Likeliest => self.n_best,
-            Choosing::Agreement => self.beam,
+            Choosing::Likeliest if !self.judge => self.n_best,
+            _ => self.beam,
         }
     }
 
@@ -176,15 +194,26 @@ impl Search {
         });
     }
 
-    /// The `n_best` of one image's candidates.
-    fn choose(&self, mut candidates: Vec<Sentence>) -> Vec<Sentence> {
-        if self.choose == Choosing::Agreement {
-            let (finished, cut) = candidates.into_iter().partition(|s| s.finished);
-            candidates = by_agreement(finished, self);
-            candidates.extend(by_agreement(cut, self));
+    /// One image's candidates in the order of choice, those that ended before those that were cut.
+    pub(super) fn order(
+        &self,
+        candidates: Vec<Sentence>,
+        evidence: Option<&Evidence>,
+    ) -> Vec<Sentence> {
+        let (mut finished, mut cut): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|s| s.finished);
+        for part in [&mut finished, &mut cut] {
+            match (self.choose, evidence) {
+                (Choosing::Agreement, _) => *part = by_agreement(std::mem::take(part), self),
+                (Choosing::Likeliest, Some(evidence)) if self.evidence > 0.0 => {
+                    let score = |s: &Sentence| self.score(s) + self.evidence * evidence.of(s);
+                    part.sort_by(|a, b| score(b).total_cmp(&score(a)));
+                }
+                (Choosing::Likeliest, _) => {}
+            }
         }
-        candidates.truncate(self.n_best);
-        candidates
+        finished.extend(cut);
+        finished
     }
 }
 
@@ -201,41 +230,66 @@ fn refuse(what: std::fmt::Arguments) -> Result<()> {
 /// # Errors
 /// Where the features do not fit the model or the settings make no sense.
 pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<Vec<Vec<Caption>>> {
-    let captions = |sentences: Vec<Sentence>| {
-        let captions = sentences.iter().map(|s| s.caption(captioner));
-        captions.collect()
+    let recognition = captioner.recognition.as_ref().filter(|_| how.judge);
+    let how = &Search {
+        judge: recognition.is_some(),
+        ..*how
     };
-    let found = sentences(&captioner.decoder, features, how)?;
-    found.into_iter().map(captions).collect()
+    how.check()?;
+    let seen = recognition.map_or_else(|| Ok(Vec::new()), |r| r.see(features))?;
+    let rules = Rules::new(captioner, &seen, how);
+    let found = sentences(&captioner.decoder, features, how, &rules)?;
+    let captions = |(image, candidates): (usize, Vec<Sentence>)| -> Result<Vec<Caption>> {
+        let evidence = recognition
+            .zip(seen.get(image))
+            .map(|(recognition, seen)| Evidence::new(&captioner.vocabulary, recognition, seen));
+        let ordered = how.order(candidates, evidence.as_ref());
+        let best = ordered.iter().take(how.n_best);
+        let caption = |sentence: &Sentence| -> Result<Caption> {
+            let caption = sentence.caption(captioner)?;
+            Ok(match &evidence {
+                Some(evidence) => evidence.judged(caption, sentence, &ordered, how),
+                None => caption,
+            })
+        };
+        best.map(caption).collect()
+    };
+    found.into_iter().enumerate().map(captions).collect()
 }
 
 /// The ids of the best sentence of each image with these features `[N, F]` or maps `[N, P, C]`, the end mark included
-/// where it was reached.
+/// where it was reached. Only the decoder is asked: no rule of the language, nothing that was recognised.
 ///
 /// # Errors
 /// As [`search`].
 pub fn search_ids(decoder: &Decoder, image: &Tensor, how: &Search) -> Result<Vec<Vec<usize>>> {
-    let best =
-        |sentences: Vec<Sentence>| sentences.first().map_or(Vec::new(), |s| s.ids().collect());
-    let how = Search { n_best: 1, ..*how };
-    Ok(sentences(decoder, image, &how)?
-        .into_iter()
-        .map(best)
-        .collect())
+    let how = Search {
+        n_best: 1,
+        judge: false,
+        ..*how
+    };
+    let best = |candidates: Vec<Sentence>| {
+        let ordered = how.order(candidates, None);
+        ordered.first().map_or(Vec::new(), |s| s.ids().collect())
+    };
+    let found = sentences(decoder, image, &how, &Rules::default())?;
+    Ok(found.into_iter().map(best).collect())
 }
 
-/// The best sentences of each image.
+/// The sentences of each image that the choice is made from, the likeliest first.
 pub(super) fn sentences(
     decoder: &Decoder,
     image: &Tensor,
     how: &Search,
+    rules: &Rules,
 ) -> Result<Vec<Vec<Sentence>>> {
     how.check()?;
     let images = image.dims().first().copied().unwrap_or(0);
     if images == 0 {
         return Ok(Vec::new());
     }
-    let mut all: Vec<Groups> = (0..images).map(|row| Groups::new(row, how)).collect();
+    let groups = |row: usize| Groups::new(row, &Arc::new(rules.costs(row)), how);
+    let mut all: Vec<Groups> = (0..images).map(groups).collect();
     // A row of `state` for each open sentence, image by image; at first one for each image.
     let mut state = decoder.start(image)?;
     let mut last: Vec<usize> = vec![START as usize; images];
@@ -247,6 +301,7 @@ pub(super) fn sentences(
         let step = Step {
             rows: &rows,
             attention: &attention(&next, how.attention)?,
+            rules,
             ends,
         };
         threads::for_each_chunk(&mut all, 1, |_, some| {
@@ -264,15 +319,11 @@ pub(super) fn sentences(
         }
         state = next.select(&kept)?;
     }
-    let best = |groups: Groups| how.choose(groups.best(how));
-    Ok(all.into_iter().map(best).collect())
+    Ok(all.into_iter().map(|groups| groups.best(how)).collect())
 }
 
 /// How many words penalties touch after one of all sentences, at most.
 fn touched(all: &[Groups], how: &Search) -> usize {
-    if !how.penalises() {
-        return 0;
-    }
     let beams = all.iter().flat_map(|groups| &groups.0);
     beams
         .map(|beam: &Beam| beam.touched(how))

@@ -1,5 +1,6 @@
 //! A sentence as the decoder counts its words, and as a reader wants it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Caption, Token};
@@ -39,6 +40,13 @@ impl Sentence {
         self.words.push(word);
     }
 
+    /// Drops words from the end of a sentence that was cut, while it `ends_badly`; the first word stays.
+    pub(super) fn drop_last_while(&mut self, ends_badly: impl Fn(usize) -> bool) {
+        while self.words.len() > 1 && self.words.last().is_some_and(|word| ends_badly(word.id)) {
+            self.words.pop();
+        }
+    }
+
     /// The model's own log-probability, without penalties.
     pub(crate) fn log_prob(&self) -> f64 {
         self.words.iter().map(|word| word.log_prob).sum()
@@ -64,7 +72,9 @@ impl Sentence {
         Ok(Caption {
             text: vocabulary.decode(&ids)?,
             log_prob: self.log_prob(),
+            confidence: None,
             tokens: tokens.collect(),
+            signals: BTreeMap::new(),
         })
     }
 }

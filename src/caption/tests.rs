@@ -3,16 +3,43 @@
 use std::collections::HashMap;
 
 use super::agreement::by_agreement;
-use super::search::sentences;
+use super::rules::{Costs, Rules};
+use super::search;
 use super::sentence::Sentence;
 use super::{Choosing, Search, search_ids};
 use crate::data::vocabulary::{END, START};
+use crate::error::Result;
 use crate::model::{Decoder, DecoderConfig, DecoderKind, DecoderState};
 use crate::nn::{Init, Module};
 use crate::ops::testing::{device, on_every_device, on_every_isa, random};
 use crate::tensor::Tensor;
 
 const VOCABULARY: usize = 12;
+
+/// The sentences that a search without rules chooses.
+fn sentences(decoder: &Decoder, images: &Tensor, how: &Search) -> Result<Vec<Vec<Sentence>>> {
+    ruled(decoder, images, how, &Rules::default())
+}
+
+/// The sentences that a search chooses.
+fn ruled(
+    decoder: &Decoder,
+    images: &Tensor,
+    how: &Search,
+    rules: &Rules,
+) -> Result<Vec<Vec<Sentence>>> {
+    let how = Search {
+        judge: false,
+        ..*how
+    };
+    let found = search::sentences(decoder, images, &how, rules)?;
+    let chosen = |candidates| {
+        let mut ordered = how.order(candidates, None);
+        ordered.truncate(how.n_best);
+        ordered
+    };
+    Ok(found.into_iter().map(chosen).collect())
+}
 
 /// With weights so large that words differ clearly in their probabilities, and sentences come to loop.
 fn decoder(seed: u64) -> Decoder {
@@ -77,7 +104,14 @@ fn repeats(ids: &[usize], n: usize) -> bool {
 }
 
 /// The definition: every word after every sentence, everything sorted, nothing given up. Yields `wanted` sentences.
-fn exhaustive(oracle: &mut Oracle, how: &Search, wanted: usize) -> Vec<Scored> {
+fn exhaustive(
+    oracle: &mut Oracle,
+    how: &Search,
+    rules: (&[usize], &Costs),
+    wanted: usize,
+) -> Vec<Scored> {
+    let (leading, costs) = rules;
+    let is_leading = |ids: &[usize]| ids.last().is_some_and(|last| leading.contains(last));
     let end = END as usize;
     let width = how.beam / how.beam_groups;
     let mut open: Vec<Vec<Scored>> = vec![vec![(Vec::new(), 0.0)]; how.beam_groups];
@@ -93,7 +127,7 @@ fn exhaustive(oracle: &mut Oracle, how: &Search, wanted: usize) -> Vec<Scored> {
                     let mut longer = ids.clone();
                     longer.push(word);
                     let barred = match word == end {
-                        true => step == 0,
+                        true => step == 0 || is_leading(ids),
                         false => step == how.max_words || repeats(&longer, how.no_repeat_ngram),
                     };
                     if barred {
@@ -101,7 +135,7 @@ fn exhaustive(oracle: &mut Oracle, how: &Search, wanted: usize) -> Vec<Scored> {
                     }
                     let said = word != end && ids.contains(&word);
                     let factor = if said { how.repetition_penalty } else { 1.0 };
-                    let total = total + factor * log_probs[word];
+                    let total = total + factor * log_probs[word] - costs.of(word);
                     let times = chosen.iter().filter(|&&w| w == word).count();
                     let cost = how.diversity * times as f64;
                     all.push((total - cost, total, longer));
@@ -136,7 +170,12 @@ fn exhaustive(oracle: &mut Oracle, how: &Search, wanted: usize) -> Vec<Scored> {
         .into_iter()
         .zip(open)
         .map(|(mut list, cut)| {
-            list.extend(cut);
+            list.extend(cut.into_iter().map(|(mut ids, total)| {
+                while ids.len() > 1 && is_leading(&ids) {
+                    ids.pop();
+                }
+                (ids, total)
+            }));
             rank(&mut list);
             list
         })
@@ -187,7 +226,7 @@ fn ids(sentences: &[Sentence]) -> Vec<Vec<usize>> {
     sentences.iter().map(|s| s.ids().collect()).collect()
 }
 
-fn check_against_definition(seed: u64, settings: &[Search]) {
+fn check_against_definition(seed: u64, settings: &[Search], rules: &Rules) {
     let decoder = decoder(seed);
     let images = random(&[3, 5], seed + 100);
     for row in 0..3 {
@@ -197,8 +236,9 @@ fn check_against_definition(seed: u64, settings: &[Search]) {
             known: HashMap::new(),
         };
         for how in settings {
-            let found = &sentences(&decoder, &images, how).unwrap()[row];
-            let want = exhaustive(&mut oracle, how, how.n_best);
+            let found = &ruled(&decoder, &images, how, rules).unwrap()[row];
+            let costs = rules.costs(row);
+            let want = exhaustive(&mut oracle, how, (&rules.leading, &costs), how.n_best);
             let want_ids: Vec<_> = want.iter().map(|s| s.0.clone()).collect();
             assert_eq!(ids(found), want_ids, "decoder {seed}, image {row}, {how:?}");
             for (found, (_, total)) in found.iter().zip(&want) {
@@ -212,12 +252,39 @@ fn check_against_definition(seed: u64, settings: &[Search]) {
 fn the_search_finds_what_its_definition_finds() {
     on_every_isa(|| {
         for seed in 1..4 {
-            check_against_definition(seed, &settings());
+            check_against_definition(seed, &settings(), &Rules::default());
         }
     });
     // A GPU takes its time for so many small steps.
     let few: Vec<Search> = settings().into_iter().step_by(7).collect();
-    crate::ops::testing::on_gpu(|| check_against_definition(1, &few));
+    crate::ops::testing::on_gpu(|| check_against_definition(1, &few, &Rules::default()));
+}
+
+#[test]
+fn the_search_finds_what_its_definition_finds_under_rules() {
+    // Words that no sentence ends with, and words that cost something in the first and the last picture.
+    let rules = Rules {
+        leading: vec![5, 8, 9],
+        costs: vec![
+            Costs(vec![(4, 0.7), (6, 3.0)]),
+            Costs::default(),
+            Costs(vec![(10, 5.0)]),
+        ],
+    };
+    for seed in 1..4 {
+        check_against_definition(seed, &settings(), &rules);
+        let ruled = ruled(
+            &decoder(seed),
+            &random(&[3, 5], seed + 100),
+            &settings()[3],
+            &rules,
+        )
+        .unwrap();
+        assert!(ruled.iter().flatten().all(|s| {
+            let words: Vec<usize> = s.ids().filter(|&id| id != END as usize).collect();
+            words.len() == 1 || !rules.leading.contains(words.last().unwrap())
+        }));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::pipeline::{Encoded, encoded};
 use super::{attention, output};
 use crate::caption::{Answer, Caption, Sampling, Search, Times, sample, search};
 use crate::cpu::threads;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Captioner, Tag};
 use crate::tensor::{Device, Tensor};
 
@@ -42,6 +42,10 @@ pub struct CaptionArgs {
     /// with the photo and a panel for each word, bright where the weight is high
     #[arg(long, value_name = "OUT.png")]
     attention: Option<PathBuf>,
+    /// Leave out captions whose confidence is below P, 0 to 1: `not sure` is printed in their place, in JSON a text of null.
+    /// For calibrated models, such as the bundled one
+    #[arg(long, value_name = "P", value_parser = number("must be 0 to 1", |p| (0.0..=1.0).contains(&p)))]
+    min_confidence: Option<f64>,
     /// Print a JSON object for each image, with log-probabilities and times in milliseconds
     #[arg(long)]
     json: bool,
@@ -78,6 +82,11 @@ pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
         output::check_target(out)?;
     }
     let captioner = args.model.load(device)?;
+    if args.min_confidence.is_some() && captioner.recognition.is_none() {
+        return Err(Error::usage(
+            "--min-confidence needs a model that knows how sure it is; make one of this with `glimpse calibrate`",
+        ));
+    }
     if let (Some(out), [path]) = (&args.attention, &*args.paths.paths) {
         return draw(args, &captioner, path, out);
     }
@@ -202,14 +211,32 @@ fn generate(
 }
 
 fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
+    let is_sure =
+        |caption: &Caption| caption.confidence.unwrap_or(1.0) >= args.min_confidence.unwrap_or(0.0);
     if args.json {
-        return output::json(answer);
+        let mut value = output::json_value(answer)?;
+        for (i, _) in answer
+            .captions
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| !is_sure(c))
+        {
+            // Its words would say what it leaves out.
+            value["captions"][i]["text"] = serde_json::Value::Null;
+            value["captions"][i]["tokens"] = serde_json::json!([]);
+        }
+        return output::json(&value);
     }
     let tags = match args.tags {
         true => format!("\t{}", listed(&answer.tags)),
         false => String::new(),
     };
-    for Caption { text, .. } in &answer.captions {
+    for caption in &answer.captions {
+        let text = if is_sure(caption) {
+            &caption.text
+        } else {
+            NOT_SURE
+        };
         match args.paths.is_single() {
             true => output::line(format_args!("{text}{tags}"))?,
             false => output::line(format_args!("{}\t{text}{tags}", answer.image))?,
@@ -217,6 +244,9 @@ fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
     }
     Ok(())
 }
+
+/// What is printed in the place of a caption that is not certain enough.
+const NOT_SURE: &str = "not sure";
 
 /// `golden retriever 0.83, dog 0.31`
 fn listed(tags: &[Tag]) -> String {

@@ -14,7 +14,7 @@ use crate::data::Recipe;
 use crate::data::import::Archive;
 use crate::data::weights::Entry;
 use crate::error::Result;
-use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin};
+use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin, RecognitionConfig};
 use crate::train::distill::header::{self, Header};
 use crate::train::features;
 
@@ -60,6 +60,9 @@ struct Report {
     /// How many classes the encoder recognises.
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<usize>,
+    /// What a calibrated captioner recognises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recognition: Option<RecognitionConfig>,
     /// What a teacher said of views of pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     targets: Option<Targets>,
@@ -157,6 +160,7 @@ impl Report {
             vocabulary: None,
             recipe: None,
             tags: None,
+            recognition: None,
             targets: None,
             origin: None,
             training: BTreeMap::new(),
@@ -206,6 +210,7 @@ impl Report {
         self.vocabulary = description.vocabulary.map(|v| v.len());
         self.recipe = Some(description.recipe);
         self.tags = description.tags.map(|names| names.len());
+        self.recognition = description.recognition;
         self.origin = description.origin;
         self.training = description.training;
         self.metrics = description.metrics;
@@ -251,6 +256,18 @@ impl Report {
         }
         if let Some(classes) = self.tags {
             print("tags", format!("{classes} classes"))?;
+        }
+        if let Some(RecognitionConfig { words, kinds, .. }) = &self.recognition {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+            let kinds = if kinds.is_empty() {
+                "no animals".to_string()
+            } else {
+                kinds.join(", ")
+            };
+            print(
+                "recognises",
+                format!("{} words; {kinds}; photographs", words.len()),
+            )?;
         }
         if let Some(targets) = &self.targets {
             print("targets", targets.line())?;
@@ -307,7 +324,7 @@ fn decoder_line(config: &DecoderConfig) -> String {
     line
 }
 
-/// Whether training moves it: no running statistic, no tags, and none of what an optimizer remembers.
+/// Whether training moves it: no running statistic, no tags or recognition, and none of what an optimizer remembers.
 fn is_parameter(name: &str) -> bool {
     let statistics = [
         "running_mean",
@@ -319,6 +336,7 @@ fn is_parameter(name: &str) -> bool {
     let name = name.trim_end_matches(":0");
     !name.starts_with("optimizer")
         && !name.starts_with("tags.")
+        && !name.starts_with("recognition.")
         && !statistics.iter().any(|s| name.ends_with(s))
 }
 

@@ -5,6 +5,7 @@
 
 mod attention;
 mod bench;
+mod calibrate;
 mod caption;
 mod device;
 mod evaluate;
@@ -66,6 +67,7 @@ enum Command {
     Caption(caption::CaptionArgs),
     Features(features::FeaturesArgs),
     Train(train::TrainArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
@@ -90,6 +92,7 @@ impl Command {
             Command::Caption(args) => caption::run(args, &device),
             Command::Features(args) => features::run(args, &device),
             Command::Train(args) => train::run(args, &device),
+            Command::Calibrate(args) => calibrate::run(args, &device),
             Command::Evaluate(args) => evaluate::run(args, &device),
             Command::Serve(args) => serve::run(args, &device),
             Command::Bench(args) => bench::run(args, &device),

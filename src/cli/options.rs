@@ -133,6 +133,16 @@ pub struct SearchArgs {
     /// How the captions are chosen from the sentences that were found
     #[arg(long, value_enum, default_value_t = Choose::Likeliest)]
     pub choose: Choose,
+    /// How much it counts, among the likeliest captions, that the encoder itself finds their words in the picture: added to
+    /// the score of a caption all of whose words it is certain of; 0 or more, 0 is nothing. For calibrated models
+    #[arg(long, value_name = "W", default_value_t = Search::default().evidence,
+          value_parser = number("must be 0 or more", |w| w >= 0.0))]
+    pub evidence: f64,
+    /// How strongly words for animals follow which kind of animal the encoder recognises, 0 or more; 0 is not at all, 1
+    /// multiplies a word's probability by how likely its kind is beside the likeliest kind. For calibrated models
+    #[arg(long, value_name = "S", default_value_t = Search::default().recognition,
+          value_parser = number("must be 0 or more", |s| s >= 0.0))]
+    pub recognition: f64,
 }
 
 /// How captions are chosen from the sentences that a search has found.
@@ -147,7 +157,7 @@ pub enum Choose {
 
 impl SearchArgs {
     /// The options, by the names of their fields, that only a search has and drawing at random does not.
-    pub const NOT_FOR_SAMPLES: [&str; 7] = [
+    pub const NOT_FOR_SAMPLES: [&str; 9] = [
         "beam",
         "length_penalty",
         "repetition_penalty",
@@ -155,6 +165,8 @@ impl SearchArgs {
         "beam_groups",
         "diversity",
         "choose",
+        "evidence",
+        "recognition",
     ];
 
     /// What is wrong with the options together, where something is.
@@ -188,6 +200,9 @@ impl SearchArgs {
                 Choose::Likeliest => Choosing::Likeliest,
                 Choose::Agreement => Choosing::Agreement,
             },
+            judge: true,
+            evidence: self.evidence,
+            recognition: self.recognition,
             attention: false,
         }
     }

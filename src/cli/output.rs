@@ -51,6 +51,15 @@ pub fn json_text(value: &impl Serialize) -> Result<String> {
         .map_err(|e| Error::usage(format_args!("cannot be written as JSON: {e}")))
 }
 
+/// `value` as a tree of JSON values.
+///
+/// # Errors
+/// Where it has no such form.
+pub fn json_value(value: &impl Serialize) -> Result<serde_json::Value> {
+    serde_json::to_value(value)
+        .map_err(|e| Error::usage(format_args!("cannot be written as JSON: {e}")))
+}
+
 /// Prints a message on standard error.
 pub fn complain(error: impl Display) {
     // Where even that is closed, the exit status has to do.

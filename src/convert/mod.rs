@@ -324,6 +324,7 @@ fn describe(
         vocabulary: None,
         recipe: options.recipe.unwrap_or(inventory.recipe),
         tags: None,
+        recognition: None,
         origin: Some(Origin {
             file: file.to_string_lossy().into_owned(),
             sha256: archive.sha256(),

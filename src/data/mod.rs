@@ -17,6 +17,7 @@ mod bytes;
 pub mod dataset;
 mod float;
 pub mod folder;
+pub mod function_words;
 pub mod image;
 pub mod import;
 pub mod preprocess;

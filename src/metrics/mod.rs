@@ -9,10 +9,12 @@
 //! The numbers equal those of the COCO caption evaluation (`pycocoevalcap`), times 100.
 
 pub mod bleu;
+pub mod calibration;
 pub mod cider;
 pub mod diversity;
 pub mod hypotheses;
 pub mod meteor;
+pub mod precision;
 pub mod ptb;
 pub mod report;
 pub mod rouge;

@@ -10,6 +10,7 @@ use super::bleu::Counts;
 use super::cider;
 use super::diversity::{Diversity, Training};
 use super::meteor::{self, Statistics};
+use super::precision::is_mostly_right;
 use super::{Hypothesis, References, Scores, Segment, rouge, segments};
 use crate::error::Result;
 
@@ -40,6 +41,8 @@ pub struct Report {
     /// By the name of a score, the bounds that hold it for 95% of 1,000 sets of as many images drawn from these with
     /// replacement. Document frequencies stay those of all images.
     pub intervals: BTreeMap<&'static str, [f64; 2]>,
+    /// The share of captions at least half of whose content words occur in the references, times 100.
+    pub mostly_right: f64,
     /// How much the captions differ from each other and from those that were learnt.
     pub diversity: Diversity,
     /// The scores of each image by itself, in the order of the hypotheses.
@@ -62,11 +65,20 @@ pub fn evaluate(
     Ok(Report {
         scores: measured.scores(0..segments.len()),
         intervals: measured.intervals(),
+        mostly_right: mostly_right(hypotheses, references),
         diversity: Diversity::of(&segments, &texts, options.training),
         images: (0..segments.len())
             .map(|image| measured.scores([image]))
             .collect(),
     })
+}
+
+fn mostly_right(hypotheses: &[Hypothesis], references: &References) -> f64 {
+    let is_right = |h: &&Hypothesis| {
+        let written = references.get(&h.image);
+        written.is_some_and(|written| is_mostly_right(&h.text, written))
+    };
+    100.0 * hypotheses.iter().filter(is_right).count() as f64 / hypotheses.len().max(1) as f64
 }
 
 /// What the scores of any set of these images can be computed from.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::file::{self, Description, FORMAT, Kind, Origin};
-use super::{Decoder, DenseNet, Tag, Tags};
+use super::{Decoder, DenseNet, Recognition, Tag, Tags};
 use crate::data::weights::{Precision, WeightFile};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ pub struct Captioner {
     pub recipe: Recipe,
     /// The classes that the encoder recognises, where it does.
     pub tags: Option<Tags>,
+    /// What the features say of a picture, and how far captions can be trusted, where `glimpse calibrate` has learnt it.
+    pub recognition: Option<Recognition>,
     /// Where the encoder's weights come from, where they were converted.
     pub origin: Option<Origin>,
     /// How the weights came about.
@@ -71,7 +73,7 @@ impl Captioner {
             return refuse("its encoder, decoder and vocabulary do not fit together");
         }
         let elements = description.encoder.elements() + config.elements();
-        file::check_size(weights, elements + description.tag_elements())?;
+        file::check_size(weights, elements + description.more_elements())?;
         let mut init = Init::blank();
         let mut captioner = Captioner {
             encoder: DenseNet::new(&description.encoder, &mut init)?,
@@ -79,12 +81,14 @@ impl Captioner {
             vocabulary: vocabulary.clone(),
             recipe: description.recipe,
             tags: None,
+            recognition: None,
             origin: description.origin.clone(),
             training: description.training.clone(),
             metrics: description.metrics.clone(),
         };
         file::load_module(weights, "", &mut captioner)?;
         captioner.tags = file::load_tags(weights, &description)?;
+        captioner.recognition = file::load_recognition(weights, &description)?;
         Ok(captioner)
     }
 
@@ -98,6 +102,7 @@ impl Captioner {
             vocabulary: Some(self.vocabulary.clone()),
             recipe: self.recipe,
             tags: self.tags.as_ref().map(|tags| tags.names().to_vec()),
+            recognition: self.recognition.as_ref().map(|r| r.config().clone()),
             origin: self.origin.clone(),
             training: self.training.clone(),
             metrics: self.metrics.clone(),
@@ -171,6 +176,9 @@ impl Module for Captioner {
         self.decoder.visit(&format!("{prefix}decoder."), f);
         if let Some(tags) = &mut self.tags {
             tags.visit(&format!("{prefix}tags."), f);
+        }
+        if let Some(recognition) = &mut self.recognition {
+            recognition.visit(&format!("{prefix}recognition."), f);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DecoderConfig, DenseNet, DenseNetConfig, Tags};
+use super::{DecoderConfig, DenseNet, DenseNetConfig, Recognition, RecognitionConfig, Tags};
 use crate::data::weights::{Precision, WeightFile, write_weights};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
@@ -56,6 +56,9 @@ pub struct Description {
     /// make their logits of its features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// What `glimpse calibrate` has learnt about a captioner, where it has; the tensors `recognition.*` belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognition: Option<RecognitionConfig>,
     /// Where the weights of an encoder come from, where it was converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -125,6 +128,10 @@ impl Description {
             if let Some(names) = &description.tags {
                 Tags::check(names)?;
             }
+            if let Some(recognition) = &description.recognition {
+                let vocabulary = description.vocabulary.as_ref().map_or(0, Vocabulary::len);
+                recognition.check(vocabulary, description.encoder.features())?;
+            }
             description
                 .decoder
                 .as_ref()
@@ -134,10 +141,12 @@ impl Description {
         Ok(Some(description))
     }
 
-    /// Elements of the tags' tensors.
-    pub(super) fn tag_elements(&self) -> u128 {
+    /// Elements, at most, of what comes beside encoder and decoder.
+    pub(super) fn more_elements(&self) -> u128 {
         let names = self.tags.as_ref().map_or(0, Vec::len);
-        Tags::elements(names, self.encoder.features())
+        let features = self.encoder.features();
+        let recognition = self.recognition.as_ref();
+        Tags::elements(names, features) + recognition.map_or(0, |r| r.elements(features))
     }
 }
 
@@ -146,9 +155,34 @@ pub(super) fn load_tags(file: &WeightFile, description: &Description) -> Result<
     let Some(names) = &description.tags else {
         return Ok(None);
     };
-    let mut tags = Tags::blank(names.clone(), description.encoder.features());
+    let features = description.encoder.features();
+    let entries = file.entries()?;
+    let basis = entries
+        .iter()
+        .find(|entry| entry.name == "tags.basis.weight");
+    let rank = basis.and_then(|entry| entry.shape.first().copied());
+    if rank.is_some_and(|rank| rank > features) {
+        return Err(Error::file(
+            file.path(),
+            "tensor `tags.basis.weight` has more rows than columns",
+        ));
+    }
+    let mut tags = Tags::blank(names.clone(), features, rank);
     load_module(file, "tags.", &mut tags)?;
     Ok(Some(tags))
+}
+
+/// What the captioner in `file` recognises; the description is the file's.
+pub(super) fn load_recognition(
+    file: &WeightFile,
+    description: &Description,
+) -> Result<Option<Recognition>> {
+    let Some(config) = &description.recognition else {
+        return Ok(None);
+    };
+    let mut recognition = Recognition::blank(config.clone(), description.encoder.features());
+    load_module(file, "recognition.", &mut recognition)?;
+    Ok(Some(recognition))
 }
 
 /// Refuses a file that claims to hold far more than it does, before memory is set aside for it. What is missing from
@@ -276,8 +310,8 @@ pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
         Some(d) => (d.encoder.clone(), "encoder."),
         None => (infer_config(&file, "")?, ""),
     };
-    let tag_elements = description.as_ref().map_or(0, Description::tag_elements);
-    check_size(&file, config.elements() + tag_elements)?;
+    let more = description.as_ref().map_or(0, Description::more_elements);
+    check_size(&file, config.elements() + more)?;
     let mut encoder = DenseNet::new(&config, &mut Init::blank())?;
     load_module(&file, prefix, &mut encoder)?;
     let tags = match &description {

@@ -8,10 +8,13 @@ mod captioner;
 pub mod decoder;
 mod densenet;
 pub mod file;
+pub mod principal;
+pub mod recognition;
 pub mod tags;
 
 pub use captioner::Captioner;
 pub use decoder::{Decoder, DecoderConfig, DecoderKind, DecoderState, Forced};
 pub use densenet::{DenseNet, DenseNetConfig, Tuning};
 pub use file::{Description, Kind, Origin};
+pub use recognition::{Recognition, RecognitionConfig};
 pub use tags::{Tag, Tags};

@@ -10,10 +10,20 @@
 //! so the classes cost a model one matrix `[K, F]` and one vector `[K]`, the tensors `tags.weight` and `tags.bias` of its
 //! file; the classes' names are `tags` of its description. They stay as they are while a decoder is trained. Training the
 //! encoder further moves its features away from what the tags were learnt on.
+//!
+//! The logits of many classes vary together, so few directions hold nearly all of their variance. With the `R` directions
+//! `U [K, R]` in which they vary most, the matrix becomes a product of two, which [`Tags::compress`] finds:
+//!
+//! ```text
+//! l ~ mean(l) + U U^T (l - mean(l)) = U (U^T W) f + (b + (I - U U^T) W mean(f))
+//! ```
+//!
+//! Then `tags.basis.weight [R, F]` is `U^T W`, and `tags.weight [K, R]` is `U`.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::principal;
 use crate::error::{Error, Result};
 use crate::nn::{Linear, Module, Role};
 use crate::ops;
@@ -28,6 +38,8 @@ const MOST_CLASSES: usize = 1 << 20;
 /// The classes that an encoder recognises.
 pub struct Tags {
     names: Vec<String>,
+    /// The first of the two matrices of compressed tags, `[R, F]`.
+    basis: Option<Tensor>,
     linear: Linear,
 }
 
@@ -57,6 +69,7 @@ impl Tags {
         }
         Ok(Tags {
             names,
+            basis: None,
             linear: Linear {
                 weight: linear.weight.detach().to(&Device::Cpu)?,
                 bias: linear.bias.detach().to(&Device::Cpu)?,
@@ -81,13 +94,17 @@ impl Tags {
         Tags::new(names, &composed)
     }
 
-    /// Zeros for these classes, to be filled from a file.
-    pub(super) fn blank(names: Vec<String>, features: usize) -> Self {
+    /// Zeros for these classes, to be filled from a file; with a `rank`, two matrices.
+    pub(super) fn blank(names: Vec<String>, features: usize, rank: Option<usize>) -> Self {
         let linear = Linear {
-            weight: Tensor::zeros(&[names.len(), features]),
+            weight: Tensor::zeros(&[names.len(), rank.unwrap_or(features)]),
             bias: Tensor::zeros(&[names.len()]),
         };
-        Tags { names, linear }
+        Tags {
+            names,
+            basis: rank.map(|rank| Tensor::zeros(&[rank, features])),
+            linear,
+        }
     }
 
     /// Refuses names that are none, or that a terminal would obey.
@@ -118,9 +135,68 @@ impl Tags {
         &self.names
     }
 
-    /// The layer that makes logits of features.
+    /// The layer that makes logits of features, or of the directions of compressed tags.
     pub fn linear(&self) -> &Linear {
         &self.linear
+    }
+
+    /// Directions that compressed tags are made of; none where they are not compressed.
+    pub fn rank(&self) -> Option<usize> {
+        self.basis.as_ref().map(|basis| basis.dims()[0])
+    }
+
+    /// Replaces the matrix by a product of two of this `rank`, which keeps most of what the logits of pictures with these
+    /// `features [N, F]` vary. The [module](self) has the formula.
+    ///
+    /// # Errors
+    /// Where the rank is 0 or not below the number of classes and of features, or the tags are compressed already.
+    pub fn compress(&mut self, features: &Tensor, rank: usize) -> Result<()> {
+        let (classes, width) = (
+            self.names.len(),
+            features.dims().last().copied().unwrap_or(0),
+        );
+        if self.basis.is_some() || rank == 0 || rank >= classes.min(width) {
+            let what = format_args!(
+                "a rank of {rank}: {classes} classes of {width} features that are not compressed yet take 1 to {}",
+                classes.min(width).saturating_sub(1)
+            );
+            return Err(Error::value("tags", what));
+        }
+        let logits = self.linear.forward(features)?;
+        let (mean, directions) = principal::directions(&logits, rank)?;
+        let basis = ops::matmul(&directions, &self.linear.weight)?;
+        // The offset within the directions is what the basis does not add: U^T (b - mean) on the way in, mean on the way out.
+        let from_mean = Tensor::from_vec(
+            self.linear
+                .bias
+                .data()
+                .iter()
+                .zip(&mean)
+                .map(|(b, m)| b - m)
+                .collect(),
+            &[1, classes],
+        )?;
+        let within = ops::linear(&from_mean, &directions, None)?;
+        let up = principal::transposed(&directions)?;
+        let back = ops::linear(&within, &up, None)?;
+        let bias = mean.iter().zip(back.data()).map(|(m, b)| m + b).collect();
+        self.linear = Linear {
+            weight: up,
+            bias: Tensor::from_vec(bias, &[classes])?,
+        };
+        self.basis = Some(basis);
+        Ok(())
+    }
+
+    /// The logits of pooled features `[N, F]`: `[N, K]`.
+    ///
+    /// # Errors
+    /// Where the features are another encoder's.
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
+        match &self.basis {
+            Some(basis) => self.linear.forward(&ops::linear(features, basis, None)?),
+            None => self.linear.forward(features),
+        }
     }
 
     /// Divides the logits by `temperature`, once for all: how classes are calibrated after training (Guo et al. 2017,
@@ -148,7 +224,7 @@ impl Tags {
             [n, p, f] => ops::global_avg_pool(&features.reshape(&[n, p, 1, f])?)?,
             _ => features.clone(),
         };
-        let log_p = ops::log_softmax(&self.linear.forward(&pooled)?)?.to(&Device::Cpu)?;
+        let log_p = ops::log_softmax(&self.logits(&pooled)?)?.to(&Device::Cpu)?;
         let p = log_p.data().iter().map(|x| x.exp()).collect();
         Tensor::from_vec(p, log_p.dims())
     }
@@ -179,8 +255,11 @@ impl Tags {
 }
 
 impl Module for Tags {
-    /// Both tensors have the role of a statistic: they belong to the model, and no optimizer moves them.
+    /// All tensors have the role of a statistic: they belong to the model, and no optimizer moves them.
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        if let Some(basis) = &mut self.basis {
+            f(&format!("{prefix}basis.weight"), Role::Statistic, basis);
+        }
         f(
             &format!("{prefix}weight"),
             Role::Statistic,
@@ -274,6 +353,36 @@ mod tests {
         assert_eq!(a.0, b.0);
         assert!(b.1 < a.1);
         assert!(tags.calibrate(0.0).is_err());
+    }
+
+    #[test]
+    fn two_small_matrices_say_nearly_what_one_large_one_says() {
+        // Features that vary in three directions, so that three directions of the logits say everything.
+        let (few, spread) = (random(&[50, 3], 5), random(&[8, 3], 6));
+        let features = ops::linear(&few, &spread, Some(&random(&[8], 7))).unwrap();
+        let mut tags = Tags::new(names(20), &linear(20, 8, 1)).unwrap();
+        let before = tags.logits(&features).unwrap();
+        assert!(tags.compress(&features, 0).is_err());
+        assert!(tags.compress(&features, 8).is_err());
+        tags.compress(&features, 3).unwrap();
+        assert_eq!(tags.rank(), Some(3));
+        assert_eq!(tags.linear().weight.dims(), [20, 3]);
+        let after = tags.logits(&features).unwrap();
+        assert_close("logits", after.data(), before.data(), 1e-3);
+        assert!(tags.compress(&features, 2).is_err());
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.safetensors");
+        let mut captioner = Captioner::bundled().unwrap();
+        let width = captioner.encoder.config().features();
+        let mut tags = Tags::new(names(20), &linear(20, width, 1)).unwrap();
+        tags.compress(&random(&[60, width], 9), 4).unwrap();
+        let want = tags.logits(&random(&[2, width], 3)).unwrap();
+        captioner.tags = Some(tags);
+        captioner.save(&path, Precision::F32).unwrap();
+        let read = Captioner::load(&path).unwrap().tags.unwrap();
+        let got = read.logits(&random(&[2, width], 3)).unwrap();
+        assert_close("logits of the file", got.data(), want.data(), 1e-5);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Distilling {
             vocabulary: None,
             recipe: self.recipe,
             tags: None,
+            recognition: None,
             origin: None,
             training,
             metrics: BTreeMap::new(),

@@ -14,6 +14,7 @@
 
 pub mod average;
 pub mod batches;
+pub mod calibrate;
 mod captions;
 pub mod checkpoint;
 pub mod config;

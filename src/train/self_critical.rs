@@ -15,14 +15,25 @@
 //! Captions are drawn, and their probabilities taken, without dropout: the model that learns is the one that draws. The
 //! end mark counts as a word of the reward. Otherwise a caption may stop anywhere without losing much, and a third of them end
 //! in "with a".
+//!
+//! CIDEr-D weighs rare n-grams, and a caption with one of those may name much that is not there. A share of the reward
+//! can be its precision, the share of its content words that people used of the image:
+//!
+//! ```text
+//! r(w) = CIDEr-D(w) + precision x (content words of w that are in the image's captions / content words of w)
+//! ```
+
+use std::collections::HashSet;
 
 use super::batches::{Batch, Samples, mix};
 use super::captions::{cross_entropy, purpose};
-use super::config::TrainConfig;
+use super::config::{SelfCriticalConfig, TrainConfig};
 use super::work::{Place, Terms};
 use crate::caption::sample_ids;
 use crate::cpu::threads;
-use crate::data::vocabulary::{PAD, START};
+use crate::data::Vocabulary;
+use crate::data::function_words::is_content;
+use crate::data::vocabulary::{END, PAD, START};
 use crate::error::Result;
 use crate::metrics::cider::{CiderD, DocumentFrequencies, Prepared};
 use crate::model::Captioner;
@@ -33,23 +44,37 @@ use crate::tensor::Tensor;
 // Groups of drawn captions of similar length; each group is padded to its own longest caption.
 const GROUPS: usize = 4;
 
-/// The reward of a caption: CIDEr-D of its word ids, the end mark included, against the captions of its image.
+/// The reward of a caption: CIDEr-D of its word ids, the end mark included, against the captions of its image, and its
+/// precision.
 pub(super) struct Rewards {
     cider: CiderD<usize>,
+    /// Whether the word with an id names something.
+    names: Vec<bool>,
+    /// The ids of the words that people used of each training image.
+    used: Vec<HashSet<usize>>,
     /// The captions of each training image, as CIDEr-D wants them.
     references: Vec<Prepared<usize>>,
 }
 
 impl Rewards {
     /// Rewards by the training captions, whose document frequencies weigh the n-grams.
-    pub(super) fn new(samples: &Samples) -> Self {
+    pub(super) fn new(samples: &Samples, vocabulary: &Vocabulary) -> Self {
         let all: Vec<Vec<Vec<usize>>> = (0..samples.len())
             .map(|image| samples.targets(image))
             .collect();
         let frequencies = DocumentFrequencies::new(all.iter().map(Vec::as_slice));
         let cider = CiderD::new(frequencies);
         let references = all.iter().map(|captions| cider.prepare(captions)).collect();
-        Rewards { cider, references }
+        let names = vocabulary.words().iter().map(|word| is_content(word));
+        Rewards {
+            cider,
+            names: names.collect(),
+            used: all
+                .iter()
+                .map(|captions| captions.iter().flatten().copied().collect())
+                .collect(),
+            references,
+        }
     }
 
     /// The loss of a step; `image` holds the batch's images as the decoder takes them.
@@ -77,7 +102,7 @@ impl Rewards {
             config.max_words,
             seed,
         )?;
-        let rewards = self.rewards(&batch.images, &drawn, how.samples);
+        let rewards = self.rewards(&batch.images, &drawn, how);
         let advantages = advantages(&rewards, how.samples);
         let policy = policy_loss(
             captioner,
@@ -111,11 +136,33 @@ impl Rewards {
     }
 
     /// The reward of each drawn caption; those of an image lie side by side.
-    fn rewards(&self, images: &[usize], drawn: &[Vec<usize>], samples: usize) -> Vec<f64> {
+    fn rewards(
+        &self,
+        images: &[usize],
+        drawn: &[Vec<usize>],
+        how: &SelfCriticalConfig,
+    ) -> Vec<f64> {
         threads::map(drawn.len(), |i| {
-            let references = &self.references[images[i / samples]];
-            self.cider.score_prepared(&drawn[i], references)
+            let image = images[i / how.samples];
+            let cider = self
+                .cider
+                .score_prepared(&drawn[i], &self.references[image]);
+            cider + f64::from(how.precision) * self.precision(image, &drawn[i])
         })
+    }
+
+    /// The share of a caption's content words that people used of the image; 0 where it has none. The mark of
+    /// an unknown word is no content word.
+    fn precision(&self, image: usize, caption: &[usize]) -> f64 {
+        let content = caption
+            .iter()
+            .filter(|&&id| id != END as usize && self.names[id]);
+        let (mut all, mut right) = (0usize, 0usize);
+        for id in content {
+            all += 1;
+            right += usize::from(self.used[image].contains(id));
+        }
+        right as f64 / all.max(1) as f64
     }
 }
 
@@ -205,6 +252,34 @@ fn group_loss(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn precision_is_the_share_of_content_words_that_people_used() {
+        let captions = [vec![4usize, 5, 6, END as usize]];
+        let all = [&captions[..]];
+        let cider = CiderD::new(DocumentFrequencies::new(all));
+        let rewards = Rewards {
+            references: vec![cider.prepare(&captions)],
+            cider,
+            // Of the words 4 to 8 the first is an article.
+            names: vec![false, false, false, false, false, true, true, true, true],
+            used: vec![captions[0].iter().copied().collect()],
+        };
+        let precision = |ids: &[usize]| rewards.precision(0, ids);
+        assert_eq!(precision(&[4, 5, 6, 2]), 1.0);
+        assert_eq!(precision(&[4, 5, 7, 8, 6, 2]), 0.5);
+        assert_eq!(precision(&[4, 3, 2]), 0.0);
+        let how = |precision: f32| SelfCriticalConfig {
+            samples: 2,
+            precision,
+            ..SelfCriticalConfig::default()
+        };
+        let drawn = [vec![4, 5, 6, 2], vec![7, 5, 2]];
+        let plain = rewards.rewards(&[0], &drawn, &how(0.0));
+        let with = rewards.rewards(&[0], &drawn, &how(0.5));
+        assert!((with[0] - plain[0] - 0.5).abs() < 1e-6);
+        assert!((with[1] - plain[1] - 0.25).abs() < 1e-6);
+    }
 
     #[test]
     fn the_baseline_is_the_mean_of_the_others() {

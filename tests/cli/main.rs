@@ -8,6 +8,7 @@ mod attention;
 mod attentive;
 mod bad_input;
 mod bench;
+mod calibrate;
 mod caption;
 #[path = "../common/compare.rs"]
 #[expect(dead_code, reason = "others compare images too")]

@@ -30,6 +30,7 @@ pub fn attentive(recipe: &str) -> Captioner {
     };
     let mut captioner = Captioner {
         tags: None,
+        recognition: None,
         encoder: DenseNet::new(&sizes, &mut init).unwrap(),
         decoder: Decoder::new(&decoder, &mut init).unwrap(),
         vocabulary,

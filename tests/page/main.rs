@@ -7,6 +7,7 @@ mod attention;
 #[path = "../common/attentive.rs"]
 mod attentive;
 mod browser;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::thread;

@@ -60,6 +60,7 @@ fn captioner(recipe: &str) -> Captioner {
         vocabulary,
         recipe: recipe.parse().unwrap(),
         tags: None,
+        recognition: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

@@ -154,6 +154,7 @@ fn captioner(config: &DecoderConfig, init: &mut Init) -> Result<Captioner> {
         vocabulary: Vocabulary::build(&words, 1)?,
         recipe: Recipe::default(),
         tags: None,
+        recognition: None,
         training: Default::default(),
         metrics: Default::default(),
         origin: None,

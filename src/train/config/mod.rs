@@ -318,6 +318,10 @@ mod tests {
             ),
             ("[self_critical]\nsamples = 1", "self_critical.samples"),
             (
+                "[self_critical]\nprecision = -1.0",
+                "self_critical.precision",
+            ),
+            (
                 "[loss]\nscheduled_sampling = 1.5",
                 "loss.scheduled_sampling",
             ),

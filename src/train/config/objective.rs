@@ -55,6 +55,10 @@ pub struct SelfCriticalConfig {
     pub temperature: f32,
     /// The share of cross-entropy in the loss, in `[0, 1)`; the policy gradient has the rest.
     pub cross_entropy: f32,
+    /// How much precision counts in the reward beside CIDEr-D, 0 or more: the share of a caption's content words that
+    /// people used of the image.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub precision: f32,
 }
 
 /// How the dev split judges the run.
@@ -113,6 +117,7 @@ impl Default for SelfCriticalConfig {
             samples: 5,
             temperature: 1.0,
             cross_entropy: 0.0,
+            precision: 0.0,
         }
     }
 }
@@ -147,6 +152,11 @@ impl LossConfig {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes references
+fn is_zero(x: &f32) -> bool {
+    *x == 0.0
+}
+
 impl SelfCriticalConfig {
     pub(super) fn check(&self) -> Result<()> {
         require(
@@ -160,6 +170,10 @@ impl SelfCriticalConfig {
         require(
             (0.0..1.0).contains(&self.cross_entropy),
             "self_critical.cross_entropy: must be in [0, 1)",
+        )?;
+        require(
+            self.precision >= 0.0 && self.precision.is_finite(),
+            "self_critical.precision: must be 0 or more",
         )
     }
 }

@@ -169,7 +169,8 @@ impl Data {
             }),
             None => None,
         };
-        let rewards = (config.stage == Stage::SelfCritical).then(|| Rewards::new(&train));
+        let rewards = (config.stage == Stage::SelfCritical)
+            .then(|| Rewards::new(&train, &captioner.vocabulary));
         Ok(Box::new(Captions {
             captioner,
             train,
@@ -260,6 +261,8 @@ fn whole_model(path: &Path, config: &mut TrainConfig) -> Result<Captioner> {
         captioner.training.insert("before".into(), before);
     }
     captioner.metrics.clear();
+    // It judges the captions of the model as it was.
+    captioner.recognition = None;
     Ok(captioner)
 }
 
@@ -287,6 +290,7 @@ fn new_captioner(
         vocabulary,
         recipe,
         tags,
+        recognition: None,
         origin,
         training: Default::default(),
         metrics: Default::default(),

@@ -9,6 +9,8 @@ const DEFAULTS = { beam: 5, n_best: 3 };
 const VEIL = [9, 33, 30]; // the colour of what lies over the picture where the model did not look,
 const THICKEST = 175; // how much of the picture it hides, of 255,
 const OUTSIDE = 210; // and how much of what the model was not shown
+const SURE = 0.5; // from this confidence on a caption is probably right,
+const UNSURE = 0.25; // and below this one it is little more than a guess
 const LEVELS = [0.1, 0.25, 0.5, 0.8]; // where one tint ends and the next begins; the legend says the same
 
 const $ = (id) => document.getElementById(id);
@@ -368,7 +370,8 @@ function finish(item, result) {
   item.result = result;
   showResult(item);
   setState(item, "done");
-  announce(`${item.name}: ${result.captions[0].text}.`);
+  const unsure = trust(result.captions[0])?.level === "unsure" ? "not sure, perhaps " : "";
+  announce(`${item.name}: ${unsure}${result.captions[0].text}.`);
 }
 
 function cancel(item) {
@@ -470,9 +473,25 @@ function summarize() {
   offerRerun();
 }
 
+/** How far a caption can be trusted: a level for its looks, and words for it; nothing where the model does not say. */
+function trust({ confidence }) {
+  if (!Number.isFinite(confidence)) return null;
+  const chance = `${percent(confidence)} chance that most of it is right`;
+  if (confidence < UNSURE) return { level: "unsure", words: `Not sure, this is a guess: ${chance}.` };
+  if (confidence < SURE) return { level: "perhaps", words: `Perhaps: ${chance}.` };
+  return { level: "likely", words: `Probably: ${chance}.` };
+}
+
 function showResult(item) {
   const [best, ...others] = item.result.captions;
+  const trusted = trust(best);
+  part(item, ".result").dataset.trust = trusted?.level ?? "";
+  part(item, ".trust").textContent = trusted?.words ?? "";
+  part(item, ".trust").hidden = !trusted;
   part(item, ".caption").replaceChildren(...sentence(best));
+  const tags = item.result.tags ?? [];
+  part(item, ".tags").textContent = `Recognised: ${tags.map(({ name, p }) => `${name} (${percent(p)})`).join(", ")}`;
+  part(item, ".tags").hidden = !tags.length;
   part(item, ".chance").textContent = `Chance of just this sentence: ${percent(Math.exp(best.log_prob))}`;
   part(item, ".alternatives").replaceChildren(...others.map((caption, at) => alternative(item, caption, at + 1)));
   part(item, ".others").hidden = !others.length;
@@ -654,9 +673,10 @@ function csvText(text) {
 }
 
 function csv(all) {
-  const lines = all.flatMap(({ image, captions }) => captions.map(({ text, log_prob }, at) =>
-    [csvText(image), at + 1, csvText(text), Number(Math.exp(log_prob).toPrecision(6)), Number(log_prob)].join(",")));
-  return `${["image,rank,caption,probability,log_prob", ...lines].join("\r\n")}\r\n`;
+  const figure = (number) => (Number.isFinite(number) ? Number(number.toPrecision(6)) : "");
+  const lines = all.flatMap(({ image, captions }) => captions.map(({ text, log_prob, confidence }, at) =>
+    [csvText(image), at + 1, csvText(text), figure(Math.exp(log_prob)), Number(log_prob), figure(confidence)].join(",")));
+  return `${["image,rank,caption,probability,log_prob,confidence", ...lines].join("\r\n")}\r\n`;
 }
 
 function download(name, type, text) {

@@ -1,0 +1,191 @@
+//! `glimpse calibrate`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+
+use super::options::count;
+use super::output;
+use crate::data::weights::Precision;
+use crate::error::Result;
+use crate::model::Captioner;
+use crate::nn::Module;
+use crate::tensor::Device;
+use crate::train::calibrate::{Calibration, Progress, Settings, Sources, calibrate};
+
+/// Teach a trained captioner how sure it can be
+///
+/// The networks stay as they are. From pictures with captions, photographs without, and pictures that are no photographs,
+/// MODEL learns which words and animals its encoder finds in a picture, whether that is a photograph at all, and how likely
+/// a caption is mostly right. What was learnt becomes part of OUT. The model must not have been trained on the dev split.
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// The captioner, as `glimpse train` writes it
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Where the calibrated captioner goes
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// A dataset with captions and a dev split, as for `glimpse train`
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A folder of pictures that are no photographs; tools/not_photos.py makes some
+    #[arg(long, value_name = "DIR")]
+    not_photos: PathBuf,
+    /// A folder of photographs without captions, best of what the captions do not speak of
+    #[arg(long, value_name = "DIR")]
+    photos: Option<PathBuf>,
+    /// Which kinds of animals some of those photographs show: a line for each with its file name, a tab, the kinds with
+    /// commas between them or `-` for none, and perhaps a tab and the name of its class among the tags
+    #[arg(long, value_name = "FILE.tsv", requires = "photos")]
+    labels: Option<PathBuf>,
+    /// Photographs that are looked at besides those known to show an animal or a class
+    #[arg(long, value_name = "N", default_value_t = 4000, requires = "photos",
+          value_parser = RangedU64ValueParser::<usize>::new().range(0..=10_000_000))]
+    most_photos: usize,
+    /// Words that get a detector; the commonest of the captions
+    #[arg(long, value_name = "N", default_value_t = Settings::default().words, value_parser = count(100_000))]
+    words: usize,
+    /// Directions that the features are reduced to, at most as many as there are features
+    #[arg(long, value_name = "R", default_value_t = Settings::default().rank, value_parser = count(100_000))]
+    rank: usize,
+    /// Directions that the tags are reduced to, which makes the file smaller; 0 leaves them as they are
+    #[arg(long, value_name = "R", default_value_t = Settings::default().tag_rank,
+          value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000))]
+    tag_rank: usize,
+    /// The beam of the captions that the confidence is learnt from; it fits captions of that beam best
+    #[arg(long, value_name = "N", default_value_t = Settings::default().beam, value_parser = count(1000))]
+    beam: usize,
+    /// How the file's numbers are stored: f32, f16, bf16 or i8
+    #[arg(long, value_name = "TYPE", default_value = "i8",
+          value_parser = clap::builder::PossibleValuesParser::new(["f32", "f16", "bf16", "i8"]).map(|text| precision(&text)))]
+    store: Precision,
+    /// What photographs are drawn by
+    #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
+    seed: u64,
+    /// Print a JSON object with how well it went
+    #[arg(long)]
+    json: bool,
+}
+
+fn precision(text: &str) -> Precision {
+    match text {
+        "f32" => Precision::F32,
+        "f16" => Precision::F16,
+        "bf16" => Precision::Bf16,
+        _ => Precision::I8,
+    }
+}
+
+pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
+    output::check_target(&args.out)?;
+    let mut captioner = Captioner::load(&args.model)?;
+    captioner.to(device)?;
+    let sources = Sources {
+        data: args.data.clone(),
+        not_photos: args.not_photos.clone(),
+        photos: args.photos.clone(),
+        labels: args.labels.clone(),
+        most_photos: args.most_photos,
+    };
+    let settings = Settings {
+        rank: args.rank,
+        words: args.words,
+        tag_rank: args.tag_rank,
+        beam: args.beam,
+        seed: args.seed,
+    };
+    let bar = output::progress("{bar:30} {pos}/{len} pictures  {eta} left", 0);
+    let found = calibrate(
+        &mut captioner,
+        &sources,
+        settings,
+        &mut |progress| match progress {
+            Progress::Encoded(done, all) => {
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+            }
+            Progress::Learning => bar.set_message("learning"),
+            Progress::Captioning => bar.set_message("captioning the dev split"),
+        },
+    );
+    bar.finish_and_clear();
+    let found = found?;
+    captioner
+        .metrics
+        .insert("calibration".into(), output::json_value(&found)?);
+    captioner.to(&Device::Cpu)?;
+    captioner.save(&args.out, args.store)?;
+    match args.json {
+        true => output::json(&found)?,
+        false => print(&found, args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(found: &Calibration, args: &CalibrateArgs) -> Result<()> {
+    let share = |x: Option<f64>| x.map_or("unknown".to_string(), |x| format!("{x:.3}"));
+    let line = |name: &str, value: String| output::line(format_args!("{name:<20}{value}"));
+    line(
+        "photographs",
+        format!(
+            "AUROC {} against other pictures",
+            share(found.photographs_auroc)
+        ),
+    )?;
+    line(
+        "",
+        format!(
+            "probability {:.3} of photographs, {:.3} of others",
+            found.mean_of_photographs, found.mean_of_others
+        ),
+    )?;
+    line("words", format!("{} with a detector", found.words))?;
+    for (kind, auroc) in &found.kinds {
+        line(
+            kind,
+            format!("AUROC {} against other animals", share(*auroc)),
+        )?;
+    }
+    if let Some(tags) = &found.tags {
+        line(
+            "tags",
+            format!(
+                "temperature {:.2}; right {:.1}% of {} photos; calibration error {:.3} before, {:.3} after",
+                tags.temperature,
+                100.0 * tags.right,
+                tags.photos,
+                tags.error_before,
+                tags.error_after
+            ),
+        )?;
+    }
+    line(
+        "captions",
+        format!(
+            "{:.1}% of {} mostly right",
+            100.0 * found.mostly_right,
+            found.captions
+        ),
+    )?;
+    line(
+        "confidence",
+        format!(
+            "calibration error {:.3}, AUROC {}",
+            found.calibration_error,
+            share(found.auroc)
+        ),
+    )?;
+    for bin in &found.reliability {
+        line(
+            "",
+            format!(
+                "from {:.1}: {:4} captions, confidence {:.2}, right {:.2}",
+                bin.from, bin.count, bin.mean, bin.right
+            ),
+        )?;
+    }
+    output::line(args.out.display())
+}

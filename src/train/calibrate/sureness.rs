@@ -1,0 +1,142 @@
+//! The confidence: learnt from the captions of the dev split.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::encode;
+use super::logistic::newton;
+use super::material::kinds_in;
+use crate::caption::{Caption, Search, search};
+use crate::cpu::threads;
+use crate::data::Example;
+use crate::error::Result;
+use crate::metrics::calibration::{Bin, auroc, calibration_error, reliability};
+use crate::metrics::precision::is_mostly_right;
+use crate::model::Captioner;
+use crate::model::recognition::{Confidence, Signal};
+
+/// Pictures that are captioned at a time.
+const TOGETHER: usize = 25;
+
+/// The pull of the signals' weights towards 0.
+const DECAY: f64 = 0.005;
+
+/// Parts of the cross-validation.
+const PARTS: usize = 5;
+
+/// How sure the captions of the dev split are, and with how much reason.
+pub(super) struct Sureness {
+    pub(super) captions: usize,
+    pub(super) mostly_right: f64,
+    pub(super) error: f64,
+    pub(super) auroc: Option<f64>,
+    pub(super) reliability: Vec<Bin>,
+}
+
+/// Captions the pictures of `dev` and the photos of `animals`, and sets the captioner's confidence by what is right.
+///
+/// A caption of an animal's photo counts as right where it says one of the animal's kinds. There are no other words to
+/// compare it with, but without such photos the confidence would know only pictures like those that the captioner learnt
+/// from. The judgement is on `dev` alone.
+pub(super) fn learn(
+    captioner: &mut Captioner,
+    dev: &[Example],
+    animals: &[Animal],
+    beam: usize,
+) -> Result<Sureness> {
+    let paths: Vec<&Path> = dev.iter().map(|example| example.image.as_path()).collect();
+    let captions = captions(captioner, &paths, beam)?;
+    let of_dev = captions.iter().zip(dev);
+    let judged: Vec<Judged> = of_dev
+        .map(|(c, e)| Judged::new(c, is_mostly_right(&c.text, &e.captions)))
+        .collect();
+    let paths: Vec<&Path> = animals.iter().map(|animal| animal.path.as_path()).collect();
+    let of_animals = self::captions(captioner, &paths, beam)?;
+    let of_animals = of_animals.iter().zip(animals);
+    let besides: Vec<Judged> = of_animals
+        .map(|(c, a)| Judged::new(c, a.is_said_in(&c.text)))
+        .collect();
+
+    let mut pairs = Vec::with_capacity(judged.len());
+    for part in 0..PARTS {
+        let learnt = judged
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| i % PARTS != part)
+            .map(|(_, j)| j);
+        let confidence = regression(learnt.chain(&besides));
+        for held_out in judged.iter().skip(part).step_by(PARTS) {
+            pairs.push((confidence.probability(&held_out.signals), held_out.is_right));
+        }
+    }
+    let confidence = regression(judged.iter().chain(&besides));
+    if let Some(recognition) = &mut captioner.recognition {
+        recognition.set_confidence(confidence);
+    }
+    let right = judged.iter().filter(|j| j.is_right).count();
+    Ok(Sureness {
+        captions: judged.len(),
+        mostly_right: right as f64 / judged.len().max(1) as f64,
+        error: calibration_error(&pairs),
+        auroc: auroc(&pairs),
+        reliability: reliability(&pairs),
+    })
+}
+
+/// A photo of an animal.
+pub(super) struct Animal {
+    pub(super) path: PathBuf,
+    /// The kinds that it shows, by number.
+    pub(super) kinds: BTreeSet<usize>,
+}
+
+impl Animal {
+    fn is_said_in(&self, caption: &str) -> bool {
+        !self.kinds.is_disjoint(&kinds_in(&[caption.to_string()]))
+    }
+}
+
+/// The signals of a caption, and whether it is right.
+struct Judged {
+    signals: BTreeMap<Signal, f64>,
+    is_right: bool,
+}
+
+impl Judged {
+    fn new(caption: &Caption, is_right: bool) -> Self {
+        Judged {
+            signals: caption.signals.clone(),
+            is_right,
+        }
+    }
+}
+
+/// The regression from the signals of captions to whether they are right.
+fn regression<'a>(judged: impl Iterator<Item = &'a Judged>) -> Confidence {
+    // The values of a caption are in the order of `Signal::ALL`, which is that of the map.
+    let (rows, right): (Vec<Vec<f64>>, Vec<bool>) = judged
+        .map(|j| (j.signals.values().copied().collect(), j.is_right))
+        .unzip();
+    let (offset, weights) = newton(&rows, &right, DECAY);
+    let weights: BTreeMap<Signal, f64> = Signal::ALL.into_iter().zip(weights).collect();
+    Confidence { offset, weights }
+}
+
+/// The best caption of each picture.
+fn captions(captioner: &Captioner, paths: &[&Path], beam: usize) -> Result<Vec<Caption>> {
+    let how = Search {
+        beam,
+        ..Search::default()
+    };
+    let mut captions = Vec::with_capacity(paths.len());
+    for group in paths.chunks(TOGETHER) {
+        let features = encode(captioner, group)?;
+        let found = threads::run(|| search(captioner, &features, &how))?;
+        captions.extend(
+            found
+                .into_iter()
+                .filter_map(|of_image| of_image.into_iter().next()),
+        );
+    }
+    Ok(captions)
+}
