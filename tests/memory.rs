@@ -26,7 +26,7 @@ fn captioning_many_images_takes_no_more_memory_than_captioning_a_few() {
     let _alone = ALONE.lock();
     let captioner = Captioner::bundled().unwrap();
     let size = captioner.decoder.config().features;
-    let features = Init::new(1).normal(&[8, size], 1.0);
+    let features = Init::new(1).normal(&[8, 16, size], 1.0);
     let caption = |times: usize| {
         for _ in 0..times {
             search(&captioner, &features, &Search::default()).unwrap();

@@ -104,3 +104,124 @@ impl<'a> Evidence<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caption::sentence::Word;
+    use crate::model::recognition::{Kind, sigmoid, testing::recognition};
+
+    /// Words of the vocabulary in the order of their ids from 4 on.
+    const WORDS: &str =
+        "a a a a a a dog dog dog dog dog runs runs runs runs cat cat cat grass grass zebra";
+
+    fn sentence(vocabulary: &Vocabulary, text: &str, log_prob: f64) -> Sentence {
+        let mut sentence = Sentence::default();
+        let ids = vocabulary.encode(text).into_iter().chain([END]);
+        for id in ids {
+            let word = Word {
+                id: id as usize,
+                log_prob,
+                attention: None,
+            };
+            sentence.push(word, log_prob);
+        }
+        sentence
+    }
+
+    /// Calls `body` with the evidence in a picture that likely shows a cat and grass.
+    fn with_evidence(photograph: f64, body: impl Fn(&Evidence, &Vocabulary)) {
+        let vocabulary = Vocabulary::build([WORDS], 1).unwrap();
+        let id = |word: &str| vocabulary.id(word);
+        let mut detected = vec![id("dog"), id("runs"), id("cat"), id("grass")];
+        detected.sort_unstable();
+        let kind = |name: &str| Kind {
+            name: name.into(),
+            words: vec![id(name)],
+        };
+        let recognition = recognition(&detected, vec![kind("dog"), kind("cat")], 5);
+        let probability = |word: u32| match vocabulary.word(word) {
+            Some("dog") => 0.8,
+            Some("grass") => 0.6,
+            Some("cat") => 0.5,
+            _ => 0.2,
+        };
+        let seen = Seen {
+            words: detected.iter().map(|&word| probability(word)).collect(),
+            kinds: vec![0.1, 0.9],
+            photograph,
+            familiarity: 0.0,
+        };
+        body(
+            &Evidence::new(&vocabulary, &recognition, &seen),
+            &vocabulary,
+        );
+    }
+
+    #[test]
+    fn evidence_is_the_mean_probability_of_content_words() {
+        with_evidence(1.0, |evidence, vocabulary| {
+            let of = |text: &str| evidence.of(&sentence(vocabulary, text, -1.0));
+            let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} {want}");
+            close(of("a cat runs"), (0.5 + 0.2) / 2.0);
+            // A dog is no likelier than its kind.
+            close(of("a dog"), 0.1);
+            // A word without a detector.
+            close(of("a zebra runs"), (UNDETECTED + 0.2) / 2.0);
+            close(of("a"), 0.0);
+        });
+    }
+
+    #[test]
+    fn evidence_decides_between_sentences_that_are_nearly_as_likely() {
+        with_evidence(1.0, |evidence, vocabulary| {
+            let [dog, cat] = ["a dog runs", "a cat runs"];
+            let candidates = || {
+                vec![
+                    sentence(vocabulary, dog, -1.0),
+                    sentence(vocabulary, cat, -1.05),
+                ]
+            };
+            let first = |weight: f64, evidence: Option<&Evidence>| {
+                let how = Search {
+                    evidence: weight,
+                    ..Search::default()
+                };
+                how.order(candidates(), evidence).remove(0)
+            };
+            assert_eq!(first(3.0, Some(evidence)), candidates()[1]);
+            assert_eq!(first(0.0, Some(evidence)), candidates()[0]);
+            assert_eq!(first(3.0, None), candidates()[0]);
+        });
+    }
+
+    #[test]
+    fn a_picture_that_is_no_photograph_lowers_the_confidence() {
+        let confidence = |photograph: f64| {
+            let found = std::cell::Cell::new(0.0);
+            with_evidence(photograph, |evidence, vocabulary| {
+                let all = [
+                    sentence(vocabulary, "a cat runs", -0.5),
+                    sentence(vocabulary, "a dog runs", -1.0),
+                ];
+                let caption = Caption {
+                    text: "a cat runs".into(),
+                    log_prob: -2.0,
+                    confidence: None,
+                    tokens: Vec::new(),
+                    signals: BTreeMap::new(),
+                };
+                let judged = evidence.judged(caption, &all[0], &all, &Search::default());
+                assert_eq!(judged.signals[&Signal::Words], 4.0);
+                assert!((judged.signals[&Signal::LogProb] + 0.5).abs() < 1e-12);
+                assert!(judged.signals[&Signal::Agreement] > 0.5);
+                found.set(judged.confidence.unwrap());
+            });
+            found.get()
+        };
+        // The weights of the recognition: 0.5, 1 for the log-probability, 2 for the evidence.
+        let right = sigmoid(0.5 - 0.5 + 2.0 * 0.35);
+        assert!((confidence(1.0) - right).abs() < 1e-9);
+        assert!((confidence(0.1) - 0.1 * right).abs() < 1e-9);
+    }
+}

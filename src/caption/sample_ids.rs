@@ -32,8 +32,9 @@ use crate::tensor::Tensor;
 /// use glimpse::{model::Captioner, tensor::Tensor};
 ///
 /// let captioner = Captioner::bundled()?;
-/// let features = Tensor::zeros(&[2, captioner.decoder.config().features]);
-/// let drawn = sample_ids(&captioner.decoder, &features, 5, 1.0, 20, 7)?;
+/// // Two maps of 4 x 4 places.
+/// let maps = Tensor::zeros(&[2, 16, captioner.decoder.config().features]);
+/// let drawn = sample_ids(&captioner.decoder, &maps, 5, 1.0, 20, 7)?;
 /// assert_eq!(drawn.len(), 10);
 /// assert!(drawn.iter().all(|ids| ids.len() == 20 || ids.ends_with(&[END as usize])));
 /// # Ok::<(), glimpse::error::Error>(())

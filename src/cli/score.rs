@@ -134,11 +134,11 @@ fn table(report: &Report) -> Result<()> {
             "{name:<12}{score:8.2}   {low:.2} to {high:.2}"
         ))?;
     }
+    output::line(format_args!("{:<12}{:>8}", "images", report.scores.images))?;
     output::line(format_args!(
         "{:<12}{:7.1}% of the captions have at least half of their content words from people's captions",
-        "mostly right", report.mostly_right
+        "right", report.mostly_right
     ))?;
-    output::line(format_args!("{:<12}{:>8}", "images", report.scores.images))?;
     let Diversity {
         distinct_captions,
         distinct_1grams,

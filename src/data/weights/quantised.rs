@@ -192,39 +192,23 @@ mod tests {
     }
 
     #[test]
-    fn the_search_pays_on_trained_weights() {
+    fn trained_weights_in_eight_bits_come_back_as_they_were() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/glimpse.safetensors");
         let file = WeightFile::open(path).unwrap();
-        let (mut chosen, mut plain, mut norm) = (0.0, 0.0, 0.0);
+        let mut matrices = 0;
         for entry in file.entries().unwrap() {
             let &[rows, _, ..] = &entry.shape[..] else {
                 continue;
             };
+            if entry.dtype != "I8" {
+                continue;
+            }
             let x = file.tensor(&entry.name).unwrap().into_vec();
             let y = back(&quantise(rows, &x));
-            let row = x.len() / rows;
-            let error = squares(x.iter().zip(&y).map(|(x, y)| x - y));
-            let of_full: f64 = x
-                .chunks(row)
-                .map(|x| {
-                    let largest = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-                    squared_error(x, shorten(largest / MOST).max(f32::MIN_POSITIVE))
-                })
-                .sum();
-            let of_all = squares(x.iter().copied());
-            let [relative, saved] = [(error / of_all).sqrt(), 1.0 - error / of_full];
-            println!(
-                "{} {:?}: error {relative:.2e}, {saved:.3} saved",
-                entry.name, entry.shape
-            );
-            assert!(relative < 0.02, "{}: {relative}", entry.name);
-            chosen += error / of_all;
-            plain += of_full / of_all;
-            norm += 1.0;
+            assert_eq!(x, y, "{}", entry.name);
+            matrices += 1;
         }
-        let [chosen, plain] = [chosen, plain].map(|sum: f64| (sum / norm).sqrt());
-        println!("mean relative error {chosen:.3e}, of the full range {plain:.3e}");
-        assert!(chosen < plain);
+        assert!(matrices > 100, "{matrices}");
     }
 
     #[test]

@@ -24,8 +24,7 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use serde::Serialize;
 
 use self::logistic::{Descent, Label, fit};
-use self::material::{Material, Photo, kinds_in};
-use self::sureness::Animal;
+use self::material::{Material, kinds_in};
 use crate::cpu::threads;
 use crate::data::function_words::is_content;
 use crate::data::vocabulary::{UNKNOWN, words};
@@ -190,8 +189,7 @@ pub fn calibrate(
         photographs,
     )?;
     progress(Progress::Captioning);
-    let animals = held_out_animals(&material);
-    let sure = sureness::learn(captioner, &material.dev, &animals, settings.beam)?;
+    let sure = sureness::learn(captioner, &material.dev, settings.beam)?;
     Ok(Calibration {
         photographs_auroc: told.photographs_auroc,
         mean_of_others: told.mean_of_others,
@@ -245,22 +243,6 @@ fn encode(captioner: &Captioner, paths: &[&Path]) -> Result<Tensor> {
         .into_iter()
         .collect::<Result<_>>()?;
     captioner.encode(&preprocess::batch(&images)?)
-}
-
-/// Photos of animals that the detectors have not learnt from.
-fn held_out_animals(material: &Material) -> Vec<Animal> {
-    let rows = (material.train.len()..).zip(&material.photos);
-    let held_out = rows
-        .filter(|(row, _)| is_held_out(*row))
-        .map(|(_, photo)| photo);
-    let animal = |photo: &Photo| {
-        let kinds = photo.kinds.clone().filter(|kinds| !kinds.is_empty())?;
-        Some(Animal {
-            path: photo.path.clone(),
-            kinds,
-        })
-    };
-    held_out.filter_map(animal).collect()
 }
 
 /// How well pictures are told apart.

@@ -1,11 +1,10 @@
 //! The confidence: learnt from the captions of the dev split.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::encode;
 use super::logistic::newton;
-use super::material::kinds_in;
 use crate::caption::{Caption, Search, search};
 use crate::cpu::threads;
 use crate::data::Example;
@@ -33,43 +32,24 @@ pub(super) struct Sureness {
     pub(super) reliability: Vec<Bin>,
 }
 
-/// Captions the pictures of `dev` and the photos of `animals`, and sets the captioner's confidence by what is right.
-///
-/// A caption of an animal's photo counts as right where it says one of the animal's kinds. There are no other words to
-/// compare it with, but without such photos the confidence would know only pictures like those that the captioner learnt
-/// from. The judgement is on `dev` alone.
-pub(super) fn learn(
-    captioner: &mut Captioner,
-    dev: &[Example],
-    animals: &[Animal],
-    beam: usize,
-) -> Result<Sureness> {
+/// Captions the pictures of `dev`, and sets the captioner's confidence by what is right.
+pub(super) fn learn(captioner: &mut Captioner, dev: &[Example], beam: usize) -> Result<Sureness> {
     let paths: Vec<&Path> = dev.iter().map(|example| example.image.as_path()).collect();
     let captions = captions(captioner, &paths, beam)?;
-    let of_dev = captions.iter().zip(dev);
-    let judged: Vec<Judged> = of_dev
-        .map(|(c, e)| Judged::new(c, is_mostly_right(&c.text, &e.captions)))
-        .collect();
-    let paths: Vec<&Path> = animals.iter().map(|animal| animal.path.as_path()).collect();
-    let of_animals = self::captions(captioner, &paths, beam)?;
-    let of_animals = of_animals.iter().zip(animals);
-    let besides: Vec<Judged> = of_animals
-        .map(|(c, a)| Judged::new(c, a.is_said_in(&c.text)))
-        .collect();
-
+    let judged = captions.iter().zip(dev).map(|(caption, example)| Judged {
+        signals: caption.signals.clone(),
+        is_right: is_mostly_right(&caption.text, &example.captions),
+    });
+    let judged: Vec<Judged> = judged.collect();
     let mut pairs = Vec::with_capacity(judged.len());
     for part in 0..PARTS {
-        let learnt = judged
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| i % PARTS != part)
-            .map(|(_, j)| j);
-        let confidence = regression(learnt.chain(&besides));
+        let learnt = judged.iter().enumerate().filter(|(i, _)| i % PARTS != part);
+        let confidence = regression(learnt.map(|(_, judged)| judged));
         for held_out in judged.iter().skip(part).step_by(PARTS) {
             pairs.push((confidence.probability(&held_out.signals), held_out.is_right));
         }
     }
-    let confidence = regression(judged.iter().chain(&besides));
+    let confidence = regression(judged.iter());
     if let Some(recognition) = &mut captioner.recognition {
         recognition.set_confidence(confidence);
     }
@@ -83,32 +63,10 @@ pub(super) fn learn(
     })
 }
 
-/// A photo of an animal.
-pub(super) struct Animal {
-    pub(super) path: PathBuf,
-    /// The kinds that it shows, by number.
-    pub(super) kinds: BTreeSet<usize>,
-}
-
-impl Animal {
-    fn is_said_in(&self, caption: &str) -> bool {
-        !self.kinds.is_disjoint(&kinds_in(&[caption.to_string()]))
-    }
-}
-
 /// The signals of a caption, and whether it is right.
 struct Judged {
     signals: BTreeMap<Signal, f64>,
     is_right: bool,
-}
-
-impl Judged {
-    fn new(caption: &Caption, is_right: bool) -> Self {
-        Judged {
-            signals: caption.signals.clone(),
-            is_right,
-        }
-    }
 }
 
 /// The regression from the signals of captions to whether they are right.
