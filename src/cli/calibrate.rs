@@ -102,6 +102,7 @@ pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
         &mut captioner,
         &sources,
         settings,
+        device,
         &mut |progress| match progress {
             Progress::Encoded(done, all) => {
                 bar.set_length(all as u64);

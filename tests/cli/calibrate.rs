@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::gpu::{is_there, on_both};
 use crate::{Run, dataset, glimpse, model, number};
 
 /// A dataset, pictures that are no photographs (flat ones; the dataset's are full of detail), photos and labels.
@@ -177,4 +178,35 @@ fn what_cannot_be_calibrated_is_said_in_a_line() {
     ];
     assert!(refused(&labels).contains("bad.tsv: line 1"));
     assert!(!dir.path().join("d.safetensors").exists());
+}
+
+#[test]
+fn a_graphics_device_calibrates_as_the_processor_does() {
+    if !is_there() {
+        return;
+    }
+    let dir = material();
+    let args = [
+        "calibrate",
+        model(),
+        "--out",
+        "c.safetensors",
+        "--data",
+        ".",
+        "--not-photos",
+        "flat",
+        "--rank",
+        "6",
+    ];
+    let [cpu, gpu] = on_both(dir.path(), &args);
+    for key in ["mean_of_photographs", "mean_of_others", "calibration_error"] {
+        let [cpu, gpu] = [&cpu, &gpu].map(|found| number(&found[0][key]));
+        assert!((cpu - gpu).abs() < 1e-2, "{key}: {cpu} and {gpu}");
+    }
+    let [cpu, gpu] = on_both(
+        dir.path(),
+        &["caption", "0.png", "--model", "c.safetensors"],
+    );
+    let [cpu, gpu] = [cpu, gpu].map(|found| number(&found[0]["captions"][0]["confidence"]));
+    assert!((cpu - gpu).abs() < 1e-3, "{cpu} and {gpu}");
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{Run, command, dataset, glimpse, model, number, string};
 
 /// Whether there is a device to test with.
-fn is_there() -> bool {
+pub fn is_there() -> bool {
     let there = devices().iter().any(|d| d["device"] == "gpu");
     if !there {
         assert!(
@@ -30,7 +30,7 @@ fn devices() -> Vec<Value> {
 }
 
 /// The objects that a command prints on each of the two devices; the graphics device's name is told.
-fn on_both(dir: &Path, args: &[&str]) -> [Vec<Value>; 2] {
+pub fn on_both(dir: &Path, args: &[&str]) -> [Vec<Value>; 2] {
     ["cpu", "gpu"].map(|device| {
         let run = glimpse(dir, &[args, &["--json", "--device", device]].concat());
         assert_eq!(run.code, Some(0), "{}{}", run.out, run.err);
