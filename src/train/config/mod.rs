@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn the_recipe_of_the_bundled_model_makes_sense() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+        let stage = |name: &str| TrainConfig::read(&folder.join(name)).unwrap().stage;
+        assert_eq!(stage("distill.toml"), Stage::Distill);
+        assert_eq!(stage("distill-more.toml"), Stage::Distill);
+        assert_eq!(stage("captions.toml"), Stage::CrossEntropy);
+        assert_eq!(stage("self-critical.toml"), Stage::SelfCritical);
+        assert_eq!(stage("glimpse.toml"), Stage::CrossEntropy);
+    }
+
+    #[test]
     fn what_says_nothing_of_tuning_tunes_as_before() {
         // As a checkpoint from before there was anything to say.
         let old = r#"{ "encoder": { "train": "all" } }"#;
