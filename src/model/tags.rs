@@ -408,6 +408,7 @@ mod tests {
 
         let mut description = captioner.description(Kind::Encoder);
         (description.decoder, description.vocabulary) = (None, None);
+        description.recognition = None;
         let mut tensors = file::module_tensors("", &mut captioner.encoder);
         tensors.extend(file::module_tensors(
             "tags.",
