@@ -2,8 +2,8 @@
 
     python tools/photo_labels.py FOLDER > labels.tsv
 
-A line for each photo whose name says something: its name, a tab, its kinds with commas between them, or `-` for a photo
-that shows no animal, a tab, and the name of its ImageNet class where that is one. The names are those of the collections
+A line for each photo whose name says something: its name, a tab, its kinds with commas between them, `-` for a photo that
+shows no animal, or `?` where the name does not tell, a tab, and the name of its ImageNet class where that is one. The names are those of the collections
 that the bundled model's encoder learnt from: cats and dogs (`cd_cat.1.jpg`), Stanford 40 actions
 (`st40_riding_a_horse_001.jpg`) and ImageNet (`imgn_n02129165_1_lion.jpg`, `nette_n02102040__...`).
 """

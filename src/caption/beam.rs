@@ -93,6 +93,13 @@ impl Beam {
             for sentence in &mut self.cut {
                 sentence.drop_last_while(|word| !step.rules.may_end_with(word));
             }
+            // Some may have become equal without their last words; the best of them stays.
+            how.rank(&mut self.cut);
+            for sentence in std::mem::take(&mut self.cut) {
+                if is_new(&sentence, &self.cut) {
+                    self.cut.push(sentence);
+                }
+            }
         }
         self.open = open;
     }
@@ -184,23 +191,18 @@ impl Beam {
         touched.max().unwrap_or(0) + self.costs.len()
     }
 
-    /// All its sentences, the best first, those that ended before those that were cut. Where cut sentences have become equal
-    /// without their last words, the best of them is kept.
+    /// All its sentences, the best first, those that ended before those that were cut.
     pub(super) fn into_sentences(self, how: &Search) -> Vec<Sentence> {
         let mut all = self.finished;
         all.extend(self.cut);
         how.rank(&mut all);
-        let mut different: Vec<Sentence> = Vec::with_capacity(all.len());
-        for sentence in all {
-            if different
-                .iter()
-                .all(|other| !other.ids().eq(sentence.ids()))
-            {
-                different.push(sentence);
-            }
-        }
-        different
+        all
     }
+}
+
+/// Whether none of the sentences in `among` has the same words.
+pub(super) fn is_new(sentence: &Sentence, among: &[Sentence]) -> bool {
+    among.iter().all(|other| !other.ids().eq(sentence.ids()))
 }
 
 /// By what an open sentence's total is divided to bound its score. Totals only fall, for log-probabilities are at most 0

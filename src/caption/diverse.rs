@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use super::beam::{Beam, Step};
+use super::beam::{Beam, Step, is_new};
 use super::rules::Costs;
 use super::search::Search;
 use super::sentence::Sentence;
@@ -92,8 +92,7 @@ impl Groups {
             }
             how.rank(&mut round);
             for sentence in round {
-                let is_new = best.iter().all(|other| !other.ids().eq(sentence.ids()));
-                if is_new && best.len() < wanted {
+                if best.len() < wanted && is_new(&sentence, &best) {
                     best.push(sentence);
                 }
             }

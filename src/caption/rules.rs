@@ -1,7 +1,7 @@
 //! What a search holds against words because of the language or of the picture.
 //!
 //! **Leading words.** A sentence does not end with a word that promises another one (`in the`, `with a`): after one of
-//! [`LEADING_WORDS`] the end mark is blocked. A sentence that is cut because it has grown too long loses such words.
+//! [`OPEN_ENDS`] and [`LEADING_WORDS`] the end mark is blocked. A sentence that is cut because it has grown too long loses such words.
 //!
 //! **Kinds of animals.** The decoder has read of a thousand dogs and hardly of a cat, so it calls whatever has four legs a
 //! dog. The detectors of [`Recognition`](crate::model::Recognition) say how likely each kind is to be in the picture. Where
@@ -19,7 +19,8 @@
 
 use super::search::Search;
 use crate::data::Vocabulary;
-use crate::data::function_words::LEADING_WORDS;
+use crate::data::function_words::{LEADING_WORDS, OPEN_ENDS};
+use crate::data::vocabulary::UNKNOWN;
 use crate::model::{Captioner, recognition::Seen};
 
 /// The probability from which on a kind of animal is taken to be in the picture.
@@ -90,10 +91,10 @@ impl Rules {
 }
 
 fn leading(vocabulary: &Vocabulary) -> Vec<usize> {
-    let words = vocabulary.words().iter().enumerate();
-    words
-        .filter(|(_, word)| LEADING_WORDS.contains(&word.as_str()))
-        .map(|(id, _)| id)
+    let words = OPEN_ENDS.iter().chain(&LEADING_WORDS);
+    let ids = words.map(|word| vocabulary.id(word));
+    ids.filter(|id| *id != UNKNOWN)
+        .map(|id| id as usize)
         .collect()
 }
 
@@ -134,7 +135,7 @@ mod tests {
         let captioner = Captioner::bundled().unwrap();
         let rules = Rules::new(&captioner, &[], &Search::default());
         let id = |word: &str| captioner.vocabulary.id(word) as usize;
-        for word in ["a", "the", "in", "with"] {
+        for word in ["a", "the", "in", "with", "against", "and"] {
             assert!(!rules.may_end_with(id(word)), "{word}");
         }
         assert!(rules.may_end_with(id("dog")));

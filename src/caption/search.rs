@@ -207,7 +207,10 @@ impl Search {
                 (Choosing::Agreement, _) => *part = by_agreement(std::mem::take(part), self),
                 (Choosing::Likeliest, Some(evidence)) if self.evidence > 0.0 => {
                     let score = |s: &Sentence| self.score(s) + self.evidence * evidence.of(s);
-                    part.sort_by(|a, b| score(b).total_cmp(&score(a)));
+                    let mut scored: Vec<(f64, Sentence)> =
+                        part.drain(..).map(|s| (score(&s), s)).collect();
+                    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+                    part.extend(scored.into_iter().map(|(_, sentence)| sentence));
                 }
                 (Choosing::Likeliest, _) => {}
             }

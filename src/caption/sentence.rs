@@ -40,7 +40,8 @@ impl Sentence {
         self.words.push(word);
     }
 
-    /// Drops words from the end of a sentence that was cut, while it `ends_badly`; the first word stays.
+    /// Drops words from the end of a sentence that was cut, while it `ends_badly`; the first word stays. The total stays
+    /// that of all words, so that the sentence keeps its place among those that were cut with it.
     pub(super) fn drop_last_while(&mut self, ends_badly: impl Fn(usize) -> bool) {
         while self.words.len() > 1 && self.words.last().is_some_and(|word| ends_badly(word.id)) {
             self.words.pop();

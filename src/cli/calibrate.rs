@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
 use super::options::count;
 use super::output;
@@ -38,7 +38,8 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "DIR")]
     photos: Option<PathBuf>,
     /// Which kinds of animals some of those photographs show: a line for each with its file name, a tab, the kinds with
-    /// commas between them or `-` for none, and perhaps a tab and the name of its class among the tags
+    /// commas between them, `-` for none or `?` where that is not known, and perhaps a tab and the name of its class among
+    /// the tags
     #[arg(long, value_name = "FILE.tsv", requires = "photos")]
     labels: Option<PathBuf>,
     /// Photographs that are looked at besides those known to show an animal or a class
@@ -60,7 +61,7 @@ pub struct CalibrateArgs {
     beam: usize,
     /// How the file's numbers are stored: f32, f16, bf16 or i8
     #[arg(long, value_name = "TYPE", default_value = "i8",
-          value_parser = clap::builder::PossibleValuesParser::new(["f32", "f16", "bf16", "i8"]).map(|text| precision(&text)))]
+          value_parser = precision())]
     store: Precision,
     /// What photographs are drawn by
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
@@ -70,13 +71,12 @@ pub struct CalibrateArgs {
     json: bool,
 }
 
-fn precision(text: &str) -> Precision {
-    match text {
-        "f32" => Precision::F32,
-        "f16" => Precision::F16,
-        "bf16" => Precision::Bf16,
-        _ => Precision::I8,
-    }
+/// Takes the name of a [`Precision`].
+fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(|name| {
+        let named = Precision::ALL.into_iter().find(|p| p.name() == name);
+        named.unwrap_or_default()
+    })
 }
 
 pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
@@ -97,7 +97,7 @@ pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
         beam: args.beam,
         seed: args.seed,
     };
-    let bar = output::progress("{bar:30} {pos}/{len} pictures  {eta} left", 0);
+    let bar = output::progress("{bar:30} {pos}/{len} pictures  {eta} left  {msg}", 0);
     let found = calibrate(
         &mut captioner,
         &sources,

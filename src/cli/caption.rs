@@ -213,6 +213,9 @@ fn generate(
 fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
     let is_sure =
         |caption: &Caption| caption.confidence.unwrap_or(1.0) >= args.min_confidence.unwrap_or(0.0);
+    if args.json && answer.captions.iter().all(is_sure) {
+        return output::json(answer);
+    }
     if args.json {
         let mut value = output::json_value(answer)?;
         for (i, _) in answer

@@ -14,13 +14,20 @@ pub const FUNCTION_WORDS: [&str; 73] = [
     "had", "having",
 ];
 
-/// Words that promise another one, so that no sentence ends with them. Words that may also stand alone are not among them: a
-/// dog jumps `up`, a man looks `down`.
-pub const LEADING_WORDS: [&str; 40] = [
-    "a", "an", "the", "is", "are", "was", "were", "be", "of", "in", "on", "at", "to", "with",
-    "and", "or", "but", "by", "for", "from", "over", "under", "through", "into", "onto", "across",
-    "along", "around", "behind", "between", "beside", "near", "while", "as", "that", "his", "its",
-    "their", "who", "which",
+/// Articles, and prepositions that hardly ever end a caption of people. Those that are adverbs as well, as in "a dog runs
+/// outside", are left out.
+pub const OPEN_ENDS: [&str; 30] = [
+    "a", "an", "the", "of", "in", "on", "at", "to", "with", "by", "for", "from", "into", "onto",
+    "under", "near", "beside", "between", "through", "across", "against", "toward", "towards",
+    "beneath", "among", "during", "upon", "without", "within", "amid",
+];
+
+/// Other function words that promise a word after them: forms of `be`, conjunctions, pronouns of the possessive and the
+/// relative kind, and prepositions that people do end captions with, rarely. Words that may also stand alone are not among
+/// them: a dog jumps `up`, a man looks `down`.
+pub const LEADING_WORDS: [&str; 20] = [
+    "is", "are", "was", "were", "be", "and", "or", "but", "over", "along", "around", "behind",
+    "while", "as", "that", "his", "its", "their", "who", "which",
 ];
 
 /// Whether `word`, in lower case, names something. The possessive `'s` and the marks of a vocabulary do not.
@@ -40,6 +47,14 @@ mod tests {
         for word in LEADING_WORDS {
             assert!(!is_content(word), "{word}");
         }
-        assert!(!LEADING_WORDS.contains(&"up"));
+        for word in ["a", "the", "with", "under"] {
+            assert!(OPEN_ENDS.contains(&word) && !is_content(word), "{word}");
+        }
+        for word in LEADING_WORDS {
+            assert!(!OPEN_ENDS.contains(&word), "{word} is in both lists");
+        }
+        for word in ["up", "down", "out", "off"] {
+            assert!(!LEADING_WORDS.contains(&word) && !OPEN_ENDS.contains(&word));
+        }
     }
 }

@@ -5,14 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::Segment;
-
-/// Articles, and prepositions that hardly ever end a caption of people. Those that are adverbs as well, as in "a dog runs
-/// outside", are left out.
-const OPEN_ENDS: [&str; 30] = [
-    "a", "an", "the", "of", "in", "on", "at", "to", "with", "by", "for", "from", "into", "onto",
-    "under", "near", "beside", "between", "through", "across", "against", "toward", "towards",
-    "beneath", "among", "during", "upon", "without", "within", "amid",
-];
+use crate::data::function_words::OPEN_ENDS;
 
 /// What can be said of captions without references. Shares are times 100.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -183,13 +183,14 @@ pub struct Seen {
 }
 
 impl Recognition {
-    /// Recognition by these layers: `basis [R, F]`, then `detectors` with the rows that `config` counts.
+    /// Recognition by these layers: `basis [R, F]`, then `detectors [K, R]` with the rows that `config` counts.
     ///
     /// # Errors
     /// Where the layers' sizes are not those of `config`.
     pub fn new(config: RecognitionConfig, basis: &Linear, detectors: &Linear) -> Result<Self> {
         let rows = config.detectors();
-        let want = [[config.rank, basis.weight.dims()[1]], [rows, config.rank]];
+        let features = basis.weight.dims().get(1).copied().unwrap_or(0);
+        let want = [[config.rank, features], [rows, config.rank]];
         for (layer, want) in [basis, detectors].into_iter().zip(want) {
             if layer.weight.dims() != want || layer.bias.dims() != [want[0]] {
                 let got = layer.weight.shape();

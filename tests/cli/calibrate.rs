@@ -31,8 +31,9 @@ fn material() -> tempfile::TempDir {
     dir
 }
 
-fn calibrate(dir: &Path, more: &[&str]) -> Run {
-    let args = [
+/// What every calibration here is told.
+fn arguments() -> [&'static str; 10] {
+    [
         "calibrate",
         model(),
         "--out",
@@ -41,18 +42,15 @@ fn calibrate(dir: &Path, more: &[&str]) -> Run {
         ".",
         "--not-photos",
         "flat",
-        "--photos",
-        "photos",
-        "--labels",
-        "labels.tsv",
         "--rank",
         "6",
-        "--words",
-        "5",
-        "--store",
-        "f32",
-    ];
-    glimpse(dir, &[&args[..], more].concat())
+    ]
+}
+
+fn calibrate(dir: &Path, more: &[&str]) -> Run {
+    let photos = ["--photos", "photos", "--labels", "labels.tsv"];
+    let sizes = ["--words", "5", "--store", "f32"];
+    glimpse(dir, &[&arguments()[..], &photos, &sizes, more].concat())
 }
 
 fn caption(dir: &Path, image: &str, more: &[&str]) -> Run {
@@ -177,6 +175,8 @@ fn what_cannot_be_calibrated_is_said_in_a_line() {
         "bad.tsv",
     ];
     assert!(refused(&labels).contains("bad.tsv: line 1"));
+    fs::write(dir.path().join("bad.tsv"), "elsewhere.png\tcat\n").unwrap();
+    assert!(refused(&labels).contains("names none of the photos in photos"));
     assert!(!dir.path().join("d.safetensors").exists());
 }
 
@@ -186,19 +186,7 @@ fn a_graphics_device_calibrates_as_the_processor_does() {
         return;
     }
     let dir = material();
-    let args = [
-        "calibrate",
-        model(),
-        "--out",
-        "c.safetensors",
-        "--data",
-        ".",
-        "--not-photos",
-        "flat",
-        "--rank",
-        "6",
-    ];
-    let [cpu, gpu] = on_both(dir.path(), &args);
+    let [cpu, gpu] = on_both(dir.path(), &arguments());
     for key in ["mean_of_photographs", "mean_of_others", "calibration_error"] {
         let [cpu, gpu] = [&cpu, &gpu].map(|found| number(&found[0][key]));
         assert!((cpu - gpu).abs() < 1e-2, "{key}: {cpu} and {gpu}");

@@ -47,6 +47,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All of them.
+    pub const ALL: [Precision; 4] = [
+        Precision::F32,
+        Precision::F16,
+        Precision::Bf16,
+        Precision::I8,
+    ];
+
     /// The name, as it is written on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {

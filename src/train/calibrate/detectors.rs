@@ -49,7 +49,6 @@ pub(super) struct Told {
     pub(super) photographs_auroc: Option<f64>,
     pub(super) mean_of_others: f64,
     pub(super) mean_of_photographs: f64,
-    pub(super) words: usize,
     pub(super) kinds: Vec<(String, Option<f64>)>,
 }
 
@@ -132,17 +131,13 @@ pub(super) fn recognise(
         kinds: kinds.into_iter().map(|(_, kind)| kind).collect(),
         confidence: Confidence::default(),
     };
-    let told = Told {
-        words: kinds_at,
-        ..told
-    };
     Ok((Recognition::new(config, &basis, &detectors)?, told))
 }
 
-/// From features to their directions, scaled so that the mean square of an element is 1.
+/// From features `[N, F]`, each first scaled to a variance of 1, to the `rank` directions in which they vary most: the
+/// layer `[rank, F]`.
 fn basis(features: &Tensor, rank: usize) -> Result<Linear> {
     let width = features.dims()[1];
-    // Channels count alike, however large their values are.
     let rows = features.dims()[0] as f64;
     let mut deviation = vec![0.0f64; width];
     let mut mean = vec![0.0f64; width];
@@ -326,7 +321,6 @@ fn tell(
         photographs_auroc: auroc(&photos),
         mean_of_others: mean(false),
         mean_of_photographs: mean(true),
-        words: first_kind,
         kinds: kinds.iter().enumerate().map(kind).collect(),
     }
 }

@@ -81,15 +81,22 @@ fn photos(sources: &Sources, seed: u64) -> Result<Vec<Photo>> {
         None => BTreeMap::new(),
     };
     let (mut labelled, mut others) = (Vec::new(), Vec::new());
-    for path in pictures(path)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for picture in pictures(path)? {
+        let name = picture.file_name().unwrap_or_default().to_string_lossy();
         match labels.remove(&*name) {
-            Some(photo) => labelled.push(Photo { path, ..photo }),
+            Some(photo) => labelled.push(Photo {
+                path: picture,
+                ..photo
+            }),
             None => others.push(Photo {
-                path,
+                path: picture,
                 ..Photo::default()
             }),
         }
+    }
+    if let (Some(file), true) = (&sources.labels, labelled.is_empty()) {
+        let what = format_args!("names none of the photos in {}", path.display());
+        return Err(Error::file(file, what));
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     labelled.shuffle(&mut random);

@@ -155,6 +155,7 @@ pub fn calibrate(
     progress(Progress::Learning);
     let photographs = material.train.len() + material.photos.len();
     let (recognition, told) = recognise(captioner, &material, &features, settings)?;
+    let words = recognition.config().words.len();
     captioner.recognition = Some(recognition);
     // What is learnt here is learnt on the processor, where the features are.
     if let Some(tags) = &mut captioner.tags {
@@ -174,7 +175,7 @@ pub fn calibrate(
         photographs_auroc: told.photographs_auroc,
         mean_of_others: told.mean_of_others,
         mean_of_photographs: told.mean_of_photographs,
-        words: told.words,
+        words,
         kinds: told.kinds,
         tags,
         captions: sure.captions,
