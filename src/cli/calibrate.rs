@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
-use super::options::count;
+use super::options::{ReadingArgs, count};
 use super::output;
 use crate::data::weights::Precision;
 use crate::error::Result;
@@ -66,6 +66,8 @@ pub struct CalibrateArgs {
     /// What photographs are drawn by
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
     seed: u64,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Print a JSON object with how well it went
     #[arg(long)]
     json: bool,
@@ -80,6 +82,7 @@ fn precision() -> impl TypedValueParser<Value = Precision> {
 }
 
 pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
+    args.reading.apply();
     output::check_target(&args.out)?;
     let mut captioner = Captioner::load(&args.model)?;
     captioner.to(device)?;

@@ -70,6 +70,7 @@ struct SamplingArgs {
 }
 
 pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
+    args.paths.reading.apply();
     if !args.sampling.sample
         && let Some(what) = args.search.contradiction(args.n_best)
     {

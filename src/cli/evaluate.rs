@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::images::Images;
-use super::options::{ModelArgs, SearchArgs};
+use super::options::{ModelArgs, ReadingArgs, SearchArgs};
 use super::output;
 use super::pipeline::encoded;
 use super::score::ScoringArgs;
@@ -39,9 +39,12 @@ pub struct EvaluateArgs {
     captions: Option<PathBuf>,
     #[command(flatten)]
     scoring: ScoringArgs,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
+    args.reading.apply();
     if let Some(what) = args.search.contradiction(1) {
         return Ok(output::misused(what));
     }

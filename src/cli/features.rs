@@ -57,6 +57,7 @@ pub struct FeaturesArgs {
 }
 
 pub fn run(args: &FeaturesArgs, device: &Device) -> Result<ExitCode> {
+    args.paths.reading.apply();
     args.out.as_deref().map_or(Ok(()), output::check_target)?;
     let (mut encoder, description) = file::load_encoder(cache::find(&args.encoder)?)?;
     args.precision.apply(&mut encoder, device)?;

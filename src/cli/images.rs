@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::options::ReadingArgs;
 use super::output;
 use crate::caption::Failure;
 use crate::cpu::threads;
-use crate::data::{Image, Limits, Recipe, folder, preprocess};
+use crate::data::{Image, Recipe, folder, preprocess};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -19,13 +20,15 @@ pub const CHUNK: usize = 8;
 /// Which images.
 #[derive(Args)]
 pub struct Paths {
-    /// An image (JPEG, PNG, WebP, the first frame of a GIF, BMP), a folder of images, or - for one image on
-    /// standard input
+    /// An image (JPEG, PNG, WebP, the first frame of a GIF, BMP, the first page of a TIFF), a folder of images, or - for
+    /// one image on standard input
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
     /// Look for images in the folders' subfolders too
     #[arg(long)]
     pub recursive: bool,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 }
 
 impl Paths {
@@ -100,7 +103,7 @@ impl Iterator for Images {
 /// Where it cannot be read.
 pub fn read(path: &Path) -> Result<Image> {
     if path == Path::new("-") {
-        return Image::read(std::io::stdin().lock(), path, Limits::default());
+        return Image::from_standard_input();
     }
     Image::open(path)
 }

@@ -8,10 +8,47 @@ use clap::{Args, ValueEnum};
 use super::output;
 use crate::caption::{Choosing, Search};
 use crate::cpu::{self, Isa};
+use crate::data::{Limits, Policy};
 use crate::error::{Error, Result};
 use crate::model::{Captioner, DenseNet};
 use crate::nn::Module;
 use crate::tensor::Device;
+
+/// Which image files are read.
+#[derive(Args)]
+pub struct ReadingArgs {
+    /// The most pixels of an image, in millions; larger ones are refused
+    #[arg(long, value_name = "N", default_value_t = megapixels(Limits::default().pixels), value_parser = count(10_000))]
+    max_megapixels: usize,
+    /// Refuse files that are odd in some way but hold all of their pixels (no end marker, a wrong checksum), instead of
+    /// reading them with a warning
+    #[arg(long)]
+    strict: bool,
+}
+
+impl ReadingArgs {
+    /// Makes this how the process reads images.
+    pub fn apply(&self) {
+        let limits = Limits {
+            pixels: self.max_megapixels as u64 * MEGAPIXEL,
+            ..Limits::default()
+        };
+        let policy = Policy {
+            limits,
+            is_strict: self.strict,
+            warn: output::warn_of,
+        };
+        policy.install();
+    }
+}
+
+/// A million pixels.
+pub const MEGAPIXEL: u64 = 1_000_000;
+
+/// Pixels in millions.
+pub fn megapixels(pixels: u64) -> usize {
+    (pixels / MEGAPIXEL) as usize
+}
 
 /// Which model.
 #[derive(Args)]

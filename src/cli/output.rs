@@ -1,9 +1,11 @@
 //! What every command prints, and where it may write.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -64,6 +66,17 @@ pub fn json_value(value: &impl Serialize) -> Result<serde_json::Value> {
 pub fn complain(error: impl Display) {
     // Where even that is closed, the exit status has to do.
     let _ = writeln!(io::stderr(), "glimpse: {error}");
+}
+
+/// Prints what is odd about the file at `path` on standard error, once however often it is read.
+pub fn warn_of(path: &Path, what: &str) {
+    static TOLD: Mutex<BTreeSet<(PathBuf, String)>> = Mutex::new(BTreeSet::new());
+    let told = TOLD
+        .lock()
+        .map(|mut told| told.insert((path.to_path_buf(), what.to_string())));
+    if told.unwrap_or(true) {
+        complain(format_args!("warning: {}: {what}", path.display()));
+    }
 }
 
 /// Ends a command line that makes no sense as clap ends one.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::options::{ModelArgs, count, number};
+use super::options::{MEGAPIXEL, ModelArgs, count, megapixels, number};
 use super::output;
 use crate::cpu::threads;
 use crate::error::{Error, Result};
@@ -128,7 +128,7 @@ impl ServeArgs {
             upload_bytes,
             // One upload has to fit.
             held_bytes: (limits.upload_memory_mb << 20).max(upload_bytes),
-            pixels: limits.max_megapixels as u64 * 1_000_000,
+            pixels: limits.max_megapixels as u64 * MEGAPIXEL,
             queue: limits.queue,
             batch: limits.batch,
             batch_wait: Duration::from_secs_f64(limits.batch_wait_ms * 1e-3),
@@ -221,8 +221,4 @@ fn is_patience(seconds: f64) -> bool {
 
 fn megabytes(bytes: usize) -> usize {
     bytes >> 20
-}
-
-fn megapixels(pixels: u64) -> usize {
-    (pixels / 1_000_000) as usize
 }

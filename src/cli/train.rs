@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::options::ReadingArgs;
 use super::output;
 use crate::error::{Error, Result};
 use crate::fetch::cache;
@@ -53,12 +54,15 @@ pub struct TrainArgs {
     /// What all randomness is drawn from [default: the configuration's, 1]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Print a JSON object for each step
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
+    args.reading.apply();
     output::check_target(&args.out)?;
     let mut trainer = match &args.resume {
         Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,

@@ -30,7 +30,7 @@ pub mod weights;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Example, Split};
-pub use image::{Fault, Image, Limits, Unreadable};
+pub use image::{Fault, Image, Limits, Policy, Unreadable};
 pub use preprocess::{Method, Recipe};
 pub use rows::Rows;
 pub use samples::{SAMPLES, Sample};

@@ -43,7 +43,7 @@ impl Default for Options {
             addr: "127.0.0.1:8080".into(),
             upload_bytes: 16 << 20,
             held_bytes: 256 << 20,
-            pixels: Limits::default().pixels,
+            pixels: Limits::UPLOADS.pixels,
             images: 16,
             beam: 50,
             queue: 64,

@@ -2,6 +2,8 @@
 //!
 //! `tests/fixtures/images` is made by `tools/make_image_fixtures.py`.
 
+mod odd;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -159,23 +161,23 @@ fn what_is_no_image_is_refused_in_one_line() {
         (b"", "photo: is empty (0 bytes); copy or download it again"),
         (
             b"hello, world",
-            "photo: is not an image (JPEG, PNG, WebP, GIF and BMP are recognised)",
+            "photo: is not an image (JPEG, PNG, WebP, GIF, BMP and TIFF are recognised)",
         ),
         (
             b"II*\0\x08\0\0\0",
-            "photo: is TIFF, a format that is not supported",
+            "photo: is cut off: the TIFF file ends within its header",
         ),
         (
             b"\0\0\0\x18ftypheic\0\0\0\0",
-            "photo: is HEIC or a video, a format that is not supported",
+            "photo: is HEIC, a format that is not supported; convert it first",
         ),
         (
-            &jpeg[..jpeg.len() / 2],
-            "photo: is cut off: the JPEG data ends early",
+            &jpeg[..jpeg.len() * 9 / 10],
+            "photo: is cut off: 13 of 29 rows of pixels are missing",
         ),
         (
             &claiming(60_000, 60_000),
-            "photo: claims 60000 x 60000 pixels, more than the 100 megapixels",
+            "photo: claims 60000 x 60000 pixels, more than the 250 megapixels",
         ),
         (&claiming(0, 5), "photo: "),
     ];
@@ -231,7 +233,9 @@ fn a_file_cut_anywhere_is_an_error_or_whole() {
         let mut accepted = Vec::new();
         for length in 0..bytes.len() {
             match Image::decode(&bytes[..length], name, Limits::default()) {
-                Ok(image) if image == whole => {}
+                Ok(image) if image.pixels() == whole.pixels() => {}
+                // All of the pixels, but not what says how the camera was held.
+                Ok(image) if image.warnings().join("").contains("may lie on its side") => {}
                 Ok(_) => accepted.push(length),
                 Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
             }

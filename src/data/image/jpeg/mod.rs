@@ -1,0 +1,306 @@
+//! JPEG: two decoders, and which of them reads what.
+//!
+//! `zune-jpeg`, in Rust with SIMD, reads what nearly all files are: Huffman coding, all components in the first scan,
+//! luma with one to four samples for one of each chroma. It is the faster one, and wrong or unable beyond that. The C
+//! library that Pillow and browsers build on (`mozjpeg`, a libjpeg-turbo) reads the rest: arithmetic coding, components
+//! in scans of their own, other sampling factors, four inks, colours that the markers contradict, frames of motion JPEG
+//! that leave their Huffman tables out. It also decodes at eighths of the size, for pictures far larger than any encoder
+//! needs. The file's own headers choose, never a failed attempt.
+//!
+//! Neither decoder says how much of a picture was there. [`rows_present`] finds out, where a file has no end marker or
+//! a decoder was not content.
+
+mod headers;
+mod turbo;
+
+use ::image::RgbImage;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+
+use self::headers::{Coding, Headers};
+use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
+use super::{Decoded, orientation};
+
+/// A picture of more pixels is decoded at an eighth, a quarter or half of its size.
+const REDUCE_ABOVE: u64 = 40_000_000;
+/// What its short side keeps then: eight times the 256 pixels to which encoders' recipes scale.
+const SHORT_SIDE: u32 = 2048;
+/// The most bytes of coefficients: a decoder keeps all of them until the last scan, where there are several.
+const MOST_COEFFICIENTS: u64 = 700_000_000;
+
+/// A JPEG file whose headers have been read.
+pub(super) struct Jpeg<'a> {
+    bytes: &'a [u8],
+    headers: Headers<'a>,
+}
+
+impl<'a> Jpeg<'a> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// A kind of JPEG that neither decoder reads; headers that are cut off or contradict each other.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        let headers = Headers::read(bytes)?;
+        let components = &headers.frame.components;
+        let largest = |of: fn(&headers::Component) -> u8| components.iter().map(of).max();
+        let widest = largest(|c| c.horizontal).unwrap_or(0);
+        let highest = largest(|c| c.vertical).unwrap_or(0);
+        for component in components {
+            let (horizontal, vertical) = (component.horizontal, component.vertical);
+            if !(1..=4).contains(&horizontal) || !(1..=4).contains(&vertical) {
+                return Err(fault::damaged("JPEG", "names impossible sampling factors"));
+            }
+            if widest % horizontal != 0 || highest % vertical != 0 {
+                let what = "sampling factors that are no multiples of each other";
+                return Err(fault::unsupported("JPEG", what));
+            }
+        }
+        Ok(Jpeg { bytes, headers })
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.headers.frame.width, self.headers.frame.height)
+    }
+
+    /// Decodes the pixels.
+    ///
+    /// # Errors
+    /// Missing pixels, and how many; data that contradicts itself; more memory than is granted.
+    pub fn decode(self) -> Result<Decoded, Unreadable> {
+        self.check_scans()?;
+        self.check_memory()?;
+        let mut warnings = Vec::new();
+        let mut ended = Vec::new();
+        let mut bytes = self.bytes;
+        if !self.headers.has_end {
+            self.check_rows()?;
+            warnings.push("has no end marker, but all of its pixels".to_string());
+            ended.extend_from_slice(&bytes[..self.headers.data_ends]);
+            ended.extend_from_slice(&END);
+            bytes = &ended;
+        }
+
+        let eighths = self.eighths();
+        let by_rust = match eighths {
+            8 if self.is_ordinary() => rust(bytes),
+            _ => None,
+        };
+        let picture = match by_rust {
+            Some(picture) => picture,
+            None => {
+                let decoded = turbo::decode(bytes, eighths)?;
+                if decoded.has_warnings && warnings.is_empty() {
+                    // Something was filled in or skipped: was it pixels?
+                    self.check_rows()?;
+                    warnings.push("holds damaged data; parts of the picture may be wrong".into());
+                }
+                RgbImage::from_raw(decoded.width, decoded.height, decoded.pixels)
+                    .ok_or_else(|| fault::damaged("JPEG", "contradicts itself"))?
+            }
+        };
+        if warnings.is_empty() && self.may_lack_data(&picture, eighths, bytes) {
+            self.check_rows()?;
+        }
+        Ok(Decoded {
+            picture,
+            orientation: orientation::read(self.headers.exif, self.headers.xmp),
+            warnings,
+        })
+    }
+
+    /// Whether the decoder in Rust reads this kind of file, and reads it as all others do.
+    fn is_ordinary(&self) -> bool {
+        let Headers { frame, .. } = &self.headers;
+        let sampling = |at: usize| {
+            let component = frame.components[at];
+            (component.horizontal, component.vertical)
+        };
+        let is_usual = match frame.components.len() {
+            1 => sampling(0) == (1, 1),
+            3 => {
+                matches!(sampling(0), (1, 1) | (2, 1) | (1, 2) | (2, 2))
+                    && sampling(1) == (1, 1)
+                    && sampling(2) == (1, 1)
+                    && self.headers.is_ycbcr()
+                    && self.headers.adobe.is_none_or(|transform| transform == 1)
+                    && !self.headers.names_rgb()
+            }
+            _ => false,
+        };
+        let is_interleaved = frame.coding == Coding::Progressive
+            || self.headers.in_first_scan == frame.components.len();
+        is_usual && is_interleaved && !frame.is_arithmetic && !self.headers.lacks_tables
+    }
+
+    /// At how many eighths of its size the picture is decoded.
+    fn eighths(&self) -> u8 {
+        let (width, height) = self.size();
+        if u64::from(width) * u64::from(height) <= REDUCE_ABOVE {
+            return 8;
+        }
+        let short = u64::from(width.min(height));
+        let keeps_enough = |eighths: &u8| short * u64::from(*eighths) >= u64::from(SHORT_SIDE) * 8;
+        [1, 2, 4].into_iter().find(keeps_enough).unwrap_or(8)
+    }
+
+    /// Refuses a picture whose coefficients would not fit into memory.
+    fn check_memory(&self) -> Result<(), Unreadable> {
+        let Headers { frame, .. } = &self.headers;
+        let keeps_all = frame.coding == Coding::Progressive
+            || self.headers.in_first_scan < frame.components.len();
+        let largest = |of: fn(&headers::Component) -> u8| {
+            u64::from(frame.components.iter().map(of).max().unwrap_or(1))
+        };
+        let full = largest(|c| c.horizontal) * largest(|c| c.vertical);
+        let pixels = u64::from(frame.width) * u64::from(frame.height);
+        let samples = frame.components.iter().map(|component| {
+            let share = u64::from(component.horizontal) * u64::from(component.vertical);
+            pixels * share / full
+        });
+        // Two bytes each.
+        let coefficients = 2 * samples.sum::<u64>();
+        if keeps_all && coefficients > MOST_COEFFICIENTS {
+            return Err(Fault::TooLarge.because(format!(
+                "is a progressive JPEG of {} megapixels, which takes {} MB to decode; scale it down or save it as a \
+                 baseline JPEG first",
+                pixels / 1_000_000,
+                coefficients / 1_000_000
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a picture whose scans leave out a colour or the last bits of what they began.
+    fn check_scans(&self) -> Result<(), Unreadable> {
+        let Headers { frame, .. } = &self.headers;
+        let is_enough = match self.headers.has_end {
+            true => self.headers.has_all_begun,
+            false => self.headers.has_all,
+        };
+        let what = match frame.coding {
+            _ if is_enough => return Ok(()),
+            Coding::Sequential => "one of its colours is missing",
+            Coding::Progressive => "the last of its scans, which hold the details, are missing",
+        };
+        Err(Fault::Damaged.because(format!("is cut off: {what}; {COPY_AGAIN}")))
+    }
+
+    /// Refuses a picture of which rows are missing.
+    fn check_rows(&self) -> Result<(), Unreadable> {
+        let height = self.headers.frame.height;
+        let present = rows_present(&self.bytes[..self.headers.data_ends], &self.headers)?;
+        match present < height {
+            true => Err(fault::rows_missing(present, height)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the data may have ended before the pixels did, although an end marker follows.
+    fn may_lack_data(&self, picture: &RgbImage, eighths: u8, bytes: &[u8]) -> bool {
+        // An arithmetic decoder cannot know. A picture that ends alike is decoded once more, averages alone, by the library
+        // that notices.
+        let notices = || turbo::decode(bytes, 1).is_ok_and(|decoded| decoded.has_warnings);
+        self.headers.frame.is_arithmetic || self.ends_alike(picture, eighths) && notices()
+    }
+
+    /// Whether the last block of the picture looks like the one before it. Where data ends before the pixels do, a decoder
+    /// goes on with zeros, and all blocks that it makes up look alike, but for their average. A photo seldom ends so.
+    fn ends_alike(&self, picture: &RgbImage, eighths: u8) -> bool {
+        let side = u32::from(eighths);
+        let (width, height) = picture.dimensions();
+        let (left, top) = ((width - 1) / side * side, (height - 1) / side * side);
+        let (back, up) = match (left, top) {
+            (0, 0) => return false,
+            (0, _) => (0, side),
+            _ => (side, 0),
+        };
+        let difference = |x: u32, y: u32| {
+            let (here, before) = (picture.get_pixel(x, y), picture.get_pixel(x - back, y - up));
+            [0, 1, 2].map(|c| i16::from(here.0[c]) - i16::from(before.0[c]))
+        };
+        // Widening halved colours blurs the edges of blocks, so that these are left out.
+        let inside = |from: u32, to: u32| {
+            if to - from > 2 {
+                from + 1..to - 1
+            } else {
+                from..to
+            }
+        };
+        let (rows, columns) = (inside(top, height), inside(left, width));
+        let average = difference(columns.start, rows.start);
+        rows.clone().all(|y| {
+            columns.clone().all(|x| {
+                let difference = difference(x, y);
+                (0..3).all(|c| difference[c].abs_diff(average[c]) <= 4)
+            })
+        })
+    }
+}
+
+/// The end marker.
+const END: [u8; 2] = [0xFF, 0xD9];
+
+/// How many rows from the top the entropy-coded data at the end of `bytes` reaches.
+///
+/// Where data is missing, a decoder goes on with whatever follows. So the data is continued in several ways: the rows that
+/// come out the same did not need what is missing.
+fn rows_present(bytes: &[u8], headers: &Headers<'_>) -> Result<u32, Unreadable> {
+    const LENGTH: usize = 4096;
+    const FIRST_BYTES: [u8; 4] = [0x00, 0x55, 0xAA, 0xF0];
+    // As many zeros are no data, but what a file system filled up.
+    const FILLING: usize = 256;
+    let without = |filling: u8| {
+        let last = bytes.iter().rposition(|&byte| byte != filling);
+        last.map_or(0, |last| last + 1)
+    };
+    let end = match without(0) {
+        end if bytes.len() - end >= FILLING => end,
+        // Half of a marker or of a coded 0xFF.
+        _ => without(0xFF),
+    };
+    // An arithmetic coder leaves zeros at the end of its data out; they are not missing.
+    let zeros = if headers.frame.is_arithmetic { 8 } else { 0 };
+
+    let continued = |first: u8| {
+        let mut state = u32::from(first);
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Never 0xFF, which would begin a marker.
+            (state >> 24) as u8 & 0xFE
+        });
+        let mut longer = Vec::with_capacity(end + zeros + 1 + LENGTH + END.len());
+        longer.extend_from_slice(&bytes[..end]);
+        longer.extend(std::iter::repeat_n(0, zeros));
+        longer.push(first);
+        longer.extend(noise.take(LENGTH));
+        longer.extend(END);
+        turbo::digests(&longer)
+    };
+    let one = continued(FIRST_BYTES[0])?;
+    let mut present = one.len();
+    for first in &FIRST_BYTES[1..] {
+        let other = continued(*first)?;
+        present = one
+            .iter()
+            .zip(&other)
+            .take(present)
+            .take_while(|(a, b)| a == b)
+            .count();
+    }
+    Ok(present as u32)
+}
+
+/// Decodes an ordinary file; `None` where the decoder finds anything that a whole file does not have.
+fn rust(bytes: &[u8]) -> Option<RgbImage> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let pixels = decoder.decode().ok()?;
+    let (width, height) = decoder.dimensions()?;
+    RgbImage::from_raw(width as u32, height as u32, pixels)
+}

@@ -1,0 +1,37 @@
+//! From the samples that a decoder gives to upright rows of 8-bit RGB.
+
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, RgbImage};
+
+/// Drops the alpha channel by composing over white, and everything beyond 8 bits of RGB.
+pub(super) fn flatten(decoded: DynamicImage) -> RgbImage {
+    if !decoded.color().has_alpha() {
+        return decoded.into_rgb8();
+    }
+    let rgba = decoded.into_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
+        ::image::Rgb([r, g, b].map(|c| over_white(c, alpha)))
+    })
+}
+
+/// `alpha * c + (1 - alpha) * white`, rounded to the nearest level.
+pub(super) fn over_white(c: u8, alpha: u8) -> u8 {
+    let (c, alpha) = (u32::from(c), u32::from(alpha));
+    ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+}
+
+/// A channel of 16 bits in 8, rounded to the nearest level.
+pub(super) fn narrow(wide: u16) -> u8 {
+    ((u32::from(wide) + 128) / 257) as u8
+}
+
+/// Turns the picture as the camera was held.
+pub(super) fn turn(picture: RgbImage, orientation: Orientation) -> RgbImage {
+    if orientation == Orientation::NoTransforms {
+        return picture;
+    }
+    let mut upright = DynamicImage::ImageRgb8(picture);
+    upright.apply_orientation(orientation);
+    upright.into_rgb8()
+}

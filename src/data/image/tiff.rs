@@ -1,0 +1,347 @@
+//! TIFF: the first picture of a file, in the colours that the `tiff` crate decodes, and with a palette.
+//!
+//! A TIFF file holds directories of tags (TIFF 6.0); the first describes the picture. A camera's raw file is one too,
+//! whose first directory describes a thumbnail: it is named for what it is, because a caption of the thumbnail would
+//! pass for one of the photo.
+
+use std::io::Cursor;
+
+use ::image::RgbImage;
+use ::image::metadata::Orientation;
+use tiff::ColorType;
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::Tag;
+
+use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
+use super::kind::RAW;
+use super::pixels::{narrow, over_white};
+use super::{Decoded, orientation};
+
+/// A TIFF file whose first directory has been read.
+pub(super) struct Tiff {
+    decoder: Decoder<Cursor<Vec<u8>>>,
+    width: u32,
+    height: u32,
+    colour: ColorType,
+    /// Red, green and blue for each index.
+    palette: Option<Vec<[u8; 3]>>,
+    /// Whether two samples a pixel are grey and alpha.
+    has_alpha: bool,
+    orientation: Orientation,
+}
+
+/// `Photometric Interpretation`: indices into a palette; shades from black to white.
+const PALETTE: u16 = 3;
+const BLACK_IS_ZERO: u8 = 1;
+
+impl Tiff {
+    /// Reads the first directory.
+    ///
+    /// # Errors
+    /// A camera's raw file; a directory that is cut off or makes no sense; colours that are not supported.
+    pub fn open(bytes: &[u8], most_pixels: u64) -> Result<Self, Unreadable> {
+        match values_fit(bytes) {
+            Some(true) => {}
+            Some(false) => {
+                return Err(fault::damaged(
+                    "TIFF",
+                    "has a directory that makes no sense",
+                ));
+            }
+            None => return Err(fault::no_header("TIFF")),
+        }
+        // Sixteen bytes a pixel are the widest there is.
+        let most = usize::try_from(most_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
+        let mut limits = Limits::default();
+        limits.decoding_buffer_size = most;
+        limits.intermediate_buffer_size = most;
+
+        let open = |bytes: Vec<u8>| {
+            let decoder = Decoder::new(Cursor::new(bytes)).map_err(|e| explain(&e))?;
+            Ok(decoder.with_limits(limits.clone()))
+        };
+        // Indices are decoded as if they were shades; the palette is applied afterwards.
+        let mut copy = bytes.to_vec();
+        let is_palette = orientation::patch_short(&mut copy, 0x0106, PALETTE, BLACK_IS_ZERO);
+        let mut decoder: Decoder<Cursor<Vec<u8>>> = open(copy)?;
+        let number =
+            |decoder: &mut Decoder<_>, tag| decoder.find_tag_unsigned::<u32>(tag).ok().flatten();
+        let is_thumbnail = number(&mut decoder, Tag::NewSubfileType).unwrap_or(0) & 1 == 1;
+        let has_others = decoder.find_tag(Tag::SubIfd).ok().flatten().is_some();
+        let is_dng = decoder
+            .find_tag(Tag::Unknown(50706))
+            .ok()
+            .flatten()
+            .is_some();
+        let compression = number(&mut decoder, Tag::Compression).unwrap_or(1);
+        if is_dng || is_thumbnail && has_others || matches!(compression, 32767 | 34713 | 65535) {
+            return Err(Fault::Foreign.because(format!(
+                "is RAW (a camera's raw file), a format that is not supported; {RAW}"
+            )));
+        }
+
+        let palette = match is_palette {
+            true => Some(palette(&mut decoder)?),
+            false => None,
+        };
+        let (width, height) = decoder.dimensions().map_err(|e| explain(&e))?;
+        let colour = decoder.colortype().map_err(|e| explain(&e))?;
+        let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);
+        let code = number(&mut decoder, Tag::Orientation).unwrap_or(1);
+        let xmp = decoder.find_tag(Tag::Unknown(700)).ok().flatten();
+        let xmp = xmp.and_then(|value| value.into_u8_vec().ok());
+        let by_tag = u8::try_from(code).ok().and_then(Orientation::from_exif);
+        Ok(Tiff {
+            decoder,
+            width,
+            height,
+            colour,
+            palette,
+            has_alpha: matches!(extra, Ok(Some(kinds)) if matches!(kinds[..], [1 | 2, ..])),
+            orientation: match by_tag {
+                Some(Orientation::NoTransforms) | None => orientation::read(None, xmp.as_deref()),
+                Some(turned) => turned,
+            },
+        })
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// Decodes the pixels.
+    ///
+    /// # Errors
+    /// Missing pixels, and how many; colours, samples or a compression that are not supported.
+    pub fn decode(mut self) -> Result<Decoded, Unreadable> {
+        let (channels, bits) = match self.colour {
+            ColorType::Gray(bits) => (1, bits),
+            ColorType::GrayA(bits) => (2, bits),
+            ColorType::RGB(bits) | ColorType::YCbCr(bits) => (3, bits),
+            ColorType::RGBA(bits) | ColorType::CMYK(bits) => (4, bits),
+            ColorType::Multiband {
+                bit_depth,
+                num_samples: 2,
+            } => (2, bit_depth),
+            other => return Err(unsupported(other)),
+        };
+        let mut samples = DecodingResult::U8(Vec::new());
+        let layout = match self.decoder.read_image_to_buffer(&mut samples) {
+            Ok(layout) => layout,
+            Err(error @ tiff::TiffError::UnsupportedError(_)) => return Err(explain(&error)),
+            Err(_) => return Err(self.missing()),
+        };
+        let bytes: Vec<u8> = match (samples, bits) {
+            (DecodingResult::U8(bytes), 8) => bytes,
+            (DecodingResult::U8(bytes), 1 | 2 | 4) if channels == 1 => self.unpacked(&bytes, bits),
+            (DecodingResult::U16(wide), 16) => wide.into_iter().map(narrow).collect(),
+            (DecodingResult::F32(levels), 32) => from_floats(&levels),
+            _ => return Err(unsupported(self.colour)),
+        };
+        let pixels = self.width as usize * self.height as usize;
+        if bytes.len() < pixels * channels {
+            return Err(self.missing());
+        }
+        // One after the other for each pixel, or a plane for each channel.
+        let (step, plane) = match layout.planes {
+            0 | 1 => (channels, 1),
+            _ => (1, pixels),
+        };
+        let mut rgb = Vec::with_capacity(3 * pixels);
+        let mut pixel = vec![0; channels];
+        for i in 0..pixels {
+            for (channel, sample) in pixel.iter_mut().enumerate() {
+                *sample = bytes[i * step + channel * plane];
+            }
+            rgb.extend(self.rgb(&pixel));
+        }
+        let picture = RgbImage::from_raw(self.width, self.height, rgb);
+        Ok(Decoded {
+            picture: picture.ok_or_else(|| unsupported(self.colour))?,
+            orientation: self.orientation,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// One pixel's samples as RGB.
+    fn rgb(&self, samples: &[u8]) -> [u8; 3] {
+        match (samples, self.colour, &self.palette) {
+            (&[index], _, Some(palette)) => {
+                palette.get(usize::from(index)).copied().unwrap_or_default()
+            }
+            (&[grey, alpha, ..], ColorType::Multiband { .. } | ColorType::GrayA(_), _) => {
+                [if self.has_alpha {
+                    over_white(grey, alpha)
+                } else {
+                    grey
+                }; 3]
+            }
+            (&[y, blue, red], ColorType::YCbCr(_), _) => from_ycbcr(y, blue, red),
+            (&[cyan, magenta, yellow, black], ColorType::CMYK(_), _) => {
+                [cyan, magenta, yellow].map(|ink| times(255 - ink, 255 - black))
+            }
+            (&[r, g, b, alpha], _, _) if self.has_alpha => [r, g, b].map(|c| over_white(c, alpha)),
+            (&[r, g, b, ..], _, _) => [r, g, b],
+            (&[grey, ..], _, _) => [grey; 3],
+            (&[], _, _) => [0; 3],
+        }
+    }
+
+    /// Samples of fewer than eight bits, one a byte: indices as they are, shades spread over all levels.
+    fn unpacked(&self, packed: &[u8], bits: u8) -> Vec<u8> {
+        let width = self.width as usize;
+        let stride = (width * usize::from(bits)).div_ceil(8);
+        let most = (1_u16 << bits) - 1;
+        let spread = if self.palette.is_some() {
+            1
+        } else {
+            255 / most
+        };
+        let mut samples = Vec::with_capacity(width * self.height as usize);
+        for row in packed.chunks_exact(stride) {
+            samples.extend((0..width).map(|x| {
+                let bit = x * usize::from(bits);
+                let shift = 8 - usize::from(bits) - bit % 8;
+                let value = u16::from(row[bit / 8]) >> shift & most;
+                (value * spread) as u8
+            }));
+        }
+        samples
+    }
+
+    /// How much is missing: strips and tiles are tried one by one until one cannot be read.
+    fn missing(mut self) -> Unreadable {
+        let (_, rows) = self.decoder.chunk_dimensions();
+        let chunks = match self.decoder.get_chunk_type() {
+            tiff::decoder::ChunkType::Strip => self.decoder.strip_count(),
+            tiff::decoder::ChunkType::Tile => self.decoder.tile_count(),
+        };
+        let chunks = chunks.unwrap_or(0);
+        let whole = (0..chunks)
+            .take_while(|&i| self.decoder.read_chunk(i).is_ok())
+            .count() as u32;
+        if whole == chunks {
+            return fault::damaged("TIFF", "has pixels that cannot be decoded");
+        }
+        match self.decoder.get_chunk_type() {
+            tiff::decoder::ChunkType::Strip => {
+                fault::rows_missing((whole * rows).min(self.height), self.height)
+            }
+            tiff::decoder::ChunkType::Tile => Fault::Damaged.because(format!(
+                "is cut off: {} of {chunks} tiles are missing or damaged; {COPY_AGAIN}",
+                chunks - whole
+            )),
+        }
+    }
+}
+
+/// Whether the values of the first directory are no longer than the file, which the decoder does not ask before it takes
+/// memory for them. `None` where the file ends within the directory.
+fn values_fit(bytes: &[u8]) -> Option<bool> {
+    let is_little = bytes.starts_with(b"II");
+    let is_big = matches!(bytes.get(2..4), Some([43, 0] | [0, 43]));
+    let number = |at: u64, size: u64| {
+        let at = usize::try_from(at).ok()?;
+        let field = bytes.get(at..at.checked_add(size as usize)?)?;
+        let digit = |n: u64, byte: &u8| n << 8 | u64::from(*byte);
+        Some(match is_little {
+            true => field.iter().rev().fold(0, digit),
+            false => field.iter().fold(0, digit),
+        })
+    };
+    // Where the directory's place stands, and how long places, counts of entries, and entries are.
+    let (place, wide, count, entry) = if is_big { (8, 8, 8, 20) } else { (4, 4, 2, 12) };
+    let start = number(place, wide)?;
+    let entries = number(start, count)?;
+    for i in 0..entries {
+        let at = start
+            .checked_add(count)?
+            .checked_add(i.checked_mul(entry)?)?;
+        let size = match number(at + 2, 2)? {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            _ => 8,
+        };
+        let length = number(at + 4, wide)?.checked_mul(size);
+        if length.is_none_or(|length| length > bytes.len() as u64) {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+/// The palette: all reds, all greens, all blues, of 16 bits each.
+fn palette(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Result<Vec<[u8; 3]>, Unreadable> {
+    let colours = decoder.get_tag_u16_vec(Tag::ColorMap);
+    let colours = colours.map_err(|_| fault::damaged("TIFF", "has no palette for its indices"))?;
+    let count = colours.len() / 3;
+    // Some programs write 8 bits where 16 belong.
+    let is_narrow = colours.iter().all(|&level| level < 256);
+    let level = |at: usize| match is_narrow {
+        true => colours[at] as u8,
+        false => (colours[at] >> 8) as u8,
+    };
+    Ok((0..count)
+        .map(|i| [level(i), level(count + i), level(2 * count + i)])
+        .collect())
+}
+
+/// Levels in floating point: from 0 to 1 as the format's readers agree, or to 255 where any is beyond 1.
+fn from_floats(levels: &[f32]) -> Vec<u8> {
+    let white = if levels.iter().any(|&level| level > 1.0) {
+        1.0
+    } else {
+        255.0
+    };
+    let narrow = |level: &f32| (level * white).round().clamp(0.0, 255.0) as u8;
+    levels.iter().map(narrow).collect()
+}
+
+/// RGB from luma and chromas by ITU-R BT.601, with all levels in use, as JPEG has it.
+fn from_ycbcr(y: u8, blue: u8, red: u8) -> [u8; 3] {
+    let (y, blue, red) = (
+        f32::from(y),
+        f32::from(blue) - 128.0,
+        f32::from(red) - 128.0,
+    );
+    [
+        y + 1.402 * red,
+        y - 0.344_136 * blue - 0.714_136 * red,
+        y + 1.772 * blue,
+    ]
+    .map(|level| level.round().clamp(0.0, 255.0) as u8)
+}
+
+/// `a * b / 255`, rounded to the nearest level.
+fn times(a: u8, b: u8) -> u8 {
+    ((u32::from(a) * u32::from(b) + 127) / 255) as u8
+}
+
+fn unsupported(colour: ColorType) -> Unreadable {
+    let what = match colour {
+        ColorType::Gray(bits) | ColorType::GrayA(bits) => format!("grey of {bits} bits"),
+        ColorType::RGB(bits) | ColorType::RGBA(bits) => format!("RGB of {bits} bits a colour"),
+        ColorType::CMYK(bits) | ColorType::CMYKA(bits) => format!("CMYK of {bits} bits an ink"),
+        ColorType::YCbCr(bits) => format!("YCbCr of {bits} bits a sample"),
+        ColorType::Lab(_) => "CIE L*a*b*".to_string(),
+        ColorType::Multiband { num_samples, .. } => format!("{num_samples} channels"),
+        _ => "unknown colours".to_string(),
+    };
+    fault::unsupported("TIFF", what)
+}
+
+fn explain(error: &tiff::TiffError) -> Unreadable {
+    match error {
+        tiff::TiffError::UnsupportedError(_) => {
+            fault::unsupported("TIFF", "its colours or its compression")
+        }
+        tiff::TiffError::LimitsExceeded => Fault::TooLarge
+            .because("is TIFF data that would need too much memory to decode; scale it down first"),
+        tiff::TiffError::IoError(_) => Fault::Damaged.because(format!(
+            "is cut off: the TIFF file ends before its pixels; {COPY_AGAIN}"
+        )),
+        _ => fault::damaged("TIFF", "has a directory that makes no sense"),
+    }
+}
