@@ -197,9 +197,14 @@ impl<'a> Png<'a> {
             rows.zip(from).for_each(|(to, from)| to_rgb.row(from, to));
         } else {
             for (y, to) in (0..height).zip(rows) {
-                match reader.next_row() {
-                    Ok(Some(row)) => to_rgb.row(row.data(), to),
-                    _ => return Err(fault::rows_missing(y, height)),
+                let row = match to_rgb.is_rgb() {
+                    true => reader.read_row(to).map(|row| row.map(|_| ())),
+                    false => reader
+                        .next_row()
+                        .map(|row| row.map(|row| to_rgb.row(row.data(), to))),
+                };
+                if !matches!(row, Ok(Some(()))) {
+                    return Err(fault::rows_missing(y, height));
                 }
             }
             // The checksum comes after the last row.
@@ -250,6 +255,11 @@ struct Samples {
 }
 
 impl Samples {
+    /// Whether the samples are what they shall become.
+    fn is_rgb(&self) -> bool {
+        self.channels == 3 && !self.is_wide && !self.is_apples
+    }
+
     fn row(&self, samples: &[u8], rgb: &mut [u8]) {
         let (pixels, _) = rgb.as_chunks_mut::<3>();
         if self.is_wide {
@@ -262,7 +272,7 @@ impl Samples {
                 }
                 *to = self.pixel(&narrowed[..self.channels]);
             }
-        } else if self.channels == 3 && !self.is_apples {
+        } else if self.is_rgb() {
             rgb.copy_from_slice(&samples[..rgb.len()]);
         } else {
             for (to, from) in pixels.iter_mut().zip(samples.chunks_exact(self.channels)) {

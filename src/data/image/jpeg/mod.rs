@@ -205,38 +205,50 @@ impl<'a> Jpeg<'a> {
         self.headers.frame.is_arithmetic || self.ends_alike(picture, eighths) && notices()
     }
 
-    /// Whether the last block of the picture looks like the one before it. Where data ends before the pixels do, a decoder
-    /// goes on with zeros, and all blocks that it makes up look alike, but for their average. A photo seldom ends so.
+    /// Whether the last blocks of the picture look like each other. Where data ends before the pixels do, a decoder goes on
+    /// with zeros, and all blocks that it makes up look alike, but for their average. A photo seldom ends so.
     fn ends_alike(&self, picture: &RgbImage, eighths: u8) -> bool {
         let side = u32::from(eighths);
         let (width, height) = picture.dimensions();
-        let (left, top) = ((width - 1) / side * side, (height - 1) / side * side);
-        let (back, up) = match (left, top) {
-            (0, 0) => return false,
-            (0, _) => (0, side),
-            _ => (side, 0),
-        };
-        let difference = |x: u32, y: u32| {
-            let (here, before) = (picture.get_pixel(x, y), picture.get_pixel(x - back, y - up));
-            [0, 1, 2].map(|c| i16::from(here.0[c]) - i16::from(before.0[c]))
-        };
-        // Widening halved colours blurs the edges of blocks, so that these are left out.
-        let inside = |from: u32, to: u32| {
-            if to - from > 2 {
-                from + 1..to - 1
-            } else {
-                from..to
-            }
-        };
-        let (rows, columns) = (inside(top, height), inside(left, width));
-        let average = difference(columns.start, rows.start);
-        rows.clone().all(|y| {
-            columns.clone().all(|x| {
-                let difference = difference(x, y);
-                (0..3).all(|c| difference[c].abs_diff(average[c]) <= 4)
-            })
-        })
+        let (across, down) = ((width - 1) / side, (height - 1) / side);
+        match (across, down) {
+            (0, 0) => false,
+            (0, _) => is_alike(picture, side, (0, down), (0, down - 1)),
+            // A large photo often ends with two blocks of sky, but not with eight.
+            _ => (0..(across / 16).clamp(1, 8)).all(|k| {
+                let block = across - k;
+                is_alike(picture, side, (block, down), (block - 1, down))
+            }),
+        }
     }
+}
+
+/// Whether the blocks of `side` pixels at these places differ by their average alone.
+fn is_alike(picture: &RgbImage, side: u32, one: (u32, u32), other: (u32, u32)) -> bool {
+    let (left, top) = (one.0 * side, one.1 * side);
+    let (back, up) = ((one.0 - other.0) * side, (one.1 - other.1) * side);
+    let difference = |x: u32, y: u32| {
+        let (here, there) = (picture.get_pixel(x, y), picture.get_pixel(x - back, y - up));
+        [0, 1, 2].map(|c| i16::from(here.0[c]) - i16::from(there.0[c]))
+    };
+    // Widening halved colours blurs the edges of blocks, so that these are left out.
+    let inside = |from: u32, end: u32| {
+        let to = end.min(from + side);
+        if to - from > 2 {
+            from + 1..to - 1
+        } else {
+            from..to
+        }
+    };
+    let rows = inside(top, picture.height());
+    let columns = inside(left, picture.width());
+    let average = difference(columns.start, rows.start);
+    rows.into_iter().all(|y| {
+        columns.clone().all(|x| {
+            let difference = difference(x, y);
+            (0..3).all(|c| difference[c].abs_diff(average[c]) <= 4)
+        })
+    })
 }
 
 /// The end marker.
