@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 
 use glimpse::caption::{Search, search};
+use glimpse::data::{Image, Limits};
 use glimpse::model::Captioner;
 use glimpse::nn::Init;
 use glimpse::tensor::Tensor;
@@ -80,4 +81,94 @@ fn a_large_feature_cache_takes_no_more_memory_than_a_small_one() {
     let grown = most.saturating_sub(before) >> 20;
     println!("{grown} MiB more");
     assert!(grown < 140, "{grown} MiB more");
+}
+
+/// The most memory that the process had since it was asked to forget what it had before, where the system tells.
+fn most_resident(work: impl FnOnce()) -> Option<usize> {
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    work();
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// A grey JPEG of this size in full, in colour with halved chromas. Every code is a single zero: blocks have the average of
+/// the block before, and no details.
+fn grey_jpeg(width: u16, height: u16, is_progressive: bool) -> Vec<u8> {
+    let segment = |marker: u8, data: &[u8]| {
+        let length = (data.len() as u16 + 2).to_be_bytes();
+        [&[0xFF, marker], length.as_slice(), data].concat()
+    };
+    let table = |class_and_slot: u8| {
+        let mut data = vec![class_and_slot, 1];
+        data.resize(18, 0);
+        segment(0xC4, &data)
+    };
+    let scan = |components: &[u8], first: u8, last: u8| {
+        let mut data = vec![components.len() as u8];
+        components.iter().for_each(|&id| data.extend([id, 0]));
+        data.extend([first, last, 0]);
+        segment(0xDA, &data)
+    };
+    let [h, w] = [height, width].map(u16::to_be_bytes);
+    let sizes = [8, h[0], h[1], w[0], w[1], 3];
+    let components = [[1, 0x22, 0], [2, 0x11, 0], [3, 0x11, 0]].concat();
+    let frame = [sizes.as_slice(), &components].concat();
+    let units = usize::from(width).div_ceil(16) * usize::from(height).div_ceil(16);
+    let scans = match is_progressive {
+        false => vec![(scan(&[1, 2, 3], 0, 63), units * 12)],
+        true => vec![
+            (scan(&[1, 2, 3], 0, 0), units * 6),
+            (scan(&[1], 1, 63), units * 4),
+            (scan(&[2], 1, 63), units),
+            (scan(&[3], 1, 63), units),
+        ],
+    };
+    let mut jpeg = vec![0xFF, 0xD8];
+    jpeg.extend(segment(0xDB, &[vec![0], vec![1; 64]].concat()));
+    jpeg.extend(segment(if is_progressive { 0xC2 } else { 0xC0 }, &frame));
+    jpeg.extend([table(0x00), table(0x10)].concat());
+    for (header, bits) in scans {
+        jpeg.extend(header);
+        jpeg.extend(vec![0; bits.div_ceil(8)]);
+    }
+    jpeg.extend([0xFF, 0xD9]);
+    jpeg
+}
+
+#[test]
+fn a_jpeg_of_200_megapixels_takes_less_than_800_megabytes() {
+    let _alone = ALONE.lock();
+    for is_progressive in [false, true] {
+        let small = grey_jpeg(70, 50, is_progressive);
+        let small = Image::from_bytes(&small, Limits::default()).unwrap();
+        assert_eq!((small.width(), small.height()), (70, 50));
+        assert!(small.pixels().iter().all(|&level| level == 128));
+
+        let bytes = grey_jpeg(16_320, 12_240, is_progressive);
+        let most = most_resident(|| {
+            let image = Image::from_bytes(&bytes, Limits::default()).unwrap();
+            // At a quarter of the size, which no encoder will miss.
+            assert_eq!((image.width(), image.height()), (4080, 3060));
+        });
+        let Some(most) = most else {
+            println!("skipped: this system does not tell how much memory a process had");
+            return;
+        };
+        println!("{} MB", most / 1_000_000);
+        assert!(most < 800_000_000, "{} MB", most / 1_000_000);
+    }
+    // Twice the chromas, which a progressive file keeps until its end.
+    let mut full = grey_jpeg(16_320, 12_240, true);
+    let frame = full.windows(2).position(|w| w == [0xFF, 0xC2]).unwrap();
+    full[frame + 11] = 0x11;
+    let message = Image::from_bytes(&full, Limits::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message
+            .starts_with("is a progressive JPEG of 199 megapixels, which takes 1198 MB to decode"),
+        "{message}"
+    );
 }

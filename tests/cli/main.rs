@@ -19,6 +19,7 @@ mod features;
 mod fetch;
 mod gpu;
 mod inspect;
+mod odd_images;
 mod proxies;
 mod scores;
 mod serve;
