@@ -3,7 +3,7 @@
 
     python tools/make_odd_images.py tests/fixtures/odd
 
-Needs Pillow, NumPy, torchvision (for the scene of make_image_fixtures.py) and `cjpeg` of libjpeg-turbo (Debian's
+Needs Pillow, pillow-heif, NumPy, torchvision (for the scene of make_image_fixtures.py) and `cjpeg` of libjpeg-turbo (Debian's
 libjpeg-turbo-progs). All files show the same drawn scene. `shown.png` is that scene; where a file shows it with losses,
 NAME.EXT.rgb.png holds what Pillow reads from it. Kinds that need no encoder (a file without its end marker, a wrong
 checksum) are made by the tests themselves from these files.
@@ -18,7 +18,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from make_image_fixtures import scene
+import pillow_heif
+from make_image_fixtures import over_white, ramp, scene
 from PIL import Image, ImageOps
 
 SCENE = scene()
@@ -267,11 +268,21 @@ def tiffs():
         yield name, buffer.getvalue()
 
 
+def heics():
+    pillow_heif.register_heif_opener()
+    clear = SCENE.copy()
+    clear.putalpha(ramp())
+    for name, image in (("scene.heic", SCENE), ("alpha.heic", clear)):
+        buffer = io.BytesIO()
+        image.save(buffer, "HEIF", quality=90)
+        yield name, buffer.getvalue()
+
+
 def shown(data):
     """What Pillow reads, or the scene where Pillow refuses."""
     try:
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        return image.convert("RGB")
+        return over_white(image) if data[4:8] == b"ftyp" else image.convert("RGB")
     except OSError:
         return SCENE
 
@@ -282,7 +293,7 @@ def main():
     SCENE.save(folder / "shown.png", optimize=True)
     turned(SCENE).save(folder / "turned.png", optimize=True)
     (folder / "turned.jpg").write_bytes(jpeg_of(turned(SCENE)))
-    for kinds in (jpegs, pngs, webps, bmps, gifs, tiffs):
+    for kinds in (jpegs, pngs, webps, bmps, gifs, tiffs, heics):
         for name, data in kinds():
             (folder / name).write_bytes(data)
             image = shown(data)

@@ -161,15 +161,15 @@ fn what_is_no_image_is_refused_in_one_line() {
         (b"", "photo: is empty (0 bytes); copy or download it again"),
         (
             b"hello, world",
-            "photo: is not an image (JPEG, PNG, WebP, GIF, BMP and TIFF are recognised)",
+            "photo: is not an image (JPEG, PNG, WebP, GIF, BMP",
         ),
         (
             b"II*\0\x08\0\0\0",
             "photo: is cut off: the TIFF file ends within its header",
         ),
         (
-            b"\0\0\0\x18ftypheic\0\0\0\0",
-            "photo: is HEIC, a format that is not supported; convert it first",
+            b"\0\0\0\x18ftypavif\0\0\0\0",
+            "photo: is AVIF, a format that is not supported; convert it first",
         ),
         (
             &jpeg[..jpeg.len() * 9 / 10],

@@ -7,6 +7,8 @@ use super::fault::{Fault, Unreadable};
 pub(super) enum Kind {
     Bmp,
     Gif,
+    #[cfg(feature = "heic")]
+    Heic,
     Jpeg,
     Png,
     Tiff,
@@ -14,7 +16,10 @@ pub(super) enum Kind {
 }
 
 /// What all messages list.
-const READABLE: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
+const READABLE: &str = match cfg!(feature = "heic") {
+    true => "JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC",
+    false => "JPEG, PNG, WebP, GIF, BMP and TIFF",
+};
 
 /// Recognises the format by the signature at the beginning, never by a file's name.
 ///
@@ -47,6 +52,8 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Kind, Unreadable> {
             None => {
                 Err(Fault::Foreign.because(format!("is not an image ({READABLE} are recognised)")))
             }
+            #[cfg(feature = "heic")]
+            Some(("HEIC", _)) => Ok(Kind::Heic),
             Some((name, advice)) => Err(Fault::Foreign.because(format!(
                 "is {name}, a format that is not supported; {advice}"
             ))),

@@ -19,6 +19,8 @@
 mod bmp;
 mod fault;
 mod gif;
+#[cfg(feature = "heic")]
+mod heic;
 mod jpeg;
 mod kind;
 mod orientation;
@@ -259,6 +261,8 @@ struct Decoded {
 enum Opened<'a> {
     Bmp(bmp::Bmp<'a>),
     Gif(Box<gif::Gif<'a>>),
+    #[cfg(feature = "heic")]
+    Heic(heic::Heic<'a>),
     Jpeg(jpeg::Jpeg<'a>),
     Png(png::Png<'a>),
     Tiff(Box<tiff::Tiff>),
@@ -280,6 +284,8 @@ impl<'a> Opened<'a> {
         let opened = match kind::recognise(bytes)? {
             Kind::Bmp => Opened::Bmp(bmp::Bmp::open(bytes)?),
             Kind::Gif => Opened::Gif(Box::new(gif::Gif::open(bytes)?)),
+            #[cfg(feature = "heic")]
+            Kind::Heic => Opened::Heic(heic::Heic::open(bytes)?),
             Kind::Jpeg => Opened::Jpeg(jpeg::Jpeg::open(bytes)?),
             Kind::Png => Opened::Png(png::Png::open(bytes)?),
             Kind::Tiff => Opened::Tiff(Box::new(tiff::Tiff::open(bytes, limits.pixels)?)),
@@ -303,6 +309,8 @@ impl<'a> Opened<'a> {
         match self {
             Opened::Bmp(bmp) => bmp.size(),
             Opened::Gif(gif) => gif.size(),
+            #[cfg(feature = "heic")]
+            Opened::Heic(heic) => heic.size(),
             Opened::Jpeg(jpeg) => jpeg.size(),
             Opened::Png(png) => png.size(),
             Opened::Tiff(tiff) => tiff.size(),
@@ -315,6 +323,8 @@ impl<'a> Opened<'a> {
         match self {
             Opened::Bmp(bmp) => bmp.decode(),
             Opened::Gif(gif) => gif.decode(),
+            #[cfg(feature = "heic")]
+            Opened::Heic(heic) => heic.decode(),
             Opened::Jpeg(jpeg) => jpeg.decode(),
             Opened::Png(png) => png.decode(),
             Opened::Tiff(tiff) => tiff.decode(),
