@@ -10,8 +10,9 @@ use tokio::time::{sleep, timeout};
 
 use super::app::App;
 use super::connection::{self, Patience};
+use super::routes;
 use super::worker::Worker;
-use super::{Options, address, routes};
+use super::{Options, address};
 use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::model::Captioner;
@@ -54,15 +55,19 @@ impl Server {
     /// # Errors
     /// Where the address makes no sense or is taken.
     pub fn bind(mut captioner: Captioner, device: &Device, options: Options) -> Result<Self> {
-        let wanted = address(&options.addr)?;
-        let listened = TcpListener::bind(&wanted).and_then(|listener| {
+        let options = Options {
+            addr: address(&options.addr)?,
+            ..options
+        };
+        let listened = TcpListener::bind(&options.addr).and_then(|listener| {
             listener.set_nonblocking(true)?;
             let addr = listener.local_addr()?;
             Ok((listener, addr))
         });
         let (listener, addr) = listened.map_err(|e| {
             Error::usage(format_args!(
-                "cannot listen on {wanted}: {e}; choose another address with --addr"
+                "cannot listen on {}: {e}; choose another address with --addr",
+                options.addr
             ))
         })?;
         let app = Arc::new(App::new(&mut captioner, device, options, addr));
