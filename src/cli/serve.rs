@@ -14,20 +14,24 @@ use super::output;
 use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::tensor::Device;
-use crate::web::{Options, Server, Stop};
+use crate::web::{Options, PublicUrl, Server, Stop, address};
 
 /// The environment variable that holds the token.
 const TOKEN_VARIABLE: &str = "GLIMPSE_TOKEN";
 
+/// The environment variable that holds the public address.
+const PUBLIC_URL_VARIABLE: &str = "GLIMPSE_PUBLIC_URL";
+
 /// Caption images over HTTP: a page for people, POST /api/caption for programs
 ///
 /// Everything runs on this machine. Uploads stay in memory, and are neither stored nor logged. Without a token the
-/// service answers only under localhost, its address, and the names given with --allow-host. GET /api/openapi.json
-/// describes the interface, GET /metrics counts. Ctrl-C or SIGTERM finishes what was begun and ends it.
+/// service answers only under localhost, its address, and the names given with --allow-host and --public-url. GET
+/// /api/openapi.json describes the interface, GET /metrics counts. Ctrl-C or SIGTERM finishes what was begun and ends it.
 #[derive(Args)]
 pub struct ServeArgs {
-    /// Where to listen; port 0 takes any that is free
-    #[arg(long, value_name = "HOST:PORT", default_value_t = Options::default().addr)]
+    /// Where to listen: HOST:PORT, a host alone (the port is then 8080) or a port alone (8080 or :8080; the host is then
+    /// 127.0.0.1, which only this machine reaches). 0.0.0.0 means all addresses, and port 0 any that is free
+    #[arg(long, value_name = "HOST:PORT", default_value_t = Options::default().addr, value_parser = address)]
     addr: String,
     #[command(flatten)]
     model: ModelArgs,
@@ -95,6 +99,11 @@ struct AccessArgs {
     /// A name that the service is reached by, besides localhost and its address; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
+    /// The address that users see where a proxy stands in front, such as https://example.org/glimpse. Its host is let in,
+    /// and the service answers under its path as well as under /, so it does not matter whether the proxy takes the path
+    /// away [default: what the environment variable GLIMPSE_PUBLIC_URL holds]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
 }
 
 /// How much is told.
@@ -120,7 +129,7 @@ impl Log {
 }
 
 impl ServeArgs {
-    fn options(&self, token: Option<String>) -> Options {
+    fn options(&self, token: Option<String>, public_url: Option<PublicUrl>) -> Options {
         let limits = &self.limits;
         let upload_bytes = limits.max_upload_mb << 20;
         Options {
@@ -138,6 +147,7 @@ impl ServeArgs {
             timeout: Duration::from_secs_f64(limits.timeout_s),
             token,
             hosts: self.access.allow_host.clone(),
+            public_url,
             ..Options::default()
         }
     }
@@ -157,20 +167,40 @@ impl AccessArgs {
             )),
         }
     }
+
+    /// # Errors
+    /// Where it is no address of a web server.
+    fn public_url(&self) -> Result<Option<PublicUrl>> {
+        let variable = || {
+            let text = std::env::var(PUBLIC_URL_VARIABLE).ok()?;
+            (!text.is_empty()).then_some((PUBLIC_URL_VARIABLE, text))
+        };
+        let given = self.public_url.clone().map(|text| ("--public-url", text));
+        let Some((from, text)) = given.or_else(variable) else {
+            return Ok(None);
+        };
+        let url = text.parse();
+        url.map(Some)
+            .map_err(|e: Error| Error::usage(format_args!("{from} {e}")))
+    }
 }
 
 pub fn run(args: &ServeArgs, device: &Device) -> Result<ExitCode> {
-    let token = match args.access.token() {
-        Ok(token) => token,
-        Err(e) => return Ok(output::misused(e)),
+    let (token, public_url) = match (args.access.token(), args.access.public_url()) {
+        (Ok(token), Ok(url)) => (token, url),
+        (Err(e), _) | (_, Err(e)) => return Ok(output::misused(e)),
     };
     start_log(args);
     let is_open = token.is_none();
     let captioner = args.model.load(device)?;
-    let server = Server::bind(captioner, device, args.options(token))?;
+    let public = public_url.as_ref().map(PublicUrl::to_string);
+    let server = Server::bind(captioner, device, args.options(token, public_url))?;
     stop_on_signals(server.stopper())?;
     let addr = server.addr();
     greet(addr, device);
+    if let Some(url) = public {
+        eprintln!("Its users see it at {url}/");
+    }
     if is_open && !addr.ip().is_loopback() {
         output::complain(
             "whoever reaches this address may use the service; --token keeps others out",

@@ -4,94 +4,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::decode::{Decoded, decode};
+use super::form;
 use super::metrics::Stage;
 use super::queue::{Done, Full, Job};
 use super::refusal::{Complaint, Refusal};
 use super::upload::Reader;
+use super::wish::Wish;
 use crate::caption::{Answer, Caption, Failure, Search, Times};
-
-/// How to caption.
-#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Wish {
-    /// Sentences that are followed at a time; 1 is greedy.
-    #[param(minimum = 1, maximum = 50, default = 5)]
-    beam: usize,
-    /// Captions of each image; not more than `beam`.
-    #[param(minimum = 1, maximum = 50, default = 1)]
-    n_best: usize,
-    /// Whether each word comes with where in the picture the model looked, for a model with attention: 1 or 0.
-    #[serde(deserialize_with = "flag")]
-    #[param(value_type = u8, minimum = 0, maximum = 1, default = 0)]
-    attention: bool,
-}
-
-impl Default for Wish {
-    fn default() -> Self {
-        let Search {
-            beam,
-            n_best,
-            attention,
-            ..
-        } = Search::default();
-        Wish {
-            beam,
-            n_best,
-            attention,
-        }
-    }
-}
-
-/// `1` or `true`, `0` or `false`.
-fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    match &*String::deserialize(deserializer)? {
-        "1" | "true" => Ok(true),
-        "0" | "false" => Ok(false),
-        other => Err(D::Error::custom(format_args!(
-            "must be 1 or 0, not `{other}`"
-        ))),
-    }
-}
-
-impl Wish {
-    fn search(self, widest: usize) -> Result<Search, Refusal> {
-        let Wish {
-            beam,
-            n_best,
-            attention,
-        } = self;
-        if !(1..=widest).contains(&beam) {
-            return Err(Refusal::bad_request(format!(
-                "beam={beam}: must be 1 to {widest}"
-            )));
-        }
-        if !(1..=beam).contains(&n_best) {
-            return Err(Refusal::bad_request(format!(
-                "n_best={n_best}: must be 1 to the beam, {beam}"
-            )));
-        }
-        Ok(Search {
-            beam,
-            n_best,
-            attention,
-            ..Search::default()
-        })
-    }
-}
 
 /// What is said of several images, in their order.
 #[derive(Serialize, ToSchema)]
@@ -119,20 +49,29 @@ pub enum Said {
     Several(Results),
 }
 
-/// The images of a multipart form.
+/// The fields of a multipart form, in any order.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub struct Form {
-    /// One image, or several fields of this name.
+    /// One image, or several fields of this name. `images`, `file`, `files` and these names with `[]` are taken, too.
     #[schema(content_media_type = "application/octet-stream")]
     image: Vec<u8>,
+    /// As in the query.
+    #[schema(value_type = usize, required = false, minimum = 1, maximum = 50, default = 5)]
+    beam: Option<usize>,
+    /// As in the query.
+    #[schema(value_type = usize, required = false, minimum = 1, maximum = 50, default = 1)]
+    n_best: Option<usize>,
+    /// As in the query.
+    #[schema(value_type = u8, required = false, minimum = 0, maximum = 1, default = 0)]
+    attention: Option<u8>,
 }
 
 /// Say what is to be seen in images
 ///
 /// One image as the body, whatever its content type, or one or several in the fields `image` of a multipart form.
 /// JPEG, PNG, WebP, GIF (the first frame) and BMP are recognised by their content. Of several images, one that cannot be
-/// read does not keep the others from being captioned.
+/// read does not keep the others from being captioned. How to caption, the query says or fields of the form do.
 #[utoipa::path(
     post,
     path = "/api/caption",
@@ -145,7 +84,7 @@ pub struct Form {
     )),
     responses(
         (status = 200, description = "The captions", body = Said),
-        (status = 400, description = "A query that makes no sense, an empty or malformed request, or a damaged image", body = Complaint),
+        (status = 400, description = "A query or a field that makes no sense, an empty or malformed request, or a damaged image", body = Complaint),
         (status = 401, description = "The token is missing or wrong", body = Complaint),
         (status = 403, description = "The request comes from a page elsewhere, or is for another host", body = Complaint),
         (status = 408, description = "The sender was silent, or the request took too long", body = Complaint),
@@ -159,12 +98,15 @@ pub struct Form {
 )]
 pub async fn caption(
     State(app): State<Arc<App>>,
-    wish: Result<Query<Wish>, QueryRejection>,
+    query: Query<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let started = Instant::now();
-    let Query(wish) = wish.map_err(|e| no_query(&e))?;
-    let how = wish.search(app.options.beam)?;
+    let wish = Wish::from_query(&query, app.options.beam)?;
+    if form::kind(request.headers()).is_none() {
+        // Nothing can follow that would change what makes no sense, so the image is not waited for.
+        wish.search()?;
+    }
     let _place = app.requests.try_acquire().map_err(|_| {
         Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -172,7 +114,7 @@ pub async fn caption(
         )
     })?;
     let limit = app.options.timeout;
-    let said = timeout(limit, answer(&app, how, request))
+    let said = timeout(limit, answer(&app, wish, request))
         .await
         .map_err(|_| {
             Refusal::new(
@@ -184,19 +126,13 @@ pub async fn caption(
     Ok(Json(said).into_response())
 }
 
-fn no_query(rejection: &QueryRejection) -> Refusal {
-    let text = rejection.body_text();
-    // The library begins with how it came to read the query.
-    let what = text.split_once(": ").map_or(&*text, |(_, what)| what);
-    Refusal::bad_request(format!("the query makes no sense: {what}"))
-}
-
-async fn answer(app: &App, how: Search, request: Request) -> Result<Said, Refusal> {
+async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Refusal> {
     let reader = Reader {
         held: &app.held,
         options: &app.options,
     };
-    let upload = reader.pictures(request).await?;
+    let upload = reader.pictures(request, &mut wish).await?;
+    let how = wish.search()?;
     let coming = app.queue.announce();
     let decoding = upload.pictures.iter().map(|picture| decode(app, picture));
     let decoded = join_all(decoding).await;

@@ -3,20 +3,28 @@
 //! A service on this machine alone is still within reach of every page that its user's browser shows. Such a page may
 //! send a request here, which the browser says of it; and it may have a name of its own that leads here, and then it
 //! could also read the answer: so without a token, requests are taken only for names that belong to this machine.
+//!
+//! With a token, neither is looked at: a page that was not told the token gets nothing, whatever it is called.
+//!
+//! A request without `Host` is from no browser, which always sends one. It is taken where HTTP lets it be: in HTTP/1.0,
+//! as load balancers and small programs speak it. In HTTP/1.1 it is a mistake, which is forgiven to who only asks whether
+//! the service is there.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::app::App;
+use super::origin::{Origin, authority};
 use super::refusal::Refusal;
+use super::{PublicUrl, routes};
 
 /// Lets a request pass that is for this host, and does not come from a page elsewhere.
 pub async fn at_home(
@@ -25,7 +33,18 @@ pub async fn at_home(
     next: Next,
 ) -> Result<Response, Refusal> {
     let host = host(&request)?;
-    if app.options.token.is_none() && !is_ours(&app, &host) {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let needs_none =
+        request.version() == Version::HTTP_10 || (reads && request.uri().path() == routes::HEALTH);
+    if host.is_none() && !needs_none {
+        return Err(Refusal::bad_request(
+            "the request names no host; HTTP/1.1 needs the header `Host`",
+        ));
+    }
+    if app.options.token.is_some() {
+        return Ok(next.run(request).await);
+    }
+    if let Some(host) = host.as_ref().filter(|host| !is_ours(&app, host)) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             format!(
@@ -34,11 +53,11 @@ pub async fn at_home(
             ),
         ));
     }
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && is_foreign(request.headers(), &host) {
+    let public = app.options.public_url.as_ref();
+    if !reads && is_foreign(request.headers(), host.as_ref(), public) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "the request comes from a page elsewhere",
+            "the request comes from a page elsewhere; pages elsewhere can send requests only to a service with --token",
         ));
     }
     Ok(next.run(request).await)
@@ -65,41 +84,57 @@ pub async fn with_token(
     }
 }
 
-/// What the request calls this service.
-fn host(request: &Request) -> Result<Authority, Refusal> {
-    let named = match request.uri().authority() {
-        Some(authority) => Some(authority.clone()),
-        None => request
-            .headers()
-            .get(header::HOST)
-            .and_then(|value| Authority::try_from(value.as_bytes()).ok()),
-    };
-    named.ok_or_else(|| Refusal::bad_request("the request names no host"))
+/// What the request calls this service, where it says so.
+fn host(request: &Request) -> Result<Option<Authority>, Refusal> {
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.clone()));
+    }
+    let mut values = request.headers().get_all(header::HOST).iter();
+    let named = values.next().filter(|value| !value.is_empty());
+    if values.next().is_some() {
+        return Err(Refusal::bad_request("the request has two headers `Host`"));
+    }
+    let Some(value) = named else { return Ok(None) };
+    let host = authority(value.as_bytes());
+    host.map(Some)
+        .ok_or_else(|| Refusal::bad_request("the header `Host` is no host"))
 }
 
 fn is_ours(app: &App, host: &Authority) -> bool {
-    let name = host.host();
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        // A page's own name is never a number, and who listens on all addresses cannot tell which are his.
-        let bound = app.addr.ip();
-        return ip.is_loopback() || bound.is_unspecified() || ip == bound;
+    let name = bare(host.host());
+    let public = app.options.public_url.as_ref();
+    let public = public.map(|url| url.origin().host());
+    let given = app.options.hosts.iter().map(String::as_str);
+    let is = |other: &str| bare(other).eq_ignore_ascii_case(name);
+    if is("localhost") || given.chain(public).any(is) {
+        return true;
     }
-    let is = |other: &str| other.eq_ignore_ascii_case(name);
-    is("localhost") || app.options.hosts.iter().any(|host| is(host))
+    // A page's own name is never a number, and who listens on all addresses cannot tell which are his.
+    let bound = app.addr.ip();
+    name.parse::<IpAddr>()
+        .is_ok_and(|ip| ip.is_loopback() || bound.is_unspecified() || ip == bound)
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Whether a browser says that a page of another origin has sent this.
-fn is_foreign(headers: &HeaderMap, host: &Authority) -> bool {
+fn is_foreign(headers: &HeaderMap, host: Option<&Authority>, public: Option<&PublicUrl>) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
     // Older browsers say only which one it was.
-    headers.get(header::ORIGIN).is_some_and(|origin| {
-        let text = origin.to_str().unwrap_or_default();
-        text.split_once("://")
-            .is_none_or(|(_, origin)| !origin.eq_ignore_ascii_case(host.as_str()))
-    })
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let Some(origin) = origin.to_str().ok().and_then(Origin::from_header) else {
+        return true;
+    };
+    // A proxy may have put the name that it knows the service by in the place of the one that the page knows.
+    let is_public = public.is_some_and(|url| *url.origin() == origin);
+    !is_public && !host.is_some_and(|host| origin.is_at(host))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -134,6 +169,7 @@ mod tests {
     #[test]
     fn browsers_say_where_a_request_comes_from() {
         let host = Authority::from_static("localhost:8080");
+        let public: PublicUrl = "https://glimpse.example/here".parse().unwrap();
         for (pairs, foreign) in [
             (&[][..], false),
             (&[("sec-fetch-site", "same-origin")], false),
@@ -143,10 +179,17 @@ mod tests {
             (&[("origin", "http://localhost:8080")], false),
             (&[("origin", "http://localhost:9090")], true),
             (&[("origin", "https://example.org")], true),
+            (&[("origin", "https://glimpse.example")], false),
+            (&[("origin", "https://glimpse.example:443")], false),
+            (&[("origin", "http://glimpse.example")], true),
             (&[("origin", "null")], true),
         ] {
-            assert_eq!(is_foreign(&headers(pairs), &host), foreign, "{pairs:?}");
+            let headers = headers(pairs);
+            let is = is_foreign(&headers, Some(&host), Some(&public));
+            assert_eq!(is, foreign, "{pairs:?}");
         }
+        let origin = headers(&[("origin", "http://localhost:8080")]);
+        assert!(is_foreign(&origin, None, None));
     }
 
     #[test]

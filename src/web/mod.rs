@@ -9,23 +9,33 @@
 //! Whatever a client can make grow has a limit in [`Options`]; who goes beyond it is told so, and who goes away
 //! leaves nothing behind. Uploads stay in memory, and are neither stored nor logged.
 
+mod address;
 mod app;
 mod caption;
 mod connection;
+mod cross_origin;
 mod decode;
+mod disposition;
+mod form;
 mod guard;
 mod info;
 mod metrics;
 mod observe;
 mod openapi;
 mod options;
+mod origin;
 mod page;
+mod public_url;
 mod queue;
 mod refusal;
 mod routes;
 mod server;
+mod under_path;
 mod upload;
+mod wish;
 mod worker;
 
+pub use address::address;
 pub use options::Options;
+pub use public_url::PublicUrl;
 pub use server::{Server, Stop};

@@ -1,9 +1,10 @@
 //! The description of the interface, made from the types and functions that are it.
 
+use utoipa::openapi::Server;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{caption, routes};
+use super::{PublicUrl, caption, routes};
 
 /// All that programs can ask for; the page and its files are for people.
 #[derive(OpenApi)]
@@ -21,7 +22,14 @@ use super::{caption, routes};
     ),
     modifiers(&Token),
 )]
-pub struct Description;
+struct Description;
+
+/// The description of a service that is reached at `public`, if it has an address besides the one where it is.
+pub fn description(public: Option<&PublicUrl>) -> utoipa::openapi::OpenApi {
+    let mut description = Description::openapi();
+    description.servers = public.map(|url| vec![Server::new(url.to_string())]);
+    description
+}
 
 /// The token, where the service was started with one.
 struct Token;

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use super::PublicUrl;
 use crate::data::Limits;
 
 /// Where a service listens, and how much it takes on.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The address and port; port 0 takes any that is free.
+    /// The address and port, in the spellings of [`address`](super::address); port 0 takes any that is free.
     pub addr: String,
     /// The largest upload, in bytes.
     pub upload_bytes: usize,
@@ -35,6 +36,9 @@ pub struct Options {
     pub token: Option<String>,
     /// Names that the service is reached by, besides `localhost` and its address.
     pub hosts: Vec<String>,
+    /// Where users see it, if a proxy stands in front: its host is one of those names, and its path is answered under
+    /// as well as `/`.
+    pub public_url: Option<PublicUrl>,
 }
 
 impl Default for Options {
@@ -56,6 +60,7 @@ impl Default for Options {
             timeout: Duration::from_secs(30),
             token: None,
             hosts: Vec::new(),
+            public_url: None,
         }
     }
 }

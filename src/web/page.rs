@@ -1,42 +1,45 @@
 //! The page, and what belongs to it: part of the program, like the model.
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::PublicUrl;
 use crate::data::SAMPLES;
 
 /// A file that is part of the program.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Asset {
-    path: &'static str,
     kind: &'static str,
-    bytes: &'static [u8],
+    bytes: Bytes,
 }
 
-const PAGE: [Asset; 4] = [
-    Asset {
-        path: "/",
-        kind: "text/html; charset=utf-8",
-        bytes: include_bytes!("page/index.html"),
-    },
-    Asset {
-        path: "/style.css",
-        kind: "text/css; charset=utf-8",
-        bytes: include_bytes!("page/style.css"),
-    },
-    Asset {
-        path: "/app.js",
-        kind: "text/javascript; charset=utf-8",
-        bytes: include_bytes!("page/app.js"),
-    },
-    Asset {
-        path: "/icon.svg",
-        kind: "image/svg+xml",
-        bytes: include_bytes!("page/icon.svg"),
-    },
+/// Names each file of the page, says what it is, and holds it. All addresses in them are relative, because the page may
+/// be seen under any path.
+const FILES: [(&str, &str, &[u8]); 3] = [
+    (
+        "/style.css",
+        "text/css; charset=utf-8",
+        include_bytes!("page/style.css"),
+    ),
+    (
+        "/app.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("page/app.js"),
+    ),
+    (
+        "/icon.svg",
+        "image/svg+xml",
+        include_bytes!("page/icon.svg"),
+    ),
 ];
+
+const PAGE: &str = include_str!("page/index.html");
+
+/// What the page says instead of its own address, which it does not know without a script.
+const ADDRESS: &str = "<var>ADDRESS OF THIS PAGE</var>";
 
 impl IntoResponse for Asset {
     fn into_response(self) -> Response {
@@ -49,20 +52,42 @@ impl IntoResponse for Asset {
     }
 }
 
-/// The routes of the page and of the sample photos.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let route = |router: Router<S>, path: &str, asset: Asset| {
+/// The paths of the page's files and of the sample photos.
+pub fn paths() -> impl Iterator<Item = String> {
+    let files = FILES.into_iter().map(|(path, ..)| path.to_string());
+    files.chain(SAMPLES.into_iter().map(|sample| sample_path(sample.name)))
+}
+
+fn sample_path(name: &str) -> String {
+    format!("/samples/{name}")
+}
+
+/// The routes of the page, which users see at `public` if a proxy stands in front, and of the sample photos.
+pub fn routes<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> Router<S> {
+    let route = |router: Router<S>, path: &str, kind, bytes| {
+        let asset = Asset { kind, bytes };
         router.route(path, get(move || async move { asset }))
     };
-    let page = PAGE.into_iter().fold(Router::new(), |router, asset| {
-        route(router, asset.path, asset)
+    let page = match public {
+        Some(url) => Bytes::from(PAGE.replace(ADDRESS, &url.to_string())),
+        None => Bytes::from_static(PAGE.as_bytes()),
+    };
+    let page = route(Router::new(), "/", "text/html; charset=utf-8", page);
+    let page = FILES.into_iter().fold(page, |router, (path, kind, bytes)| {
+        route(router, path, kind, Bytes::from_static(bytes))
     });
     SAMPLES.into_iter().fold(page, |router, sample| {
-        let asset = Asset {
-            path: sample.name,
-            kind: "image/jpeg",
-            bytes: sample.bytes,
-        };
-        route(router, &format!("/samples/{}", sample.name), asset)
+        let bytes = Bytes::from_static(sample.bytes);
+        route(router, &sample_path(sample.name), "image/jpeg", bytes)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_place_for_its_address() {
+        assert_eq!(PAGE.matches(ADDRESS).count(), 1);
+    }
 }

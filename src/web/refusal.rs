@@ -56,6 +56,17 @@ impl Refusal {
     }
 }
 
+/// What a client has made up, as a message repeats it: in one line, and not longer than a line.
+pub fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = text.chars().take(MOST).map(plain).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Refusal { status, error } = self;

@@ -6,13 +6,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 
 use super::app::App;
 use super::info::Info;
-use super::openapi::Description;
 use super::refusal::{Complaint, Refusal};
-use super::{caption, guard, observe, page};
+use super::{caption, cross_origin, guard, observe, openapi, page, under_path};
+
+/// Where the service says that it is there.
+pub const HEALTH: &str = "/healthz";
 
 /// Everything that can be asked for.
 pub fn router(app: Arc<App>) -> Router {
@@ -28,10 +30,20 @@ pub fn router(app: Arc<App>) -> Router {
             app.clone(),
             guard::with_token,
         ));
-    page::routes()
+    let programs = Router::new()
         .route("/api/openapi.json", get(description))
-        .route("/healthz", get(health))
+        .route(HEALTH, get(health))
         .merge(guarded)
+        // Before the layer, which has to see the methods that a route does not have.
+        .method_not_allowed_fallback(not_so)
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            cross_origin::pages_elsewhere,
+        ));
+    let public = app.options.public_url.clone();
+    let router = page::routes(public.as_ref())
+        .merge(programs)
+        .merge(under_path::home(public.as_ref()))
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn_with_state(app.clone(), guard::at_home))
@@ -39,7 +51,8 @@ pub fn router(app: Arc<App>) -> Router {
             app.clone(),
             observe::observe,
         ))
-        .with_state(app)
+        .with_state(app);
+    under_path::also(public.as_ref(), router)
 }
 
 /// What the service is, and what it takes
@@ -64,8 +77,8 @@ pub async fn info(State(app): State<Arc<App>>) -> Json<Info> {
     tag = "service",
     responses((status = 200, description = "The interface, as OpenAPI has it", body = Object)),
 )]
-pub async fn description() -> Response {
-    Json(Description::openapi()).into_response()
+pub async fn description(State(app): State<Arc<App>>) -> Response {
+    Json(openapi::description(app.options.public_url.as_ref())).into_response()
 }
 
 /// That the service is there.

@@ -8,11 +8,11 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::Options;
 use super::app::App;
 use super::connection::{self, Patience};
 use super::routes;
 use super::worker::Worker;
+use super::{Options, address};
 use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::model::Captioner;
@@ -55,6 +55,10 @@ impl Server {
     /// # Errors
     /// Where the address makes no sense or is taken.
     pub fn bind(mut captioner: Captioner, device: &Device, options: Options) -> Result<Self> {
+        let options = Options {
+            addr: address(&options.addr)?,
+            ..options
+        };
         let listened = TcpListener::bind(&options.addr).and_then(|listener| {
             listener.set_nonblocking(true)?;
             let addr = listener.local_addr()?;

@@ -4,24 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::Options;
 use super::refusal::Refusal;
+use super::wish::Wish;
+use super::{Options, form};
 
 /// The multipart field of an image, and what an image without a name is called.
-const IMAGE: &str = "image";
+pub const IMAGE: &str = "image";
 
 /// Uploads are counted in pieces of this size.
 const PIECE: usize = 4 << 10;
-
-/// How much of a name is kept.
-const NAME_CHARS: usize = 200;
 
 /// Memory that uploads may take, all of them together.
 pub struct Held(Arc<Semaphore>);
@@ -51,10 +48,10 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The images that a request brings: those of its multipart fields, or the body as it is.
-    pub async fn pictures(&self, request: Request) -> Result<Pictures, Refusal> {
+    /// The images that a request brings: those of its multipart fields, or the body as it is. What other fields say,
+    /// `wish` takes in.
+    pub async fn pictures(&self, request: Request, wish: &mut Wish) -> Result<Pictures, Refusal> {
         let (parts, body) = request.into_parts();
-        let multipart = multipart(&parts.headers);
         let Upload { bytes, share } = self.upload(&parts.headers, body).await?;
         if bytes.is_empty() {
             return Err(Refusal::bad_request(
@@ -62,8 +59,8 @@ impl Reader<'_> {
             ));
         }
         let bytes = Bytes::from(bytes);
-        let pictures = match multipart {
-            Some(kind) => self.fields(kind, bytes).await?,
+        let pictures = match form::kind(&parts.headers) {
+            Some(kind) => form::read(kind.clone(), bytes, wish, self.options).await?,
             None => vec![Picture {
                 name: IMAGE.into(),
                 bytes,
@@ -135,43 +132,6 @@ impl Reader<'_> {
             ),
         )
     }
-
-    /// The images of a multipart form.
-    async fn fields(&self, kind: HeaderValue, bytes: Bytes) -> Result<Vec<Picture>, Refusal> {
-        let mut request = Request::new(Body::from(bytes));
-        request.headers_mut().insert(header::CONTENT_TYPE, kind);
-        // It is in memory, and within the limit.
-        DefaultBodyLimit::disable().apply(&mut request);
-        let mut form = Multipart::from_request(request, &())
-            .await
-            .map_err(|e| malformed(&e.body_text()))?;
-        let mut pictures = Vec::new();
-        let broken = |e: MultipartError| malformed(&e.body_text());
-        while let Some(field) = form.next_field().await.map_err(broken)? {
-            if field.name() != Some(IMAGE) {
-                continue;
-            }
-            if pictures.len() == self.options.images {
-                return Err(Refusal::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!(
-                        "the request holds more than {} images; send several requests",
-                        self.options.images
-                    ),
-                ));
-            }
-            pictures.push(Picture {
-                name: name(&field),
-                bytes: field.bytes().await.map_err(broken)?,
-            });
-        }
-        match pictures.is_empty() {
-            true => Err(Refusal::bad_request(
-                "the multipart form has no field `image`",
-            )),
-            false => Ok(pictures),
-        }
-    }
 }
 
 /// The images of a request, and the memory that they take.
@@ -185,29 +145,4 @@ impl Pictures {
     pub fn into_names(self) -> Vec<String> {
         self.pictures.into_iter().map(|p| p.name).collect()
     }
-}
-
-/// The content type, where it is that of a multipart form.
-fn multipart(headers: &HeaderMap) -> Option<HeaderValue> {
-    const FORM: &str = "multipart/form-data";
-    let value = headers.get(header::CONTENT_TYPE)?;
-    let kind = value.to_str().ok()?.get(..FORM.len())?;
-    kind.eq_ignore_ascii_case(FORM).then(|| value.clone())
-}
-
-fn name(field: &Field<'_>) -> String {
-    let name: String = field
-        .file_name()
-        .unwrap_or_default()
-        .chars()
-        .take(NAME_CHARS)
-        .collect();
-    match name.is_empty() {
-        true => IMAGE.into(),
-        false => name,
-    }
-}
-
-fn malformed(why: &str) -> Refusal {
-    Refusal::bad_request(format!("the multipart form is malformed: {why}"))
 }

@@ -98,6 +98,79 @@ fn what_cannot_be_served_is_said_in_one_line() {
             .complaint(1)
             .contains("nonsense")
     );
+    for addr in ["localhost:http", "65536", "http://localhost:8080", ""] {
+        let refused = serve(&["--addr", addr]);
+        let line = refused.complaint(2);
+        assert!(line.contains("[::1]:8080"), "{line}");
+    }
+    for url in ["example.org", "https://example.org/api"] {
+        let refused = serve(&["--public-url", url]);
+        let line = refused.complaint(2);
+        assert!(
+            line.contains("--public-url") && line.contains(url),
+            "{line}"
+        );
+    }
     let none = glimpse(here, &["serve", "--model", "none.safetensors"]);
     assert!(none.complaint(1).contains("none.safetensors"));
+}
+
+/// Starts a service, and returns where it says that it listens, and the lines that it greets with.
+fn started(args: &[&str], variables: &[(&str, &str)]) -> (String, Vec<String>) {
+    let args = [&["serve", "--json", "--model", model()], args].concat();
+    let mut child = command(Path::new("."), &args)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listening: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut err = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut err).unwrap();
+    let addr = string(&listening["addr"]).to_string();
+    (addr, err.lines().map(str::to_string).collect())
+}
+
+#[test]
+fn a_port_alone_is_one_of_this_machine_alone() {
+    for (given, host) in [
+        ("0", "127.0.0.1:"),
+        (":0", "127.0.0.1:"),
+        ("0.0.0.0:0", "0.0.0.0:"),
+    ] {
+        let (addr, greeting) = started(&["--addr", given], &[]);
+        assert!(addr.starts_with(host), "{addr}");
+        assert!(greeting[0].contains(&format!("http://{addr} ")));
+        // Others get in only where that was asked for, and then it is said.
+        let warns = greeting.iter().any(|line| line.contains("--token"));
+        assert_eq!(warns, given.starts_with("0.0.0.0"), "{greeting:?}");
+    }
+}
+
+#[test]
+fn the_public_address_is_an_option_or_a_variable() {
+    let variable = ("GLIMPSE_PUBLIC_URL", "https://variable.example/glimpse");
+    let option = ["--addr", "0", "--public-url", "https://option.example/"];
+    for (args, variables, url) in [
+        (
+            &option[..2],
+            &[variable][..],
+            "https://variable.example/glimpse/",
+        ),
+        (&option, &[variable], "https://option.example/"),
+    ] {
+        let (_, greeting) = started(args, variables);
+        assert!(greeting[1].ends_with(url), "{greeting:?}");
+    }
+    let wrong = command(Path::new("."), &["serve", "--model", model()])
+        .env("GLIMPSE_PUBLIC_URL", "example.org")
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    let line = String::from_utf8(wrong.stderr).unwrap();
+    assert!(line.contains("GLIMPSE_PUBLIC_URL") && line.lines().count() == 1);
 }

@@ -7,6 +7,8 @@ mod attention;
 #[path = "../common/attentive.rs"]
 mod attentive;
 mod browser;
+#[path = "../common/proxy.rs"]
+mod proxy;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -75,7 +77,7 @@ fn said(name: &str) -> String {
 /// A page in a browser, and the service behind it.
 struct Visit {
     browser: Browser,
-    _service: Service,
+    service: Service,
     _driver: Driver,
 }
 
@@ -92,7 +94,7 @@ fn visit_model(captioner: Captioner, size: [u32; 2], options: Options) -> Option
     browser.open(&service.address);
     Some(Visit {
         browser,
-        _service: service,
+        service,
         _driver: driver,
     })
 }
@@ -263,6 +265,36 @@ fn a_token_is_asked_for() {
     page.browser.click("[data-sample='cat.jpg']");
     assert_eq!(page.caption(0), said("cat.jpg"));
     page.is_clean("401");
+}
+
+#[test]
+fn it_works_behind_a_proxy_under_a_path() {
+    for strips in [true, false] {
+        let options = Options {
+            public_url: Some("http://localhost/see/it".parse().unwrap()),
+            ..Options::default()
+        };
+        let Some(page) = visit([1280, 900], options) else {
+            return;
+        };
+        let manner = proxy::Manner {
+            path: "/see/it",
+            strips,
+            renames: false,
+        };
+        let server = page.service.address.strip_prefix("http://").unwrap();
+        let server = server.trim_end_matches('/').parse().unwrap();
+        let address = proxy::start(server, manner);
+        // A proxy that leaves the path leaves the way to the page, too.
+        let slash = if strips { "/" } else { "" };
+        page.browser
+            .open(&format!("http://{address}/see/it{slash}"));
+        let info = "return document.querySelector('#info').textContent.includes('Glimpse')";
+        page.browser.wait("what the server is", info);
+        page.browser.click("[data-sample='cat.jpg']");
+        assert_eq!(page.caption(0), said("cat.jpg"));
+        page.is_clean("");
+    }
 }
 
 /// How much wider the page is than its window.

@@ -69,7 +69,6 @@ fn several_images_are_answered_in_order_and_a_bad_one_for_itself() {
         .form(
             "/api/caption?n_best=2",
             &[
-                ("comment", "", b"nothing"),
                 ("image", "a.png", &a),
                 ("image", "../b\u{e9}.txt", b"no image"),
                 ("image", "", &b),
@@ -82,7 +81,7 @@ fn several_images_are_answered_in_order_and_a_bad_one_for_itself() {
         .iter()
         .map(|r| r["image"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["a.png", "../b\u{e9}.txt", "image"]);
+    assert_eq!(names, ["a.png", "b\u{e9}.txt", "image"]);
     assert_eq!(results[0]["captions"], said(&captioner, &a, 5, 2));
     assert_eq!(results[2]["captions"], said(&captioner, &b, 5, 2));
     assert!(

@@ -8,7 +8,11 @@ mod attention;
 #[path = "../common/attentive.rs"]
 mod attentive;
 mod captions;
+mod forms;
 mod limits;
+mod proxied;
+#[path = "../common/proxy.rs"]
+mod proxy;
 mod refusals;
 mod service;
 
@@ -204,6 +208,15 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.end();
     }
+}
+
+/// What a server answers that is not one of a test's own.
+fn get(addr: SocketAddr, path: &str) -> Response {
+    let mut client = Client::new(addr);
+    client.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
+    ));
+    client.response()
 }
 
 /// The content type and the body of a multipart form.

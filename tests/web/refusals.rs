@@ -12,9 +12,14 @@ fn a_query_that_makes_no_sense_is_refused() {
         ("beam=many", "beam"),
         ("n_best=0", "1 to the beam"),
         ("beam=2&n_best=3", "1 to the beam, 2"),
-        ("beans=3", "beans"),
+        (
+            "beans=3",
+            "`beans`; it may have `beam`, `n_best`, `attention`",
+        ),
         ("attention=maybe", "attention"),
-        ("beam=1&beam=2", "beam"),
+        ("beam=1&beam=2", "given as 1 and as 2"),
+        ("beam=", "beam=: must be"),
+        ("%0A", "unknown field ` `"),
     ] {
         let response = service.post(&format!("/api/caption?{query}"), &png(1));
         let error = response.error(400);

@@ -1,5 +1,6 @@
 // The page of Glimpse: pictures in, captions out. One request a picture, so that each has a progress of its own; no
-// library, nothing from elsewhere, and whatever the server or a file says becomes text, never markup.
+// library, nothing from elsewhere, and whatever the server or a file says becomes text, never markup. Addresses are
+// relative, for a proxy may show the page under a path of its own.
 
 const AT_ONCE = 3; // requests in flight: enough to fill a batch, and others get their turn
 const ATTEMPTS = 5; // of a request that a busy server turns away
@@ -192,7 +193,7 @@ const describeBy = (element, by) => element.setAttribute("aria-describedby", by.
 const part = (item, selector) => item.card.querySelector(selector);
 
 async function addSample(name) {
-  const answer = await fetch(`/samples/${name}`, { headers: authorization() }).catch(() => null);
+  const answer = await fetch(`samples/${name}`, { headers: authorization() }).catch(() => null);
   if (!answer?.ok) return tell(`The sample ${name} could not be loaded.`);
   const picture = await answer.blob();
   return addFiles([new File([picture], name, { type: picture.type || "image/jpeg" })]);
@@ -311,7 +312,7 @@ function post(item, signal) {
     form.append("image", item.file, item.name);
     const query = new URLSearchParams(item.settings);
     if (info?.attention) query.set("attention", 1);
-    request.open("POST", `/api/caption?${query}`);
+    request.open("POST", `api/caption?${query}`);
     for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
     request.timeout = PATIENCE_MS;
     request.upload.onprogress = (event) => {
@@ -691,7 +692,7 @@ function download(name, type, text) {
 // ---------------------------------------------------------------------------------------------------- The start
 
 async function loadInfo() {
-  const answer = await fetch("/api/info", { headers: authorization() }).catch(() => null);
+  const answer = await fetch("api/info", { headers: authorization() }).catch(() => null);
   if (answer?.status === 401) return lock();
   if (!answer?.ok) return tell("The server does not say what it is. Is it still running?");
   info = await answer.json();

@@ -1,0 +1,107 @@
+//! Where to listen, in the spellings that people use.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::error::{Error, Result};
+
+/// The port that is taken where none is named.
+const PORT: u16 = 8080;
+
+/// Reads where to listen, and says it as `HOST:PORT`.
+///
+/// A port alone, `8080` or `:8080`, is a port of this machine alone. Elsewhere that can mean all of a machine's
+/// addresses, but a service that strangers reach is one that somebody asked for.
+///
+/// # Errors
+/// Where it is none of the spellings.
+pub fn address(text: &str) -> Result<String> {
+    read(text).ok_or_else(|| {
+        Error::usage(format_args!(
+            "`{text}` is nowhere to listen; give HOST:PORT, a host or a port, such as 127.0.0.1:8080, [::1]:8080, \
+             localhost, 0.0.0.0 (all addresses) or 8080 (this machine alone)"
+        ))
+    })
+}
+
+fn read(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address.to_string());
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<IpAddr>() {
+        let fits = bare.is_none() || ip.is_ipv6();
+        return fits.then(|| SocketAddr::new(ip, PORT).to_string());
+    }
+    let digits = text.strip_prefix(':').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), digits.parse().ok()?).to_string());
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (host, port.parse().ok()?)
+        }
+        Some(_) => return None,
+        None => (text, PORT),
+    };
+    is_name(host).then(|| format!("{host}:{port}"))
+}
+
+/// Whether a machine could be called so.
+fn is_name(host: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    !host.is_empty() && host.chars().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_is_an_address() {
+        for (text, read) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("[::]:0", "[::]:0"),
+            ("localhost:9000", "localhost:9000"),
+            ("my-host.example:9000", "my-host.example:9000"),
+            // A port is one of this machine alone.
+            ("8080", "127.0.0.1:8080"),
+            (":8080", "127.0.0.1:8080"),
+            ("0", "127.0.0.1:0"),
+            // A host has the usual port.
+            ("0.0.0.0", "0.0.0.0:8080"),
+            ("localhost", "localhost:8080"),
+            ("::1", "[::1]:8080"),
+            ("[::]", "[::]:8080"),
+        ] {
+            assert_eq!(address(text).unwrap(), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused_with_the_spellings() {
+        for text in [
+            "",
+            ":",
+            "localhost:",
+            "localhost:http",
+            "localhost:80:80",
+            "localhost:+80",
+            "65536",
+            ":65536",
+            "localhost:65536",
+            "[localhost]:80",
+            "[127.0.0.1]",
+            "[::1",
+            "::1::2",
+            "http://localhost:8080",
+            "localhost/",
+            "*:8080",
+            "a b",
+        ] {
+            let error = address(text).unwrap_err().to_string();
+            assert!(error.contains("[::1]:8080"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a browser calls an origin: scheme, name and port, of which a port that goes without saying may be left out.
+
+use std::fmt;
+
+use axum::http::uri::Authority;
+
+/// Where a page comes from, or where this service is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    scheme: String,
+    /// In small letters; an IPv6 address in brackets.
+    host: String,
+    port: Option<u16>,
+}
+
+impl Origin {
+    /// The origin of addresses with this scheme and authority, or `None` where there can be none.
+    pub fn new(scheme: &str, authority: &str) -> Option<Self> {
+        let scheme = scheme.to_ascii_lowercase();
+        let authority = self::authority(authority.as_bytes())?;
+        Some(Origin {
+            host: authority.host().to_ascii_lowercase(),
+            port: authority.port_u16().or(usual_port(&scheme)),
+            scheme,
+        })
+    }
+
+    /// What the header `Origin` says; `null`, which a browser sends for a page that has none, is `None`.
+    pub fn from_header(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        Origin::new(scheme, authority)
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether a page of this origin that asks its own server calls it `host`.
+    ///
+    /// A host does not say its scheme, and here it may be plain HTTP behind a proxy that speaks HTTPS: where it has no
+    /// port, it is the usual one of the page's scheme.
+    pub fn is_at(&self, host: &Authority) -> bool {
+        let port = host.port_u16().or(usual_port(&self.scheme));
+        self.host.eq_ignore_ascii_case(host.host()) && self.port == port
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        match self.port {
+            Some(port) if self.port != usual_port(&self.scheme) => write!(f, ":{port}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The port of addresses that name none.
+fn usual_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+/// A name, or an address, and perhaps a port. What else could be there, a user or a port that is no number, is refused.
+pub fn authority(text: &[u8]) -> Option<Authority> {
+    let authority = Authority::try_from(text).ok()?;
+    let host = authority.host();
+    let rest = authority.as_str().strip_prefix(host)?;
+    let fits = match rest.strip_prefix(':') {
+        Some(port) => port.parse::<u16>().is_ok(),
+        None => rest.is_empty(),
+    };
+    (fits && !host.is_empty()).then_some(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_port_may_be_left_out() {
+        for (origin, host, same) in [
+            ("http://localhost", "localhost", true),
+            ("http://localhost:80", "localhost", true),
+            ("http://localhost", "localhost:80", true),
+            ("HTTP://LocalHost:80", "LOCALHOST", true),
+            ("https://localhost:443", "localhost", true),
+            ("https://localhost", "localhost:443", true),
+            ("http://[::1]:80", "[::1]", true),
+            ("http://localhost:8080", "localhost:8080", true),
+            ("http://localhost:8080", "localhost", false),
+            ("http://localhost", "localhost:8080", false),
+            ("http://localhost:443", "localhost", false),
+            ("https://localhost", "localhost:80", false),
+            ("https://localhost:80", "localhost", false),
+            ("app://localhost", "localhost:80", false),
+            ("http://localhost.example.org", "localhost", false),
+        ] {
+            let host = authority(host.as_bytes()).unwrap();
+            let origin = Origin::from_header(origin).unwrap();
+            assert_eq!(origin.is_at(&host), same, "{origin} {host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_none() {
+        for text in [
+            "null",
+            "localhost",
+            "http://",
+            "http://user@localhost",
+            "http://localhost:",
+            "http://localhost:99999",
+            "http://localhost/path",
+        ] {
+            assert_eq!(Origin::from_header(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The address that users see, where a proxy stands between them and the service.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::origin::Origin;
+use super::under_path;
+use crate::error::Error;
+
+/// An address such as `https://example.org/glimpse`, under which a proxy passes requests on to the service.
+///
+/// Proxies differ in whether they take the path away before they pass a request on; the service answers either kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    origin: Origin,
+    /// `/glimpse`; empty where the service has the host to itself.
+    path: String,
+}
+
+impl PublicUrl {
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = Error;
+
+    /// # Errors
+    /// Where `text` is no address of a web server, says more than that, or has a path that is the service's own.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |what: &str| Error::usage(format_args!("{text}: {what}"));
+        let form = || wrong("must be an address such as https://example.org/glimpse");
+        let (scheme, rest) = text.split_once("://").ok_or_else(form)?;
+        if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
+            return Err(wrong("must begin with http:// or https://"));
+        }
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let origin = Origin::new(scheme, authority).ok_or_else(form)?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if !path.split('/').skip(1).all(is_plain) {
+            return Err(wrong(
+                "between its slashes the path may have letters, digits and - . _ ~, and no query may follow",
+            ));
+        }
+        if let Some(own) = under_path::hidden_by(path) {
+            return Err(wrong(&format!(
+                "the path {path} would hide {own}, which is the service's own; choose another path, such as /glimpse"
+            )));
+        }
+        Ok(PublicUrl {
+            origin,
+            path: path.into(),
+        })
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    /// Without a slash at its end, so that a path can follow.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path)
+    }
+}
+
+/// Whether a part of a path is the same in every spelling, and safe in markup.
+fn is_plain(part: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !matches!(part, "" | "." | "..") && part.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_their_usual_spellings() {
+        for (text, path, shown) in [
+            ("https://example.org", "", "https://example.org"),
+            ("https://example.org/", "", "https://example.org"),
+            ("HTTPS://Example.org:443", "", "https://example.org"),
+            ("http://example.org:8443/", "", "http://example.org:8443"),
+            (
+                "https://example.org/glimpse",
+                "/glimpse",
+                "https://example.org/glimpse",
+            ),
+            (
+                "https://example.org/a/b-c_1.2~/",
+                "/a/b-c_1.2~",
+                "https://example.org/a/b-c_1.2~",
+            ),
+            ("http://[::1]:80/x", "/x", "http://[::1]/x"),
+        ] {
+            let url: PublicUrl = text.parse().unwrap();
+            assert_eq!((url.path(), &*url.to_string()), (path, shown));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_in_a_line() {
+        for text in [
+            "",
+            "example.org",
+            "/glimpse",
+            "ftp://example.org",
+            "https://",
+            "https:///glimpse",
+            "https://user:word@example.org/",
+            "https://example.org:port/",
+            "https://example.org?a=b",
+            "https://example.org/a?b=c",
+            "https://example.org/#top",
+            "https://example.org//a",
+            "https://example.org/a//",
+            "https://example.org/../a",
+            "https://example.org/a b",
+            "https://example.org/%61",
+            "https://example.org/{a}",
+            "https://example.org/api/",
+            "https://b\u{fc}cher.example/",
+        ] {
+            let error = text.parse::<PublicUrl>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(text) && !error.contains('\n'),
+                "{text}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The service under the path of its public address, as well as under `/`.
+//!
+//! Some proxies take the path away before they pass a request on (`proxy_pass http://127.0.0.1:8080/;`), and some leave
+//! it (`proxy_pass http://127.0.0.1:8080;`). Those that leave it ask for `/glimpse/api/info`, which is answered as
+//! `/api/info` is.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use axum::middleware::{self, Next};
+use axum::response::{Redirect, Response};
+use axum::routing::get;
+
+use super::{PublicUrl, openapi, page};
+
+/// What of the service's own `path` would hide, if anything: a route that is the path or is below it.
+pub fn hidden_by(path: &str) -> Option<String> {
+    let described = openapi::description(None).paths.paths;
+    let mut own = described.into_keys().chain(page::paths());
+    own.find(|own| {
+        let below = own.strip_prefix(path).filter(|_| !path.is_empty());
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    })
+}
+
+/// The path alone leads to the page. Without the slash at its end, the page's addresses would lead elsewhere.
+pub fn home<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> Router<S> {
+    let Some(path) = public.and_then(path) else {
+        return Router::new();
+    };
+    let there = format!("{path}/");
+    let lead = move || async move { Redirect::temporary(&there) };
+    Router::new().route(path, get(lead))
+}
+
+/// A router that answers under the path what `router` answers under `/`.
+pub fn also(public: Option<&PublicUrl>, router: Router) -> Router {
+    let Some(path) = public.and_then(path) else {
+        return router;
+    };
+    // Routes are looked up by what is left of the path, so it has to be taken away before.
+    Router::new()
+        .fallback_service(router)
+        .layer(middleware::from_fn_with_state(Arc::from(path), strip))
+}
+
+fn path(url: &PublicUrl) -> Option<&str> {
+    Some(url.path()).filter(|path| !path.is_empty())
+}
+
+async fn strip(State(path): State<Arc<str>>, mut request: Request, next: Next) -> Response {
+    if let Some(uri) = stripped(request.uri(), &path) {
+        *request.uri_mut() = uri;
+    }
+    next.run(request).await
+}
+
+/// `uri` without `path`, where it is below that.
+fn stripped(uri: &Uri, path: &str) -> Option<Uri> {
+    let below = uri.path_and_query()?.as_str().strip_prefix(path)?;
+    let below = below.starts_with('/').then_some(below)?;
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(below).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_the_path_is_found() {
+        for (uri, below) in [
+            ("/glimpse/", Some("/")),
+            ("/glimpse/api/caption?beam=1", Some("/api/caption?beam=1")),
+            ("/glimpse/glimpse/", Some("/glimpse/")),
+            ("http://localhost/glimpse/", Some("http://localhost/")),
+            ("/glimpse", None),
+            ("/glimpse?a=b", None),
+            ("/glimpses/", None),
+            ("/", None),
+            ("*", None),
+        ] {
+            let uri: Uri = uri.parse().unwrap();
+            let found = stripped(&uri, "/glimpse").map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), below, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_services_own_is_known() {
+        for (path, hidden) in [
+            ("/api", true),
+            ("/api/caption", true),
+            ("/metrics", true),
+            ("/samples", true),
+            ("/app.js", true),
+            ("", false),
+            ("/glimpse", false),
+            ("/ap", false),
+            ("/apis", false),
+            ("/api/glimpse", false),
+        ] {
+            assert_eq!(hidden_by(path).is_some(), hidden, "{path}");
+        }
+    }
+}
