@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Where the file cannot be read, or holds something else.
 pub fn read_hypotheses(path: &Path) -> Result<Vec<Hypothesis>> {
-    let file = File::open(path).map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?;
+    let file = File::open(path).map_err(|e| Error::unread(path, &e))?;
     parse_hypotheses(path, BufReader::new(file))
 }
 
@@ -38,7 +38,7 @@ pub fn parse_hypotheses(name: &Path, mut input: impl Read) -> Result<Vec<Hypothe
     let mut bytes = Vec::new();
     input
         .read_to_end(&mut bytes)
-        .map_err(|e| Error::file(name, format_args!("cannot be read: {e}")))?;
+        .map_err(|e| Error::unread(name, &e))?;
     let text = std::str::from_utf8(&bytes).map_err(|e| {
         let line = 1 + bytes[..e.valid_up_to()]
             .iter()

@@ -230,6 +230,7 @@ async fn answer(app: &App, how: Search, request: Request) -> Result<Said, Refusa
             Ok(wait) => Outcome::Answer(wait.answer(image).await?),
             Err(refusal) => Outcome::Failure(Failure {
                 image,
+                image_bytes: None,
                 error: refusal.error(),
             }),
         });
@@ -281,6 +282,7 @@ impl Wait {
         round(&mut captions);
         Ok(Answer {
             image,
+            image_bytes: None,
             captions,
             tags,
             attention_grid: self.grid,
