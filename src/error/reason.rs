@@ -35,7 +35,17 @@ pub fn reason(error: &io::Error) -> String {
         ErrorKind::Unsupported => "the system does not support it",
         // The standard library says so of texts.
         ErrorKind::InvalidData if error.raw_os_error().is_none() => "it is not UTF-8 text",
-        _ => return systems_own(&error.to_string()),
+        _ => {
+            let text = error.to_string();
+            // Of an address that was to be listened on.
+            if text.contains("invalid socket address") || text.contains("invalid port") {
+                "an address is HOST:PORT, such as 127.0.0.1:8080"
+            } else if text.contains("lookup address") {
+                "no such host is known"
+            } else {
+                return systems_own(&text);
+            }
+        }
     };
     known.into()
 }
