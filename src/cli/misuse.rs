@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::output;
-use crate::data::folder::kinds;
-use crate::error::name;
+use crate::data::folder::kinds::{self, Named};
+use crate::error::{Error, name};
 
 /// Shows the help that was asked for, or says in one line what is wrong with the command line.
 pub fn not_parsed(error: &clap::Error) -> ExitCode {
@@ -89,8 +89,7 @@ fn as_reported(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.trim_start_matches("error: ");
-    let words: Vec<&str> = first.split_whitespace().collect();
-    format!("{}; {MORE}", words.join(" "))
+    Error::usage(format_args!("{first}; {MORE}")).to_string()
 }
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
@@ -122,7 +121,7 @@ fn no_command(word: &str, nearest: &[String]) -> String {
     let what = match word {
         "-" => "the picture on standard input",
         _ if path.is_dir() => "the pictures of a folder",
-        _ if path.is_file() || kinds::is_picture_name(path) => "a picture",
+        _ if may_be_picture(path) => "a picture",
         _ => {
             let word = name(word);
             return match nearest
@@ -142,6 +141,15 @@ fn no_command(word: &str, nearest: &[String]) -> String {
         false => word,
     };
     format!("{word} is no command; to caption {what}, write `glimpse caption {word}`")
+}
+
+/// Whether the file at `path`, which need not exist, may be a picture by its name.
+fn may_be_picture(path: &Path) -> bool {
+    match kinds::named(path) {
+        Named::Image | Named::Foreign(_) => true,
+        Named::Nothing => path.is_file(),
+        Named::Other => false,
+    }
 }
 
 fn unknown_argument(word: &str, nearest: Option<&str>) -> String {
@@ -246,6 +254,10 @@ mod tests {
             (
                 "my photo.HEIC",
                 "'my photo.HEIC' is no command; to caption a picture, write `glimpse caption 'my photo.HEIC'`",
+            ),
+            (
+                "Cargo.toml",
+                "there is no command `Cargo.toml`; `glimpse -h` lists them",
             ),
             (
                 "src",

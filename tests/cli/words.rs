@@ -1,6 +1,7 @@
 //! Messages are the program's own: no library's wording, and what to do instead.
 
 use std::fs;
+use std::path::Path;
 
 use crate::{command, dataset, glimpse, model, pictures};
 
@@ -91,7 +92,9 @@ fn no_message_has_a_librarys_words() {
     write("json.safetensors", b"\x02\0\0\0\0\0\0\0[]");
     let whole = fs::read(model()).unwrap();
     write("cut.safetensors", &whole[..whole.len() - 100]);
-    write("cut.h5", b"\x89HDF\r\n\x1a\n and no more");
+    let h5 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/convert/keras2-whole.h5");
+    write("cut.h5", &fs::read(h5).unwrap()[..5000]);
+    write("new.h5", b"\x89HDF\r\n\x1a\n\x20 of a version to come");
     write("cut.keras", b"PK\x03\x04 and no more");
     write("not-utf8.toml", b"epochs = 3 # \xff\n");
     write("bad.jsonl", b"{\"image\": }\n");
@@ -113,6 +116,7 @@ fn no_message_has_a_librarys_words() {
             &["inspect", "cut.h5"],
             "is no whole HDF5 file; get it again",
         ),
+        (&["inspect", "new.h5"], "save it again with Keras"),
         (
             &["inspect", "cut.keras"],
             "is no whole zip archive; get it again",
@@ -179,7 +183,7 @@ fn no_message_has_a_librarys_words() {
 
 #[test]
 fn a_full_disk_is_said_in_our_words() {
-    if !std::path::Path::new("/dev/full").exists() {
+    if !Path::new("/dev/full").exists() {
         return;
     }
     let full = fs::OpenOptions::new()

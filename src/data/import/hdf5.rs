@@ -100,7 +100,9 @@ impl Hdf5 {
 fn broken(error: Error) -> String {
     let is_unknown = error.to_string().starts_with("unsupported");
     match is_unknown {
-        true => "uses parts of HDF5 that are not read here; save it again with Keras",
+        true => {
+            "is damaged, or uses parts of HDF5 that are not read here; save it again with Keras"
+        }
         false => "is no whole HDF5 file; get it again",
     }
     .into()
