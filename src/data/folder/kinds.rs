@@ -64,7 +64,7 @@ pub fn named(path: &Path) -> Named {
         return Named::Nothing;
     };
     let is = |known: &&str| extension.eq_ignore_ascii_case(known);
-    if EXTENSIONS.iter().any(|known| is(known)) {
+    if EXTENSIONS.iter().any(is) {
         return Named::Image;
     }
     let foreign = FOREIGN.iter().find(|(_, all)| all.iter().any(is));
