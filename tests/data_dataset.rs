@@ -254,8 +254,8 @@ fn karpathy_gone_wrong() {
     let root = folder(&[("dataset_a.json", "{\"images\": [\n{\"filename\": 3}]}")]);
     let message = refusal(&root, Split::Train);
     assert!(
-        message.starts_with("DIR/dataset_a.json: invalid type: integer")
-            && message.contains("line 2"),
+        message.starts_with("DIR/dataset_a.json: line 2, column 1")
+            && message.ends_with(": has 3 where a text belongs"),
         "{message}"
     );
     let image = |name: &str, split: &str| {
@@ -349,8 +349,9 @@ fn coco() {
         );
     }
     let root = folder(&[("annotations/captions_val2017.json", "[]")]);
-    assert!(
-        refusal(&root, Split::Dev).starts_with("DIR/annotations/captions_val2017.json: invalid")
+    assert_eq!(
+        refusal(&root, Split::Dev),
+        "DIR/annotations/captions_val2017.json: line 1, column 2: has 0 values where there should be an object"
     );
 }
 

@@ -1,5 +1,9 @@
 //! What is said of an image, as the command line prints it and the service answers it.
 
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,6 +15,9 @@ use crate::model::Tag;
 pub struct Answer {
     /// The image's name.
     pub image: String,
+    /// The bytes of the name in base64 where they are not UTF-8, so that `image` cannot hold all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_bytes: Option<String>,
     /// The best first: the likeliest, unless they were chosen by agreement.
     pub captions: Vec<Caption>,
     /// The classes that the encoder recognises, the likeliest first; empty where the model knows none.
@@ -44,6 +51,38 @@ pub struct Times {
 pub struct Failure {
     /// The image's name.
     pub image: String,
+    /// The bytes of the name in base64 where they are not UTF-8, so that `image` cannot hold all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_bytes: Option<String>,
     /// Why it cannot be captioned.
     pub error: String,
+}
+
+/// What JSON calls the image at `path`: the name, with a mark in the place of what is not UTF-8, and in that case the
+/// name's bytes in base64, which lead back to the file. (On Windows these are the bytes of WTF-8.)
+pub fn image_name(path: &Path) -> (String, Option<String>) {
+    let bytes = || STANDARD.encode(path.as_os_str().as_encoded_bytes());
+    let image_bytes = path.to_str().is_none().then(bytes);
+    (path.to_string_lossy().into_owned(), image_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_utf_8_are_all_there_is() {
+        let name = "photos/a\n\\b 日本.jpg";
+        assert_eq!(image_name(Path::new(name)), (name.to_string(), None));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn other_names_come_with_their_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = b"caf\xe9/\xff.jpg";
+        let (image, image_bytes) = image_name(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        assert_eq!(image, "caf\u{fffd}/\u{fffd}.jpg");
+        assert_eq!(STANDARD.decode(image_bytes.unwrap()).unwrap(), bytes);
+    }
 }

@@ -19,7 +19,7 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Failure, Times};
+pub use answer::{Answer, Failure, Times, image_name};
 pub use sample::{Sampling, sample};
 pub use sample_ids::sample_ids;
 pub use search::{Choosing, Search, search, search_ids};

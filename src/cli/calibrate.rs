@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use super::options::{ReadingArgs, count};
 use super::output;
 use crate::data::weights::Precision;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::model::Captioner;
 use crate::nn::Module;
 use crate::tensor::Device;
@@ -191,5 +191,5 @@ fn print(found: &Calibration, args: &CalibrateArgs) -> Result<()> {
             ),
         )?;
     }
-    output::line(args.out.display())
+    output::line(error::name(&args.out))
 }

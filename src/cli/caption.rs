@@ -10,10 +10,11 @@ use clap::Args;
 use super::images::{self, Paths, ms_since, report_failure};
 use super::options::{ModelArgs, SearchArgs, count, number};
 use super::pipeline::{Encoded, encoded};
-use super::{attention, output};
-use crate::caption::{Answer, Caption, Sampling, Search, Times, sample, search};
+use super::tally::Tally;
+use super::{Ended, attention, output};
+use crate::caption::{Answer, Caption, Sampling, Search, Times, image_name, sample, search};
 use crate::cpu::threads;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, name};
 use crate::model::{Captioner, Tag};
 use crate::tensor::{Device, Tensor};
 
@@ -21,6 +22,9 @@ use crate::tensor::{Device, Tensor};
 ///
 /// Prints PATH, a tab and the caption for each image, or the caption alone where one image was given. An image
 /// that cannot be read is reported, the others are captioned all the same, and the exit status is 1 at the end.
+/// Many images end with a line on standard error: how many were captioned, failed, and were passed over in folders
+/// although they seem to be pictures. In PATH, control characters, backslashes and bytes that are not UTF-8 are escaped
+/// (\n, \t, \033, \\, \377); JSON has the name as it is, and its bytes as `image_bytes` in base64 where it is not UTF-8.
 #[derive(Args)]
 pub struct CaptionArgs {
     #[command(flatten)]
@@ -69,16 +73,16 @@ struct SamplingArgs {
     seed: u64,
 }
 
-pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
+pub fn run(args: &CaptionArgs, device: &Device) -> Result<Ended> {
     args.paths.reading.apply();
     if !args.sampling.sample
         && let Some(what) = args.search.contradiction(args.n_best)
     {
-        return Ok(output::misused(what));
+        return Ok(output::misused(what).into());
     }
     if let Some(out) = &args.attention {
         if let Some(what) = attention::objection(out, args.paths.is_single()) {
-            return Ok(output::misused(what));
+            return Ok(output::misused(what).into());
         }
         output::check_target(out)?;
     }
@@ -91,27 +95,25 @@ pub fn run(args: &CaptionArgs, device: &Device) -> Result<ExitCode> {
     if let (Some(out), [path]) = (&args.attention, &*args.paths.paths) {
         return draw(args, &captioner, path, out);
     }
+    let (images, passed_over) = args.paths.images(captioner.recipe);
+    let mut tally = Tally::new("captioned", !args.paths.is_single(), passed_over);
     thread::scope(|scope| {
-        let mut code = ExitCode::SUCCESS;
-        for chunk in encoded(scope, args.paths.images(captioner.recipe), &captioner)? {
-            if !answer(args, &captioner, &chunk?)? {
-                code = ExitCode::FAILURE;
-            }
+        for chunk in encoded(scope, images, &captioner)? {
+            answer(args, &captioner, &chunk?, &mut tally)?;
         }
-        Ok(code)
+        Ok(tally.end())
     })
 }
 
 /// Captions the image at `path`, draws to `out` where the model looked, and prints the answer.
-fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> Result<ExitCode> {
+fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> Result<Ended> {
     let grid = attention::grid(captioner)?;
-    let name = path.display().to_string();
     let started = Instant::now();
     let image = match images::read(path) {
         Ok(image) => image,
         Err(error) => {
-            report_failure(&name, &error, args.json)?;
-            return Ok(ExitCode::FAILURE);
+            report_failure(path, &error, args.json)?;
+            return Ok(ExitCode::FAILURE.into());
         }
     };
     let input = captioner.recipe.tensor(std::slice::from_ref(&image))?;
@@ -127,8 +129,10 @@ fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> R
     if let Some(best) = captions.first() {
         attention::write(out, captioner, &image, best)?;
     }
+    let (image_name, image_bytes) = image_name(path);
     let answer = Answer {
-        image: name,
+        image: image_name,
+        image_bytes,
         captions,
         tags,
         attention_grid: Some(grid),
@@ -139,12 +143,17 @@ fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> R
             generate,
         },
     };
-    print(args, &answer)?;
-    Ok(ExitCode::SUCCESS)
+    print(args, path, &answer)?;
+    Ok(ExitCode::SUCCESS.into())
 }
 
-/// Prints what there is to say of each image, and returns whether all could be read.
-fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<bool> {
+/// Prints what there is to say of each image, and counts it.
+fn answer(
+    args: &CaptionArgs,
+    captioner: &Captioner,
+    chunk: &Encoded,
+    tally: &mut Tally,
+) -> Result<()> {
     let started = Instant::now();
     let captions = match &chunk.features {
         Some(features) => threads::run(|| generate(args, captioner, features))?,
@@ -156,29 +165,31 @@ fn answer(args: &CaptionArgs, captioner: &Captioner, chunk: &Encoded) -> Result<
         _ => vec![Vec::new(); captions.len()],
     };
     let mut captions = captions.into_iter().zip(tags);
-    let mut all_read = true;
     for entry in &chunk.entries {
         if let Some(error) = &entry.error {
-            report_failure(&entry.name, error, args.json)?;
-            all_read = false;
+            report_failure(&entry.path, error, args.json)?;
+            tally.failed();
         } else if let Some((captions, tags)) = captions.next() {
             let times = Times {
                 decode: entry.ms,
                 encode: chunk.ms,
                 generate,
             };
+            let (image, image_bytes) = image_name(&entry.path);
             let answer = Answer {
-                image: entry.name.clone(),
+                image,
+                image_bytes,
                 captions,
                 tags,
                 attention_grid: None,
                 attention_region: None,
                 ms: times,
             };
-            print(args, &answer)?;
+            print(args, &entry.path, &answer)?;
+            tally.done();
         }
     }
-    Ok(all_read)
+    Ok(())
 }
 
 fn generate(
@@ -211,7 +222,7 @@ fn generate(
     sample(captioner, features, &how)
 }
 
-fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
+fn print(args: &CaptionArgs, path: &Path, answer: &Answer) -> Result<()> {
     let is_sure =
         |caption: &Caption| caption.confidence.unwrap_or(1.0) >= args.min_confidence.unwrap_or(0.0);
     if args.json && answer.captions.iter().all(is_sure) {
@@ -243,7 +254,7 @@ fn print(args: &CaptionArgs, answer: &Answer) -> Result<()> {
         };
         match args.paths.is_single() {
             true => output::line(format_args!("{text}{tags}"))?,
-            false => output::line(format_args!("{}\t{text}{tags}", answer.image))?,
+            false => output::line(format_args!("{}\t{text}{tags}", name(path)))?,
         }
     }
     Ok(())

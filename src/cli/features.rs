@@ -10,11 +10,13 @@ use serde::Serialize;
 
 use super::images::{CHUNK, Paths, report_failure};
 use super::options::Precision;
-use super::output;
 use super::pipeline::ahead;
+use super::tally::Tally;
+use super::{Ended, output};
+use crate::caption::image_name;
 use crate::data::Recipe;
 use crate::data::weights::{self, WeightFile, write_weights};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, name};
 use crate::fetch::cache;
 use crate::model::{DenseNet, file};
 use crate::nn::{Mode, Module};
@@ -23,7 +25,8 @@ use crate::tensor::{Device, Tensor};
 /// Print or store what the encoder makes of images
 ///
 /// That is the mean of its last feature maps, the 'second-to-last layer', or the maps themselves. An image that
-/// cannot be read is reported, the others go through, and the exit status is 1 at the end.
+/// cannot be read is reported, the others go through, and the exit status is 1 at the end. Names are written, and many
+/// images end, as with `glimpse caption`.
 #[derive(Args)]
 #[command(mut_arg("paths", |a| a.required(false).required_unless_present("input").conflicts_with("input")))]
 pub struct FeaturesArgs {
@@ -48,7 +51,8 @@ pub struct FeaturesArgs {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Store the features as the tensor `features` [N, C], with --spatial [N, C, H, W], and the images' names, a
-    /// JSON list, in the metadata entry `names`
+    /// JSON list, in the metadata entry `names`; a name is written there as it is printed without --json, odd characters
+    /// escaped
     #[arg(long, value_name = "FILE.safetensors")]
     out: Option<PathBuf>,
     /// Print a JSON object for each image
@@ -56,7 +60,7 @@ pub struct FeaturesArgs {
     json: bool,
 }
 
-pub fn run(args: &FeaturesArgs, device: &Device) -> Result<ExitCode> {
+pub fn run(args: &FeaturesArgs, device: &Device) -> Result<Ended> {
     args.paths.reading.apply();
     args.out.as_deref().map_or(Ok(()), output::check_target)?;
     let (mut encoder, description) = file::load_encoder(cache::find(&args.encoder)?)?;
@@ -67,7 +71,7 @@ pub fn run(args: &FeaturesArgs, device: &Device) -> Result<ExitCode> {
         names: Vec::new(),
         features: Vec::new(),
     };
-    let code = match &args.input {
+    let ended = match &args.input {
         Some(input) => from_tensor(input, &encoder, &mut sink)?,
         None => {
             let own = description.map(|d| d.recipe).unwrap_or_default();
@@ -75,14 +79,15 @@ pub fn run(args: &FeaturesArgs, device: &Device) -> Result<ExitCode> {
         }
     };
     sink.store()?;
-    Ok(code)
+    Ok(ended)
 }
 
-fn from_images(recipe: Recipe, encoder: &DenseNet, sink: &mut Sink) -> Result<ExitCode> {
+fn from_images(recipe: Recipe, encoder: &DenseNet, sink: &mut Sink) -> Result<Ended> {
     let args = sink.args;
-    let mut code = ExitCode::SUCCESS;
+    let (images, passed_over) = args.paths.images(recipe);
+    let mut tally = Tally::new("encoded", !args.paths.is_single(), passed_over);
     thread::scope(|scope| {
-        for chunk in ahead(scope, args.paths.images(recipe))? {
+        for chunk in ahead(scope, images)? {
             let mut rows = match chunk.tensor()? {
                 Some(images) => rows(&compute(encoder, &images, args.spatial)?)?,
                 None => Vec::new(),
@@ -90,18 +95,19 @@ fn from_images(recipe: Recipe, encoder: &DenseNet, sink: &mut Sink) -> Result<Ex
             .into_iter();
             for entry in &chunk.entries {
                 if let Some(error) = &entry.error {
-                    report_failure(&entry.name, error, args.json)?;
-                    code = ExitCode::FAILURE;
+                    report_failure(&entry.path, error, args.json)?;
+                    tally.failed();
                 } else if let Some(row) = rows.next() {
-                    sink.take(&entry.name, row)?;
+                    sink.take(&entry.path, row)?;
+                    tally.done();
                 }
             }
         }
-        Ok(code)
+        Ok(tally.end())
     })
 }
 
-fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<ExitCode> {
+fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<Ended> {
     let file = WeightFile::open(input)?;
     let x = file.tensor("x")?;
     let &[count, 3, height, width] = x.dims() else {
@@ -123,10 +129,10 @@ fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<Exit
             let name = names
                 .as_ref()
                 .map_or_else(|| i.to_string(), |names| names[i].clone());
-            sink.take(&name, row)?;
+            sink.take(Path::new(&name), row)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::SUCCESS.into())
 }
 
 /// The features `[N, C]` of `[N, H, W, 3]`, or its maps `[N, C, H, W]`.
@@ -159,8 +165,10 @@ fn rows(x: &Tensor) -> Result<Vec<Tensor>> {
 
 /// What is printed of an image with `--json`; maps are lists of lists of lists, `[C][H][W]`.
 #[derive(Serialize)]
-struct Answer<'a, T> {
-    image: &'a str,
+struct Answer<T> {
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_bytes: Option<String>,
     features: T,
 }
 
@@ -172,8 +180,9 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn take(&mut self, image: &str, row: Tensor) -> Result<()> {
+    fn take(&mut self, path: &Path, row: Tensor) -> Result<()> {
         if self.args.json {
+            let (image, image_bytes) = image_name(path);
             match *row.dims() {
                 [_, height, width] => {
                     let lines = |map: &'_ [f32]| -> Vec<Vec<f32>> {
@@ -181,19 +190,24 @@ impl Sink<'_> {
                     };
                     let features: Vec<_> =
                         row.data().chunks_exact(height * width).map(lines).collect();
-                    output::json(&Answer { image, features })?;
+                    output::json(&Answer {
+                        image,
+                        image_bytes,
+                        features,
+                    })?;
                 }
                 _ => output::json(&Answer {
                     image,
+                    image_bytes,
                     features: row.data(),
                 })?,
             }
         } else if self.args.out.is_none() {
             let numbers: Vec<String> = row.data().iter().map(f32::to_string).collect();
-            output::line(format_args!("{image}\t{}", numbers.join(" ")))?;
+            output::line(format_args!("{}\t{}", name(path), numbers.join(" ")))?;
         }
         if self.args.out.is_some() {
-            self.names.push(image.to_string());
+            self.names.push(name(path).to_string());
             self.features.push(row);
         }
         Ok(())

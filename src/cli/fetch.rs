@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::output;
 use crate::convert::{self, Options};
 use crate::data::weights::{Precision, WeightFile};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result, reason};
 use crate::fetch::{Arrived, Download, address, cache, hash_prefix, published, sha256};
 use crate::model::{DenseNetConfig, Description, file};
 
@@ -49,6 +49,7 @@ pub struct FetchArgs {
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
+    #[serde(serialize_with = "crate::error::serialize_lossy")]
     file: &'a Path,
     /// Of the encoder's file.
     bytes: u64,
@@ -61,7 +62,7 @@ struct Report<'a> {
 pub fn run(args: &FetchArgs) -> Result<ExitCode> {
     let folder = args.to.clone().map_or_else(cache::folder, Ok)?;
     fs::create_dir_all(&folder)
-        .map_err(|e| Error::file(&folder, format_args!("cannot be made: {e}")))?;
+        .map_err(|e| Error::file(&folder, format_args!("cannot be made: {}", reason(&e))))?;
     let target = folder.join(cache::file_name(&args.name));
     if is_there(args, &target) {
         eprintln!("{} is there already; --force fetches it again", args.name);
@@ -158,9 +159,9 @@ fn check(path: &Path, name: &str) -> Result<()> {
 
 fn report(args: &FetchArgs, target: &Path) -> Result<()> {
     if !args.json {
-        return output::line(target.display());
+        return output::line(error::name(&target));
     }
-    let fail = |e: io::Error| Error::file(target, format_args!("cannot be read: {e}"));
+    let fail = |e: io::Error| Error::unread(target, &e);
     let (bytes, sha256) = File::open(target).and_then(sha256).map_err(fail)?;
     let description = Description::read(&WeightFile::open(target)?)?;
     let source = description.and_then(|d| d.origin?.url);

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::options::ReadingArgs;
 use super::output;
-use crate::caption::Failure;
+use crate::caption::{Failure, image_name};
 use crate::cpu::threads;
-use crate::data::{Image, Recipe, folder, preprocess};
+use crate::data::folder::{self, PassedOver};
+use crate::data::{Image, Recipe, preprocess};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -37,14 +38,15 @@ impl Paths {
         matches!(self.paths.as_slice(), [only] if !only.is_dir())
     }
 
-    /// The images, folders opened; nothing is read yet.
-    pub fn images(&self, recipe: Recipe) -> Images {
-        let found = folder::expand(&self.paths, self.recursive);
-        let sources: Vec<Source> = found.into_iter().map(Source::new).collect();
-        Images {
+    /// The images, folders opened, and what the folders hold besides; nothing is read yet.
+    pub fn images(&self, recipe: Recipe) -> (Images, PassedOver) {
+        let listing = folder::expand(&self.paths, self.recursive);
+        let sources: Vec<Source> = listing.entries.into_iter().map(Source::new).collect();
+        let images = Images {
             waiting: sources.into_iter(),
             recipe,
-        }
+        };
+        (images, listing.passed_over)
     }
 }
 
@@ -84,14 +86,14 @@ impl Iterator for Images {
         let files: Vec<&Source> = sources.iter().filter(|s| !s.is_stream()).collect();
         let mut loaded = threads::map(files.len(), |i| files[i].load(recipe)).into_iter();
         for source in &sources {
-            // Whoever waits for standard input must be no worker: other stages have work for those.
+            // Whoever waits for another program must be no worker: other stages have work for those.
             let waiting = source.is_stream().then(|| source.load(recipe));
             let Some((picture, ms)) = waiting.or_else(|| loaded.next()) else {
                 continue;
             };
-            let name = source.path.display().to_string();
+            let path = source.path.clone();
             let error = picture.map(|picture| chunk.pictures.push(picture)).err();
-            chunk.entries.push(Entry { name, ms, error });
+            chunk.entries.push(Entry { path, ms, error });
         }
         Some(chunk)
     }
@@ -137,9 +139,10 @@ impl Source {
         }
     }
 
-    /// Whether it is standard input.
+    /// Whether another program writes it: standard input, or a pipe that was named, as shells name `<(...)`.
     fn is_stream(&self) -> bool {
-        self.refused.is_none() && self.path == Path::new("-")
+        let is_pipe = || std::fs::metadata(&self.path).is_ok_and(|m| !m.is_file() && !m.is_dir());
+        self.refused.is_none() && (self.path == Path::new("-") || is_pipe())
     }
 
     /// The square picture that the encoder will see, and the milliseconds that it took.
@@ -165,10 +168,10 @@ pub struct Chunk {
     pictures: Vec<Image>,
 }
 
-/// An image by name, and what came of reading it.
+/// An image by its path, and what came of reading it.
 pub struct Entry {
     /// The path as the user would type it.
-    pub name: String,
+    pub path: PathBuf,
     /// How long reading and preparing took, in milliseconds.
     pub ms: f64,
     /// Why it cannot be used.
@@ -192,10 +195,12 @@ impl Chunk {
 ///
 /// # Errors
 /// Where standard output cannot take it.
-pub fn report_failure(name: &str, error: &Error, json: bool) -> Result<()> {
+pub fn report_failure(path: &Path, error: &Error, json: bool) -> Result<()> {
     if json {
+        let (image, image_bytes) = image_name(path);
         return output::json(&Failure {
-            image: name.to_string(),
+            image,
+            image_bytes,
             error: error.to_string(),
         });
     }

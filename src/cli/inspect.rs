@@ -13,7 +13,7 @@ use crate::convert;
 use crate::data::Recipe;
 use crate::data::import::Archive;
 use crate::data::weights::Entry;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin, RecognitionConfig};
 use crate::train::distill::header::{self, Header};
 use crate::train::features;
@@ -38,6 +38,7 @@ pub struct InspectArgs {
 /// What is said of a file.
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::error::serialize_lossy")]
     file: PathBuf,
     /// `captioner`, `checkpoint`, `encoder`; `targets` of a teacher; `features` for those that training keeps; `weights` for
     /// an encoder's without a description, else `tensors`.
@@ -218,7 +219,7 @@ impl Report {
 
     fn print(&self) -> Result<()> {
         let print = |name: &str, value: String| output::line(format_args!("{name:<13}{value}"));
-        print("file", self.file.display().to_string())?;
+        print("file", error::name(&self.file).to_string())?;
         print("kind", self.kind.to_string())?;
         print("format", self.format.to_string())?;
         if let Some(e) = &self.encoder {

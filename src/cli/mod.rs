@@ -13,16 +13,17 @@ mod features;
 mod fetch;
 mod images;
 mod inspect;
+mod misuse;
 mod options;
 pub mod output;
 mod pipeline;
 mod score;
 mod serve;
+mod tally;
 mod train;
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cpu::{isa, profile, threads};
@@ -77,6 +78,22 @@ enum Command {
     Devices(device::DevicesArgs),
 }
 
+/// How a command ended.
+struct Ended {
+    code: ExitCode,
+    /// What is said on standard error after everything else.
+    last_line: Option<String>,
+}
+
+impl From<ExitCode> for Ended {
+    fn from(code: ExitCode) -> Self {
+        Ended {
+            code,
+            last_line: None,
+        }
+    }
+}
+
 impl Command {
     /// Runs it; what computes opens `device` first, and tells which one it was when all went well.
     fn run(&self, device: &DeviceArgs) -> Result<ExitCode> {
@@ -88,18 +105,18 @@ impl Command {
             _ => {}
         }
         let device = device.open()?;
-        let code = match self {
-            Command::Caption(args) => caption::run(args, &device),
-            Command::Features(args) => features::run(args, &device),
-            Command::Train(args) => train::run(args, &device),
-            Command::Calibrate(args) => calibrate::run(args, &device),
-            Command::Evaluate(args) => evaluate::run(args, &device),
-            Command::Serve(args) => serve::run(args, &device),
-            Command::Bench(args) => bench::run(args, &device),
+        let Ended { code, last_line } = match self {
+            Command::Caption(args) => caption::run(args, &device)?,
+            Command::Features(args) => features::run(args, &device)?,
+            Command::Train(args) => train::run(args, &device)?.into(),
+            Command::Calibrate(args) => calibrate::run(args, &device)?.into(),
+            Command::Evaluate(args) => evaluate::run(args, &device)?.into(),
+            Command::Serve(args) => serve::run(args, &device)?.into(),
+            Command::Bench(args) => bench::run(args, &device)?.into(),
             Command::Score(_) | Command::Inspect(_) | Command::Fetch(_) | Command::Devices(_) => {
-                Ok(ExitCode::SUCCESS)
+                ExitCode::SUCCESS.into()
             }
-        }?;
+        };
         if let Device::Gpu(gpu) = &device {
             if profile::enabled()
                 && let Some(table) = gpu.timings()
@@ -109,6 +126,9 @@ impl Command {
             if code == ExitCode::SUCCESS {
                 eprintln!("computed on {} ({})", gpu.name(), gpu.kind());
             }
+        }
+        if let Some(line) = last_line {
+            output::note(line);
         }
         Ok(code)
     }
@@ -144,25 +164,7 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// The exit status.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
-    T::try_parse().map_err(|error| not_parsed(&error))
-}
-
-/// Shows the help that was asked for, or says in one line what is wrong with the command line.
-fn not_parsed(error: &clap::Error) -> ExitCode {
-    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    if let DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand = error.kind() {
-        let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-    }
-    // After its first paragraph come hints and the usage.
-    let text = error.render().to_string();
-    let first = text
-        .split("\n\n")
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    let words: Vec<&str> = first.split_whitespace().collect();
-    output::misused(format_args!("{}; -h explains the options", words.join(" ")))
+    T::try_parse().map_err(|error| misuse::not_parsed(&error))
 }
 
 fn prepare(count: Option<u16>) -> Result<()> {

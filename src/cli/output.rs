@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_unsafe, name, reason};
 
 /// Prints a line of results on standard output.
 ///
@@ -21,8 +21,12 @@ use crate::error::{Error, Result};
 pub fn line(text: impl Display) -> Result<()> {
     match try_line(text) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        written => written
-            .map_err(|e| Error::file("standard output", format_args!("cannot be written: {e}"))),
+        written => written.map_err(|e| {
+            Error::file(
+                "standard output",
+                format_args!("cannot be written: {}", reason(&e)),
+            )
+        }),
     }
 }
 
@@ -44,13 +48,28 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     line(json_text(value)?)
 }
 
-/// `value` as JSON in one line.
+/// `value` as JSON in one line, in which nothing ends the line or steers a terminal.
 ///
 /// # Errors
 /// Where it has no such form.
 pub fn json_text(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|e| Error::usage(format_args!("cannot be written as JSON: {e}")))
+    let text = serde_json::to_string(value).map_err(|_| no_json())?;
+    if !text.contains(is_unsafe) {
+        return Ok(text);
+    }
+    // JSON itself escapes the control characters of ASCII alone. What is left is in strings, where nothing else is.
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_unsafe(c) {
+            true => safe += &format!("\\u{:04x}", u32::from(c)),
+            false => safe.push(c),
+        }
+    }
+    Ok(safe)
+}
+
+fn no_json() -> Error {
+    Error::usage("the answer holds what JSON has no form for; this is a mistake in Glimpse")
 }
 
 /// `value` as a tree of JSON values.
@@ -58,8 +77,7 @@ pub fn json_text(value: &impl Serialize) -> Result<String> {
 /// # Errors
 /// Where it has no such form.
 pub fn json_value(value: &impl Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(value)
-        .map_err(|e| Error::usage(format_args!("cannot be written as JSON: {e}")))
+    serde_json::to_value(value).map_err(|_| no_json())
 }
 
 /// Prints a message on standard error.
@@ -75,8 +93,13 @@ pub fn warn_of(path: &Path, what: &str) {
         .lock()
         .map(|mut told| told.insert((path.to_path_buf(), what.to_string())));
     if told.unwrap_or(true) {
-        complain(format_args!("warning: {}: {what}", path.display()));
+        complain(format_args!("warning: {}: {what}", name(path)));
     }
+}
+
+/// Prints on standard error what is no complaint.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Ends a command line that makes no sense as clap ends one.
@@ -114,4 +137,18 @@ pub fn progress(template: &str, total: u64) -> ProgressBar {
     }
     let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
     ProgressBar::new(total).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_stays_one_line_and_means_the_same() {
+        let text = "a\nb\x1b[2J\x7f\u{9b}\u{2028}\u{202e}\\ é 日";
+        let json = json_text(&text).unwrap();
+        assert!(!json.contains(is_unsafe), "{json}");
+        assert!(json.contains("é 日"), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
 }

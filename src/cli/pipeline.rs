@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::images::{Entry, Images, ms_since};
 use crate::cpu::threads;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
 use crate::tensor::Tensor;
 
@@ -44,7 +44,7 @@ pub fn ahead<'scope, T: Send + 'scope>(
     };
     Builder::new()
         .spawn_scoped(scope, make)
-        .map_err(|e| Error::usage(format_args!("a thread cannot be started: {e}")))?;
+        .map_err(|e| Error::usage(format_args!("a thread cannot be started: {}", reason(&e))))?;
     Ok(Box::new(waiting.into_iter()))
 }
 

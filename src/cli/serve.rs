@@ -231,7 +231,7 @@ fn stop_on_signals(stop: Stop) -> Result<()> {
         }
         stop.stop();
     })
-    .map_err(|e| Error::usage(format!("Ctrl-C cannot be caught: {e}")))
+    .map_err(|_| Error::usage("the system does not let Ctrl-C be caught"))
 }
 
 fn start_log(args: &ServeArgs) {

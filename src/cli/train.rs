@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::options::ReadingArgs;
 use super::output;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
 use crate::train::dev::Evaluation;
@@ -89,7 +89,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
             std::process::exit(130);
         }
     })
-    .map_err(|e| Error::usage(format!("Ctrl-C cannot be caught: {e}")))?;
+    .map_err(|_| Error::usage("the system does not let Ctrl-C be caught"))?;
 
     let options = RunOptions {
         out: args.out.clone(),
@@ -110,7 +110,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     if args.json {
         output::json(&serde_json::json!({ "event": "done", "model": args.out }))?;
     } else {
-        output::line(args.out.display())?;
+        output::line(error::name(&args.out))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -182,7 +182,7 @@ impl Display {
             } => self.line(&format!(
                 "stopped early after step {step}: no dev score was better than {best_score:.2} of step {best_step}"
             )),
-            Event::Saved { path } => self.line(&format!("checkpoint: {}", path.display())),
+            Event::Saved { path } => self.line(&format!("checkpoint: {}", error::name(path))),
         }
     }
 
@@ -297,7 +297,9 @@ fn print_json(event: &Event) {
         } => serde_json::json!({
             "event": "early_stop", "step": step, "best_step": best_step, "best_score": best_score,
         }),
-        Event::Saved { path } => serde_json::json!({ "event": "checkpoint", "path": path }),
+        Event::Saved { path } => {
+            serde_json::json!({ "event": "checkpoint", "path": path.to_string_lossy() })
+        }
     };
     // Hours of training are worth more than whoever read along.
     let _ = output::try_line(object);

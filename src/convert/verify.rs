@@ -9,6 +9,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Converted;
+use crate::data::words;
 use crate::data::{Image, Limits, SAMPLES, hex};
 use crate::error::{Error, Result};
 use crate::nn::Mode;
@@ -201,12 +202,14 @@ impl Classes {
     /// Where it cannot be read, is no such JSON, or is empty.
     pub fn open(path: &Path) -> Result<Self> {
         let refuse = |what: String| Error::file(path, what);
-        let text =
-            std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
         let names: Vec<String> = if text.trim_start().starts_with('{') {
             let object: std::collections::BTreeMap<usize, (String, String)> =
                 serde_json::from_str(&text).map_err(|e| {
-                    refuse(format!("is no list of classes as Keras writes it: {e}"))
+                    refuse(format!(
+                        "is no list of classes as Keras writes it: {}",
+                        words::json(&e)
+                    ))
                 })?;
             if !object.keys().copied().eq(0..object.len()) {
                 return Err(refuse("does not number its classes from 0 on".into()));

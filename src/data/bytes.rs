@@ -19,7 +19,7 @@ pub(crate) enum Bytes {
 impl Bytes {
     /// Those of the file at `path`, which `what` says it should be.
     pub(crate) fn map(path: &Path, what: &str) -> Result<Self> {
-        let fail = |e: std::io::Error| Error::file(path, format_args!("cannot be read: {e}"));
+        let fail = |e: std::io::Error| Error::unread(path, &e);
         let file = File::open(path).map_err(fail)?;
         let meta = file.metadata().map_err(fail)?;
         if meta.is_dir() {

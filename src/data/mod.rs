@@ -27,6 +27,7 @@ mod samples;
 pub mod view;
 pub mod vocabulary;
 pub mod weights;
+pub mod words;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Example, Split};

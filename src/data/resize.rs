@@ -78,21 +78,20 @@ pub fn bilinear(image: &Image, width: u32, height: u32) -> Result<Image> {
 /// When a side of the result would be zero or the region reaches beyond the image.
 pub fn bilinear_region(image: &Image, region: Region, width: u32, height: u32) -> Result<Image> {
     const OP: &str = "bilinear";
-    let failed = |e: &dyn std::fmt::Display| Error::value(OP, e);
     let source = fir::images::ImageRef::new(
         image.width(),
         image.height(),
         image.pixels(),
         fir::PixelType::U8x3,
     )
-    .map_err(|e| failed(&e))?;
+    .map_err(|_| Error::value(OP, "the image has no pixels"))?;
     let mut result = fir::images::Image::new(width, height, fir::PixelType::U8x3);
     let options = fir::ResizeOptions::new()
         .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
         .crop(region.left, region.top, region.width, region.height);
     fir::Resizer::new()
         .resize(&source, &mut result, &options)
-        .map_err(|e| failed(&e))?;
+        .map_err(|_| Error::value(OP, "the region reaches beyond the image, or has no size"))?;
     Image::from_rgb(width, height, result.into_vec())
 }
 

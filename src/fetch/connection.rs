@@ -10,7 +10,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Proxy, RequestBuilder};
 
 use super::forward::Forward;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 
 // A server that is there answers in a fraction of this.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
@@ -114,7 +114,8 @@ fn trusted() -> Result<RootCerts> {
         return Ok(RootCerts::WebPki);
     };
     let fail = |what: String| Error::file(&path, format_args!("{what}; {CERTIFICATES} names it"));
-    let bytes = std::fs::read(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    let bytes =
+        std::fs::read(&path).map_err(|e| fail(format!("cannot be read: {}", reason(&e))))?;
     let certificates: Vec<_> = parse_pem(&bytes)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -12,7 +12,7 @@ use ureq::{Agent, Body, Timeout};
 use super::connection::{self, CERTIFICATES, CONNECT};
 use super::partial::{Origin, Partial, address_digest};
 use super::response::{self, ContentRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 
 /// More than any encoder has; whoever sends it is mistaken, or means harm.
 const MOST_BYTES: u64 = 2 << 30;
@@ -311,14 +311,30 @@ impl Download {
                 ErrorKind::ConnectionReset
                 | ErrorKind::ConnectionAborted
                 | ErrorKind::BrokenPipe
-                | ErrorKind::TimedOut => (format!("the connection broke off ({e})"), true),
+                | ErrorKind::TimedOut => ("the connection broke off".into(), true),
                 ErrorKind::InvalidData => (
-                    format!("cannot be trusted ({e}); {CERTIFICATES} may name other certificates"),
+                    format!(
+                        "cannot be trusted: {}; {CERTIFICATES} may name other certificates",
+                        distrust(&e.to_string())
+                    ),
                     false,
                 ),
-                _ => (format!("no connection ({e})"), false),
+                _ => (format!("no connection: {}", reason(e)), false),
             },
-            other => (other.to_string(), false),
+            E::TooManyRedirects | E::RedirectFailed => (
+                "the server sends from one address to the next without an end".into(),
+                false,
+            ),
+            E::ConnectionFailed => ("no connection came about".into(), false),
+            E::InvalidProxyUrl => ("the proxy's address makes no sense".into(), false),
+            E::Tls(_) | E::Rustls(_) => (
+                format!(
+                    "cannot be trusted: {}; {CERTIFICATES} may name other certificates",
+                    distrust(&e.to_string())
+                ),
+                false,
+            ),
+            _ => ("the server does not speak HTTP as it should".into(), false),
         };
         End::Broken { why, passing }
     }
@@ -348,9 +364,52 @@ impl Download {
     }
 }
 
+/// Why a server's certificate is worth nothing, out of what the library for encryption says.
+fn distrust(text: &str) -> &'static str {
+    let known = [
+        (
+            "UnknownIssuer",
+            "nobody who is trusted vouches for its certificate",
+        ),
+        ("Expired", "its certificate has expired"),
+        (
+            "NotValidYet",
+            "its certificate is not valid yet; look at this machine's clock",
+        ),
+        ("NotValidForName", "its certificate is another server's"),
+        ("not valid for name", "its certificate is another server's"),
+        ("Revoked", "its certificate was called back"),
+        ("peer certificate", "its certificate is no good"),
+    ];
+    let found = known.iter().find(|(mark, _)| text.contains(mark));
+    found.map_or("its encryption does not work", |(_, words)| words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn distrust_has_our_words() {
+        for (text, expected) in [
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "nobody who is trusted vouches",
+            ),
+            ("invalid peer certificate: Expired", "has expired"),
+            (
+                "invalid peer certificate: certificate not valid for name \"a\"",
+                "another server's",
+            ),
+            ("invalid peer certificate: Other(X)", "is no good"),
+            (
+                "received fatal alert: HandshakeFailure",
+                "encryption does not work",
+            ),
+        ] {
+            assert!(distrust(text).contains(expected), "{text}");
+        }
+    }
 
     #[test]
     fn encryption_is_not_given_up_on_the_way() {

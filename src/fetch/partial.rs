@@ -46,7 +46,7 @@ impl Partial {
     /// Where it cannot be opened, or another process is at it.
     pub fn open(target: &Path) -> Result<Self> {
         let path = beside(target, ".partial");
-        let fail = |e: io::Error| Error::file(&path, format_args!("cannot be written: {e}"));
+        let fail = |e: io::Error| Error::unwritten(&path, &e);
         let mut file = loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
@@ -133,7 +133,7 @@ impl Partial {
         let synced = self.file.sync_all().and_then(|()| self.file.rewind());
         let (_, digest) = synced
             .and_then(|()| sha256(&self.file))
-            .map_err(|e| Error::file(&self.path, format_args!("cannot be synced and read: {e}")))?;
+            .map_err(|e| Error::unread(&self.path, &e))?;
         Ok(digest)
     }
 
@@ -162,7 +162,7 @@ fn beside(target: &Path, ending: &str) -> PathBuf {
 }
 
 fn unwritten(path: &Path, e: &io::Error) -> Error {
-    Error::file(path, format_args!("cannot be written: {e}"))
+    Error::unwritten(path, e)
 }
 
 /// Whether `file` is still what `path` names.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::adapter::{self, Adapter, Choice, Kind};
 use super::buffer::Pool;
+use super::detail;
 use super::shaders::Pipelines;
 use super::stream::Stream;
 use super::timing::{self, Timing};
@@ -116,7 +117,12 @@ impl Gpu {
             experimental_features,
             ..Default::default()
         };
-        let refused = |e| Error::gpu(&adapter.name, format_args!("cannot be opened: {e}"));
+        let refused = |_| {
+            Error::gpu(
+                &adapter.name,
+                "its driver does not open it; update the driver, or use --device cpu",
+            )
+        };
         let (device, queue) =
             pollster::block_on(adapter.raw.request_device(&descriptor)).map_err(refused)?;
         // A workgroup of 256 threads leaves room for what 64 subgroups have to say.
@@ -124,10 +130,21 @@ impl Gpu {
             && adapter.raw.get_info().subgroup_min_size >= 4;
         let fault = Arc::new(Fault::default());
         let (uncaptured, lost) = (fault.clone(), fault.clone());
-        device.on_uncaptured_error(Arc::new(move |e| uncaptured.keep(e.to_string())));
+        device.on_uncaptured_error(Arc::new(move |e| {
+            uncaptured.keep(match &e {
+                wgpu::Error::OutOfMemory { .. } => {
+                    "its memory does not suffice; take a smaller batch, or use --device cpu".into()
+                }
+                _ => format!(
+                    "its driver refuses the work{}; update the driver, or use --device cpu",
+                    detail(&e)
+                ),
+            });
+        }));
         device.set_device_lost_callback(move |_, why| {
             lost.keep(format!(
-                "the graphics device was lost ({why}); start again, from the last checkpoint where there is one"
+                "the graphics device was lost{}; start again, from the last checkpoint where there is one",
+                detail(&why)
             ));
         });
         let timing = timing::wanted()

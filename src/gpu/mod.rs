@@ -31,8 +31,19 @@ pub mod stream;
 pub mod sum;
 pub mod timing;
 
+use std::fmt::Display;
+
 pub use adapter::{Adapter, Choice, adapters};
 pub use buffer::{Buffer, Slice};
 pub use device::Gpu;
 pub use kernel::Kernel;
 pub use shaders::Shader;
+
+/// What a driver or a library says of an error, for those who work on this program; in a release it is left out, for it
+/// tells its users nothing.
+fn detail(what: &dyn Display) -> String {
+    match cfg!(debug_assertions) {
+        true => format!(" ({what})"),
+        false => String::new(),
+    }
+}

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Gpu;
+use super::detail;
 use super::device::lock;
 use super::stream::PARAMS;
 use crate::error::Result;
@@ -211,7 +212,8 @@ impl Gpu {
             modules.remove(&(key.shader, key.dialect));
             let place = format_args!("{} of {}", key.entry, key.shader.file());
             return Err(self.error(format_args!(
-                "its driver does not accept {place}: {error}; update the driver, or use --device cpu"
+                "its driver does not accept {place}{}; update the driver, or use --device cpu",
+                detail(&error)
             )));
         }
         Ok(Pipeline { raw, layout })

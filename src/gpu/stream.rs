@@ -201,7 +201,7 @@ impl Gpu {
         self.0
             .device
             .poll(all)
-            .map_err(|e| self.error(format_args!("does not answer: {e}")))?;
+            .map_err(|_| self.error("does not answer; start again, or use --device cpu"))?;
         Ok(())
     }
 
@@ -314,12 +314,10 @@ impl Gpu {
         });
         self.poll()?;
         self.check()?;
-        let failed =
-            |e: &dyn std::fmt::Display| self.error(format_args!("cannot be read from: {e}"));
-        wait.recv()
-            .map_err(|e| failed(&e))?
-            .map_err(|e| failed(&e))?;
-        let mapped = view.get_mapped_range().map_err(|e| failed(&e))?;
+        let failed = || self.error("its memory cannot be read; start again, or use --device cpu");
+        let arrived = wait.recv().map_err(|_| failed())?;
+        arrived.map_err(|_| failed())?;
+        let mapped = view.get_mapped_range().map_err(|_| failed())?;
         let data = bytemuck::pod_collect_to_vec(&mapped);
         drop(mapped);
         staging.unmap();

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Images may be called by their name, their path, or the dataset's number: [`named_as`] finds what is meant. Further
-//! fields are ignored, and so is a byte-order mark.
+//! fields are ignored, and so is a byte-order mark. `image_bytes` is one of those: it is there where a path is not UTF-8,
+//! and names in datasets are.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +27,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Where the file cannot be read, or holds something else.
 pub fn read_hypotheses(path: &Path) -> Result<Vec<Hypothesis>> {
-    let file = File::open(path).map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?;
+    let file = File::open(path).map_err(|e| Error::unread(path, &e))?;
     parse_hypotheses(path, BufReader::new(file))
 }
 
@@ -38,7 +39,7 @@ pub fn parse_hypotheses(name: &Path, mut input: impl Read) -> Result<Vec<Hypothe
     let mut bytes = Vec::new();
     input
         .read_to_end(&mut bytes)
-        .map_err(|e| Error::file(name, format_args!("cannot be read: {e}")))?;
+        .map_err(|e| Error::unread(name, &e))?;
     let text = std::str::from_utf8(&bytes).map_err(|e| {
         let line = 1 + bytes[..e.valid_up_to()]
             .iter()
@@ -212,7 +213,7 @@ mod tests {
         let expected = [hypothesis("a", "a dog"), hypothesis("7", "")];
         for text in [
             "{\"image\": \"a\", \"text\": \"a dog\"}\n\n{\"text\": \"\", \"image\": 7, \"more\": 1}\n",
-            "{\"image\": \"a\", \"caption\": \"a dog\"}\r\n{\"image_id\": 7, \"caption\": \"\"}",
+            "{\"image\": \"a\", \"image_bytes\": \"YQ==\", \"caption\": \"a dog\"}\r\n{\"image_id\": 7, \"caption\": \"\"}",
             "{\"image\": \"a\", \"captions\": [{\"text\": \"a dog\", \"log_prob\": -1}, {\"text\": \"x\"}], \"ms\": {}}\n\
              {\"image\": \"7\", \"captions\": [{\"text\": \"\"}]}",
             " [{\"image_id\": \"a\", \"caption\": \"a dog\"},\n {\"image_id\": 7, \"id\": 3, \"caption\": \"\"}]\n",
@@ -309,6 +310,8 @@ mod tests {
             ["a.jpg", "b.jpg", "COCO_7.jpg", "9", "other"]
         );
         assert_eq!(names(&["C:\\photos\\b.jpg"]).unwrap(), ["b.jpg"]);
+        // A folder whose name is not UTF-8, as `glimpse caption --json` writes it.
+        assert_eq!(names(&["caf\u{fffd}/b.jpg"]).unwrap(), ["b.jpg"]);
         assert_eq!(
             names(&["x/b.jpg", "y/b.jpg"]).unwrap_err().to_string(),
             "score: x/b.jpg and y/b.jpg are both b.jpg; keep one of the two"

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{DecoderConfig, DenseNet, DenseNetConfig, Recognition, RecognitionConfig, Tags};
 use crate::data::weights::{Precision, WeightFile, write_weights};
+use crate::data::words;
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
 use crate::nn::{Init, Module};
@@ -102,7 +103,7 @@ impl Description {
         let broken = |e: serde_json::Error| {
             Error::file(
                 file.path(),
-                format_args!("its description makes no sense: {e}"),
+                format_args!("its description makes no sense: {}", words::json(&e)),
             )
         };
         let Version { format } = serde_json::from_str(&text).map_err(broken)?;
@@ -264,8 +265,12 @@ pub fn write(
     tensors: &[(String, Tensor)],
     precision: Precision,
 ) -> Result<()> {
-    let text = serde_json::to_string(description)
-        .map_err(|e| Error::file(path, format_args!("its description cannot be written: {e}")))?;
+    let text = serde_json::to_string(description).map_err(|e| {
+        Error::file(
+            path,
+            format_args!("its description cannot be written: {}", words::json(&e)),
+        )
+    })?;
     write_weights(
         path,
         tensors,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::config::TrainConfig;
 use super::progress::Progress;
 use crate::data::weights::{Precision, WeightFile};
+use crate::data::words;
 use crate::error::{Error, Result};
 use crate::model::{Description, Kind, file};
 use crate::tensor::Tensor;
@@ -69,7 +70,12 @@ pub fn write(
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
     description.kind = Kind::Checkpoint;
-    let stored = |e| Error::file(path, format_args!("its state cannot be stored: {e}"));
+    let stored = |e: serde_json::Error| {
+        Error::file(
+            path,
+            format_args!("its state cannot be stored: {}", words::json(&e)),
+        )
+    };
     let config = serde_json::to_value(state.config).map_err(stored)?;
     let progress = serde_json::to_value(state.progress).map_err(stored)?;
     let training = &mut description.training;
@@ -116,13 +122,20 @@ impl Checkpoint {
             .cloned()
             .unwrap_or_default();
         let config: TrainConfig = serde_json::from_value(config).map_err(|e| {
-            Error::file(path, format_args!("its configuration makes no sense: {e}"))
+            Error::file(
+                path,
+                format_args!("its configuration makes no sense: {}", words::json(&e)),
+            )
         })?;
         config.check().map_err(|e| Error::file(path, e))?;
         let progress = description.training.get(PROGRESS).cloned();
         let progress = progress.map_or_else(|| Ok(Progress::default()), serde_json::from_value);
-        let progress = progress
-            .map_err(|e| Error::file(path, format_args!("its best score makes no sense: {e}")))?;
+        let progress = progress.map_err(|e| {
+            Error::file(
+                path,
+                format_args!("its best score makes no sense: {}", words::json(&e)),
+            )
+        })?;
         let steps = steps.ok_or_else(|| refuse("does not say how many steps it has taken"))?;
         Ok(Checkpoint {
             file,

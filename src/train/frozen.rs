@@ -8,7 +8,7 @@ use super::checkpoint;
 use super::config::TrainConfig;
 use super::events::{Control, Event, Watch};
 use super::features::{FeatureCache, Picture, Progress, Source, View, digest};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::Captioner;
 
 /// Opens or computes the features of the training and dev images, in files beside `out`. Training images that the
@@ -68,12 +68,13 @@ fn cached(
     let images = samples.len();
     let mut progress = |progress| {
         let event = match progress {
-            Progress::Stale { why } => {
-                Event::Notice(format!("{} {why}; it is computed again", path.display()))
-            }
+            Progress::Stale { why } => Event::Notice(format!(
+                "{} {why}; it is computed again",
+                error::name(&path)
+            )),
             Progress::Resumed { pictures } => Event::Notice(format!(
                 "{}: features of {pictures} of {images} images are there from an earlier run",
-                path.display()
+                error::name(&path)
             )),
             Progress::Encoded { pictures } => Event::Features {
                 done: pictures,

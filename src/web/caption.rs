@@ -166,6 +166,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
             Ok(wait) => Outcome::Answer(wait.answer(image).await?),
             Err(refusal) => Outcome::Failure(Failure {
                 image,
+                image_bytes: None,
                 error: refusal.error(),
             }),
         });
@@ -217,6 +218,7 @@ impl Wait {
         round(&mut captions);
         Ok(Answer {
             image,
+            image_bytes: None,
             captions,
             tags,
             attention_grid: self.grid,

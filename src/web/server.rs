@@ -14,7 +14,7 @@ use super::routes;
 use super::worker::Worker;
 use super::{Options, address};
 use crate::cpu::threads;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
 use crate::tensor::Device;
 
@@ -66,8 +66,9 @@ impl Server {
         });
         let (listener, addr) = listened.map_err(|e| {
             Error::usage(format_args!(
-                "cannot listen on {}: {e}; choose another address with --addr",
-                options.addr
+                "cannot listen on {}: {}; choose another address with --addr",
+                options.addr,
+                reason(&e)
             ))
         })?;
         let app = Arc::new(App::new(&mut captioner, device, options, addr));
@@ -113,7 +114,7 @@ impl Server {
         let _ = worker.join();
         // What is still being decoded, nobody waits for.
         runtime.shutdown_background();
-        served.map_err(|e| Error::usage(format_args!("{}: {e}", app.addr)))
+        served.map_err(|e| Error::usage(format_args!("{}: {}", app.addr, reason(&e))))
     }
 }
 
@@ -125,7 +126,12 @@ fn runtime() -> Result<Runtime> {
         .max_blocking_threads(threads::count())
         .thread_name("decoder")
         .build()
-        .map_err(|e| Error::usage(format_args!("an event loop cannot be started: {e}")))
+        .map_err(|e| {
+            Error::usage(format_args!(
+                "an event loop cannot be started: {}",
+                reason(&e)
+            ))
+        })
 }
 
 /// Accepts connections until it is told to stop, and then waits for those that are open.

@@ -10,7 +10,7 @@ use super::queue::{Done, Job, Queue};
 use crate::caption::search;
 use crate::cpu::threads;
 use crate::data::preprocess;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
 
 /// The model, and what it works for.
@@ -26,7 +26,7 @@ impl Worker {
         thread::Builder::new()
             .name("model".into())
             .spawn(move || self.run())
-            .map_err(|e| Error::usage(format_args!("a thread cannot be started: {e}")))
+            .map_err(|e| Error::usage(format_args!("a thread cannot be started: {}", reason(&e))))
     }
 
     fn run(&self) {

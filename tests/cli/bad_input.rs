@@ -57,7 +57,13 @@ fn bad_images_are_reported_and_the_others_answered() {
         (&["features", "--encoder", model()], "features"),
     ] {
         let json = glimpse(dir.path(), &[command, &paths, &["--json"]].concat());
-        assert_eq!((json.code, json.err.as_str()), (Some(1), ""));
+        let verb = if command[0] == "caption" {
+            "captioned"
+        } else {
+            "encoded"
+        };
+        let last = format!("{verb} 2, failed 6, passed over 0");
+        assert_eq!((json.code, json.err.trim_end()), (Some(1), &*last));
         let answers = json.objects();
         assert_eq!(answers.len(), cases.len());
         for (answer, (path, wrong)) in answers.iter().zip(&cases) {
@@ -76,7 +82,8 @@ fn bad_images_are_reported_and_the_others_answered() {
             .map(|line| line.split_once('\t').unwrap().0)
             .collect();
         assert_eq!(names, ["good.png", "fine.jpg"]);
-        let complaints: Vec<&str> = text.err.lines().collect();
+        let mut complaints: Vec<&str> = text.err.lines().collect();
+        assert_eq!(complaints.pop(), Some(&*last));
         assert_eq!(complaints.len(), cases.len() - 2);
         let wrong = cases
             .iter()
@@ -88,10 +95,11 @@ fn bad_images_are_reported_and_the_others_answered() {
             );
         }
     }
-    let message = glimpse(dir.path(), &["caption", "folder", "--model", model()])
-        .complaint(1)
-        .to_string();
-    assert!(message.contains("without images"), "{message}");
+    let run = glimpse(dir.path(), &["caption", "folder", "--model", model()]);
+    assert_eq!((run.code, run.out.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = run.err.lines().collect();
+    assert!(lines[0].contains("without images"), "{}", run.err);
+    assert_eq!(lines[1..], ["captioned 0, failed 1, passed over 0"]);
 }
 
 #[test]
@@ -124,7 +132,7 @@ fn unusable_tensors_and_encoders_are_one_line() {
     for (input, what) in [
         ("y", "has no tensor `x`"),
         ("flat", "[3, 32]"),
-        ("none", "cannot be read"),
+        ("none", "does not exist"),
         ("tiny", ""),
     ] {
         let input = format!("{input}.safetensors");

@@ -159,7 +159,7 @@ fn what_is_refused_leaves_no_file() {
         (
             "zip.pth",
             &["--verify", "--classes", "none.txt"],
-            "none.txt: cannot be read",
+            "none.txt: does not exist",
         ),
     ] {
         let input = fixture(input);
@@ -167,7 +167,7 @@ fn what_is_refused_leaves_no_file() {
         assert!(run.complaint(1).contains(part), "{}", run.err);
     }
     let run = convert(dir.path(), &["none.pth", "e.safetensors"]);
-    assert!(run.complaint(1).contains("none.pth: cannot be read"));
+    assert!(run.complaint(1).contains("none.pth: does not exist"));
     let run = convert(
         dir.path(),
         &[&fixture("zip.pth"), "no/such/folder/e.safetensors"],

@@ -95,7 +95,7 @@ fn inspect_says_what_a_file_holds() {
     assert!(
         inspect(&["none.safetensors"])
             .complaint(1)
-            .starts_with("none.safetensors: cannot be read")
+            .starts_with("none.safetensors: does not exist")
     );
     assert!(inspect(&["."]).complaint(1).contains("is a folder"));
 }

@@ -17,6 +17,8 @@ mod convert;
 mod distill;
 mod features;
 mod fetch;
+#[cfg(unix)]
+mod folders;
 mod gpu;
 mod inspect;
 mod odd_images;
@@ -26,6 +28,7 @@ mod serve;
 mod server;
 mod stages;
 mod training;
+mod words;
 
 use std::fs;
 use std::io::Write;

@@ -277,7 +277,7 @@ fn contradictory_starts_are_refused() {
         (&["--config", "start.toml"][..], "brings an encoder"),
         (&["--config", "other.toml"], "another decoder"),
         (&["--config", "covers.toml"], "attention"),
-        (&["--encoder", "start.safetensors"], "cannot be used with"),
+        (&["--encoder", "start.safetensors"], "exclude each other"),
     ] {
         let run = train(&data, "a.safetensors", &[args, &init].concat());
         assert!(run.err.contains(what), "{}", run.err);

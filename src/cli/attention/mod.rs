@@ -63,7 +63,12 @@ pub fn write(out: &Path, captioner: &Captioner, image: &Image, caption: &Caption
             page.height(),
             ExtendedColorType::Rgb8,
         )
-        .map_err(|e| Error::file(out, format_args!("cannot be drawn: {e}")))?;
+        .map_err(|_| {
+            Error::file(
+                out,
+                "cannot be drawn: the picture is too large for a PNG; take a smaller one",
+            )
+        })?;
     write_atomically(out, png.get_ref())
 }
 

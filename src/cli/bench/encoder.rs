@@ -84,7 +84,7 @@ pub fn train(bench: &Bench) -> Result<Report> {
 
 fn report(what: &'static str, bench: &Bench, ms: Spread, flops: f64) -> Report {
     let args = bench.args;
-    let encoder = Some(args.encoder.display().to_string());
+    let encoder = Some(args.encoder.to_string_lossy().into_owned());
     Report {
         encoder,
         batch: Some(args.batch),

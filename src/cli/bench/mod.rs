@@ -17,7 +17,7 @@ use super::images::ms_since;
 use super::options::{Precision, count};
 use super::output;
 use crate::cpu::{Isa, threads};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::tensor::Device;
 
 /// Measure how fast this machine encodes, decodes and trains
@@ -178,7 +178,7 @@ impl Report {
     fn text(&self) -> String {
         let mut subject = self.what.to_string();
         if let Some(encoder) = &self.encoder {
-            subject += &format!(" {encoder}");
+            subject += &format!(" {}", error::name(encoder));
         }
         if let Some(batch) = self.batch {
             subject += &format!(", batch {batch}");

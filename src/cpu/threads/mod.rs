@@ -25,7 +25,13 @@ pub fn set_count(threads: usize) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
-        .map_err(|e| Error::usage(format!("--threads {threads}: {e}")))
+        .map_err(|_| cannot_start(threads))
+}
+
+fn cannot_start(threads: usize) -> Error {
+    Error::usage(format_args!(
+        "--threads {threads}: the system does not start so many; take fewer"
+    ))
 }
 
 /// Runs `body` with a pool of `threads` threads of its own.
@@ -36,7 +42,7 @@ pub fn with_count<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
-        .map_err(|e| Error::usage(format!("{threads} threads: {e}")))?;
+        .map_err(|_| cannot_start(threads))?;
     Ok(pool.install(body))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Entry, Split, SplitSource, is_plain, read_json};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 
 #[derive(Deserialize)]
 struct File {
@@ -34,7 +34,7 @@ struct Sentence {
 
 /// The one `dataset_*.json` in the folder. Several are an error, as nothing says which is meant.
 pub(super) fn find(root: &Path) -> Result<Option<PathBuf>> {
-    let unreadable = |e: std::io::Error| Error::file(root, format_args!("cannot be read: {e}"));
+    let unreadable = |e: std::io::Error| Error::unread(root, &e);
     let mut found = Vec::new();
     for entry in fs::read_dir(root).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name();
@@ -73,7 +73,7 @@ pub(super) fn read(file: &Path) -> Result<(SplitSource, Vec<Entry>)> {
         };
         let path = Path::new(&image.filepath).join(&image.filename);
         if !path.to_str().is_some_and(is_plain) {
-            return Err(failed(format!("'{}' is no image name", path.display())));
+            return Err(failed(format!("'{}' is no image name", error::name(&path))));
         }
         let captions = image
             .sentences

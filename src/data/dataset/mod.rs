@@ -32,7 +32,8 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Result};
+use crate::data::words;
+use crate::error::{self, Error, Result};
 
 /// Where the images may lie, relative to the dataset's folder.
 const IMAGE_FOLDERS: [&str; 8] = [
@@ -251,7 +252,7 @@ impl Dataset {
         else {
             let first = entries
                 .first()
-                .map(|entry| entry.path.display().to_string());
+                .map(|entry| error::name(&entry.path).to_string());
             return failed(format!(
                 "none of the {total} {split} images is here, the first is {}; looked beside the captions and in {}",
                 first.unwrap_or_default(),
@@ -267,7 +268,7 @@ impl Dataset {
             let count = missing().count();
             return failed(format!(
                 "{count} of {total} {split} images are missing, the first is {}",
-                first.display()
+                error::name(first)
             ));
         }
         Ok(paths)
@@ -416,8 +417,7 @@ fn first_file(root: &Path, names: &[&str]) -> Option<PathBuf> {
 
 /// A text file, without the byte-order mark that some editors leave.
 fn read_text(path: &Path) -> Result<String> {
-    let bytes =
-        fs::read(path).map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
+    let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         malformed(
@@ -441,9 +441,8 @@ fn numbered_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// A JSON file of the shape `T`.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes =
-        fs::read(path).map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::file(path, e))
+    let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::file(path, words::json(&e)))
 }
 
 fn malformed(path: &Path, line: usize, what: impl fmt::Display) -> Error {

@@ -9,14 +9,15 @@ use crate::error::Result;
 /// The first of the folders in which a dataset's images may lie that holds any.
 pub(super) fn find(root: &Path) -> Option<PathBuf> {
     let folders = IMAGE_FOLDERS.iter().map(|name| root.join(name));
-    folders
-        .filter(|folder| folder.is_dir())
-        .find(|folder| folder::expand(&[folder], false).iter().any(Result::is_ok))
+    folders.filter(|folder| folder.is_dir()).find(|folder| {
+        let entries = folder::expand(&[folder], false).entries;
+        entries.iter().any(Result::is_ok)
+    })
 }
 
 /// All pictures of a folder, to train on: without captions there is nothing to score.
 pub(super) fn read(folder: &Path) -> Result<Vec<Entry>> {
-    let paths = folder::expand(&[folder], false).into_iter();
+    let paths = folder::expand(&[folder], false).entries.into_iter();
     paths
         .map(|path| {
             let path = PathBuf::from(path?.file_name().unwrap_or_default());

@@ -41,7 +41,7 @@ use ::image::metadata::Orientation;
 pub use self::fault::{Fault, Unreadable};
 use self::kind::Kind;
 pub use self::policy::Policy;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 
 /// Upright 8-bit RGB pixels, row by row from the top, three bytes a pixel (`[height, width, 3]`).
 ///
@@ -127,7 +127,7 @@ impl Image {
         let path = path.as_ref();
         let unreadable = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::NotFound => Error::file(path, "does not exist; check the path"),
-            _ => Error::file(path, format_args!("cannot be read: {e}")),
+            _ => Error::file(path, format_args!("cannot be read: {}", reason(&e))),
         };
         // Asked first, because opening a folder succeeds on some systems and fails obscurely on others.
         if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
@@ -165,7 +165,7 @@ impl Image {
         stream
             .take(limits.file_bytes.saturating_add(1))
             .read_to_end(&mut bytes)
-            .map_err(|e| Error::file(name, format_args!("cannot be read: {e}")))?;
+            .map_err(|e| Error::file(name, format_args!("cannot be read: {}", reason(&e))))?;
         Image::decode(&bytes, name, limits)
     }
 

@@ -52,7 +52,6 @@ impl Hdf5 {
             .with_max_chunk_bytes(largest)
             .with_max_read_bytes(largest)
             .with_max_object_header_bytes(LARGEST_HEADER);
-        let broken = |e: Error| format!("is no whole HDF5 file: {e}");
         let file = Hdf5File::from_owner(bytes, options).map_err(broken)?;
         let root = file.root_group().map_err(broken)?;
         let config = root
@@ -60,7 +59,7 @@ impl Hdf5 {
             .and_then(|a| a.read_string())
             .ok();
         Ok(Hdf5 {
-            datasets: datasets(root).map_err(broken)?,
+            datasets: datasets(root)?,
             config: config.and_then(|text| serde_json::from_str(&text).ok()),
         })
     }
@@ -84,7 +83,7 @@ impl Hdf5 {
             .try_fold(float.size(), |n, &d| n.checked_mul(d));
         let bytes = dataset
             .read_raw_bytes()
-            .map_err(|e| format!("dataset `{}` cannot be read: {e}", Printable(name)))?;
+            .map_err(|e| format!("dataset `{}`: the file {}", Printable(name), broken(e)))?;
         if Some(bytes.len()) != wanted {
             return Err(format!(
                 "dataset `{}` holds {} bytes, which is not {shape:?} in {}",
@@ -97,14 +96,27 @@ impl Hdf5 {
     }
 }
 
+/// What is wrong with a file that could not be read. The library's own words are about the format's parts.
+fn broken(error: Error) -> String {
+    let is_unknown = error.to_string().starts_with("unsupported");
+    match is_unknown {
+        true => {
+            "is damaged, or uses parts of HDF5 that are not read here; save it again with Keras"
+        }
+        false => "is no whole HDF5 file; get it again",
+    }
+    .into()
+}
+
 /// All datasets in `root` and the groups within.
-fn datasets(root: Group) -> Result<Vec<Described>, Error> {
-    let too_many = |what: &str| Error::InvalidData(format!("more {what} than weights have"));
+fn datasets(root: Group) -> Result<Vec<Described>, String> {
+    let too_many =
+        |what: &str| format!("is no file of weights: it has more {what} than those have");
     let mut found = Vec::new();
     let mut seen = HashSet::from([root.address()]);
     let mut waiting = vec![(root, String::new(), 0)];
     while let Some((group, path, depth)) = waiting.pop() {
-        let (groups, datasets) = group.members()?;
+        let (groups, datasets) = group.members().map_err(broken)?;
         for dataset in datasets {
             let name = format!("{path}{}", dataset.name());
             if name.len() > LONGEST {

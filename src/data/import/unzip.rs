@@ -4,6 +4,7 @@ use std::io::{Cursor, Read};
 
 use serde_json::Value;
 use zip::ZipArchive;
+use zip::result::ZipError;
 
 use super::hdf5::Hdf5;
 use super::pickle::Printable;
@@ -11,14 +12,16 @@ use super::torch::TorchFile;
 use super::{Source, largest};
 use crate::data::bytes::Bytes;
 
+const DAMAGED: &str = "is damaged; get the file again";
+
 /// Bytes of the largest configuration that is taken out of a `.keras` archive.
 const LARGEST_CONFIG: usize = 16 << 20;
 
 /// A zip archive, whichever of the two kinds it is, and the configuration in it.
 pub(super) fn open(bytes: Bytes) -> Result<(Source, Option<Value>), String> {
     let largest = largest(&bytes);
-    let mut archive = ZipArchive::new(Cursor::new(bytes))
-        .map_err(|e| format!("is no whole zip archive ({e}); get it again"))?;
+    let mut archive =
+        ZipArchive::new(Cursor::new(bytes)).map_err(|_| "is no whole zip archive; get it again")?;
     if archive.index_for_name("model.weights.h5").is_some() {
         let weights = read_entry(&mut archive, "model.weights.h5", largest)?;
         let config = read_entry(&mut archive, "config.json", LARGEST_CONFIG)?;
@@ -53,9 +56,18 @@ pub(super) fn read_entry(
     let Some(index) = archive.index_for_name(name) else {
         return Ok(None);
     };
-    let broken =
-        |e: &dyn std::fmt::Display| format!("entry `{}` cannot be read: {e}", Printable(name));
-    let entry = archive.by_index(index).map_err(|e| broken(&e))?;
+    let broken = |why: &str| format!("entry `{}` {why}", Printable(name));
+    let entry = archive.by_index(index).map_err(|e| {
+        broken(match e {
+            ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => {
+                "is encrypted; store it without a password"
+            }
+            ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
+                "is packed in a way that is not read here; save the file again with the program that made it"
+            }
+            _ => DAMAGED,
+        })
+    })?;
     let size = entry.size();
     // What it says is not believed before it is there: the buffer grows with what really comes out.
     if size > most as u64 {
@@ -68,7 +80,7 @@ pub(super) fn read_entry(
     entry
         .take(most as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| broken(&e))?;
+        .map_err(|_| broken(DAMAGED))?;
     if bytes.len() as u64 != size {
         return Err(format!(
             "entry `{}` holds {} bytes where it says {size}",

@@ -18,14 +18,14 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::{SafeTensorError, SafeTensors};
 
 use super::bytes::Bytes;
 use super::float::Float;
 use super::import::Format;
 use crate::cpu::{Isa, formats, memory, threads};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::tensor::Tensor;
 
 pub use write::{write_atomically, write_weights};
@@ -118,6 +118,24 @@ struct Piece<'a> {
     tensor: usize,
 }
 
+/// What is wrong with the header of a file.
+fn fault(error: &SafeTensorError) -> &'static str {
+    match error {
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::HeaderTooLarge
+        | SafeTensorError::InvalidHeaderLength => {
+            "its header does not have the length that it says"
+        }
+        SafeTensorError::InvalidHeader(_) | SafeTensorError::InvalidHeaderDeserialization(_) => {
+            "its header is no JSON of that format"
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "it has fewer or more bytes than its header says"
+        }
+        _ => "its header contradicts itself",
+    }
+}
+
 impl WeightFile {
     /// Opens the file at `path`.
     ///
@@ -145,9 +163,9 @@ impl WeightFile {
                 true => format!(
                     "is of PyTorch's or Keras' making; turn it into an encoder with `glimpse-convert {} \
                      OUTPUT.safetensors`",
-                    path.display()
+                    error::name(&path)
                 ),
-                false => format!("is not a whole safetensors file ({e}); get it again"),
+                false => format!("is not a whole safetensors file: {}; get it again", fault(&e)),
             };
             Error::file(&path, what)
         })?;

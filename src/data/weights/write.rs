@@ -11,7 +11,7 @@ use super::quantised::{self, Quantised};
 use super::{Precision, SCALE};
 use crate::cpu::{Isa, formats};
 use crate::data::float::Float;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::tensor::{Device, Tensor};
 
 /// How one tensor is stored.
@@ -98,15 +98,22 @@ pub fn write_weights(
     let views = encoded.iter().map(|e| {
         TensorView::new(e.dtype, e.shape.clone(), &e.bytes)
             .map(|view| (e.name.as_str(), view))
-            .map_err(|what| {
-                let what = format_args!("tensor `{}` cannot be stored: {what}", e.name);
+            .map_err(|_| {
+                let what = format_args!(
+                    "tensor `{}` cannot be stored: its shape is too large",
+                    e.name
+                );
                 Error::file(path, what)
             })
     });
     let views: Vec<_> = views.collect::<Result<_>>()?;
     // One metadata entry at most keeps the bytes the same from run to run: the format's map has no order.
-    let file = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| Error::file(path, format_args!("cannot be stored: {e}")))?;
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|_| {
+        Error::file(
+            path,
+            "cannot be stored: its tensors make no safetensors file",
+        )
+    })?;
     write_atomically(path, &file)
 }
 
@@ -168,7 +175,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |e: std::io::Error| {
         Error::file(
             path,
-            format_args!("cannot be written: {e}; what was there before is untouched"),
+            format_args!(
+                "cannot be written: {}; what was there before is untouched",
+                reason(&e)
+            ),
         )
     };
     let folder = match path.parent() {

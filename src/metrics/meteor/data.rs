@@ -96,8 +96,7 @@ impl<'a> Files<'a> {
         let archive = match path.is_file() {
             false => None,
             true => {
-                let file = File::open(&path)
-                    .map_err(|e| Error::file(&path, format_args!("cannot be opened: {e}")))?;
+                let file = File::open(&path).map_err(|e| Error::unread(&path, &e))?;
                 let archive = ZipArchive::new(file)
                     .map_err(|_| Error::file(&path, "is damaged, or no archive; copy it again"))?;
                 Some(archive)
@@ -126,7 +125,7 @@ impl<'a> Files<'a> {
                 ),
             ));
         };
-        read.map_err(|e| Error::file(&path, format_args!("cannot be read: {e}")))?;
+        read.map_err(|e| Error::unread(&path, &e))?;
         if bytes.len() as u64 > LARGEST {
             return Err(Error::file(&path, "is too large to be METEOR's"));
         }

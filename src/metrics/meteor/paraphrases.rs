@@ -33,8 +33,7 @@ impl Paraphrases {
     /// # Errors
     /// Where the file cannot be read or is no such table.
     pub fn read(path: &Path, ids: &HashMap<String, u32>) -> Result<Self> {
-        let file = File::open(path)
-            .map_err(|e| Error::file(path, format_args!("cannot be opened: {e}")))?;
+        let file = File::open(path).map_err(|e| Error::unread(path, &e))?;
         Paraphrases::parse(path, MultiGzDecoder::new(BufReader::new(file)), ids)
     }
 

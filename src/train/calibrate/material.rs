@@ -11,7 +11,7 @@ use super::Sources;
 use super::kinds;
 use crate::data::vocabulary::words;
 use crate::data::{Dataset, Example, Split, folder};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 
 /// A photo by name, and what it is known to show.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,6 +63,7 @@ fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
         ));
     }
     let found: Vec<PathBuf> = folder::expand(&[path], false)
+        .entries
         .into_iter()
         .collect::<Result<_>>()?;
     match found.is_empty() {
@@ -95,7 +96,7 @@ fn photos(sources: &Sources, seed: u64) -> Result<Vec<Photo>> {
         }
     }
     if let (Some(file), true) = (&sources.labels, labelled.is_empty()) {
-        let what = format_args!("names none of the photos in {}", path.display());
+        let what = format_args!("names none of the photos in {}", error::name(&path));
         return Err(Error::file(file, what));
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -117,8 +118,7 @@ fn photos(sources: &Sources, seed: u64) -> Result<Vec<Photo>> {
 /// Labels by photo name: a line has the name, a tab, the kinds with commas between them (`-` is none, `?` is not known),
 /// and perhaps a tab and the name of a class.
 fn read_labels(path: &Path) -> Result<BTreeMap<String, Photo>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
     let mut labels = BTreeMap::new();
     for (number, line) in text
         .lines()

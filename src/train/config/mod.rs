@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::distill::DistillConfig;
 
 use crate::data::weights::Precision;
+use crate::data::words;
 use crate::data::{Augment, Recipe};
 use crate::error::{Error, Result};
 use crate::model::DecoderKind;
@@ -111,10 +112,9 @@ impl TrainConfig {
     /// # Errors
     /// Where the file cannot be read, is no TOML, or names a field that does not exist.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
-        let mut config: TrainConfig = toml::from_str(&text)
-            .map_err(|e| Error::file(path, format_args!("makes no sense: {e}")))?;
+        let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
+        let mut config: TrainConfig =
+            words::read_toml(&text).map_err(|what| Error::file(path, what))?;
         if let Some(distill) = &mut config.distill
             && let Some(folder) = path.parent()
         {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 
 /// The distillation stage: an encoder learns to say of each view what its teachers said of it.
 ///
@@ -208,7 +208,7 @@ impl DistillConfig {
         }
         let same = |a: &TargetConfig| self.targets.iter().filter(|b| b.file == a.file).count() > 1;
         if let Some(twice) = self.targets.iter().find(|target| same(target)) {
-            let file = twice.file.display();
+            let file = error::name(&twice.file);
             return Err(Error::usage(format_args!(
                 "distill.targets: names {file} twice"
             )));

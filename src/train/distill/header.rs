@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::weights::WeightFile;
+use crate::data::words;
 use crate::error::{Error, Result};
 use crate::model::Tags;
 
@@ -62,7 +63,12 @@ pub fn read(file: &WeightFile) -> Result<Option<Header>> {
     struct Version {
         format: u32,
     }
-    let broken = |e: serde_json::Error| refuse(format!("its `{METADATA_KEY}` makes no sense: {e}"));
+    let broken = |e: serde_json::Error| {
+        refuse(format!(
+            "its `{METADATA_KEY}` makes no sense: {}",
+            words::json(&e)
+        ))
+    };
     let Version { format } = serde_json::from_str(&text).map_err(broken)?;
     if format != FORMAT {
         return Err(refuse(format!(

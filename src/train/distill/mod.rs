@@ -52,7 +52,7 @@ use self::heads::{Objective, add};
 use self::views::Views;
 use super::batches::mix;
 use crate::data::{Method, Recipe};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::Tags;
 use crate::nn::{Init, Module};
 use crate::ops;
@@ -195,7 +195,7 @@ impl Distillation {
                 (Some(d), false, _) => format!("{d} features"),
                 (None, _, k) => format!("{} classes", k.unwrap_or(0)),
             };
-            let (name, path) = (&objective.name, file.path().display());
+            let (name, path) = (&objective.name, error::name(file.path()));
             let (views, pictures) = (file.len(), file.header().names.len());
             format!("{name} ({path}): {views} views of {pictures} pictures, {learnt}")
         };

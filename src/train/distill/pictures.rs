@@ -45,7 +45,7 @@ pub fn in_folders(folders: &[PathBuf]) -> Result<Vec<Picture>> {
         let what = "is not a folder; distill.pictures takes folders of pictures";
         return Err(Error::file(odd, what));
     }
-    let paths = folder::expand(folders, false).into_iter();
+    let paths = folder::expand(folders, false).entries.into_iter();
     paths
         .map(|path| {
             let path = path?;
@@ -190,8 +190,7 @@ fn choose(candidates: &[&Picture], wanted: &str) -> Match {
 
 /// The first digits of the SHA-256 of a file.
 fn digest(path: &Path) -> Result<String> {
-    let bytes =
-        std::fs::read(path).map_err(|e| Error::file(path, format_args!("cannot be read: {e}")))?;
+    let bytes = std::fs::read(path).map_err(|e| Error::unread(path, &e))?;
     Ok(hex(&Sha256::digest(&bytes))[..DIGEST_DIGITS].to_string())
 }
 

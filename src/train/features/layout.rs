@@ -10,6 +10,7 @@ use super::source::{Source, Stat, View, sha256};
 use crate::cpu::threads;
 use crate::data::Recipe;
 use crate::data::weights::WeightFile;
+use crate::data::words;
 use crate::error::{Error, Result};
 
 /// The metadata entry that makes a file a feature cache.
@@ -94,8 +95,7 @@ impl Layout {
             views: source.views.clone(),
             names: source.pictures.iter().map(|p| p.name.clone()).collect(),
         };
-        let words = |e: serde_json::Error| e.to_string();
-        let description = serde_json::to_string(&description).map_err(words)?;
+        let description = serde_json::to_string(&description).map_err(|e| words::json(&e))?;
         let mut at = 0;
         let infos = self.tensors().map(|tensor| {
             let start = at;
@@ -112,8 +112,9 @@ impl Layout {
             )
         });
         let metadata = HashMap::from([(KEY.to_string(), description)]);
-        let header = Metadata::new(Some(metadata), infos.into()).map_err(|e| e.to_string())?;
-        let mut header = serde_json::to_vec(&header).map_err(words)?;
+        let header = Metadata::new(Some(metadata), infos.into())
+            .map_err(|_| "its tensors make no safetensors file")?;
+        let mut header = serde_json::to_vec(&header).map_err(|e| words::json(&e))?;
         header.resize(header.len().next_multiple_of(8), b' ');
         let mut beginning = (header.len() as u64).to_le_bytes().to_vec();
         beginning.extend(header);

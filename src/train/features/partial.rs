@@ -8,7 +8,7 @@ use safetensors::tensor::Metadata;
 
 use super::layout::{self, KEY, Layout, checksum};
 use super::source::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 
 /// The longest header that the format allows.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -51,8 +51,10 @@ pub(super) fn lock(path: &Path) -> Result<File> {
 }
 
 fn cannot_be_written(path: &Path, e: io::Error) -> Error {
-    let what =
-        format_args!("cannot be written: {e}; what was computed is kept, start again to go on");
+    let what = format_args!(
+        "cannot be written: {}; what was computed is kept, start again to go on",
+        reason(&e)
+    );
     Error::file(path, what)
 }
 
@@ -157,7 +159,7 @@ impl Partial {
         };
         let mut beginning = layout
             .beginning(source)
-            .map_err(|e| Error::file(path, format_args!("cannot be written: {e}")))?;
+            .map_err(|why| Error::file(path, format_args!("cannot be written: {why}")))?;
         let data = beginning.len() as u64;
         beginning.extend(layout.tables(source)?);
         let path = path.to_path_buf();

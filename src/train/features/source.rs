@@ -130,7 +130,7 @@ pub(super) fn sha256(path: &Path) -> Result<[u8; 32]> {
 }
 
 fn cannot_be_read(path: &Path, e: std::io::Error) -> Error {
-    Error::file(path, format_args!("cannot be read: {e}"))
+    Error::unread(path, &e)
 }
 
 #[cfg(test)]

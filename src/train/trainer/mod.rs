@@ -17,7 +17,7 @@ use super::optimizer::Optimizer;
 use super::progress::Progress;
 use super::schedule::{learning_rate, schedule};
 use super::work::{Place, Terms, Work, encoder_pace};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::nn::Module;
 
 /// A training run.
@@ -73,7 +73,7 @@ impl Trainer {
                 let path = self.save_checkpoint(&options.out)?;
                 return Err(Error::Interrupted(format!(
                     "stopped after step {step} of {last}; go on with --resume {}",
-                    path.display()
+                    error::name(&path)
                 )));
             }
             if ends {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Trainer;
-use crate::error::{Error, Result};
+use crate::data::words;
+use crate::error::{self, Error, Result};
 use crate::model::file;
 use crate::train::checkpoint;
 use crate::train::config::Keep;
@@ -49,7 +50,10 @@ impl Trainer {
     fn save_model(&mut self, out: &Path, step: u64) -> Result<()> {
         let config = self.config.without_paths();
         let config = serde_json::to_value(&config).map_err(|e| {
-            Error::file(out, format_args!("the configuration cannot be stored: {e}"))
+            Error::file(
+                out,
+                format_args!("the configuration cannot be stored: {}", words::json(&e)),
+            )
         })?;
         let images = self.work.images();
         let training = self.work.training();
@@ -74,13 +78,13 @@ impl Trainer {
         let what = match self.save_checkpoint(&options.out) {
             Ok(path) => format!(
                 "{what}; saved after step {step}, go on with --resume {}",
-                path.display()
+                error::name(&path)
             ),
             // A GPU that can no longer be read leaves the checkpoint that was written last.
             Err(_) if path.exists() => {
                 format!(
                     "{what}; the last checkpoint is whole, go on with --resume {}",
-                    path.display()
+                    error::name(&path)
                 )
             }
             Err(_) => format!("{what}; no checkpoint had been written after {step} steps"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Trainer;
 use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::{Captioner, Decoder, DenseNet, Origin, Tags, file};
 use crate::nn::{Init, Module};
 use crate::tensor::Device;
@@ -192,7 +192,7 @@ impl Data {
         self.notices.push(format!(
             "{} has no dev split: no scores are computed, the last weights are kept, and dev.patience and a plateau \
              schedule have no effect",
-            self.dataset.root().display()
+            error::name(self.dataset.root())
         ));
         Ok(None)
     }
@@ -249,7 +249,7 @@ fn whole_model(path: &Path, config: &mut TrainConfig) -> Result<Captioner> {
     if config.encoder.new.is_some() {
         return Err(Error::usage(format!(
             "--init {} brings an encoder, and encoder.new asks for another; take one of them",
-            path.display()
+            error::name(&path)
         )));
     }
     config.decoder = config.decoder.adopted(captioner.decoder.config())?;
@@ -312,7 +312,7 @@ fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Star
     match (&config.encoder.new, source) {
         (Some(_), Source::Encoder(path) | Source::Model(path)) => Err(Error::usage(format!(
             "--encoder {} and a new encoder in the configuration: take one of them",
-            path.display()
+            error::name(&path)
         ))),
         (Some(sizes), Source::Default) => Ok(Start {
             encoder: DenseNet::new(sizes, init)?,

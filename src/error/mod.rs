@@ -4,8 +4,15 @@
 //! there is something to do about it, what to do. Shape mistakes name the
 //! operation, the shapes it takes and the shapes it got.
 
+mod name;
+mod reason;
+
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+
+pub use name::{Name, is_unsafe, name, serialize_lossy};
+pub use reason::{is_link_loop, reason};
 
 /// What can go wrong, in one enum for the whole crate.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +37,7 @@ pub enum Error {
         what: String,
     },
     /// A file could not be used; the message says why and what to do.
-    #[error("{}: {what}", path.display())]
+    #[error("{}: {what}", name(path))]
     File {
         /// The file (or `-` for standard input).
         path: PathBuf,
@@ -82,6 +89,26 @@ impl Error {
         }
     }
 
+    /// The file at `path` cannot be read, as the system says.
+    pub fn unread(path: impl AsRef<Path>, why: &io::Error) -> Self {
+        match why.kind() {
+            ErrorKind::NotFound => Error::file(path, "does not exist; check the path"),
+            ErrorKind::IsADirectory => Error::file(path, "is a folder, where a file was expected"),
+            _ => Error::file(path, format_args!("cannot be read: {}", reason(why))),
+        }
+    }
+
+    /// The file at `path` cannot be written, as the system says.
+    pub fn unwritten(path: impl AsRef<Path>, why: &io::Error) -> Self {
+        match why.kind() {
+            ErrorKind::NotFound => Error::file(
+                path,
+                "cannot be written: its folder does not exist; make it first",
+            ),
+            _ => Error::file(path, format_args!("cannot be written: {}", reason(why))),
+        }
+    }
+
     /// Something that the graphics device `device` could not do.
     pub fn gpu(device: impl fmt::Display, what: impl fmt::Display) -> Self {
         Error::Gpu {
@@ -96,11 +123,12 @@ impl Error {
     }
 }
 
-/// Folds a library's message, which may span lines, into one, and makes visible what a terminal would obey: names out of
-/// foreign files are in messages too.
+/// Folds a message that spans lines into one, drops the numbers of system errors, and makes visible what a terminal would
+/// obey: names out of foreign files are in messages too.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.contains(char::is_control) {
+    let line = reason::without_numbers(&line);
+    match line.contains(is_unsafe) {
         true => line.escape_debug().to_string(),
         false => line,
     }
@@ -116,6 +144,10 @@ mod tests {
         assert_eq!(e.to_string(), "a/b.png: bad header");
         let e = Error::file("a", "tensor `\x1b[2J`");
         assert_eq!(e.to_string(), "a: tensor `\\u{1b}[2J`");
+        let e = Error::file("a\nb\x1b[2J", "is empty");
+        assert_eq!(e.to_string(), "a\\nb\\033[2J: is empty");
+        let e = Error::file("a", io::Error::from_raw_os_error(5));
+        assert!(!e.to_string().contains("os error"), "{e}");
         let e = Error::shape("linear", "[N, 4]", "[2, 3]");
         assert_eq!(e.to_string(), "linear: expected [N, 4], got [2, 3]");
     }
