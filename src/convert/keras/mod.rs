@@ -67,7 +67,10 @@ pub(super) fn inventories(archive: &mut Archive) -> Result<Vec<Inventory>, Strin
     }
     if networks.is_empty() {
         return Err(match reason {
-            Some(why) => format!("{why}; save the whole model as `.keras`, which keeps the names"),
+            Some(why) if archive.config().is_none() => {
+                format!("{why}; save the whole model as `.keras`, which keeps the names")
+            }
+            Some(why) => format!("{why}; give its layers the names of Keras' own DenseNets"),
             None => unknown(archive, "layers `conv1_conv` and `conv2_block1_1_conv`"),
         });
     }
@@ -87,10 +90,14 @@ fn by_name(layers: &[Layer]) -> Vec<Network> {
             continue;
         }
         let members = layers.iter().enumerate();
-        let members: Vec<Member> = members
+        let mut members: Vec<Member> = members
             .filter_map(|(i, layer)| Some((scope.name(layer)?, i)))
             .filter(|(name, _)| torch_layer(name).is_some())
             .collect();
+        // A matrix behind other layers names classes by what these make of the features, not by the features.
+        if layers.iter().filter(|layer| scope.holds(layer)).count() > members.len() {
+            members.retain(|(name, _)| name != "predictions");
+        }
         let has = |name: &str| members.iter().any(|(n, _)| n == name);
         // Keras' ResNets have a third convolution in each block, and the same names otherwise.
         if has("conv2_block1_1_conv") && !has("conv2_block1_3_conv") {
@@ -131,6 +138,16 @@ impl<'a> Scope<'a> {
                 let (within, name) = path.split_at(path.len().checked_sub(count)?);
                 scope(Some(within), &name.join("_"))
             }),
+        }
+    }
+
+    /// Whether a layer is in the same network, whatever its name.
+    fn holds(&self, layer: &Layer) -> bool {
+        match (&layer.place, self.within) {
+            (Place::Own(_), None) => true,
+            (Place::Numbered { network, .. }, Some(within)) => network == within,
+            (Place::Within(path), Some(within)) => path.starts_with(within),
+            _ => false,
         }
     }
 

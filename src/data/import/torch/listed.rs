@@ -199,6 +199,15 @@ fn storage(pickle: &Pickle<Global>, id: Id) -> Option<(Element, &str, usize)> {
     Some((element, pickle.text(*key)?, pickle.size(*count)?))
 }
 
+/// Whether `id` refers to a storage of a class that is not on the list.
+fn is_foreign_storage(pickle: &Pickle<Global>, id: Id) -> bool {
+    let &Value::Persistent(id) = pickle.get(id) else {
+        return false;
+    };
+    let class = pickle.items(id).and_then(|items| items.get(1));
+    class.is_some_and(|class| matches!(pickle.get(*class), Value::Foreign(_)))
+}
+
 /// Every storage that a pickle refers to.
 pub(super) fn storages(
     pickle: &Pickle<Global>,
@@ -333,6 +342,10 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
     let sizes = |id: &Id| -> Option<Vec<usize>> {
         pickle.items(*id)?.iter().map(|&n| pickle.size(n)).collect()
     };
+    // Numbers of a kind that no weights are made of, such as complex ones in half precision.
+    if is_foreign_storage(pickle, *data) {
+        return Ok(None);
+    }
     let (element, key, stored) = storage(pickle, *data).ok_or_else(broken)?;
     let tensor = Described {
         name: name.to_string(),
