@@ -4,6 +4,8 @@
 //! is whole and the others are not, it is that; where all are whole and the same, it does not matter; where they differ,
 //! somebody has to say which.
 
+use std::collections::HashSet;
+
 use super::{Inventory, keras, list, names, places, shortened, sizes, wanted};
 use crate::data::import::Archive;
 use crate::error::{Error, Result};
@@ -95,7 +97,7 @@ pub(super) fn choose(archive: &mut Archive, prefix: Option<&str>) -> Result<Inve
     let names = prefixes(&all);
     let count = all.len();
     let mut all = all.into_iter();
-    let first = all
+    let mut first = all
         .next()
         .ok_or_else(|| refuse("holds no DenseNet".into()))?;
     for other in all {
@@ -105,6 +107,9 @@ pub(super) fn choose(archive: &mut Archive, prefix: Option<&str>) -> Result<Inve
                 shortened(&other.prefix)
             )));
         }
+        // The same network again is nothing else that was left out.
+        let others: HashSet<usize> = other.left_out.into_iter().collect();
+        first.left_out.retain(|i| others.contains(i));
     }
     Ok(first)
 }

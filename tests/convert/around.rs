@@ -301,6 +301,10 @@ fn objects_beside_the_weights_are_passed_over_and_named() {
         assert!(!found.passed_over.iter().any(|p| p.contains("OrderedDict")));
         let left = &found.left_out;
         assert!(
+            !left.iter().any(|n| n.contains("denselayer")),
+            "the same network under another name: {left:?}"
+        );
+        assert!(
             left.iter().any(|n| n == "model.decoder.weight_ih_l0"),
             "{left:?}"
         );

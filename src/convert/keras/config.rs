@@ -63,7 +63,7 @@ fn add(layer: &Value, place: String, around: &[String], depth: usize, found: &mu
     let name = name.and_then(Value::as_str).unwrap_or_default().to_string();
     let is_norm = layer.get("class_name").and_then(Value::as_str) == Some("BatchNormalization");
     if depth < DEEPEST {
-        let around = [around, &[name.clone()]].concat();
+        let around = [around, std::slice::from_ref(&name)].concat();
         children(layer, &format!("{place}/"), &around, depth + 1, found);
     }
     found.push(Configured {

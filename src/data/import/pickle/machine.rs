@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Id, LARGEST, MOST_STEPS, Object, Printable, Value, is_harmful};
+use super::{Id, LARGEST, MOST_STEPS, Printable, Value, is_harmful};
 
 pub(super) struct Machine<'a, G, F, D> {
     input: &'a [u8],
@@ -289,7 +289,7 @@ where
                 Value::Global(global) => return self.push(Value::Call(global, arguments)),
                 // PyTorch's old format has the classes of models outside the pickle.
                 Value::Foreign(_) | Value::Object(_) | Value::Persistent(_) => {
-                    return self.push(Value::Object(Box::new(Object::default())));
+                    return self.push(Value::Object(Box::default()));
                 }
                 _ => {}
             }

@@ -318,9 +318,9 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
             _ => return Ok(None),
         }
     }
-    let arguments = match pickle.get(id) {
-        &Value::Call(Global::RebuildTensor, arguments) => arguments,
-        &Value::Call(Global::RebuildSubclass, arguments) => match pickle.items(arguments) {
+    let arguments = match *pickle.get(id) {
+        Value::Call(Global::RebuildTensor, arguments) => arguments,
+        Value::Call(Global::RebuildSubclass, arguments) => match pickle.items(arguments) {
             Some(&[function, _, arguments, ..])
                 if pickle.get(function) == &Value::Global(Global::RebuildTensor) =>
             {
