@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use damage::Damage;
-use glimpse::convert::{Options, convert_archive};
+use glimpse::convert::{Options, convert_archive, survey};
 use glimpse::data::import::Archive;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -103,8 +103,16 @@ fn rounds() -> usize {
 /// Reads a file to the end or to its first fault, and says whether it was still whole.
 fn read(bytes: Vec<u8>) -> bool {
     let before = bytes.clone();
-    let result = Archive::from_bytes("f", bytes)
-        .and_then(|mut archive| convert_archive(&mut archive, &Options::default()));
+    let result = Archive::from_bytes("f", bytes).and_then(|mut archive| {
+        let survey = survey(&mut archive);
+        let converted = convert_archive(&mut archive, &Options::default());
+        assert!(
+            converted.is_err() || survey.problem.is_none(),
+            "{:?}",
+            survey.problem
+        );
+        converted
+    });
     let largest = LARGEST.load(Ordering::Relaxed);
     if largest > WARRANTED {
         fs::write(
@@ -227,4 +235,36 @@ fn hdf5_in_an_archive() {
 #[test]
 fn configurations_in_an_archive() {
     fuzz_inside(10, "keras3-notop.keras", "config.json");
+}
+
+#[test]
+fn objects_beside_weights() {
+    fuzz_inside(11, "around.pth", "data.pkl");
+}
+
+#[test]
+fn objects_beside_weights_in_protocol_4() {
+    fuzz_inside(12, "around4.pth", "data.pkl");
+}
+
+#[test]
+fn whole_models_in_a_legacy_file() {
+    fuzz(13, &fixture("whole-legacy.pth"), |bytes| bytes);
+}
+
+#[test]
+fn hdf5_with_names_beside_the_variables() {
+    fuzz(14, &fixture("around-keras3-flat.weights.h5"), |bytes| bytes);
+}
+
+#[test]
+fn hdf5_without_names() {
+    fuzz(15, &fixture("around-keras2-trained.weights.h5"), |bytes| {
+        bytes
+    });
+}
+
+#[test]
+fn configurations_of_a_larger_network() {
+    fuzz_inside(16, "around-keras2-nested.keras", "config.json");
 }

@@ -15,8 +15,9 @@ use serde_json::json;
 /// Turns a pretrained DenseNet's weights into an encoder of Glimpse
 ///
 /// Reads PyTorch's .pth and .pt (torchvision's and timm's names, published files and training checkpoints), safetensors,
-/// and Keras' .h5 and .keras. Which DenseNet it is, is seen from the tensors. Nothing in a file is ever executed, and a
-/// file that is not a whole DenseNet is refused.
+/// and Keras' .h5, .weights.h5 and .keras. Which DenseNet it is, is seen from the tensors; it may lie under any prefix,
+/// and within another network whose layers are left out. Nothing in a file is ever executed: objects beside the weights
+/// are passed over and named. A file without a whole DenseNet, or with several that differ, is refused.
 #[derive(Parser)]
 #[command(name = "glimpse-convert", version, max_term_width = 100)]
 struct Cli {
@@ -37,6 +38,10 @@ struct Cli {
     /// 224 pixels [default: torchvision, keras-nearest for Keras]
     #[arg(long, value_name = "RECIPE")]
     preprocess: Option<Recipe>,
+    /// Of several networks in a file, the one whose tensors' names begin with this [default: the only one, or any where
+    /// all are the same]
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
     /// Report every layer (shape, mean, standard deviation, hash), the features of three sample photos, and what the
     /// classifier, where there is one, takes these for
     #[arg(long)]
@@ -97,6 +102,7 @@ fn run(cli: &Cli) -> Result<()> {
         precision,
         recipe: cli.preprocess,
         url: None,
+        prefix: cli.prefix.clone(),
     };
     let converted = convert::convert(&cli.input, &options)?;
     if cli.verify {
@@ -107,22 +113,23 @@ fn run(cli: &Cli) -> Result<()> {
         }
     }
     converted.write(&cli.output, precision)?;
-    tell_of(&converted.left_out);
+    tell_of("left out, no part of the network", &converted.left_out);
+    tell_of("passed over, not executed", &converted.passed_over);
     summarise(cli, &converted)
 }
 
-/// Names what was left out, of many the first.
-fn tell_of(left_out: &[String]) {
+/// Names what is no part of the encoder, of many the first.
+fn tell_of(what: &str, all: &[String]) {
     const SHOWN: usize = 40;
-    if left_out.is_empty() {
+    if all.is_empty() {
         return;
     }
-    let more = match left_out.len().saturating_sub(SHOWN) {
+    let more = match all.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(", and {more} more, which --json lists"),
     };
-    let names = left_out[..left_out.len().min(SHOWN)].join(", ");
-    eprintln!("left out, no part of the network: {names}{more}");
+    let names = all[..all.len().min(SHOWN)].join(", ");
+    eprintln!("{what}: {names}{more}");
 }
 
 fn same_file(cli: &Cli) -> bool {
@@ -142,7 +149,7 @@ fn summarise(cli: &Cli, converted: &Converted) -> Result<()> {
         return output::json(&json!({
             "model": cli.output, "architecture": config.name(), "encoder": config, "recipe": description.recipe,
             "dtype": Precision::from(cli.dtype).name(), "tensors": converted.tensors.len(), "classes": classes,
-            "origin": origin, "left_out": converted.left_out,
+            "origin": origin, "left_out": converted.left_out, "passed_over": converted.passed_over,
         }));
     }
     let classifier = match classes {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output;
-use crate::convert;
+use crate::convert::{self, Survey};
 use crate::data::Recipe;
 use crate::data::import::Archive;
 use crate::data::weights::Entry;
@@ -48,6 +48,18 @@ struct Report {
     /// The published network that the encoder is, where it is one.
     architecture: Option<&'static str>,
     encoder: Option<DenseNetConfig>,
+    /// Of a file of somebody else's: what stands before the names of each DenseNet in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefixes: Option<Vec<String>>,
+    /// Tensors that are no part of any DenseNet in such a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beside: Option<Vec<String>>,
+    /// Why such a file holds none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    /// Objects of Python's beside the tensors, by their classes; none of them was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    passed_over: Vec<String>,
     decoder: Option<DecoderConfig>,
     /// Elements that training moves; in a file of unknown kind all of them.
     parameters: usize,
@@ -142,7 +154,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
 
 impl Report {
     fn of(args: &InspectArgs) -> Result<Self> {
-        let archive = Archive::open(&args.file)?;
+        let mut archive = Archive::open(&args.file)?;
         let entries = archive.entries().to_vec();
         let mut report = Report {
             file: args.file.clone(),
@@ -150,6 +162,10 @@ impl Report {
             format: archive.format().name(),
             architecture: None,
             encoder: None,
+            prefixes: None,
+            beside: None,
+            problem: None,
+            passed_over: archive.passed_over().to_vec(),
             decoder: None,
             parameters: entries
                 .iter()
@@ -185,10 +201,8 @@ impl Report {
                 } else if let Some(features) = weights.and_then(features::Description::read) {
                     report.kind = "features";
                     report.recipe = Some(features.recipe);
-                } else if let Some(config) = convert::recognise(&archive) {
-                    report.kind = "weights";
-                    report.architecture = config.name();
-                    report.encoder = Some(config);
+                } else {
+                    report.survey(convert::survey(&mut archive));
                 }
             }
         }
@@ -197,6 +211,24 @@ impl Report {
             report.tensors = Some(entries.into_iter().map(line).collect());
         }
         Ok(report)
+    }
+
+    /// What names and shapes tell of a file without a description.
+    fn survey(&mut self, survey: Survey) {
+        let Survey {
+            networks,
+            beside,
+            problem,
+        } = survey;
+        self.problem = problem;
+        let Some(first) = networks.first() else {
+            return;
+        };
+        self.kind = "weights";
+        self.architecture = first.config.name();
+        self.encoder = Some(first.config.clone());
+        self.prefixes = Some(networks.into_iter().map(|n| n.prefix).collect());
+        self.beside = Some(beside);
     }
 
     fn describe(&mut self, description: Description) {
@@ -238,6 +270,7 @@ impl Report {
                 ),
             )?;
         }
+        self.print_survey(&print)?;
         if let Some(d) = &self.decoder {
             print("decoder", decoder_line(d))?;
         }
@@ -299,6 +332,40 @@ impl Report {
             print("tensor", format!("{name} {dtype} {shape:?}"))?;
         }
         Ok(())
+    }
+
+    /// Where the DenseNet is, or why there is none; and what is beside it.
+    fn print_survey(&self, print: &impl Fn(&str, String) -> Result<()>) -> Result<()> {
+        match self.prefixes.as_deref() {
+            None => {}
+            Some([prefix]) if prefix.is_empty() => {}
+            Some([prefix]) => print("under", prefix.clone())?,
+            Some(several) => print(
+                "under",
+                format!("{} networks: {}", several.len(), list(several)),
+            )?,
+        }
+        if let Some(problem) = &self.problem {
+            print("encoder", format!("none: {problem}"))?;
+        }
+        if let Some(beside) = self.beside.as_deref().filter(|b| !b.is_empty()) {
+            let names = list(beside);
+            print("beside it", format!("{} tensors: {names}", beside.len()))?;
+        }
+        if !self.passed_over.is_empty() {
+            print("passed over", list(&self.passed_over))?;
+        }
+        Ok(())
+    }
+}
+
+/// The first few of some names, and how many more there are.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let first = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `glimpse train`
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +64,13 @@ pub struct TrainArgs {
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
     output::check_target(&args.out)?;
+    if is_other_format(&args.out) {
+        eprintln!(
+            "{}: the model is written in the safetensors format, whatever its name; name it .safetensors, so that other \
+             programs know it",
+            args.out.display()
+        );
+    }
     let mut trainer = match &args.resume {
         Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,
         None => {
@@ -113,6 +120,16 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         output::line(error::name(&args.out))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a name is that of another format of weights, which a program would believe.
+fn is_other_format(path: &Path) -> bool {
+    const OTHERS: [&str; 17] = [
+        "bin", "ckpt", "gguf", "h5", "hdf5", "keras", "mlmodel", "msgpack", "npz", "onnx", "pb",
+        "pickle", "pkl", "pt", "pth", "tar", "tflite",
+    ];
+    let extension = path.extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| OTHERS.contains(&&*e.to_ascii_lowercase()))
 }
 
 /// A progress bar on a terminal, plain lines elsewhere, JSON where asked for.

@@ -5,16 +5,18 @@
 //! description where it came from. A file is either a whole DenseNet, every tensor of it found, of the right shape and
 //! made of numbers, or it is refused with the first thing that does not fit.
 
+mod choice;
 mod keras;
 mod names;
 mod verify;
 
 use std::path::Path;
 
+pub use self::choice::{Network, Survey, survey};
 pub use self::verify::{Classes, Layer, Photo, Report, Spread, verify};
 
 use crate::data::import::Archive;
-use crate::data::weights::Precision;
+use crate::data::weights::{Entry, Precision};
 use crate::data::{Method, Recipe};
 use crate::error::{Error, Result};
 use crate::model::file::{self, FORMAT};
@@ -33,6 +35,8 @@ pub struct Options {
     pub recipe: Option<Recipe>,
     /// Where the file was downloaded from.
     pub url: Option<String>,
+    /// Which of several networks in the file: what stands before its tensors' names.
+    pub prefix: Option<String>,
 }
 
 /// A DenseNet out of a foreign file.
@@ -45,6 +49,9 @@ pub struct Converted {
     pub classifier: Option<[Tensor; 2]>,
     /// What was in the file and is no part of it, by the names there.
     pub left_out: Vec<String>,
+    /// What Python would have had to make of the file beside its tensors, by the names of its classes and functions; it
+    /// was not made.
+    pub passed_over: Vec<String>,
 }
 
 /// A tensor that was found.
@@ -78,18 +85,8 @@ struct Inventory {
     eps: f32,
     recipe: Recipe,
     framework: &'static str,
-}
-
-/// The sizes of the DenseNet in an archive, as far as its names and shapes tell; `None` where there is none.
-pub fn recognise(archive: &Archive) -> Option<DenseNetConfig> {
-    sizes(&inventory(archive).ok()?).ok()
-}
-
-fn inventory(archive: &Archive) -> Result<Inventory, String> {
-    match archive.format().is_keras() {
-        true => keras::inventory(archive),
-        false => names::inventory(archive),
-    }
+    /// What stands before its names in the file.
+    prefix: String,
 }
 
 /// Reads the DenseNet in the file at `path`.
@@ -108,23 +105,10 @@ pub fn convert(path: &Path, options: &Options) -> Result<Converted> {
 pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Converted> {
     let path = archive.path().to_path_buf();
     let refuse = |what: String| Error::file(&path, what);
-    let inventory = inventory(archive).map_err(refuse)?;
+    let inventory = choice::choose(archive, options.prefix.as_deref())?;
     let config = sizes(&inventory).map_err(refuse)?;
     check_arch(&config, options.arch.as_deref()).map_err(refuse)?;
-    // Shapes are promises until they are read; a number takes a byte at the very least.
-    if config.elements() > archive.size() as u128 {
-        return Err(refuse(format!(
-            "speaks of {} numbers and has {} bytes; it is not whole, or not what it says",
-            config.elements(),
-            archive.size()
-        )));
-    }
-
-    let mut net = DenseNet::new(&config, &mut Init::blank())?;
-    let mut wanted = Vec::new();
-    net.visit("", &mut |name, _, tensor| {
-        wanted.push((name.to_string(), tensor.dims().to_vec()));
-    });
+    let wanted = wanted(archive, &config).map_err(refuse)?;
     let places = places(archive, &inventory, &wanted).map_err(refuse)?;
     let mut tensors = Vec::with_capacity(wanted.len() + 2);
     for (found, (name, _)) in places.into_iter().zip(wanted) {
@@ -148,7 +132,29 @@ pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Conve
         tensors,
         classifier,
         left_out,
+        passed_over: archive.passed_over().to_vec(),
     })
+}
+
+/// The names and shapes of a DenseNet's tensors.
+///
+/// # Errors
+/// Where the file is too small for them.
+fn wanted(archive: &Archive, config: &DenseNetConfig) -> Result<Vec<(String, Vec<usize>)>, String> {
+    // Shapes are promises until they are read; a number takes a byte at the very least.
+    if config.elements() > archive.size() as u128 {
+        return Err(format!(
+            "speaks of {} numbers and has {} bytes; it is not whole, or not what it says",
+            config.elements(),
+            archive.size()
+        ));
+    }
+    let mut net = DenseNet::new(config, &mut Init::blank()).map_err(|e| e.to_string())?;
+    let mut wanted = Vec::new();
+    net.visit("", &mut |name, _, tensor| {
+        wanted.push((name.to_string(), tensor.dims().to_vec()));
+    });
+    Ok(wanted)
 }
 
 impl Converted {
@@ -195,6 +201,44 @@ fn check_arch(config: &DenseNetConfig, wanted: Option<&str>) -> Result<(), Strin
             "is a DenseNet of growth {}, blocks {:?} and stem {}, not the {wanted} that was asked for",
             config.growth, config.blocks, config.stem
         )),
+    }
+}
+
+/// What a file holds that holds no DenseNet: its own tensors, for whoever has to see what it is. `missing` is what a
+/// DenseNet would have.
+fn unknown(archive: &Archive, missing: &str) -> String {
+    const SHOWN: usize = 3;
+    let entries = archive.entries();
+    let passed: Vec<String> = archive.passed_over().iter().map(|n| shortened(n)).collect();
+    let passed = match &passed[..] {
+        [] => String::new(),
+        names => format!("; passed over, not executed: {}", list(names)),
+    };
+    if entries.is_empty() {
+        return format!("holds no tensors{passed}");
+    }
+    // Kernels and matrices say more of a network than its biases.
+    let (large, small): (Vec<&Entry>, _) = entries.iter().partition(|e| e.shape.len() > 1);
+    let shown = large.into_iter().chain(small).take(SHOWN);
+    let shown: Vec<String> = shown
+        .map(|e| format!("`{}` {:?}", shortened(&e.name), e.shape))
+        .collect();
+    let count = match entries.len() {
+        1 => "one tensor".to_string(),
+        n => format!("{n} tensors such as"),
+    };
+    format!(
+        "holds no DenseNet: {count} {}; a DenseNet has {missing}{passed}",
+        shown.join(", ")
+    )
+}
+
+/// A name, the beginning of it where it is long.
+fn shortened(name: &str) -> String {
+    const LONGEST: usize = 100;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_string(),
     }
 }
 

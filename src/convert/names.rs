@@ -2,59 +2,184 @@
 //!
 //! torchvision and timm agree, `features.denseblock1.denselayer1.norm1.weight`, but for two things. The files that
 //! torchvision publishes are older than that spelling and have `norm.1`; and whoever trained a network has wrapped it
-//! in something, so that names begin with `module.`, `state_dict.` or whatever it was called. That is found by looking
-//! for the first convolution: what stands before it is the prefix.
+//! in something, so that names begin with `module.`, `encoder.densenet.` or whatever it was called. What stands before
+//! the first convolution is the prefix. With an encoder made of `densenet.features` the word `features` is gone, and
+//! with `nn.Sequential(*densenet.features.children())` so are the names of its parts: `0.weight` is the first
+//! convolution, `1` its batch norm, `4` the first dense block, `5` the transition after it. The dense blocks keep the
+//! names within, `4.denselayer1.norm1.weight`, by which such a sequence is known.
 
-use super::{Found, Inventory, Layout, own_description};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Found, Inventory, Layout, own_description, unknown};
 use crate::data::Recipe;
 use crate::data::import::Archive;
 
-const FIRST: &str = "features.conv0.weight";
+/// More networks than anyone keeps in a file.
+const MOST: usize = 16;
 
-/// Everything of a DenseNet among an archive's entries.
+/// A DenseNet's tensors: torchvision's name of each and its entry.
+type Names = Vec<(String, usize)>;
+
+/// Every DenseNet among an archive's entries, at least one, each with what stands before its names.
 ///
 /// # Errors
-/// Where there is none.
-pub(super) fn inventory(archive: &Archive) -> Result<Inventory, String> {
+/// Where there is none, or more than anyone keeps.
+pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
     let entries = archive.entries();
-    let prefixes = entries.iter().filter_map(|e| {
-        let prefix = e.name.strip_suffix(FIRST)?;
-        (prefix.is_empty() || prefix.ends_with('.')).then_some(prefix)
-    });
-    // Of several networks in one file the one least deeply wrapped: the averaged copy of a checkpoint, its teacher and
-    // the like lie beside or under it. The others are told of as left out.
-    let Some(prefix) = prefixes.min_by_key(|p| (p.matches('.').count(), p.len())) else {
-        let first = match entries.first() {
-            Some(e) => format!("it begins with `{}` {:?}", e.name, e.shape),
-            None => "it holds no tensors at all".to_string(),
-        };
-        return Err(format!(
-            "holds no DenseNet: `{FIRST}` [stem, 3, 7, 7] is missing, {first}"
-        ));
-    };
-    let (mut found, mut left_out) = (Vec::new(), Vec::new());
-    for (index, entry) in entries.iter().enumerate() {
-        let name = entry.name.strip_prefix(prefix);
-        match name.filter(|n| n.starts_with("features.") || n.starts_with("classifier.")) {
-            // Counts the batches of a training that is over.
-            Some(name) if name.ends_with(".num_batches_tracked") => {}
-            Some(name) => found.push(Found {
-                name: modern(name),
-                index,
-                shape: entry.shape.clone(),
-                layout: Layout::Same,
-            }),
-            None => left_out.push(index),
+    let (mut blocks, mut sequences) = (BTreeSet::new(), BTreeSet::new());
+    for entry in entries {
+        if let Some((prefix, _)) = split_at_part(&entry.name, "denseblock1.denselayer1.") {
+            blocks.insert(prefix);
+        }
+        // The parent of the first dense block has a number for its name.
+        if let Some((prefix, _)) = split_at_part(&entry.name, "denselayer1.")
+            && let Some((prefix, _)) = split_number(prefix)
+        {
+            sequences.insert(prefix);
         }
     }
+    let has_first = |prefix: &&&str| {
+        let first = format!("{prefix}conv0.weight");
+        entries.iter().any(|e| e.name == first)
+    };
+    if blocks.len() + sequences.len() > MOST {
+        return Err(format!("holds more than {MOST} DenseNets"));
+    }
+    let mut networks: Vec<(String, Names)> = Vec::new();
+    for prefix in blocks.iter().filter(has_first) {
+        networks.push((prefix.to_string(), named(archive, prefix)));
+    }
+    for prefix in sequences {
+        networks.extend(sequence(archive, prefix).map(|names| (prefix.to_string(), names)));
+    }
+    if networks.is_empty() {
+        return Err(unknown(
+            archive,
+            "`conv0.weight` and `denseblock1.denselayer1`",
+        ));
+    }
     let own = own_description(archive)?;
-    Ok(Inventory {
-        found,
-        left_out,
-        eps: own.as_ref().map_or(1e-5, |d| d.encoder.eps),
-        recipe: own.map_or_else(Recipe::default, |d| d.recipe),
-        framework: "PyTorch",
-    })
+    let inventory = |(prefix, names): (String, Names)| {
+        let mut is_left = vec![true; entries.len()];
+        let mut found = Vec::new();
+        for (name, index) in names {
+            is_left[index] = false;
+            // Counts the batches of a training that is over.
+            if !name.ends_with(".num_batches_tracked") {
+                found.push(Found {
+                    name,
+                    index,
+                    shape: entries[index].shape.clone(),
+                    layout: Layout::Same,
+                });
+            }
+        }
+        Inventory {
+            found,
+            left_out: (0..entries.len()).filter(|&i| is_left[i]).collect(),
+            eps: own.as_ref().map_or(1e-5, |d| d.encoder.eps),
+            recipe: own.as_ref().map_or_else(Recipe::default, |d| d.recipe),
+            framework: "PyTorch",
+            prefix,
+        }
+    };
+    Ok(networks.into_iter().map(inventory).collect())
+}
+
+/// What is before and after `part`, where it begins a name or follows a point.
+fn split_at_part<'a>(name: &'a str, part: &str) -> Option<(&'a str, &'a str)> {
+    let mut places = name.match_indices(part).map(|(at, _)| at);
+    let at = places.find(|&at| at == 0 || name[..at].ends_with('.'))?;
+    Some((&name[..at], &name[at + part.len()..]))
+}
+
+/// `encoder.4.` as `encoder.` and 4.
+fn split_number(prefix: &str) -> Option<(&str, usize)> {
+    let path = prefix.strip_suffix('.')?;
+    let at = path.rfind('.').map_or(0, |at| at + 1);
+    Some((&path[..at], path[at..].parse().ok()?))
+}
+
+/// The DenseNet whose parts have torchvision's names after `prefix`.
+fn named(archive: &Archive, prefix: &str) -> Names {
+    // Under `features.` there is nothing but the network, so that what else is there makes it another one.
+    let around = prefix.strip_suffix("features.");
+    let name = |name: &str| -> Option<String> {
+        if let Some(head) = around.and_then(|around| name.strip_prefix(around))
+            && head.starts_with("classifier.")
+        {
+            return Some(head.to_string());
+        }
+        let rest = name.strip_prefix(prefix)?;
+        (around.is_some() || is_part(rest)).then(|| modern(&format!("features.{rest}")))
+    };
+    let entries = archive.entries().iter().enumerate();
+    entries
+        .filter_map(|(index, entry)| Some((name(&entry.name)?, index)))
+        .collect()
+}
+
+/// Whether a name is in one of the parts of `features` that have tensors.
+fn is_part(name: &str) -> bool {
+    let part = name.split('.').next().unwrap_or_default();
+    let numbered = |kind: &str| {
+        let number = part.strip_prefix(kind);
+        number.is_some_and(|n| n.parse::<usize>().is_ok())
+    };
+    matches!(part, "conv0" | "norm0" | "norm5") || numbered("denseblock") || numbered("transition")
+}
+
+/// The DenseNet in a sequence whose parts are numbered after `prefix`: the convolution last before the first dense block
+/// and the batch norm after it, blocks and transitions by turns, and the batch norm right after the last block.
+fn sequence(archive: &Archive, prefix: &str) -> Option<Names> {
+    let entries = archive.entries();
+    let mut parts: BTreeMap<usize, Vec<(&str, usize)>> = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let part = entry.name.strip_prefix(prefix);
+        if let Some((number, rest)) = part.and_then(|p| p.split_once('.'))
+            && let Ok(number) = number.parse()
+        {
+            parts.entry(number).or_default().push((rest, index));
+        }
+    }
+    let has = |number: usize, begins: &str| {
+        let part = parts.get(&number);
+        part.is_some_and(|part| part.iter().any(|(rest, _)| rest.starts_with(begins)))
+    };
+    let is_conv = |number: usize| {
+        let part = parts.get(&number);
+        part.is_some_and(|part| {
+            let mut part = part.iter();
+            part.any(|&(rest, i)| rest == "weight" && entries[i].shape.len() == 4)
+        })
+    };
+    let numbers: Vec<usize> = parts.keys().copied().collect();
+    let first_block = numbers.iter().position(|&n| has(n, "denselayer1."))?;
+    let first = numbers[..first_block].iter().rposition(|&n| is_conv(n))?;
+    let norm = *numbers.get(first + 1)?;
+    if norm != numbers[first] + 1 || !has(norm, "running_mean") || first + 2 != first_block {
+        return None;
+    }
+    let mut names = vec![
+        ("conv0".to_string(), numbers[first]),
+        ("norm0".to_string(), norm),
+        ("denseblock1".to_string(), numbers[first_block]),
+    ];
+    let (mut block, mut last) = (1, numbers[first_block]);
+    while has(last + 1, "norm.") && has(last + 1, "conv.") && has(last + 2, "denselayer1.") {
+        names.push((format!("transition{block}"), last + 1));
+        block += 1;
+        last += 2;
+        names.push((format!("denseblock{block}"), last));
+    }
+    if has(last + 1, "running_mean") {
+        names.push(("norm5".to_string(), last + 1));
+    }
+    let tensors = names.iter().flat_map(|(name, number)| {
+        let part = parts[number].iter();
+        part.map(move |(rest, index)| (modern(&format!("features.{name}.{rest}")), *index))
+    });
+    Some(tensors.collect())
 }
 
 /// The name as it is spelled today: `…denselayer1.norm.1.weight` is `…denselayer1.norm1.weight`.

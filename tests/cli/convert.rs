@@ -154,7 +154,13 @@ fn what_is_refused_leaves_no_file() {
     for (input, args, part) in [
         ("nan.pth", &[][..], "holds NaN"),
         ("cifar.pth", &[], "another network"),
-        ("whole-model.pth", &[], "nothing was executed"),
+        ("resnet.pth", &[], "20 tensors such as `conv1.weight`"),
+        ("around-keras3-two.keras", &[], "choose one by --prefix"),
+        (
+            "zip.pth",
+            &["--prefix", "model."],
+            "no DenseNet under `model.`, but under `features.`",
+        ),
         ("zip.pth", &["--arch", "densenet169"], "not the densenet169"),
         (
             "zip.pth",
@@ -258,19 +264,58 @@ fn inspect_knows_foreign_weights() {
         let tensors = report["tensors"].as_array().unwrap();
         assert_eq!(tensors.len() as f64, number(&report["tensor_count"]));
     }
-    let run = glimpse(dir.path(), &["inspect", &fixture("whole-model.pth")]);
-    assert!(
-        run.complaint(1)
-            .contains("torchvision.models.densenet.DenseNet")
+    // A name that another program would need to make the object is told of; what it is called for was not made.
+    let report = glimpse(
+        dir.path(),
+        &["inspect", &fixture("whole-model.pth"), "--json"],
+    )
+    .object();
+    assert_eq!(report["kind"], "weights");
+    assert_eq!(
+        report["passed_over"][0],
+        "torchvision.models.densenet.DenseNet"
     );
+    let has = |run: &Run, name: &str, part: &str| {
+        let line = run.lines().into_iter().find(|l| l.starts_with(name));
+        assert!(
+            line.is_some_and(|l| l.contains(part)),
+            "{name}: {part}: {}",
+            run.out
+        );
+    };
+    let run = glimpse(dir.path(), &["inspect", &fixture("around.pth")]);
+    has(&run, "under", "2 networks: model.encoder.densenet.0.");
+    has(&run, "beside it", "model.encoder.embed.weight");
+    has(&run, "passed over", "__main__.Vocabulary");
     let run = glimpse(dir.path(), &["inspect", &fixture("resnet.pth")]);
-    assert!(
-        run.lines()
-            .iter()
-            .any(|l| l.starts_with("kind") && l.ends_with("tensors")),
-        "{}",
-        run.out
+    has(&run, "kind", "tensors");
+    has(
+        &run,
+        "encoder",
+        "none: holds no DenseNet: 20 tensors such as `conv1.weight`",
     );
+}
+
+#[test]
+fn what_lies_beside_the_encoder_is_named_on_standard_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = fixture("around.pth");
+    let run = convert(dir.path(), &[&input, "e.safetensors"]);
+    assert_eq!(run.lines().len(), 1);
+    let line = |begins: &str| run.err.lines().find(|l| l.starts_with(begins)).unwrap();
+    assert!(line("left out, no part of the network").contains("model.decoder.weight_ih_l0"));
+    assert!(line("passed over, not executed").contains("__main__.Vocabulary"));
+    let report = convert(dir.path(), &[&input, "e.safetensors", "--json"]).object();
+    let passed = report["passed_over"].as_array().unwrap();
+    assert!(passed.contains(&"torch.nn.functional.relu".into()));
+    let input = fixture("around-keras3-two.keras");
+    let args = [
+        &input,
+        "e.safetensors",
+        "--prefix",
+        "layers/functional/layers",
+    ];
+    assert_eq!(convert(dir.path(), &args).lines().len(), 1);
 }
 
 #[test]

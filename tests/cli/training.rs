@@ -58,6 +58,28 @@ fn training_gives_the_same_bytes_again() {
 }
 
 #[test]
+fn a_name_of_another_format_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    for (out, is_warned) in [
+        ("m.pth", true),
+        ("m.PT", true),
+        ("m.h5", true),
+        ("m.keras", true),
+        ("m.onnx", true),
+        ("m.bin", true),
+        ("m.safetensors", false),
+        ("m", false),
+    ] {
+        // It is told before anything else is looked at.
+        let run = train(&dir, out, &["--config", "missing.toml"]);
+        assert_eq!(run.code, Some(1), "{}", run.err);
+        assert!(run.err.contains("missing.toml"), "{}", run.err);
+        let warning = format!("{out}: the model is written in the safetensors format");
+        assert_eq!(run.err.contains(&warning), is_warned, "{}", run.err);
+    }
+}
+
+#[test]
 fn training_tells_its_steps_as_json() {
     let data = dataset();
     let run = train(

@@ -42,6 +42,8 @@ pub(super) struct Described {
     pub(super) shape: Vec<usize>,
     /// What its elements are; `None` for what is no floating-point number.
     pub(super) float: Option<Float>,
+    /// The name of its layer, where the group around it says it: Keras 3 has groups `vars` whose variables are numbered.
+    pub(super) layer: Option<String>,
     dataset: Dataset,
 }
 
@@ -71,6 +73,7 @@ impl Hdf5 {
             shape,
             float,
             dataset,
+            ..
         } = &self.datasets[index];
         let Some(float) = float else {
             return Err(format!(
@@ -117,6 +120,11 @@ fn datasets(root: Group) -> Result<Vec<Described>, String> {
     let mut waiting = vec![(root, String::new(), 0)];
     while let Some((group, path, depth)) = waiting.pop() {
         let (groups, datasets) = group.members().map_err(broken)?;
+        let layer = match group.name() {
+            "vars" if !datasets.is_empty() => group.attribute("name").ok(),
+            _ => None,
+        };
+        let layer = layer.and_then(|name| name.read_string().ok());
         for dataset in datasets {
             let name = format!("{path}{}", dataset.name());
             if name.len() > LONGEST {
@@ -131,6 +139,7 @@ fn datasets(root: Group) -> Result<Vec<Described>, String> {
                 name,
                 shape,
                 float,
+                layer: layer.clone(),
                 dataset,
             });
         }

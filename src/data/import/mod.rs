@@ -93,7 +93,7 @@ impl Archive {
     /// Opens the file at `path` and lists its tensors.
     ///
     /// # Errors
-    /// Where it cannot be read, is of another format, is broken, or wants anything executed.
+    /// Where it cannot be read, is of another format, is broken, or wants to harm: a pickle that would start a program.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::of(path.to_path_buf(), Bytes::map(path, "a weight file")?)
@@ -179,6 +179,23 @@ impl Archive {
     /// The model's configuration, where Keras left one: layers by class, name and options.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.config.as_ref()
+    }
+
+    /// The name of the layer that entry `index` is a variable of, where the file has it beside the entry's own.
+    pub fn layer_name(&self, index: usize) -> Option<&str> {
+        match &self.source {
+            Source::Hdf5(file) => file.datasets.get(index)?.layer.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What Python would have to make of the file beside its tensors, by the names of its classes and functions: a
+    /// vocabulary, a loss, random states. Nothing of it was made.
+    pub fn passed_over(&self) -> &[String] {
+        match &self.source {
+            Source::Torch(file) => &file.passed_over,
+            _ => &[],
+        }
     }
 
     /// The file itself, where it is one in the safetensors format.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Id, LARGEST, Printable, Value};
+use super::{Id, LARGEST, MOST_STEPS, Printable, Value, is_harmful};
 
 pub(super) struct Machine<'a, G, F, D> {
     input: &'a [u8],
@@ -42,13 +42,16 @@ where
 
     /// Runs to the end of the program and returns the value on top.
     pub(super) fn run(&mut self) -> Step<Id> {
-        loop {
+        for _ in 0..MOST_STEPS {
             let opcode = self.byte()?;
             if opcode == b'.' {
                 return self.pop();
             }
             self.step(opcode)?;
         }
+        Err(format!(
+            "has a pickle of more than {MOST_STEPS} instructions, which no weights need"
+        ))
     }
 
     fn step(&mut self, opcode: u8) -> Step<()> {
@@ -81,15 +84,24 @@ where
                 let value = self.scalar(opcode)?;
                 self.push(value)
             }
-            b'T' | b'U' | b'X' | 0x8c | 0x8d | b'B' | b'C' | 0x8e => {
+            b'T' | b'U' | b'X' | 0x8c | 0x8d | b'B' | b'C' | 0x8e | 0x96 => {
                 let value = self.string(opcode)?;
                 self.push(value)
             }
-            b']' | b'l' | b'a' | b'e' | b')' | b't' | 0x85..=0x87 | b'}' | b'd' | b's' | b'u' => {
-                self.container(opcode)
-            }
+            b']'
+            | b'l'
+            | b'a'
+            | b'e'
+            | b')'
+            | b't'
+            | 0x85..=0x87
+            | b'}'
+            | b'd'
+            | b's'
+            | b'u'
+            | 0x8f..=0x91 => self.container(opcode),
             b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' => self.memory(opcode),
-            b'c' | 0x93 | b'R' | 0x81 | b'b' | b'Q' => self.object(opcode),
+            b'c' | 0x93 | b'R' | 0x81 | 0x92 | b'b' | b'Q' => self.object(opcode),
             other => Err(self.unknown(other)),
         }
     }
@@ -146,7 +158,7 @@ where
         let length = usize::try_from(length).map_err(|_| self.broken())?;
         let bytes = self.take(length)?;
         Ok(match opcode {
-            b'B' | b'C' | 0x8e => Value::Bytes(bytes.to_vec()),
+            b'B' | b'C' | 0x8e | 0x96 => Value::Bytes(bytes.to_vec()),
             _ => match std::str::from_utf8(bytes) {
                 Ok(text) => Value::Text(text.to_string()),
                 // Python 2 wrote any bytes that way.
@@ -159,10 +171,11 @@ where
     /// Lists, tuples, dictionaries.
     fn container(&mut self, opcode: u8) -> Step<()> {
         match opcode {
-            b']' => self.push(Value::List(Vec::new())),
+            // A set is a list here: nobody looks for anything in either.
+            b']' | 0x8f => self.push(Value::List(Vec::new())),
             b')' => self.push(Value::Tuple(Vec::new())),
             b'}' => self.push(Value::Dict(Vec::new())),
-            b'l' => {
+            b'l' | 0x91 => {
                 let items = self.since_mark()?;
                 self.push(Value::List(items))
             }
@@ -186,7 +199,7 @@ where
                 let item = self.pop()?;
                 self.append(&[item])
             }
-            b'e' => {
+            b'e' | 0x90 => {
                 let items = self.since_mark()?;
                 self.append(&items)
             }
@@ -238,30 +251,26 @@ where
                     _ => Err(self.broken()),
                 }
             }
-            // REDUCE and NEWOBJ
-            b'R' | 0x81 => {
+            // REDUCE, NEWOBJ, and NEWOBJ_EX, which has named arguments too
+            b'R' | 0x81 | 0x92 => {
+                if opcode == 0x92 {
+                    self.pop()?;
+                }
                 let arguments = self.pop()?;
                 let function = self.pop()?;
-                let (&Value::Global(global), Value::Tuple(_)) =
-                    (&self.values[function], &self.values[arguments])
-                else {
-                    return Err(format!(
-                        "calls something that is no name of a weight file, at byte {}",
-                        self.at
-                    ));
-                };
-                if (self.is_dict)(global) {
-                    return self.dictionary(arguments);
-                }
-                self.push(Value::Call(global, arguments))
+                self.call(function, arguments)
             }
-            // BUILD gives an object its attributes. Those of what weight files hold say nothing about the weights.
+            // BUILD gives an object its attributes. Those of tensors and dictionaries say nothing about the weights; a
+            // model has its weights among them.
             b'b' => {
-                self.pop()?;
-                match &self.values[self.top()?] {
-                    Value::Call(..) | Value::Dict(_) => Ok(()),
-                    _ => Err(self.broken()),
+                let state = self.pop()?;
+                let top = self.top()?;
+                match &mut self.values[top] {
+                    Value::Object(object) => object.state = Some(state),
+                    Value::Call(..) | Value::Dict(_) => {}
+                    _ => return Err(self.broken()),
                 }
+                Ok(())
             }
             _ => {
                 let id = self.pop()?;
@@ -270,16 +279,39 @@ where
         }
     }
 
-    fn global(&mut self, module: &str, name: &str) -> Step<()> {
-        match (self.find)(module, name) {
-            Some(global) => self.push(Value::Global(global)),
-            None => Err(format!(
-                "wants Python to run `{}.{}`, which no weights need; nothing was executed (of a model of yours, save \
-                 the `state_dict()` alone)",
-                Printable(module),
-                Printable(name)
-            )),
+    /// What a call would have made.
+    fn call(&mut self, function: Id, arguments: Id) -> Step<()> {
+        if let Value::Tuple(_) = self.values[arguments] {
+            match self.values[function] {
+                Value::Global(global) if (self.is_dict)(global) => {
+                    return self.dictionary(arguments);
+                }
+                Value::Global(global) => return self.push(Value::Call(global, arguments)),
+                // PyTorch's old format has the classes of models outside the pickle.
+                Value::Foreign(_) | Value::Object(_) | Value::Persistent(_) => {
+                    return self.push(Value::Object(Box::default()));
+                }
+                _ => {}
+            }
         }
+        Err(format!(
+            "calls something that is no name of a weight file, at byte {}",
+            self.at
+        ))
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Step<()> {
+        let (module, name) = (Printable(module), Printable(name));
+        if is_harmful(module.0, name.0) {
+            return Err(format!(
+                "wants Python to run `{module}.{name}`, which no weights need; nothing was executed, and no other \
+                 program should open it"
+            ));
+        }
+        self.push(match (self.find)(module.0, name.0) {
+            Some(global) => Value::Global(global),
+            None => Value::Foreign(format!("{module}.{name}")),
+        })
     }
 
     /// A dictionary made of a call with nothing or with a list of pairs.
@@ -306,7 +338,7 @@ where
         match &mut self.values[top] {
             Value::List(list) => list.extend(items),
             // Whatever it is that would have been extended: it is opaque.
-            Value::Call(..) => {}
+            Value::Call(..) | Value::Object(_) => {}
             _ => return Err(self.broken()),
         }
         Ok(())
@@ -317,6 +349,7 @@ where
         let top = self.top()?;
         match &mut self.values[top] {
             Value::Dict(dict) => dict.extend(pairs),
+            Value::Object(object) => object.items.extend(pairs),
             Value::Call(..) => {}
             _ => return Err(self.broken()),
         }

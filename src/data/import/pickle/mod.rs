@@ -2,13 +2,15 @@
 //!
 //! A pickle is a program for a small stack machine. Two of its instructions are what makes it dangerous: `GLOBAL`
 //! fetches any function that Python can import, and `REDUCE` calls it. This machine has the instructions that weight
-//! files are made of (protocols 0 to 5), but nothing to import and nothing to call. `GLOBAL` finds only the names on
-//! the caller's list, and anything else ends the reading with that name; `REDUCE` notes down which of them was to be
-//! called with what, and leaves it to whoever asked to make sense of the note.
+//! files are made of (protocols 0 to 5), but nothing to import and nothing to call. `GLOBAL` finds the names on the
+//! caller's list; any other becomes a name and nothing more. `REDUCE` notes down which of them was to be called with
+//! what, and leaves it to whoever asked to make sense of the note. So a checkpoint may hold a vocabulary, a loss or a
+//! whole model beside its weights: they stay notes. Only what no honest file asks for, such as `os.system`, ends the
+//! reading.
 //!
 //! Values live in one list and refer to each other by number, so that no nesting of a hostile file is ever recursion
-//! here, and what a pickle refers to twice exists once. Each instruction makes at most one value, and lengths are
-//! checked against what is left of the input, so memory is bounded by the size of the file.
+//! here, and what a pickle refers to twice exists once. Each instruction makes at most one value, there are only so many
+//! instructions, and lengths are checked against what is left of the input, so memory is bounded by the size of the file.
 
 mod machine;
 
@@ -17,8 +19,11 @@ use std::fmt;
 use self::machine::Machine;
 
 /// Bytes of the largest pickle that is read. What the largest DenseNet's weights and an optimizer's state need is
-/// under one MiB, for the numbers themselves lie outside.
-pub(in crate::data::import) const LARGEST: usize = 4 << 20;
+/// under one MiB, for the numbers themselves lie outside; those of NumPy's arrays lie within.
+pub(in crate::data::import) const LARGEST: usize = 256 << 20;
+
+/// The most instructions of a pickle that are followed. A vocabulary of a hundred thousand words has a fifth of them.
+const MOST_STEPS: usize = 4 << 20;
 
 /// The number of a value.
 pub(super) type Id = usize;
@@ -39,10 +44,23 @@ pub(super) enum Value<G> {
     /// Keys and values in their order.
     Dict(Vec<(Id, Id)>),
     Global(G),
+    /// A name that is not on the list, with its module: `__main__.Vocabulary`.
+    Foreign(String),
     /// What would have been called, and the tuple that it would have been given.
     Call(G, Id),
+    /// What would have been made by something that is not on the list.
+    Object(Box<Object>),
     /// What stands for something outside the pickle.
     Persistent(Id),
+}
+
+/// Something of a class that is not on the list; it was not made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Object {
+    /// Keys and values that it would have been given as a dictionary is.
+    pub(super) items: Vec<(Id, Id)>,
+    /// What its attributes would have been set from.
+    pub(super) state: Option<Id>,
 }
 
 /// A pickle that was read.
@@ -99,7 +117,8 @@ impl<G: Copy> Pickle<G> {
 /// are on its list; `is_dict` says which of these are called to make a dictionary.
 ///
 /// # Errors
-/// In words, where an instruction or a name is not among those that weight files need, or the input makes no sense.
+/// In words, where an instruction is not among those that weight files need, a name is one that does harm, or the input
+/// makes no sense.
 pub(super) fn read<G: Copy + PartialEq>(
     input: &[u8],
     find: impl Fn(&str, &str) -> Option<G>,
@@ -112,6 +131,31 @@ pub(super) fn read<G: Copy + PartialEq>(
         root,
         length: machine.at,
     })
+}
+
+/// Whether a name starts programs, runs code or reaches for files, none of which any object beside weights needs.
+fn is_harmful(module: &str, name: &str) -> bool {
+    let first = module.split('.').next().unwrap_or_default();
+    match first {
+        "os" | "posix" | "nt" | "subprocess" | "sys" | "pty" | "runpy" | "shutil" | "socket"
+        | "importlib" | "commands" | "ctypes" | "webbrowser" | "code" | "codeop" | "pdb"
+        | "timeit" => true,
+        "builtins" | "__builtin__" => matches!(
+            name,
+            "eval"
+                | "exec"
+                | "execfile"
+                | "compile"
+                | "open"
+                | "__import__"
+                | "apply"
+                | "input"
+                | "breakpoint"
+                | "globals"
+                | "vars"
+        ),
+        _ => false,
+    }
 }
 
 /// A name out of a foreign file, without anything that a terminal would obey; the beginning of it, where it is long.
@@ -232,8 +276,52 @@ mod tests {
             panic!()
         };
         assert_eq!(pickle.items(arguments).unwrap().len(), 1);
-        let message = run(b"cn\nrun\n.").unwrap_err();
-        assert!(message.contains("`n.run`"), "{message}");
+        for (program, name) in [
+            (&b"cos\nsystem\n."[..], "`os.system`"),
+            (b"c__builtin__\neval\n.", "`__builtin__.eval`"),
+            (b"cimportlib.util\nx\n.", "`importlib.util.x`"),
+        ] {
+            let message = run(program).unwrap_err();
+            assert!(message.contains(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_becomes_a_note() {
+        assert_eq!(value(b"cn\nrun\n."), Value::Foreign("n.run".into()));
+        for program in [
+            &b"cn\nV\n)\x81(K\x01K\x02u}K\x03K\x04sb."[..],
+            b"cn\nV\n)}\x92(K\x01K\x02u}K\x03K\x04sb.",
+            b"cn\nV\n)RK\x01K\x02s}K\x03K\x04sb.",
+            b"cm\nrun\n0cn\nf\n)R)RK\x01K\x02s}K\x03K\x04sb.",
+        ] {
+            let pickle = run(program).unwrap();
+            let Value::Object(object) = pickle.get(pickle.root()) else {
+                panic!("{program:?}")
+            };
+            let [(key, value)] = object.items[..] else {
+                panic!("{program:?}")
+            };
+            assert_eq!((pickle.size(key), pickle.size(value)), (Some(1), Some(2)));
+            let state = pickle.get(object.state.unwrap());
+            assert!(matches!(state, Value::Dict(pairs) if pairs.len() == 1));
+        }
+        // Sets, and bytes that can be changed.
+        for program in [&b"\x8f(K\x01\x90."[..], b"(K\x01\x91."] {
+            let pickle = run(program).unwrap();
+            assert_eq!(pickle.items(pickle.root()).map(<[_]>::len), Some(1));
+        }
+        let bytes = value(b"\x96\x02\0\0\0\0\0\0\0ab.");
+        assert_eq!(bytes, Value::Bytes(b"ab".to_vec()));
+    }
+
+    #[test]
+    fn instructions_are_counted() {
+        let message = run(&b"N0".repeat(MOST_STEPS)).unwrap_err();
+        assert!(
+            message.contains("more than 4194304 instructions"),
+            "{message}"
+        );
     }
 
     #[test]

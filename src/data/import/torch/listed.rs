@@ -5,24 +5,24 @@ use std::collections::{HashMap, HashSet};
 use crate::data::float::Float;
 use crate::data::import::pickle::{self, Id, Pickle, Printable, Value};
 
-/// The deepest nesting of dictionaries in which weights are looked for.
-const DEEPEST: usize = 6;
+/// The deepest nesting of dictionaries and objects in which weights are looked for.
+const DEEPEST: usize = 64;
 
 /// More tensors than any checkpoint of a DenseNet has.
 const MOST_TENSORS: usize = 100_000;
 
-/// Bytes of a key beyond which it is no tensor's name.
-const LONGEST_NAME: usize = 512;
+/// Bytes of a name beyond which it is no tensor's.
+const LONGEST_NAME: usize = 1024;
 
-/// Everything that a pickle of weights may name. What is not here is refused.
+/// Everything that tensors are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     Dict,
     RebuildTensor,
     RebuildParameter,
+    /// A call to the function that is its first argument, with the tuple that is its third.
+    RebuildSubclass,
     Storage(Element),
-    /// Something that a checkpoint has beside its weights; what it is does not matter.
-    Aside,
 }
 
 /// What the numbers of a storage are.
@@ -53,7 +53,10 @@ fn find(module: &str, name: &str) -> Option<Global> {
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::Dict,
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Global::RebuildTensor,
-        ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+            Global::RebuildParameter
+        }
+        ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildSubclass,
         ("torch", "DoubleStorage") => Global::Storage(Element::Float(Float::F64)),
         ("torch", "FloatStorage") => Global::Storage(Element::Float(Float::F32)),
         ("torch", "HalfStorage") => Global::Storage(Element::Float(Float::F16)),
@@ -64,18 +67,43 @@ fn find(module: &str, name: &str) -> Option<Global> {
         ("torch", "CharStorage") => Global::Storage(Element::Other("I8", 1)),
         ("torch", "ByteStorage") => Global::Storage(Element::Other("U8", 1)),
         ("torch", "BoolStorage") => Global::Storage(Element::Other("BOOL", 1)),
-        ("torch", "Size" | "device")
-        | ("torch", "float32" | "float16" | "bfloat16" | "float64" | "int64")
-        | ("argparse", "Namespace")
-        | ("pathlib", "Path" | "PosixPath" | "WindowsPath" | "PurePosixPath" | "PureWindowsPath")
-        | ("collections", "Counter" | "defaultdict")
-        | ("builtins" | "__builtin__", "set" | "dict" | "list" | "int")
-        | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar")
-        | ("numpy", "dtype")
-        | ("numpy.dtypes", "Float64DType" | "Float32DType" | "Int64DType")
-        | ("_codecs", "encode") => Global::Aside,
+        ("torch", "ComplexFloatStorage") => Global::Storage(Element::Other("C64", 8)),
+        ("torch", "ComplexDoubleStorage") => Global::Storage(Element::Other("C128", 16)),
         _ => return None,
     })
+}
+
+/// Whether a name is one of the plain things that every checkpoint has; there is no use in telling of them.
+fn is_plain(name: &str) -> bool {
+    let (module, name) = name.rsplit_once('.').unwrap_or_default();
+    match module {
+        "builtins" | "__builtin__" => matches!(
+            name,
+            "set" | "dict" | "list" | "tuple" | "int" | "float" | "bool" | "str" | "object"
+        ),
+        "torch" => {
+            let kinds = ["float", "bfloat", "int", "uint", "complex"];
+            let digits = |c: char| c.is_ascii_digit();
+            matches!(
+                name,
+                "Size" | "device" | "bool" | "strided" | "contiguous_format"
+            ) || kinds.contains(&name.trim_end_matches(digits))
+        }
+        "collections" | "numpy.dtypes" | "copyreg" | "copy_reg" => true,
+        "numpy" => name == "dtype",
+        "_codecs" => name == "encode",
+        _ => false,
+    }
+}
+
+/// The names of what is in a pickle beside tensors, plain things and dictionaries.
+pub(super) fn passed_over(pickle: &Pickle<Global>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = pickle.ids().filter_map(|id| match pickle.get(id) {
+        Value::Foreign(name) if !is_plain(name) && seen.insert(name) => Some(name.clone()),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// A tensor that a file speaks of.
@@ -171,6 +199,15 @@ fn storage(pickle: &Pickle<Global>, id: Id) -> Option<(Element, &str, usize)> {
     Some((element, pickle.text(*key)?, pickle.size(*count)?))
 }
 
+/// Whether `id` refers to a storage of a class that is not on the list.
+fn is_foreign_storage(pickle: &Pickle<Global>, id: Id) -> bool {
+    let &Value::Persistent(id) = pickle.get(id) else {
+        return false;
+    };
+    let class = pickle.items(id).and_then(|items| items.get(1));
+    class.is_some_and(|class| matches!(pickle.get(*class), Value::Foreign(_)))
+}
+
 /// Every storage that a pickle refers to.
 pub(super) fn storages(
     pickle: &Pickle<Global>,
@@ -191,10 +228,10 @@ pub(super) fn storages(
     Ok(all)
 }
 
-/// Every tensor in a pickle's dictionaries, named by the way to it: `state_dict.features.conv0.weight`.
+/// Every tensor in a pickle's dictionaries and objects, named by the way to it: `state_dict.features.conv0.weight`.
 pub(super) fn tensors(pickle: &Pickle<Global>) -> Result<Vec<Described>, String> {
     let mut found = Vec::new();
-    // Dictionaries still to be looked into; those further in come first, so that the order is the file's.
+    // What is still to be looked into; what is further in comes first, so that the order is the file's.
     let mut waiting = vec![(pickle.root(), String::new(), 0)];
     let mut seen = HashSet::new();
     while let Some((id, name, depth)) = waiting.pop() {
@@ -205,27 +242,72 @@ pub(super) fn tensors(pickle: &Pickle<Global>) -> Result<Vec<Described>, String>
             }
             continue;
         }
-        let Value::Dict(pairs) = pickle.get(id) else {
-            continue;
-        };
         if depth == DEEPEST || !seen.insert(id) {
             continue;
         }
-        for &(key, value) in pairs.iter().rev() {
-            let key = match pickle.get(key) {
-                Value::Text(text) if text.len() <= LONGEST_NAME => text.clone(),
-                Value::Int(n) => n.to_string(),
-                _ => continue,
+        for (key, value) in members(pickle, id).into_iter().rev() {
+            let longer = match name.is_empty() {
+                true => key,
+                false => format!("{name}.{key}"),
             };
-            let name = if name.is_empty() {
-                key
-            } else {
-                format!("{name}.{key}")
-            };
-            waiting.push((value, name, depth + 1));
+            if longer.len() <= LONGEST_NAME {
+                waiting.push((value, longer, depth + 1));
+            }
         }
     }
     Ok(found)
+}
+
+/// What is in a dictionary, a list or an object, by name. A model has its weights in three dictionaries, which
+/// `state_dict()` does not name.
+fn members(pickle: &Pickle<Global>, id: Id) -> Vec<(String, Id)> {
+    let named = |pairs: &[(Id, Id)]| -> Vec<(String, Id)> {
+        let key = |id| match pickle.get(id) {
+            Value::Text(text) => Some(text.clone()),
+            Value::Int(n) => Some(n.to_string()),
+            _ => None,
+        };
+        let pairs = pairs.iter();
+        pairs.filter_map(|&(k, v)| Some((key(k)?, v))).collect()
+    };
+    match pickle.get(id) {
+        Value::Dict(pairs) => named(pairs),
+        Value::List(items) | Value::Tuple(items) => {
+            let items = items.iter().enumerate();
+            items.map(|(i, &item)| (i.to_string(), item)).collect()
+        }
+        Value::Object(object) => {
+            let mut all = named(&object.items);
+            // With slots, the dictionary is the first or the second of two.
+            let states = object
+                .state
+                .iter()
+                .flat_map(|state| match pickle.get(*state) {
+                    Value::Tuple(pair) if pair.len() == 2 => &pair[..],
+                    _ => std::slice::from_ref(state),
+                });
+            for state in states {
+                let Value::Dict(attributes) = pickle.get(*state) else {
+                    continue;
+                };
+                let attributes = named(attributes);
+                if !attributes.iter().any(|(name, _)| name == "_modules") {
+                    all.extend(attributes);
+                    continue;
+                }
+                for part in ["_parameters", "_buffers", "_modules"] {
+                    let part = attributes.iter().find(|(name, _)| name == part);
+                    let part = part.and_then(|(_, id)| match pickle.get(*id) {
+                        Value::Dict(pairs) => Some(named(pairs)),
+                        _ => None,
+                    });
+                    all.extend(part.into_iter().flatten());
+                }
+            }
+            all
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The tensor that `id` would have become, if it is one.
@@ -236,8 +318,17 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
             _ => return Ok(None),
         }
     }
-    let &Value::Call(Global::RebuildTensor, arguments) = pickle.get(id) else {
-        return Ok(None);
+    let arguments = match *pickle.get(id) {
+        Value::Call(Global::RebuildTensor, arguments) => arguments,
+        Value::Call(Global::RebuildSubclass, arguments) => match pickle.items(arguments) {
+            Some(&[function, _, arguments, ..])
+                if pickle.get(function) == &Value::Global(Global::RebuildTensor) =>
+            {
+                arguments
+            }
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
     };
     let broken = || {
         format!(
@@ -251,6 +342,10 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
     let sizes = |id: &Id| -> Option<Vec<usize>> {
         pickle.items(*id)?.iter().map(|&n| pickle.size(n)).collect()
     };
+    // Numbers of a kind that no weights are made of, such as complex ones in half precision.
+    if is_foreign_storage(pickle, *data) {
+        return Ok(None);
+    }
     let (element, key, stored) = storage(pickle, *data).ok_or_else(broken)?;
     let tensor = Described {
         name: name.to_string(),

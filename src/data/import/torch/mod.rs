@@ -14,7 +14,7 @@ use std::io::Cursor;
 use zip::ZipArchive;
 
 pub(super) use self::listed::Described;
-use self::listed::{Element, Global, read, storages, tensors};
+use self::listed::{Element, Global, passed_over, read, storages, tensors};
 use super::pickle::{self, Pickle, Printable, Value};
 use super::unzip::read_entry;
 use crate::data::bytes::Bytes;
@@ -30,6 +30,8 @@ pub(super) fn is_pickle(bytes: &[u8]) -> bool {
 /// A file of `torch.save`.
 pub(super) struct TorchFile {
     pub(super) tensors: Vec<Described>,
+    /// The names of what is beside them and was not made.
+    pub(super) passed_over: Vec<String>,
     container: Container,
     /// Bytes of the largest storage that is read.
     largest: usize,
@@ -57,11 +59,12 @@ impl TorchFile {
             return Err("was written on a big-endian machine, which is not supported".into());
         }
         let name = format!("{folder}data.pkl");
-        let bytes = read_entry(&mut archive, &name, pickle::LARGEST)?
+        let bytes = read_entry(&mut archive, &name, largest.min(pickle::LARGEST))?
             .ok_or_else(|| format!("has no `{name}`"))?;
         let pickle = read(&bytes)?;
         Ok(TorchFile {
             tensors: tensors(&pickle)?,
+            passed_over: passed_over(&pickle),
             container: Container::Zip(Box::new(archive), folder),
             largest,
             last: None,
@@ -94,12 +97,23 @@ impl TorchFile {
             return Err("was written on a big-endian machine, which is not supported".into());
         }
         let object = next()?;
-        let keys = next()?;
         let tensors = tensors(&object)?;
+        if tensors.is_empty() {
+            // What it is instead is told from what it names; its storages do not matter.
+            return Ok(TorchFile {
+                tensors,
+                passed_over: passed_over(&object),
+                largest: 0,
+                container: Container::Legacy(file, HashMap::new()),
+                last: None,
+            });
+        }
+        let keys = next()?;
         let stored = storages(&object)?;
         let places = legacy_places(bytes, at, &keys, &stored)?;
         Ok(TorchFile {
             tensors,
+            passed_over: passed_over(&object),
             largest: file.as_ref().len(),
             container: Container::Legacy(file, places),
             last: None,

@@ -1,0 +1,140 @@
+//! What a model's configuration says of its layers.
+//!
+//! Keras 3 numbers the layers of a network by class in the order of the configuration: the third `Conv2D` is
+//! `layers/conv2d_2`. A network that is a layer of another is a layer of class `functional` there, with `layers` of its
+//! own. So the configuration tells the name of each layer by where its variables lie.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+/// A network in a network in a network is as deep as anyone goes.
+const DEEPEST: usize = 6;
+
+/// A layer with a place in the configuration.
+pub(super) struct Configured {
+    /// Where its variables lie in a file that numbers layers, without the words `layers`: `functional/conv2d_2`.
+    pub(super) place: String,
+    /// The names of the networks around it, the outermost first; the model itself is not among them.
+    pub(super) around: Vec<String>,
+    pub(super) name: String,
+    /// What it adds to variances, where it is a batch norm.
+    pub(super) eps: Option<f64>,
+}
+
+/// All layers of a model, those of the networks within too.
+pub(super) fn layers(model: &Value) -> Vec<Configured> {
+    let mut found = Vec::new();
+    children(model, "", &[], 0, &mut found);
+    found
+}
+
+fn children(
+    network: &Value,
+    place: &str,
+    around: &[String],
+    depth: usize,
+    found: &mut Vec<Configured>,
+) {
+    let config = network.get("config").unwrap_or(&Value::Null);
+    // Before Keras 2.2.3 a `Sequential` was a plain list of its layers.
+    let layers = config.get("layers").unwrap_or(config).as_array();
+    let mut used: HashMap<String, usize> = HashMap::new();
+    for layer in layers.into_iter().flatten() {
+        let class = layer.get("class_name").and_then(Value::as_str);
+        let class = snake_case(class.unwrap_or_default());
+        let count = used.entry(class.clone()).or_default();
+        let own = match *count {
+            0 => class,
+            n => format!("{class}_{n}"),
+        };
+        *count += 1;
+        add(layer, format!("{place}{own}"), around, depth, found);
+    }
+    // A layer that wraps another, such as `TimeDistributed`.
+    if let Some(layer) = config.get("layer") {
+        add(layer, format!("{place}layer"), around, depth, found);
+    }
+}
+
+fn add(layer: &Value, place: String, around: &[String], depth: usize, found: &mut Vec<Configured>) {
+    let config = layer.get("config").unwrap_or(&Value::Null);
+    let name = config.get("name").or_else(|| layer.get("name"));
+    let name = name.and_then(Value::as_str).unwrap_or_default().to_string();
+    let is_norm = layer.get("class_name").and_then(Value::as_str) == Some("BatchNormalization");
+    if depth < DEEPEST {
+        let around = [around, std::slice::from_ref(&name)].concat();
+        children(layer, &format!("{place}/"), &around, depth + 1, found);
+    }
+    found.push(Configured {
+        place,
+        around: around.to_vec(),
+        name,
+        eps: config
+            .get("epsilon")
+            .filter(|_| is_norm)
+            .and_then(Value::as_f64),
+    });
+}
+
+/// A class as Keras writes it in paths: `BatchNormalization` is `batch_normalization`, `Conv2D` is `conv2d`.
+fn snake_case(class: &str) -> String {
+    let letters: Vec<char> = class
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    let mut name = String::new();
+    for (i, &c) in letters.iter().enumerate() {
+        let before = i.checked_sub(1).map(|i| letters[i]);
+        let is_lower = |c: Option<&char>| c.is_some_and(|c| c.is_lowercase());
+        let begins_word = c.is_uppercase() && is_lower(letters.get(i + 1));
+        let ends_word = c.is_uppercase() && before.is_some_and(char::is_lowercase);
+        if before.is_some_and(|b| b != '_') && (begins_word || ends_word) {
+            name.push('_');
+        }
+        name.extend(c.to_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn classes_are_spelled_as_keras_spells_them() {
+        for (class, path) in [
+            ("Conv2D", "conv2d"),
+            ("BatchNormalization", "batch_normalization"),
+            ("Conv2DTranspose", "conv2d_transpose"),
+            ("GlobalAveragePooling2D", "global_average_pooling2d"),
+            ("ReLU", "re_lu"),
+            ("Functional", "functional"),
+            ("MyNet", "my_net"),
+        ] {
+            assert_eq!(snake_case(class), path);
+        }
+    }
+
+    #[test]
+    fn layers_are_numbered_by_class_in_each_network() {
+        let layer = |class: &str, name: &str, eps: f64| json!({"class_name": class, "config": {"name": name, "epsilon": eps}});
+        let inner = json!({"class_name": "Functional", "config": {"name": "densenet", "layers": [
+            layer("Conv2D", "conv1_conv", 0.0), layer("BatchNormalization", "conv1_bn", 1e-5)]}});
+        let model = json!({"class_name": "Sequential", "config": {"layers": [
+            layer("BatchNormalization", "a", 1e-3), layer("BatchNormalization", "b", 1e-4), inner,
+            {"class_name": "TimeDistributed", "config": {"name": "t", "layer": layer("Dense", "d", 0.0)}}]}});
+        let found = layers(&model);
+        let find = |place: &str| found.iter().find(|l| l.place == place).unwrap();
+        assert_eq!(find("batch_normalization_1").name, "b");
+        assert_eq!(find("batch_normalization_1").eps, Some(1e-4));
+        let norm = find("functional/batch_normalization");
+        assert_eq!((&*norm.name, norm.eps), ("conv1_bn", Some(1e-5)));
+        assert_eq!(norm.around, ["densenet"]);
+        let conv = find("functional/conv2d");
+        assert_eq!((&*conv.name, conv.eps), ("conv1_conv", None));
+        assert_eq!(find("time_distributed/layer").name, "d");
+    }
+}
