@@ -326,6 +326,14 @@ impl Download {
                 false,
             ),
             E::ConnectionFailed => ("no connection came about".into(), false),
+            E::ConnectProxyFailed(said) => {
+                // The proxy's answer is in the library's sentence.
+                let status = said
+                    .split(|c: char| !c.is_ascii_digit())
+                    .find(|digits| digits.len() == 3);
+                let said = status.map_or_else(String::new, |status| format!(" ({status})"));
+                (format!("the proxy does not lead there{said}"), false)
+            }
             E::InvalidProxyUrl => ("the proxy's address makes no sense".into(), false),
             E::Tls(_) | E::Rustls(_) => (
                 format!(

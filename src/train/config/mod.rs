@@ -337,7 +337,7 @@ mod tests {
                 "loss.scheduled_sampling",
             ),
             ("[loss]\ndoubly_stochastic = -1.0", "loss.doubly_stochastic"),
-            ("seed = ", "makes no sense"),
+            ("seed = ", "line 1, column 8: is no TOML"),
         ] {
             std::fs::write(&path, text).unwrap();
             let message = TrainConfig::read(&path).unwrap_err().to_string();
