@@ -30,6 +30,9 @@ pub struct Answer {
     /// picture's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_region: Option<[f64; 4]>,
+    /// What is odd about the image's file, although it holds all of its pixels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// How long it took.
     pub ms: Times,
 }

@@ -137,6 +137,7 @@ fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> R
         tags,
         attention_grid: Some(grid),
         attention_region: Some(captioner.recipe.region(&image).shares(&image)),
+        warnings: image.warnings().to_vec(),
         ms: Times {
             decode,
             encode,
@@ -183,6 +184,7 @@ fn answer(
                 tags,
                 attention_grid: None,
                 attention_region: None,
+                warnings: entry.warnings.clone(),
                 ms: times,
             };
             print(args, &entry.path, &answer)?;

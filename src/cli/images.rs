@@ -91,9 +91,20 @@ impl Iterator for Images {
             let Some((picture, ms)) = waiting.or_else(|| loaded.next()) else {
                 continue;
             };
-            let path = source.path.clone();
-            let error = picture.map(|picture| chunk.pictures.push(picture)).err();
-            chunk.entries.push(Entry { path, ms, error });
+            let (warnings, error) = match picture {
+                Ok(picture) => {
+                    let warnings = picture.warnings().to_vec();
+                    chunk.pictures.push(picture);
+                    (warnings, None)
+                }
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            chunk.entries.push(Entry {
+                path: source.path.clone(),
+                ms,
+                warnings,
+                error,
+            });
         }
         Some(chunk)
     }
@@ -156,7 +167,7 @@ impl Source {
             Some(what) => return Err(Error::file(&self.path, what)),
             None => read(&self.path)?,
         };
-        Ok(recipe.square(&image)?.into_owned())
+        Ok(recipe.square(&image)?.into_owned().with_warnings_of(&image))
     }
 }
 
@@ -174,6 +185,8 @@ pub struct Entry {
     pub path: PathBuf,
     /// How long reading and preparing took, in milliseconds.
     pub ms: f64,
+    /// What is odd about its file.
+    pub warnings: Vec<String>,
     /// Why it cannot be used.
     pub error: Option<Error>,
 }

@@ -187,11 +187,14 @@ struct Wait {
     grid: Option<[usize; 2]>,
     /// The part of the picture that the encoder sees, as shares of its sides.
     region: [f64; 4],
+    /// What is odd about the image's file.
+    warnings: Vec<String>,
     done: oneshot::Receiver<Done>,
 }
 
 fn job(decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
     let (reply, done) = oneshot::channel();
+    let warnings = decoded.image.warnings().to_vec();
     let job = Job {
         image: decoded.image,
         how,
@@ -202,6 +205,7 @@ fn job(decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
         decode: decoded.ms,
         grid,
         region: decoded.region,
+        warnings,
         done,
     };
     (job, wait)
@@ -223,6 +227,7 @@ impl Wait {
             tags,
             attention_grid: self.grid,
             attention_region: self.grid.map(|_| self.region),
+            warnings: self.warnings,
             ms: Times {
                 decode: self.decode,
                 encode,

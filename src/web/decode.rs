@@ -46,7 +46,8 @@ pub async fn decode(app: &App, picture: &Picture) -> Result<Decoded, Refusal> {
         let started = Instant::now();
         let image = Image::from_bytes(&bytes, limits)?;
         let region = recipe.region(&image).shares(&image);
-        let square = recipe.square(&image).map(|square| square.into_owned());
+        let square = recipe.square(&image);
+        let square = square.map(|square| square.into_owned().with_warnings_of(&image));
         Ok((square, region, started.elapsed()))
     };
     let (square, region, took) = blocking(work).await?.map_err(unreadable)?;

@@ -25,6 +25,9 @@ fn an_odd_file_is_captioned_as_the_whole_one_with_a_warning() {
         );
         assert_eq!(run.lines().len(), 1);
         assert_eq!(run.err, format!("glimpse: warning: odd.png: {WARNING}\n"));
+        if !args.is_empty() {
+            assert_eq!(run.object()["warnings"], serde_json::json!([WARNING]));
+        }
     }
     let run = glimpse_reading(dir.path(), &["caption", "-", "--model", model], &endless(0));
     assert_eq!(run.lines().len(), 1);

@@ -32,6 +32,19 @@ fn the_bundled_model_says_over_http_what_it_says_at_home() {
 }
 
 #[test]
+fn an_odd_file_is_answered_with_what_is_odd_about_it() {
+    let (service, mut bytes) = (Service::quick(), fixture("rgb.png"));
+    let whole = service.post("/api/caption", &bytes).answer();
+    assert_eq!(whole.get("warnings"), None);
+    // The end chunk.
+    bytes.truncate(bytes.len() - 12);
+    let odd = service.post("/api/caption", &bytes).answer();
+    assert_eq!(odd["captions"], whole["captions"]);
+    let warning = "ends without its end chunk, but has all of its pixels";
+    assert_eq!(odd["warnings"], serde_json::json!([warning]));
+}
+
+#[test]
 fn every_format_is_read_whatever_it_is_said_to_be() {
     let (service, captioner) = (Service::quick(), quick());
     for name in [

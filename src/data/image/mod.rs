@@ -232,6 +232,12 @@ impl Image {
         &self.warnings
     }
 
+    /// This picture, made of another of which the same is odd.
+    pub fn with_warnings_of(mut self, other: &Image) -> Image {
+        self.warnings.clone_from(&other.warnings);
+        self
+    }
+
     /// The picture, refused where the file was odd.
     ///
     /// # Errors
