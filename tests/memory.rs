@@ -138,6 +138,34 @@ fn grey_jpeg(width: u16, height: u16, is_progressive: bool) -> Vec<u8> {
 }
 
 #[test]
+fn a_jpeg_too_short_for_its_size_is_refused_before_it_costs_anything() {
+    let _alone = ALONE.lock();
+    for is_progressive in [false, true] {
+        let whole = grey_jpeg(10_000, 10_000, is_progressive);
+        assert_eq!(
+            Image::count_pixels(&whole, Limits::default()).unwrap(),
+            100_000_000
+        );
+        let scan = whole.windows(2).position(|w| w == [0xFF, 0xDA]).unwrap();
+        let short = [&whole[..scan + 100], &[0xFF, 0xD9]].concat();
+        let started = std::time::Instant::now();
+        let message = Image::from_bytes(&short, Limits::default())
+            .unwrap_err()
+            .to_string();
+        assert!(started.elapsed().as_millis() < 100);
+        let named = "bytes cannot hold its 10000 x 10000 pixels";
+        assert!(
+            message.starts_with("is cut off") && message.contains(named),
+            "{message}"
+        );
+    }
+    // A bit a block too few is too few; the exact number is enough, as the next test shows.
+    let mut short = grey_jpeg(10_000, 10_000, false);
+    short.drain(short.len() - 12..short.len() - 2);
+    assert!(Image::count_pixels(&short, Limits::default()).is_err());
+}
+
+#[test]
 fn a_jpeg_of_200_megapixels_takes_less_than_800_megabytes() {
     let _alone = ALONE.lock();
     for is_progressive in [false, true] {

@@ -56,7 +56,46 @@ impl<'a> Jpeg<'a> {
                 return Err(fault::unsupported("JPEG", what));
             }
         }
-        Ok(Jpeg { bytes, headers })
+        let jpeg = Jpeg { bytes, headers };
+        jpeg.check_length()?;
+        Ok(jpeg)
+    }
+
+    /// Refuses a large picture for which the file has too few bytes, whatever is in them, before anything is decoded: a
+    /// decoder would make up what is missing, and take seconds for millions of pixels that are not there.
+    ///
+    /// Huffman's shortest code has one bit. In a sequential file a block takes two codes at the least, its average and the
+    /// end of its details; in a progressive one its average alone, for one code can end the details of many blocks.
+    fn check_length(&self) -> Result<(), Unreadable> {
+        let Headers { frame, .. } = &self.headers;
+        let pixels = u64::from(frame.width) * u64::from(frame.height);
+        // Of a smaller one the decoder finds out cheaply how many rows are there, which says more.
+        if pixels < 1_000_000 || frame.is_arithmetic {
+            return Ok(());
+        }
+        let largest = |of: fn(&headers::Component) -> u8| {
+            u64::from(frame.components.iter().map(of).max().unwrap_or(1))
+        };
+        let (widest, highest) = (largest(|c| c.horizontal), largest(|c| c.vertical));
+        let blocks = frame.components.iter().map(|component| {
+            let (horizontal, vertical) = (component.horizontal, component.vertical);
+            let columns = (u64::from(frame.width) * u64::from(horizontal)).div_ceil(8 * widest);
+            let rows = (u64::from(frame.height) * u64::from(vertical)).div_ceil(8 * highest);
+            columns * rows
+        });
+        let bits = match frame.coding {
+            Coding::Sequential => 2,
+            Coding::Progressive => 1,
+        };
+        let needed = (bits * blocks.sum::<u64>()).div_ceil(8);
+        let present = self.headers.data_ends - self.headers.data_begins;
+        match (present as u64) < needed {
+            true => Err(Fault::Damaged.because(format!(
+                "is cut off: {present} bytes cannot hold its {} x {} pixels; {COPY_AGAIN}",
+                frame.width, frame.height
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Width and height in pixels.
