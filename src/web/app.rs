@@ -6,15 +6,14 @@ use tokio::sync::Semaphore;
 use super::Options;
 use super::info::Info;
 use super::metrics::Metrics;
+use super::peers::{self, Peers};
 use super::queue::{self, Queue};
+use super::room::{self, Room};
 use super::upload::Held;
 use crate::cpu::threads;
 use crate::data::Recipe;
 use crate::model::Captioner;
 use crate::tensor::Device;
-
-/// A million pixels, in which those that are being decoded are counted.
-pub const MEGAPIXEL: u64 = 1_000_000;
 
 /// What all requests share.
 pub struct App {
@@ -30,10 +29,10 @@ pub struct App {
     pub requests: Semaphore,
     /// The uploads that are held.
     pub held: Held,
-    /// A place for each thread that decodes.
-    pub decoders: Arc<Semaphore>,
-    /// A place for each megapixel that is being decoded.
-    pub megapixels: Arc<Semaphore>,
+    /// Room for images that are being decoded.
+    pub room: Arc<Room>,
+    /// The open connections.
+    pub peers: Arc<Peers>,
 }
 
 impl App {
@@ -57,10 +56,16 @@ impl App {
             metrics: Arc::new(Metrics::new()),
             requests: Semaphore::new(options.requests),
             held: Held::new(options.held_bytes),
-            decoders: Arc::new(Semaphore::new(threads::count())),
-            megapixels: Arc::new(Semaphore::new(
-                options.pixels.div_ceil(MEGAPIXEL).max(1) as usize
-            )),
+            room: Arc::new(Room::new(room::Limits {
+                threads: threads::count(),
+                pixels: options.pixels,
+                waiting: options.queued_pixels,
+            })),
+            peers: Arc::new(Peers::new(peers::Limits {
+                all: options.connections,
+                per_address: options.connections_per_address,
+                trusted: options.trusted_proxies.clone(),
+            })),
             options,
         }
     }

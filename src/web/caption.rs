@@ -14,9 +14,11 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::app::App;
+use super::client;
 use super::decode::{Decoded, decode};
 use super::form;
 use super::metrics::Stage;
+use super::peers::{Peer, Phase};
 use super::queue::{Done, Full, Job};
 use super::refusal::{Complaint, Refusal};
 use super::upload::Reader;
@@ -89,7 +91,7 @@ pub struct Form {
         (status = 403, description = "The request comes from a page elsewhere, or is for another host", body = Complaint),
         (status = 408, description = "The sender was silent, or the request took too long", body = Complaint),
         (status = 413, description = "Too many bytes, pixels or images", body = Complaint),
-        (status = 415, description = "Not an image, or of a kind that is not read", body = Complaint),
+        (status = 415, description = "Not an image, or of a kind that is not read, or sent with a Content-Encoding", body = Complaint),
         (status = 429, description = "Too many requests or uploads at once; Retry-After says when to come again", body = Complaint),
         (status = 500, description = "The model could not be run", body = Complaint),
         (status = 503, description = "Too many images wait for the model; Retry-After says when to come again", body = Complaint),
@@ -107,12 +109,6 @@ pub async fn caption(
         // Nothing can follow that would change what makes no sense, so the image is not waited for.
         wish.search()?;
     }
-    let _place = app.requests.try_acquire().map_err(|_| {
-        Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many requests at once; try again in a moment",
-        )
-    })?;
     let limit = app.options.timeout;
     let said = timeout(limit, answer(&app, wish, request))
         .await
@@ -131,10 +127,25 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
         held: &app.held,
         options: &app.options,
     };
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
+    let connection = peer.as_ref().map_or(app.addr.ip(), |peer| peer.ip);
+    let client = client::address(connection, request.headers(), &app.options.trusted_proxies);
     let upload = reader.pictures(request, &mut wish).await?;
     let how = wish.search()?;
+    // Who is slow to send keeps no place from others.
+    let _place = app.requests.try_acquire().map_err(|_| {
+        Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests at once; try again in a moment",
+        )
+    })?;
+    if let Some(peer) = peer {
+        peer.set(Phase::Working);
+    }
     let coming = app.queue.announce();
-    let decoding = upload.pictures.iter().map(|picture| decode(app, picture));
+    let network = client::network(client);
+    let decoding = upload.pictures.iter();
+    let decoding = decoding.map(|picture| decode(app, network, picture));
     let decoded = join_all(decoding).await;
     let names: Vec<String> = upload.into_names();
 

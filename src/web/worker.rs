@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::metrics::{Metrics, Stage};
 use super::queue::{Done, Job, Queue};
+use super::seldom::Seldom;
 use crate::caption::search;
 use crate::cpu::threads;
 use crate::data::preprocess;
@@ -30,12 +31,21 @@ impl Worker {
     }
 
     fn run(&self) {
+        let failed = Seldom::new();
         while let Some(jobs) = self.queue.take() {
             // Whoever is not answered is told that something went wrong; the others shall not suffer from it.
             match catch_unwind(AssertUnwindSafe(|| self.answer(jobs))) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a batch failed"),
-                Err(_) => tracing::error!("a batch failed without saying why"),
+                Ok(Err(error)) => {
+                    if let Some(others) = failed.others() {
+                        tracing::error!(%error, others, "a batch failed");
+                    }
+                }
+                Err(_) => {
+                    if let Some(others) = failed.others() {
+                        tracing::error!(others, "a batch failed without saying why");
+                    }
+                }
             }
         }
     }

@@ -1,0 +1,226 @@
+//! The open connections: how many there are, whose they are, and which one is closed where there are too many.
+//!
+//! A client that comes is never made to wait for one that does nothing. Where a limit is reached, the connection is
+//! closed that has been of no use for longest: first those on which no request is being answered, then those whose
+//! request is still on its way. One whose request is being worked on is never closed. Where all connections are of that
+//! kind, a few more are taken, on which the service says that it is there, and nothing else.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::client::network;
+
+/// Connections beyond the limit, for checks of the service's health.
+const RESERVE: usize = 16;
+
+/// What happens on a connection, the least useful first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// No request is being answered: nothing comes, a request's headers do, or an answer is not read.
+    Idle,
+    /// The body of a request is on its way.
+    Sending,
+    /// A request is being answered.
+    Working,
+}
+
+/// How many connections there may be.
+pub struct Limits {
+    pub all: usize,
+    pub per_address: usize,
+    /// Addresses that have no limit of their own, for they speak for many clients.
+    pub trusted: Vec<IpAddr>,
+}
+
+/// All open connections.
+pub struct Peers {
+    open: Mutex<Vec<Arc<Peer>>>,
+    limits: Limits,
+}
+
+/// A connection.
+pub struct Peer {
+    /// Where it comes from.
+    pub ip: IpAddr,
+    /// Whether nothing but the service's health can be asked for.
+    pub is_reserve: bool,
+    state: Mutex<(Phase, Instant)>,
+    closed: Notify,
+}
+
+impl Peer {
+    /// Takes note of what happens from now on.
+    pub fn set(&self, phase: Phase) {
+        *self.lock() = (phase, Instant::now());
+    }
+
+    /// Returns when the connection has to make room for another.
+    pub async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Phase, Instant)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> (Phase, Instant) {
+        *self.lock()
+    }
+}
+
+/// A place among the open connections, which ends with this.
+pub struct Place {
+    pub peer: Arc<Peer>,
+    peers: Arc<Peers>,
+}
+
+impl Peers {
+    pub fn new(limits: Limits) -> Self {
+        Peers {
+            open: Mutex::default(),
+            limits,
+        }
+    }
+
+    /// A place for a connection from `ip`, for which another may be closed; `None` where there is none left.
+    pub fn open(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        let ip = ip.to_canonical();
+        let mut open = self.lock();
+        let is_trusted = self.limits.trusted.contains(&ip);
+        let same = |peer: &Peer| network(peer.ip) == network(ip);
+        let own = open.iter().filter(|peer| same(peer)).count();
+        let has_room = if !is_trusted && own >= self.limits.per_address {
+            close_one(&mut open, same)
+        } else if open.len() >= self.limits.all {
+            let most = most_connected(&open);
+            close_one(&mut open, |peer| most.contains(&network(peer.ip)))
+                || close_one(&mut open, |_| true)
+        } else {
+            true
+        };
+        let reserved = open.iter().filter(|peer| peer.is_reserve).count();
+        if !has_room && reserved >= RESERVE {
+            return None;
+        }
+        let peer = Arc::new(Peer {
+            ip,
+            is_reserve: !has_room,
+            state: Mutex::new((Phase::Idle, Instant::now())),
+            closed: Notify::new(),
+        });
+        open.push(peer.clone());
+        let peers = self.clone();
+        Some(Place { peer, peers })
+    }
+
+    /// How many connections are open.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many requests are on their way or being answered.
+    pub fn requests(&self) -> usize {
+        let open = self.lock();
+        open.iter().filter(|p| p.state().0 > Phase::Idle).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Peer>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.peers.lock();
+        open.retain(|peer| !Arc::ptr_eq(peer, &self.peer));
+    }
+}
+
+/// The networks that have the most connections.
+fn most_connected(open: &[Arc<Peer>]) -> Vec<IpAddr> {
+    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+    for peer in open {
+        *counts.entry(network(peer.ip)).or_default() += 1;
+    }
+    let most = counts.values().copied().max();
+    let has_most = counts.into_iter().filter(|&(_, n)| Some(n) == most);
+    has_most.map(|(ip, _)| ip).collect()
+}
+
+/// Closes the least useful of the connections that may be closed; false where there is none.
+fn close_one(open: &mut Vec<Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> bool {
+    let states = open.iter().enumerate().filter(|(_, peer)| may(peer));
+    let states = states.map(|(at, peer)| (peer.state(), at));
+    let idle = states.filter(|((phase, _), _)| *phase != Phase::Working);
+    let Some((_, at)) = idle.min() else {
+        return false;
+    };
+    // It has no place any more, though it takes a moment until it is gone.
+    open.swap_remove(at).closed.notify_one();
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, last).into()
+    }
+
+    fn peers(all: usize, per_address: usize) -> Arc<Peers> {
+        Arc::new(Peers::new(Limits {
+            all,
+            per_address,
+            trusted: vec![ip(9)],
+        }))
+    }
+
+    fn is_open(peers: &Peers, place: &Place) -> bool {
+        peers.lock().iter().any(|p| Arc::ptr_eq(p, &place.peer))
+    }
+
+    #[test]
+    fn the_longest_idle_makes_room_then_the_slow_but_never_who_is_worked_for() {
+        let peers = peers(3, 3);
+        let [working, sending, idle] = [(); 3].map(|()| peers.open(ip(1)).unwrap());
+        working.peer.set(Phase::Working);
+        sending.peer.set(Phase::Sending);
+        let fourth = peers.open(ip(1)).unwrap();
+        assert!(!is_open(&peers, &idle) && is_open(&peers, &sending));
+        fourth.peer.set(Phase::Working);
+        let fifth = peers.open(ip(2)).unwrap();
+        assert!(!is_open(&peers, &sending) && is_open(&peers, &working));
+        fifth.peer.set(Phase::Working);
+        assert_eq!(peers.requests(), 3);
+
+        // Now there is room for checks of its health alone, and some of them.
+        let reserve: Vec<_> = (0..RESERVE).map(|_| peers.open(ip(3)).unwrap()).collect();
+        assert!(reserve.iter().all(|place| place.peer.is_reserve));
+        reserve.iter().for_each(|p| p.peer.set(Phase::Working));
+        assert!(peers.open(ip(3)).is_none());
+        drop((reserve, working));
+        assert_eq!(peers.len(), 2);
+        assert!(!peers.open(ip(3)).unwrap().peer.is_reserve);
+    }
+
+    #[test]
+    fn who_has_the_most_loses_one() {
+        let peers = peers(5, 3);
+        let few = [(); 2].map(|()| peers.open(ip(1)).unwrap());
+        let many: Vec<_> = (0..9).map(|_| peers.open(ip(2)).unwrap()).collect();
+        assert_eq!(peers.len(), 5);
+        let third = peers.open(ip(3)).unwrap();
+        assert!(few.iter().chain([&third]).all(|p| is_open(&peers, p)));
+        assert_eq!(many.iter().filter(|p| is_open(&peers, p)).count(), 2);
+        // A proxy may have as many as there are.
+        let proxy: Vec<_> = (0..5).map(|_| peers.open(ip(9)).unwrap()).collect();
+        assert!(proxy.iter().filter(|p| is_open(&peers, p)).count() > 1);
+    }
+}
