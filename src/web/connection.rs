@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task;
 use tokio::time::{sleep, timeout};
 
 use super::peers::{Peer, Phase, Place};
@@ -93,6 +94,8 @@ impl Service<axum::http::Request<Incoming>> for Introduced {
         Box::pin(async move {
             let answer = answer.await;
             peer.set(Phase::Idle);
+            // Who sends many requests without waiting for answers gets one, and then it is the others' turn.
+            task::yield_now().await;
             answer
         })
     }

@@ -29,6 +29,9 @@ const BREATH: Duration = Duration::from_millis(50);
 /// hold try again only after a second.
 const BACKLOG: u32 = 1024;
 
+/// Connections that are taken one after another before those that are here already are looked at.
+const BURST: usize = 16;
+
 /// What the system keeps of answers that a client does not read, in bytes: enough for any of the answers here. Left to
 /// itself it keeps megabytes for each client.
 const SEND_BUFFER: u32 = 128 << 10;
@@ -200,6 +203,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
         stop: options.shutdown,
     };
     let mut stopped = stop.subscribe();
+    let mut burst = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -213,8 +217,11 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
                 };
                 let (router, stopped) = (router.clone(), stop.subscribe());
                 tokio::spawn(connection::serve(stream, router, patience, place, stopped));
-                // Those that are here already are seen before more come, or a burst would close them unseen.
-                task::yield_now().await;
+                // Those that are here already are seen before many more come, or a burst would close them unseen.
+                burst = (burst + 1) % BURST;
+                if burst == 0 {
+                    task::yield_now().await;
+                }
             }
             Err(error) => {
                 if let Some(others) = FAILED.others() {
