@@ -57,7 +57,11 @@ impl<'a> Png<'a> {
             png.take(&chunk)?;
         };
         if png.header.is_empty() {
-            return Err(fault::no_header("PNG"));
+            // As long as the signature and the header are together.
+            return Err(match bytes.len() {
+                33.. => fault::damaged("PNG", "does not begin with its header"),
+                _ => fault::no_header("PNG"),
+            });
         }
         if png.data.is_empty() {
             return Err(fault::rows_missing(0, png.size().1));
