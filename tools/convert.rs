@@ -129,7 +129,7 @@ fn tell_of(what: &str, all: &[String]) {
         more => format!(", and {more} more, which --json lists"),
     };
     let names = all[..all.len().min(SHOWN)].join(", ");
-    eprintln!("{what}: {names}{more}");
+    output::note(format_args!("{what}: {names}{more}"));
 }
 
 fn same_file(cli: &Cli) -> bool {

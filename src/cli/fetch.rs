@@ -65,7 +65,10 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode> {
         .map_err(|e| Error::file(&folder, format_args!("cannot be made: {}", reason(&e))))?;
     let target = folder.join(cache::file_name(&args.name));
     if is_there(args, &target) {
-        eprintln!("{} is there already; --force fetches it again", args.name);
+        output::note(format_args!(
+            "{} is there already; --force fetches it again",
+            args.name
+        ));
     } else {
         fetch(args, &folder, &target)?;
     }
@@ -80,7 +83,7 @@ fn is_there(args: &FetchArgs, target: &Path) -> bool {
     }
     let found = check(target, &args.name);
     if let Err(e) = &found {
-        eprintln!("{e}; fetching it anew");
+        output::note(format_args!("{e}; fetching it anew"));
     }
     found.is_ok()
 }
@@ -117,12 +120,12 @@ fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
         other => other,
     })?;
     if download.sha256.is_none() {
-        eprintln!(
+        output::note(format_args!(
             "{name}: not checked, for nothing says what its SHA-256 should be; it is {sha256}"
-        );
+        ));
     }
     if let Some(published) = published {
-        eprintln!("{name}: {}", published.note);
+        output::note(format_args!("{name}: {}", published.note));
     }
     Ok(())
 }

@@ -121,10 +121,10 @@ impl Command {
             if profile::enabled()
                 && let Some(table) = gpu.timings()
             {
-                eprint!("{table}");
+                output::notes(&table);
             }
             if code == ExitCode::SUCCESS {
-                eprintln!("computed on {} ({})", gpu.name(), gpu.kind());
+                output::note(format_args!("computed on {} ({})", gpu.name(), gpu.kind()));
             }
         }
         if let Some(line) = last_line {
@@ -153,7 +153,7 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         });
     if profile::enabled() {
-        eprint!("{}", profile::report());
+        output::notes(&profile::report());
     }
     code
 }
