@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::output;
 use crate::convert::{self, Options};
+use crate::data::store;
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{self, Error, Result, reason};
 use crate::fetch::{Arrived, Download, address, cache, hash_prefix, published, sha256};
@@ -89,6 +90,7 @@ fn is_there(args: &FetchArgs, target: &Path) -> bool {
 }
 
 fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
+    store::check(target)?;
     let name = &args.name;
     let published = published(name).filter(|_| args.url.is_none());
     let url = match (&args.url, published) {

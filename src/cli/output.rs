@@ -134,26 +134,6 @@ pub fn misused(what: impl Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Refuses a target that could not be written; better known before hours of work than after.
-///
-/// # Errors
-/// Where `path` is a folder, or its own folder does not exist.
-pub fn check_target(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::file(
-            path,
-            "is a folder; give the name of a file to write",
-        ));
-    }
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(Error::file(
-            path,
-            "its folder does not exist; make it first",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// A progress bar on standard error, where that is a terminal; otherwise one that shows nothing.
 ///
 /// `template` is as `indicatif` has it.

@@ -15,7 +15,7 @@ use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
 use crate::train::dev::Evaluation;
-use crate::train::{Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
+use crate::train::{Claim, Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
 
 /// Train a captioner on images with captions, or an encoder on teachers' targets
 ///
@@ -63,7 +63,7 @@ pub struct TrainArgs {
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
-    output::check_target(&args.out)?;
+    let claim = Claim::of(&args.out)?;
     if is_other_format(&args.out) {
         output::note(format_args!(
             "{}: the model is written in the safetensors format, whatever its name; name it .safetensors, so that other \
@@ -114,6 +114,8 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     });
     display.finish();
     result?;
+    // The output is whole, and what follows may end the program.
+    drop(claim);
     if args.json {
         output::json(&serde_json::json!({ "event": "done", "model": args.out }))?;
     } else {
