@@ -38,7 +38,7 @@ impl Lock {
             }
             // For whoever is kept out, and for people who wonder what the file is.
             let _ = file.set_len(0);
-            let _ = write!(file, "process {}\n", std::process::id());
+            let _ = writeln!(file, "process {}", std::process::id());
             return Ok(Lock {
                 _file: taken.is_ok().then_some(file),
                 path: path.to_path_buf(),

@@ -75,7 +75,7 @@ mod tests {
         let folders = [dir.path().join("none"), other.path().to_path_buf()];
         let tries = Cell::new(0);
         // So often it fails at its own place.
-        let mut write = |failures: u32| {
+        let write = |failures: u32| {
             tries.set(0);
             write_or_in(&path, &folders, &mut |at| {
                 tries.set(tries.get() + 1);
