@@ -1,5 +1,6 @@
 //! `glimpse serve`
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +95,7 @@ struct AccessArgs {
     /// What clients have to send as `Authorization: Bearer SECRET` [default: what the environment variable
     /// GLIMPSE_TOKEN holds, which others on this machine cannot see; without either, nothing]
     #[arg(long, value_name = "SECRET")]
-    token: Option<String>,
+    token: Option<OsString>,
     /// A name that the service is reached by, besides localhost and its address; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -153,25 +154,37 @@ impl ServeArgs {
 }
 
 impl AccessArgs {
+    /// The token, if one was given. One that cannot be used is an error: whoever sets a token wants others kept out, so a
+    /// service that started without it would be open against his will.
+    ///
     /// # Errors
-    /// Where a header could not hold it.
+    /// Where it is empty, or a header could not hold it.
     fn token(&self) -> Result<Option<String>> {
-        let variable = || std::env::var(TOKEN_VARIABLE).ok().filter(|t| !t.is_empty());
-        let token = self.token.clone().or_else(variable);
-        let fits = |t: &String| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic());
-        match token.as_ref().is_none_or(fits) {
-            true => Ok(token),
-            false => Err(Error::usage(
-                "the token must be visible ASCII characters without spaces",
-            )),
+        let given = self.token.clone().map(|token| ("--token", token));
+        let variable = || std::env::var_os(TOKEN_VARIABLE).map(|token| (TOKEN_VARIABLE, token));
+        let Some((from, token)) = given.or_else(variable) else {
+            return Ok(None);
+        };
+        if token.is_empty() {
+            return Err(Error::usage(format_args!(
+                "{from} is empty, which would keep nobody out; give a token, or leave {from} away for a service without one"
+            )));
         }
+        let is_visible = |token: &String| token.bytes().all(|b| b.is_ascii_graphic());
+        let token = token.into_string().ok().filter(is_visible);
+        token.map(Some).ok_or_else(|| {
+            Error::usage(format_args!(
+                "{from}: the token must be visible ASCII characters without spaces"
+            ))
+        })
     }
 
     /// # Errors
     /// Where it is no address of a web server.
     fn public_url(&self) -> Result<Option<PublicUrl>> {
         let variable = || {
-            let text = std::env::var(PUBLIC_URL_VARIABLE).ok()?;
+            let text = std::env::var_os(PUBLIC_URL_VARIABLE)?;
+            let text = text.to_string_lossy().into_owned();
             (!text.is_empty()).then_some((PUBLIC_URL_VARIABLE, text))
         };
         let given = self.public_url.clone().map(|text| ("--public-url", text));

@@ -115,6 +115,37 @@ fn what_cannot_be_served_is_said_in_one_line() {
     assert!(none.complaint(1).contains("none.safetensors"));
 }
 
+#[test]
+fn a_token_that_cannot_be_used_stops_the_start() {
+    let start = |args: &[&str], variable: Option<&std::ffi::OsStr>| {
+        let args = [&["serve", "--addr", "0", "--model", model()], args].concat();
+        let mut child = command(Path::new("."), &args);
+        if let Some(token) = variable {
+            child.env("GLIMPSE_TOKEN", token);
+        }
+        let output = child.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        text
+    };
+    for wrong in ["", " ", "two words", "new\nline", "b\u{fc}cher"] {
+        assert!(start(&["--token", wrong], None).contains("--token"));
+        assert!(start(&[], Some(wrong.as_ref())).contains("GLIMPSE_TOKEN"));
+    }
+    // The option counts, even where the variable holds a good token.
+    assert!(start(&["--token", ""], Some("good".as_ref())).contains("--token is empty"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+        assert!(start(&[], Some(bytes)).contains("visible ASCII"));
+        let mut child = command(Path::new("."), &["serve", "--addr", "0", "--token"]);
+        let output = child.arg(bytes).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
 /// Starts a service, and returns where it says that it listens, and the lines that it greets with.
 fn started(args: &[&str], variables: &[(&str, &str)]) -> (String, Vec<String>) {
     let args = [&["serve", "--json", "--model", model()], args].concat();
