@@ -177,7 +177,7 @@ fn only_plain_files_are_outputs() {
         ("$CONVERT $MODEL", "/dev/null", "is a device"),
         ("$CONVERT $MODEL", "pipe", "is a pipe"),
         (
-            "$GLIMPSE calibrate $MODEL --data . --out",
+            "$GLIMPSE calibrate $MODEL --data . --not-photos . --out",
             "/dev/null",
             "is a device",
         ),
