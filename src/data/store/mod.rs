@@ -8,9 +8,9 @@
 //! - Devices, pipes, sockets and folders are refused: renaming would replace `/dev/null` itself.
 //! - A file that is replaced keeps its permissions, and its owner where the system allows that.
 //! - A process that was killed leaves its partial file behind; the next one that writes to the folder removes it
-//!   ([`leftover`]).
+//!   (`leftover`).
 //!
-//! [`lock`] keeps two runs from writing the same output.
+//! A [`Lock`] keeps two runs from writing the same output.
 
 mod leftover;
 mod lock;
