@@ -14,7 +14,7 @@ use tiff::tags::Tag;
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::kind::RAW;
-use super::pixels::{narrow, over_white};
+use super::pixels::{multiplied_over_white, narrow, over_white, times};
 use super::{Decoded, orientation};
 
 /// A TIFF file whose first directory has been read.
@@ -25,9 +25,28 @@ pub(super) struct Tiff {
     colour: ColorType,
     /// Red, green and blue for each index.
     palette: Option<Vec<[u8; 3]>>,
-    /// Whether two samples a pixel are grey and alpha.
-    has_alpha: bool,
+    alpha: Alpha,
     orientation: Orientation,
+}
+
+/// What a sample beside those of the colour is (`ExtraSamples`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alpha {
+    None,
+    Plain,
+    /// The colours are multiplied by it already.
+    Multiplied,
+}
+
+impl Alpha {
+    /// A colour over white.
+    fn over_white(self, c: u8, alpha: u8) -> u8 {
+        match self {
+            Alpha::None => c,
+            Alpha::Plain => over_white(c, alpha),
+            Alpha::Multiplied => multiplied_over_white(c, alpha),
+        }
+    }
 }
 
 /// `Photometric Interpretation`: indices into a palette; shades from black to white.
@@ -81,7 +100,11 @@ impl Tiff {
             height,
             colour,
             palette,
-            has_alpha: matches!(extra, Ok(Some(kinds)) if matches!(kinds[..], [1 | 2, ..])),
+            alpha: match extra.ok().flatten().as_deref() {
+                Some([1, ..]) => Alpha::Multiplied,
+                Some([2, ..]) => Alpha::Plain,
+                _ => Alpha::None,
+            },
             orientation,
         })
     }
@@ -152,17 +175,13 @@ impl Tiff {
                 palette.get(usize::from(index)).copied().unwrap_or_default()
             }
             (&[grey, alpha, ..], ColorType::Multiband { .. } | ColorType::GrayA(_), _) => {
-                [if self.has_alpha {
-                    over_white(grey, alpha)
-                } else {
-                    grey
-                }; 3]
+                [self.alpha.over_white(grey, alpha); 3]
             }
             (&[y, blue, red], ColorType::YCbCr(_), _) => from_ycbcr(y, blue, red),
             (&[cyan, magenta, yellow, black], ColorType::CMYK(_), _) => {
                 [cyan, magenta, yellow].map(|ink| times(255 - ink, 255 - black))
             }
-            (&[r, g, b, alpha], _, _) if self.has_alpha => [r, g, b].map(|c| over_white(c, alpha)),
+            (&[r, g, b, alpha], _, _) => [r, g, b].map(|c| self.alpha.over_white(c, alpha)),
             (&[r, g, b, ..], _, _) => [r, g, b],
             (&[grey, ..], _, _) => [grey; 3],
             (&[], _, _) => [0; 3],
@@ -321,11 +340,6 @@ fn from_ycbcr(y: u8, blue: u8, red: u8) -> [u8; 3] {
         y + 1.772 * blue,
     ]
     .map(|level| level.round().clamp(0.0, 255.0) as u8)
-}
-
-/// `a * b / 255`, rounded to the nearest level.
-fn times(a: u8, b: u8) -> u8 {
-    ((u32::from(a) * u32::from(b) + 127) / 255) as u8
 }
 
 fn unsupported(colour: ColorType) -> Unreadable {
