@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use glimpse::cli::{self, output};
 use glimpse::convert::{self, Classes, Converted, Options, Photo, Report};
 use glimpse::data::Recipe;
+use glimpse::data::store;
 use glimpse::data::weights::Precision;
 use glimpse::error::{Error, Result};
 use glimpse::model::DenseNetConfig;
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    output::check_target(&cli.output)?;
+    store::check(&cli.output)?;
     if cli.output.exists() && same_file(cli) {
         return Err(Error::file(
             &cli.output,
@@ -129,7 +130,7 @@ fn tell_of(what: &str, all: &[String]) {
         more => format!(", and {more} more, which --json lists"),
     };
     let names = all[..all.len().min(SHOWN)].join(", ");
-    eprintln!("{what}: {names}{more}");
+    output::note(format_args!("{what}: {names}{more}"));
 }
 
 fn same_file(cli: &Cli) -> bool {

@@ -247,6 +247,8 @@ def gifs():
 
 def tiffs():
     grey = SCENE.convert("L")
+    clear = SCENE.copy()
+    clear.putalpha(ramp())
     kinds = (
         ("rgb.tif", SCENE, {}),
         ("lzw.tif", SCENE, {"compression": "tiff_lzw"}),
@@ -259,6 +261,7 @@ def tiffs():
         ("group4.tif", SCENE.convert("1"), {"compression": "group4"}),
         ("cmyk.tif", SCENE.convert("CMYK"), {}),
         ("float.tif", grey.convert("F"), {}),
+        ("alpha.tif", clear, {}),
         ("big.tif", SCENE, {"big_tiff": True}),
         ("orientation-6.tif", turned(SCENE), {"tiffinfo": {0x0112: 6}}),
     )
@@ -266,6 +269,14 @@ def tiffs():
         buffer = io.BytesIO()
         image.save(buffer, "TIFF", **options)
         yield name, buffer.getvalue()
+    buffer = io.BytesIO()
+    multiplied = np.asarray(clear.convert("RGBa")).tobytes()
+    Image.frombytes("RGBA", SCENE.size, multiplied).save(buffer, "TIFF")
+    # The tag ExtraSamples, a SHORT: 2 says plain alpha, 1 alpha by which the colours are multiplied.
+    plain, associated = (struct.pack("<HHIHH", 338, 3, 1, value, 0) for value in (2, 1))
+    tiff = buffer.getvalue()
+    assert tiff.count(plain) == 1
+    yield "alpha-multiplied.tif", tiff.replace(plain, associated)
 
 
 def heics():
@@ -282,7 +293,9 @@ def shown(data):
     """What Pillow reads, or the scene where Pillow refuses."""
     try:
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        return over_white(image) if data[4:8] == b"ftyp" else image.convert("RGB")
+        # An alpha channel of zeros in a BMP was never filled in.
+        is_clear = image.mode in ("RGBA", "RGBa") and data[:2] != b"BM"
+        return over_white(image) if is_clear else image.convert("RGB")
     except OSError:
         return SCENE
 

@@ -61,8 +61,9 @@ pub struct Failure {
     pub error: String,
 }
 
-/// What JSON calls the image at `path`: the name, with a mark in the place of what is not UTF-8, and in that case the
-/// name's bytes in base64, which lead back to the file. (On Windows these are the bytes of WTF-8.)
+/// The fields `image` and `image_bytes` of the image at `path`. Bytes of the name that are not UTF-8 become a replacement
+/// character in `image`; `image_bytes` then holds all bytes of the name in base64, which lead back to the file. (On Windows
+/// these are the bytes of WTF-8.)
 pub fn image_name(path: &Path) -> (String, Option<String>) {
     let bytes = || STANDARD.encode(path.as_os_str().as_encoded_bytes());
     let image_bytes = path.to_str().is_none().then(bytes);

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 
 use super::options::{ReadingArgs, count};
 use super::output;
+use crate::data::store;
 use crate::data::weights::Precision;
 use crate::error::{self, Result};
 use crate::model::Captioner;
@@ -83,7 +84,7 @@ fn precision() -> impl TypedValueParser<Value = Precision> {
 
 pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
-    output::check_target(&args.out)?;
+    store::check(&args.out)?;
     let mut captioner = Captioner::load(&args.model)?;
     captioner.to(device)?;
     let sources = Sources {

@@ -14,6 +14,7 @@ use super::tally::Tally;
 use super::{Ended, attention, output};
 use crate::caption::{Answer, Caption, Sampling, Search, Times, image_name, sample, search};
 use crate::cpu::threads;
+use crate::data::store;
 use crate::error::{Error, Result, name};
 use crate::model::{Captioner, Tag};
 use crate::tensor::{Device, Tensor};
@@ -84,7 +85,7 @@ pub fn run(args: &CaptionArgs, device: &Device) -> Result<Ended> {
         if let Some(what) = attention::objection(out, args.paths.is_single()) {
             return Ok(output::misused(what).into());
         }
-        output::check_target(out)?;
+        store::check(out)?;
     }
     let captioner = args.model.load(device)?;
     if args.min_confidence.is_some() && captioner.recognition.is_none() {

@@ -14,7 +14,7 @@ use super::pipeline::encoded;
 use super::score::ScoringArgs;
 use crate::caption::search;
 use crate::cpu::threads;
-use crate::data::weights::write_atomically;
+use crate::data::store::{self, write_atomically};
 use crate::data::{Dataset, Example, Split};
 use crate::error::Result;
 use crate::metrics::Hypothesis;
@@ -48,9 +48,7 @@ pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
     if let Some(what) = args.search.contradiction(1) {
         return Ok(output::misused(what));
     }
-    args.captions
-        .as_deref()
-        .map_or(Ok(()), output::check_target)?;
+    args.captions.as_deref().map_or(Ok(()), store::check)?;
     let scoring = args.scoring.open()?;
     let captioner = args.model.load(device)?;
     let dataset = Dataset::open(&args.data)?;

@@ -15,6 +15,7 @@ use super::tally::Tally;
 use super::{Ended, output};
 use crate::caption::image_name;
 use crate::data::Recipe;
+use crate::data::store;
 use crate::data::weights::{self, WeightFile, write_weights};
 use crate::error::{Error, Result, name};
 use crate::fetch::cache;
@@ -62,7 +63,7 @@ pub struct FeaturesArgs {
 
 pub fn run(args: &FeaturesArgs, device: &Device) -> Result<Ended> {
     args.paths.reading.apply();
-    args.out.as_deref().map_or(Ok(()), output::check_target)?;
+    args.out.as_deref().map_or(Ok(()), store::check)?;
     let (mut encoder, description) = file::load_encoder(cache::find(&args.encoder)?)?;
     args.precision.apply(&mut encoder, device)?;
     encoder.to(device)?;

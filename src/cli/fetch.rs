@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::output;
 use crate::convert::{self, Options};
+use crate::data::store;
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{self, Error, Result, reason};
 use crate::fetch::{Arrived, Download, address, cache, hash_prefix, published, sha256};
@@ -65,7 +66,10 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode> {
         .map_err(|e| Error::file(&folder, format_args!("cannot be made: {}", reason(&e))))?;
     let target = folder.join(cache::file_name(&args.name));
     if is_there(args, &target) {
-        eprintln!("{} is there already; --force fetches it again", args.name);
+        output::note(format_args!(
+            "{} is there already; --force fetches it again",
+            args.name
+        ));
     } else {
         fetch(args, &folder, &target)?;
     }
@@ -80,12 +84,13 @@ fn is_there(args: &FetchArgs, target: &Path) -> bool {
     }
     let found = check(target, &args.name);
     if let Err(e) = &found {
-        eprintln!("{e}; fetching it anew");
+        output::note(format_args!("{e}; fetching it anew"));
     }
     found.is_ok()
 }
 
 fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
+    store::check(target)?;
     let name = &args.name;
     let published = published(name).filter(|_| args.url.is_none());
     let url = match (&args.url, published) {
@@ -117,12 +122,12 @@ fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
         other => other,
     })?;
     if download.sha256.is_none() {
-        eprintln!(
+        output::note(format_args!(
             "{name}: not checked, for nothing says what its SHA-256 should be; it is {sha256}"
-        );
+        ));
     }
     if let Some(published) = published {
-        eprintln!("{name}: {}", published.note);
+        output::note(format_args!("{name}: {}", published.note));
     }
     Ok(())
 }

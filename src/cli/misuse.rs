@@ -1,6 +1,7 @@
 //! What is wrong with a command line, in one line and in our words.
 
 use std::error::Error as _;
+use std::io::{self, Write};
 use std::net::AddrParseError;
 use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::path::Path;
@@ -16,8 +17,15 @@ use crate::error::{Error, name};
 pub fn not_parsed(error: &clap::Error) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if let DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand = error.kind() {
-        let _ = error.print();
-        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return match printed {
+            _ if error.use_stderr() => ExitCode::from(2),
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                output::complain(output::unprinted(&e));
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     output::misused(explain(error).unwrap_or_else(|| as_reported(error)))
 }

@@ -22,12 +22,15 @@ mod serve;
 mod tally;
 mod train;
 
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::cpu::{isa, profile, threads};
-use crate::error::Result;
+use crate::error::{Error, Result, name};
 use crate::tensor::Device;
 use device::DeviceArgs;
 
@@ -47,17 +50,20 @@ struct Cli {
     command: Command,
 }
 
+/// How many threads may be asked for.
+const THREADS: RangeInclusive<u16> = 1..=1024;
+
 /// Options that every command takes.
 #[derive(Args, Clone)]
 struct Common {
     #[command(flatten)]
     device: DeviceArgs,
-    /// Threads [default: all cores]
+    /// Threads [default: all cores, or what the environment variable GLIMPSE_THREADS says]
     #[arg(
         long,
         global = true,
         value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=1024),
+        value_parser = clap::value_parser!(u16).range(i64::from(*THREADS.start())..=i64::from(*THREADS.end())),
         display_order = 102
     )]
     threads: Option<u16>,
@@ -121,10 +127,10 @@ impl Command {
             if profile::enabled()
                 && let Some(table) = gpu.timings()
             {
-                eprint!("{table}");
+                output::notes(&table);
             }
             if code == ExitCode::SUCCESS {
-                eprintln!("computed on {} ({})", gpu.name(), gpu.kind());
+                output::note(format_args!("computed on {} ({})", gpu.name(), gpu.kind()));
             }
         }
         if let Some(line) = last_line {
@@ -153,7 +159,7 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         });
     if profile::enabled() {
-        eprint!("{}", profile::report());
+        output::notes(&profile::report());
     }
     code
 }
@@ -164,10 +170,40 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// The exit status.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
+    survive_size_limit();
     T::try_parse().map_err(|error| misuse::not_parsed(&error))
+}
+
+/// Makes an error of whoever writes out of the signal that comes where a file would grow beyond a limit. By itself it
+/// ends the program, and with it a training that has something to save.
+fn survive_size_limit() {
+    // What the flag says, the write that failed says too. Where there is no such handler, the signal stays what it is.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 fn prepare(count: Option<u16>) -> Result<()> {
     isa::check_forced()?;
-    count.map_or(Ok(()), |n| threads::set_count(n.into()))
+    let count = count.map_or_else(threads_of_environment, |n| Ok(Some(n)))?;
+    threads::start(count.map(usize::from))
+}
+
+/// The environment variable that says how many threads to take, as `--threads` does.
+const THREADS_VARIABLE: &str = "GLIMPSE_THREADS";
+
+/// The number of threads that the environment asks for.
+fn threads_of_environment() -> Result<Option<u16>> {
+    let Some(text) = std::env::var_os(THREADS_VARIABLE).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let count = text.to_str().and_then(|text| text.parse().ok());
+    match count.filter(|count| THREADS.contains(count)) {
+        Some(count) => Ok(Some(count)),
+        None => Err(Error::usage(format_args!(
+            "{THREADS_VARIABLE}={}: must be a whole number from {} to {}",
+            name(&text),
+            THREADS.start(),
+            THREADS.end()
+        ))),
+    }
 }

@@ -21,13 +21,16 @@ use crate::error::{Error, Result, is_unsafe, name, reason};
 pub fn line(text: impl Display) -> Result<()> {
     match try_line(text) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        written => written.map_err(|e| {
-            Error::file(
-                "standard output",
-                format_args!("cannot be written: {}", reason(&e)),
-            )
-        }),
+        written => written.map_err(|e| unprinted(&e)),
     }
+}
+
+/// The error of a standard output that took nothing.
+pub fn unprinted(why: &io::Error) -> Error {
+    Error::file(
+        "standard output",
+        format_args!("cannot be written: {}", reason(why)),
+    )
 }
 
 /// [`line()`] for work that goes on even when nobody reads of it any more.
@@ -82,8 +85,7 @@ pub fn json_value(value: &impl Serialize) -> Result<serde_json::Value> {
 
 /// Prints a message on standard error.
 pub fn complain(error: impl Display) {
-    // Where even that is closed, the exit status has to do.
-    let _ = writeln!(io::stderr(), "glimpse: {error}");
+    note(format_args!("glimpse: {error}"));
 }
 
 /// Prints what is odd about the file at `path` on standard error, once however often it is read.
@@ -98,34 +100,38 @@ pub fn warn_of(path: &Path, what: &str) {
 }
 
 /// Prints on standard error what is no complaint.
+///
+/// Nothing else in the programs writes there: `eprintln!` ends a program where standard error is full, or a pipe whose
+/// reader has gone, and no message is worth the work that would be lost.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = StandardError.write_all(format!("{text}\n").as_bytes());
+}
+
+/// Prints lines on standard error, or nothing where there are none.
+pub fn notes(lines: &str) {
+    if !lines.is_empty() {
+        note(lines.trim_end());
+    }
+}
+
+/// Standard error for whoever wants a [`Write`]: what cannot be written is dropped, and the exit status has to do.
+pub struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Ends a command line that makes no sense as clap ends one.
 pub fn misused(what: impl Display) -> ExitCode {
     complain(what);
     ExitCode::from(2)
-}
-
-/// Refuses a target that could not be written; better known before hours of work than after.
-///
-/// # Errors
-/// Where `path` is a folder, or its own folder does not exist.
-pub fn check_target(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::file(
-            path,
-            "is a folder; give the name of a file to write",
-        ));
-    }
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(Error::file(
-            path,
-            "its folder does not exist; make it first",
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// A progress bar on standard error, where that is a terminal; otherwise one that shows nothing.

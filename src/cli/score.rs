@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::output;
-use crate::data::weights::write_atomically;
+use crate::data::store::{self, write_atomically};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::metrics::diversity::{Diversity, Training};
@@ -76,7 +76,7 @@ impl ScoringArgs {
     /// Where METEOR's files are not what they should be, or a file could not be written.
     pub fn open(&self) -> Result<Scoring<'_>> {
         if let Some(path) = &self.per_image {
-            output::check_target(path)?;
+            store::check(path)?;
         }
         let folder = self.meteor_data.as_deref();
         Ok(Scoring {

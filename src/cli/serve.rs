@@ -1,7 +1,6 @@
 //! `glimpse serve`
 
 use std::ffi::OsString;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -245,7 +244,7 @@ pub fn run(args: &ServeArgs, device: &Device) -> Result<ExitCode> {
     let addr = server.addr();
     greet(addr, device);
     if let Some(url) = public {
-        eprintln!("Its users see it at {url}/");
+        output::note(format_args!("Its users see it at {url}/"));
     }
     if is_open && !addr.ip().is_loopback() {
         output::complain(
@@ -262,10 +261,10 @@ pub fn run(args: &ServeArgs, device: &Device) -> Result<ExitCode> {
 fn greet(addr: SocketAddr, device: &Device) {
     let threads = threads::count();
     let plural = if threads == 1 { "" } else { "s" };
-    eprintln!(
+    output::note(format_args!(
         "Glimpse listens on http://{addr} ({threads} thread{plural}, {}); Ctrl-C ends it",
         device.name()
-    );
+    ));
 }
 
 /// The first signal lets the service finish; the second time there is no patience left for that.
@@ -283,7 +282,8 @@ fn stop_on_signals(stop: Stop) -> Result<()> {
 fn start_log(args: &ServeArgs) {
     let log = tracing_subscriber::fmt()
         .with_max_level(args.log.filter())
-        .with_writer(io::stderr)
+        .with_writer(|| output::StandardError)
+        .log_internal_errors(false)
         .with_target(false);
     match args.log_json {
         true => log.json().flatten_event(true).init(),

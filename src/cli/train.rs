@@ -15,7 +15,7 @@ use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
 use crate::train::dev::Evaluation;
-use crate::train::{Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
+use crate::train::{Claim, Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
 
 /// Train a captioner on images with captions, or an encoder on teachers' targets
 ///
@@ -63,13 +63,13 @@ pub struct TrainArgs {
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
-    output::check_target(&args.out)?;
+    let claim = Claim::of(&args.out)?;
     if is_other_format(&args.out) {
-        eprintln!(
+        output::note(format_args!(
             "{}: the model is written in the safetensors format, whatever its name; name it .safetensors, so that other \
              programs know it",
             args.out.display()
-        );
+        ));
     }
     let mut trainer = match &args.resume {
         Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,
@@ -114,6 +114,8 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     });
     display.finish();
     result?;
+    // The output is whole, and what follows may end the program.
+    drop(claim);
     if args.json {
         output::json(&serde_json::json!({ "event": "done", "model": args.out }))?;
     } else {
@@ -166,11 +168,9 @@ impl Display {
                 parameters,
             } => {
                 if !self.json || std::io::stderr().is_terminal() {
-                    eprintln!(
-                        "{images} images, {parameters} parameters, {} steps to go on {}",
+                    output::note(format_args!("{images} images, {parameters} parameters, {} steps to go on {}",
                         steps.saturating_sub(*done),
-                        self.device
-                    );
+                        self.device));
                 }
                 if std::io::stderr().is_terminal() {
                     let style = "{bar:30} step {pos}/{len}  {msg}  {eta} left";
@@ -181,7 +181,7 @@ impl Display {
                 if let Some(bar) = &self.bar {
                     bar.set_message(format!("features of {done}/{images} images"));
                 } else if !self.json && done == images {
-                    eprintln!("features of {images} images computed");
+                    output::note(format_args!("features of {images} images computed"));
                 }
             }
             Event::Step(report) => self.step(report),
@@ -215,7 +215,10 @@ impl Display {
             }
             None if !self.json && report.step.is_multiple_of(50) => {
                 let minutes = self.started.elapsed().as_secs_f64() / 60.0;
-                eprintln!("step {}  {text}  {minutes:.1} min", report.step);
+                output::note(format_args!(
+                    "step {}  {text}  {minutes:.1} min",
+                    report.step
+                ));
             }
             None => {}
         }
@@ -224,7 +227,7 @@ impl Display {
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None if !self.json => eprintln!("{text}"),
+            None if !self.json => output::note(text),
             None => {}
         }
     }

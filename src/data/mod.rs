@@ -10,7 +10,8 @@
 //! Training adds three more: [`dataset`] reads the captioning datasets as they are published,
 //! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Distillation shows
 //! the [`view`] that a teacher saw. Weights and models are kept in the files of [`weights`], whose large tensors
-//! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras.
+//! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras. Everything that is written
+//! goes through [`store`].
 
 pub mod augment;
 mod bytes;
@@ -24,6 +25,7 @@ pub mod preprocess;
 pub mod resize;
 pub mod rows;
 mod samples;
+pub mod store;
 pub mod view;
 pub mod vocabulary;
 pub mod weights;

@@ -53,7 +53,7 @@ fn octal(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\{byte:03o}"))
 }
 
-/// Writes a path into JSON and the like, with a mark in the place of what is not UTF-8: a path of which that is true is
+/// Writes a path into JSON and the like. Bytes that are not UTF-8 become a replacement character: such a path is
 /// no reason to fail at the end of hours.
 ///
 /// # Errors

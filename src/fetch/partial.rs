@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::sha256;
 use crate::data::hex;
+use crate::data::store::{self, is_at};
 use crate::error::{Error, Result};
 
 /// What has to be the same for a download to go on where it broke off.
@@ -105,9 +106,9 @@ impl Partial {
         emptied.map_err(|e| unwritten(&self.path, &e))?;
         self.len = 0;
         if let Some(origin) = &origin {
-            let text = serde_json::to_vec(origin).map_err(io::Error::other);
-            text.and_then(|text| fs::write(&self.note, text))
-                .map_err(|e| unwritten(&self.note, &e))?;
+            let text = serde_json::to_vec(origin)
+                .map_err(|e| unwritten(&self.note, &io::Error::other(e)))?;
+            store::write_atomically(&self.note, &text)?;
         }
         self.origin = origin;
         Ok(())
@@ -142,7 +143,7 @@ impl Partial {
     /// # Errors
     /// Where it cannot have it.
     pub fn finish(self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target).map_err(|e| unwritten(target, &e))?;
+        store::rename(&self.path, target).map_err(|e| unwritten(target, &e))?;
         let _ = fs::remove_file(&self.note);
         Ok(())
     }
@@ -163,20 +164,6 @@ fn beside(target: &Path, ending: &str) -> PathBuf {
 
 fn unwritten(path: &Path, e: &io::Error) -> Error {
     Error::unwritten(path, e)
-}
-
-/// Whether `file` is still what `path` names.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if same(&a, &b))
-}
-
-/// Elsewhere nothing tells two files of the same name apart; the moment in which it matters is short.
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 #[cfg(test)]

@@ -43,10 +43,31 @@ pub fn best_beside(out: &Path) -> PathBuf {
     with_suffix(out, "best")
 }
 
-fn with_suffix(out: &Path, word: &str) -> PathBuf {
+/// Every file that a run for the model at `out` may write.
+pub fn all_of(out: &Path) -> [PathBuf; 6] {
+    [
+        out.to_path_buf(),
+        path_beside(out),
+        last_beside(out),
+        best_beside(out),
+        features_beside(out),
+        dev_features_beside(out),
+    ]
+}
+
+/// The file that a run locks while it writes the model at `out`: `.a.lock` beside `a.safetensors`. Outputs that share
+/// their other files, as `a` and `a.safetensors` do, share it too.
+pub fn lock_beside(out: &Path) -> PathBuf {
+    out.with_file_name(format!(".{}.lock", stem(out)))
+}
+
+fn stem(out: &Path) -> String {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
-    out.with_file_name(format!("{stem}.{word}.safetensors"))
+    name.strip_suffix(".safetensors").unwrap_or(&name).into()
+}
+
+fn with_suffix(out: &Path, word: &str) -> PathBuf {
+    out.with_file_name(format!("{}.{word}.safetensors", stem(out)))
 }
 
 /// The state of a run, besides its tensors.

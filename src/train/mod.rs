@@ -17,6 +17,7 @@ pub mod batches;
 pub mod calibrate;
 mod captions;
 pub mod checkpoint;
+mod claim;
 pub mod config;
 pub mod dev;
 pub mod distill;
@@ -31,6 +32,7 @@ mod self_critical;
 pub mod trainer;
 mod work;
 
+pub use claim::Claim;
 pub use config::TrainConfig;
 pub use events::{Control, Event, Report, RunOptions};
 pub use trainer::{Source, Trainer};

@@ -40,7 +40,7 @@ fn odd_tree() -> TempDir {
     dir
 }
 
-/// What is reported of it, in order, with a part of what is said.
+/// The entries of that folder that cannot be used, in order, each with a part of its message.
 const WRONG: [(&str, &str); 4] = [
     ("t/m.jpg", "does not exist"),
     ("t/self", "leads back to itself"),

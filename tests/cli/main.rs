@@ -22,6 +22,8 @@ mod folders;
 mod gpu;
 mod inspect;
 mod odd_images;
+#[cfg(unix)]
+mod outputs;
 mod proxies;
 mod scores;
 mod serve;

@@ -37,7 +37,7 @@ fn what_is_no_image_is_refused_by_what_is_wrong_with_it() {
     for (bytes, status, part) in [
         (&b""[..], 400, "empty"),
         (b"just some words", 415, "not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", 415, "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", 415, "AVIF"),
         (b"II*\0\x08\0\0\0", 400, "TIFF"),
         (&whole[..whole.len() / 2], 400, "cut off"),
         (

@@ -11,8 +11,8 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use self::draw::{Photo, Word};
 use crate::caption::Caption;
+use crate::data::store::write_atomically;
 use crate::data::vocabulary::END;
-use crate::data::weights::write_atomically;
 use crate::data::{Image, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::Captioner;

@@ -17,20 +17,24 @@ pub fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Sets the number of threads for the whole program; call it once, before any work.
+/// Starts the threads of the whole program, one for each core where no number is given; call it once, before any work.
+/// Without that they are started by the first work, which cannot go on where the system refuses them.
 ///
 /// # Errors
-/// Where threads have been started already, or none can be.
-pub fn set_count(threads: usize) -> Result<()> {
+/// Where threads have been started already, or the system refuses so many.
+pub fn start(count: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(count.unwrap_or(0))
         .build_global()
-        .map_err(|_| cannot_start(threads))
+        .map_err(|_| {
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            cannot_start(count.unwrap_or_else(cores))
+        })
 }
 
 fn cannot_start(threads: usize) -> Error {
     Error::usage(format_args!(
-        "--threads {threads}: the system does not start so many; take fewer"
+        "the system does not start {threads} threads; take fewer with --threads"
     ))
 }
 

@@ -78,20 +78,10 @@ impl<'a> Bmp<'a> {
         let is_os2 = matches!(header, 16 | 64);
         let compression = compression(code, bits, is_os2)?;
 
-        // The masks lie in the header where it is long enough, and behind it where it is the plain one.
-        let mut after = FILE_HEADER + header;
-        let mut masks = [0; 4];
-        if compression == Compression::Masks {
-            let count = if code == 6 || header >= WITH_MASKS as usize {
-                4
-            } else {
-                3
-            };
-            for (i, mask) in masks.iter_mut().enumerate().take(count) {
-                *mask = field.u32(FILE_HEADER + PLAIN as usize + 4 * i)?;
-            }
-            after = after.max(FILE_HEADER + PLAIN as usize + 4 * count);
-        }
+        let (masks, after) = match compression {
+            Compression::Masks => field.masks(header, code)?,
+            _ => ([0; 4], FILE_HEADER + header),
+        };
         let entry = if is_core { 3 } else { 4 };
         let most = if bits <= 8 { 1_usize << bits } else { 0 };
         let count = match colours as usize {
@@ -302,6 +292,18 @@ impl Fields<'_> {
 
     fn i32(&self, at: usize) -> Result<i32, Unreadable> {
         self.bytes(at).map(i32::from_le_bytes)
+    }
+
+    /// The four masks, and where they and the header end. They lie in the header where it is long enough, and behind it where
+    /// it is the plain one.
+    fn masks(&self, header: usize, code: u32) -> Result<([u32; 4], usize), Unreadable> {
+        let has_alpha = code == 6 || header >= WITH_MASKS as usize;
+        let (start, count) = (FILE_HEADER + PLAIN as usize, if has_alpha { 4 } else { 3 });
+        let mut masks = [0; 4];
+        for (i, mask) in masks.iter_mut().enumerate().take(count) {
+            *mask = self.u32(start + 4 * i)?;
+        }
+        Ok((masks, (FILE_HEADER + header).max(start + 4 * count)))
     }
 
     /// `count` colours of `entry` bytes each.

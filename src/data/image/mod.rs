@@ -41,7 +41,7 @@ use ::image::metadata::Orientation;
 pub use self::fault::{Fault, Unreadable};
 use self::kind::Kind;
 pub use self::policy::Policy;
-use crate::error::{Error, Result, reason};
+use crate::error::{Error, Result};
 
 /// Upright 8-bit RGB pixels, row by row from the top, three bytes a pixel (`[height, width, 3]`).
 ///
@@ -125,10 +125,7 @@ impl Image {
     /// not supported or whose size is beyond the limits: each as one line that names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         let path = path.as_ref();
-        let unreadable = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::file(path, "does not exist; check the path"),
-            _ => Error::file(path, format_args!("cannot be read: {}", reason(&e))),
-        };
+        let unreadable = |e: std::io::Error| Error::unread(path, &e);
         // Asked first, because opening a folder succeeds on some systems and fails obscurely on others.
         if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Err(Error::file(
@@ -165,7 +162,7 @@ impl Image {
         stream
             .take(limits.file_bytes.saturating_add(1))
             .read_to_end(&mut bytes)
-            .map_err(|e| Error::file(name, format_args!("cannot be read: {}", reason(&e))))?;
+            .map_err(|e| Error::unread(name, &e))?;
         Image::decode(&bytes, name, limits)
     }
 

@@ -21,6 +21,16 @@ pub(super) fn over_white(c: u8, alpha: u8) -> u8 {
     ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }
 
+/// What white shows through a colour that is multiplied by its alpha already.
+pub(super) fn multiplied_over_white(c: u8, alpha: u8) -> u8 {
+    c.saturating_add(255 - alpha)
+}
+
+/// `a * b / 255`, rounded to the nearest level: what is left of a colour behind an ink.
+pub(super) fn times(a: u8, b: u8) -> u8 {
+    ((u32::from(a) * u32::from(b) + 127) / 255) as u8
+}
+
 /// A channel of 16 bits in 8, rounded to the nearest level.
 pub(super) fn narrow(wide: u16) -> u8 {
     ((u32::from(wide) + 128) / 257) as u8

@@ -11,7 +11,7 @@ use ::image::RgbImage;
 use flate2::read::ZlibDecoder;
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
-use super::pixels::{narrow, over_white};
+use super::pixels::{multiplied_over_white, narrow, over_white};
 use super::{Decoded, orientation};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1A\n";
@@ -57,7 +57,11 @@ impl<'a> Png<'a> {
             png.take(&chunk)?;
         };
         if png.header.is_empty() {
-            return Err(fault::no_header("PNG"));
+            // As long as the signature and the header are together.
+            return Err(match bytes.len() {
+                33.. => fault::damaged("PNG", "does not begin with its header"),
+                _ => fault::no_header("PNG"),
+            });
         }
         if png.data.is_empty() {
             return Err(fault::rows_missing(0, png.size().1));
@@ -286,8 +290,9 @@ impl Samples {
             [grey] => [grey; 3],
             [grey, alpha] => [over_white(grey, alpha); 3],
             [b, g, r] if self.is_apples => [r, g, b],
-            // Already multiplied by alpha; white shines through what is left.
-            [b, g, r, alpha] if self.is_apples => [r, g, b].map(|c| c.saturating_add(255 - alpha)),
+            [b, g, r, alpha] if self.is_apples => {
+                [r, g, b].map(|c| multiplied_over_white(c, alpha))
+            }
             [r, g, b, alpha] => [r, g, b].map(|c| over_white(c, alpha)),
             [r, g, b, ..] => [r, g, b],
             [] => [0; 3],

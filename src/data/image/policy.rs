@@ -44,7 +44,7 @@ impl Policy {
         *POLICY.get_or_init(Policy::default)
     }
 
-    /// Lets an image pass, tells of what is odd about its file, or refuses it for that.
+    /// Gives each of the image's warnings to `warn`. A strict policy makes the first one an error.
     pub(super) fn judge(&self, image: Image, name: &Path) -> Result<Image> {
         if self.is_strict {
             return image.strictly().map_err(|e| Error::file(name, e));

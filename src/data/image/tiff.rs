@@ -14,7 +14,7 @@ use tiff::tags::Tag;
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::kind::RAW;
-use super::pixels::{narrow, over_white};
+use super::pixels::{multiplied_over_white, narrow, over_white, times};
 use super::{Decoded, orientation};
 
 /// A TIFF file whose first directory has been read.
@@ -25,9 +25,28 @@ pub(super) struct Tiff {
     colour: ColorType,
     /// Red, green and blue for each index.
     palette: Option<Vec<[u8; 3]>>,
-    /// Whether two samples a pixel are grey and alpha.
-    has_alpha: bool,
+    alpha: Alpha,
     orientation: Orientation,
+}
+
+/// What a sample beside those of the colour is (`ExtraSamples`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alpha {
+    None,
+    Plain,
+    /// The colours are multiplied by it already.
+    Multiplied,
+}
+
+impl Alpha {
+    /// A colour over white.
+    fn over_white(self, c: u8, alpha: u8) -> u8 {
+        match self {
+            Alpha::None => c,
+            Alpha::Plain => over_white(c, alpha),
+            Alpha::Multiplied => multiplied_over_white(c, alpha),
+        }
+    }
 }
 
 /// `Photometric Interpretation`: indices into a palette; shades from black to white.
@@ -56,25 +75,12 @@ impl Tiff {
         limits.decoding_buffer_size = most;
         limits.intermediate_buffer_size = most;
 
-        let open = |bytes: Vec<u8>| {
-            let decoder = Decoder::new(Cursor::new(bytes)).map_err(|e| explain(&e))?;
-            Ok(decoder.with_limits(limits.clone()))
-        };
         // Indices are decoded as if they were shades; the palette is applied afterwards.
         let mut copy = bytes.to_vec();
         let is_palette = orientation::patch_short(&mut copy, 0x0106, PALETTE, BLACK_IS_ZERO);
-        let mut decoder: Decoder<Cursor<Vec<u8>>> = open(copy)?;
-        let number =
-            |decoder: &mut Decoder<_>, tag| decoder.find_tag_unsigned::<u32>(tag).ok().flatten();
-        let is_thumbnail = number(&mut decoder, Tag::NewSubfileType).unwrap_or(0) & 1 == 1;
-        let has_others = decoder.find_tag(Tag::SubIfd).ok().flatten().is_some();
-        let is_dng = decoder
-            .find_tag(Tag::Unknown(50706))
-            .ok()
-            .flatten()
-            .is_some();
-        let compression = number(&mut decoder, Tag::Compression).unwrap_or(1);
-        if is_dng || is_thumbnail && has_others || matches!(compression, 32767 | 34713 | 65535) {
+        let decoder = Decoder::new(Cursor::new(copy)).map_err(|e| explain(&e))?;
+        let mut decoder = decoder.with_limits(limits);
+        if is_raw(&mut decoder) {
             return Err(Fault::Foreign.because(format!(
                 "is RAW (a camera's raw file), a format that is not supported; {RAW}"
             )));
@@ -87,21 +93,19 @@ impl Tiff {
         let (width, height) = decoder.dimensions().map_err(|e| explain(&e))?;
         let colour = decoder.colortype().map_err(|e| explain(&e))?;
         let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);
-        let code = number(&mut decoder, Tag::Orientation).unwrap_or(1);
-        let xmp = decoder.find_tag(Tag::Unknown(700)).ok().flatten();
-        let xmp = xmp.and_then(|value| value.into_u8_vec().ok());
-        let by_tag = u8::try_from(code).ok().and_then(Orientation::from_exif);
+        let orientation = orientation_of(&mut decoder);
         Ok(Tiff {
             decoder,
             width,
             height,
             colour,
             palette,
-            has_alpha: matches!(extra, Ok(Some(kinds)) if matches!(kinds[..], [1 | 2, ..])),
-            orientation: match by_tag {
-                Some(Orientation::NoTransforms) | None => orientation::read(None, xmp.as_deref()),
-                Some(turned) => turned,
+            alpha: match extra.ok().flatten().as_deref() {
+                Some([1, ..]) => Alpha::Multiplied,
+                Some([2, ..]) => Alpha::Plain,
+                _ => Alpha::None,
             },
+            orientation,
         })
     }
 
@@ -171,17 +175,13 @@ impl Tiff {
                 palette.get(usize::from(index)).copied().unwrap_or_default()
             }
             (&[grey, alpha, ..], ColorType::Multiband { .. } | ColorType::GrayA(_), _) => {
-                [if self.has_alpha {
-                    over_white(grey, alpha)
-                } else {
-                    grey
-                }; 3]
+                [self.alpha.over_white(grey, alpha); 3]
             }
             (&[y, blue, red], ColorType::YCbCr(_), _) => from_ycbcr(y, blue, red),
             (&[cyan, magenta, yellow, black], ColorType::CMYK(_), _) => {
                 [cyan, magenta, yellow].map(|ink| times(255 - ink, 255 - black))
             }
-            (&[r, g, b, alpha], _, _) if self.has_alpha => [r, g, b].map(|c| over_white(c, alpha)),
+            (&[r, g, b, alpha], _, _) => [r, g, b].map(|c| self.alpha.over_white(c, alpha)),
             (&[r, g, b, ..], _, _) => [r, g, b],
             (&[grey, ..], _, _) => [grey; 3],
             (&[], _, _) => [0; 3],
@@ -233,6 +233,34 @@ impl Tiff {
                 chunks - whole
             )),
         }
+    }
+}
+
+/// A number in the first directory.
+fn number(decoder: &mut Decoder<Cursor<Vec<u8>>>, tag: Tag) -> Option<u32> {
+    decoder.find_tag_unsigned(tag).ok().flatten()
+}
+
+/// Whether it is a camera's raw file: by the tag of digital negatives, by a camera's own compression, or by a first picture
+/// that says that it is the thumbnail of others.
+fn is_raw(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> bool {
+    const NEGATIVE: Tag = Tag::Unknown(50706);
+    const CAMERAS: [u32; 3] = [32767, 34713, 65535];
+    let compression = number(decoder, Tag::Compression).unwrap_or(1);
+    let is_thumbnail = number(decoder, Tag::NewSubfileType).unwrap_or(0) & 1 == 1;
+    let mut has = |tag| decoder.find_tag(tag).ok().flatten().is_some();
+    has(NEGATIVE) || CAMERAS.contains(&compression) || is_thumbnail && has(Tag::SubIfd)
+}
+
+/// How the picture lies, by TIFF's own tag where that says so, otherwise by XMP data.
+fn orientation_of(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Orientation {
+    const XMP: Tag = Tag::Unknown(700);
+    let code = number(decoder, Tag::Orientation).and_then(|code| u8::try_from(code).ok());
+    let xmp = decoder.find_tag(XMP).ok().flatten();
+    let xmp = xmp.and_then(|value| value.into_u8_vec().ok());
+    match code.and_then(Orientation::from_exif) {
+        Some(Orientation::NoTransforms) | None => orientation::read(None, xmp.as_deref()),
+        Some(turned) => turned,
     }
 }
 
@@ -312,11 +340,6 @@ fn from_ycbcr(y: u8, blue: u8, red: u8) -> [u8; 3] {
         y + 1.772 * blue,
     ]
     .map(|level| level.round().clamp(0.0, 255.0) as u8)
-}
-
-/// `a * b / 255`, rounded to the nearest level.
-fn times(a: u8, b: u8) -> u8 {
-    ((u32::from(a) * u32::from(b) + 127) / 255) as u8
 }
 
 fn unsupported(colour: ColorType) -> Unreadable {

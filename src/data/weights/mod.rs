@@ -28,7 +28,7 @@ use crate::cpu::{Isa, formats, memory, threads};
 use crate::error::{self, Error, Result};
 use crate::tensor::Tensor;
 
-pub use write::{write_atomically, write_weights};
+pub use write::write_weights;
 
 /// How numbers are stored in a file. In memory they are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -1,8 +1,6 @@
-//! Writing: what a tensor becomes in a file, and files that are replaced in one step.
+//! Writing: what a tensor becomes in a file.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -11,7 +9,8 @@ use super::quantised::{self, Quantised};
 use super::{Precision, SCALE};
 use crate::cpu::{Isa, formats};
 use crate::data::float::Float;
-use crate::error::{Error, Result, reason};
+use crate::data::store::write_atomically;
+use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
 /// How one tensor is stored.
@@ -73,7 +72,7 @@ struct Encoded {
 ///
 /// # Errors
 /// Where a number is beyond the range of the precision, two tensors have the same name, or the file cannot be written
-/// (no such folder, no permission, no space); what was at `path` before is then still there.
+/// ([`write_atomically`]); what was at `path` before is then still there.
 pub fn write_weights(
     path: &Path,
     tensors: &[(String, Tensor)],
@@ -165,40 +164,4 @@ fn encode(
 fn goes_beyond(before: &[f32], after: &[f32]) -> bool {
     let mut pairs = before.iter().zip(after);
     pairs.any(|(before, after)| before.is_finite() && !after.is_finite())
-}
-
-/// Replaces the file at `path` by one with these bytes, or leaves it as it is.
-///
-/// # Errors
-/// As [`write_weights`].
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |e: std::io::Error| {
-        Error::file(
-            path,
-            format_args!(
-                "cannot be written: {}; what was there before is untouched",
-                reason(&e)
-            ),
-        )
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".glimpse-").suffix(".partial");
-    // Those that any program gives a new file; a temporary file's own would keep others from reading a model.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(fail)?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    // The new name must survive a power failure too; where a folder cannot be synced, nothing is lost but that.
-    #[cfg(unix)]
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ use super::partial::{Partial, Start, lock};
 use super::source::{Source, View};
 use super::{FeatureCache, Progress};
 use crate::cpu::{Isa, formats, threads};
+use crate::data::store;
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
@@ -44,6 +45,8 @@ pub(super) fn open_or_compute(
     if let Found::Fitting(cache) = find(path, source)? {
         return Ok(cache);
     }
+    // Where a link leads, for the file gets its name by renaming.
+    let path = &store::resolve(path)?;
     let beside = partial_path(path);
     let file = lock(&beside)?;
     // Another process may have finished just before the lock was free.

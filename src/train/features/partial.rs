@@ -8,6 +8,7 @@ use safetensors::tensor::Metadata;
 
 use super::layout::{self, KEY, Layout, checksum};
 use super::source::Source;
+use crate::data::store;
 use crate::error::{Error, Result, reason};
 
 /// The longest header that the format allows.
@@ -201,16 +202,8 @@ impl Partial {
             .file
             .set_len(size)
             .and_then(|()| self.file.sync_all())
-            .and_then(|()| std::fs::rename(&self.path, path));
-        stored.map_err(|e| cannot_be_written(&self.path, e))?;
-        // The new name should survive a power failure too; otherwise nothing is lost but some time.
-        #[cfg(unix)]
-        if let Some(folder) = path.parent()
-            && let Ok(folder) = File::open(folder)
-        {
-            let _ = folder.sync_all();
-        }
-        Ok(())
+            .and_then(|()| store::rename(&self.path, path));
+        stored.map_err(|e| cannot_be_written(&self.path, e))
     }
 
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<()> {

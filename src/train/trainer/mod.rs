@@ -1,6 +1,7 @@
 //! The loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
 
 mod diagnosis;
+mod elsewhere;
 mod save;
 mod start;
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Trainer;
+use super::elsewhere::write_or_elsewhere;
 use crate::data::words;
 use crate::error::{self, Error, Result};
 use crate::model::file;
@@ -23,7 +24,9 @@ impl Trainer {
             steps: self.optimizer.steps(),
             progress: self.progress,
         };
-        checkpoint::write(&path, description, &state, &tensors)?;
+        write_or_elsewhere(&path, &mut |path| {
+            checkpoint::write(path, description.clone(), &state, &tensors)
+        })?;
         Ok(path)
     }
 
@@ -65,13 +68,27 @@ impl Trainer {
             "program".into(),
             concat!("glimpse ", env!("CARGO_PKG_VERSION")).into(),
         );
-        self.work.save(out, &self.config)
+        let Self { work, config, .. } = self;
+        write_or_elsewhere(out, &mut |path| work.save(path, config))
     }
 
-    /// Saves what can be saved where a GPU fails in the middle of a run, and says how to go on.
+    /// Saves what can be saved where a GPU or a file fails in the middle of a run, and says how to go on.
     pub(super) fn rescue(&mut self, error: Error, options: &RunOptions) -> Error {
-        let Error::Gpu { device, what } = error else {
-            return error;
+        let (device, what) = match error {
+            Error::Gpu { device, what } => (device, what),
+            Error::File { path, what } if self.optimizer.steps() > 0 => {
+                let step = self.optimizer.steps();
+                return match self.save_checkpoint(&options.out) {
+                    Ok(checkpoint) => {
+                        let checkpoint = error::name(&checkpoint).to_string();
+                        let saved =
+                            format!("saved after step {step}, go on with --resume {checkpoint}");
+                        Error::file(path, format_args!("{what}; {saved}"))
+                    }
+                    Err(e) => Error::file(path, format_args!("{what}; {e}")),
+                };
+            }
+            other => return other,
         };
         let step = self.optimizer.steps();
         let path = checkpoint::path_beside(&options.out);

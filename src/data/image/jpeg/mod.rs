@@ -127,21 +127,31 @@ impl<'a> Jpeg<'a> {
             _ => None,
         };
         let picture = match by_rust {
-            Some(picture) => picture,
+            Some(picture) => {
+                // This decoder fills in what is missing and says nothing. Where the picture looks like that, it is decoded
+                // once more, averages alone, by the library that notices.
+                if warnings.is_empty()
+                    && ends_alike(&picture)
+                    && turbo::decode(bytes, 1)?.has_warnings
+                {
+                    self.check_rows()?;
+                }
+                picture
+            }
             None => {
                 let decoded = turbo::decode(bytes, eighths)?;
-                if decoded.has_warnings && warnings.is_empty() {
-                    // Something was filled in or skipped: was it pixels?
+                let is_unchecked = warnings.is_empty();
+                // Something was filled in or skipped: was it pixels? An arithmetic decoder cannot know.
+                if is_unchecked && (decoded.has_warnings || self.headers.frame.is_arithmetic) {
                     self.check_rows()?;
+                }
+                if is_unchecked && decoded.has_warnings {
                     warnings.push("holds damaged data; parts of the picture may be wrong".into());
                 }
                 RgbImage::from_raw(decoded.width, decoded.height, decoded.pixels)
                     .ok_or_else(|| fault::damaged("JPEG", "contradicts itself"))?
             }
         };
-        if warnings.is_empty() && self.may_lack_data(&picture, eighths, bytes) {
-            self.check_rows()?;
-        }
         Ok(Decoded {
             picture,
             orientation: orientation::read(self.headers.exif, self.headers.xmp),
@@ -201,9 +211,13 @@ impl<'a> Jpeg<'a> {
         // Two bytes each.
         let coefficients = 2 * samples.sum::<u64>();
         if keeps_all && coefficients > MOST_COEFFICIENTS {
+            let kind = match frame.coding {
+                Coding::Progressive => "progressive JPEG",
+                Coding::Sequential => "JPEG with several scans",
+            };
             return Err(Fault::TooLarge.because(format!(
-                "is a progressive JPEG of {} megapixels, which takes {} MB to decode; scale it down or save it as a \
-                 baseline JPEG first",
+                "is a {kind} of {} megapixels, which takes {} MB to decode; scale it down or save it as a baseline JPEG \
+                 first",
                 pixels / 1_000_000,
                 coefficients / 1_000_000
             )));
@@ -235,44 +249,38 @@ impl<'a> Jpeg<'a> {
             false => Ok(()),
         }
     }
+}
 
-    /// Whether the data may have ended before the pixels did, although an end marker follows.
-    fn may_lack_data(&self, picture: &RgbImage, eighths: u8, bytes: &[u8]) -> bool {
-        // An arithmetic decoder cannot know. A picture that ends alike is decoded once more, averages alone, by the library
-        // that notices.
-        let notices = || turbo::decode(bytes, 1).is_ok_and(|decoded| decoded.has_warnings);
-        self.headers.frame.is_arithmetic || self.ends_alike(picture, eighths) && notices()
-    }
+/// The side of a block of coefficients, in pixels.
+const SIDE: u32 = 8;
 
-    /// Whether the last blocks of the picture look like each other. Where data ends before the pixels do, a decoder goes on
-    /// with zeros, and all blocks that it makes up look alike, but for their average. A photo seldom ends so.
-    fn ends_alike(&self, picture: &RgbImage, eighths: u8) -> bool {
-        let side = u32::from(eighths);
-        let (width, height) = picture.dimensions();
-        let (across, down) = ((width - 1) / side, (height - 1) / side);
-        match (across, down) {
-            (0, 0) => false,
-            (0, _) => is_alike(picture, side, (0, down), (0, down - 1)),
-            // A large photo often ends with two blocks of sky, but not with eight.
-            _ => (0..(across / 16).clamp(1, 8)).all(|k| {
-                let block = across - k;
-                is_alike(picture, side, (block, down), (block - 1, down))
-            }),
-        }
+/// Whether the last blocks of the picture look like each other. Where data ends before the pixels do, a decoder goes on with
+/// zeros, and all blocks that it makes up look alike, but for their average. A photo seldom ends so.
+fn ends_alike(picture: &RgbImage) -> bool {
+    let (width, height) = picture.dimensions();
+    let (across, down) = ((width - 1) / SIDE, (height - 1) / SIDE);
+    match (across, down) {
+        (0, 0) => false,
+        (0, _) => is_alike(picture, (0, down), (0, down - 1)),
+        // A large photo often ends with two blocks of sky, but not with eight.
+        _ => (0..(across / 16).clamp(1, 8)).all(|k| {
+            let block = across - k;
+            is_alike(picture, (block, down), (block - 1, down))
+        }),
     }
 }
 
-/// Whether the blocks of `side` pixels at these places differ by their average alone.
-fn is_alike(picture: &RgbImage, side: u32, one: (u32, u32), other: (u32, u32)) -> bool {
-    let (left, top) = (one.0 * side, one.1 * side);
-    let (back, up) = ((one.0 - other.0) * side, (one.1 - other.1) * side);
+/// Whether the blocks at these places, in blocks, differ by their average alone.
+fn is_alike(picture: &RgbImage, one: (u32, u32), other: (u32, u32)) -> bool {
+    let (left, top) = (one.0 * SIDE, one.1 * SIDE);
+    let (back, up) = ((one.0 - other.0) * SIDE, (one.1 - other.1) * SIDE);
     let difference = |x: u32, y: u32| {
         let (here, there) = (picture.get_pixel(x, y), picture.get_pixel(x - back, y - up));
         [0, 1, 2].map(|c| i16::from(here.0[c]) - i16::from(there.0[c]))
     };
     // Widening halved colours blurs the edges of blocks, so that these are left out.
     let inside = |from: u32, end: u32| {
-        let to = end.min(from + side);
+        let to = end.min(from + SIDE);
         if to - from > 2 {
             from + 1..to - 1
         } else {

@@ -15,6 +15,7 @@ use mozjpeg::{ColorSpace, Decompress};
 use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr as ErrorMgr};
 
 use super::super::fault::{self, Unreadable};
+use super::super::pixels::times;
 
 /// Rows of pixels, decoded at eighths of their size.
 pub(super) struct Decoded {
@@ -119,11 +120,6 @@ fn read_rows<R: std::io::BufRead>(
         take(y, &rgb);
     }
     Some(())
-}
-
-/// `a * b / 255`, rounded to the nearest level.
-fn times(a: u8, b: u8) -> u8 {
-    ((u32::from(a) * u32::from(b) + 127) / 255) as u8
 }
 
 /// Handlers that unwind on errors and count warnings; no message is ever formatted.

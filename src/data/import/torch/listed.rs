@@ -96,7 +96,7 @@ fn is_plain(name: &str) -> bool {
     }
 }
 
-/// The names of what is in a pickle beside tensors, plain things and dictionaries.
+/// The classes of the objects in a pickle that are neither tensors nor numbers, texts, lists or dictionaries.
 pub(super) fn passed_over(pickle: &Pickle<Global>) -> Vec<String> {
     let mut seen = HashSet::new();
     let names = pickle.ids().filter_map(|id| match pickle.get(id) {

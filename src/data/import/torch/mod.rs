@@ -30,7 +30,7 @@ pub(super) fn is_pickle(bytes: &[u8]) -> bool {
 /// A file of `torch.save`.
 pub(super) struct TorchFile {
     pub(super) tensors: Vec<Described>,
-    /// The names of what is beside them and was not made.
+    /// The classes of the other objects in the file. None of these objects was made.
     pub(super) passed_over: Vec<String>,
     container: Container,
     /// Bytes of the largest storage that is read.
