@@ -33,7 +33,7 @@ pub mod words;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Example, Split};
-pub use image::{Fault, Image, Limits, Policy, Unreadable};
+pub use image::{Cost, Fault, Image, Limits, Policy, Unreadable};
 pub use preprocess::{Method, Recipe};
 pub use rows::Rows;
 pub use samples::{SAMPLES, Sample};

@@ -34,9 +34,9 @@ pub async fn decode(app: &App, client: IpAddr, picture: &Picture) -> Result<Deco
     let unreadable = |why: Unreadable| Refusal::unreadable(&picture.name, &why);
 
     let bytes = picture.bytes.clone();
-    let count = move || Image::count_pixels(&bytes, limits);
-    let pixels = blocking(count).await?.map_err(unreadable)?;
-    let place = app.room.enter(client, pixels).await.map_err(|Crowded| {
+    let measure = move || Image::cost(&bytes, limits);
+    let cost = blocking(measure).await?.map_err(unreadable)?;
+    let place = app.room.enter(client, cost).await.map_err(|Crowded| {
         Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many pixels of this client wait to be decoded; try again in a moment",

@@ -8,14 +8,19 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::client::network;
 
 /// Connections beyond the limit, for checks of the service's health.
 const RESERVE: usize = 16;
+
+/// How long a connection is left in peace, so that a client has the time to send a request, however many others connect
+/// at the same moment.
+const PEACE: Duration = Duration::from_millis(50);
 
 /// What happens on a connection, the least useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,25 +91,35 @@ impl Peers {
         }
     }
 
-    /// A place for a connection from `ip`, for which another may be closed; `None` where there is none left.
-    pub fn open(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    /// A place for a connection from `ip`, for which another may be closed; `None` where there is none left. Waits a moment
+    /// where all that could be closed have only just come.
+    pub async fn open(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        loop {
+            match self.try_open(ip) {
+                Ok(place) => return place,
+                Err(Crowd(moment)) => sleep(moment).await,
+            }
+        }
+    }
+
+    fn try_open(self: &Arc<Self>, ip: IpAddr) -> Result<Option<Place>, Crowd> {
         let ip = ip.to_canonical();
         let mut open = self.lock();
         let is_trusted = self.limits.trusted.contains(&ip);
         let same = |peer: &Peer| network(peer.ip) == network(ip);
         let own = open.iter().filter(|peer| same(peer)).count();
         let has_room = if !is_trusted && own >= self.limits.per_address {
-            close_one(&mut open, same)
+            close_one(&mut open, same)?
         } else if open.len() >= self.limits.all {
             let most = most_connected(&open);
-            close_one(&mut open, |peer| most.contains(&network(peer.ip)))
-                || close_one(&mut open, |_| true)
+            close_one(&mut open, |peer| most.contains(&network(peer.ip)))?
+                || close_one(&mut open, |_| true)?
         } else {
             true
         };
         let reserved = open.iter().filter(|peer| peer.is_reserve).count();
         if !has_room && reserved >= RESERVE {
-            return None;
+            return Ok(None);
         }
         let peer = Arc::new(Peer {
             ip,
@@ -114,7 +129,7 @@ impl Peers {
         });
         open.push(peer.clone());
         let peers = self.clone();
-        Some(Place { peer, peers })
+        Ok(Some(Place { peer, peers }))
     }
 
     /// How many connections are open.
@@ -151,17 +166,25 @@ fn most_connected(open: &[Arc<Peer>]) -> Vec<IpAddr> {
     has_most.map(|(ip, _)| ip).collect()
 }
 
+/// All connections that could be closed have only just come: in this time, the first of them has had its chance.
+#[derive(Debug)]
+struct Crowd(Duration);
+
 /// Closes the least useful of the connections that may be closed; false where there is none.
-fn close_one(open: &mut Vec<Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> bool {
+fn close_one(open: &mut Vec<Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> Result<bool, Crowd> {
     let states = open.iter().enumerate().filter(|(_, peer)| may(peer));
     let states = states.map(|(at, peer)| (peer.state(), at));
     let idle = states.filter(|((phase, _), _)| *phase != Phase::Working);
-    let Some((_, at)) = idle.min() else {
-        return false;
+    let Some(((_, since), at)) = idle.min() else {
+        return Ok(false);
     };
+    let left = PEACE.saturating_sub(since.elapsed());
+    if !left.is_zero() {
+        return Err(Crowd(left));
+    }
     // It has no place any more, though it takes a moment until it is gone.
     open.swap_remove(at).closed.notify_one();
-    true
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -182,6 +205,15 @@ mod tests {
         }))
     }
 
+    /// A place for a connection from the address that ends in `last`, when those before have been left in peace for long
+    /// enough.
+    fn open(peers: &Arc<Peers>, last: u8) -> Option<Place> {
+        for peer in peers.lock().iter() {
+            peer.lock().1 -= PEACE;
+        }
+        peers.try_open(ip(last)).unwrap()
+    }
+
     fn is_open(peers: &Peers, place: &Place) -> bool {
         peers.lock().iter().any(|p| Arc::ptr_eq(p, &place.peer))
     }
@@ -189,38 +221,51 @@ mod tests {
     #[test]
     fn the_longest_idle_makes_room_then_the_slow_but_never_who_is_worked_for() {
         let peers = peers(3, 3);
-        let [working, sending, idle] = [(); 3].map(|()| peers.open(ip(1)).unwrap());
+        let [working, sending, idle] = [(); 3].map(|()| open(&peers, 1).unwrap());
         working.peer.set(Phase::Working);
         sending.peer.set(Phase::Sending);
-        let fourth = peers.open(ip(1)).unwrap();
+        let fourth = open(&peers, 1).unwrap();
         assert!(!is_open(&peers, &idle) && is_open(&peers, &sending));
         fourth.peer.set(Phase::Working);
-        let fifth = peers.open(ip(2)).unwrap();
+        let fifth = open(&peers, 2).unwrap();
         assert!(!is_open(&peers, &sending) && is_open(&peers, &working));
         fifth.peer.set(Phase::Working);
         assert_eq!(peers.requests(), 3);
 
         // Now there is room for checks of its health alone, and some of them.
-        let reserve: Vec<_> = (0..RESERVE).map(|_| peers.open(ip(3)).unwrap()).collect();
+        let reserve: Vec<_> = (0..RESERVE).map(|_| open(&peers, 3).unwrap()).collect();
         assert!(reserve.iter().all(|place| place.peer.is_reserve));
         reserve.iter().for_each(|p| p.peer.set(Phase::Working));
-        assert!(peers.open(ip(3)).is_none());
+        assert!(open(&peers, 3).is_none());
         drop((reserve, working));
         assert_eq!(peers.len(), 2);
-        assert!(!peers.open(ip(3)).unwrap().peer.is_reserve);
+        assert!(!open(&peers, 3).unwrap().peer.is_reserve);
+    }
+
+    #[test]
+    fn who_has_only_just_come_is_left_in_peace_for_a_moment() {
+        let peers = peers(2, 2);
+        let both = [(); 2].map(|()| peers.try_open(ip(1)).unwrap().unwrap());
+        let Err(Crowd(moment)) = peers.try_open(ip(1)) else {
+            panic!("one was closed at once");
+        };
+        assert!(moment <= PEACE && both.iter().all(|place| is_open(&peers, place)));
+        std::thread::sleep(moment);
+        assert!(peers.try_open(ip(1)).unwrap().is_some());
+        assert!(!is_open(&peers, &both[0]) && is_open(&peers, &both[1]));
     }
 
     #[test]
     fn who_has_the_most_loses_one() {
         let peers = peers(5, 3);
-        let few = [(); 2].map(|()| peers.open(ip(1)).unwrap());
-        let many: Vec<_> = (0..9).map(|_| peers.open(ip(2)).unwrap()).collect();
+        let few = [(); 2].map(|()| open(&peers, 1).unwrap());
+        let many: Vec<_> = (0..9).map(|_| open(&peers, 2).unwrap()).collect();
         assert_eq!(peers.len(), 5);
-        let third = peers.open(ip(3)).unwrap();
+        let third = open(&peers, 3).unwrap();
         assert!(few.iter().chain([&third]).all(|p| is_open(&peers, p)));
         assert_eq!(many.iter().filter(|p| is_open(&peers, p)).count(), 2);
         // A proxy may have as many as there are.
-        let proxy: Vec<_> = (0..5).map(|_| peers.open(ip(9)).unwrap()).collect();
+        let proxy: Vec<_> = (0..5).map(|_| open(&peers, 9).unwrap()).collect();
         assert!(proxy.iter().filter(|p| is_open(&peers, p)).count() > 1);
     }
 }

@@ -212,7 +212,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
         match accepted {
             Ok((stream, from)) => {
                 // Where even the last reserve is taken, the connection ends at once.
-                let Some(place) = app.peers.open(from.ip()) else {
+                let Some(place) = app.peers.open(from.ip()).await else {
                     continue;
                 };
                 let (router, stopped) = (router.clone(), stop.subscribe());

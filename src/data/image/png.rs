@@ -8,6 +8,7 @@
 use std::io::{Cursor, Read};
 
 use ::image::RgbImage;
+use ::image::metadata::Orientation;
 use flate2::read::ZlibDecoder;
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
@@ -147,6 +148,24 @@ impl<'a> Png<'a> {
         (side(0), side(4))
     }
 
+    /// How the camera was held.
+    pub fn orientation(&self) -> Orientation {
+        orientation::read(self.exif.as_deref(), self.xmp.as_deref())
+    }
+
+    /// The most memory that decoding takes: the clean file, the picture, and all samples where it is interlaced.
+    pub fn decoding_bytes(&self) -> u64 {
+        let (width, height) = self.size();
+        let compressed: usize = self.data.iter().map(|data| data.len()).sum();
+        // The header's last five bytes: bits a sample, kind of colour, ..., interlaced.
+        let samples = match self.header {
+            [.., _, _, _, _, 0] => 0,
+            [.., 16, _, _, _, _] => 8,
+            _ => 4,
+        };
+        compressed as u64 + (3 + samples) * u64::from(width) * u64::from(height)
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors
@@ -165,7 +184,7 @@ impl<'a> Png<'a> {
         };
         Ok(Decoded {
             picture: picture?,
-            orientation: orientation::read(self.exif.as_deref(), self.xmp.as_deref()),
+            orientation: self.orientation(),
             warnings: self.warnings,
         })
     }

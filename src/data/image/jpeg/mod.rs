@@ -14,6 +14,7 @@ mod headers;
 mod turbo;
 
 use ::image::RgbImage;
+use ::image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -103,6 +104,35 @@ impl<'a> Jpeg<'a> {
         (self.headers.frame.width, self.headers.frame.height)
     }
 
+    /// How the camera was held.
+    pub fn orientation(&self) -> Orientation {
+        orientation::read(self.headers.exif, self.headers.xmp)
+    }
+
+    /// What the decoded picture takes.
+    pub fn picture_bytes(&self) -> u64 {
+        let eighths = u64::from(self.eighths());
+        let side = |pixels: u32| (u64::from(pixels) * eighths).div_ceil(8);
+        let (width, height) = self.size();
+        3 * side(width) * side(height)
+    }
+
+    /// The most memory that decoding takes: the picture, and all coefficients where they come in several scans.
+    pub fn decoding_bytes(&self) -> u64 {
+        let kept = if self.keeps_all() {
+            self.coefficients()
+        } else {
+            0
+        };
+        // Continued where the end marker is missing.
+        let copy = if self.headers.has_end {
+            0
+        } else {
+            self.bytes.len() as u64
+        };
+        copy + kept + self.picture_bytes()
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors
@@ -154,7 +184,7 @@ impl<'a> Jpeg<'a> {
         };
         Ok(Decoded {
             picture,
-            orientation: orientation::read(self.headers.exif, self.headers.xmp),
+            orientation: self.orientation(),
             warnings,
         })
     }
@@ -194,11 +224,15 @@ impl<'a> Jpeg<'a> {
         [1, 2, 4].into_iter().find(keeps_enough).unwrap_or(8)
     }
 
-    /// Refuses a picture whose coefficients would not fit into memory.
-    fn check_memory(&self) -> Result<(), Unreadable> {
+    /// Whether a decoder keeps all coefficients until the last scan.
+    fn keeps_all(&self) -> bool {
         let Headers { frame, .. } = &self.headers;
-        let keeps_all = frame.coding == Coding::Progressive
-            || self.headers.in_first_scan < frame.components.len();
+        frame.coding == Coding::Progressive || self.headers.in_first_scan < frame.components.len()
+    }
+
+    /// Bytes of all coefficients.
+    fn coefficients(&self) -> u64 {
+        let Headers { frame, .. } = &self.headers;
         let largest = |of: fn(&headers::Component) -> u8| {
             u64::from(frame.components.iter().map(of).max().unwrap_or(1))
         };
@@ -209,9 +243,16 @@ impl<'a> Jpeg<'a> {
             pixels * share / full
         });
         // Two bytes each.
-        let coefficients = 2 * samples.sum::<u64>();
-        if keeps_all && coefficients > MOST_COEFFICIENTS {
-            let kind = match frame.coding {
+        2 * samples.sum::<u64>()
+    }
+
+    /// Refuses a picture whose coefficients would not fit into memory.
+    fn check_memory(&self) -> Result<(), Unreadable> {
+        let coefficients = self.coefficients();
+        if self.keeps_all() && coefficients > MOST_COEFFICIENTS {
+            let (width, height) = self.size();
+            let pixels = u64::from(width) * u64::from(height);
+            let kind = match self.headers.frame.coding {
                 Coding::Progressive => "progressive JPEG",
                 Coding::Sequential => "JPEG with several scans",
             };
