@@ -56,11 +56,15 @@ struct LimitArgs {
     /// The largest request, in megabytes (of 1024 x 1024 bytes); larger ones are refused with status 413
     #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().upload_bytes), value_parser = count(1 << 14))]
     max_upload_mb: usize,
-    /// All uploads at a time, in megabytes; more are refused with status 429
-    #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().held_bytes), value_parser = count(1 << 20))]
-    upload_memory_mb: usize,
-    /// The most pixels of an image, in millions, and of all that are being decoded at a time, besides a quarter as many
-    /// for small ones; larger ones are refused with status 413
+    /// The memory that the service may take, in megabytes, however many threads it has. Images that would take too much of
+    /// it to decode are refused with status 413, and the others wait for each other
+    #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().memory_bytes), value_parser = count(1 << 20))]
+    memory_mb: usize,
+    /// Of that, what uploads may take together, in megabytes; more are refused with status 429 [default: a fifth of what
+    /// the model and connections leave]
+    #[arg(long, value_name = "MB", value_parser = count(1 << 20))]
+    upload_memory_mb: Option<usize>,
+    /// The most pixels of an image, in millions; larger ones are refused with status 413
     #[arg(long, value_name = "N", default_value_t = megapixels(Options::default().pixels), value_parser = count(10_000))]
     max_megapixels: usize,
     /// Pixels of one client's images that wait to be decoded, in millions; where there are more, its largest are refused
@@ -159,8 +163,11 @@ impl ServeArgs {
         Options {
             addr: self.addr.clone(),
             upload_bytes,
+            memory_bytes: limits.memory_mb << 20,
             // One upload has to fit.
-            held_bytes: (limits.upload_memory_mb << 20).max(upload_bytes),
+            held_bytes: limits
+                .upload_memory_mb
+                .map(|mb| (mb << 20).max(upload_bytes)),
             pixels: limits.max_megapixels as u64 * MEGAPIXEL,
             queued_pixels: limits
                 .queued_megapixels

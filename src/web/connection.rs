@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task;
 use tokio::time::{sleep, timeout};
 
+use super::memory::CONNECTION;
 use super::peers::{Peer, Phase, Place};
 use super::stream::Stream;
 
@@ -55,6 +56,7 @@ pub async fn serve(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .max_buf_size(CONNECTION)
             .header_read_timeout(patience.headers)
             .serve_connection(TokioIo::new(Stream::new(stream, patience.write)), service)
     );

@@ -30,7 +30,7 @@ pub struct Decoded {
 ///
 /// What it claims to be is read first, on a thread that large pictures do not take; then it waits for room.
 pub async fn decode(app: &App, client: IpAddr, picture: &Picture) -> Result<Decoded, Refusal> {
-    let limits = app.options.limits();
+    let limits = app.limits();
     let unreadable = |why: Unreadable| Refusal::unreadable(&picture.name, &why);
 
     let bytes = picture.bytes.clone();

@@ -20,6 +20,7 @@ mod disposition;
 mod form;
 mod guard;
 mod info;
+mod memory;
 mod metrics;
 mod observe;
 mod openapi;

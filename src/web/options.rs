@@ -11,10 +11,13 @@ pub struct Options {
     pub addr: String,
     /// The largest upload, in bytes.
     pub upload_bytes: usize,
-    /// All uploads that are held at a time, in bytes. Beyond it, requests are refused with status 429.
-    pub held_bytes: usize,
-    /// The most pixels of an image, and of all images that are being decoded at a time; small ones may have a quarter as
-    /// many besides.
+    /// The memory that the service may take as a whole, in bytes. What the model, connections and uploads leave of it is
+    /// for decoding images; one that would take more than four fifths of that is refused with status 413.
+    pub memory_bytes: usize,
+    /// Uploads that are held at a time, in bytes; `None` is a fifth of what the model and connections leave. Beyond it,
+    /// requests are refused with status 429.
+    pub held_bytes: Option<usize>,
+    /// The most pixels of an image.
     pub pixels: u64,
     /// Pixels of one client's images that wait to be decoded. Beyond it, its largest is refused with status 429.
     pub queued_pixels: u64,
@@ -61,7 +64,8 @@ impl Default for Options {
         Options {
             addr: "127.0.0.1:8080".into(),
             upload_bytes: 16 << 20,
-            held_bytes: 256 << 20,
+            memory_bytes: 512 << 20,
+            held_bytes: None,
             pixels: Limits::UPLOADS.pixels,
             // A request with as many images as it may have, each as large as it may be.
             queued_pixels: 16 * Limits::UPLOADS.pixels,
@@ -83,16 +87,6 @@ impl Default for Options {
             token: None,
             hosts: Vec::new(),
             public_url: None,
-        }
-    }
-}
-
-impl Options {
-    /// What an image may cost.
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            file_bytes: self.upload_bytes as u64,
-            pixels: self.pixels,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Room for decoding: who is let in where more pictures wait than can be decoded at a time.
 //!
-//! A picture takes a thread, and of the memory for pixels as much as it has. Small pictures do not wait for large ones:
+//! A picture takes a thread, and of the memory for decoding as much as its headers tell that it will cost. Small pictures do not wait for large ones:
 //! they go first, large ones leave a thread and a part of the memory to them, and one client's do not keep away those of
 //! another, for the client who was let in longest ago is next. A large picture that has waited for long goes before small
 //! ones, one at a time. What a client lets wait is limited; where it is too much, its largest picture is refused.
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::data::Cost;
+
 /// A picture of a larger share of the largest that is accepted is large.
 const SMALL_SHARE: u64 = 16;
 
@@ -22,9 +24,9 @@ const LONG: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub threads: usize,
-    /// Of the largest picture. Small ones have a quarter as much besides.
-    pub pixels: u64,
-    /// That wait for one client.
+    /// Memory that the largest picture may take, and all large ones together. Small ones have a quarter as much besides.
+    pub bytes: u64,
+    /// Pixels that wait for one client.
     pub waiting: u64,
 }
 
@@ -36,9 +38,9 @@ pub struct Room {
 #[derive(Default)]
 struct State {
     threads: usize,
-    pixels: u64,
+    bytes: u64,
     large: usize,
-    large_pixels: u64,
+    large_bytes: u64,
     waiting: Vec<Waiting>,
     /// When each client was last let in, in numbers of those let in.
     served: HashMap<IpAddr, u64>,
@@ -47,7 +49,7 @@ struct State {
 
 struct Waiting {
     client: IpAddr,
-    pixels: u64,
+    cost: Cost,
     since: Instant,
     reply: oneshot::Sender<Place>,
 }
@@ -59,7 +61,7 @@ pub struct Crowded;
 /// A place for a picture, which ends with this.
 pub struct Place {
     room: Option<Arc<Room>>,
-    pixels: u64,
+    bytes: u64,
 }
 
 impl Room {
@@ -74,20 +76,23 @@ impl Room {
     ///
     /// # Errors
     /// Where pictures of this client that wait have too many pixels.
-    pub async fn enter(self: &Arc<Self>, client: IpAddr, pixels: u64) -> Result<Place, Crowded> {
+    pub async fn enter(self: &Arc<Self>, client: IpAddr, cost: Cost) -> Result<Place, Crowded> {
         let (reply, place) = oneshot::channel();
         {
             let mut state = self.lock();
             state.waiting.retain(|other| !other.reply.is_closed());
             state.waiting.push(Waiting {
                 client,
-                // None is so large that it could never be let in.
-                pixels: pixels.min(self.limits.pixels),
+                cost: Cost {
+                    // None is so large that it could never be let in.
+                    bytes: cost.bytes.min(self.limits.bytes),
+                    ..cost
+                },
                 since: Instant::now(),
                 reply,
             });
             self.admit(&mut state);
-            state.refuse_largest(client, self.limits.waiting.max(self.limits.pixels));
+            state.refuse_largest(client, self.limits.waiting.max(cost.pixels));
         }
         place.await.map_err(|_| Crowded)
     }
@@ -98,22 +103,22 @@ impl Room {
         while let Some(at) = self.next(state) {
             let Waiting {
                 client,
-                pixels,
+                cost: Cost { bytes, .. },
                 reply,
                 ..
             } = state.waiting.swap_remove(at);
             state.admitted += 1;
             let number = state.admitted;
             state.served.insert(client, number);
-            self.count(state, pixels, true);
+            self.count(state, bytes, true);
             let place = Place {
                 room: Some(self.clone()),
-                pixels,
+                bytes,
             };
             if let Err(mut place) = reply.send(place) {
                 // Nobody waits any more. The place must not lock what is locked here.
                 place.room = None;
-                self.count(state, pixels, false);
+                self.count(state, bytes, false);
             }
         }
         if state.waiting.is_empty() && state.threads == 0 {
@@ -126,15 +131,15 @@ impl Room {
         if state.threads >= self.limits.threads {
             return None;
         }
-        let has_room = |w: &Waiting| match self.is_large(w.pixels) {
+        let has_room = |w: &Waiting| match self.is_large(w.cost.bytes) {
             true => {
                 let threads = (self.limits.threads - 1).max(1);
-                state.large < threads && state.large_pixels + w.pixels <= self.limits.pixels
+                state.large < threads && state.large_bytes + w.cost.bytes <= self.limits.bytes
             }
-            false => state.pixels + w.pixels <= self.limits.pixels + self.limits.pixels / 4,
+            false => state.bytes + w.cost.bytes <= self.limits.bytes + self.limits.bytes / 4,
         };
         let order = |w: &Waiting| {
-            let is_large = self.is_large(w.pixels);
+            let is_large = self.is_large(w.cost.bytes);
             let is_due = is_large && state.large == 0 && w.since.elapsed() >= LONG;
             let served = state.served.get(&w.client).copied().unwrap_or(0);
             (!is_due, is_large, served, w.since)
@@ -147,26 +152,26 @@ impl Room {
         can.min_by_key(|(_, w)| order(w)).map(|(at, _)| at)
     }
 
-    fn is_large(&self, pixels: u64) -> bool {
-        pixels > self.limits.pixels / SMALL_SHARE
+    fn is_large(&self, bytes: u64) -> bool {
+        bytes > self.limits.bytes / SMALL_SHARE
     }
 
     /// Counts a picture that comes, or one that goes.
-    fn count(&self, state: &mut State, pixels: u64, comes: bool) {
-        let is_large = self.is_large(pixels);
-        let (large, large_pixels) = (usize::from(is_large), if is_large { pixels } else { 0 });
+    fn count(&self, state: &mut State, bytes: u64, comes: bool) {
+        let is_large = self.is_large(bytes);
+        let (large, large_bytes) = (usize::from(is_large), if is_large { bytes } else { 0 });
         match comes {
             true => {
                 state.threads += 1;
-                state.pixels += pixels;
+                state.bytes += bytes;
                 state.large += large;
-                state.large_pixels += large_pixels;
+                state.large_bytes += large_bytes;
             }
             false => {
                 state.threads -= 1;
-                state.pixels -= pixels;
+                state.bytes -= bytes;
                 state.large -= large;
-                state.large_pixels -= large_pixels;
+                state.large_bytes -= large_bytes;
             }
         }
     }
@@ -186,11 +191,11 @@ impl State {
                     .enumerate()
                     .filter(|(_, w)| w.client == client)
             };
-            if own().map(|(_, w)| w.pixels).sum::<u64>() <= most {
+            if own().map(|(_, w)| w.cost.pixels).sum::<u64>() <= most {
                 return;
             }
             // Of those as large, the last to come.
-            let Some((at, _)) = own().max_by_key(|(_, w)| (w.pixels, w.since)) else {
+            let Some((at, _)) = own().max_by_key(|(_, w)| (w.cost.pixels, w.since)) else {
                 return;
             };
             self.waiting.swap_remove(at);
@@ -202,7 +207,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(room) = self.room.take() {
             let mut state = room.lock();
-            room.count(&mut state, self.pixels, false);
+            room.count(&mut state, self.bytes, false);
             room.admit(&mut state);
         }
     }
@@ -220,7 +225,7 @@ mod tests {
     fn room(threads: usize) -> Arc<Room> {
         Arc::new(Room::new(Limits {
             threads,
-            pixels: 100 * MEGAPIXEL,
+            bytes: 300 * MEGAPIXEL,
             waiting: 400 * MEGAPIXEL,
         }))
     }
@@ -232,7 +237,13 @@ mod tests {
     type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, Crowded>> + 'a>>;
 
     fn enter(room: &Arc<Room>, client: u8, megapixels: u64) -> Entering<'_> {
-        let mut entering: Entering<'_> = Box::pin(room.enter(ip(client), megapixels * MEGAPIXEL));
+        let mut entering: Entering<'_> = Box::pin(room.enter(
+            ip(client),
+            Cost {
+                pixels: megapixels * MEGAPIXEL,
+                bytes: 3 * megapixels * MEGAPIXEL,
+            },
+        ));
         // It gets into the line with the first look, and finds its place with a later one.
         match entering
             .as_mut()

@@ -97,7 +97,7 @@ impl Server {
                 reason(&e)
             ))
         })?;
-        let app = Arc::new(App::new(&mut captioner, device, options, addr));
+        let app = Arc::new(App::new(&mut captioner, device, options, addr)?);
         let (stop, _) = watch::channel(false);
         Ok(Server {
             runtime,

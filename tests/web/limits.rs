@@ -70,7 +70,7 @@ fn too_many_bytes_at_once_are_refused() {
     let service = Service::new(
         quick(),
         Options {
-            held_bytes: 20_000,
+            held_bytes: Some(20_000),
             ..Options::default()
         },
     );
