@@ -6,6 +6,7 @@
 //! cost. None of this grows with the number of threads.
 
 use super::Options;
+use crate::cpu::memory;
 use crate::error::{Error, Result};
 
 /// What an open connection takes at most: its buffers for requests and answers.
@@ -41,7 +42,10 @@ impl Shares {
     /// # Errors
     /// Where that is too little to caption a photo.
     pub fn new(options: &Options) -> Result<Self> {
-        Shares::beside(resident().unwrap_or(UNKNOWN), options)
+        let shares = Shares::beside(resident().unwrap_or(UNKNOWN), options)?;
+        // What operations leave for those that come after them counts as the batch's.
+        memory::keep_at_most(options.batch * IN_BATCH / 2);
+        Ok(shares)
     }
 
     /// Shares out what is left beside the `resident` bytes that the process takes already.

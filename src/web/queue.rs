@@ -10,6 +10,9 @@ use crate::caption::{Caption, Search};
 use crate::data::Image;
 use crate::model::Tag;
 
+/// Without a request for so long, the service has nothing to do.
+const WHILE: Duration = Duration::from_secs(1);
+
 /// An image that wants to be captioned.
 pub struct Job {
     /// As the encoder takes it.
@@ -89,11 +92,13 @@ impl Queue {
         Ok(())
     }
 
-    /// The next batch, as soon as there is one; none once the line is closed and empty.
+    /// The next batch, as soon as there is one; none once the line is closed and empty. Where none comes for a while, `rest`
+    /// is called once.
     ///
     /// It is held back for a moment where it could be larger and others are on their way, so that one that comes alone
     /// is not.
-    pub fn take(&self) -> Option<Vec<Job>> {
+    pub fn take(&self, rest: impl FnOnce()) -> Option<Vec<Job>> {
+        let mut rest = Some(rest);
         let mut state = self.lock();
         loop {
             state.forget_abandoned();
@@ -103,10 +108,21 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let Some(now) = rest.take() else {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.changed.wait_timeout(state, WHILE);
+            let timeout;
+            (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                drop(state);
+                now();
+                state = self.lock();
+            } else {
+                rest = Some(now);
+            }
         }
         let until = Instant::now() + self.limits.wait;
         while state.jobs.len() < self.limits.batch && state.coming > 0 {
@@ -159,6 +175,8 @@ impl Drop for Coming<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
 
     fn queue(length: usize, wait: Duration) -> Queue {
@@ -188,9 +206,9 @@ mod tests {
         assert!(queue.push(vec![job().0]).is_err());
         assert_eq!(queue.len(), 3);
         queue.close();
-        assert_eq!(queue.take().unwrap().len(), 2);
-        assert_eq!(queue.take().unwrap().len(), 1);
-        assert!(queue.take().is_none());
+        assert_eq!(queue.take(|| {}).unwrap().len(), 2);
+        assert_eq!(queue.take(|| {}).unwrap().len(), 1);
+        assert!(queue.take(|| {}).is_none());
         assert!(queue.push(vec![job().0]).is_err());
         drop(answers);
     }
@@ -203,7 +221,7 @@ mod tests {
         drop(answers);
         let (late, answer) = job();
         queue.push(vec![late]).unwrap();
-        assert_eq!(queue.take().unwrap().len(), 1);
+        assert_eq!(queue.take(|| {}).unwrap().len(), 1);
         drop(answer);
     }
 
@@ -214,18 +232,35 @@ mod tests {
         let (first, _first) = job();
         queue.push(vec![first]).unwrap();
         let started = Instant::now();
-        assert_eq!(queue.take().unwrap().len(), 1);
+        assert_eq!(queue.take(|| {}).unwrap().len(), 1);
 
         let (first, _first) = job();
         queue.push(vec![first]).unwrap();
         let (second, _second) = job();
         std::thread::scope(|scope| {
             let coming = queue.announce();
-            let taken = scope.spawn(|| queue.take().unwrap().len());
+            let taken = scope.spawn(|| queue.take(|| {}).unwrap().len());
             queue.push(vec![second]).unwrap();
             drop(coming);
             assert_eq!(taken.join().unwrap(), 2);
         });
         assert!(started.elapsed() < long);
+    }
+
+    #[test]
+    fn who_has_nothing_to_do_rests_once() {
+        let queue = queue(1, Duration::ZERO);
+        let rests = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let rest = || {
+                    rests.fetch_add(1, Relaxed);
+                };
+                assert!(queue.take(rest).is_none());
+            });
+            std::thread::sleep(2 * WHILE + WHILE / 2);
+            queue.close();
+        });
+        assert_eq!(rests.load(Relaxed), 1);
     }
 }

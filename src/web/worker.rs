@@ -9,7 +9,7 @@ use super::metrics::{Metrics, Stage};
 use super::queue::{Done, Job, Queue};
 use super::seldom::Seldom;
 use crate::caption::search;
-use crate::cpu::threads;
+use crate::cpu::{memory, threads};
 use crate::data::preprocess;
 use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
@@ -32,7 +32,7 @@ impl Worker {
 
     fn run(&self) {
         let failed = Seldom::new();
-        while let Some(jobs) = self.queue.take() {
+        while let Some(jobs) = self.queue.take(memory::clear) {
             // Whoever is not answered is told that something went wrong; the others shall not suffer from it.
             match catch_unwind(AssertUnwindSafe(|| self.answer(jobs))) {
                 Ok(Ok(())) => {}
