@@ -1,5 +1,6 @@
 //! `POST /api/caption`
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -155,7 +156,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
         match decoded {
             Ok(decoded) => {
                 let grid = app.attention_grid.filter(|_| how.attention);
-                let (job, wait) = job(decoded, how, grid);
+                let (job, wait) = job(network, decoded, how, grid);
                 jobs.push(job);
                 waiting.push(Ok(wait));
             }
@@ -163,12 +164,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
             Err(refusal) => waiting.push(Err(refusal)),
         }
     }
-    app.queue.push(jobs).map_err(|Full| {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many images wait for the model; try again in a moment",
-        )
-    })?;
+    app.queue.push(jobs).map_err(too_many)?;
     drop(coming);
 
     let mut results = Vec::new();
@@ -200,13 +196,21 @@ struct Wait {
     region: [f64; 4],
     /// What is odd about the image's file.
     warnings: Vec<String>,
-    done: oneshot::Receiver<Done>,
+    done: oneshot::Receiver<Result<Done, Full>>,
 }
 
-fn job(decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
+fn too_many(Full: Full) -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many images wait for the model; try again in a moment",
+    )
+}
+
+fn job(client: IpAddr, decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
     let (reply, done) = oneshot::channel();
     let warnings = decoded.image.warnings().to_vec();
     let job = Job {
+        client,
         image: decoded.image,
         how,
         since: Instant::now(),
@@ -229,7 +233,11 @@ impl Wait {
             tags,
             encode,
             generate,
-        } = self.done.await.map_err(|_| Refusal::internal())?;
+        } = self
+            .done
+            .await
+            .map_err(|_| Refusal::internal())?
+            .map_err(too_many)?;
         round(&mut captions);
         Ok(Answer {
             image,

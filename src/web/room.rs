@@ -20,6 +20,9 @@ const SMALL_SHARE: u64 = 16;
 /// How long small pictures may go before a large one.
 const LONG: Duration = Duration::from_secs(5);
 
+/// Clients that are remembered.
+const MOST_SERVED: usize = 4096;
+
 /// How much is decoded at a time, and how much may wait.
 #[derive(Clone, Copy)]
 pub struct Limits {
@@ -109,6 +112,9 @@ impl Room {
             } = state.waiting.swap_remove(at);
             state.admitted += 1;
             let number = state.admitted;
+            if state.served.len() >= MOST_SERVED {
+                state.served.clear();
+            }
             state.served.insert(client, number);
             self.count(state, bytes, true);
             let place = Place {

@@ -93,7 +93,7 @@ impl Worker {
                     generate,
                 };
                 // Where nobody waits any more, there is nobody to tell.
-                let _ = reply.send(done);
+                let _ = reply.send(Ok(done));
             }
         }
         tracing::debug!(images = count, encode_ms = encode, "a batch");
