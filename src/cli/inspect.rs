@@ -12,14 +12,17 @@ use super::output;
 use crate::convert::{self, Survey};
 use crate::data::Recipe;
 use crate::data::import::Archive;
-use crate::data::weights::Entry;
-use crate::error::{self, Result};
+use crate::data::weights::{self, Entry, WeightFile};
+use crate::error::{self, Error, Result};
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin, RecognitionConfig};
+use crate::train::checkpoint;
 use crate::train::distill::header::{self, Header};
 use crate::train::features;
+use crate::train::provenance::Provenance;
 
 /// Say what a weight, model or checkpoint file holds
 ///
+/// Whether the file still matches its checksums, where it has any, is said too, and the exit status is 1 where it does not.
 /// Any safetensors file will do, and the weights of PyTorch and Keras (.pth, .h5, .keras); of a file that Glimpse wrote
 /// there is more to say.
 #[derive(Args)]
@@ -67,6 +70,8 @@ struct Report {
     stored: BTreeMap<String, usize>,
     /// Bytes of the file.
     bytes: usize,
+    /// Of a file with checksums, whether it matches them.
+    checksums: Option<Checksums>,
     /// Words.
     vocabulary: Option<usize>,
     recipe: Option<Recipe>,
@@ -81,11 +86,51 @@ struct Report {
     targets: Option<Targets>,
     /// Where a converted encoder's weights come from.
     origin: Option<Origin>,
+    /// What a checkpoint's run is trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Data>,
     training: BTreeMap<String, Value>,
     metrics: BTreeMap<String, Value>,
     tensor_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<TensorLine>>,
+}
+
+/// Whether a file matches its checksums; its header does where it can be read at all.
+#[derive(Serialize)]
+struct Checksums {
+    hold: bool,
+    /// The tensors that do not match.
+    damaged: Vec<String>,
+}
+
+impl Checksums {
+    /// `None` of a file without checksums.
+    fn of(file: &WeightFile) -> Option<Self> {
+        let damaged = file.damaged();
+        file.has_checksums().then(|| Checksums {
+            hold: damaged.is_empty(),
+            damaged,
+        })
+    }
+}
+
+/// The data that a checkpoint's run is trained on.
+#[derive(Serialize)]
+struct Data {
+    digest: String,
+    /// Pictures of each split.
+    pictures: BTreeMap<String, usize>,
+}
+
+impl Data {
+    fn of(data: Provenance) -> Self {
+        let splits = data.splits.into_iter();
+        Data {
+            digest: data.digest,
+            pictures: splits.map(|s| (s.split, s.pictures)).collect(),
+        }
+    }
 }
 
 /// What a target file holds.
@@ -149,7 +194,23 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     } else {
         report.print()?;
     }
-    Ok(ExitCode::SUCCESS)
+    // What the file says of itself can be told all the same; whoever asks by the exit status is told too.
+    match report.checksums.map(|found| found.damaged).as_deref() {
+        Some([first, others @ ..]) => Err(Error::file(
+            &args.file,
+            match others.len() {
+                0 => format!(
+                    "tensor `{first}` does not match its checksum: {}",
+                    weights::DAMAGED
+                ),
+                more => format!(
+                    "tensor `{first}` and {more} more do not match their checksums: {}",
+                    weights::DAMAGED
+                ),
+            },
+        )),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 impl Report {
@@ -174,12 +235,17 @@ impl Report {
                 .fold(0, usize::saturating_add),
             stored: stored(&entries),
             bytes: archive.size(),
+            checksums: archive.weights().and_then(Checksums::of),
             vocabulary: None,
             recipe: None,
             tags: None,
             recognition: None,
             targets: None,
             origin: None,
+            data: match archive.weights() {
+                Some(weights) => checkpoint::read_data(weights)?.map(Data::of),
+                None => None,
+            },
             training: BTreeMap::new(),
             metrics: BTreeMap::new(),
             tensor_count: entries.len(),
@@ -282,6 +348,14 @@ impl Report {
         let stored: Vec<String> = stored.map(|(of, n)| format!("{n} {of}")).collect();
         print("stored", stored.join(", "))?;
         print("bytes", self.bytes.to_string())?;
+        print(
+            "checksums",
+            match &self.checksums {
+                None => "none".to_string(),
+                Some(found) if found.hold => "of the header and all tensors; they hold".to_string(),
+                Some(found) => format!("damaged: {}", list(&found.damaged)),
+            },
+        )?;
         if let Some(words) = self.vocabulary {
             print("vocabulary", format!("{words} words"))?;
         }
@@ -322,6 +396,13 @@ impl Report {
             if let Some(url) = url {
                 print("origin", url.clone())?;
             }
+        }
+        if let Some(Data { digest, pictures }) = &self.data {
+            let pictures: Vec<String> = pictures
+                .iter()
+                .map(|(split, n)| format!("{n} {split} pictures"))
+                .collect();
+            print("data", format!("{}, SHA-256 {digest}", pictures.join(", ")))?;
         }
         for (title, table) in [("training", &self.training), ("metrics", &self.metrics)] {
             for (key, value) in table {

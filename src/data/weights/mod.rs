@@ -1,7 +1,8 @@
 //! Weight files: named tensors in the safetensors format.
 //!
-//! Reading maps the file into memory and checks its header before anything is allocated. Writing never leaves
-//! half a file: the bytes go to a temporary file beside the target, are synced, and take the target's name in
+//! Reading checks the header before anything is allocated for the tensors, and a tensor's checksum, where the file has
+//! checksums, while the tensor is decoded; see `checksums.rs`. Files of up to 64 MiB are read; larger ones are mapped into
+//! memory. Writing never leaves half a file: the bytes go to a temporary file beside the target, are synced, and take the target's name in
 //! one step, so that whatever goes wrong, what was there before is still there.
 //!
 //! # 8-bit matrices
@@ -12,9 +13,11 @@
 //! encoding: [`WeightFile::entries`] lists `NAME` alone. [`Precision::I8`] writes tensors of two and more axes so; see
 //! `quantised.rs` for how the scales are chosen.
 
+pub(crate) mod checksums;
 mod quantised;
 mod write;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +31,7 @@ use crate::cpu::{Isa, formats, memory, threads};
 use crate::error::{self, Error, Result};
 use crate::tensor::Tensor;
 
+pub(crate) use checksums::DAMAGED;
 pub use write::write_weights;
 
 /// How numbers are stored in a file. In memory they are always `f32`.
@@ -72,6 +76,9 @@ const SCALE: &str = ".scale";
 /// Numbers that one task decodes: 256 KiB as `f32`, which are still in the cache when they are checked.
 const PIECE: usize = 1 << 16;
 
+/// Bytes of a mapped file that a check of all of it reads before the system is told to take them back.
+const RESIDENT: usize = 64 << 20;
+
 /// An opened safetensors file.
 pub struct WeightFile {
     path: PathBuf,
@@ -79,6 +86,8 @@ pub struct WeightFile {
     header: Metadata,
     /// Where in `bytes` the tensors begin.
     data: usize,
+    /// The checksums of the tensors, where the file has any.
+    sums: Option<HashMap<String, u32>>,
 }
 
 /// What a file says of one of its tensors.
@@ -116,6 +125,8 @@ struct Piece<'a> {
     from: Stored<'a>,
     to: &'a mut [f32],
     tensor: usize,
+    /// The checksum of its bytes, once it is decoded and where that was wanted.
+    sum: Option<u32>,
 }
 
 /// What is wrong with the header of a file.
@@ -140,17 +151,17 @@ impl WeightFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// Where it cannot be read or its header makes no sense.
+    /// Where it cannot be read, or its header makes no sense or does not match its checksum.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = Bytes::map(path, "a safetensors file")?;
+        let bytes = Bytes::open(path, "a safetensors file")?;
         Self::checked(path.to_path_buf(), bytes)
     }
 
     /// A file that is part of the program; `name` stands for its path in messages.
     ///
     /// # Errors
-    /// Where its header makes no sense.
+    /// Where its header makes no sense or does not match its checksum.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::checked(PathBuf::from(name), Bytes::Static(bytes))
     }
@@ -158,7 +169,9 @@ impl WeightFile {
     pub(super) fn checked(path: PathBuf, bytes: Bytes) -> Result<Self> {
         let all = bytes.as_ref();
         let (length, header) = SafeTensors::read_metadata(all).map_err(|e| {
-            let is_foreign = Format::of(all).is_some_and(|f| f != Format::Safetensors);
+            // A damaged length may look like another format; the text of the header after it does not.
+            let is_foreign = all.get(8) != Some(&b'{')
+                && Format::of(all).is_some_and(|f| f != Format::Safetensors);
             let what = match is_foreign {
                 true => format!(
                     "is of PyTorch's or Keras' making; turn it into an encoder with `glimpse-convert {} \
@@ -171,17 +184,68 @@ impl WeightFile {
         })?;
         // The header is preceded by its length, 8 bytes.
         let data = 8 + length;
+        let sums =
+            checksums::read(&all[..data], &header).map_err(|what| Error::file(&path, what))?;
         Ok(WeightFile {
             path,
             bytes,
             header,
             data,
+            sums,
         })
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file has checksums of its tensors. Files of others and of older versions have none.
+    pub fn has_checksums(&self) -> bool {
+        self.sums.is_some()
+    }
+
+    /// The tensors, in the order of their bytes, that do not match their checksums. That reads the whole file, by all
+    /// threads together. Empty where the file has no checksums.
+    pub fn damaged(&self) -> Vec<String> {
+        let Some(sums) = &self.sums else {
+            return Vec::new();
+        };
+        let names = self.header.offset_keys();
+        let infos = names.iter().filter_map(|name| self.header.info(name));
+        let all: Vec<&[u8]> = infos.map(|info| self.slice(info)).collect();
+        let found = checksums::of_each(&all, RESIDENT, &|| self.release());
+        let pairs = names.into_iter().zip(found);
+        let damaged = pairs.filter(|(name, sum)| sums.get(name) != Some(sum));
+        damaged.map(|(name, _)| name).collect()
+    }
+
+    /// Checks all tensors against their checksums. [`WeightFile::tensors`] does so by itself for those that it returns.
+    ///
+    /// # Errors
+    /// Where one does not match; the message names the first.
+    pub fn verify(&self) -> Result<()> {
+        match self.damaged().first() {
+            Some(name) => Err(self.mismatch(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks one tensor against its checksum.
+    pub(super) fn verify_tensor(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let wanted = self.sums.as_ref().and_then(|sums| sums.get(name));
+        match wanted.is_none_or(|&sum| sum == checksums::of(bytes)) {
+            true => Ok(()),
+            false => Err(self.mismatch(name)),
+        }
+    }
+
+    fn mismatch(&self, tensor: &str) -> Error {
+        let what = match &self.bytes {
+            Bytes::Static(_) => "the program's file was damaged; install Glimpse again",
+            _ => checksums::DAMAGED,
+        };
+        self.refuse(tensor, format_args!("does not match its checksum: {what}"))
     }
 
     /// The text under `key` in the file's metadata.
@@ -218,8 +282,8 @@ impl WeightFile {
     /// The tensors called `names`, in `f32`; `None` for each that is not there.
     ///
     /// # Errors
-    /// Where one holds integers without scales or another type that is no floating-point number, or where its scales
-    /// do not fit.
+    /// Where one does not match its checksum, holds integers without scales or another type that is no floating-point
+    /// number, or where its scales do not fit.
     pub fn tensors(&self, names: &[String]) -> Result<Vec<Option<Tensor>>> {
         let loaded = self.load(names)?.into_iter();
         Ok(loaded.map(|l| l.map(|l| l.tensor)).collect())
@@ -251,11 +315,17 @@ impl WeightFile {
         let isa = Isa::current();
         threads::for_each_chunk(&mut pieces, 1, |_, pieces| {
             for piece in pieces {
+                // First, so that the bytes are in the cache when they are decoded.
+                if self.sums.is_some() {
+                    piece.sum = Some(checksums::of(piece.bytes()));
+                }
                 if !piece.decode(isa) {
                     finite[piece.tensor].store(false, Ordering::Relaxed);
                 }
             }
         });
+        self.compare(names, &infos, &pieces)?;
+        drop(pieces);
         let loaded = infos.iter().zip(buffers).zip(&finite);
         let loaded = loaded.map(|((info, buffer), finite)| {
             let Some(info) = info else { return Ok(None) };
@@ -266,7 +336,30 @@ impl WeightFile {
         loaded.collect()
     }
 
-    /// The tensor called `name` as it lies in the file.
+    /// Compares the checksums of the pieces of tensors, which are in order, with those in the file.
+    fn compare(
+        &self,
+        names: &[String],
+        infos: &[Option<&TensorInfo>],
+        pieces: &[Piece],
+    ) -> Result<()> {
+        let Some(sums) = &self.sums else {
+            return Ok(());
+        };
+        let mut rest = pieces;
+        for (tensor, name) in names.iter().enumerate() {
+            let own = rest.iter().take_while(|piece| piece.tensor == tensor);
+            let (own, others) = rest.split_at(own.count());
+            rest = others;
+            let parts = own.iter().map(|p| (p.sum.unwrap_or(0), p.bytes().len()));
+            if infos[tensor].is_some() && sums.get(name) != Some(&checksums::join(parts)) {
+                return Err(self.mismatch(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensor called `name` as it lies in the file, whose checksum is not looked at.
     pub(crate) fn raw(&self, name: &str) -> Option<Raw<'_>> {
         let info = self.header.info(name)?;
         Some(Raw {
@@ -317,6 +410,7 @@ impl WeightFile {
                 format_args!("holds I8, not floating-point numbers, and there is no `{scale}`"),
             ));
         };
+        self.verify_tensor(&scale, self.slice(found))?;
         let rows = info.shape.first().copied();
         if rows.is_none() || found.shape.len() != 1 || found.shape.first().copied() != rows {
             let (shape, of) = (&found.shape, &info.shape);
@@ -391,12 +485,21 @@ fn cut<'a>(tensor: usize, stored: &Stored<'a>, mut to: &'a mut [f32], pieces: &m
             from,
             to: head,
             tensor,
+            sum: None,
         });
         (to, first) = (tail, first + rows);
     }
 }
 
 impl Piece<'_> {
+    /// The bytes that it is decoded from.
+    fn bytes(&self) -> &[u8] {
+        match &self.from {
+            Stored::Floats(_, bytes) => bytes,
+            Stored::Rows { numbers, .. } => numbers,
+        }
+    }
+
     /// Writes the numbers and returns whether they are finite.
     fn decode(&mut self, isa: Isa) -> bool {
         match &self.from {
