@@ -261,6 +261,7 @@ fn every_command_explains_itself() {
             &[
                 "--data",
                 "--resume",
+                "--data-changed",
                 "--checkpoint-every",
                 "--max-steps",
                 "--seed",
