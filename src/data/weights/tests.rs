@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use safetensors::tensor::TensorView;
 
 use super::*;
+use crate::cpu::threads;
 
 fn sample() -> Vec<(String, Tensor)> {
     vec![

@@ -1,5 +1,7 @@
 //! `glimpse inspect`
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,17 +10,17 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::parts::{Checksums, Data, Targets};
 use super::output;
 use crate::convert::{self, Survey};
 use crate::data::Recipe;
 use crate::data::import::Archive;
-use crate::data::weights::{self, Entry, WeightFile};
+use crate::data::weights::{self, Entry};
 use crate::error::{self, Error, Result};
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin, RecognitionConfig};
 use crate::train::checkpoint;
-use crate::train::distill::header::{self, Header};
+use crate::train::distill::header;
 use crate::train::features;
-use crate::train::provenance::Provenance;
 
 /// Say what a weight, model or checkpoint file holds
 ///
@@ -94,90 +96,6 @@ struct Report {
     tensor_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<TensorLine>>,
-}
-
-/// Whether a file matches its checksums; its header does where it can be read at all.
-#[derive(Serialize)]
-struct Checksums {
-    hold: bool,
-    /// The tensors that do not match.
-    damaged: Vec<String>,
-}
-
-impl Checksums {
-    /// `None` of a file without checksums.
-    fn of(file: &WeightFile) -> Option<Self> {
-        let damaged = file.damaged();
-        file.has_checksums().then(|| Checksums {
-            hold: damaged.is_empty(),
-            damaged,
-        })
-    }
-}
-
-/// The data that a checkpoint's run is trained on.
-#[derive(Serialize)]
-struct Data {
-    digest: String,
-    /// Pictures of each split.
-    pictures: BTreeMap<String, usize>,
-}
-
-impl Data {
-    fn of(data: Provenance) -> Self {
-        let splits = data.splits.into_iter();
-        Data {
-            digest: data.digest,
-            pictures: splits.map(|s| (s.split, s.pictures)).collect(),
-        }
-    }
-}
-
-/// What a target file holds.
-#[derive(Serialize)]
-struct Targets {
-    teacher: String,
-    source: String,
-    licence: String,
-    pictures: usize,
-    views: usize,
-    /// Elements of the teacher's features.
-    features: Option<usize>,
-    classes: Option<usize>,
-}
-
-impl Targets {
-    fn of(header: Header, entries: &[Entry]) -> Self {
-        let side = |name: &str, at: usize| {
-            let entry = entries.iter().find(|e| e.name == name)?;
-            entry.shape.get(at).copied()
-        };
-        let classes = ["logits", "probabilities"]
-            .iter()
-            .find_map(|name| side(name, 1));
-        Targets {
-            teacher: header.teacher,
-            source: header.source,
-            licence: header.licence,
-            pictures: header.names.len(),
-            views: side("picture", 0).unwrap_or(0),
-            features: side("features", 1),
-            classes: classes.or_else(|| side("classifier.bias", 0)),
-        }
-    }
-
-    fn line(&self) -> String {
-        let mut line = format!(
-            "{}: {} views of {} pictures",
-            self.teacher, self.views, self.pictures
-        );
-        for (count, what) in [(self.features, "features"), (self.classes, "classes")] {
-            if let Some(count) = count {
-                line += &format!(", {count} {what}");
-            }
-        }
-        line
-    }
 }
 
 #[derive(Serialize)]
@@ -379,7 +297,7 @@ impl Report {
         }
         if let Some(targets) = &self.targets {
             print("targets", targets.line())?;
-            print("source", format!("{}, {}", targets.source, targets.licence))?;
+            print("source", targets.source())?;
         }
         if let Some(origin) = &self.origin {
             let Origin {
@@ -397,12 +315,8 @@ impl Report {
                 print("origin", url.clone())?;
             }
         }
-        if let Some(Data { digest, pictures }) = &self.data {
-            let pictures: Vec<String> = pictures
-                .iter()
-                .map(|(split, n)| format!("{n} {split} pictures"))
-                .collect();
-            print("data", format!("{}, SHA-256 {digest}", pictures.join(", ")))?;
+        if let Some(data) = &self.data {
+            print("data", data.line())?;
         }
         for (title, table) in [("training", &self.training), ("metrics", &self.metrics)] {
             for (key, value) in table {
