@@ -265,18 +265,28 @@ pub fn write(
     tensors: &[(String, Tensor)],
     precision: Precision,
 ) -> Result<()> {
+    write_with(path, description, tensors, precision, HashMap::new())
+}
+
+/// As [`write()`], with more metadata entries.
+///
+/// # Errors
+/// Those of [`write()`].
+pub fn write_with(
+    path: &Path,
+    description: &Description,
+    tensors: &[(String, Tensor)],
+    precision: Precision,
+    mut notes: HashMap<String, String>,
+) -> Result<()> {
     let text = serde_json::to_string(description).map_err(|e| {
         Error::file(
             path,
             format_args!("its description cannot be written: {}", words::json(&e)),
         )
     })?;
-    write_weights(
-        path,
-        tensors,
-        precision,
-        HashMap::from([(METADATA_KEY.to_string(), text)]),
-    )
+    notes.insert(METADATA_KEY.to_string(), text);
+    write_weights(path, tensors, precision, notes)
 }
 
 /// The sizes of a DenseNet with torchvision's names, read off its tensors' shapes.

@@ -264,6 +264,7 @@ fn every_command_explains_itself() {
             &[
                 "--data",
                 "--resume",
+                "--data-changed",
                 "--checkpoint-every",
                 "--max-steps",
                 "--seed",

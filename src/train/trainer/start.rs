@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Trainer;
+use super::data::Resumed;
 use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
 use crate::model::{Captioner, Decoder, DenseNet, Origin, Tags, file};
@@ -85,7 +86,7 @@ impl Trainer {
         Self::assemble(data, config, work, device)
     }
 
-    /// The run that `checkpoint` was taken of, on the same data.
+    /// The run that `checkpoint` was taken of, on the same data; whether it is the same, [`Trainer::run`] finds out.
     ///
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
@@ -96,15 +97,19 @@ impl Trainer {
             config,
             steps,
             progress,
+            data: trained_on,
         } = Checkpoint::open(checkpoint)?;
         let mut data = Data::open(data)?;
+        let mut targets = None;
         let work = match config.stage {
             Stage::Distill => {
                 let encoder = DenseNet::new(&description.encoder, &mut Init::blank())?;
                 let recipe = description.recipe;
                 let mut work = data.distilling(encoder, recipe, None, &config, device)?;
-                work.check_targets(&file, &description)?;
-                file::load_module(&file, "", &mut *work)?;
+                targets = work.check_targets(&file, &description).err();
+                if let Err(e) = file::load_module(&file, "", &mut *work) {
+                    return Err(targets.unwrap_or(e));
+                }
                 Work::Distilling(work)
             }
             _ => {
@@ -120,6 +125,11 @@ impl Trainer {
             average.restore(&file)?;
         }
         trainer.progress = progress;
+        trainer.resumed = Some(Resumed {
+            checkpoint: checkpoint.to_path_buf(),
+            data: trained_on,
+            targets,
+        });
         Ok(trainer)
     }
 
@@ -139,6 +149,9 @@ impl Trainer {
             dataset: data.dataset.name().to_string(),
             notices: data.notices,
             config,
+            data: None,
+            resumed: None,
+            may_change: false,
         })
     }
 }

@@ -1,0 +1,3 @@
+//! What goes wrong around the program: here, files that were damaged after they were written.
+
+mod damage;
