@@ -25,6 +25,7 @@ mod distilling;
 pub mod events;
 pub mod features;
 mod frozen;
+mod memory;
 pub mod optimizer;
 pub mod progress;
 pub mod schedule;

@@ -27,6 +27,7 @@ mod orientation;
 mod pixels;
 mod png;
 mod policy;
+mod room;
 mod tiff;
 mod webp;
 
@@ -182,7 +183,14 @@ impl Image {
     /// What is wrong, and what kind of thing that is.
     pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Image, Unreadable> {
         let opened = Opened::new(bytes, limits)?;
+        let room = room::take(opened.memory(bytes.len() as u64))?;
         let decoded = opened.decode()?;
+        drop(room);
+        let _room = match decoded.orientation {
+            Orientation::NoTransforms => None,
+            // The picture once more.
+            _ => Some(room::take(decoded.picture.len() as u64)?),
+        };
         let upright = pixels::turn(decoded.picture, decoded.orientation);
         let (width, height) = upright.dimensions();
         Ok(Image {
@@ -318,6 +326,26 @@ impl<'a> Opened<'a> {
             Opened::Png(png) => png.size(),
             Opened::Tiff(tiff) => tiff.size(),
             Opened::WebP(webp) => webp.size(),
+        }
+    }
+
+    /// Bytes of memory that the rest of the way takes, at most: the pixels in all forms that are there at a time. The file
+    /// has `length` bytes.
+    fn memory(&self, length: u64) -> u64 {
+        let (width, height) = self.size();
+        let pixels = u64::from(width) * u64::from(height);
+        match self {
+            // A clean file, what the library makes of it, and the pixels without alpha.
+            Opened::Bmp(_) => length + 7 * pixels,
+            Opened::Gif(_) => 3 * pixels,
+            // A frame of video of up to 16 bits, with or without alpha.
+            #[cfg(feature = "heic")]
+            Opened::Heic(_) => 13 * pixels,
+            Opened::Jpeg(jpeg) => jpeg.memory(),
+            Opened::Png(png) => length + png.memory(),
+            Opened::Tiff(tiff) => tiff.memory(),
+            // What the library decodes, with alpha, and the pixels without.
+            Opened::WebP(_) => 11 * pixels,
         }
     }
 

@@ -15,7 +15,7 @@ use tiff::tags::Tag;
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::kind::RAW;
 use super::pixels::{multiplied_over_white, narrow, over_white, times};
-use super::{Decoded, orientation};
+use super::{Decoded, orientation, room};
 
 /// A TIFF file whose first directory has been read.
 pub(super) struct Tiff {
@@ -114,6 +114,25 @@ impl Tiff {
         (self.width, self.height)
     }
 
+    /// Bytes of memory that decoding takes: the samples as they are stored, as bytes, and the pixels.
+    pub fn memory(&self) -> u64 {
+        let (channels, bits) = match self.colour {
+            ColorType::Gray(bits) => (1, bits),
+            ColorType::GrayA(bits) => (2, bits),
+            ColorType::RGB(bits) | ColorType::YCbCr(bits) => (3, bits),
+            ColorType::Multiband {
+                bit_depth,
+                num_samples,
+            } => (num_samples, bit_depth),
+            ColorType::RGBA(bits) | ColorType::CMYK(bits) => (4, bits),
+            _ => (4, 8),
+        };
+        let (channels, bits) = (u64::from(channels), u64::from(bits));
+        let copy = if bits == 8 { 0 } else { 8 };
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        pixels * (channels * (bits + copy) + 3 * 8) / 8
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors
@@ -152,7 +171,7 @@ impl Tiff {
             0 | 1 => (channels, 1),
             _ => (1, pixels),
         };
-        let mut rgb = Vec::with_capacity(3 * pixels);
+        let mut rgb = room::vector(3 * pixels)?;
         let mut pixel = vec![0; channels];
         for i in 0..pixels {
             for (channel, sample) in pixel.iter_mut().enumerate() {

@@ -64,6 +64,13 @@ impl<'a> Jpeg<'a> {
         (self.headers.frame.width, self.headers.frame.height)
     }
 
+    /// Bytes of memory that decoding takes.
+    pub fn memory(&self) -> u64 {
+        let scaled = |side: u32| u64::from(side) * u64::from(self.eighths()) / 8 + 1;
+        let (width, height) = self.size();
+        3 * scaled(width) * scaled(height) + self.coefficients().unwrap_or(0)
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors
@@ -155,8 +162,8 @@ impl<'a> Jpeg<'a> {
         [1, 2, 4].into_iter().find(keeps_enough).unwrap_or(8)
     }
 
-    /// Refuses a picture whose coefficients would not fit into memory.
-    fn check_memory(&self) -> Result<(), Unreadable> {
+    /// Bytes of the coefficients of all blocks, where they have to be kept until the last scan.
+    fn coefficients(&self) -> Option<u64> {
         let Headers { frame, .. } = &self.headers;
         let keeps_all = frame.coding == Coding::Progressive
             || self.headers.in_first_scan < frame.components.len();
@@ -170,8 +177,14 @@ impl<'a> Jpeg<'a> {
             pixels * share / full
         });
         // Two bytes each.
-        let coefficients = 2 * samples.sum::<u64>();
-        if keeps_all && coefficients > MOST_COEFFICIENTS {
+        keeps_all.then(|| 2 * samples.sum::<u64>())
+    }
+
+    /// Refuses a picture whose coefficients would be too many.
+    fn check_memory(&self) -> Result<(), Unreadable> {
+        let Headers { frame, .. } = &self.headers;
+        let pixels = u64::from(frame.width) * u64::from(frame.height);
+        if let Some(coefficients) = self.coefficients().filter(|&all| all > MOST_COEFFICIENTS) {
             let kind = match frame.coding {
                 Coding::Progressive => "progressive JPEG",
                 Coding::Sequential => "JPEG with several scans",
