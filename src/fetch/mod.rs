@@ -8,6 +8,7 @@ mod connection;
 mod download;
 mod forward;
 mod partial;
+mod resolver;
 mod response;
 
 use std::io::{self, Read};
