@@ -6,10 +6,10 @@ use ureq::http::Uri;
 use ureq::http::uri::Scheme;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::WithoutBody;
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Proxy, RequestBuilder};
 
 use super::forward::Forward;
-use super::resolver::Patient;
 use crate::error::{Error, Result, reason};
 
 // A server that is there answers in a fraction of this.
@@ -91,7 +91,11 @@ pub(super) fn agent(silence: Duration) -> Result<Agent> {
         .tls_config(TlsConfig::builder().root_certs(trusted()?).build())
         .build();
     let forward = Forward::new(config.clone());
-    Ok(Agent::with_parts(config, forward, Patient))
+    Ok(Agent::with_parts(
+        config,
+        forward,
+        DefaultResolver::default(),
+    ))
 }
 
 /// A request for `address`, through the proxy that the environment names for it.

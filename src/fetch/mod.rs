@@ -8,7 +8,6 @@ mod connection;
 mod download;
 mod forward;
 mod partial;
-mod resolver;
 mod response;
 
 use std::io::{self, Read};

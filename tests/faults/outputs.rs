@@ -55,22 +55,24 @@ fn photo(number: u32) -> String {
         .into()
 }
 
-/// A command that writes `out`.
+/// A command that writes one file.
 struct Writer {
+    out: &'static str,
     program: &'static str,
     args: Vec<String>,
 }
 
 impl Writer {
     fn all() -> Vec<Writer> {
-        let writer = |program, args: &[&str]| {
-            let args = args.iter().map(|arg| arg.to_string()).collect();
-            Writer { program, args }
+        let writer = |program, args: &[&str], out| {
+            let args = args.iter().chain([&out]).map(|arg| arg.to_string());
+            let args = args.collect();
+            Writer { out, program, args }
         };
         let attention = attention_model();
         let photos = [photo(0), photo(1)];
         vec![
-            writer(CONVERT, &[&published().0, "out"]),
+            writer(CONVERT, &[&published().0], "out.safetensors"),
             writer(
                 GLIMPSE,
                 &[
@@ -80,19 +82,13 @@ impl Writer {
                     "--encoder",
                     model(),
                     "--out",
-                    "out",
                 ],
+                "out.safetensors",
             ),
             writer(
                 GLIMPSE,
-                &[
-                    "caption",
-                    &photos[0],
-                    "--model",
-                    &attention,
-                    "--attention",
-                    "out",
-                ],
+                &["caption", &photos[0], "--model", &attention, "--attention"],
+                "out.png",
             ),
         ]
     }
@@ -143,14 +139,14 @@ fn outputs_are_old_or_new() {
     for writer in Writer::all() {
         let place = Place::new();
         writer.run(&place, None).succeeded();
-        let new = place.read("out").unwrap();
+        let new = place.read(writer.out).unwrap();
         for_all(&faults(), |&fault| {
             let place = Place::new();
-            fs::write(place.out().join("out"), "old").unwrap();
+            fs::write(place.out().join(writer.out), "old").unwrap();
             let run = writer.run(&place, Some(fault));
             let what = (&writer.args, fault, run.code, run.signal, &run.err);
             hits.fetch_add(usize::from(run.is_hit), Ordering::Relaxed);
-            let found = place.read("out").unwrap();
+            let found = place.read(writer.out).unwrap();
             assert!(
                 found == b"old" || found == new,
                 "{what:?}: {} bytes",
@@ -167,12 +163,12 @@ fn outputs_are_old_or_new() {
             if found != new {
                 let second = writer.run(&place, None);
                 assert_eq!(second.code, Some(0), "{what:?}: {}", second.err);
-                assert!(place.read("out").as_ref() == Some(&new), "{what:?}");
+                assert!(place.read(writer.out).as_ref() == Some(&new), "{what:?}");
             }
             // What the killed run left, this one or the next has removed.
             let names: BTreeSet<String> = place.names();
             assert!(
-                run.signal.is_some() || names.iter().eq(["out"]),
+                run.signal.is_some() || names.iter().eq([writer.out]),
                 "{what:?}: {names:?}"
             );
         });
