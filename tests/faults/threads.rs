@@ -181,6 +181,9 @@ fn answers(line: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
     };
+    // Whoever gets no answer has waited long enough.
+    let patience = Some(Duration::from_secs(10));
+    stream.set_read_timeout(patience).unwrap();
     let photo = std::fs::read(data().join("0.png")).unwrap();
     let head = format!(
         "POST /api/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {}\r\nConnection: \
