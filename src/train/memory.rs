@@ -224,7 +224,7 @@ mod tests {
             config.encoder.train = EncoderTraining::All;
             config.batch = 4;
             change(&mut config);
-            with_plan(&config, false, Plan::check)
+            with_plan(&config, false, |plan| plan.check())
         };
         check(|_| ()).unwrap();
         let refused = |change: fn(&mut TrainConfig)| check(change).unwrap_err().to_string();
