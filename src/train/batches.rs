@@ -96,6 +96,13 @@ impl Samples {
         self.examples.is_empty()
     }
 
+    /// Words of the longest sentence that is to be said, the end mark counted.
+    pub fn longest(&self) -> usize {
+        // The start mark is given, not said.
+        let said = |words: &Vec<usize>| words.len().saturating_sub(1);
+        self.sentences.iter().flatten().map(said).max().unwrap_or(0)
+    }
+
     /// The name of image `index`.
     pub fn name(&self, index: usize) -> &str {
         &self.examples[index].name

@@ -26,6 +26,7 @@ mod distilling;
 pub mod events;
 pub mod features;
 mod frozen;
+mod memory;
 pub mod optimizer;
 pub mod progress;
 pub mod provenance;

@@ -175,12 +175,17 @@ fn listen_at(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// An event loop on this thread, and threads for decoding images: one more than decode at a time, to look at headers.
+/// How long a thread for decoding stays without work: as good as for ever.
+const IDLE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// An event loop on this thread, and threads for decoding images: one more than decode at a time, to look at headers. One
+/// of these is started here and stays: while there is one, images wait for it where the system grants no more.
 fn runtime() -> Result<Runtime> {
-    runtime::Builder::new_current_thread()
+    let runtime = runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(threads::count() + 1)
+        .thread_keep_alive(IDLE)
         .thread_name("decoder")
         .build()
         .map_err(|e| {
@@ -188,7 +193,14 @@ fn runtime() -> Result<Runtime> {
                 "an event loop cannot be started: {}",
                 reason(&e)
             ))
-        })
+        })?;
+    let first = threads::unless_it_panics(|| runtime.spawn_blocking(|| ()));
+    match first {
+        Some(_) => Ok(runtime),
+        None => Err(Error::usage(
+            "a thread for decoding images cannot be started; the system allows no more at the moment",
+        )),
+    }
 }
 
 /// Accepts connections until it is told to stop, and then waits for those that are open.

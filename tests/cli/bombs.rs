@@ -64,7 +64,7 @@ fn no_images_make_the_service_take_more_memory_than_it_was_granted() {
             }
         }
     });
-    assert!(captioned > 4 * 5 && refused > 0, "{captioned}, {refused}");
+    assert!(captioned >= 4 * 5 && refused > 0, "{captioned}, {refused}");
     let most = most_resident(&child);
     child.kill().unwrap();
     child.wait().unwrap();

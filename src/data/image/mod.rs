@@ -27,6 +27,7 @@ mod orientation;
 mod pixels;
 mod png;
 mod policy;
+mod room;
 mod tiff;
 mod webp;
 
@@ -196,6 +197,7 @@ impl Image {
     /// What is wrong, and what kind of thing that is.
     pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Image, Unreadable> {
         let opened = Opened::new(bytes, limits)?;
+        let _room = room::take(opened.cost().bytes)?;
         let decoded = opened.decode()?;
         let upright = pixels::turn(decoded.picture, decoded.orientation);
         let (width, height) = upright.dimensions();

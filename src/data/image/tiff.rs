@@ -15,7 +15,7 @@ use tiff::tags::Tag;
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::kind::RAW;
 use super::pixels::{multiplied_over_white, narrow, over_white, times};
-use super::{Decoded, orientation};
+use super::{Decoded, orientation, room};
 
 /// A TIFF file whose first directory has been read.
 pub(super) struct Tiff {
@@ -170,7 +170,7 @@ impl Tiff {
             0 | 1 => (channels, 1),
             _ => (1, pixels),
         };
-        let mut rgb = Vec::with_capacity(3 * pixels);
+        let mut rgb = room::vector(3 * pixels)?;
         let mut pixel = vec![0; channels];
         for i in 0..pixels {
             for (channel, sample) in pixel.iter_mut().enumerate() {

@@ -119,11 +119,7 @@ impl<'a> Jpeg<'a> {
 
     /// The most memory that decoding takes: the picture, and all coefficients where they come in several scans.
     pub fn decoding_bytes(&self) -> u64 {
-        let kept = if self.keeps_all() {
-            self.coefficients()
-        } else {
-            0
-        };
+        let kept = self.coefficients().unwrap_or(0);
         // Continued where the end marker is missing.
         let copy = if self.headers.has_end {
             0
@@ -224,15 +220,11 @@ impl<'a> Jpeg<'a> {
         [1, 2, 4].into_iter().find(keeps_enough).unwrap_or(8)
     }
 
-    /// Whether a decoder keeps all coefficients until the last scan.
-    fn keeps_all(&self) -> bool {
+    /// Bytes of the coefficients of all blocks, where they have to be kept until the last scan.
+    fn coefficients(&self) -> Option<u64> {
         let Headers { frame, .. } = &self.headers;
-        frame.coding == Coding::Progressive || self.headers.in_first_scan < frame.components.len()
-    }
-
-    /// Bytes of all coefficients.
-    fn coefficients(&self) -> u64 {
-        let Headers { frame, .. } = &self.headers;
+        let keeps_all = frame.coding == Coding::Progressive
+            || self.headers.in_first_scan < frame.components.len();
         let largest = |of: fn(&headers::Component) -> u8| {
             u64::from(frame.components.iter().map(of).max().unwrap_or(1))
         };
@@ -243,16 +235,15 @@ impl<'a> Jpeg<'a> {
             pixels * share / full
         });
         // Two bytes each.
-        2 * samples.sum::<u64>()
+        keeps_all.then(|| 2 * samples.sum::<u64>())
     }
 
-    /// Refuses a picture whose coefficients would not fit into memory.
+    /// Refuses a picture whose coefficients would be too many.
     fn check_memory(&self) -> Result<(), Unreadable> {
-        let coefficients = self.coefficients();
-        if self.keeps_all() && coefficients > MOST_COEFFICIENTS {
-            let (width, height) = self.size();
-            let pixels = u64::from(width) * u64::from(height);
-            let kind = match self.headers.frame.coding {
+        let Headers { frame, .. } = &self.headers;
+        let pixels = u64::from(frame.width) * u64::from(frame.height);
+        if let Some(coefficients) = self.coefficients().filter(|&all| all > MOST_COEFFICIENTS) {
+            let kind = match frame.coding {
                 Coding::Progressive => "progressive JPEG",
                 Coding::Sequential => "JPEG with several scans",
             };
