@@ -274,7 +274,7 @@ fn any_broken_file_is_an_error() {
             if round % 2 == 0 {
                 bytes.truncate(round / 2 % whole.len());
             } else {
-                for _ in 0..3 {
+                for _ in 0..1 + round / 2 % 3 {
                     state = state
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1);
@@ -295,7 +295,7 @@ fn any_broken_file_is_an_error() {
                 assert!(!message.contains('\n'), "{message}");
             }
         }
-        assert!(has_checksums || opened > 100, "{opened} files were opened");
+        assert!(has_checksums || opened > 20, "{opened} files were opened");
     }
 }
 
