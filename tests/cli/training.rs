@@ -213,7 +213,8 @@ const RESUME: [&str; 4] = ["--resume", "a.checkpoint.safetensors", "--max-steps"
 
 #[test]
 fn a_resumed_run_refuses_data_that_changed() {
-    let changes: [(&dyn Fn(&Path), &str); 4] = [
+    type Change<'a> = (&'a dyn Fn(&Path), &'a str);
+    let changes: [Change; 4] = [
         (
             &|data| crate::picture(77).save(data.join("3.png")).unwrap(),
             "1 of 8 train pictures changed, the first is 3.png",

@@ -20,7 +20,7 @@ impl Checksums {
     /// `None` of a file without checksums.
     pub(super) fn of(file: &WeightFile) -> Option<Self> {
         let damaged = file.damaged();
-        file.has_checksums().then(|| Checksums {
+        file.has_checksums().then_some(Checksums {
             hold: damaged.is_empty(),
             damaged,
         })

@@ -55,7 +55,7 @@ pub(super) fn open_or_compute(
         ));
     }
     if let Found::Fitting(cache) = find(path, source, digests)? {
-        return Ok(cache);
+        return Ok(*cache);
     }
     // Where a link leads, for the file gets its name by renaming.
     let path = &store::resolve(path)?;
@@ -66,7 +66,7 @@ pub(super) fn open_or_compute(
         Found::Fitting(cache) => {
             drop(file);
             let _ = fs::remove_file(&beside);
-            return Ok(cache);
+            return Ok(*cache);
         }
         Found::Stale(why) => Some(why),
         Found::Nothing => None,
@@ -94,7 +94,7 @@ pub(super) fn open_or_compute(
 
 /// The file found at a path.
 enum Found {
-    Fitting(FeatureCache),
+    Fitting(Box<FeatureCache>),
     /// A cache that was made from something else or is damaged, and why it cannot be used.
     Stale(String),
     Nothing,
@@ -131,7 +131,7 @@ fn find(path: &Path, source: &Source, digests: &[Sum]) -> Result<Found> {
         )));
     }
     Ok(match FeatureCache::of(file, source, digests) {
-        Ok(cache) => Found::Fitting(cache),
+        Ok(cache) => Found::Fitting(Box::new(cache)),
         Err(why) => Found::Stale(why),
     })
 }
