@@ -108,22 +108,25 @@ impl Peers {
         let is_trusted = self.limits.trusted.contains(&ip);
         let same = |peer: &Peer| network(peer.ip) == network(ip);
         let own = open.iter().filter(|peer| same(peer)).count();
+        let regular = |open: &[Arc<Peer>]| open.iter().filter(|peer| !peer.is_reserve).count();
         let has_room = if !is_trusted && own >= self.limits.per_address {
             close_one(&mut open, same)?
-        } else if open.len() >= self.limits.all {
+        } else if regular(&open) >= self.limits.all {
             let most = most_connected(&open);
             close_one(&mut open, |peer| most.contains(&network(peer.ip)))?
                 || close_one(&mut open, |_| true)?
         } else {
             true
         };
-        let reserved = open.iter().filter(|peer| peer.is_reserve).count();
-        if !has_room && reserved >= RESERVE {
+        // The one that was closed may have been of the reserve itself.
+        let regular = regular(&open);
+        let is_reserve = !has_room || regular >= self.limits.all;
+        if is_reserve && open.len() - regular >= RESERVE {
             return Ok(None);
         }
         let peer = Arc::new(Peer {
             ip,
-            is_reserve: !has_room,
+            is_reserve,
             state: Mutex::new((Phase::Idle, Instant::now())),
             closed: Notify::new(),
         });
@@ -233,9 +236,13 @@ mod tests {
         assert_eq!(peers.requests(), 3);
 
         // Now there is room for checks of its health alone, and some of them.
-        let reserve: Vec<_> = (0..RESERVE).map(|_| open(&peers, 3).unwrap()).collect();
+        let working_for = |_| {
+            let place = open(&peers, 3).unwrap();
+            place.peer.set(Phase::Working);
+            place
+        };
+        let reserve: Vec<_> = (0..RESERVE).map(working_for).collect();
         assert!(reserve.iter().all(|place| place.peer.is_reserve));
-        reserve.iter().for_each(|p| p.peer.set(Phase::Working));
         assert!(open(&peers, 3).is_none());
         drop((reserve, working));
         assert_eq!(peers.len(), 2);

@@ -333,7 +333,7 @@ mod tests {
         long.how.beam = 45;
         queue.push(vec![long]).unwrap();
         push(&[4]);
-        assert_eq!(taken(&queue), [4, 3]);
+        assert_eq!(taken(&queue), [3, 4]);
         assert_eq!(taken(&queue), [1, 3]);
         assert_eq!(taken(&queue), [1, 4]);
     }

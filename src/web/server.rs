@@ -212,7 +212,8 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
         headers: options.read_timeout,
         write: options.write_timeout,
         end: options.timeout,
-        stop: options.shutdown,
+        // What is in progress then ends with the runtime, after it was said.
+        stop: options.shutdown + BREATH * 20,
     };
     let mut stopped = stop.subscribe();
     let mut burst = 0;
