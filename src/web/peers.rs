@@ -19,8 +19,9 @@ use super::client::network;
 const RESERVE: usize = 16;
 
 /// How long a connection is left in peace, so that a client has the time to send a request, however many others connect
-/// at the same moment.
-const PEACE: Duration = Duration::from_millis(50);
+/// at the same moment. Longer would be kind to them, but those whom the system cannot keep waiting try again only after
+/// a second.
+const PEACE: Duration = Duration::from_millis(10);
 
 /// What happens on a connection, the least useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

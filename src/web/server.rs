@@ -27,7 +27,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// Connections that the system takes before the service has seen them. A burst of clients fills it; those that it does not
 /// hold try again only after a second.
-const BACKLOG: u32 = 1024;
+const BACKLOG: u32 = 4096;
 
 /// Connections that are taken one after another before those that are here already are looked at.
 const BURST: usize = 16;
