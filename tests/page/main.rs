@@ -33,6 +33,8 @@ impl Service {
     fn new(captioner: Captioner, options: Options) -> Self {
         let options = Options {
             addr: "127.0.0.1:0".into(),
+            // Tests run side by side in one process, whose memory each service takes for its own.
+            memory_bytes: 8 << 30,
             ..options
         };
         let server = Server::bind(captioner, &Device::Cpu, options).unwrap();

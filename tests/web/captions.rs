@@ -31,6 +31,31 @@ fn the_bundled_model_says_over_http_what_it_says_at_home() {
     }
 }
 
+/// As the README promises: words do not depend on what else is captioned at the time, and probabilities hardly.
+#[test]
+fn in_company_an_image_gets_the_words_that_it_gets_alone() {
+    let service = Service::new(Captioner::bundled().unwrap(), Options::default());
+    let alone: Vec<_> = SAMPLES
+        .iter()
+        .map(|sample| service.post("/api/caption", sample.bytes).answer())
+        .collect();
+    let order: Vec<usize> = (0..16).map(|i| 3 * i % SAMPLES.len()).collect();
+    let fields: Vec<(&str, &str, &[u8])> = order
+        .iter()
+        .map(|&i| ("image", "", SAMPLES[i].bytes))
+        .collect();
+    let together = service.form("/api/caption", &fields).answer();
+    let together = together["results"].as_array().unwrap();
+    assert_eq!(together.len(), order.len());
+    for (&i, answer) in order.iter().zip(together) {
+        let [one, other] = [&alone[i], answer].map(|answer| &answer["captions"][0]);
+        assert_eq!(one["text"], other["text"]);
+        let log_probs = [one, other].map(|caption| caption["log_prob"].as_f64().unwrap());
+        let difference = (log_probs[0] - log_probs[1]).abs();
+        assert!(difference < 1e-5, "{difference}");
+    }
+}
+
 #[test]
 fn an_odd_file_is_answered_with_what_is_odd_about_it() {
     let (service, mut bytes) = (Service::quick(), fixture("rgb.png"));

@@ -42,6 +42,9 @@ fn cannot_start(threads: usize) -> Error {
 /// What `body` yields, or nothing where it panics, of which nothing is printed: for libraries that panic where the system
 /// refuses what they ask for. Call it while a program starts, when no other thread's panic could go unseen.
 pub fn unless_it_panics<R>(body: impl FnOnce() -> R) -> Option<R> {
+    // The hook is the process's: two at a time would put each other's back, and the silent one would stay.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let result = panic::catch_unwind(AssertUnwindSafe(body));
