@@ -3,6 +3,9 @@
 //! A test binary of its own, whose tests run one after another, for memory is the process's and others would be seen
 //! too.
 
+#[path = "common/bombs.rs"]
+mod bombs;
+
 use std::sync::Mutex;
 
 use glimpse::caption::{Search, search};
@@ -11,6 +14,8 @@ use glimpse::model::Captioner;
 use glimpse::nn::Init;
 use glimpse::tensor::Tensor;
 use glimpse::train::features::{FeatureCache, Picture, Source, View};
+
+use bombs::grey_jpeg;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -93,48 +98,32 @@ fn most_resident(work: impl FnOnce()) -> Option<usize> {
     Some(kilobytes << 10)
 }
 
-/// A grey JPEG of this size in full, in colour with halved chromas. Every code is a single zero: blocks have the average of
-/// the block before, and no details.
-fn grey_jpeg(width: u16, height: u16, is_progressive: bool) -> Vec<u8> {
-    let segment = |marker: u8, data: &[u8]| {
-        let length = (data.len() as u16 + 2).to_be_bytes();
-        [&[0xFF, marker], length.as_slice(), data].concat()
-    };
-    let table = |class_and_slot: u8| {
-        let mut data = vec![class_and_slot, 1];
-        data.resize(18, 0);
-        segment(0xC4, &data)
-    };
-    let scan = |components: &[u8], first: u8, last: u8| {
-        let mut data = vec![components.len() as u8];
-        components.iter().for_each(|&id| data.extend([id, 0]));
-        data.extend([first, last, 0]);
-        segment(0xDA, &data)
-    };
-    let [h, w] = [height, width].map(u16::to_be_bytes);
-    let sizes = [8, h[0], h[1], w[0], w[1], 3];
-    let components = [[1, 0x22, 0], [2, 0x11, 0], [3, 0x11, 0]].concat();
-    let frame = [sizes.as_slice(), &components].concat();
-    let units = usize::from(width).div_ceil(16) * usize::from(height).div_ceil(16);
-    let scans = match is_progressive {
-        false => vec![(scan(&[1, 2, 3], 0, 63), units * 12)],
-        true => vec![
-            (scan(&[1, 2, 3], 0, 0), units * 6),
-            (scan(&[1], 1, 63), units * 4),
-            (scan(&[2], 1, 63), units),
-            (scan(&[3], 1, 63), units),
-        ],
-    };
-    let mut jpeg = vec![0xFF, 0xD8];
-    jpeg.extend(segment(0xDB, &[vec![0], vec![1; 64]].concat()));
-    jpeg.extend(segment(if is_progressive { 0xC2 } else { 0xC0 }, &frame));
-    jpeg.extend([table(0x00), table(0x10)].concat());
-    for (header, bits) in scans {
-        jpeg.extend(header);
-        jpeg.extend(vec![0; bits.div_ceil(8)]);
+#[test]
+fn a_jpeg_too_short_for_its_size_is_refused_before_it_costs_anything() {
+    let _alone = ALONE.lock();
+    for is_progressive in [false, true] {
+        let whole = grey_jpeg(10_000, 10_000, is_progressive);
+        assert_eq!(
+            Image::cost(&whole, Limits::default()).unwrap().pixels,
+            100_000_000
+        );
+        let scan = whole.windows(2).position(|w| w == [0xFF, 0xDA]).unwrap();
+        let short = [&whole[..scan + 100], &[0xFF, 0xD9]].concat();
+        let started = std::time::Instant::now();
+        let message = Image::from_bytes(&short, Limits::default())
+            .unwrap_err()
+            .to_string();
+        assert!(started.elapsed().as_millis() < 100);
+        let named = "bytes cannot hold its 10000 x 10000 pixels";
+        assert!(
+            message.starts_with("is cut off") && message.contains(named),
+            "{message}"
+        );
     }
-    jpeg.extend([0xFF, 0xD9]);
-    jpeg
+    // A bit a block too few is too few; the exact number is enough, as the next test shows.
+    let mut short = grey_jpeg(10_000, 10_000, false);
+    short.drain(short.len() - 12..short.len() - 2);
+    assert!(Image::cost(&short, Limits::default()).is_err());
 }
 
 #[test]
@@ -171,4 +160,45 @@ fn a_jpeg_of_200_megapixels_takes_less_than_800_megabytes() {
             .starts_with("is a progressive JPEG of 199 megapixels, which takes 1198 MB to decode"),
         "{message}"
     );
+}
+
+#[test]
+fn what_is_no_part_of_the_pixels_is_not_unpacked() {
+    let _alone = ALONE.lock();
+    let bytes = bombs::profile_png(1 << 30);
+    let (before, most) = (
+        resident(),
+        most_resident(|| {
+            Image::from_bytes(&bytes, Limits::default()).unwrap();
+        }),
+    );
+    if let (Some(before), Some(most)) = (before, most) {
+        assert!(
+            most - before < 16 << 20,
+            "{} MB more",
+            (most - before) >> 20
+        );
+    }
+}
+
+#[test]
+fn no_image_takes_more_memory_than_its_headers_told() {
+    let _alone = ALONE.lock();
+    for (name, bytes) in bombs::all(4000) {
+        let Some(before) = resident() else {
+            println!("skipped: this system does not tell how much memory a process has");
+            return;
+        };
+        let told = Image::cost(&bytes, Limits::default()).unwrap().bytes as usize;
+        let most = most_resident(|| {
+            Image::from_bytes(&bytes, Limits::default()).unwrap();
+        });
+        let took = most.unwrap_or(0).saturating_sub(before);
+        println!(
+            "{name}: told {} MB, took {} MB",
+            told / 1_000_000,
+            took / 1_000_000
+        );
+        assert!(took <= told + (8 << 20), "{name}: told {told}, took {took}");
+    }
 }

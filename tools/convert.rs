@@ -75,11 +75,11 @@ impl From<Dtype> for Precision {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match cli::parse() {
-        Ok(cli) => cli,
+    let options: Cli = match cli::parse() {
+        Ok(options) => options,
         Err(code) => return code,
     };
-    match run(&cli) {
+    match cli::prepare(None).and_then(|()| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(error);

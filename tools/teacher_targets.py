@@ -27,6 +27,7 @@ import os
 import struct
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -328,18 +329,44 @@ class Output:
             size = TYPES[dtype].itemsize * math.prod(shape)
             entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
             offset += size
-        text = json.dumps({"__metadata__": {"glimpse_targets": json.dumps(header)}, **entries}).encode()
-        text += b" " * (-len(text) % 8)
-        start = 8 + len(text)
+        self.metadata, self.entries = {"glimpse_targets": json.dumps(header)}, entries
+        text = self.beginning([0] * len(entries))
+        start = self.start = len(text)
         self.done = self.read_state()
         if self.done == 0:
             with open(self.partial, "wb") as file:
-                file.write(struct.pack("<Q", len(text)) + text)
+                file.write(text)
                 file.truncate(start + offset)
         self.tensors = {
             name: np.memmap(self.partial, TYPES[e["dtype"]], "r+", start + e["data_offsets"][0], tuple(e["shape"]))
             for name, e in entries.items()
         }
+
+    def beginning(self, sums):
+        """The header, with the checksums of the tensors and its own; src/data/weights/checksums.rs describes them."""
+        checksums = {
+            "glimpse-checksum-count": str(len(sums)),
+            "glimpse-checksums": "crc32 00000000 " + "".join(f"{value:08x}" for value in sums),
+        }
+        header = {"__metadata__": {**checksums, **self.metadata}, **self.entries}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        text = struct.pack("<Q", len(text)) + text
+        at = text.index(b'"glimpse-checksums":"crc32 ') + len(b'"glimpse-checksums":"crc32 ')
+        return text[:at] + b"%08x" % zlib.crc32(text) + text[at + 8 :]
+
+    def checksums(self):
+        """The CRC-32 of each tensor in the file."""
+        sums = []
+        with open(self.partial, "rb") as file:
+            file.seek(self.start)
+            for entry in self.entries.values():
+                left, value = entry["data_offsets"][1] - entry["data_offsets"][0], 0
+                while left > 0:
+                    piece = file.read(min(left, 1 << 24))
+                    value, left = zlib.crc32(piece, value), left - len(piece)
+                sums.append(value)
+        return sums
 
     def read_state(self):
         try:
@@ -361,6 +388,9 @@ class Output:
     def finish(self):
         self.save(self.done)
         self.tensors = {}
+        text = self.beginning(self.checksums())
+        with open(self.partial, "r+b") as file:
+            file.write(text)
         os.replace(self.partial, self.path)
         self.state.unlink()
 

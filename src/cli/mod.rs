@@ -24,6 +24,7 @@ mod serve;
 mod tally;
 mod train;
 
+use std::hash::RandomState;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
 #[cfg(unix)]
@@ -188,10 +189,22 @@ fn survive_size_limit() {
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-fn prepare(count: Option<u16>) -> Result<()> {
+/// Makes this process ready to compute: on `count` threads, or as many as the environment or the processor says.
+///
+/// # Errors
+/// Where the environment asks for what makes no sense, or the system grants no threads.
+pub fn prepare(count: Option<u16>) -> Result<()> {
+    has_random_numbers()?;
     isa::check_forced()?;
     let count = count.map_or_else(threads_of_environment, |n| Ok(Some(n)))?;
     threads::start(count.map(usize::from))
+}
+
+/// Hash tables draw a random number, and end the program where the system has none: better with a sentence.
+fn has_random_numbers() -> Result<()> {
+    threads::unless_it_panics(RandomState::new)
+        .map(|_| ())
+        .ok_or_else(|| Error::usage("the system gives no random numbers, which hash tables need"))
 }
 
 /// The environment variable that says how many threads to take, as `--threads` does.

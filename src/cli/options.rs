@@ -20,6 +20,10 @@ pub struct ReadingArgs {
     /// The most pixels of an image, in millions; larger ones are refused
     #[arg(long, value_name = "N", default_value_t = megapixels(Limits::default().pixels), value_parser = count(10_000))]
     max_megapixels: usize,
+    /// Memory that images may take while they are decoded, all threads together, in megabytes; one that needs more is
+    /// refused [default: 1024, and what an image needs that is larger alone]
+    #[arg(long, value_name = "MB", value_parser = count(1 << 20))]
+    memory_mb: Option<usize>,
     /// Refuse files that are odd in some way but hold all of their pixels (no end marker, a wrong checksum), instead of
     /// reading them with a warning
     #[arg(long)]
@@ -29,18 +33,24 @@ pub struct ReadingArgs {
 impl ReadingArgs {
     /// Makes this how the process reads images.
     pub fn apply(&self) {
+        let granted = self.memory_mb.map(|mb| (mb as u64) << 20);
         let limits = Limits {
             pixels: self.max_megapixels as u64 * MEGAPIXEL,
+            decoding_bytes: granted.unwrap_or(u64::MAX),
             ..Limits::default()
         };
         let policy = Policy {
             limits,
+            together: granted.unwrap_or(TOGETHER),
             is_strict: self.strict,
             warn: output::warn_of,
         };
         policy.install();
     }
 }
+
+/// Memory that images take together unless the command line says otherwise: one gibibyte.
+const TOGETHER: u64 = 1 << 30;
 
 /// A million pixels.
 pub const MEGAPIXEL: u64 = 1_000_000;

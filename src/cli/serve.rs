@@ -1,7 +1,7 @@
 //! `glimpse serve`
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,19 +56,31 @@ struct LimitArgs {
     /// The largest request, in megabytes (of 1024 x 1024 bytes); larger ones are refused with status 413
     #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().upload_bytes), value_parser = count(1 << 14))]
     max_upload_mb: usize,
-    /// All uploads at a time, in megabytes; more are refused with status 429
-    #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().held_bytes), value_parser = count(1 << 20))]
-    upload_memory_mb: usize,
-    /// The most pixels of an image, in millions, and of all that are being decoded at a time; larger ones are refused
-    /// with status 413
+    /// The memory that the service may take, in megabytes, however many threads it has. Images that would take too much of
+    /// it to decode are refused with status 413, and the others wait for each other
+    #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().memory_bytes), value_parser = count(1 << 20))]
+    memory_mb: usize,
+    /// Of that, what uploads may take together, in megabytes; more are refused with status 429 [default: a fifth of what
+    /// the model and connections leave]
+    #[arg(long, value_name = "MB", value_parser = count(1 << 20))]
+    upload_memory_mb: Option<usize>,
+    /// The most pixels of an image, in millions; larger ones are refused with status 413
     #[arg(long, value_name = "N", default_value_t = megapixels(Options::default().pixels), value_parser = count(10_000))]
     max_megapixels: usize,
-    /// Requests for captions at a time; more are refused with status 429
+    /// Pixels of one client's images that wait to be decoded, in millions; where there are more, its largest are refused
+    /// with status 429 [default: 16 times --max-megapixels]
+    #[arg(long, value_name = "N", value_parser = count(1_000_000))]
+    queued_megapixels: Option<usize>,
+    /// Requests for captions at a time, those that are still being sent left out; more are refused with status 429
     #[arg(long, value_name = "N", default_value_t = Options::default().requests, value_parser = count(1 << 16))]
     max_requests: usize,
-    /// Open connections; more have to wait
+    /// Open connections; where there are more, the one closes that was idle for longest, of the client that has the most
     #[arg(long, value_name = "N", default_value_t = Options::default().connections, value_parser = count(1 << 16))]
     max_connections: usize,
+    /// Open connections from one address or IPv6 network (/64), those of a --trusted-proxy excepted; where there are more,
+    /// the one of them closes that was idle for longest
+    #[arg(long, value_name = "N", default_value_t = Options::default().connections_per_address, value_parser = count(1 << 16))]
+    max_connections_per_address: usize,
     /// Images that wait for the model; more are refused with status 503
     #[arg(long, value_name = "N", default_value_t = Options::default().queue, value_parser = count(1 << 16))]
     queue: usize,
@@ -83,10 +95,22 @@ struct LimitArgs {
     #[arg(long, value_name = "S", default_value_t = Options::default().read_timeout.as_secs_f64(),
           value_parser = number("must be above 0 and at most 3600", is_patience))]
     read_timeout_s: f64,
+    /// How long a client may leave an answer unread, in seconds; then its connection is closed
+    #[arg(long, value_name = "S", default_value_t = Options::default().write_timeout.as_secs_f64(),
+          value_parser = number("must be above 0 and at most 3600", is_patience))]
+    write_timeout_s: f64,
+    /// Bytes of a request that have to come in a second on average, after the first --read-timeout-s seconds; else comes
+    /// status 408
+    #[arg(long, value_name = "BYTES", default_value_t = Options::default().upload_rate, value_parser = count(1 << 30))]
+    min_upload_rate: usize,
     /// How long a request may take as a whole, in seconds; then comes status 408
     #[arg(long, value_name = "S", default_value_t = Options::default().timeout.as_secs_f64(),
           value_parser = number("must be above 0 and at most 3600", is_patience))]
     timeout_s: f64,
+    /// How long a service that is stopped waits for requests that were begun, in seconds; then they are cut off
+    #[arg(long, value_name = "S", default_value_t = Options::default().shutdown.as_secs_f64(),
+          value_parser = number("must be above 0 and at most 3600", is_patience))]
+    shutdown_timeout_s: f64,
 }
 
 /// Who is let in.
@@ -99,6 +123,10 @@ struct AccessArgs {
     /// A name that the service is reached by, besides localhost and its address; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
+    /// The address of a proxy in front, whose X-Forwarded-For then says which client a limit for each client counts; may
+    /// be repeated
+    #[arg(long, value_name = "ADDRESS", value_parser = ip)]
+    trusted_proxy: Vec<IpAddr>,
     /// The address that users see where a proxy stands in front, such as https://example.org/glimpse. Its host is let in,
     /// and the service answers under its path as well as under /, so it does not matter whether the proxy takes the path
     /// away [default: what the environment variable GLIMPSE_PUBLIC_URL holds]
@@ -135,14 +163,26 @@ impl ServeArgs {
         Options {
             addr: self.addr.clone(),
             upload_bytes,
+            memory_bytes: limits.memory_mb << 20,
             // One upload has to fit.
-            held_bytes: (limits.upload_memory_mb << 20).max(upload_bytes),
+            held_bytes: limits
+                .upload_memory_mb
+                .map(|mb| (mb << 20).max(upload_bytes)),
             pixels: limits.max_megapixels as u64 * MEGAPIXEL,
+            queued_pixels: limits
+                .queued_megapixels
+                .unwrap_or(16 * limits.max_megapixels) as u64
+                * MEGAPIXEL,
             queue: limits.queue,
             batch: limits.batch,
             batch_wait: Duration::from_secs_f64(limits.batch_wait_ms * 1e-3),
             requests: limits.max_requests,
             connections: limits.max_connections,
+            connections_per_address: limits.max_connections_per_address,
+            trusted_proxies: self.access.trusted_proxy.clone(),
+            write_timeout: Duration::from_secs_f64(limits.write_timeout_s),
+            upload_rate: limits.min_upload_rate,
+            shutdown: Duration::from_secs_f64(limits.shutdown_timeout_s),
             read_timeout: Duration::from_secs_f64(limits.read_timeout_s),
             timeout: Duration::from_secs_f64(limits.timeout_s),
             token,
@@ -256,6 +296,12 @@ fn start_log(args: &ServeArgs) {
         true => log.json().flatten_event(true).init(),
         false => log.with_ansi(false).init(),
     }
+}
+
+fn ip(text: &str) -> std::result::Result<IpAddr, String> {
+    let ip = text.parse::<IpAddr>();
+    ip.map(|ip| ip.to_canonical())
+        .map_err(|_| "must be an address such as 10.0.0.1 or ::1".into())
 }
 
 fn is_patience(seconds: f64) -> bool {

@@ -46,6 +46,9 @@ pub struct TrainArgs {
     /// Go on from this checkpoint, with its configuration
     #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "config", "seed"])]
     resume: Option<PathBuf>,
+    /// Go on although the pictures, captions or splits are not those that the checkpoint was trained on
+    #[arg(long, requires = "resume")]
+    data_changed: bool,
     /// Write a checkpoint after every N steps; 0 only when stopped
     #[arg(long, value_name = "N", default_value_t = 500)]
     checkpoint_every: u64,
@@ -89,6 +92,9 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
             Trainer::new(args.data.given(), source, config, device)?
         }
     };
+    if args.data_changed {
+        trainer.allow_changed_data();
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {

@@ -5,13 +5,15 @@
 //! wait here for whoever asks next. What waits is bounded, and the oldest goes first.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 // Smaller ones come cheaply from the allocator.
 const SMALLEST: usize = 16 * 1024;
-// Elements that wait at most: one gibibyte.
+// Elements that wait at most, unless a program wants fewer: one gibibyte.
 const MOST: usize = 1 << 28;
 
+static LIMIT: AtomicUsize = AtomicUsize::new(MOST);
 static WAITING: Mutex<Waiting> = Mutex::new(Waiting::new());
 
 /// A vector of `len` elements for a result that is written in full: what it holds before is unspecified.
@@ -37,11 +39,25 @@ pub fn zeros(len: usize) -> Vec<f32> {
     }
 }
 
+/// Lets buffers of at most so many bytes wait, for a program whose memory has a ceiling.
+pub fn keep_at_most(bytes: usize) {
+    LIMIT.store(MOST.min(bytes / size_of::<f32>()), Ordering::Relaxed);
+}
+
+/// Gives what waits to the system, for a program that has nothing to do.
+pub fn clear() {
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = std::mem::replace(&mut *waiting, Waiting::new());
+    drop(waiting);
+    drop(all);
+}
+
 /// Gives a buffer back, for whoever asks next.
 pub fn give(buffer: Vec<f32>) {
-    if (SMALLEST..=MOST).contains(&buffer.capacity()) {
+    let most = LIMIT.load(Ordering::Relaxed);
+    if (SMALLEST..=most).contains(&buffer.capacity()) {
         let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        let too_old = waiting.add(buffer, MOST);
+        let too_old = waiting.add(buffer, most);
         // The system takes its time to take memory back; nobody else should wait for that.
         drop(waiting);
         drop(too_old);

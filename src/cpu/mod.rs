@@ -12,6 +12,7 @@
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling are made of;
 //! * [`formats`] converts between `f32` and the number formats of files;
 //! * `gates` has the loops over the gates of a recurrent cell;
+//! * [`available`] says how much memory a program may still ask for;
 //! * [`memory`] keeps large buffers for the next who needs one;
 //! * [`profile`] says, on demand, where the time went;
 //! * [`threads`] is the only place that knows how work is spread over cores.
@@ -21,6 +22,7 @@
 
 pub mod after;
 pub mod aligned;
+pub mod available;
 pub mod conv;
 pub mod formats;
 pub(crate) mod gates;

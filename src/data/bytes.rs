@@ -1,12 +1,20 @@
-//! The bytes of a file, mapped into memory or already there.
+//! The bytes of a file, read or mapped into memory.
+//!
+//! A small file is read. A large one is mapped: memory holds those parts of it that are looked at, and the system may take
+//! them back. But where another program shortens a mapped file, the system ends this program with a signal; what was
+//! read stays as it was.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+
+/// Bytes of the largest file that is read rather than mapped.
+const READ: u64 = 64 << 20;
 
 /// The bytes of a file. Copies share them.
 #[derive(Clone)]
@@ -18,7 +26,7 @@ pub(crate) enum Bytes {
 
 impl Bytes {
     /// Those of the file at `path`, which `what` says it should be.
-    pub(crate) fn map(path: &Path, what: &str) -> Result<Self> {
+    pub(crate) fn open(path: &Path, what: &str) -> Result<Self> {
         let fail = |e: std::io::Error| Error::unread(path, &e);
         let file = File::open(path).map_err(fail)?;
         let meta = file.metadata().map_err(fail)?;
@@ -27,6 +35,13 @@ impl Bytes {
         }
         if meta.len() == 0 {
             return Err(Error::file(path, format_args!("is empty, not {what}")));
+        }
+        if meta.len() <= READ {
+            let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
+            // Where the file grows meanwhile, the one byte more makes it none that is whole.
+            let mut limited = file.take(meta.len() + 1);
+            limited.read_to_end(&mut bytes).map_err(fail)?;
+            return Ok(bytes.into());
         }
         // SAFETY: the mapping is only read. Should another program shorten the file meanwhile, the system ends
         // this one with a signal, as with any mapped file; nothing is written through stale pages. Files of

@@ -10,11 +10,12 @@
 //! Training adds three more: [`dataset`] reads captioning datasets as they lie about,
 //! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Distillation shows
 //! the [`view`] that a teacher saw. Weights and models are kept in the files of [`weights`], whose large tensors
-//! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras. Everything that is written
-//! goes through [`store`].
+//! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras. [`contents`] tells files
+//! apart by what they hold. Everything that is written goes through [`store`].
 
 pub mod augment;
 mod bytes;
+pub mod contents;
 pub mod dataset;
 mod float;
 pub mod folder;
@@ -33,8 +34,9 @@ pub mod weights;
 pub mod words;
 
 pub use augment::Augment;
+pub use contents::Contents;
 pub use dataset::{Dataset, Example, Given, Split};
-pub use image::{Fault, Image, Limits, Policy, Unreadable};
+pub use image::{Cost, Fault, Image, Limits, Policy, Unreadable};
 pub use preprocess::{Method, Recipe};
 pub use rows::Rows;
 pub use samples::{SAMPLES, Sample};

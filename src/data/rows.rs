@@ -1,6 +1,6 @@
 //! A large tensor of a weight file, read row by row.
 //!
-//! A file of targets or features may hold more than memory does. [`Rows`] keeps the file mapped and decodes a row when
+//! A file of targets or features may hold more than memory does. [`Rows`] keeps such a file mapped and decodes a row when
 //! it is asked for; the system reads its pages when they are touched, and drops them when memory is short.
 
 use std::ops::Range;
@@ -69,7 +69,8 @@ impl Rows {
 }
 
 impl WeightFile {
-    /// The tensor called `name`, `[N, ..]`, to be read row by row; `None` where there is none.
+    /// The tensor called `name`, `[N, ..]`, to be read row by row; `None` where there is none. Its checksum is not looked
+    /// at, for that would read all of it; [`WeightFile::verify`] does.
     ///
     /// # Errors
     /// Where it has no dimension, or holds numbers that are not floating-point.
@@ -101,7 +102,8 @@ impl WeightFile {
     /// The whole numbers, none below zero, of the tensor `[N]` called `name`; `None` where there is none.
     ///
     /// # Errors
-    /// Where it has another shape, holds numbers that are not whole, or one that does not fit 32 bits.
+    /// Where it does not match its checksum, has another shape, holds numbers that are not whole, or one that does not fit
+    /// 32 bits.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<u32>>> {
         let Some(tensor) = self.raw(name) else {
             return Ok(None);
@@ -111,6 +113,7 @@ impl WeightFile {
             return refuse(format!("tensor `{name}` is {:?}, not [N]", tensor.shape));
         }
         let data = tensor.bytes;
+        self.verify_tensor(name, data)?;
         let numbers: Option<Vec<u32>> = match tensor.dtype {
             Dtype::U32 => decode(data, |b| Some(u32::from_le_bytes(b))),
             Dtype::I32 => decode(data, |b| u32::try_from(i32::from_le_bytes(b)).ok()),

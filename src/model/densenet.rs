@@ -136,6 +136,21 @@ impl DenseNetConfig {
         channels
     }
 
+    /// Elements, at least, of the maps that training keeps of an image of `size` pixels a side: the input, the first
+    /// convolution's, and those of the blocks.
+    pub fn kept_elements(&self, size: usize) -> u128 {
+        let map = |side: usize, channels: usize| (side as u128).pow(2) * channels as u128;
+        let half = size.div_ceil(2);
+        let mut sum = map(size, 3) + map(half, self.stem);
+        let (mut side, mut channels) = (half.div_ceil(2), self.stem);
+        for layers in &self.blocks {
+            channels += layers * self.growth;
+            sum += map(side, channels);
+            (side, channels) = (side / 2, channels / 2);
+        }
+        sum
+    }
+
     /// Elements of all parameters and running statistics. Sizes that pass [`DenseNetConfig::check`] cannot
     /// overflow it.
     pub fn elements(&self) -> u128 {

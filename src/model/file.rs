@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{DecoderConfig, DenseNet, DenseNetConfig, Recognition, RecognitionConfig, Tags};
+use crate::cpu::available::{self, Bytes};
 use crate::data::weights::{Precision, WeightFile, write_weights};
 use crate::data::words;
 use crate::data::{Recipe, Vocabulary};
@@ -186,12 +187,12 @@ pub(super) fn load_recognition(
     Ok(Some(recognition))
 }
 
-/// Refuses a file that claims to hold far more than it does, before memory is set aside for it. What is missing from
-/// a file that is nearly right, [`load_module`] names.
+/// Refuses a file that claims to hold far more than it does, or more than there is memory for, before any is set aside for
+/// it. What is missing from a file that is nearly right, [`load_module`] names.
 ///
 /// # Errors
-/// Where less than a quarter of `elements` numbers are in the file.
-pub(super) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
+/// Where less than a quarter of `elements` numbers are in the file, or they are too many.
+pub(crate) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
     let held: u128 = file
         .entries()?
         .iter()
@@ -206,7 +207,15 @@ pub(super) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
             ),
         ));
     }
-    Ok(())
+    // The network itself, and the numbers as they come from the file.
+    let bytes = 2 * 4 * elements;
+    available::check(bytes).map_err(|available| {
+        let bytes = Bytes(bytes);
+        Error::file(
+            file.path(),
+            format_args!("takes {bytes} of memory to load, and {available}; take a smaller model"),
+        )
+    })
 }
 
 /// Fills `module` with the tensors of `file` whose names begin with `prefix`.
@@ -265,18 +274,28 @@ pub fn write(
     tensors: &[(String, Tensor)],
     precision: Precision,
 ) -> Result<()> {
+    write_with(path, description, tensors, precision, HashMap::new())
+}
+
+/// As [`write()`], with more metadata entries.
+///
+/// # Errors
+/// Those of [`write()`].
+pub fn write_with(
+    path: &Path,
+    description: &Description,
+    tensors: &[(String, Tensor)],
+    precision: Precision,
+    mut notes: HashMap<String, String>,
+) -> Result<()> {
     let text = serde_json::to_string(description).map_err(|e| {
         Error::file(
             path,
             format_args!("its description cannot be written: {}", words::json(&e)),
         )
     })?;
-    write_weights(
-        path,
-        tensors,
-        precision,
-        HashMap::from([(METADATA_KEY.to_string(), text)]),
-    )
+    notes.insert(METADATA_KEY.to_string(), text);
+    write_weights(path, tensors, precision, notes)
 }
 
 /// The sizes of a DenseNet with torchvision's names, read off its tensors' shapes.

@@ -8,8 +8,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::features::Picture;
+use super::provenance::Item;
 use crate::cpu::threads;
 use crate::data::augment::{Augment, generator};
+use crate::data::contents::{Contents, Sum};
 use crate::data::vocabulary::{PAD, Vocabulary};
 use crate::data::{Example, Image, Recipe, preprocess};
 use crate::error::{Error, Result};
@@ -23,6 +25,8 @@ pub struct Samples {
     /// Decoded images, as many as the memory set aside for them holds.
     decoded: Vec<OnceLock<Image>>,
     cached: usize,
+    /// The digests of the image files, once they were asked for.
+    sums: Vec<Sum>,
 }
 
 /// The images and captions of a step.
@@ -78,6 +82,7 @@ impl Samples {
             sentences,
             decoded,
             cached,
+            sums: Vec::new(),
         })
     }
 
@@ -89,6 +94,13 @@ impl Samples {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.examples.is_empty()
+    }
+
+    /// Words of the longest sentence that is to be said, the end mark counted.
+    pub fn longest(&self) -> usize {
+        // The start mark is given, not said.
+        let said = |words: &Vec<usize>| words.len().saturating_sub(1);
+        self.sentences.iter().flatten().map(said).max().unwrap_or(0)
     }
 
     /// The name of image `index`.
@@ -115,6 +127,33 @@ impl Samples {
     /// The images' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.examples.iter().map(|e| e.name.as_str())
+    }
+
+    /// Learns the digests of the image files.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub(super) fn identify(&mut self, contents: &mut Contents) -> Result<()> {
+        let paths: Vec<&Path> = self.examples.iter().map(|e| &*e.image).collect();
+        self.sums = contents.sums(&paths)?;
+        Ok(())
+    }
+
+    /// The digests of the image files, in their order; none before [`Samples::identify`].
+    pub(super) fn sums(&self) -> &[Sum] {
+        &self.sums
+    }
+
+    /// The images with what was learnt of their files.
+    pub(super) fn items(&self) -> Vec<Item<'_>> {
+        let pairs = self.examples.iter().zip(&self.sums);
+        pairs
+            .map(|(example, sum)| Item {
+                name: &example.name,
+                captions: &example.captions,
+                contents: sum,
+            })
+            .collect()
     }
 
     /// The images' names and files.

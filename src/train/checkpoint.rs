@@ -2,13 +2,15 @@
 //!
 //! A checkpoint is a model file with more tensors: the optimizer's moments, the averaged parameters and the distillation
 //! layers where there are any. Its description holds the configuration, the number of steps taken and the best score so
-//! far. All randomness is drawn from the seed and the step's number, so a resumed run writes the same bytes as one that
+//! far; the metadata entry `glimpse-data` says what data the run is trained on ([`Provenance`]). All randomness is drawn from the seed and the step's number, so a resumed run writes the same bytes as one that
 //! never stopped.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::config::TrainConfig;
 use super::progress::Progress;
+use super::provenance::Provenance;
 use crate::data::weights::{Precision, WeightFile};
 use crate::data::words;
 use crate::error::{Error, Result};
@@ -17,6 +19,9 @@ use crate::tensor::Tensor;
 
 /// The note of a checkpoint's description that holds the best score so far.
 pub const PROGRESS: &str = "progress";
+
+/// The metadata entry that says what data the run is trained on.
+const DATA: &str = "glimpse-data";
 
 /// Where the checkpoint of the model at `out` is: `a.checkpoint.safetensors` beside `a.safetensors`.
 pub fn path_beside(out: &Path) -> PathBuf {
@@ -43,8 +48,13 @@ pub fn best_beside(out: &Path) -> PathBuf {
     with_suffix(out, "best")
 }
 
+/// Where the digests of the pictures are remembered that the model at `out` is trained on: `a.contents.txt`.
+pub fn contents_beside(out: &Path) -> PathBuf {
+    out.with_file_name(format!("{}.contents.txt", stem(out)))
+}
+
 /// Every file that a run for the model at `out` may write.
-pub fn all_of(out: &Path) -> [PathBuf; 6] {
+pub fn all_of(out: &Path) -> [PathBuf; 7] {
     [
         out.to_path_buf(),
         path_beside(out),
@@ -52,6 +62,7 @@ pub fn all_of(out: &Path) -> [PathBuf; 6] {
         best_beside(out),
         features_beside(out),
         dev_features_beside(out),
+        contents_beside(out),
     ]
 }
 
@@ -78,6 +89,8 @@ pub struct State<'a> {
     pub steps: u64,
     /// The best score so far.
     pub progress: Progress,
+    /// The data, where it is known.
+    pub data: Option<&'a Provenance>,
 }
 
 /// Writes a checkpoint, atomically.
@@ -103,7 +116,12 @@ pub fn write(
     training.insert("config".into(), config);
     training.insert("steps".into(), state.steps.into());
     training.insert(PROGRESS.into(), progress);
-    file::write(path, &description, tensors, Precision::F32)
+    let mut notes = HashMap::new();
+    if let Some(data) = state.data {
+        let data = serde_json::to_string(data).map_err(stored)?;
+        notes.insert(DATA.to_string(), data);
+    }
+    file::write_with(path, &description, tensors, Precision::F32, notes)
 }
 
 /// A checkpoint that was read.
@@ -118,6 +136,27 @@ pub struct Checkpoint {
     pub steps: u64,
     /// The best score so far.
     pub progress: Progress,
+    /// The data that it was trained on; checkpoints of older versions do not say it.
+    pub data: Option<Provenance>,
+}
+
+/// What a file says of the data that its run is trained on, where it says anything.
+///
+/// # Errors
+/// Where that makes no sense.
+pub fn read_data(file: &WeightFile) -> Result<Option<Provenance>> {
+    let Some(text) = file.metadata(DATA)? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text).map(Some).map_err(|e| {
+        Error::file(
+            file.path(),
+            format_args!(
+                "what it says of its data makes no sense: {}",
+                words::json(&e)
+            ),
+        )
+    })
 }
 
 impl Checkpoint {
@@ -158,12 +197,14 @@ impl Checkpoint {
             )
         })?;
         let steps = steps.ok_or_else(|| refuse("does not say how many steps it has taken"))?;
+        let data = read_data(&file)?;
         Ok(Checkpoint {
             file,
             description,
             config,
             steps,
             progress,
+            data,
         })
     }
 }

@@ -115,7 +115,8 @@ impl Distilling {
         }
         Err(Error::file(
             file.path(),
-            "was taken of a run on other target files; bring those back, or start a new run with --encoder",
+            "was taken of a run on other target files; bring those back, go on with those of now by --data-changed, or start \
+             a new run with --encoder",
         ))
     }
 

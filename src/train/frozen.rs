@@ -89,5 +89,5 @@ fn cached(
         }
     };
     let encode = |images: &_| captioner.encode(images);
-    FeatureCache::open_or_compute(path, &source, &encode, &mut progress)
+    FeatureCache::open_or_compute_knowing(path, &source, samples.sums(), &encode, &mut progress)
 }

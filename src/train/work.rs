@@ -8,6 +8,8 @@ use super::config::{EncoderTraining, TrainConfig};
 use super::dev::Evaluation;
 use super::distilling::Distilling;
 use super::optimizer::Pace;
+use super::provenance::Provenance;
+use crate::data::Contents;
 use crate::error::Result;
 use crate::model::{Description, Kind};
 use crate::nn::{Module, Role};
@@ -46,6 +48,25 @@ impl Work {
         match self {
             Work::Captions(work) => work.train.len(),
             Work::Distilling(work) => work.data.len(),
+        }
+    }
+
+    /// What the run is trained on. Pictures that `contents` does not remember are read.
+    ///
+    /// # Errors
+    /// Where a picture cannot be read.
+    pub(super) fn provenance(&mut self, contents: &mut Contents) -> Result<Provenance> {
+        match self {
+            Work::Captions(work) => {
+                work.train.identify(contents)?;
+                let mut splits = vec![("train", work.train.items())];
+                if let Some(dev) = &mut work.dev {
+                    dev.samples.identify(contents)?;
+                    splits.push(("dev", dev.samples.items()));
+                }
+                Ok(Provenance::of(&splits))
+            }
+            Work::Distilling(work) => Ok(work.data.provenance()),
         }
     }
 

@@ -5,16 +5,17 @@ use tokio::sync::Semaphore;
 
 use super::Options;
 use super::info::Info;
+use super::memory::Shares;
 use super::metrics::Metrics;
+use super::peers::{self, Peers};
 use super::queue::{self, Queue};
+use super::room::{self, Room};
 use super::upload::Held;
 use crate::cpu::threads;
-use crate::data::Recipe;
+use crate::data::{Limits, Recipe};
+use crate::error::Result;
 use crate::model::Captioner;
 use crate::tensor::Device;
-
-/// A million pixels, in which those that are being decoded are counted.
-pub const MEGAPIXEL: u64 = 1_000_000;
 
 /// What all requests share.
 pub struct App {
@@ -30,10 +31,12 @@ pub struct App {
     pub requests: Semaphore,
     /// The uploads that are held.
     pub held: Held,
-    /// A place for each thread that decodes.
-    pub decoders: Arc<Semaphore>,
-    /// A place for each megapixel that is being decoded.
-    pub megapixels: Arc<Semaphore>,
+    /// The most memory that decoding an image may take.
+    pub decoding_bytes: u64,
+    /// Room for images that are being decoded.
+    pub room: Arc<Room>,
+    /// The open connections.
+    pub peers: Arc<Peers>,
 }
 
 impl App {
@@ -42,13 +45,14 @@ impl App {
         device: &Device,
         options: Options,
         addr: SocketAddr,
-    ) -> Self {
+    ) -> Result<Self> {
+        let shares = Shares::new(&options)?;
         let limits = queue::Limits {
             length: options.queue,
             batch: options.batch,
             wait: options.batch_wait,
         };
-        App {
+        Ok(App {
             addr,
             info: Info::new(captioner, device, &options),
             recipe: captioner.recipe,
@@ -56,12 +60,28 @@ impl App {
             queue: Arc::new(Queue::new(limits)),
             metrics: Arc::new(Metrics::new()),
             requests: Semaphore::new(options.requests),
-            held: Held::new(options.held_bytes),
-            decoders: Arc::new(Semaphore::new(threads::count())),
-            megapixels: Arc::new(Semaphore::new(
-                options.pixels.div_ceil(MEGAPIXEL).max(1) as usize
-            )),
+            held: Held::new(shares.uploads),
+            room: Arc::new(Room::new(room::Limits {
+                threads: threads::count(),
+                bytes: shares.decoding,
+                waiting: options.queued_pixels,
+            })),
+            peers: Arc::new(Peers::new(peers::Limits {
+                all: options.connections,
+                per_address: options.connections_per_address,
+                trusted: options.trusted_proxies.clone(),
+            })),
+            decoding_bytes: shares.decoding,
             options,
+        })
+    }
+
+    /// What an image may cost.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            file_bytes: self.options.upload_bytes as u64,
+            pixels: self.options.pixels,
+            decoding_bytes: self.decoding_bytes,
         }
     }
 }

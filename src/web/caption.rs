@@ -1,5 +1,6 @@
 //! `POST /api/caption`
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,9 +15,11 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::app::App;
+use super::client;
 use super::decode::{Decoded, decode};
 use super::form;
 use super::metrics::Stage;
+use super::peers::{Peer, Phase};
 use super::queue::{Done, Full, Job};
 use super::refusal::{Complaint, Refusal};
 use super::upload::Reader;
@@ -89,7 +92,7 @@ pub struct Form {
         (status = 403, description = "The request comes from a page elsewhere, or is for another host", body = Complaint),
         (status = 408, description = "The sender was silent, or the request took too long", body = Complaint),
         (status = 413, description = "Too many bytes, pixels or images", body = Complaint),
-        (status = 415, description = "Not an image, or of a kind that is not read", body = Complaint),
+        (status = 415, description = "Not an image, or of a kind that is not read, or sent with a Content-Encoding", body = Complaint),
         (status = 429, description = "Too many requests or uploads at once; Retry-After says when to come again", body = Complaint),
         (status = 500, description = "The model could not be run", body = Complaint),
         (status = 503, description = "Too many images wait for the model; Retry-After says when to come again", body = Complaint),
@@ -107,12 +110,6 @@ pub async fn caption(
         // Nothing can follow that would change what makes no sense, so the image is not waited for.
         wish.search()?;
     }
-    let _place = app.requests.try_acquire().map_err(|_| {
-        Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many requests at once; try again in a moment",
-        )
-    })?;
     let limit = app.options.timeout;
     let said = timeout(limit, answer(&app, wish, request))
         .await
@@ -131,10 +128,25 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
         held: &app.held,
         options: &app.options,
     };
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
+    let connection = peer.as_ref().map_or(app.addr.ip(), |peer| peer.ip);
+    let client = client::address(connection, request.headers(), &app.options.trusted_proxies);
     let upload = reader.pictures(request, &mut wish).await?;
     let how = wish.search()?;
+    // Who is slow to send keeps no place from others.
+    let _place = app.requests.try_acquire().map_err(|_| {
+        Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests at once; try again in a moment",
+        )
+    })?;
+    if let Some(peer) = peer {
+        peer.set(Phase::Working);
+    }
     let coming = app.queue.announce();
-    let decoding = upload.pictures.iter().map(|picture| decode(app, picture));
+    let network = client::network(client);
+    let decoding = upload.pictures.iter();
+    let decoding = decoding.map(|picture| decode(app, network, picture));
     let decoded = join_all(decoding).await;
     let names: Vec<String> = upload.into_names();
 
@@ -144,7 +156,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
         match decoded {
             Ok(decoded) => {
                 let grid = app.attention_grid.filter(|_| how.attention);
-                let (job, wait) = job(decoded, how, grid);
+                let (job, wait) = job(network, decoded, how, grid);
                 jobs.push(job);
                 waiting.push(Ok(wait));
             }
@@ -152,12 +164,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
             Err(refusal) => waiting.push(Err(refusal)),
         }
     }
-    app.queue.push(jobs).map_err(|Full| {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many images wait for the model; try again in a moment",
-        )
-    })?;
+    app.queue.push(jobs).map_err(too_many)?;
     drop(coming);
 
     let mut results = Vec::new();
@@ -189,13 +196,21 @@ struct Wait {
     region: [f64; 4],
     /// What is odd about the image's file.
     warnings: Vec<String>,
-    done: oneshot::Receiver<Done>,
+    done: oneshot::Receiver<Result<Done, Full>>,
 }
 
-fn job(decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
+fn too_many(Full: Full) -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many images wait for the model; try again in a moment",
+    )
+}
+
+fn job(client: IpAddr, decoded: Decoded, how: Search, grid: Option<[usize; 2]>) -> (Job, Wait) {
     let (reply, done) = oneshot::channel();
     let warnings = decoded.image.warnings().to_vec();
     let job = Job {
+        client,
         image: decoded.image,
         how,
         since: Instant::now(),
@@ -218,7 +233,11 @@ impl Wait {
             tags,
             encode,
             generate,
-        } = self.done.await.map_err(|_| Refusal::internal())?;
+        } = self
+            .done
+            .await
+            .map_err(|_| Refusal::internal())?
+            .map_err(too_many)?;
         round(&mut captions);
         Ok(Answer {
             image,

@@ -1,154 +1,104 @@
 //! A connection, from its first byte to its last.
 
-use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::HttpBody;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::task;
+use tokio::time::{sleep, timeout};
+
+use super::memory::CONNECTION;
+use super::peers::{Peer, Phase, Place};
+use super::stream::Stream;
 
 /// How old a connection grows, so that none is kept for ever by who does not read what he asked for.
 const LIFETIME: Duration = Duration::from_secs(120);
-
-/// How long what a client still sends is read and thrown away after the last answer, and how long it may be silent.
-const LINGER: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(200);
 
 /// How long clients may take.
 #[derive(Clone, Copy)]
 pub struct Patience {
     /// For the headers of a request, or for sending any at all.
     pub headers: Duration,
-    /// For what is in progress when the connection is to end.
+    /// For reading any part of an answer.
+    pub write: Duration,
+    /// For what is in progress when the connection is too old.
     pub end: Duration,
+    /// For what is in progress when the service stops.
+    pub stop: Duration,
 }
 
-/// Answers what comes over `stream` until it is closed, too old, or `stopped`; what is in progress then is finished.
+/// Answers what comes over `stream` until it is closed, too old, has to make room for another, or `stopped`; what is in
+/// progress then is finished.
 pub async fn serve(
     stream: TcpStream,
     router: Router,
     patience: Patience,
+    place: Place,
     mut stopped: watch::Receiver<bool>,
 ) {
     // Answers are small, and go out as soon as they are written.
     let _ = stream.set_nodelay(true);
+    let peer = place.peer.clone();
+    let service = Introduced {
+        peer: peer.clone(),
+        service: TowerToHyperService::new(router),
+    };
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .max_buf_size(CONNECTION)
             .header_read_timeout(patience.headers)
-            .serve_connection(
-                TokioIo::new(Lingering::new(stream)),
-                TowerToHyperService::new(router),
-            )
+            .serve_connection(TokioIo::new(Stream::new(stream, patience.write)), service)
     );
-    tokio::select! {
+    let end = tokio::select! {
         _ = connection.as_mut() => return,
-        _ = stopped.wait_for(|&stopped| stopped) => {}
-        () = sleep(LIFETIME) => {}
-    }
+        () = peer.closed() => return,
+        _ = stopped.wait_for(|&stopped| stopped) => patience.stop,
+        () = sleep(LIFETIME) => patience.end,
+    };
     connection.as_mut().graceful_shutdown();
-    // A client that breaks off is none of our errors.
-    let _ = timeout(patience.end, connection).await;
-}
-
-/// A stream that is closed only after what still comes has been read.
-///
-/// A system that closes a connection with something unread in it lets the other side know by a reset, which takes away
-/// the answer before the client has seen it: whoever sends too much would never learn so.
-struct Lingering {
-    stream: TcpStream,
-    closing: Option<Closing>,
-}
-
-struct Closing {
-    end: Instant,
-    silence: Pin<Box<Sleep>>,
-}
-
-impl Lingering {
-    fn new(stream: TcpStream) -> Self {
-        Lingering {
-            stream,
-            closing: None,
-        }
-    }
-
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(&mut self.get_mut().stream)
+    tokio::select! {
+        // A client that breaks off is none of our errors.
+        _ = timeout(end, connection) => {}
+        () = peer.closed() => {}
     }
 }
 
-impl AsyncRead for Lingering {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buffer)
-    }
+/// A service that tells each request whose it is, and takes note of what happens on the connection.
+struct Introduced {
+    peer: Arc<Peer>,
+    service: TowerToHyperService<Router>,
 }
 
-impl AsyncWrite for Lingering {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
-    }
+impl Service<axum::http::Request<Incoming>> for Introduced {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Self::Error>> + Send>>;
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.closing.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        }
-        let now = Instant::now();
-        let closing = this.closing.get_or_insert_with(|| Closing {
-            end: now + LINGER,
-            silence: Box::pin(sleep(SILENCE)),
+    fn call(&self, mut request: axum::http::Request<Incoming>) -> Self::Future {
+        let peer = self.peer.clone();
+        peer.set(match request.is_end_stream() {
+            true => Phase::Working,
+            false => Phase::Sending,
         });
-        let mut thrown_away = [0; 16 << 10];
-        loop {
-            let mut buffer = ReadBuf::new(&mut thrown_away);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    let now = Instant::now();
-                    if now >= closing.end {
-                        return Poll::Ready(Ok(()));
-                    }
-                    closing
-                        .silence
-                        .set(sleep_until((now + SILENCE).min(closing.end)));
-                }
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => {
-                    ready!(closing.silence.as_mut().poll(cx));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
+        request.extensions_mut().insert(peer.clone());
+        let answer = self.service.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            peer.set(Phase::Idle);
+            // Who sends many requests without waiting for answers gets one, and then it is the others' turn.
+            task::yield_now().await;
+            answer
+        })
     }
 }

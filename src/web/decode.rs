@@ -1,15 +1,17 @@
 //! From the bytes of an image to the square that the encoder takes, off the thread that serves the network.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use axum::http::StatusCode;
 use tokio::task;
 
-use super::app::{App, MEGAPIXEL};
+use super::app::App;
 use super::metrics::Stage;
 use super::refusal::Refusal;
+use super::room::Crowded;
+use super::seldom::Seldom;
 use super::upload::Picture;
 use crate::data::{Image, Unreadable};
 use crate::error::Error;
@@ -24,25 +26,27 @@ pub struct Decoded {
     pub ms: f64,
 }
 
-/// Decodes `picture`.
+/// Decodes `picture`, which `client` has sent.
 ///
-/// A thread is waited for, and then until there is room for its pixels: all that are being decoded together have no
-/// more than the largest image that is accepted.
-pub async fn decode(app: &App, picture: &Picture) -> Result<Decoded, Refusal> {
-    let limits = app.options.limits();
+/// What it claims to be is read first, on a thread that large pictures do not take; then it waits for room.
+pub async fn decode(app: &App, client: IpAddr, picture: &Picture) -> Result<Decoded, Refusal> {
+    let limits = app.limits();
     let unreadable = |why: Unreadable| Refusal::unreadable(&picture.name, &why);
-    let thread = places(&app.decoders, 1).await?;
 
     let bytes = picture.bytes.clone();
-    let count = move || Image::count_pixels(&bytes, limits);
-    let pixels = blocking(count).await?.map_err(unreadable)?;
-    let megapixels = u32::try_from(pixels.div_ceil(MEGAPIXEL)).unwrap_or(u32::MAX);
-    let room = places(&app.megapixels, megapixels).await?;
+    let measure = move || Image::cost(&bytes, limits);
+    let cost = blocking(measure).await?.map_err(unreadable)?;
+    let place = app.room.enter(client, cost).await.map_err(|Crowded| {
+        Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many pixels of this client wait to be decoded; try again in a moment",
+        )
+    })?;
 
     let (bytes, recipe): (Bytes, _) = (picture.bytes.clone(), app.recipe);
     let work = move || {
         // Held by the work itself, which goes on when the client goes away.
-        let _places = (thread, room);
+        let _place = place;
         let started = Instant::now();
         let image = Image::from_bytes(&bytes, limits)?;
         let region = recipe.region(&image).shares(&image);
@@ -59,16 +63,14 @@ pub async fn decode(app: &App, picture: &Picture) -> Result<Decoded, Refusal> {
     })
 }
 
-async fn places(of: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit, Refusal> {
-    let places = of.clone().acquire_many_owned(count).await;
-    places.map_err(|_| Refusal::internal())
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "an image could not be decoded");
+        static FAILED: Seldom = Seldom::new();
+        if let Some(others) = FAILED.others() {
+            tracing::error!(%error, others, "an image could not be decoded");
+        }
         Refusal::internal()
     })
 }

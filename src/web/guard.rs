@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq;
 
 use super::app::App;
 use super::origin::{Origin, authority};
+use super::peers::Peer;
 use super::refusal::Refusal;
 use super::{PublicUrl, routes};
 
@@ -32,6 +33,14 @@ pub async fn at_home(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
+    check_head(request.headers()).map_err(Refusal::closing)?;
+    if is_reserved(&request) && request.uri().path() != routes::HEALTH {
+        return Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many connections at once; try again in a moment",
+        )
+        .closing());
+    }
     let host = host(&request)?;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let needs_none =
@@ -84,20 +93,61 @@ pub async fn with_token(
     }
 }
 
-/// What the request calls this service, where it says so.
+/// Refuses a request that this service and a proxy in front of it could read differently.
+fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
+    let single = [
+        (header::HOST, "Host"),
+        (header::AUTHORIZATION, "Authorization"),
+        (header::ORIGIN, "Origin"),
+    ];
+    for (name, shown) in single {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Refusal::bad_request(format!(
+                "the request has two headers `{shown}`"
+            )));
+        }
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings
+        .next()
+        .is_none_or(|c| c.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !first || codings.next().is_some() {
+        return Err(Refusal::bad_request(
+            "the header `Transfer-Encoding` may say `chunked` and nothing else",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the connection was taken beyond the limit, for checks of the service's health.
+fn is_reserved(request: &Request) -> bool {
+    let peer = request.extensions().get::<Arc<Peer>>();
+    peer.is_some_and(|peer| peer.is_reserve)
+}
+
+/// What the request calls this service, where it says so: in its first line, or in its header.
 fn host(request: &Request) -> Result<Option<Authority>, Refusal> {
-    if let Some(authority) = request.uri().authority() {
-        return Ok(Some(authority.clone()));
+    let named = request.headers().get(header::HOST);
+    let named = named.filter(|value| !value.is_empty());
+    let parse = |text: &[u8], what: &str| {
+        let wrong = || {
+            Refusal::bad_request(format!(
+                "{what} is no host; it may be a name or an address, and a port of digits"
+            ))
+            .closing()
+        };
+        authority(text).ok_or_else(wrong)
+    };
+    let header = named.map(|value| parse(value.as_bytes(), "the header `Host`"));
+    let header = header.transpose()?;
+    match request.uri().authority() {
+        Some(line) => parse(
+            line.as_str().as_bytes(),
+            "what the request's first line names",
+        )
+        .map(Some),
+        None => Ok(header),
     }
-    let mut values = request.headers().get_all(header::HOST).iter();
-    let named = values.next().filter(|value| !value.is_empty());
-    if values.next().is_some() {
-        return Err(Refusal::bad_request("the request has two headers `Host`"));
-    }
-    let Some(value) = named else { return Ok(None) };
-    let host = authority(value.as_bytes());
-    host.map(Some)
-        .ok_or_else(|| Refusal::bad_request("the header `Host` is no host"))
 }
 
 fn is_ours(app: &App, host: &Authority) -> bool {

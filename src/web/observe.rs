@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::app::App;
+use super::seldom::Seldom;
 
 /// The page loads nothing from elsewhere, sends nothing elsewhere, and is shown in no other page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -17,7 +18,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
                                        form-action 'none'; frame-ancestors 'none'";
 
 /// What every answer says.
-const CAREFUL: [(HeaderName, &str); 7] = [
+pub const CAREFUL: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -54,11 +55,13 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
 }
 
 fn log(method: &axum::http::Method, route: &str, status: StatusCode, ms: f64, bytes: Option<u64>) {
+    static FAILED: Seldom = Seldom::new();
     let status = status.as_u16();
-    if status >= 500 {
-        tracing::warn!(%method, route, status, ms, bytes, "answered");
-    } else {
-        tracing::info!(%method, route, status, ms, bytes, "answered");
+    match (status >= 500).then(|| FAILED.others()).flatten() {
+        Some(others) => {
+            tracing::warn!(%method, route, status, ms, bytes, others, "answered");
+        }
+        None => tracing::info!(%method, route, status, ms, bytes, "answered"),
     }
 }
 

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::PublicUrl;
@@ -10,10 +11,16 @@ pub struct Options {
     pub addr: String,
     /// The largest upload, in bytes.
     pub upload_bytes: usize,
-    /// All uploads that are held at a time, in bytes. Beyond it, requests are refused with status 429.
-    pub held_bytes: usize,
-    /// The most pixels of an image, and of all images that are being decoded at a time.
+    /// The memory that the service may take as a whole, in bytes. What the model, connections and uploads leave of it is
+    /// for decoding images; one that would take more than four fifths of that is refused with status 413.
+    pub memory_bytes: usize,
+    /// Uploads that are held at a time, in bytes; `None` is a fifth of what the model and connections leave. Beyond it,
+    /// requests are refused with status 429.
+    pub held_bytes: Option<usize>,
+    /// The most pixels of an image.
     pub pixels: u64,
+    /// Pixels of one client's images that wait to be decoded. Beyond it, its largest is refused with status 429.
+    pub queued_pixels: u64,
     /// The most images of a request.
     pub images: usize,
     /// The widest beam that can be asked for.
@@ -24,14 +31,25 @@ pub struct Options {
     pub batch: usize,
     /// How long a batch that is not full waits for images that are on their way.
     pub batch_wait: Duration,
-    /// Requests for captions at a time. Beyond it, requests are refused with status 429.
+    /// Requests for captions, those that are still on their way left out. Beyond it, requests are refused with status
+    /// 429.
     pub requests: usize,
-    /// Open connections. Beyond it, new ones wait.
+    /// Open connections. Beyond it, a new one takes the place of one that has been idle.
     pub connections: usize,
+    /// Open connections from one address, or one IPv6 network of 64 bits.
+    pub connections_per_address: usize,
+    /// Proxies whose `X-Forwarded-For` says who the client is.
+    pub trusted_proxies: Vec<IpAddr>,
     /// How long a sender may be silent; also how long all headers together may take.
     pub read_timeout: Duration,
-    /// How long a request for captions may take as a whole, and how long a stopping service waits for them.
+    /// How long a client may leave an answer unread.
+    pub write_timeout: Duration,
+    /// Bytes of a request that have to come in a second on average, once it has taken longer than `read_timeout`.
+    pub upload_rate: usize,
+    /// How long a request for captions may take as a whole.
     pub timeout: Duration,
+    /// How long a stopping service waits for requests that were begun.
+    pub shutdown: Duration,
     /// What clients have to know, where they have to know anything.
     pub token: Option<String>,
     /// Names that the service is reached by, besides `localhost` and its address.
@@ -46,8 +64,11 @@ impl Default for Options {
         Options {
             addr: "127.0.0.1:8080".into(),
             upload_bytes: 16 << 20,
-            held_bytes: 256 << 20,
+            memory_bytes: 512 << 20,
+            held_bytes: None,
             pixels: Limits::UPLOADS.pixels,
+            // A request with as many images as it may have, each as large as it may be.
+            queued_pixels: 16 * Limits::UPLOADS.pixels,
             images: 16,
             beam: 50,
             queue: 64,
@@ -56,21 +77,16 @@ impl Default for Options {
             batch_wait: Duration::from_millis(2),
             requests: 128,
             connections: 512,
+            connections_per_address: 256,
+            trusted_proxies: Vec::new(),
             read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            upload_rate: 1024,
             timeout: Duration::from_secs(30),
+            shutdown: Duration::from_secs(5),
             token: None,
             hosts: Vec::new(),
             public_url: None,
-        }
-    }
-}
-
-impl Options {
-    /// What an image may cost.
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            file_bytes: self.upload_bytes as u64,
-            pixels: self.pixels,
         }
     }
 }

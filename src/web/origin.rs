@@ -70,7 +70,8 @@ pub fn authority(text: &[u8]) -> Option<Authority> {
     let host = authority.host();
     let rest = authority.as_str().strip_prefix(host)?;
     let fits = match rest.strip_prefix(':') {
-        Some(port) => port.parse::<u16>().is_ok(),
+        // A number may have a sign, which a port has not.
+        Some(port) => port.parse::<u16>().is_ok() && !port.starts_with('+'),
         None => rest.is_empty(),
     };
     (fits && !host.is_empty()).then_some(authority)
@@ -114,6 +115,7 @@ mod tests {
             "http://user@localhost",
             "http://localhost:",
             "http://localhost:99999",
+            "http://localhost:+80",
             "http://localhost/path",
         ] {
             assert_eq!(Origin::from_header(text), None, "{text}");

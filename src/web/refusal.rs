@@ -12,6 +12,8 @@ use crate::error::Error;
 pub struct Refusal {
     status: StatusCode,
     error: String,
+    /// Whether the connection ends with it.
+    closes: bool,
 }
 
 /// What is sent instead of an answer.
@@ -26,7 +28,18 @@ impl Refusal {
         Refusal {
             status,
             error: error.into(),
+            // The rest of what they send is not waited for.
+            closes: matches!(
+                status,
+                StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+            ),
         }
+    }
+
+    /// The connection ends with it: what else came on it is not looked at.
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
     }
 
     pub fn bad_request(error: impl Into<String>) -> Self {
@@ -69,19 +82,23 @@ pub fn shown(text: &str) -> String {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Refusal { status, error } = self;
+        let Refusal {
+            status,
+            error,
+            closes,
+        } = self;
         let mut response = (status, Json(Complaint { error })).into_response();
         let extra = match status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Some((header::RETRY_AFTER, "1"))
             }
-            // The rest of what they send is not waited for.
-            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
-                Some((header::CONNECTION, "close"))
-            }
             _ => None,
         };
+        if closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         if let Some((name, value)) = extra {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);

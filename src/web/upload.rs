@@ -1,7 +1,7 @@
 //! What a client sends, taken into memory within limits, and the images in it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::refusal::Refusal;
+use super::refusal::{Refusal, shown};
 use super::wish::Wish;
 use super::{Options, form};
 
@@ -19,6 +19,9 @@ pub const IMAGE: &str = "image";
 
 /// Uploads are counted in pieces of this size.
 const PIECE: usize = 4 << 10;
+
+/// Room for so many bytes is made before any has come.
+const FIRST: usize = 64 << 10;
 
 /// Memory that uploads may take, all of them together.
 pub struct Held(Arc<Semaphore>);
@@ -52,6 +55,7 @@ impl Reader<'_> {
     /// `wish` takes in.
     pub async fn pictures(&self, request: Request, wish: &mut Wish) -> Result<Pictures, Refusal> {
         let (parts, body) = request.into_parts();
+        check_coding(&parts.headers)?;
         let Upload { bytes, share } = self.upload(&parts.headers, body).await?;
         if bytes.is_empty() {
             return Err(Refusal::bad_request(
@@ -81,9 +85,11 @@ impl Reader<'_> {
             return Err(self.too_large());
         }
         let mut upload = Upload {
-            bytes: Vec::with_capacity(announced.unwrap_or(0)),
+            // What is announced may never come.
+            bytes: Vec::with_capacity(announced.unwrap_or(0).min(FIRST)),
             share: self.share(0)?,
         };
+        let started = Instant::now();
         let mut stream = body.into_data_stream();
         while let Some(chunk) = self.in_time(stream.next()).await? {
             let chunk = chunk.map_err(|_| Refusal::bad_request("the request breaks off"))?;
@@ -94,6 +100,7 @@ impl Reader<'_> {
             let more = bytes.div_ceil(PIECE) - upload.share.num_permits();
             upload.share.merge(self.share(more)?);
             upload.bytes.extend_from_slice(&chunk);
+            self.check_rate(upload.bytes.len(), started.elapsed())?;
         }
         Ok(upload)
     }
@@ -111,6 +118,19 @@ impl Reader<'_> {
                     "too many uploads at once; try again in a moment",
                 )
             })
+    }
+
+    /// Refuses a sender who is never silent for long, and never done either.
+    fn check_rate(&self, bytes: usize, took: Duration) -> Result<(), Refusal> {
+        let rate = self.options.upload_rate;
+        let counted = took.saturating_sub(self.options.read_timeout);
+        match (bytes as f64) < rate as f64 * counted.as_secs_f64() {
+            true => Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the request comes too slowly, at less than {rate} bytes a second"),
+            )),
+            false => Ok(()),
+        }
     }
 
     async fn in_time<T>(&self, next: impl Future<Output = T>) -> Result<T, Refusal> {
@@ -131,6 +151,24 @@ impl Reader<'_> {
                 self.options.upload_bytes
             ),
         )
+    }
+}
+
+/// Refuses a body that was compressed to be sent, which would have to be unpacked to nobody knows how much.
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let codings = codings.map(|coding| coding.to_str().unwrap_or("something unreadable").trim());
+    let mut codings = codings.filter(|coding| !coding.eq_ignore_ascii_case("identity"));
+    match codings.next() {
+        Some(coding) => Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "the header Content-Encoding says `{}`; send the bytes of the image as they are, without this header",
+                shown(coding)
+            ),
+        )
+        .closing()),
+        None => Ok(()),
     }
 }
 

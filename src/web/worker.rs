@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::metrics::{Metrics, Stage};
 use super::queue::{Done, Job, Queue};
+use super::seldom::Seldom;
 use crate::caption::search;
-use crate::cpu::threads;
+use crate::cpu::{memory, threads};
 use crate::data::preprocess;
 use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
@@ -30,12 +31,21 @@ impl Worker {
     }
 
     fn run(&self) {
-        while let Some(jobs) = self.queue.take() {
+        let failed = Seldom::new();
+        while let Some(jobs) = self.queue.take(memory::clear) {
             // Whoever is not answered is told that something went wrong; the others shall not suffer from it.
             match catch_unwind(AssertUnwindSafe(|| self.answer(jobs))) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a batch failed"),
-                Err(_) => tracing::error!("a batch failed without saying why"),
+                Ok(Err(error)) => {
+                    if let Some(others) = failed.others() {
+                        tracing::error!(%error, others, "a batch failed");
+                    }
+                }
+                Err(_) => {
+                    if let Some(others) = failed.others() {
+                        tracing::error!(others, "a batch failed without saying why");
+                    }
+                }
             }
         }
     }
@@ -83,7 +93,7 @@ impl Worker {
                     generate,
                 };
                 // Where nobody waits any more, there is nobody to tell.
-                let _ = reply.send(done);
+                let _ = reply.send(Ok(done));
             }
         }
         tracing::debug!(images = count, encode_ms = encode, "a batch");

@@ -133,6 +133,9 @@ fn a_resumed_distillation_writes_the_same_bytes() {
         "{}",
         run.err
     );
+    let run = train(dir.path(), &[&checkpoint[..], &["--data-changed"]].concat());
+    run.lines();
+    assert!(run.err.contains("other target files"), "{}", run.err);
 }
 
 #[test]

@@ -101,6 +101,69 @@ fn inspect_says_what_a_file_holds() {
 }
 
 #[test]
+fn inspect_says_whether_checksums_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let inspect = |args: &[&str]| glimpse(dir.path(), &[&["inspect"], args].concat());
+    let report = inspect(&[model(), "--json"]).object();
+    assert_eq!(report["checksums"], json!({ "hold": true, "damaged": [] }));
+    let text = inspect(&[model()]).out;
+    assert!(
+        text.contains("checksums    of the header and all tensors; they hold"),
+        "{text}"
+    );
+    let mut bytes = fs::read(model()).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(dir.path().join("bad.safetensors"), &bytes).unwrap();
+    // What the file says of itself is told, and that it is damaged.
+    let run = inspect(&["bad.safetensors", "--json"]);
+    assert_eq!(run.code, Some(1));
+    let report = &run.objects()[0];
+    assert_eq!(
+        (&report["kind"], &report["checksums"]["hold"]),
+        (&json!("captioner"), &json!(false))
+    );
+    let name = string(&report["checksums"]["damaged"][0]);
+    let message = format!("glimpse: bad.safetensors: tensor `{name}` does not match its checksum");
+    assert!(
+        run.err.starts_with(&message) && run.err.lines().count() == 1,
+        "{}",
+        run.err
+    );
+    assert!(
+        inspect(&["bad.safetensors"])
+            .out
+            .contains(&format!("checksums    damaged: {name}"))
+    );
+    fs::write(dir.path().join("0.png"), crate::png(1)).unwrap();
+    let caption = glimpse(
+        dir.path(),
+        &["caption", "0.png", "--model", "bad.safetensors"],
+    );
+    let message = caption.complaint(1);
+    assert!(
+        message.contains(&format!("tensor `{name}` does not match its checksum")),
+        "{message}"
+    );
+    bytes[40] ^= 1;
+    fs::write(dir.path().join("bad.safetensors"), &bytes).unwrap();
+    assert!(
+        inspect(&["bad.safetensors"])
+            .complaint(1)
+            .contains("header")
+    );
+    // Files of others have none.
+    let tensor = [0u8; 8];
+    let view =
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &tensor).unwrap();
+    let bytes = safetensors::serialize([("x", view)], None).unwrap();
+    fs::write(dir.path().join("x.safetensors"), bytes).unwrap();
+    assert_eq!(
+        inspect(&["x.safetensors", "--json"]).object()["checksums"],
+        Value::Null
+    );
+}
+
+#[test]
 fn inspect_knows_target_files_and_tags() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distill");
     let inspect = |args: &[&str]| glimpse(&folder, &[&["inspect"], args].concat());

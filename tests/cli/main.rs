@@ -8,6 +8,9 @@ mod attention;
 mod attentive;
 mod bad_input;
 mod bench;
+#[path = "../common/bombs.rs"]
+mod bomb;
+mod bombs;
 mod calibrate;
 mod caption;
 #[path = "../common/compare.rs"]
@@ -262,6 +265,7 @@ fn every_command_explains_itself() {
             &[
                 "--data",
                 "--resume",
+                "--data-changed",
                 "--checkpoint-every",
                 "--max-steps",
                 "--seed",

@@ -79,3 +79,20 @@ fn more_megapixels_than_are_accepted_are_refused() {
     );
     assert_eq!(caption("2").code, Some(0));
 }
+
+#[test]
+fn more_memory_than_is_granted_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = image::RgbImage::new(2000, 1500);
+    large.save(dir.path().join("large.png")).unwrap();
+    let caption = |most: &str| {
+        let args = ["caption", "large.png", "--model", model()];
+        glimpse(dir.path(), &[&args[..], &["--memory-mb", most]].concat())
+    };
+    assert_eq!(
+        caption("8").complaint(1),
+        "large.png: has 3 megapixels in a form that takes 10 MB to decode, more than the 8 MB that are granted; scale it \
+         down first"
+    );
+    assert_eq!(caption("10").code, Some(0));
+}

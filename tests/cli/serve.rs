@@ -103,6 +103,8 @@ fn what_cannot_be_served_is_said_in_one_line() {
         let line = refused.complaint(2);
         assert!(line.contains("[::1]:8080"), "{line}");
     }
+    let proxy = serve(&["--trusted-proxy", "proxy.example"]);
+    assert!(proxy.complaint(2).contains("must be an address"));
     for url in ["example.org", "https://example.org/api"] {
         let refused = serve(&["--public-url", url]);
         let line = refused.complaint(2);
@@ -144,6 +146,38 @@ fn a_token_that_cannot_be_used_stops_the_start() {
         let output = child.arg(bytes).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_service_says_what_it_waits_for_and_cuts_it_off() {
+    let args = ["serve", "--addr", "0", "--json", "--model", model()];
+    let mut child = command(Path::new("."), &args)
+        .args(["--shutdown-timeout-s", "0.3"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listening: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let addr = string(&listening["addr"]);
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let head = format!("POST /api/caption HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 99\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    let mut err = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{err}");
+    let said: Vec<&str> = err
+        .lines()
+        .filter(|line| line.contains("stopping"))
+        .collect();
+    assert_eq!(said.len(), 2, "{err}");
+    assert!(said.iter().all(|line| line.contains("requests=1")), "{err}");
+    assert!(said[1].contains("cut off"), "{err}");
 }
 
 /// Starts a service, and returns where it says that it listens, and the lines that it greets with.

@@ -201,6 +201,196 @@ fn a_resumed_run_ends_like_one_that_never_stopped() {
     }
 }
 
+/// A data set, and the checkpoint of a run on it that was stopped after the second step.
+fn interrupted(config: &[&str]) -> TempDir {
+    let data = dataset();
+    let args = ["--max-steps", "3", "--checkpoint-every", "2"];
+    train(&data, "a.safetensors", &[config, &args].concat()).lines();
+    data
+}
+
+const RESUME: [&str; 4] = ["--resume", "a.checkpoint.safetensors", "--max-steps", "5"];
+
+#[test]
+fn a_resumed_run_refuses_data_that_changed() {
+    type Change<'a> = &'a dyn Fn(&Path);
+    let changes: [(Change, &str); 4] = [
+        (
+            &|data| crate::picture(77).save(data.join("3.png")).unwrap(),
+            "1 of 8 train pictures changed, the first is 3.png",
+        ),
+        (
+            &|data| {
+                let path = data.join("Flickr8k.token.txt");
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(path, text.replace("number 5 runs", "number 5 walks")).unwrap();
+            },
+            "the captions of 1 of 8 train pictures changed, first those of 5.png",
+        ),
+        (
+            &|data| {
+                let [train, dev] =
+                    ["train", "dev"].map(|split| data.join(format!("Flickr_8k.{split}Images.txt")));
+                let without = fs::read_to_string(&train).unwrap().replace("2.png\n", "");
+                let with = fs::read_to_string(&dev).unwrap() + "2.png\n";
+                fs::write(train, without).unwrap();
+                fs::write(dev, with).unwrap();
+            },
+            "1 train picture is no longer in that split, and 2.png is in dev now",
+        ),
+        (
+            &|data| crate::picture(78).save(data.join("9.png")).unwrap(),
+            "1 of 2 dev pictures changed, the first is 9.png",
+        ),
+    ];
+    for (config, (change, part)) in [
+        &["--config", "new.toml"][..],
+        &["--config", "frozen.toml", "--encoder", model()],
+        &["--config", "new.toml"],
+        &["--config", "frozen.toml", "--encoder", model()],
+    ]
+    .into_iter()
+    .zip(changes)
+    {
+        let data = interrupted(config);
+        change(data.path());
+        let before = bytes(&data, "a.safetensors");
+        let run = train(&data, "a.safetensors", &RESUME);
+        let message = run.complaint(1);
+        assert!(
+            message.starts_with("a.checkpoint.safetensors: the data changed since"),
+            "{message}"
+        );
+        assert!(
+            message.contains(part) && message.contains("--data-changed"),
+            "{message}"
+        );
+        assert!(bytes(&data, "a.safetensors") == before);
+        // Where that is wanted, it goes on, says so, and the next checkpoint is of the data of now.
+        let go_on = [&RESUME[..], &["--data-changed", "--checkpoint-every", "4"]].concat();
+        let run = train(&data, "a.safetensors", &go_on);
+        run.lines();
+        assert!(
+            run.err.contains(part) && run.err.contains("going on"),
+            "{}",
+            run.err
+        );
+        let run = train(&data, "a.safetensors", &RESUME);
+        run.lines();
+        assert!(!run.err.contains("changed"), "{}", run.err);
+    }
+    let data = tempfile::tempdir().unwrap();
+    let message = train(&data, "a.safetensors", &["--data-changed"]);
+    assert!(message.complaint(2).contains("--resume"));
+}
+
+#[test]
+fn a_resumed_run_takes_data_that_was_moved_or_touched() {
+    let data = interrupted(&["--config", "frozen.toml", "--encoder", model()]);
+    let inspected = glimpse(
+        data.path(),
+        &["inspect", "a.checkpoint.safetensors", "--json"],
+    );
+    let inspected = inspected.object();
+    assert_eq!(
+        inspected["data"]["pictures"],
+        serde_json::json!({"train": 8, "dev": 2})
+    );
+    assert_eq!(inspected["data"]["digest"].as_str().unwrap().len(), 64);
+    for i in 0..10 {
+        let path = data.path().join(format!("{i}.png"));
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(5000);
+        file.set_modified(then).unwrap();
+    }
+    let folder = data.path().join("images");
+    fs::create_dir(&folder).unwrap();
+    for i in 0..10 {
+        let name = format!("{i}.png");
+        fs::rename(data.path().join(&name), folder.join(&name)).unwrap();
+    }
+    let run = train(&data, "a.safetensors", &RESUME);
+    run.lines();
+    assert!(
+        !run.err.contains("changed") && !run.err.contains("computed"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_checkpoint_that_does_not_name_its_data_is_taken_with_a_warning() {
+    let data = interrupted(&["--config", "new.toml"]);
+    let path = data.path().join("a.checkpoint.safetensors");
+    // As older versions wrote it: without checksums, and without a word on the data.
+    let whole = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&whole[8..8 + length]).unwrap();
+    let notes = header["__metadata__"].as_object_mut().unwrap();
+    for key in [
+        "glimpse-data",
+        "glimpse-checksums",
+        "glimpse-checksum-count",
+    ] {
+        notes.remove(key).unwrap();
+    }
+    let header = header.to_string();
+    let old = [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        &whole[8 + length..],
+    ]
+    .concat();
+    fs::write(&path, old).unwrap();
+    let inspected = glimpse(data.path(), &["inspect", "a.checkpoint.safetensors"]);
+    assert!(
+        inspected.out.contains("checksums    none\n"),
+        "{}",
+        inspected.out
+    );
+    let run = train(&data, "a.safetensors", &RESUME);
+    run.lines();
+    assert!(
+        run.err.contains("does not say what data it was trained on"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_replaced_picture_is_encoded_again() {
+    let data = dataset();
+    let args = [
+        "--config",
+        "frozen.toml",
+        "--encoder",
+        model(),
+        "--max-steps",
+        "1",
+    ];
+    train(&data, "a.safetensors", &args).lines();
+    let before = bytes(&data, "a.features.safetensors");
+    let path = data.path().join("3.png");
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    let bitmap = data.path().join("t.bmp");
+    crate::picture(3).save(&bitmap).unwrap();
+    // The second picture has the name, the size and the time of the first: only the contents tell.
+    for (change, is_new) in [(0, true), (255, true), (255, false)] {
+        let mut bytes = fs::read(&bitmap).unwrap();
+        *bytes.last_mut().unwrap() ^= change;
+        fs::write(&path, bytes).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+        let run = train(&data, "a.safetensors", &args);
+        run.lines();
+        let told = run
+            .err
+            .contains("was made before the picture 3.png changed; it is computed again");
+        assert_eq!(told, is_new, "{}", run.err);
+    }
+    assert!(bytes(&data, "a.features.safetensors") != before);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {

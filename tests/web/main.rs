@@ -4,6 +4,7 @@
 //! one that takes its time where tests need somebody to wait. Clients are plain sockets, so that they can misbehave.
 
 mod access;
+mod attacks;
 mod attention;
 #[path = "../common/attentive.rs"]
 mod attentive;

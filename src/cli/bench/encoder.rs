@@ -1,6 +1,7 @@
 //! DenseNet: features, and a step of training.
 
 use super::{Bench, BenchArgs, Precision, Report, Spread, flops};
+use crate::cpu::available;
 use crate::data::preprocess::DEFAULT_SIZE;
 use crate::error::{Error, Result};
 use crate::model::{DenseNet, DenseNetConfig, file};
@@ -18,6 +19,8 @@ pub fn encode(bench: &Bench) -> Result<Report> {
     let args = bench.args;
     let mut init = Init::new(1);
     let mut encoder = open(args, &mut init)?;
+    // The images alone, which go through the network a few at a time.
+    check_memory(bench, SIZE * SIZE * 3)?;
     args.precision.apply(&mut encoder, bench.device)?;
     encoder.to(bench.device)?;
     let images = images(args, &mut init).to(bench.device)?;
@@ -53,6 +56,7 @@ pub fn train(bench: &Bench) -> Result<Report> {
     let args = bench.args;
     let mut init = Init::new(1);
     let encoder = open(args, &mut init)?;
+    check_memory(bench, encoder.config().kept_elements(SIZE) as usize)?;
     let features = encoder.config().features();
     let flops = flops::densenet(encoder.config(), SIZE) + flops::product([1, features, CLASSES]);
     let mut network = Classifier {
@@ -106,6 +110,17 @@ fn open(args: &BenchArgs, init: &mut Init) -> Result<DenseNet> {
             ),
         )),
     }
+}
+
+/// Refuses a batch that no memory holds, where an image takes at least so many numbers.
+fn check_memory(bench: &Bench, numbers: usize) -> Result<()> {
+    let batch = bench.args.batch;
+    if matches!(bench.device, Device::Gpu(_)) {
+        return Ok(());
+    }
+    let bytes = 4 * numbers as u128 * batch as u128;
+    let what = format_args!("a batch of {batch} images");
+    available::require(bytes, what, "take a smaller --batch")
 }
 
 fn images(args: &BenchArgs, init: &mut Init) -> Tensor {

@@ -5,6 +5,7 @@
 
 mod team;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
@@ -36,6 +37,16 @@ fn cannot_start(threads: usize) -> Error {
     Error::usage(format_args!(
         "the system does not start {threads} threads; take fewer with --threads"
     ))
+}
+
+/// What `body` yields, or nothing where it panics, of which nothing is printed: for libraries that panic where the system
+/// refuses what they ask for. Call it while a program starts, when no other thread's panic could go unseen.
+pub fn unless_it_panics<R>(body: impl FnOnce() -> R) -> Option<R> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let result = panic::catch_unwind(AssertUnwindSafe(body));
+    panic::set_hook(hook);
+    result.ok()
 }
 
 /// Runs `body` with a pool of `threads` threads of its own.

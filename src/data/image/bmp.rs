@@ -117,6 +117,16 @@ impl<'a> Bmp<'a> {
         (self.width, self.height)
     }
 
+    /// The most memory that decoding takes: the file written anew, the pixels in its own channels, and as RGB.
+    pub fn decoding_bytes(&self) -> u64 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        let channels = match (self.compression, self.bits) {
+            (Compression::Masks, _) | (_, 32) => 4 + 3,
+            _ => 3,
+        };
+        self.data.len() as u64 + channels * pixels
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors

@@ -6,11 +6,10 @@
 
 use std::io::Cursor;
 
-use ::image::RgbImage;
 use gif::{ColorOutput, DecodeOptions, Decoder, MemoryLimit};
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
-use super::{Decoded, orientation};
+use super::{Decoded, orientation, room};
 
 /// A GIF file that has been read up to the pixels of its first frame.
 pub(super) struct Gif<'a> {
@@ -100,7 +99,7 @@ impl<'a> Gif<'a> {
             false => (0..height).collect(),
         };
 
-        let mut picture = RgbImage::from_pixel(self.width, self.height, ::image::Rgb([255; 3]));
+        let mut picture = room::picture(self.width, self.height, 255)?;
         let stride = 3 * self.width as usize;
         let mut indices = vec![0; width];
         for (done, y) in order.into_iter().enumerate() {

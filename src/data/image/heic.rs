@@ -40,6 +40,13 @@ impl<'a> Heic<'a> {
         (self.width, self.height)
     }
 
+    /// The most memory that decoding takes: the samples of all channels, of two bytes where they have more than eight
+    /// bits, the pixels with their alpha, and as RGB.
+    pub fn decoding_bytes(&self) -> u64 {
+        let channels = if self.has_alpha { 8 + 4 + 3 } else { 6 + 3 };
+        channels * u64::from(self.width) * u64::from(self.height)
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors

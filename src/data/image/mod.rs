@@ -27,6 +27,7 @@ mod orientation;
 mod pixels;
 mod png;
 mod policy;
+mod room;
 mod tiff;
 mod webp;
 
@@ -72,6 +73,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// The most pixels (width x height) that a file may claim to hold.
     pub pixels: u64,
+    /// The most memory that decoding may take, in bytes: see [`Cost::bytes`].
+    pub decoding_bytes: u64,
 }
 
 impl Limits {
@@ -79,6 +82,7 @@ impl Limits {
     pub const UPLOADS: Limits = Limits {
         file_bytes: 256 << 20,
         pixels: 100_000_000,
+        decoding_bytes: u64::MAX,
     };
 }
 
@@ -88,8 +92,19 @@ impl Default for Limits {
         Limits {
             file_bytes: 512 << 20,
             pixels: 250_000_000,
+            decoding_bytes: u64::MAX,
         }
     }
+}
+
+/// What an image costs to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Width x height.
+    pub pixels: u64,
+    /// The most memory that is taken at a time, beyond the bytes of the file: for the picture, for what its format needs
+    /// besides, and for the second copy where it has to be turned.
+    pub bytes: u64,
 }
 
 impl Image {
@@ -182,6 +197,7 @@ impl Image {
     /// What is wrong, and what kind of thing that is.
     pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Image, Unreadable> {
         let opened = Opened::new(bytes, limits)?;
+        let _room = room::take(opened.cost().bytes)?;
         let decoded = opened.decode()?;
         let upright = pixels::turn(decoded.picture, decoded.orientation);
         let (width, height) = upright.dimensions();
@@ -193,14 +209,13 @@ impl Image {
         })
     }
 
-    /// How many pixels the bytes of an image claim to hold; none of them is decoded.
+    /// What decoding the bytes of an image would cost, as their headers tell; nothing is decoded.
     ///
     /// # Errors
     ///
     /// As [`Image::from_bytes`], as far as that can be told from a header.
-    pub fn count_pixels(bytes: &[u8], limits: Limits) -> Result<u64, Unreadable> {
-        let (width, height) = Opened::new(bytes, limits)?.size();
-        Ok(u64::from(width) * u64::from(height))
+    pub fn cost(bytes: &[u8], limits: Limits) -> Result<Cost, Unreadable> {
+        Ok(Opened::new(bytes, limits)?.cost())
     }
 
     /// Pixels in a row.
@@ -304,6 +319,16 @@ impl<'a> Opened<'a> {
                 megapixels(limits.pixels)
             )));
         }
+        let Cost { pixels, bytes } = opened.cost();
+        if bytes > limits.decoding_bytes {
+            return Err(Fault::TooLarge.because(format!(
+                "has {} megapixels in a form that takes {} MB to decode, more than the {} MB that are granted; scale it \
+                 down first",
+                pixels.div_ceil(1_000_000),
+                bytes.div_ceil(1_000_000),
+                limits.decoding_bytes / 1_000_000
+            )));
+        }
         Ok(opened)
     }
 
@@ -318,6 +343,35 @@ impl<'a> Opened<'a> {
             Opened::Png(png) => png.size(),
             Opened::Tiff(tiff) => tiff.size(),
             Opened::WebP(webp) => webp.size(),
+        }
+    }
+
+    /// What the rest of the way takes.
+    fn cost(&self) -> Cost {
+        let (width, height) = self.size();
+        let pixels = u64::from(width) * u64::from(height);
+        let (decoding, picture, orientation) = match self {
+            Opened::Bmp(bmp) => (bmp.decoding_bytes(), 3 * pixels, Orientation::NoTransforms),
+            // Read with the pixels, and hardly ever there.
+            Opened::Gif(_) => (3 * pixels, 3 * pixels, Orientation::NoTransforms),
+            #[cfg(feature = "heic")]
+            Opened::Heic(heic) => (heic.decoding_bytes(), 3 * pixels, Orientation::NoTransforms),
+            Opened::Jpeg(jpeg) => (
+                jpeg.decoding_bytes(),
+                jpeg.picture_bytes(),
+                jpeg.orientation(),
+            ),
+            Opened::Png(png) => (png.decoding_bytes(), 3 * pixels, png.orientation()),
+            Opened::Tiff(tiff) => (tiff.decoding_bytes(), 3 * pixels, tiff.orientation()),
+            Opened::WebP(webp) => (webp.decoding_bytes(), 3 * pixels, webp.orientation()),
+        };
+        let turning = match orientation {
+            Orientation::NoTransforms => 0,
+            _ => 2 * picture,
+        };
+        Cost {
+            pixels,
+            bytes: decoding.max(turning),
         }
     }
 

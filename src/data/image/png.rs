@@ -8,11 +8,12 @@
 use std::io::{Cursor, Read};
 
 use ::image::RgbImage;
+use ::image::metadata::Orientation;
 use flate2::read::ZlibDecoder;
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::pixels::{multiplied_over_white, narrow, over_white};
-use super::{Decoded, orientation};
+use super::{Decoded, orientation, room};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1A\n";
 /// The longest text that is inflated: metadata that says how a picture lies is far shorter.
@@ -147,6 +148,29 @@ impl<'a> Png<'a> {
         (side(0), side(4))
     }
 
+    /// How the camera was held.
+    pub fn orientation(&self) -> Orientation {
+        orientation::read(self.exif.as_deref(), self.xmp.as_deref())
+    }
+
+    /// The most memory that decoding takes: the clean file, the picture, and all samples where it is interlaced.
+    pub fn decoding_bytes(&self) -> u64 {
+        let (width, height) = self.size();
+        let compressed: usize = self.data.iter().map(|data| data.len()).sum();
+        let field = |at: usize| self.header.get(at).copied().unwrap_or(0);
+        let (depth, colour, is_interlaced) = (field(8), field(9), field(12) != 0);
+        // Grey, or RGB; alpha besides, which a colour that stands for transparency becomes.
+        let channels = match colour {
+            0 | 4 => 2,
+            _ => 4,
+        };
+        let samples = match is_interlaced {
+            true => channels * u64::from(depth.max(8)) / 8,
+            false => 0,
+        };
+        compressed as u64 + (3 + samples) * u64::from(width) * u64::from(height)
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors
@@ -165,7 +189,7 @@ impl<'a> Png<'a> {
         };
         Ok(Decoded {
             picture: picture?,
-            orientation: orientation::read(self.exif.as_deref(), self.xmp.as_deref()),
+            orientation: self.orientation(),
             warnings: self.warnings,
         })
     }
@@ -187,7 +211,7 @@ impl<'a> Png<'a> {
             is_apples: self.is_apples,
         };
 
-        let mut picture = RgbImage::new(width, height);
+        let mut picture = room::picture(width, height, 0)?;
         let rows = picture.chunks_exact_mut(3 * width as usize);
         if reader.info().interlaced {
             // The passes of an interlaced picture spread over all rows: none is whole before the last pass is.
@@ -195,7 +219,9 @@ impl<'a> Png<'a> {
                 let what = "a part of its interlaced pixels is missing or damaged";
                 Fault::Damaged.because(format!("is cut off: {what}; {COPY_AGAIN}"))
             };
-            let mut samples = vec![0; reader.output_buffer_size().ok_or_else(nonsense)?];
+            let length = reader.output_buffer_size().ok_or_else(nonsense)?;
+            let mut samples = room::vector(length)?;
+            samples.resize(length, 0);
             reader.next_frame(&mut samples).map_err(|_| missing())?;
             let from = samples.chunks_exact(samples.len() / height as usize);
             rows.zip(from).for_each(|(to, from)| to_rgb.row(from, to));

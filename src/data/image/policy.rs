@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 pub struct Policy {
     /// What an image may cost.
     pub limits: Limits,
+    /// Memory that images may take while they are decoded, all threads together, in bytes. One that needs more waits until
+    /// it is alone.
+    pub together: u64,
     /// Whether files that are odd, but hold all of their pixels, are refused.
     pub is_strict: bool,
     /// Takes each of an odd file's [`warnings`](Image::warnings), with the file.
@@ -21,10 +24,11 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// The default limits, not strict, telling nobody.
+    /// The default limits, as many at a time as there are threads, not strict, telling nobody.
     fn default() -> Self {
         Policy {
             limits: Limits::default(),
+            together: u64::MAX,
             is_strict: false,
             warn: |_, _| {},
         }

@@ -15,11 +15,12 @@ use tiff::tags::Tag;
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::kind::RAW;
 use super::pixels::{multiplied_over_white, narrow, over_white, times};
-use super::{Decoded, orientation};
+use super::{Decoded, orientation, room};
 
 /// A TIFF file whose first directory has been read.
 pub(super) struct Tiff {
     decoder: Decoder<Cursor<Vec<u8>>>,
+    file_bytes: u64,
     width: u32,
     height: u32,
     colour: ColorType,
@@ -95,6 +96,7 @@ impl Tiff {
         let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples);
         let orientation = orientation_of(&mut decoder);
         Ok(Tiff {
+            file_bytes: bytes.len() as u64,
             decoder,
             width,
             height,
@@ -112,6 +114,22 @@ impl Tiff {
     /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
+    }
+
+    /// How the camera was held.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// The most memory that decoding takes: a copy of the file, all samples as they are stored, in 8 bits, and as RGB.
+    pub fn decoding_bytes(&self) -> u64 {
+        let channels = u64::from(self.colour.num_samples());
+        let stored = match self.colour.bit_depth() {
+            0..=8 => 1,
+            bits => u64::from(bits / 8) + 1,
+        };
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        self.file_bytes + (channels * stored + 3) * pixels
     }
 
     /// Decodes the pixels.
@@ -152,7 +170,7 @@ impl Tiff {
             0 | 1 => (channels, 1),
             _ => (1, pixels),
         };
-        let mut rgb = Vec::with_capacity(3 * pixels);
+        let mut rgb = room::vector(3 * pixels)?;
         let mut pixel = vec![0; channels];
         for i in 0..pixels {
             for (channel, sample) in pixel.iter_mut().enumerate() {

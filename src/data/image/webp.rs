@@ -6,6 +6,7 @@
 use std::io::Cursor;
 
 use ::image::codecs::webp::WebPDecoder;
+use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder};
 
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
@@ -15,6 +16,7 @@ use super::{Decoded, orientation};
 /// A WebP file whose chunks have been found.
 pub(super) struct WebP<'a> {
     decoder: WebPDecoder<Cursor<Vec<u8>>>,
+    file_bytes: u64,
     exif: Option<&'a [u8]>,
     xmp: Option<&'a [u8]>,
     warnings: Vec<String>,
@@ -62,6 +64,7 @@ impl<'a> WebP<'a> {
             .map_err(|_| fault::damaged("WebP", "has headers that make no sense"))?;
         Ok(WebP {
             decoder,
+            file_bytes: bytes.len() as u64,
             exif: chunks.exif,
             xmp: chunks.xmp,
             warnings,
@@ -73,16 +76,33 @@ impl<'a> WebP<'a> {
         self.decoder.dimensions()
     }
 
+    /// How the camera was held.
+    pub fn orientation(&self) -> Orientation {
+        orientation::read(self.exif, self.xmp)
+    }
+
+    /// The most memory that decoding takes: a copy of the file, a frame's four channels, the same as they are handed
+    /// over, and as RGB.
+    pub fn decoding_bytes(&self) -> u64 {
+        let (width, height) = self.size();
+        let channels = match self.decoder.color_type().has_alpha() {
+            true => 4 + 4 + 3,
+            false => 4 + 3,
+        };
+        self.file_bytes + channels * u64::from(width) * u64::from(height)
+    }
+
     /// Decodes the pixels.
     ///
     /// # Errors
     /// Data that contradicts itself.
     pub fn decode(self) -> Result<Decoded, Unreadable> {
+        let orientation = self.orientation();
         let decoded = DynamicImage::from_decoder(self.decoder)
             .map_err(|_| fault::damaged("WebP", "has pixels that cannot be decoded"))?;
         Ok(Decoded {
             picture: flatten(decoded),
-            orientation: orientation::read(self.exif, self.xmp),
+            orientation,
             warnings: self.warnings,
         })
     }

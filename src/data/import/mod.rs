@@ -96,7 +96,7 @@ impl Archive {
     /// Where it cannot be read, is of another format, is broken, or wants to harm: a pickle that would start a program.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::of(path.to_path_buf(), Bytes::map(path, "a weight file")?)
+        Self::of(path.to_path_buf(), Bytes::open(path, "a weight file")?)
     }
 
     /// The file with these bytes; `name` stands for its path in messages.

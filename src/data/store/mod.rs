@@ -133,9 +133,9 @@ fn replace(real: &Path, bytes: &[u8]) -> io::Result<()> {
         keep_access(file.as_file(), &before)?;
     }
     file.as_file().sync_all()?;
-    file.persist(real).map_err(|e| e.error)?;
-    sync_folder(real);
-    Ok(())
+    // Open, and with it locked, until it has its name.
+    let (_file, partial) = file.keep().map_err(|e| e.error)?;
+    rename(&partial, real).inspect_err(|_| drop(fs::remove_file(&partial)))
 }
 
 /// Gives the file `from`, which is whole and synced, the name `to` in place of what has it.

@@ -1,7 +1,8 @@
 //! Weight files: named tensors in the safetensors format.
 //!
-//! Reading maps the file into memory and checks its header before anything is allocated. Writing never leaves
-//! half a file: the bytes go to a temporary file beside the target, are synced, and take the target's name in
+//! Reading checks the header before anything is allocated for the tensors, and a tensor's checksum, where the file has
+//! checksums, while the tensor is decoded; see `checksums.rs`. Files of up to 64 MiB are read; larger ones are mapped into
+//! memory. Writing never leaves half a file: the bytes go to a temporary file beside the target, are synced, and take the target's name in
 //! one step, so that whatever goes wrong, what was there before is still there.
 //!
 //! # 8-bit matrices
@@ -12,11 +13,13 @@
 //! encoding: [`WeightFile::entries`] lists `NAME` alone. [`Precision::I8`] writes tensors of two and more axes so; see
 //! `quantised.rs` for how the scales are chosen.
 
+pub(crate) mod checksums;
+mod decode;
 mod quantised;
 mod write;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -24,10 +27,10 @@ use safetensors::{SafeTensorError, SafeTensors};
 use super::bytes::Bytes;
 use super::float::Float;
 use super::import::Format;
-use crate::cpu::{Isa, formats, memory, threads};
 use crate::error::{self, Error, Result};
 use crate::tensor::Tensor;
 
+pub(crate) use checksums::DAMAGED;
 pub use write::write_weights;
 
 /// How numbers are stored in a file. In memory they are always `f32`.
@@ -69,8 +72,8 @@ impl Precision {
 /// The suffix that turns the name of a quantised tensor into that of its scales.
 const SCALE: &str = ".scale";
 
-/// Numbers that one task decodes: 256 KiB as `f32`, which are still in the cache when they are checked.
-const PIECE: usize = 1 << 16;
+/// Bytes of a mapped file that a check of all of it reads before the system is told to take them back.
+const RESIDENT: usize = 64 << 20;
 
 /// An opened safetensors file.
 pub struct WeightFile {
@@ -79,6 +82,8 @@ pub struct WeightFile {
     header: Metadata,
     /// Where in `bytes` the tensors begin.
     data: usize,
+    /// The checksums of the tensors, where the file has any.
+    sums: Option<HashMap<String, u32>>,
 }
 
 /// What a file says of one of its tensors.
@@ -105,19 +110,6 @@ pub(crate) struct Raw<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// The bytes of a tensor, and how they stand for numbers.
-enum Stored<'a> {
-    Floats(Float, &'a [u8]),
-    Rows { numbers: &'a [u8], scales: Vec<f32> },
-}
-
-/// A part of a tensor that one task decodes.
-struct Piece<'a> {
-    from: Stored<'a>,
-    to: &'a mut [f32],
-    tensor: usize,
-}
-
 /// What is wrong with the header of a file.
 fn fault(error: &SafeTensorError) -> &'static str {
     match error {
@@ -140,17 +132,17 @@ impl WeightFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// Where it cannot be read or its header makes no sense.
+    /// Where it cannot be read, or its header makes no sense or does not match its checksum.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = Bytes::map(path, "a safetensors file")?;
+        let bytes = Bytes::open(path, "a safetensors file")?;
         Self::checked(path.to_path_buf(), bytes)
     }
 
     /// A file that is part of the program; `name` stands for its path in messages.
     ///
     /// # Errors
-    /// Where its header makes no sense.
+    /// Where its header makes no sense or does not match its checksum.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::checked(PathBuf::from(name), Bytes::Static(bytes))
     }
@@ -158,7 +150,9 @@ impl WeightFile {
     pub(super) fn checked(path: PathBuf, bytes: Bytes) -> Result<Self> {
         let all = bytes.as_ref();
         let (length, header) = SafeTensors::read_metadata(all).map_err(|e| {
-            let is_foreign = Format::of(all).is_some_and(|f| f != Format::Safetensors);
+            // A damaged length may look like another format; the text of the header after it does not.
+            let is_foreign = all.get(8) != Some(&b'{')
+                && Format::of(all).is_some_and(|f| f != Format::Safetensors);
             let what = match is_foreign {
                 true => format!(
                     "is of PyTorch's or Keras' making; turn it into an encoder with `glimpse-convert {} \
@@ -171,17 +165,68 @@ impl WeightFile {
         })?;
         // The header is preceded by its length, 8 bytes.
         let data = 8 + length;
+        let sums =
+            checksums::read(&all[..data], &header).map_err(|what| Error::file(&path, what))?;
         Ok(WeightFile {
             path,
             bytes,
             header,
             data,
+            sums,
         })
     }
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file has checksums of its tensors. Files of others and of older versions have none.
+    pub fn has_checksums(&self) -> bool {
+        self.sums.is_some()
+    }
+
+    /// The tensors, in the order of their bytes, that do not match their checksums. That reads the whole file, by all
+    /// threads together. Empty where the file has no checksums.
+    pub fn damaged(&self) -> Vec<String> {
+        let Some(sums) = &self.sums else {
+            return Vec::new();
+        };
+        let names = self.header.offset_keys();
+        let infos = names.iter().filter_map(|name| self.header.info(name));
+        let all: Vec<&[u8]> = infos.map(|info| self.slice(info)).collect();
+        let found = checksums::of_each(&all, RESIDENT, &|| self.release());
+        let pairs = names.into_iter().zip(found);
+        let damaged = pairs.filter(|(name, sum)| sums.get(name) != Some(sum));
+        damaged.map(|(name, _)| name).collect()
+    }
+
+    /// Checks all tensors against their checksums. [`WeightFile::tensors`] does so by itself for those that it returns.
+    ///
+    /// # Errors
+    /// Where one does not match; the message names the first.
+    pub fn verify(&self) -> Result<()> {
+        match self.damaged().first() {
+            Some(name) => Err(self.mismatch(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks one tensor against its checksum.
+    pub(super) fn verify_tensor(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let wanted = self.sums.as_ref().and_then(|sums| sums.get(name));
+        match wanted.is_none_or(|&sum| sum == checksums::of(bytes)) {
+            true => Ok(()),
+            false => Err(self.mismatch(name)),
+        }
+    }
+
+    fn mismatch(&self, tensor: &str) -> Error {
+        let what = match &self.bytes {
+            Bytes::Static(_) => "the program's file was damaged; install Glimpse again",
+            _ => checksums::DAMAGED,
+        };
+        self.refuse(tensor, format_args!("does not match its checksum: {what}"))
     }
 
     /// The text under `key` in the file's metadata.
@@ -218,8 +263,8 @@ impl WeightFile {
     /// The tensors called `names`, in `f32`; `None` for each that is not there.
     ///
     /// # Errors
-    /// Where one holds integers without scales or another type that is no floating-point number, or where its scales
-    /// do not fit.
+    /// Where one does not match its checksum, holds integers without scales or another type that is no floating-point
+    /// number, or where its scales do not fit.
     pub fn tensors(&self, names: &[String]) -> Result<Vec<Option<Tensor>>> {
         let loaded = self.load(names)?.into_iter();
         Ok(loaded.map(|l| l.map(|l| l.tensor)).collect())
@@ -234,39 +279,7 @@ impl WeightFile {
         found.ok_or_else(|| Error::file(&self.path, format_args!("has no tensor `{name}`")))
     }
 
-    /// The tensors called `names` as in [`WeightFile::tensors`], decoded and checked by all threads together.
-    pub(crate) fn load(&self, names: &[String]) -> Result<Vec<Option<Loaded>>> {
-        let infos = names.iter().map(|name| self.header.info(name));
-        let infos: Vec<Option<&TensorInfo>> = infos.collect();
-        let lens = infos.iter().map(|i| i.map_or(0, |i| len(&i.shape)));
-        let mut buffers: Vec<Vec<f32>> = lens.map(memory::unset).collect();
-        let mut pieces = Vec::new();
-        for (tensor, buffer) in buffers.iter_mut().enumerate() {
-            if let Some(info) = infos[tensor] {
-                let stored = self.stored(&names[tensor], info)?;
-                cut(tensor, &stored, buffer, &mut pieces);
-            }
-        }
-        let finite: Vec<AtomicBool> = names.iter().map(|_| AtomicBool::new(true)).collect();
-        let isa = Isa::current();
-        threads::for_each_chunk(&mut pieces, 1, |_, pieces| {
-            for piece in pieces {
-                if !piece.decode(isa) {
-                    finite[piece.tensor].store(false, Ordering::Relaxed);
-                }
-            }
-        });
-        let loaded = infos.iter().zip(buffers).zip(&finite);
-        let loaded = loaded.map(|((info, buffer), finite)| {
-            let Some(info) = info else { return Ok(None) };
-            let tensor = Tensor::from_vec(buffer, &info.shape)?;
-            let is_finite = finite.load(Ordering::Relaxed);
-            Ok(Some(Loaded { tensor, is_finite }))
-        });
-        loaded.collect()
-    }
-
-    /// The tensor called `name` as it lies in the file.
+    /// The tensor called `name` as it lies in the file, whose checksum is not looked at.
     pub(crate) fn raw(&self, name: &str) -> Option<Raw<'_>> {
         let info = self.header.info(name)?;
         Some(Raw {
@@ -293,58 +306,6 @@ impl WeightFile {
         &self.bytes.as_ref()[self.data + start..self.data + end]
     }
 
-    fn stored(&self, name: &str, info: &TensorInfo) -> Result<Stored<'_>> {
-        let bytes = self.slice(info);
-        match float(info.dtype) {
-            Some(float) => Ok(Stored::Floats(float, bytes)),
-            None if info.dtype == Dtype::I8 => Ok(Stored::Rows {
-                numbers: bytes,
-                scales: self.scales(name, info)?,
-            }),
-            None => Err(self.refuse(
-                name,
-                format_args!("holds {:?}, not floating-point numbers", info.dtype),
-            )),
-        }
-    }
-
-    /// The scales of the quantised tensor `name`.
-    fn scales(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
-        let scale = format!("{name}{SCALE}");
-        let Some(found) = self.header.info(&scale) else {
-            return Err(self.refuse(
-                name,
-                format_args!("holds I8, not floating-point numbers, and there is no `{scale}`"),
-            ));
-        };
-        let rows = info.shape.first().copied();
-        if rows.is_none() || found.shape.len() != 1 || found.shape.first().copied() != rows {
-            let (shape, of) = (&found.shape, &info.shape);
-            return Err(self.refuse(
-                &scale,
-                format_args!("is {shape:?}; `{name}` {of:?} needs a scale for each row"),
-            ));
-        }
-        let float = match found.dtype {
-            Dtype::F32 => Float::F32,
-            Dtype::F16 => Float::F16,
-            other => {
-                return Err(self.refuse(
-                    &scale,
-                    format_args!("holds {other:?}; scales are F32 or F16"),
-                ));
-            }
-        };
-        let scales = float.decode(self.slice(found));
-        match scales.iter().position(|&s| !quantised::is_scale(s)) {
-            None => Ok(scales),
-            Some(row) => {
-                let what = format_args!("is {} at row {row}; no scale is", scales[row]);
-                Err(self.refuse(&scale, what))
-            }
-        }
-    }
-
     fn refuse(&self, tensor: &str, what: std::fmt::Arguments) -> Error {
         Error::file(&self.path, format_args!("tensor `{tensor}` {what}"))
     }
@@ -358,58 +319,6 @@ pub(super) fn float(dtype: Dtype) -> Option<Float> {
         Dtype::F16 => Some(Float::F16),
         Dtype::BF16 => Some(Float::BF16),
         _ => None,
-    }
-}
-
-/// Elements of a shape in a header that was checked, whose product fits.
-fn len(shape: &[usize]) -> usize {
-    shape.iter().product()
-}
-
-/// Cuts a tensor into parts that one task each decodes.
-fn cut<'a>(tensor: usize, stored: &Stored<'a>, mut to: &'a mut [f32], pieces: &mut Vec<Piece<'a>>) {
-    let row = match stored {
-        Stored::Floats(..) => 1,
-        Stored::Rows { scales, .. } => (to.len() / scales.len().max(1)).max(1),
-    };
-    let rows = PIECE.div_ceil(row);
-    let mut first = 0;
-    while !to.is_empty() {
-        let (head, tail) = to.split_at_mut(to.len().min(rows * row));
-        let here = first * row..first * row + head.len();
-        let from = match stored {
-            Stored::Floats(float, bytes) => {
-                let size = float.size();
-                Stored::Floats(*float, &bytes[here.start * size..here.end * size])
-            }
-            Stored::Rows { numbers, scales } => Stored::Rows {
-                numbers: &numbers[here],
-                scales: scales[first..scales.len().min(first + rows)].to_vec(),
-            },
-        };
-        pieces.push(Piece {
-            from,
-            to: head,
-            tensor,
-        });
-        (to, first) = (tail, first + rows);
-    }
-}
-
-impl Piece<'_> {
-    /// Writes the numbers and returns whether they are finite.
-    fn decode(&mut self, isa: Isa) -> bool {
-        match &self.from {
-            Stored::Floats(float, bytes) => {
-                float.decode_into(bytes, self.to);
-                formats::all_finite(isa, self.to)
-            }
-            // Scales are such that all products are.
-            Stored::Rows { numbers, scales } => {
-                quantised::dequantise(isa, numbers, scales, self.to);
-                true
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use safetensors::tensor::TensorView;
 
 use super::*;
+use crate::cpu::threads;
 
 fn sample() -> Vec<(String, Tensor)> {
     vec![
@@ -254,16 +255,26 @@ fn quantised_tensors_without_proper_scales_are_refused() {
 fn any_broken_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    for precision in [Precision::F32, Precision::I8] {
+    // Without checksums the damage gets further.
+    for (precision, has_checksums) in [
+        (Precision::F32, true),
+        (Precision::I8, true),
+        (Precision::F32, false),
+        (Precision::I8, false),
+    ] {
         write_weights(&path, &sample(), precision, HashMap::new()).unwrap();
-        let whole = std::fs::read(&path).unwrap();
+        let mut whole = std::fs::read(&path).unwrap();
+        if !has_checksums {
+            whole = checksums::removed(&whole);
+        }
         let mut state = 7u64;
+        let mut opened = 0;
         for round in 0..4000usize {
             let mut bytes = whole.clone();
             if round % 2 == 0 {
                 bytes.truncate(round / 2 % whole.len());
             } else {
-                for _ in 0..3 {
+                for _ in 0..1 + round / 2 % 3 {
                     state = state
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1);
@@ -274,6 +285,7 @@ fn any_broken_file_is_an_error() {
             // Whatever it says, it says it without a panic.
             let file = WeightFile::checked(path.clone(), bytes.into());
             if let Ok(file) = file {
+                opened += 1;
                 let names = ["a", "b.weight", "b.weight.scale"].map(str::to_string);
                 let _ = file.entries();
                 let _ = file.tensors(&names);
@@ -283,5 +295,157 @@ fn any_broken_file_is_an_error() {
                 assert!(!message.contains('\n'), "{message}");
             }
         }
+        assert!(has_checksums || opened > 20, "{opened} files were opened");
     }
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    for precision in ALL {
+        let meta = HashMap::from([("key".to_string(), "text".to_string())]);
+        write_weights(&path, &sample(), precision, meta).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let names = ["a", "b.weight"].map(str::to_string);
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                let file = WeightFile::checked(path.clone(), bytes.into());
+                let read = file.and_then(|file| file.tensors(&names));
+                let message = read
+                    .err()
+                    .unwrap_or_else(|| panic!("byte {at}"))
+                    .to_string();
+                let names_it = message.contains("header") || message.contains("tensor `");
+                assert!(names_it && !message.contains('\n'), "byte {at}: {message}");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_anywhere_in_a_large_tensor_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let large = |seed: f32| {
+        let numbers = (0..600_000).map(|i| (i as f32 * seed).sin()).collect();
+        Tensor::from_vec(numbers, &[600, 1000]).unwrap()
+    };
+    let tensors = [("one", 0.1), ("two", 0.2)].map(|(n, seed)| (n.to_string(), large(seed)));
+    let names = ["two", "none", "one"].map(str::to_string);
+    for precision in ALL {
+        write_weights(&path, &tensors, precision, HashMap::new()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let file = WeightFile::checked(path.clone(), whole.clone().into()).unwrap();
+        assert!(file.has_checksums() && file.damaged().is_empty());
+        file.tensors(&names).unwrap();
+        for name in ["one", "two", "one.scale"] {
+            let Some(raw) = file.raw(name) else { continue };
+            let start = raw.bytes.as_ptr() as usize - file.bytes().as_ref().as_ptr() as usize;
+            for at in [0, raw.bytes.len() / 3, raw.bytes.len() - 1] {
+                let mut bytes = whole.clone();
+                bytes[start + at] ^= 0x10;
+                let file = WeightFile::checked(path.clone(), bytes.into()).unwrap();
+                let want = format!("tensor `{name}` does not match its checksum");
+                for message in [
+                    file.tensors(&names).unwrap_err(),
+                    file.verify().unwrap_err(),
+                ] {
+                    assert!(message.to_string().contains(&want), "{message}");
+                }
+                assert_eq!(file.damaged(), [name]);
+            }
+        }
+    }
+}
+
+#[test]
+fn checksums_that_are_not_all_there_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    write_weights(&path, &sample(), Precision::F32, HashMap::new()).unwrap();
+    let file = WeightFile::open(&path).unwrap();
+    let sums = file.metadata(checksums::KEY).unwrap().unwrap();
+    let views = || {
+        ["a", "b.weight"].map(|name| {
+            let raw = file.raw(name).unwrap();
+            let view = TensorView::new(raw.dtype, raw.shape.to_vec(), raw.bytes).unwrap();
+            (name, view)
+        })
+    };
+    let read = |keep: usize, entries: &[(&str, &str)]| -> Result<bool> {
+        let entries = entries.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        let views = views().into_iter().take(keep);
+        let bytes = safetensors::serialize(views, Some(entries.collect())).unwrap();
+        WeightFile::checked("w".into(), bytes.into()).map(|file| file.has_checksums())
+    };
+    assert!(!read(2, &[("other", "entry")]).unwrap());
+    let other = sums.replace("crc32", "crc64");
+    for (keep, entries, part) in [
+        (2, &[(checksums::KEY, &sums[..])][..], "lost its checksums"),
+        (2, &[(checksums::COUNT_KEY, "2")], "lost its checksums"),
+        (
+            2,
+            &[(checksums::KEY, &other), (checksums::COUNT_KEY, "2")],
+            "of a kind that this program does not know",
+        ),
+        // Another program left a tensor out, or wrote another header.
+        (
+            1,
+            &[(checksums::KEY, &sums), (checksums::COUNT_KEY, "2")],
+            "its header does not match its checksum",
+        ),
+    ] {
+        let message = read(keep, entries).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    // A header that matches its own checksum but has too few of the tensors'.
+    let listed = [("a", 12), ("b.weight", 16)].map(|(name, len)| checksums::Listed {
+        name,
+        dtype: Dtype::F32,
+        shape: if len == 12 { &[3] } else { &[2, 2] },
+        len,
+        sum: 0,
+    });
+    let mut bytes = checksums::beginning(&HashMap::new(), &listed).unwrap();
+    let text = String::from_utf8(bytes.split_off(8)).unwrap();
+    for (from, to) in [(" 0000000000000000\"", " 00000000\""), (":\"2\"", ":\"3\"")] {
+        assert!(text.contains(from), "{text}");
+        let text = text.replace(from, to);
+        let start = text.find("crc32 ").unwrap() + 6;
+        let mut file = (text.len() as u64).to_le_bytes().to_vec();
+        file.extend(text.as_bytes());
+        file[8 + start..8 + start + 8].copy_from_slice(b"00000000");
+        let own = format!("{:08x}", checksums::of(&file));
+        file[8 + start..8 + start + 8].copy_from_slice(own.as_bytes());
+        file.extend([0; 28]);
+        let message = WeightFile::checked("w".into(), file.into()).err().unwrap();
+        let message = message.to_string();
+        assert!(message.contains("2 tensors, but checksums of"), "{message}");
+    }
+}
+
+#[test]
+fn several_entries_of_metadata_make_the_same_bytes_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let write = || {
+        let entry = |i: usize| {
+            (
+                format!("key {i}"),
+                format!("\"{}\":\"crc32 ", checksums::KEY),
+            )
+        };
+        let meta: HashMap<_, _> = (0..20).map(entry).collect();
+        write_weights(&path, &sample(), Precision::F32, meta).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let first = write();
+    assert!((0..10).all(|_| write() == first));
+    WeightFile::open(&path).unwrap().verify().unwrap();
+    // What was written is what the format's own library would have written, but for the checksums.
+    let file = safetensors::SafeTensors::deserialize(&first).unwrap();
+    assert_eq!(file.len(), 2);
 }

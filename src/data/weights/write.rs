@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 
+use super::checksums::{self, Listed};
 use super::quantised::{self, Quantised};
 use super::{Precision, SCALE};
 use crate::cpu::{Isa, formats};
@@ -68,7 +69,7 @@ struct Encoded {
     bytes: Vec<u8>,
 }
 
-/// Writes named tensors and metadata to `path`, atomically.
+/// Writes named tensors and metadata to `path`, with checksums, atomically.
 ///
 /// # Errors
 /// Where a number is beyond the range of the precision, two tensors have the same name, or the file cannot be written
@@ -94,26 +95,28 @@ pub fn write_weights(
         let what = format_args!("cannot be stored: two tensors are called `{}`", twice.name);
         return Err(Error::file(path, what));
     }
-    let views = encoded.iter().map(|e| {
-        TensorView::new(e.dtype, e.shape.clone(), &e.bytes)
-            .map(|view| (e.name.as_str(), view))
-            .map_err(|_| {
-                let what = format_args!(
-                    "tensor `{}` cannot be stored: its shape is too large",
-                    e.name
-                );
-                Error::file(path, what)
-            })
-    });
-    let views: Vec<_> = views.collect::<Result<_>>()?;
-    // One metadata entry at most keeps the bytes the same from run to run: the format's map has no order.
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|_| {
-        Error::file(
-            path,
-            "cannot be stored: its tensors make no safetensors file",
-        )
-    })?;
+    // As other writers of the format do it: wide numbers first, so that all of them are aligned.
+    encoded.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+    let file = assemble(&encoded, &metadata)
+        .map_err(|what| Error::file(path, format_args!("cannot be stored: {what}")))?;
     write_atomically(path, &file)
+}
+
+/// The bytes of a file with these tensors in this order, and their checksums.
+fn assemble(encoded: &[Encoded], metadata: &HashMap<String, String>) -> Result<Vec<u8>, String> {
+    let parts: Vec<&[u8]> = encoded.iter().map(|e| &e.bytes[..]).collect();
+    let sums = checksums::of_each(&parts, usize::MAX, &|| {});
+    let listed = encoded.iter().zip(sums).map(|(e, sum)| Listed {
+        name: &e.name,
+        dtype: e.dtype,
+        shape: &e.shape,
+        len: e.bytes.len(),
+        sum,
+    });
+    let mut file = checksums::beginning(metadata, &listed.collect::<Vec<_>>())?;
+    file.reserve_exact(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| file.extend_from_slice(part));
+    Ok(file)
 }
 
 /// Appends what stands for a tensor in a file, or says why nothing can.
@@ -164,4 +167,45 @@ fn encode(
 fn goes_beyond(before: &[f32], after: &[f32]) -> bool {
     let mut pairs = before.iter().zip(after);
     pairs.any(|(before, after)| before.is_finite() && !after.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::weights::WeightFile;
+
+    /// The same tensors and metadata as in an opened file, with checksums.
+    fn written_again(file: &WeightFile) -> Vec<u8> {
+        let encoded = file.header.offset_keys().into_iter().map(|name| {
+            let raw = file.raw(&name).unwrap();
+            Encoded {
+                dtype: raw.dtype,
+                shape: raw.shape.to_vec(),
+                bytes: raw.bytes.to_vec(),
+                name,
+            }
+        });
+        let metadata = file.header.metadata().clone().unwrap_or_default();
+        assemble(&encoded.collect::<Vec<_>>(), &metadata).unwrap()
+    }
+
+    /// `GLIMPSE_SUMMED=OUT cargo test --lib gives_the_bundled -- --ignored`
+    #[test]
+    #[ignore = "makes a file"]
+    fn gives_the_bundled_model_checksums() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/glimpse.safetensors");
+        let file = WeightFile::open(path).unwrap();
+        let out = std::env::var_os("GLIMPSE_SUMMED").unwrap();
+        std::fs::write(out, written_again(&file)).unwrap();
+    }
+
+    #[test]
+    fn the_bundled_model_matches_its_checksums() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/glimpse.safetensors");
+        assert!(std::fs::metadata(&path).unwrap().len() <= 8_400_000);
+        let file = WeightFile::open(&path).unwrap();
+        assert!(file.has_checksums());
+        file.verify().unwrap();
+        assert!(std::fs::read(path).unwrap() == written_again(&file));
+    }
 }

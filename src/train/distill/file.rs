@@ -77,7 +77,7 @@ pub struct TargetFile {
 }
 
 impl TargetFile {
-    /// Opens the file at `path` and checks all of it: shapes, views, and that every number is finite. That reads the
+    /// Opens the file at `path` and checks all of it: checksums, shapes, views, and that every number is finite. That reads the
     /// file once, which takes some seconds for several gigabytes.
     ///
     /// # Errors
@@ -91,6 +91,7 @@ impl TargetFile {
             Error::file(path, what)
         })?;
         let refuse = |what: String| Error::file(path, what);
+        file.verify()?;
         let pictures = file
             .integers("picture")?
             .ok_or_else(|| refuse("has no tensor `picture`".into()))?;

@@ -51,6 +51,7 @@ use self::batch::Order;
 use self::heads::{Objective, add};
 use self::views::Views;
 use super::batches::mix;
+use super::provenance::{Item, Provenance};
 use crate::data::{Method, Recipe};
 use crate::error::{self, Error, Result};
 use crate::model::Tags;
@@ -206,6 +207,21 @@ impl Distillation {
     pub fn digest(&self) -> String {
         let digests: Vec<&str> = self.files.iter().map(TargetFile::digest).collect();
         digests.join("-")
+    }
+
+    /// What the run is trained on; its pictures' files have been read and compared.
+    pub(in crate::train) fn provenance(&self) -> Provenance {
+        let items = |held_out: bool| -> Vec<Item> {
+            let all = (0..self.pictures.len()).map(|i| (i, self.pictures.get(i)));
+            all.filter(|(_, picture)| picture.held_out == held_out)
+                .map(|(i, picture)| Item {
+                    name: &picture.name,
+                    captions: &[],
+                    contents: self.pictures.digest(i).as_bytes(),
+                })
+                .collect()
+        };
+        Provenance::of(&[("train", items(false)), ("dev", items(true))])
     }
 
     /// New layers on features of `inputs` elements. They are visited under whatever prefix the caller gives, such as

@@ -33,6 +33,8 @@ pub struct Pictures {
 
 struct Found {
     picture: Picture,
+    /// As the target files give it.
+    digest: String,
     decoded: OnceLock<Image>,
 }
 
@@ -134,6 +136,11 @@ impl Pictures {
         &self.found[number].picture
     }
 
+    /// The digest of the picture with this number, as the target files give it: that of its file.
+    pub(super) fn digest(&self, number: usize) -> &str {
+        &self.found[number].digest
+    }
+
     /// The number of pictures.
     pub(super) fn len(&self) -> usize {
         self.found.len()
@@ -148,7 +155,9 @@ impl Pictures {
         number: usize,
         body: impl FnOnce(&Image) -> Result<R>,
     ) -> Result<R> {
-        let Found { picture, decoded } = &self.found[number];
+        let Found {
+            picture, decoded, ..
+        } = &self.found[number];
         if let Some(image) = decoded.get() {
             return body(image);
         }
@@ -207,10 +216,11 @@ fn all_found(
         .next()
         .unwrap_or(Path::new("targets"));
     let (mut found, mut missing, mut others) = (Vec::with_capacity(total), Vec::new(), Vec::new());
-    for (matched, (name, _)) in matches.into_iter().zip(wanted) {
+    for (matched, (name, digest)) in matches.into_iter().zip(wanted) {
         match matched {
             Match::Found(picture) => found.push(Found {
                 picture,
+                digest: digest.to_string(),
                 decoded: OnceLock::new(),
             }),
             Match::Missing => missing.push(*name),

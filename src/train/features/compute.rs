@@ -11,6 +11,7 @@ use super::partial::{Partial, Start, lock};
 use super::source::{Source, View};
 use super::{FeatureCache, Progress};
 use crate::cpu::{Isa, formats, threads};
+use crate::data::contents::Sum;
 use crate::data::store;
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
@@ -33,33 +34,44 @@ pub(super) fn partial_path(path: &Path) -> PathBuf {
 pub(super) fn open_or_compute(
     path: &Path,
     source: &Source,
+    digests: &[Sum],
     encode: &Encode,
     progress: &mut dyn FnMut(Progress) -> Result<()>,
 ) -> Result<FeatureCache> {
+    if digests.len() != source.pictures.len() {
+        return Err(Error::value(
+            "feature cache",
+            format_args!(
+                "{} digests of {} pictures",
+                digests.len(),
+                source.pictures.len()
+            ),
+        ));
+    }
     if source.pictures.is_empty() || source.views.is_empty() {
         return Err(Error::value(
             "feature cache",
             "there is no picture to encode",
         ));
     }
-    if let Found::Fitting(cache) = find(path, source)? {
-        return Ok(cache);
+    if let Found::Fitting(cache) = find(path, source, digests)? {
+        return Ok(*cache);
     }
     // Where a link leads, for the file gets its name by renaming.
     let path = &store::resolve(path)?;
     let beside = partial_path(path);
     let file = lock(&beside)?;
     // Another process may have finished just before the lock was free.
-    let mut why = match find(path, source)? {
+    let mut why = match find(path, source, digests)? {
         Found::Fitting(cache) => {
             drop(file);
             let _ = fs::remove_file(&beside);
-            return Ok(cache);
+            return Ok(*cache);
         }
         Found::Stale(why) => Some(why),
         Found::Nothing => None,
     };
-    let start = match Start::find(file, &beside, source, GROUP)? {
+    let start = match Start::find(file, &beside, source, digests, GROUP)? {
         Start::Useless(file, reason) => {
             why.get_or_insert(reason);
             Start::Nothing(file)
@@ -72,8 +84,9 @@ pub(super) fn open_or_compute(
     if let Start::At(_, pictures) = start {
         progress(Progress::Resumed { pictures })?;
     }
-    compute(start, &beside, source, encode, progress)?.finish(path)?;
-    match FeatureCache::of(WeightFile::open(path)?, source)? {
+    let whole = compute(start, &beside, source, digests, encode, progress)?;
+    whole.finish(source, path)?;
+    match FeatureCache::of(WeightFile::open(path)?, source, digests) {
         Ok(cache) => Ok(cache),
         Err(why) => Err(Error::file(path, format_args!("{why}; start again"))),
     }
@@ -81,7 +94,7 @@ pub(super) fn open_or_compute(
 
 /// The file found at a path.
 enum Found {
-    Fitting(FeatureCache),
+    Fitting(Box<FeatureCache>),
     /// A cache that was made from something else or is damaged, and why it cannot be used.
     Stale(String),
     Nothing,
@@ -89,13 +102,17 @@ enum Found {
 
 /// # Errors
 /// Where the file is no cache: it must not be replaced by one.
-fn find(path: &Path, source: &Source) -> Result<Found> {
+fn find(path: &Path, source: &Source, digests: &[Sum]) -> Result<Found> {
     if fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0) || !path.exists() {
         return Ok(Found::Nothing);
     }
     let file = match WeightFile::open(path) {
         Ok(file) => file,
-        Err(_) if begins_like_a_cache(path) => return Ok(Found::Stale("is damaged".into())),
+        Err(_) if begins_like_a_cache(path) => {
+            return Ok(Found::Stale(
+                "is damaged: its header makes no sense, or is not the one that was written".into(),
+            ));
+        }
         Err(_) => return Err(foreign(path)),
     };
     if file.metadata(KEY)?.is_none() {
@@ -107,8 +124,14 @@ fn find(path: &Path, source: &Source) -> Result<Found> {
             _ => Err(foreign(path)),
         };
     }
-    Ok(match FeatureCache::of(file, source)? {
-        Ok(cache) => Found::Fitting(cache),
+    // All of it will be read in the first epoch. What is damaged is better known before that, and computed again.
+    if let Some(tensor) = file.damaged().first() {
+        return Ok(Found::Stale(format!(
+            "is damaged: tensor `{tensor}` does not match its checksum"
+        )));
+    }
+    Ok(match FeatureCache::of(file, source, digests) {
+        Ok(cache) => Found::Fitting(Box::new(cache)),
         Err(why) => Found::Stale(why),
     })
 }
@@ -116,7 +139,8 @@ fn find(path: &Path, source: &Source) -> Result<Found> {
 fn foreign(path: &Path) -> Error {
     Error::file(
         path,
-        "is no feature cache and would be overwritten; move it away, or give this run another output",
+        "is no feature cache, or one whose header is damaged, and would be overwritten; move it away, or give this run \
+         another output",
     )
 }
 
@@ -124,7 +148,12 @@ fn foreign(path: &Path) -> Error {
 fn begins_like_a_cache(path: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|f| f.take(256).read_to_end(&mut start));
-    read.is_ok() && start.windows(KEY.len()).any(|w| w == KEY.as_bytes())
+    // The name itself may be what was damaged.
+    let is_key = |window: &[u8]| {
+        let pairs = window.iter().zip(KEY.as_bytes());
+        pairs.filter(|(a, b)| a != b).count() <= 1
+    };
+    read.is_ok() && start.windows(KEY.len()).any(is_key)
 }
 
 /// Encodes what is missing.
@@ -132,6 +161,7 @@ fn compute(
     start: Start,
     beside: &Path,
     source: &Source,
+    digests: &[Sum],
     encode: &Encode,
     progress: &mut dyn FnMut(Progress) -> Result<()>,
 ) -> Result<Partial> {
@@ -144,7 +174,13 @@ fn compute(
         let group: Vec<usize> = (first..all.min(first + GROUP)).collect();
         let (shape, rows) = encode_group(source, &group, encode)?;
         if let Some(file) = file.take() {
-            partial = Some(Partial::begin(file, beside, source, shape.clone())?);
+            partial = Some(Partial::begin(
+                file,
+                beside,
+                source,
+                digests,
+                shape.clone(),
+            )?);
         }
         let Some(partial) = &mut partial else { break };
         if partial.layout.shape != shape {

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use super::source::{Source, Stat, View, sha256};
+use super::source::{Source, Stat, View};
 use crate::cpu::threads;
 use crate::data::Recipe;
+use crate::data::contents::Sum;
 use crate::data::weights::WeightFile;
+use crate::data::weights::checksums::{self, Listed};
 use crate::data::words;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The metadata entry that makes a file a feature cache.
 pub(super) const KEY: &str = "glimpse-features";
@@ -86,8 +87,8 @@ impl Layout {
         before.map(bytes).sum()
     }
 
-    /// The beginning of the file: header, and the tables of the pictures, with no row there yet.
-    pub(super) fn beginning(&self, source: &Source) -> Result<Vec<u8>, String> {
+    /// The header of the file, with the checksums of the tensors in their order. Its length does not depend on them.
+    pub(super) fn header(&self, source: &Source, sums: [u32; 5]) -> Result<Vec<u8>, String> {
         let description = Description {
             format: FORMAT,
             encoder: source.encoder.clone(),
@@ -96,47 +97,37 @@ impl Layout {
             names: source.pictures.iter().map(|p| p.name.clone()).collect(),
         };
         let description = serde_json::to_string(&description).map_err(|e| words::json(&e))?;
-        let mut at = 0;
-        let infos = self.tensors().map(|tensor| {
-            let start = at;
-            at += bytes(&tensor);
-            let (name, dtype, shape) = tensor;
-            let data_offsets = (start, at);
-            (
-                name.to_string(),
-                TensorInfo {
-                    dtype,
-                    shape,
-                    data_offsets,
-                },
-            )
+        let tensors = self.tensors();
+        let listed = tensors.iter().zip(sums).map(|(tensor, sum)| Listed {
+            name: tensor.0,
+            dtype: tensor.1,
+            shape: &tensor.2,
+            len: bytes(tensor),
+            sum,
         });
         let metadata = HashMap::from([(KEY.to_string(), description)]);
-        let header = Metadata::new(Some(metadata), infos.into())
-            .map_err(|_| "its tensors make no safetensors file")?;
-        let mut header = serde_json::to_vec(&header).map_err(|e| words::json(&e))?;
-        header.resize(header.len().next_multiple_of(8), b' ');
-        let mut beginning = (header.len() as u64).to_le_bytes().to_vec();
-        beginning.extend(header);
-        Ok(beginning)
+        checksums::beginning(&metadata, &listed.collect::<Vec<_>>())
+    }
+
+    /// Bytes of the tensors, in their order.
+    pub(super) fn lens(&self) -> [usize; 5] {
+        self.tensors().map(|tensor| bytes(&tensor))
+    }
+
+    /// The tables `sizes` and `modified`, with which the file begins. Older versions of this program compare them.
+    pub(super) fn stats(&self, source: &Source) -> Result<Vec<u8>> {
+        let stats = threads::map(self.pictures, |i| Stat::of(&source.pictures[i].path));
+        let stats: Vec<Stat> = stats.into_iter().collect::<Result<_>>()?;
+        let sizes = stats.iter().flat_map(|stat| stat.size.to_le_bytes());
+        let modified = stats.iter().flat_map(|stat| stat.modified.to_le_bytes());
+        Ok(sizes.chain(modified).collect())
     }
 
     /// The tables of the pictures, which lie between the header and the rows.
-    pub(super) fn tables(&self, source: &Source) -> Result<Vec<u8>> {
-        let files = threads::map(self.pictures, |i| {
-            let path = &source.pictures[i].path;
-            Ok((Stat::of(path)?, sha256(path)?))
-        });
-        let files: Vec<(Stat, [u8; 32])> = files.into_iter().collect::<Result<_>>()?;
-        let mut tables = Vec::with_capacity(self.start("features"));
-        tables.extend(files.iter().flat_map(|(stat, _)| stat.size.to_le_bytes()));
-        tables.extend(
-            files
-                .iter()
-                .flat_map(|(stat, _)| stat.modified.to_le_bytes()),
-        );
+    pub(super) fn tables(&self, source: &Source, digests: &[Sum]) -> Result<Vec<u8>> {
+        let mut tables = self.stats(source)?;
         tables.resize(tables.len() + 8 * self.pictures * self.views, 0);
-        tables.extend(files.iter().flat_map(|(_, digest)| digest));
+        tables.extend(digests.iter().flatten());
         Ok(tables)
     }
 }
@@ -198,60 +189,32 @@ pub(super) fn sizes(
     Ok(layout)
 }
 
-/// The sizes of the cache in an opened file that was made from `source`; otherwise why it was not.
-///
-/// # Errors
-/// Where a picture cannot be read.
-pub(super) fn check(file: &WeightFile, source: &Source) -> Result<Result<Layout, String>> {
-    let description = file.metadata(KEY)?;
+/// The sizes of the cache in an opened file that was made from `source`, whose pictures have these digests; otherwise why
+/// it was not.
+pub(super) fn check(file: &WeightFile, source: &Source, digests: &[Sum]) -> Result<Layout, String> {
+    let description = file.metadata(KEY).ok().flatten();
     let info = |name: &str| file.raw(name).map(|t| (t.dtype, t.shape.to_vec()));
-    let layout = match sizes(description.as_deref(), info, source) {
-        Ok(layout) => layout,
-        Err(why) => return Ok(Err(why)),
-    };
-    let table = |name| file.raw(name).map_or(&[][..], |t| t.bytes);
-    let [sizes, modified, digests] = ["sizes", "modified", "digests"].map(table);
-    let changed = changed(source, sizes, modified, digests)?;
-    Ok(match changed {
+    let layout = sizes(description.as_deref(), info, source)?;
+    let table = file.raw("digests").map_or(&[][..], |t| t.bytes);
+    match changed(source, table, digests) {
         None => Ok(layout),
-        Some(name) => Err(format!("was made before the picture {name} changed")),
-    })
+        Some(why) => Err(why),
+    }
 }
 
-/// The first picture that is not the one that these tables speak of. Contents are only looked at where the size is the
-/// same and the time is not, as version control does: to read a large dataset takes longer than to look at its folder.
-///
-/// # Errors
-/// Where a picture cannot be read.
-pub(super) fn changed<'a>(
-    source: &'a Source,
-    sizes: &[u8],
-    modified: &[u8],
-    digests: &[u8],
-) -> Result<Option<&'a str>> {
-    let pictures = &source.pictures;
-    let [sizes, modified] = [sizes, modified].map(|table| table.as_chunks::<8>().0);
-    let (digests, _) = digests.as_chunks::<32>();
-    if [sizes.len(), modified.len(), digests.len()] != [pictures.len(); 3] {
-        return Err(Error::value("feature cache", "its tables are not whole"));
-    }
-    let same = threads::map(pictures.len(), |i| {
-        let path = &pictures[i].path;
-        let stat = Stat::of(path)?;
-        if stat.size != u64::from_le_bytes(sizes[i]) {
-            return Ok(false);
-        }
-        if stat.modified >= 0 && stat.modified == i64::from_le_bytes(modified[i]) {
-            return Ok(true);
-        }
-        Ok(sha256(path)? == digests[i])
-    });
-    for (same, picture) in same.into_iter().zip(pictures) {
-        if !same? {
-            return Ok(Some(&picture.name));
-        }
-    }
-    Ok(None)
+/// Why the table of a file does not fit the pictures with these digests, if so.
+pub(super) fn changed(source: &Source, table: &[u8], digests: &[Sum]) -> Option<String> {
+    let (table, _) = table.as_chunks::<32>();
+    let pairs = || table.iter().zip(digests).zip(&source.pictures);
+    let others = pairs().filter(|((had, has), _)| had != has).count();
+    let (_, first) = pairs().find(|((had, has), _)| had != has)?;
+    Some(match others - 1 {
+        0 => format!("was made before the picture {} changed", first.name),
+        more => format!(
+            "was made before the picture {} and {more} others changed",
+            first.name
+        ),
+    })
 }
 
 /// The checksum of row number `row`: FNV-1a, eight bytes at a time. Every word takes part in an invertible step, so a

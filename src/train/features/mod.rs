@@ -5,7 +5,9 @@
 //! [`FeatureCache::rows`] decodes. Rows are averages `[C]` or maps `[P, C]`; a picture has one row for each [`View`].
 //!
 //! The file knows what it was made from ([`Source`]): a digest of the encoder, the preprocessing recipe, the views, and
-//! the pictures with their names, sizes and contents. A file that was made from anything else is made anew.
+//! the pictures with their names and contents. A file that was made from anything else is made anew, and so is one that
+//! does not match its [checksums](crate::data::weights), which are checked when it is opened: all of it is read in the first
+//! epoch anyway.
 //!
 //! # The file
 //!
@@ -39,6 +41,8 @@ pub use self::source::{Picture, Source, View, digest};
 
 use self::layout::Layout;
 use crate::cpu::{Isa, formats, memory, threads};
+use crate::data::Contents;
+use crate::data::contents::Sum;
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -91,21 +95,39 @@ impl FeatureCache {
         encode: &dyn Fn(&Tensor) -> Result<Tensor>,
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<Self> {
+        let paths: Vec<&Path> = source.pictures.iter().map(|p| &*p.path).collect();
+        let digests = Contents::default().sums(&paths)?;
+        Self::open_or_compute_knowing(path, source, &digests, encode, progress)
+    }
+
+    /// As [`FeatureCache::open_or_compute`], where somebody has read the pictures before and knows their digests.
+    ///
+    /// # Errors
+    /// Those of [`FeatureCache::open_or_compute`].
+    pub fn open_or_compute_knowing(
+        path: &Path,
+        source: &Source,
+        digests: &[Sum],
+        encode: &dyn Fn(&Tensor) -> Result<Tensor>,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<Self> {
         compute::open_or_compute(
             path,
             source,
+            digests,
             &|pictures, view| encode(&source.images(pictures, view)?),
             progress,
         )
     }
 
     /// The cache in an opened file, or why it is none that was made from `source`.
-    fn of(file: WeightFile, source: &Source) -> Result<Result<Self, String>> {
-        Ok(layout::check(&file, source)?.map(|layout| FeatureCache {
+    fn of(file: WeightFile, source: &Source, digests: &[Sum]) -> Result<Self, String> {
+        let layout = layout::check(&file, source, digests)?;
+        Ok(FeatureCache {
             file,
             layout,
             touched: AtomicUsize::new(0),
-        }))
+        })
     }
 
     /// The number of pictures.

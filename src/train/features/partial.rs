@@ -8,11 +8,16 @@ use safetensors::tensor::Metadata;
 
 use super::layout::{self, KEY, Layout, checksum};
 use super::source::Source;
+use crate::data::contents::Sum;
 use crate::data::store;
+use crate::data::weights::checksums;
 use crate::error::{Error, Result, reason};
 
 /// The longest header that the format allows.
 const LONGEST_HEADER: u64 = 100_000_000;
+
+/// Bytes that are read at a time to compute checksums.
+const TOGETHER: usize = 16 << 20;
 
 /// A cache of which some rows may still be missing.
 pub(super) struct Partial {
@@ -59,12 +64,24 @@ fn cannot_be_written(path: &Path, e: io::Error) -> Error {
     Error::file(path, what)
 }
 
+/// [`Layout::header`], for the file at `path`.
+fn header_of(path: &Path, layout: &Layout, source: &Source, sums: [u32; 5]) -> Result<Vec<u8>> {
+    let header = layout.header(source, sums);
+    header.map_err(|why| Error::file(path, format_args!("cannot be written: {why}")))
+}
+
 impl Start {
     /// Looks for the work of an earlier run in `file`. Whole groups of `group` pictures count.
     ///
     /// # Errors
     /// Where a picture cannot be read.
-    pub(super) fn find(mut file: File, path: &Path, source: &Source, group: usize) -> Result<Self> {
+    pub(super) fn find(
+        mut file: File,
+        path: &Path,
+        source: &Source,
+        digests: &[Sum],
+        group: usize,
+    ) -> Result<Self> {
         if file.metadata().is_ok_and(|meta| meta.len() == 0) {
             return Ok(Start::Nothing(file));
         }
@@ -79,15 +96,17 @@ impl Start {
             Ok(layout) => layout,
             Err(why) => return Ok(Start::Useless(file, why)),
         };
+        // The rows stay where they are when the header is written anew, with the checksums.
+        if header_of(path, &layout, source, [0; 5])?.len() as u64 != data {
+            return Ok(Start::Useless(file, "is of an older version".into()));
+        }
         let mut tables = vec![0; layout.start("features")];
         if read_at(&mut file, data, &mut tables).is_err() {
             return Ok(Start::Useless(file, "is not whole".into()));
         }
         let table = |name: &str, len: usize| &tables[layout.start(name)..][..len];
         let n = layout.pictures;
-        let [sizes, modified] = ["sizes", "modified"].map(|name| table(name, 8 * n));
-        if let Some(name) = layout::changed(source, sizes, modified, table("digests", 32 * n))? {
-            let why = format!("was made before the picture {name} changed");
+        if let Some(why) = layout::changed(source, table("digests", 32 * n), digests) {
             return Ok(Start::Useless(file, why));
         }
         let rows = n * layout.views;
@@ -99,12 +118,15 @@ impl Start {
             return Ok(Start::Nothing(file));
         }
         let path = path.to_path_buf();
-        let partial = Partial {
+        let mut partial = Partial {
             file,
             path,
             layout,
             data,
         };
+        // Pictures that were only touched have other times than the file says, and what is in it may be damaged.
+        let stats = partial.layout.stats(source)?;
+        partial.write_at(data, &stats)?;
         Ok(Start::At(partial, done))
     }
 }
@@ -151,6 +173,7 @@ impl Partial {
         file: File,
         path: &Path,
         source: &Source,
+        digests: &[Sum],
         shape: Vec<usize>,
     ) -> Result<Self> {
         let layout = Layout {
@@ -158,11 +181,10 @@ impl Partial {
             views: source.views.len(),
             shape,
         };
-        let mut beginning = layout
-            .beginning(source)
-            .map_err(|why| Error::file(path, format_args!("cannot be written: {why}")))?;
+        // The checksums follow when all rows are there.
+        let mut beginning = header_of(path, &layout, source, [0; 5])?;
         let data = beginning.len() as u64;
-        beginning.extend(layout.tables(source)?);
+        beginning.extend(layout.tables(source, digests)?);
         let path = path.to_path_buf();
         let mut partial = Partial {
             file,
@@ -190,20 +212,46 @@ impl Partial {
         self.write_at(self.data + (table + 8 * first) as u64, &checks)
     }
 
-    /// Gives the whole file the name `path`, once it is safely stored.
+    /// Writes the checksums, and gives the whole file the name `path` once it is safely stored.
     ///
     /// # Errors
     /// Where that is not possible; the file then keeps its old name.
-    pub(super) fn finish(self, path: &Path) -> Result<()> {
+    pub(super) fn finish(mut self, source: &Source, path: &Path) -> Result<()> {
         let layout = &self.layout;
         let rows = layout.pictures * layout.views;
         let size = self.data + (layout.start("features") + rows * layout.row_bytes()) as u64;
+        let cut = self.file.set_len(size);
+        cut.map_err(|e| cannot_be_written(&self.path, e))?;
+        let sums = self.sums()?;
+        let header = header_of(&self.path, &self.layout, source, sums)?;
+        self.write_at(0, &header)?;
         let stored = self
             .file
-            .set_len(size)
-            .and_then(|()| self.file.sync_all())
+            .sync_all()
             .and_then(|()| store::rename(&self.path, path));
         stored.map_err(|e| cannot_be_written(&self.path, e))
+    }
+
+    /// The checksums of the tensors in the file.
+    fn sums(&mut self) -> Result<[u32; 5]> {
+        let failed = |e| cannot_be_written(&self.path, e);
+        self.file.seek(SeekFrom::Start(self.data)).map_err(failed)?;
+        let mut sums = [0; 5];
+        let mut piece = Vec::new();
+        for (sum, mut left) in sums.iter_mut().zip(self.layout.lens()) {
+            let mut parts = Vec::new();
+            while left > 0 {
+                piece.resize(left.min(TOGETHER), 0);
+                self.file.read_exact(&mut piece).map_err(failed)?;
+                let [part] = checksums::of_each(&[&piece], usize::MAX, &|| {})[..] else {
+                    break;
+                };
+                parts.push((part, piece.len()));
+                left -= piece.len();
+            }
+            *sum = checksums::join(parts);
+        }
+        Ok(sums)
     }
 
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<()> {

@@ -123,12 +123,6 @@ impl Stat {
     }
 }
 
-/// The SHA-256 of a file.
-pub(super) fn sha256(path: &Path) -> Result<[u8; 32]> {
-    let bytes = fs::read(path).map_err(|e| cannot_be_read(path, e))?;
-    Ok(Sha256::digest(bytes).into())
-}
-
 fn cannot_be_read(path: &Path, e: std::io::Error) -> Error {
     Error::unread(path, &e)
 }

@@ -1,5 +1,6 @@
 //! The loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
 
+mod data;
 mod diagnosis;
 mod elsewhere;
 mod save;
@@ -7,6 +8,8 @@ mod start;
 mod unusable;
 
 pub use start::Source;
+
+use data::Resumed;
 
 use std::path::Path;
 use std::time::Instant;
@@ -17,6 +20,7 @@ use super::events::{Control, Event, Report, RunOptions, Watch};
 use super::frozen;
 use super::optimizer::Optimizer;
 use super::progress::Progress;
+use super::provenance::Provenance;
 use super::schedule::{learning_rate, schedule};
 use super::work::{Place, Terms, Work, encoder_pace};
 use crate::error::{self, Error, Result};
@@ -32,6 +36,12 @@ pub struct Trainer {
     /// Sentences for the user that were due before anybody watched.
     notices: Vec<String>,
     dataset: String,
+    /// What it is trained on, once it runs.
+    data: Option<Provenance>,
+    /// What it goes on from, until the data was compared with that.
+    resumed: Option<Resumed>,
+    /// Whether the data may have changed meanwhile.
+    may_change: bool,
 }
 
 impl Trainer {
@@ -53,11 +63,12 @@ impl Trainer {
     /// checkpoint.
     ///
     /// # Errors
-    /// Where the loss is no longer a number, a file cannot be read or written, or the run was stopped
-    /// ([`Error::Interrupted`], which says how to go on).
+    /// Where the data is not that of the checkpoint that the run goes on from, the loss is no longer a number, a file cannot
+    /// be read or written, or the run was stopped ([`Error::Interrupted`], which says how to go on).
     pub fn run(&mut self, options: &RunOptions, watch: Watch) -> Result<()> {
         let total = self.total_steps();
         let last = options.max_steps.map_or(total, |most| most.min(total));
+        self.identify_data(options)?;
         self.announce(last, watch);
         self.prepare_features(&options.out, watch)
             .map_err(|e| self.all_unusable(e))?;

@@ -23,6 +23,7 @@ impl Trainer {
             config: &self.config,
             steps: self.optimizer.steps(),
             progress: self.progress,
+            data: self.data.as_ref(),
         };
         write_or_elsewhere(&path, &mut |path| {
             checkpoint::write(path, description.clone(), &state, &tensors)

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Trainer;
+use super::data::Resumed;
 use super::unusable::all_of;
 use crate::data::{Dataset, Example, Given, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
-use crate::model::{Captioner, Decoder, DenseNet, Origin, Tags, file};
+use crate::model::{Captioner, Decoder, DenseNet, DenseNetConfig, Origin, Tags, file};
 use crate::nn::{Init, Module};
 use crate::tensor::Device;
 use crate::train::average::Average;
@@ -18,6 +19,7 @@ use crate::train::config::{EncoderTraining, OptimizerConfig, Stage, TrainConfig}
 use crate::train::dev::Dev;
 use crate::train::distill::{Ahead, Distillation, Picture};
 use crate::train::distilling::Distilling;
+use crate::train::memory::{self, Plan};
 use crate::train::optimizer::{Optimizer, Pace};
 use crate::train::progress::Progress;
 use crate::train::self_critical::Rewards;
@@ -57,6 +59,9 @@ impl Trainer {
         let mut init = Init::new(config.seed);
         let work = match (config.stage, source) {
             (Stage::Distill, _) => {
+                if let Some(sizes) = &config.encoder.new {
+                    Plan::new(&config, sizes, device).check()?;
+                }
                 let start = encoder(source, &config, &mut init)?;
                 let heads = Some(&mut init);
                 Work::Distilling(data.distilling(
@@ -75,18 +80,18 @@ impl Trainer {
             }
             (_, Source::Model(path)) => {
                 let captioner = whole_model(path, &mut config)?;
-                Work::Captions(data.captions(captioner, &config)?)
+                Work::Captions(data.captions(captioner, &config, device)?)
             }
             _ => {
-                let captioner = new_captioner(&data.dataset, source, &config, &mut init)?;
-                Work::Captions(data.captions(captioner, &config)?)
+                let captioner = new_captioner(&data.dataset, source, &config, &mut init, device)?;
+                Work::Captions(data.captions(captioner, &config, device)?)
             }
         };
         config.check_decoder()?;
         Self::assemble(data, config, work, device)
     }
 
-    /// The run that `checkpoint` was taken of, on the same data.
+    /// The run that `checkpoint` was taken of, on the same data; whether it is the same, [`Trainer::run`] finds out.
     ///
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
@@ -97,22 +102,27 @@ impl Trainer {
             config,
             steps,
             progress,
+            data: trained_on,
         } = Checkpoint::open(checkpoint)?;
         let mut data = Data::open(&data.into())?;
+        let mut targets = None;
         let work = match config.stage {
             Stage::Distill => {
+                file::check_size(&file, description.encoder.elements())?;
                 let encoder = DenseNet::new(&description.encoder, &mut Init::blank())?;
                 let recipe = description.recipe;
                 let mut work = data.distilling(encoder, recipe, None, &config, device)?;
-                work.check_targets(&file, &description)?;
-                file::load_module(&file, "", &mut *work)?;
+                targets = work.check_targets(&file, &description).err();
+                if let Err(e) = file::load_module(&file, "", &mut *work) {
+                    return Err(targets.unwrap_or(e));
+                }
                 Work::Distilling(work)
             }
             _ => {
                 let mut captioner = Captioner::read(&file)?;
                 // The checkpoint's own note, which a model does not have.
                 captioner.training.remove(PROGRESS);
-                Work::Captions(data.captions(captioner, &config)?)
+                Work::Captions(data.captions(captioner, &config, device)?)
             }
         };
         let mut trainer = Self::assemble(data, config, work, device)?;
@@ -121,6 +131,11 @@ impl Trainer {
             average.restore(&file)?;
         }
         trainer.progress = progress;
+        trainer.resumed = Some(Resumed {
+            checkpoint: checkpoint.to_path_buf(),
+            data: trained_on,
+            targets,
+        });
         Ok(trainer)
     }
 
@@ -140,6 +155,9 @@ impl Trainer {
             dataset: data.dataset.name().to_string(),
             notices: data.notices,
             config,
+            data: None,
+            resumed: None,
+            may_change: false,
         })
     }
 }
@@ -154,7 +172,12 @@ impl Data {
     }
 
     /// The work of the caption stages.
-    fn captions(&mut self, captioner: Captioner, config: &TrainConfig) -> Result<Box<Captions>> {
+    fn captions(
+        &mut self,
+        captioner: Captioner,
+        config: &TrainConfig,
+        device: &Device,
+    ) -> Result<Box<Captions>> {
         // A frozen encoder sees each image once, for its features.
         let cache = match config.encoder.train {
             EncoderTraining::None => 0,
@@ -177,6 +200,14 @@ impl Data {
             all_of(error, &pictures)
         };
         let train = samples(examples, cache).map_err(unreadable)?;
+        let plan = Plan::new(config, captioner.encoder.config(), device).with_encoder();
+        let plan = plan.with_decoder(captioner.decoder.config().clone());
+        plan.with_data(memory::Data {
+            images: train.len(),
+            size: captioner.recipe.size() as usize,
+            words: train.longest(),
+        })
+        .check()?;
         let dev = match dev_examples {
             Some(examples) => Some(Dev {
                 samples: samples(examples, cache / 4).map_err(unreadable)?,
@@ -226,6 +257,13 @@ impl Data {
             return Err(Error::usage("distill: the stage needs [distill]"));
         };
         let pictures = Picture::of_dataset(&self.dataset)?;
+        let plan = Plan::new(config, encoder.config(), device).with_encoder();
+        plan.with_data(memory::Data {
+            images: pictures.len(),
+            size: recipe.size() as usize,
+            words: 0,
+        })
+        .check()?;
         let mut distillation = Distillation::open(settings, pictures, recipe)?;
         distillation.to(device)?;
         self.notices.extend(distillation.summary());
@@ -287,18 +325,29 @@ fn new_captioner(
     source: Source,
     config: &TrainConfig,
     init: &mut Init,
+    device: &Device,
 ) -> Result<Captioner> {
     let examples = dataset.split(Split::Train)?;
     let captions = examples.iter().flat_map(|e| &e.captions);
     let vocabulary = Vocabulary::build(captions, config.min_count)?;
+    let words = vocabulary.len();
+    let decoder_for = |encoder: &DenseNetConfig| config.decoder.decoder(encoder.features(), words);
+    if let Some(sizes) = &config.encoder.new {
+        let plan = Plan::new(config, sizes, device);
+        plan.with_new_decoder(decoder_for(sizes)).check()?;
+    }
     let Start {
         encoder,
         recipe,
         origin,
         tags,
     } = encoder(source, config, init)?;
-    let features = encoder.config().features();
-    let decoder = Decoder::new(&config.decoder.decoder(features, vocabulary.len()), init)?;
+    let decoder = decoder_for(encoder.config());
+    if config.encoder.new.is_none() {
+        let plan = Plan::new(config, encoder.config(), device).with_encoder();
+        plan.with_new_decoder(decoder.clone()).check()?;
+    }
+    let decoder = Decoder::new(&decoder, init)?;
     Ok(Captioner {
         encoder,
         decoder,

@@ -57,6 +57,8 @@ pub(super) struct Headers<'a> {
     /// Whether they bring every coefficient with which they begin to its last bit, and every component's average. An
     /// encoder may leave out the details of a component that has none.
     pub has_all_begun: bool,
+    /// Where the first scan's entropy-coded data begins.
+    pub data_begins: usize,
     /// Where the last scan's entropy-coded data ends.
     pub data_ends: usize,
     /// Whether the end marker follows it.
@@ -86,6 +88,9 @@ impl<'a> Headers<'a> {
             }
             at = next;
             if code == START_OF_SCAN {
+                if walk.scans == 1 {
+                    walk.data_begins = at;
+                }
                 at = entropy_end(bytes, at);
                 // A second scan after a first that holds everything is no part of the picture.
                 if walk.scans == 1 || !walk.is_single_scan() {
@@ -144,6 +149,7 @@ struct Walk<'a> {
     lacks_tables: bool,
     /// How many low bits of each coefficient of each component are still to come; `None` before its first scan.
     bits_to_come: Vec<[Option<u8>; 64]>,
+    data_begins: usize,
     data_ends: usize,
     has_end: bool,
 }
@@ -316,6 +322,7 @@ impl<'a> Walk<'a> {
             lacks_tables: self.lacks_tables,
             has_all,
             has_all_begun,
+            data_begins: self.data_begins,
             data_ends: self.data_ends,
             has_end: self.has_end,
         })

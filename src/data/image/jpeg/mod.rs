@@ -14,6 +14,7 @@ mod headers;
 mod turbo;
 
 use ::image::RgbImage;
+use ::image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -56,12 +57,76 @@ impl<'a> Jpeg<'a> {
                 return Err(fault::unsupported("JPEG", what));
             }
         }
-        Ok(Jpeg { bytes, headers })
+        let jpeg = Jpeg { bytes, headers };
+        jpeg.check_length()?;
+        Ok(jpeg)
+    }
+
+    /// Refuses a large picture for which the file has too few bytes, whatever is in them, before anything is decoded: a
+    /// decoder would make up what is missing, and take seconds for millions of pixels that are not there.
+    ///
+    /// Huffman's shortest code has one bit. In a sequential file a block takes two codes at the least, its average and the
+    /// end of its details; in a progressive one its average alone, for one code can end the details of many blocks.
+    fn check_length(&self) -> Result<(), Unreadable> {
+        let Headers { frame, .. } = &self.headers;
+        let pixels = u64::from(frame.width) * u64::from(frame.height);
+        // Of a smaller one the decoder finds out cheaply how many rows are there, which says more.
+        if pixels < 1_000_000 || frame.is_arithmetic {
+            return Ok(());
+        }
+        let largest = |of: fn(&headers::Component) -> u8| {
+            u64::from(frame.components.iter().map(of).max().unwrap_or(1))
+        };
+        let (widest, highest) = (largest(|c| c.horizontal), largest(|c| c.vertical));
+        let blocks = frame.components.iter().map(|component| {
+            let (horizontal, vertical) = (component.horizontal, component.vertical);
+            let columns = (u64::from(frame.width) * u64::from(horizontal)).div_ceil(8 * widest);
+            let rows = (u64::from(frame.height) * u64::from(vertical)).div_ceil(8 * highest);
+            columns * rows
+        });
+        let bits = match frame.coding {
+            Coding::Sequential => 2,
+            Coding::Progressive => 1,
+        };
+        let needed = (bits * blocks.sum::<u64>()).div_ceil(8);
+        let present = self.headers.data_ends - self.headers.data_begins;
+        match (present as u64) < needed {
+            true => Err(Fault::Damaged.because(format!(
+                "is cut off: {present} bytes cannot hold its {} x {} pixels; {COPY_AGAIN}",
+                frame.width, frame.height
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.headers.frame.width, self.headers.frame.height)
+    }
+
+    /// How the camera was held.
+    pub fn orientation(&self) -> Orientation {
+        orientation::read(self.headers.exif, self.headers.xmp)
+    }
+
+    /// What the decoded picture takes.
+    pub fn picture_bytes(&self) -> u64 {
+        let eighths = u64::from(self.eighths());
+        let side = |pixels: u32| (u64::from(pixels) * eighths).div_ceil(8);
+        let (width, height) = self.size();
+        3 * side(width) * side(height)
+    }
+
+    /// The most memory that decoding takes: the picture, and all coefficients where they come in several scans.
+    pub fn decoding_bytes(&self) -> u64 {
+        let kept = self.coefficients().unwrap_or(0);
+        // Continued where the end marker is missing.
+        let copy = if self.headers.has_end {
+            0
+        } else {
+            self.bytes.len() as u64
+        };
+        copy + kept + self.picture_bytes()
     }
 
     /// Decodes the pixels.
@@ -115,7 +180,7 @@ impl<'a> Jpeg<'a> {
         };
         Ok(Decoded {
             picture,
-            orientation: orientation::read(self.headers.exif, self.headers.xmp),
+            orientation: self.orientation(),
             warnings,
         })
     }
@@ -155,8 +220,8 @@ impl<'a> Jpeg<'a> {
         [1, 2, 4].into_iter().find(keeps_enough).unwrap_or(8)
     }
 
-    /// Refuses a picture whose coefficients would not fit into memory.
-    fn check_memory(&self) -> Result<(), Unreadable> {
+    /// Bytes of the coefficients of all blocks, where they have to be kept until the last scan.
+    fn coefficients(&self) -> Option<u64> {
         let Headers { frame, .. } = &self.headers;
         let keeps_all = frame.coding == Coding::Progressive
             || self.headers.in_first_scan < frame.components.len();
@@ -170,8 +235,14 @@ impl<'a> Jpeg<'a> {
             pixels * share / full
         });
         // Two bytes each.
-        let coefficients = 2 * samples.sum::<u64>();
-        if keeps_all && coefficients > MOST_COEFFICIENTS {
+        keeps_all.then(|| 2 * samples.sum::<u64>())
+    }
+
+    /// Refuses a picture whose coefficients would be too many.
+    fn check_memory(&self) -> Result<(), Unreadable> {
+        let Headers { frame, .. } = &self.headers;
+        let pixels = u64::from(frame.width) * u64::from(frame.height);
+        if let Some(coefficients) = self.coefficients().filter(|&all| all > MOST_COEFFICIENTS) {
             let kind = match frame.coding {
                 Coding::Progressive => "progressive JPEG",
                 Coding::Sequential => "JPEG with several scans",

@@ -16,6 +16,7 @@ use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr as ErrorMgr};
 
 use super::super::fault::{self, Unreadable};
 use super::super::pixels::times;
+use super::super::room;
 
 /// Rows of pixels, decoded at eighths of their size.
 pub(super) struct Decoded {
@@ -33,12 +34,21 @@ pub(super) struct Decoded {
 /// Data that contradicts itself.
 pub(super) fn decode(bytes: &[u8], eighths: u8) -> Result<Decoded, Unreadable> {
     let mut pixels = Vec::new();
+    let mut refused = None;
     let ((width, height), has_warnings) = rows(bytes, eighths, |width, height, y, row| {
         if y == 0 {
-            pixels.reserve_exact(width * height * 3);
+            match room::vector(width * height * 3) {
+                Ok(empty) => pixels = empty,
+                Err(error) => refused = Some(error),
+            }
         }
-        pixels.extend_from_slice(row);
+        if refused.is_none() {
+            pixels.extend_from_slice(row);
+        }
     })?;
+    if let Some(error) = refused {
+        return Err(error);
+    }
     Ok(Decoded {
         width,
         height,

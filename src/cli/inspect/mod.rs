@@ -1,5 +1,7 @@
 //! `glimpse inspect`
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,18 +10,21 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::parts::{Checksums, Data, Targets};
 use super::output;
 use crate::convert::{self, Survey};
 use crate::data::Recipe;
 use crate::data::import::Archive;
-use crate::data::weights::Entry;
-use crate::error::{self, Result};
+use crate::data::weights::{self, Entry};
+use crate::error::{self, Error, Result};
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin, RecognitionConfig};
-use crate::train::distill::header::{self, Header};
+use crate::train::checkpoint;
+use crate::train::distill::header;
 use crate::train::features;
 
 /// Say what a weight, model or checkpoint file holds
 ///
+/// Whether the file still matches its checksums, where it has any, is said too, and the exit status is 1 where it does not.
 /// Any safetensors file will do, and the weights of PyTorch and Keras (.pth, .h5, .keras); of a file that Glimpse wrote
 /// there is more to say.
 #[derive(Args)]
@@ -67,6 +72,8 @@ struct Report {
     stored: BTreeMap<String, usize>,
     /// Bytes of the file.
     bytes: usize,
+    /// Of a file with checksums, whether it matches them.
+    checksums: Option<Checksums>,
     /// Words.
     vocabulary: Option<usize>,
     recipe: Option<Recipe>,
@@ -81,58 +88,14 @@ struct Report {
     targets: Option<Targets>,
     /// Where a converted encoder's weights come from.
     origin: Option<Origin>,
+    /// What a checkpoint's run is trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Data>,
     training: BTreeMap<String, Value>,
     metrics: BTreeMap<String, Value>,
     tensor_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<TensorLine>>,
-}
-
-/// What a target file holds.
-#[derive(Serialize)]
-struct Targets {
-    teacher: String,
-    source: String,
-    licence: String,
-    pictures: usize,
-    views: usize,
-    /// Elements of the teacher's features.
-    features: Option<usize>,
-    classes: Option<usize>,
-}
-
-impl Targets {
-    fn of(header: Header, entries: &[Entry]) -> Self {
-        let side = |name: &str, at: usize| {
-            let entry = entries.iter().find(|e| e.name == name)?;
-            entry.shape.get(at).copied()
-        };
-        let classes = ["logits", "probabilities"]
-            .iter()
-            .find_map(|name| side(name, 1));
-        Targets {
-            teacher: header.teacher,
-            source: header.source,
-            licence: header.licence,
-            pictures: header.names.len(),
-            views: side("picture", 0).unwrap_or(0),
-            features: side("features", 1),
-            classes: classes.or_else(|| side("classifier.bias", 0)),
-        }
-    }
-
-    fn line(&self) -> String {
-        let mut line = format!(
-            "{}: {} views of {} pictures",
-            self.teacher, self.views, self.pictures
-        );
-        for (count, what) in [(self.features, "features"), (self.classes, "classes")] {
-            if let Some(count) = count {
-                line += &format!(", {count} {what}");
-            }
-        }
-        line
-    }
 }
 
 #[derive(Serialize)]
@@ -149,7 +112,23 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     } else {
         report.print()?;
     }
-    Ok(ExitCode::SUCCESS)
+    // What the file says of itself can be told all the same; whoever asks by the exit status is told too.
+    match report.checksums.map(|found| found.damaged).as_deref() {
+        Some([first, others @ ..]) => Err(Error::file(
+            &args.file,
+            match others.len() {
+                0 => format!(
+                    "tensor `{first}` does not match its checksum: {}",
+                    weights::DAMAGED
+                ),
+                more => format!(
+                    "tensor `{first}` and {more} more do not match their checksums: {}",
+                    weights::DAMAGED
+                ),
+            },
+        )),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 impl Report {
@@ -174,12 +153,17 @@ impl Report {
                 .fold(0, usize::saturating_add),
             stored: stored(&entries),
             bytes: archive.size(),
+            checksums: archive.weights().and_then(Checksums::of),
             vocabulary: None,
             recipe: None,
             tags: None,
             recognition: None,
             targets: None,
             origin: None,
+            data: match archive.weights() {
+                Some(weights) => checkpoint::read_data(weights)?.map(Data::of),
+                None => None,
+            },
             training: BTreeMap::new(),
             metrics: BTreeMap::new(),
             tensor_count: entries.len(),
@@ -282,6 +266,14 @@ impl Report {
         let stored: Vec<String> = stored.map(|(of, n)| format!("{n} {of}")).collect();
         print("stored", stored.join(", "))?;
         print("bytes", self.bytes.to_string())?;
+        print(
+            "checksums",
+            match &self.checksums {
+                None => "none".to_string(),
+                Some(found) if found.hold => "of the header and all tensors; they hold".to_string(),
+                Some(found) => format!("damaged: {}", list(&found.damaged)),
+            },
+        )?;
         if let Some(words) = self.vocabulary {
             print("vocabulary", format!("{words} words"))?;
         }
@@ -305,7 +297,7 @@ impl Report {
         }
         if let Some(targets) = &self.targets {
             print("targets", targets.line())?;
-            print("source", format!("{}, {}", targets.source, targets.licence))?;
+            print("source", targets.source())?;
         }
         if let Some(origin) = &self.origin {
             let Origin {
@@ -322,6 +314,9 @@ impl Report {
             if let Some(url) = url {
                 print("origin", url.clone())?;
             }
+        }
+        if let Some(data) = &self.data {
+            print("data", data.line())?;
         }
         for (title, table) in [("training", &self.training), ("metrics", &self.metrics)] {
             for (key, value) in table {

@@ -1,0 +1,82 @@
+//! Whether the data of a run that goes on is still the data that it began with.
+
+use std::path::PathBuf;
+
+use super::Trainer;
+use crate::data::Contents;
+use crate::error::{self, Error, Result};
+use crate::train::checkpoint;
+use crate::train::events::RunOptions;
+use crate::train::provenance::Provenance;
+
+/// The checkpoint that a run goes on from.
+pub(super) struct Resumed {
+    pub(super) checkpoint: PathBuf,
+    /// What it says of its data.
+    pub(super) data: Option<Provenance>,
+    /// Why its target files are not those of now, where they are not.
+    pub(super) targets: Option<Error>,
+}
+
+impl Trainer {
+    /// Lets a resumed run go on with data that has changed since its checkpoint was written.
+    pub fn allow_changed_data(&mut self) {
+        self.may_change = true;
+    }
+
+    /// Learns what data the run is trained on, and compares it with what the checkpoint was trained on.
+    ///
+    /// # Errors
+    /// Where a picture cannot be read, or the data changed and that was not allowed.
+    pub(super) fn identify_data(&mut self, options: &RunOptions) -> Result<()> {
+        let memory = checkpoint::contents_beside(&options.out);
+        let mut contents = Contents::open(&memory);
+        let now = self.work.provenance(&mut contents)?;
+        if let Err(e) = contents.save(&memory) {
+            self.notices
+                .push(format!("{e}; a resumed run will read all pictures again"));
+        }
+        if let Some(resumed) = self.resumed.take() {
+            self.compare(resumed, &now)?;
+        }
+        self.data = Some(now);
+        Ok(())
+    }
+
+    fn compare(&mut self, resumed: Resumed, now: &Provenance) -> Result<()> {
+        let path = &resumed.checkpoint;
+        match resumed.targets {
+            Some(e) if !self.may_change => return Err(e),
+            Some(_) => self.notices.push(format!(
+                "{} was taken of a run on other target files; going on with those of now",
+                error::name(path)
+            )),
+            None => {}
+        }
+        let Some(before) = resumed.data else {
+            self.notices.push(format!(
+                "{} does not say what data it was trained on, as older versions wrote it; that the data is the same is \
+                 taken for granted",
+                error::name(path)
+            ));
+            return Ok(());
+        };
+        match before.difference(now) {
+            None => Ok(()),
+            Some(what) if self.may_change => {
+                self.notices.push(format!(
+                    "the data changed since {} was written: {what}; going on with it as it is now",
+                    error::name(path)
+                ));
+                Ok(())
+            }
+            Some(what) => Err(Error::file(
+                path,
+                format_args!(
+                    "the data changed since it was written: {what}; bring the data back, or go on with it as it is now \
+                     by --data-changed"
+                ),
+            )),
+        }
+    }
+}

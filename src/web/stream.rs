@@ -1,0 +1,149 @@
+//! The bytes of a connection, with three things that the HTTP library leaves to others.
+//!
+//! A client that does not read its answer is cut off. The library's own refusals, of what is no HTTP, have no body; they
+//! get the one that all errors of this service have. And a stream is closed only after what still comes has been read.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::unparsed;
+
+/// How long what a client still sends is read and thrown away after the last answer, and how long it may be silent.
+const LINGER: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// A stream that is closed only after what still comes has been read.
+///
+/// A system that closes a connection with something unread in it lets the other side know by a reset, which takes away
+/// the answer before the client has seen it: whoever sends too much would never learn so.
+pub struct Stream {
+    stream: TcpStream,
+    closing: Option<Closing>,
+    /// How long a client may leave unread what was sent.
+    patience: Duration,
+    /// Runs while the client does not read.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// What is sent in place of a refusal without a body, and how much of it was.
+    refusal: Option<(Vec<u8>, usize)>,
+}
+
+struct Closing {
+    end: Instant,
+    silence: Pin<Box<Sleep>>,
+}
+
+impl Stream {
+    pub fn new(stream: TcpStream, patience: Duration) -> Self {
+        Stream {
+            stream,
+            closing: None,
+            patience,
+            stalled: None,
+            refusal: None,
+        }
+    }
+
+    /// Writes to the stream, or fails where nothing was read for too long.
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.refusal.is_none() {
+            match unparsed::find(bytes) {
+                // What comes before it goes first.
+                Some((at, _)) if at > 0 => return this.write(cx, &bytes[..at]),
+                Some((_, refusal)) => this.refusal = Some((refusal, 0)),
+                None => return this.write(cx, bytes),
+            }
+        }
+        while let Some((refusal, sent)) = this.refusal.take() {
+            let written = this.write(cx, &refusal[sent..]);
+            let more = match &written {
+                Poll::Ready(Ok(count)) => *count,
+                _ => 0,
+            };
+            if sent + more < refusal.len() {
+                this.refusal = Some((refusal, sent + more));
+                match written {
+                    Poll::Ready(Ok(1..)) => continue,
+                    other => return other,
+                }
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.closing.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        let now = Instant::now();
+        let closing = this.closing.get_or_insert_with(|| Closing {
+            end: now + LINGER,
+            silence: Box::pin(sleep(SILENCE)),
+        });
+        let mut thrown_away = [0; 16 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut thrown_away);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    let now = Instant::now();
+                    if now >= closing.end {
+                        return Poll::Ready(Ok(()));
+                    }
+                    closing
+                        .silence
+                        .set(sleep_until((now + SILENCE).min(closing.end)));
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    ready!(closing.silence.as_mut().poll(cx));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}

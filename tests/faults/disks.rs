@@ -1,0 +1,162 @@
+//! Disks that are full: a small one in memory where the test may mount one, and a limit of file sizes everywhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::places::{GLIMPSE, Place, data};
+
+/// Set to 1, a missing ability to mount is a failure.
+const DEMAND: &str = "GLIMPSE_TEST_TMPFS";
+
+fn training(max_steps: &str) -> Vec<String> {
+    let path = |path: PathBuf| path.to_str().unwrap().to_string();
+    let config = path(data().join("new.toml"));
+    let args = [
+        "train",
+        "--data",
+        data().to_str().unwrap(),
+        "--config",
+        &config,
+        "--out",
+        "m.safetensors",
+    ];
+    let more = [
+        "--max-steps",
+        max_steps,
+        "--checkpoint-every",
+        "1",
+        "--json",
+    ];
+    args.into_iter().chain(more).map(String::from).collect()
+}
+
+/// Runs a training in `place` under the shell's commands before it.
+fn after(place: &Place, commands: &str, max_steps: &str) -> crate::places::Run {
+    let script = format!("{commands}; exec \"$0\" \"$@\"");
+    let args = training(max_steps);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    place.run("sh", &[&["-c", &script, GLIMPSE], &args[..]].concat())
+}
+
+#[test]
+fn a_limit_of_file_sizes_loses_nothing() {
+    let place = Place::new();
+    after(&place, "true", "2").succeeded();
+    let files = ["m.safetensors", "m.checkpoint.safetensors"];
+    let before = files.map(|name| place.read(name).unwrap());
+    // Blocks of 512 bytes or of 1024, as the shell has it; less than any of the files, from nothing on.
+    for blocks in [0, 1, 2, 8, 16] {
+        let run = after(&place, &format!("ulimit -f {blocks}"), "3");
+        let message = run.complaint();
+        assert!(
+            message.contains("cannot be written: it would be larger"),
+            "{blocks}: {message}"
+        );
+        assert_eq!(
+            files.map(|name| place.read(name).unwrap()),
+            before,
+            "{blocks}"
+        );
+        assert_eq!(place.leftovers(), [""; 0], "{blocks}");
+    }
+    after(&place, "true", "3").succeeded();
+}
+
+/// A file system of so many kilobytes, mounted for as long as this lives.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None`, and the reason printed, where this may not be done.
+    fn mount(at: &Path, kilobytes: u32) -> Option<Disk> {
+        let size = format!("size={kilobytes}k");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(at)
+            .output();
+        let why = match mounted {
+            Ok(output) if output.status.success() => return Some(Disk(at.to_path_buf())),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_string(),
+            Err(e) => e.to_string(),
+        };
+        println!("skipped: no file system can be mounted here ({why})");
+        let is_demanded = std::env::var(DEMAND).is_ok_and(|value| value == "1");
+        assert!(
+            !is_demanded,
+            "{DEMAND}=1, and no file system can be mounted: {why}"
+        );
+        None
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let undisturbed = Place::new();
+    after(&undisturbed, "true", "4").succeeded();
+    let expected = undisturbed.read("m.safetensors").unwrap();
+    let sizes = undisturbed.names().into_iter().map(|name| {
+        let bytes = undisturbed.read(&name).unwrap().len();
+        (name, bytes)
+    });
+    let largest = sizes.map(|(_, bytes)| bytes).max().unwrap();
+    // From too little for a checkpoint to enough for all but the last files.
+    for part in 1..8 {
+        let kilobytes = (largest * part / 3 / 1024) as u32;
+        let place = Place::new();
+        let Some(disk) = Disk::mount(&place.out(), kilobytes.max(8)) else {
+            return;
+        };
+        // What cannot be written there goes to the other disk.
+        let run = after(&place, "true", "4");
+        assert!(run.is_orderly(), "{kilobytes}: {:?} {}", run.code, run.err);
+        assert_eq!(place.leftovers(), [""; 0], "{kilobytes}: {}", run.err);
+        let model = match run.code {
+            Some(0) => place.read("m.safetensors").unwrap(),
+            _ => {
+                let message = run.complaint();
+                assert!(
+                    message.contains("the disk is full"),
+                    "{kilobytes}: {message}"
+                );
+                let checkpoint = message.split("what was to be written is in ").nth(1);
+                let checkpoint = checkpoint.map(|rest| rest.split(';').next().unwrap().trim());
+                let other = Place::new();
+                match checkpoint {
+                    Some(path) if path.ends_with("m.safetensors") => fs::read(path).unwrap(),
+                    Some(path) => {
+                        assert!(Path::new(path).is_file(), "{kilobytes}: {message}");
+                        let data = data().to_str().unwrap();
+                        let args = [
+                            "train",
+                            "--data",
+                            data,
+                            "--out",
+                            "m.safetensors",
+                            "--max-steps",
+                            "4",
+                            "--resume",
+                            path,
+                        ];
+                        other.run(GLIMPSE, &args).succeeded();
+                        // The best model was written where the run began, if it came before the last checkpoint.
+                        let models = [&other, &place].map(|place| place.read("m.safetensors"));
+                        models.into_iter().flatten().next().unwrap()
+                    }
+                    None => {
+                        // Refused before anything was computed.
+                        assert!(message.starts_with("m"), "{kilobytes}: {message}");
+                        continue;
+                    }
+                }
+            }
+        };
+        assert!(model == expected, "{kilobytes}");
+        drop(disk);
+    }
+}
