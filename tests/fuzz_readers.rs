@@ -10,7 +10,7 @@ use std::path::Path;
 
 use damage::Damage;
 use glimpse::data::weights::{WeightFile, write_weights};
-use glimpse::data::{Dataset, Split, Vocabulary};
+use glimpse::data::{Dataset, Given, Split, Vocabulary};
 use glimpse::metrics;
 use glimpse::model::{
     Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig, Description, Kind,
@@ -141,8 +141,12 @@ fn datasets() {
         r#"{"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"raw": "a dog"}]}]}"#;
     let coco = r#"{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "id": 1, "caption": "a dog"}]}"#;
     let kaggle = "image,caption\n1.jpg,\"A dog, running\"\n2.jpg,A cat\n";
+    let own = "Datei;Split;Text\r\n1.jpg;train;\"Ein \"\"Bär\"\", groß\"\r\n2.jpg;val;Hund\r\n";
+    let jsonl = "{\"file_name\": \"1.jpg\", \"text\": [\"a dog\"]}\n{\"file_name\": \"2.jpg\", \"text\": \"Bär\"}\n";
+    let ids = r#"{"images": [{"id": "1", "file_name": "1.jpg"}], "annotations": [{"image_id": 1.0, "caption": "a"}]}"#;
+    let tokens = r#"{"images": [{"filename": "1.jpg", "imgid": "4", "split": "val", "sentences": [{"tokens": ["a"]}]}]}"#;
     let pipes = "image_name| comment_number| comment\n1.jpg| 0| A dog .\n";
-    let layouts: [(&[(&str, &str)], u64); 5] = [
+    let layouts: [(&[(&str, &str)], u64); 11] = [
         (
             &[
                 ("Flickr8k.token.txt", flickr),
@@ -155,6 +159,15 @@ fn datasets() {
         (&[("annotations/captions_train2017.json", coco)], 6),
         (&[("captions.txt", kaggle)], 7),
         (&[("results.csv", pipes)], 8),
+        (&[("eigene.csv", own), ("photos/1.jpg", "x")], 9),
+        (&[("train.tsv", kaggle), ("val.tsv", own)], 10),
+        (&[("metadata.jsonl", jsonl)], 11),
+        (
+            &[("images/1.jpg", "x"), ("images/1.txt", "Ein Bär\r\n")],
+            12,
+        ),
+        (&[("captions_val2014.json", ids)], 13),
+        (&[("caption_datasets/dataset_y.json", tokens)], 14),
     ];
     for (files, seed) in layouts {
         let dir = tempfile::tempdir().unwrap();
@@ -167,8 +180,18 @@ fn datasets() {
         for round in 0..ROUNDS / 5 {
             let (name, text) = files[round % files.len()];
             fs::write(dir.path().join(name), damage.apply(text.as_bytes())).unwrap();
+            // Whoever examines a dataset reads on where others stop.
+            let examined = Dataset::read(&Given {
+                examine: true,
+                ..Given::at(dir.path())
+            });
+            if let Ok(dataset) = &examined {
+                let remarks = dataset.remarks().iter();
+                remarks.for_each(|remark| assert!(!remark.text.contains('\n'), "{}", remark.text));
+            }
             match Dataset::open(dir.path()) {
                 Ok(dataset) => {
+                    assert!(examined.is_ok(), "{examined:?}");
                     for split in [Split::Train, Split::Dev, Split::Test] {
                         one_line(dataset.split(split));
                     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
+use super::dataset::DataArgs;
 use super::options::{ReadingArgs, count};
 use super::output;
 use crate::data::store;
@@ -20,7 +21,8 @@ use crate::train::calibrate::{Calibration, Progress, Settings, Sources, calibrat
 ///
 /// The networks stay as they are. From pictures with captions, photographs without, and pictures that are no photographs,
 /// MODEL learns which words and animals its encoder finds in a picture, whether that is a photograph at all, and how likely
-/// a caption is mostly right. What was learnt becomes part of OUT. The model must not have been trained on the dev split.
+/// a caption is mostly right. What was learnt becomes part of OUT. DIR has captions and a dev split, as for `glimpse train`;
+/// the model must not have been trained on the dev split.
 #[derive(Args)]
 pub struct CalibrateArgs {
     /// The captioner, as `glimpse train` writes it
@@ -29,9 +31,8 @@ pub struct CalibrateArgs {
     /// Where the calibrated captioner goes
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
-    /// A dataset with captions and a dev split, as for `glimpse train`
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// A folder of pictures that are no photographs; tools/not_photos.py makes some
     #[arg(long, value_name = "DIR")]
     not_photos: PathBuf,
@@ -88,7 +89,7 @@ pub fn run(args: &CalibrateArgs, device: &Device) -> Result<ExitCode> {
     let mut captioner = Captioner::load(&args.model)?;
     captioner.to(device)?;
     let sources = Sources {
-        data: args.data.clone(),
+        data: args.data.given(),
         not_photos: args.not_photos.clone(),
         photos: args.photos.clone(),
         labels: args.labels.clone(),

@@ -1,12 +1,13 @@
 //! `glimpse evaluate`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::dataset::{self, DataArgs};
 use super::images::Images;
 use super::options::{ModelArgs, ReadingArgs, SearchArgs};
 use super::output;
@@ -14,8 +15,9 @@ use super::pipeline::encoded;
 use super::score::ScoringArgs;
 use crate::caption::search;
 use crate::cpu::threads;
+use crate::data::dataset::{refusal, unreadable};
 use crate::data::store::{self, write_atomically};
-use crate::data::{Dataset, Example, Split};
+use crate::data::{Example, Split};
 use crate::error::Result;
 use crate::metrics::Hypothesis;
 use crate::model::Captioner;
@@ -24,9 +26,8 @@ use crate::tensor::Device;
 /// Caption a dataset and score the captions against what people wrote
 #[derive(Args)]
 pub struct EvaluateArgs {
-    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// Which of its images: train, dev (or val), test
     #[arg(long, value_name = "SPLIT")]
     split: Split,
@@ -51,8 +52,10 @@ pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
     args.captions.as_deref().map_or(Ok(()), store::check)?;
     let scoring = args.scoring.open()?;
     let captioner = args.model.load(device)?;
-    let dataset = Dataset::open(&args.data)?;
+    let dataset = args.data.open(args.split)?;
     let examples = dataset.split(args.split)?;
+    dataset.glance(&[args.split])?;
+    dataset::tell(&dataset);
     let hypotheses = hypotheses(args, &captioner, &examples)?;
     if let Some(path) = &args.captions {
         let lines = hypotheses.iter().map(|h| Ok(output::json_text(h)? + "\n"));
@@ -97,7 +100,8 @@ fn texts(
             let chunk = chunk?;
             // A score over some of the images is comparable to nothing, so one that cannot be read ends it all.
             if let Some(error) = chunk.entries.into_iter().find_map(|entry| entry.error) {
-                return Err(error);
+                let paths: Vec<&Path> = examples.iter().map(|e| e.image.as_path()).collect();
+                return Err(refusal(&unreadable(&paths), paths.len()).unwrap_or(error));
             }
             let Some(features) = chunk.features else {
                 continue;

@@ -7,7 +7,9 @@ mod attention;
 mod bench;
 mod calibrate;
 mod caption;
+mod dataset;
 mod device;
+mod doctor;
 mod evaluate;
 mod features;
 mod fetch;
@@ -78,6 +80,7 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Score(score::ScoreArgs),
+    Doctor(doctor::DoctorArgs),
     Inspect(inspect::InspectArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
@@ -108,6 +111,7 @@ impl Command {
             Command::Score(args) => return score::run(args),
             Command::Inspect(args) => return inspect::run(args),
             Command::Fetch(args) => return fetch::run(args),
+            Command::Doctor(args) => return doctor::run(args, device),
             Command::Devices(args) => return device::run(args),
             _ => {}
         }
@@ -120,9 +124,11 @@ impl Command {
             Command::Evaluate(args) => evaluate::run(args, &device)?.into(),
             Command::Serve(args) => serve::run(args, &device)?.into(),
             Command::Bench(args) => bench::run(args, &device)?.into(),
-            Command::Score(_) | Command::Inspect(_) | Command::Fetch(_) | Command::Devices(_) => {
-                ExitCode::SUCCESS.into()
-            }
+            Command::Score(_)
+            | Command::Doctor(_)
+            | Command::Inspect(_)
+            | Command::Fetch(_)
+            | Command::Devices(_) => ExitCode::SUCCESS.into(),
         };
         if let Device::Gpu(gpu) = &device {
             if profile::enabled()

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::dataset::{self, DataArgs};
 use super::output;
 use crate::data::store::{self, write_atomically};
 use crate::data::{Dataset, Split};
@@ -15,16 +16,16 @@ use crate::metrics::{self, Hypothesis, Options, Report, Scores, hypotheses, mete
 /// Score captions against what people wrote
 ///
 /// BLEU, ROUGE-L and CIDEr are computed as the COCO evaluation computes them; `cider` is what papers call CIDEr, by the formula of
-/// CIDEr-D. METEOR 1.5 needs its own files to be whole (`--meteor-data`); `meteor_stem` does without.
+/// CIDEr-D. METEOR 1.5 needs its own files to be whole (`--meteor-data`); `meteor_stem` does without. The images of DIR are not
+/// needed.
 #[derive(Args)]
 pub struct ScoreArgs {
     /// The captions, one for each image of the split: lines {"image": "a.jpg", "text": "a dog runs"} (or "caption"), the lines of
     /// `glimpse caption --json`, or COCO results [{"image_id": 1, "caption": "a dog runs"}]
     #[arg(value_name = "HYPOTHESES")]
     hypotheses: PathBuf,
-    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO; its images are not needed
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// Which of its images: train, dev (or val), test
     #[arg(long, value_name = "SPLIT")]
     split: Split,
@@ -56,7 +57,7 @@ pub struct Scoring<'a> {
 pub fn run(args: &ScoreArgs) -> Result<ExitCode> {
     let scoring = args.scoring.open()?;
     let hypotheses = metrics::read_hypotheses(&args.hypotheses)?;
-    let dataset = Dataset::open(&args.data)?;
+    let dataset = args.data.open(args.split)?;
     let references = dataset.captions(args.split)?;
     let in_file = |e: Error| match e {
         Error::Value { .. } => Error::file(&args.hypotheses, e),
@@ -66,6 +67,7 @@ pub fn run(args: &ScoreArgs) -> Result<ExitCode> {
     scoring
         .print(&hypotheses.map_err(in_file)?, &dataset, args.split)
         .map_err(in_file)?;
+    dataset::tell(&dataset);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use indicatif::ProgressBar;
 
+use super::dataset::{DataArgs, LAYOUTS};
 use super::options::ReadingArgs;
 use super::output;
 use crate::error::{self, Error, Result};
@@ -21,13 +22,13 @@ use crate::train::{Claim, Control, Event, Report, RunOptions, Source, TrainConfi
 ///
 /// Without --encoder or --init, and without a new encoder in the configuration, a decoder is trained on the bundled
 /// encoder's frozen features. MODEL becomes the weights with the best dev score, MODEL with `.last` in its name those after
-/// the last step. Ctrl-C saves a checkpoint and says how to go on.
+/// the last step. Ctrl-C saves a checkpoint and says how to go on. The stage `distill` also takes a folder of pictures without
+/// captions. --help shows what DIR may hold.
 #[derive(Args)]
+#[command(after_long_help = LAYOUTS)]
 pub struct TrainArgs {
-    /// The dataset's folder: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, or COCO; for the stage `distill`
-    /// also a folder of pictures without captions
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// Where the model goes; checkpoint and features go beside it
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
@@ -75,7 +76,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         ));
     }
     let mut trainer = match &args.resume {
-        Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,
+        Some(checkpoint) => Trainer::resume(args.data.given(), checkpoint, device)?,
         None => {
             let mut config = args
                 .config
@@ -88,7 +89,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
                 (None, Some(encoder)) => Source::Encoder(encoder),
                 (None, None) => Source::Default,
             };
-            Trainer::new(&args.data, source, config, device)?
+            Trainer::new(args.data.given(), source, config, device)?
         }
     };
     if args.data_changed {

@@ -7,7 +7,7 @@
 //! 3. [`resize`] scales pixels, and [`preprocess`] joins that with cropping and normalisation into a
 //!    named [`Recipe`] whose result is the `[N, H, W, 3]` tensor that an encoder takes.
 //!
-//! Training adds three more: [`dataset`] reads the captioning datasets as they are published,
+//! Training adds three more: [`dataset`] reads captioning datasets as they lie about,
 //! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Distillation shows
 //! the [`view`] that a teacher saw. Weights and models are kept in the files of [`weights`], whose large tensors
 //! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras. [`contents`] tells files
@@ -22,6 +22,7 @@ pub mod folder;
 pub mod function_words;
 pub mod image;
 pub mod import;
+pub(crate) mod letters;
 pub mod preprocess;
 pub mod resize;
 pub mod rows;
@@ -34,7 +35,7 @@ pub mod words;
 
 pub use augment::Augment;
 pub use contents::Contents;
-pub use dataset::{Dataset, Example, Split};
+pub use dataset::{Dataset, Example, Given, Split};
 pub use image::{Cost, Fault, Image, Limits, Policy, Unreadable};
 pub use preprocess::{Method, Recipe};
 pub use rows::Rows;

@@ -3,7 +3,8 @@
 //! [`words`] cuts a caption into words; the rule is named [`TOKENIZER`] and kept with every vocabulary,
 //! so that a model is never used with a rule it was not trained with:
 //!
-//! - everything is lowercase; a word is a run of letters or digits, in any script;
+//! - everything is lowercase; a word is a run of letters or digits, in any script, with the signs that belong to them;
+//!   a letter that is written with several signs counts as the one sign that there is for it (`a` and two dots is `ä`);
 //! - an apostrophe between two letters belongs to the word (`don't`, `o'clock`), straight or curly;
 //! - a possessive `'s` is a word of its own (`a dog 's tail`), so that `dog` and `dog's` share what
 //!   they mean; [`Vocabulary::decode`] puts it back;
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::letters::{composed, is_mark};
 use crate::error::{Error, Result};
 
 /// The name of the rule by which [`words`] cuts.
@@ -46,8 +48,7 @@ const MAX_WORDS: usize = 1_000_000;
 /// assert_eq!(words("A man's T-shirt, half-torn!"), ["a", "man", "'s", "t-shirt", "half", "torn"]);
 /// ```
 pub fn words(caption: &str) -> Vec<String> {
-    let text: Vec<char> = caption
-        .to_lowercase()
+    let text: Vec<char> = composed(&caption.to_lowercase())
         .replace('\u{2019}', "'")
         .chars()
         .collect();
@@ -65,7 +66,7 @@ pub fn words(caption: &str) -> Vec<String> {
                 '-' => word.chars().count() == 1,
                 _ => false,
             };
-        if c.is_alphanumeric() || joins {
+        if c.is_alphanumeric() || joins || (is_mark(c) && !word.is_empty()) {
             word.push(c);
             continue;
         }
@@ -305,6 +306,12 @@ mod tests {
             ),
             ("number 23 , No.5", "number 23 no 5"),
             ("Ein Fräulein isst ÄPFEL", "ein fräulein isst äpfel"),
+            (
+                "Ein Fra\u{308}ulein, U\u{308}BER",
+                "ein fr\u{e4}ulein \u{fc}ber",
+            ),
+            ("हिन्दी में", "हिन्दी में"),
+            ("Öl: größer, naïve café", "öl größer naïve café"),
             ("the girl's's", "the girl 's 's"),
             ("'s", "s"),
             ("a-", "a"),

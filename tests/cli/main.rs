@@ -18,6 +18,7 @@ mod caption;
 mod compare;
 mod convert;
 mod distill;
+mod doctor;
 mod features;
 mod fetch;
 #[cfg(unix)]
@@ -281,6 +282,17 @@ fn every_command_explains_itself() {
             ],
         ),
         ("score", &["HYPOTHESES", "--split", "--meteor-data"]),
+        (
+            "doctor",
+            &[
+                "--data",
+                "--model",
+                "--columns",
+                "--karpathy",
+                "--skip-bad",
+                "--json",
+            ],
+        ),
         ("inspect", &["FILE", "--tensors"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         (
@@ -349,6 +361,9 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
             "stretch",
         ],
         &["train", "--data", "."],
+        &["doctor"],
+        &["doctor", "--data", ".", "--columns", "image=a"],
+        &["doctor", "--data", ".", "--karpathy", "a", "--table", "b"],
         &["evaluate", "--data", ".", "--split", "dve"],
         &[
             "evaluate",

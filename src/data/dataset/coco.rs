@@ -5,8 +5,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Entry, Split, SplitSource, is_plain, read_json};
+use super::entries::{Entry, merged, written};
+use super::names::is_plain;
+use super::remarks::{Log, Topic};
+use super::split::{Split, SplitSource};
+use super::text::{Id, read_json};
 use crate::error::{Error, Result};
+
+/// Where the files may lie.
+const FOLDERS: [&str; 4] = [
+    "annotations",
+    "",
+    "annotations_trainval2017/annotations",
+    "annotations_trainval2014/annotations",
+];
 
 #[derive(Deserialize)]
 struct File {
@@ -16,13 +28,13 @@ struct File {
 
 #[derive(Deserialize)]
 struct Image {
-    id: u64,
+    id: Id,
     file_name: String,
 }
 
 #[derive(Deserialize)]
 struct Annotation {
-    image_id: u64,
+    image_id: Id,
     caption: String,
 }
 
@@ -34,65 +46,86 @@ pub(super) struct Part {
 }
 
 /// The caption files of the newest year that has any.
-pub(super) fn find(root: &Path) -> Option<Vec<Part>> {
-    ["2017", "2014"].into_iter().find_map(|year| {
+pub(super) fn find(root: &Path, log: &mut Log) -> Option<Vec<Part>> {
+    let of_year = |year: &str| -> Vec<Part> {
         let part = |(split, name): (Split, &str)| {
-            let file = root
-                .join("annotations")
-                .join(format!("captions_{name}{year}.json"));
-            file.is_file().then(|| Part {
+            let paths = FOLDERS.iter().map(|folder| {
+                let file = format!("captions_{name}{year}.json");
+                root.join(folder).join(file)
+            });
+            let file = paths.into_iter().find(|path| path.is_file())?;
+            let images = format!("{name}{year}");
+            Some(Part {
                 split,
                 file,
-                images: format!("{name}{year}"),
+                images,
             })
         };
-        let parts: Vec<Part> = [(Split::Train, "train"), (Split::Dev, "val")]
-            .into_iter()
-            .filter_map(part)
-            .collect();
-        (!parts.is_empty()).then_some(parts)
-    })
+        let names = [(Split::Train, "train"), (Split::Dev, "val")];
+        names.into_iter().filter_map(part).collect()
+    };
+    let (new, old) = (of_year("2017"), of_year("2014"));
+    if let ([_, ..], [other, ..]) = (new.as_slice(), old.as_slice()) {
+        let what = "is not read, as the captions of 2017 are there too; move these away to have those of 2014";
+        let names = old.iter().map(|part| part.file.display().to_string());
+        log.remark(Topic::Choice, names, Error::file(&other.file, what));
+    }
+    [new, old].into_iter().find(|parts| !parts.is_empty())
 }
 
-pub(super) fn read(parts: Vec<Part>) -> Result<(SplitSource, Vec<Entry>)> {
+pub(super) fn read(
+    root: &Path,
+    parts: Vec<Part>,
+    log: &mut Log,
+) -> Result<(SplitSource, Vec<Entry>)> {
     let mut entries = Vec::new();
-    for Part {
+    for part in parts {
+        read_part(part, &mut entries, log)?;
+    }
+    // The same image lies in one folder for training and in another for validation, but its name is the same.
+    Ok((SplitSource::Published, merged(entries, true, root, log)?))
+}
+
+fn read_part(part: Part, entries: &mut Vec<Entry>, log: &mut Log) -> Result<()> {
+    let Part {
         split,
         file,
         images,
-    } in parts
-    {
-        let listed: File = read_json(&file)?;
-        let mut captions: HashMap<u64, Vec<String>> = HashMap::new();
-        for annotation in listed.annotations {
-            let caption = annotation.caption.trim();
-            if !caption.is_empty() {
-                captions
-                    .entry(annotation.image_id)
-                    .or_default()
-                    .push(caption.to_string());
-            }
-        }
-        for Image {
-            id,
-            file_name: name,
-        } in listed.images
-        {
-            if !is_plain(&name) {
-                return Err(Error::file(
-                    &file,
-                    format_args!("'{name}' is no image name"),
-                ));
-            }
-            let captions = captions.remove(&id).unwrap_or_default();
-            entries.push(Entry {
-                path: Path::new(&images).join(&name),
-                name,
-                number: Some(id),
-                captions,
-                split,
-            });
-        }
+    } = part;
+    let listed: File = read_json(&file)?;
+    let mut captions: HashMap<Id, Vec<String>> = HashMap::new();
+    for annotation in listed.annotations {
+        let of_image = captions.entry(annotation.image_id).or_default();
+        of_image.extend(written(&annotation.caption));
     }
-    Ok((SplitSource::Published, entries))
+    for Image {
+        id,
+        file_name: name,
+    } in listed.images
+    {
+        if !is_plain(&name) {
+            let what = format_args!("'{name}' is no image name");
+            log.broken(Topic::BrokenLine, Error::file(&file, what))?;
+            continue;
+        }
+        let captions = captions.remove(&id).unwrap_or_default();
+        let mut entry = Entry::named(name, captions, split);
+        entry.path = Path::new(&images).join(&entry.path);
+        entry.number = id.number();
+        entries.push(entry);
+    }
+    let mut lost: Vec<&str> = captions.keys().map(Id::name).collect();
+    lost.sort_unstable();
+    if let Some(first) = lost.first() {
+        let what = format_args!(
+            "has captions of {} images that it does not list, which are left out; the first is {first}",
+            lost.len()
+        );
+        log.remark(
+            Topic::LostCaption,
+            lost.iter().copied(),
+            Error::file(&file, what),
+        );
+    }
+    Ok(())
 }

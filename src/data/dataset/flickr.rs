@@ -3,20 +3,28 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{
-    Captions, Entry, Split, SplitSource, first_file, is_plain, malformed, numbered_lines, read_text,
-};
-use crate::error::Result;
+use super::entries::{Captions, Entry};
+use super::names::is_plain;
+use super::remarks::{Log, Topic};
+use super::split::{Split, SplitSource};
+use super::text::{malformed, numbered_lines, read_text};
+use super::{first_file, tables};
+use crate::error::{Error, Result};
 
 pub(super) fn find_flickr8k(root: &Path) -> Option<PathBuf> {
     first_file(
         root,
-        &["Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt"],
+        &[
+            "Flickr8k.token.txt",
+            "Flickr8k_text/Flickr8k.token.txt",
+            "Flickr8k_text/Flickr8k_text/Flickr8k.token.txt",
+        ],
     )
 }
 
-pub(super) fn read_flickr8k(file: &Path) -> Result<(SplitSource, Vec<Entry>)> {
-    split_by_lists(file, read_token_file(file)?)
+pub(super) fn read_flickr8k(file: &Path, log: &mut Log) -> Result<(SplitSource, Vec<Entry>)> {
+    let captions = read_token_file(file, log)?;
+    split_by_lists(file, captions, log)
 }
 
 pub(super) fn find_flickr30k(root: &Path) -> Option<PathBuf> {
@@ -26,18 +34,21 @@ pub(super) fn find_flickr30k(root: &Path) -> Option<PathBuf> {
             "results_20130124.token",
             "results.csv",
             "flickr30k_images/results.csv",
+            "flickr30k_images/flickr30k_images/results.csv",
         ],
     )
 }
 
-pub(super) fn read_flickr30k(file: &Path) -> Result<(SplitSource, Vec<Entry>)> {
+pub(super) fn read_flickr30k(file: &Path, log: &mut Log) -> Result<(SplitSource, Vec<Entry>)> {
     let is_table = file.extension().is_some_and(|extension| extension == "csv");
     let captions = if is_table {
-        read_bar_table(file)?
+        let rows = tables::rows(file, None, log)?;
+        tables::captions(rows)
     } else {
-        read_token_file(file)?
+        read_token_file(file, log)?
     };
-    Ok((SplitSource::Rule, captions.split_by_rule()))
+    let rule = SplitSource::Eighths;
+    Ok((rule, captions.split_by(rule)))
 }
 
 /// The file that lists the images of one split of Flickr8k.
@@ -54,89 +65,64 @@ pub(super) fn list_name(split: Split) -> &'static str {
 pub(super) fn split_by_lists(
     file: &Path,
     mut captions: Captions,
+    log: &mut Log,
 ) -> Result<(SplitSource, Vec<Entry>)> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut entries = Vec::new();
     let mut listed: HashMap<String, Split> = HashMap::new();
     let mut has_lists = false;
-    for split in [Split::Train, Split::Dev, Split::Test] {
+    for split in Split::ALL {
         let list = folder.join(list_name(split));
         if !list.is_file() {
             continue;
         }
         has_lists = true;
-        for (number, line) in numbered_lines(&read_text(&list)?) {
+        for (number, line) in numbered_lines(&read_text(&list, log)?) {
             let name = line.trim();
             if !is_plain(name) {
-                return Err(malformed(
-                    &list,
-                    number,
-                    format_args!("is no image name: '{name}'"),
-                ));
+                let error = malformed(&list, number, format_args!("is no image name: '{name}'"));
+                log.broken(Topic::BrokenLine, error)?;
+                continue;
             }
             // An image in two splits would let a model be tested on what it learned by heart.
             if let Some(earlier) = listed.insert(name.to_string(), split) {
-                return Err(malformed(
-                    &list,
-                    number,
-                    format_args!("lists {name}, which is in {earlier} already"),
-                ));
+                let what = format_args!("lists {name}, which is in {earlier} already");
+                log.broken(Topic::TwoSplits, malformed(&list, number, what))?;
+                continue;
             }
             let captions = captions.0.remove(name).unwrap_or_default();
-            entries.push(Entry {
-                name: name.to_string(),
-                path: name.into(),
-                number: None,
-                captions,
-                split,
-            });
+            entries.push(Entry::named(name.to_string(), captions, split));
         }
     }
-    Ok(match has_lists {
-        true => (SplitSource::Published, entries),
-        false => (SplitSource::Rule, captions.split_by_rule()),
-    })
+    if !has_lists {
+        let rule = SplitSource::Eighths;
+        return Ok((rule, captions.split_by(rule)));
+    }
+    if let Some((first, _)) = captions.0.first_key_value() {
+        let what = format_args!(
+            "has captions of {} images that no list of a split names, which are left out; the first is {first}",
+            captions.0.len()
+        );
+        log.remark(Topic::NoSplit, captions.0.keys(), Error::file(file, what));
+    }
+    Ok((SplitSource::Published, entries))
 }
 
 /// Lines of `IMAGE#NUMBER <tab> CAPTION`.
-fn read_token_file(file: &Path) -> Result<Captions> {
+fn read_token_file(file: &Path, log: &mut Log) -> Result<Captions> {
     let mut captions = Captions::default();
-    for (number, line) in numbered_lines(&read_text(file)?) {
+    for (number, line) in numbered_lines(&read_text(file, log)?) {
         let parts = line.split_once('\t').and_then(|(label, caption)| {
             let (name, _) = label.rsplit_once('#')?;
             is_plain(name).then_some((name, caption))
         });
-        let Some((name, caption)) = parts else {
-            return Err(malformed(
-                file,
-                number,
-                format_args!("is not IMAGE#NUMBER<tab>CAPTION: '{line}'"),
-            ));
-        };
-        captions.add(name, caption);
-    }
-    Ok(captions)
-}
-
-/// Lines of `IMAGE| NUMBER| CAPTION` under a line of titles, as Kaggle distributes Flickr30k.
-fn read_bar_table(file: &Path) -> Result<Captions> {
-    let mut captions = Captions::default();
-    for (number, line) in numbered_lines(&read_text(file)?).skip(1) {
-        let parts = line.split_once('|').and_then(|(name, rest)| {
-            // One line of the published file lacks the second bar: its number ends at the space.
-            let (_, caption) = rest
-                .split_once('|')
-                .or_else(|| rest.trim_start().split_once(' '))?;
-            is_plain(name.trim()).then_some((name.trim(), caption))
-        });
-        let Some((name, caption)) = parts else {
-            return Err(malformed(
-                file,
-                number,
-                format_args!("is not IMAGE|NUMBER|CAPTION: '{line}'"),
-            ));
-        };
-        captions.add(name, caption);
+        match parts {
+            Some((name, caption)) => captions.add(name, caption),
+            None => {
+                let what = format_args!("is not IMAGE#NUMBER<tab>CAPTION: '{line}'");
+                log.broken(Topic::BrokenLine, malformed(file, number, what))?;
+            }
+        }
     }
     Ok(captions)
 }

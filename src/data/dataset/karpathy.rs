@@ -5,8 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Entry, Split, SplitSource, is_plain, read_json};
+use super::entries::{Entry, merged, written};
+use super::given::Given;
+use super::names::is_plain;
+use super::remarks::{Log, Topic};
+use super::split::{Split, SplitSource};
+use super::text::{Id, read_json};
 use crate::error::{self, Error, Result};
+
+/// The folder that the three files are unpacked to.
+const FOLDER: &str = "caption_datasets";
 
 #[derive(Deserialize)]
 struct File {
@@ -21,40 +29,68 @@ struct Image {
     filepath: String,
     split: String,
     /// COCO's number of the image; only COCO's file has it.
-    cocoid: Option<u64>,
+    cocoid: Option<Id>,
     /// The image's place in the file.
-    imgid: Option<u64>,
+    imgid: Option<Id>,
     sentences: Vec<Sentence>,
 }
 
 #[derive(Deserialize)]
 struct Sentence {
-    raw: String,
+    raw: Option<String>,
+    /// Its words, without capitals and punctuation.
+    #[serde(default)]
+    tokens: Vec<String>,
 }
 
-/// The one `dataset_*.json` in the folder. Several are an error, as nothing says which is meant.
-pub(super) fn find(root: &Path) -> Result<Option<PathBuf>> {
-    let unreadable = |e: std::io::Error| Error::unread(root, &e);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        if name
-            .to_str()
-            .is_some_and(|n| n.starts_with("dataset_") && n.ends_with(".json"))
-        {
-            found.push(root.join(name));
+/// The file that the user names, inside the folder or elsewhere, or the one `dataset_*.json` in the folder or in
+/// `caption_datasets`. Several are an error, as nothing says which is meant.
+pub(super) fn find(given: &Given) -> Result<Option<PathBuf>> {
+    let root = &given.root;
+    if let Some(named) = &given.karpathy {
+        let inside = [root.join(named), root.join(FOLDER).join(named)];
+        let found = inside
+            .into_iter()
+            .find(|path| path.is_file() && !named.is_file());
+        return Ok(Some(found.unwrap_or_else(|| named.clone())));
+    }
+    for folder in [root.clone(), root.join(FOLDER)] {
+        if !folder.is_dir() {
+            continue;
+        }
+        let mut found = files(&folder)?;
+        if found.len() > 1 {
+            let what = format_args!(
+                "holds {} files dataset_*.json, {}; say which one is meant, as in --karpathy {}",
+                found.len(),
+                found.join(", "),
+                found[0]
+            );
+            return Err(Error::file(folder, what));
+        }
+        if let Some(name) = found.pop() {
+            return Ok(Some(folder.join(name)));
         }
     }
-    match found.len() {
-        0 | 1 => Ok(found.pop()),
-        n => Err(Error::file(
-            root,
-            format_args!("holds {n} files dataset_*.json; leave the one to be used"),
-        )),
-    }
+    Ok(None)
 }
 
-pub(super) fn read(file: &Path) -> Result<(SplitSource, Vec<Entry>)> {
+/// The names of the files `dataset_*.json` in a folder, in order.
+fn files(folder: &Path) -> Result<Vec<String>> {
+    let unreadable = |e: std::io::Error| Error::unread(folder, &e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let name = name
+            .to_str()
+            .filter(|n| n.starts_with("dataset_") && n.ends_with(".json"));
+        found.extend(name.map(str::to_string));
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub(super) fn read(file: &Path, log: &mut Log) -> Result<(SplitSource, Vec<Entry>)> {
     let failed = |what: String| Error::file(file, what);
     let listed: File = read_json(file)?;
     let mut entries = Vec::with_capacity(listed.images.len());
@@ -65,28 +101,28 @@ pub(super) fn read(file: &Path) -> Result<(SplitSource, Vec<Entry>)> {
             "val" => Split::Dev,
             "test" => Split::Test,
             other => {
-                return Err(failed(format!(
-                    "{} is in an unknown split '{other}'",
+                let what = format!(
+                    "{} is in an unknown split '{other}'; there are train, restval, val and test",
                     image.filename
-                )));
+                );
+                log.broken(Topic::BrokenLine, failed(what))?;
+                continue;
             }
         };
         let path = Path::new(&image.filepath).join(&image.filename);
         if !path.to_str().is_some_and(is_plain) {
-            return Err(failed(format!("'{}' is no image name", error::name(&path))));
+            let what = format!("'{}' is no image name", error::name(&path));
+            log.broken(Topic::BrokenLine, failed(what))?;
+            continue;
         }
-        let captions = image
-            .sentences
-            .into_iter()
-            .map(|sentence| sentence.raw.trim().to_string());
-        let captions = captions.filter(|caption| !caption.is_empty()).collect();
-        entries.push(Entry {
-            name: image.filename,
-            number: image.cocoid.or(image.imgid),
-            path,
-            captions,
-            split,
+        let captions = image.sentences.into_iter().filter_map(|sentence| {
+            written(&sentence.raw.unwrap_or_else(|| sentence.tokens.join(" ")))
         });
+        let number = |id: Option<Id>| id.and_then(|id| id.number());
+        let mut entry = Entry::named(image.filename, captions.collect(), split);
+        entry.number = number(image.cocoid).or_else(|| number(image.imgid));
+        entry.path = path;
+        entries.push(entry);
     }
-    Ok((SplitSource::Published, entries))
+    Ok((SplitSource::Published, merged(entries, false, file, log)?))
 }

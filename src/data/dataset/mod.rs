@@ -1,70 +1,65 @@
-//! Captioning datasets, read as they are published.
+//! Captioning datasets, read as they lie about.
 //!
 //! [`Dataset::open`] looks into a folder and recognises, in this order:
 //!
 //! | dataset | recognised by | splits |
 //! |---|---|---|
-//! | Flickr8k | `Flickr8k.token.txt` | `Flickr_8k.trainImages.txt`, `….devImages.txt`, `….testImages.txt` |
-//! | Karpathy's split of any | `dataset_*.json` | in the file; `restval` counts as train, `val` is dev |
-//! | Flickr8k from Kaggle | `captions.txt` | the lists above if they are there, else by rule |
-//! | Flickr30k | `results_20130124.token` or `results.csv` | by rule |
-//! | COCO | `annotations/captions_{train,val}{2017,2014}.json` | train, and val as dev |
+//! | Flickr8k | `Flickr8k.token.txt`, also in `Flickr8k_text` | `Flickr_8k.trainImages.txt`, `….devImages.txt`, `….testImages.txt` beside it |
+//! | Karpathy's split of any | `dataset_*.json`, also in `caption_datasets` | in the file; `restval` counts as train, `val` is dev |
+//! | Flickr8k or Flickr30k from Kaggle | `captions.txt` | the lists above if they are there, else by rule |
+//! | Flickr30k | `results_20130124.token` or `results.csv`, also in `flickr30k_images` | by rule |
+//! | COCO | `captions_{train,val}{2017,2014}.json`, also in `annotations` | train, and val as dev |
+//! | Hugging Face's image folder | `metadata.csv` or `metadata.jsonl`, also in `train`, `validation`, `test` | by the folders, else by rule |
+//! | a table of one's own | one `.csv` or `.tsv`, or one for each split | a column `split`, the tables' names, else by rule |
+//! | texts beside pictures | `a.jpg` and `a.txt` | folders `train`, `val` and `test`, else by rule |
 //! | pictures without captions | images, and none of the above | all are train |
 //!
-//! The rule, where a dataset comes without split lists: images are ordered by a hash of their names; the
-//! first eighth of them (at most 1,000) is dev, as many after them are test, the others train. It depends
-//! on the names alone, so everybody who has the same images gets the same splits.
+//! Two rules make the splits where nothing else does: images are ordered by a hash of their names, and the first ones are
+//! held out. Of published datasets the first eighth (at most 1,000) is dev, as many after them are test, and the others
+//! train. Of one's own pictures (the table's last three kinds with captions) the first tenth is dev (at least 5 where
+//! there are 20, at most 1,000), and the others train. The rules depend on the names alone, so everybody who has the
+//! same images gets the same splits, and all captions of an image are in one.
 //!
-//! Images lie beside these files or in one of the folders that the datasets are usually unpacked to
-//! (`images`, `Images`, `Flicker8k_Dataset`, …).
+//! Images lie beside these files or in folders below: see `locate`. What is odd and can be read all the same is told
+//! by [`Dataset::remarks`].
 
 mod coco;
+mod columns;
+mod entries;
 mod flickr;
+mod given;
 mod kaggle;
 mod karpathy;
+mod locate;
+mod names;
 mod pictures;
+mod recognise;
+mod remarks;
+mod sidecars;
+mod split;
+mod table;
+mod tables;
+mod text;
+mod usable;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
-use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-
-use crate::data::words;
 use crate::error::{self, Error, Result};
+pub use given::{Columns, Given};
+pub use remarks::{Remark, Topic};
+pub use split::Split;
+pub use usable::{Unusable, refusal, unreadable};
 
-/// Where the images may lie, relative to the dataset's folder.
-const IMAGE_FOLDERS: [&str; 8] = [
-    "",
-    "images",
-    "Images",
-    "Flicker8k_Dataset",
-    "Flickr8k_Dataset",
-    "flickr30k-images",
-    "flickr30k_images",
-    "Flickr30k_Images",
-];
+use entries::Entry;
+use recognise::Format;
+use split::SplitSource;
 
 /// The files that hold a dataset's captions, for messages.
 const CAPTION_FILES: &str = "Flickr8k.token.txt, dataset_*.json (Karpathy), captions.txt (Kaggle), \
-                             results_20130124.token or results.csv (Flickr30k) and \
-                             annotations/captions_train2017.json (COCO)";
-
-/// The largest share that the rule gives to dev and to test, in images.
-const MOST_HELD_OUT: usize = 1000;
-
-/// The three parts of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// To learn from.
-    Train,
-    /// To choose and tune by; also written `val`.
-    Dev,
-    /// To report on, once.
-    Test,
-}
+                             results_20130124.token or results.csv (Flickr30k), \
+                             annotations/captions_train2017.json (COCO), metadata.csv or metadata.jsonl (Hugging Face), \
+                             a table .csv or .tsv, and a text file beside each picture";
 
 /// A captioning dataset on disk: its captions are in memory, its images are not.
 #[derive(Clone, Debug)]
@@ -73,6 +68,9 @@ pub struct Dataset {
     format: Format,
     splits: SplitSource,
     entries: Vec<Entry>,
+    /// What is listed and cannot be used: images that are not there, or have no caption.
+    left_out: Vec<Entry>,
+    remarks: Vec<Remark>,
 }
 
 /// One image and what people said about it.
@@ -80,46 +78,26 @@ pub struct Dataset {
 pub struct Example {
     /// The image file, which exists.
     pub image: PathBuf,
-    /// What the dataset calls the image: its file name.
+    /// What the dataset calls the image: its file name, or its path inside a folder of one's own.
     pub name: String,
     /// The captions as they were written, at least one.
     pub captions: Vec<String>,
 }
 
+/// An image that a dataset lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Flickr8k,
-    Karpathy,
-    Kaggle,
-    Flickr30k,
-    Coco,
-    Pictures,
+pub struct Listed<'a> {
+    /// What the dataset calls it.
+    pub name: &'a str,
+    /// Its split.
+    pub split: Split,
+    /// Its file, where that is there.
+    pub file: Option<&'a Path>,
+    /// Its captions, none of them blank.
+    pub captions: &'a [String],
+    /// Whether it is left out already, which a remark says.
+    pub is_left_out: bool,
 }
-
-/// Who says which image belongs to which split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SplitSource {
-    Published,
-    Rule,
-    /// Without captions all images are there to train on.
-    Whole,
-}
-
-/// An image as a dataset's files list it, before anyone looked whether it is there.
-#[derive(Clone, Debug)]
-struct Entry {
-    name: String,
-    /// The number that the dataset calls the image by, where it has one.
-    number: Option<u64>,
-    /// Below one of [`IMAGE_FOLDERS`].
-    path: PathBuf,
-    captions: Vec<String>,
-    split: Split,
-}
-
-/// Captions by image name, in the order of the names.
-#[derive(Debug, Default)]
-struct Captions(BTreeMap<String, Vec<String>>);
 
 impl Dataset {
     /// Recognises the dataset in the folder `root` and reads its captions.
@@ -129,39 +107,7 @@ impl Dataset {
     /// When the folder is none of the known datasets and holds no pictures (the message lists the files that were
     /// looked for), or one of its files cannot be read or has a malformed line (the message names file and line).
     pub fn open(root: impl AsRef<Path>) -> Result<Dataset> {
-        let root = root.as_ref();
-        if !root.is_dir() {
-            return Err(Error::file(
-                root,
-                "is not a folder; a dataset is given by its folder",
-            ));
-        }
-        let (format, (splits, entries)) = if let Some(file) = flickr::find_flickr8k(root) {
-            (Format::Flickr8k, flickr::read_flickr8k(&file)?)
-        } else if let Some(file) = karpathy::find(root)? {
-            (Format::Karpathy, karpathy::read(&file)?)
-        } else if let Some(file) = kaggle::find(root) {
-            (Format::Kaggle, kaggle::read(&file)?)
-        } else if let Some(file) = flickr::find_flickr30k(root) {
-            (Format::Flickr30k, flickr::read_flickr30k(&file)?)
-        } else if let Some(files) = coco::find(root) {
-            (Format::Coco, coco::read(files)?)
-        } else if let Some(folder) = pictures::find(root) {
-            let entries = pictures::read(&folder)?;
-            (Format::Pictures, (SplitSource::Whole, entries))
-        } else {
-            let what = format_args!(
-                "is no dataset that is known here: looked for {CAPTION_FILES}, and found no pictures without captions \
-                 either"
-            );
-            return Err(Error::file(root, what));
-        };
-        Ok(Dataset {
-            root: root.to_path_buf(),
-            format,
-            splits,
-            entries,
-        })
+        Dataset::read(&Given::at(root.as_ref()))
     }
 
     /// The folder that was opened.
@@ -171,14 +117,7 @@ impl Dataset {
 
     /// What the dataset is, for people: `Flickr8k`, `COCO`.
     pub fn name(&self) -> &'static str {
-        match self.format {
-            Format::Flickr8k => "Flickr8k",
-            Format::Karpathy => "Karpathy's split",
-            Format::Kaggle => "Kaggle's Flickr8k",
-            Format::Flickr30k => "Flickr30k",
-            Format::Coco => "COCO",
-            Format::Pictures => "pictures without captions",
-        }
+        self.format.name()
     }
 
     /// Whether there are captions; pictures alone can be distilled on, but not captioned on.
@@ -186,14 +125,33 @@ impl Dataset {
         self.format != Format::Pictures
     }
 
-    /// Whether the splits are the dataset's own, rather than made by the rule described [above](self).
+    /// Whether the splits are the dataset's own, rather than made by a rule described [above](self).
     pub fn has_published_splits(&self) -> bool {
         self.splits == SplitSource::Published
     }
 
-    /// Whether the dataset gives any image to this split.
+    /// Whether the dataset gives any image to this split, be it there or not.
     pub fn has_split(&self, split: Split) -> bool {
-        self.entries.iter().any(|entry| entry.split == split)
+        let mut all = self.entries.iter().chain(&self.left_out);
+        all.any(|entry| entry.split == split)
+    }
+
+    /// What is odd about the dataset, and which rule made its splits.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// All images that are listed, those that are left out too.
+    pub fn listed(&self) -> impl Iterator<Item = Listed<'_>> {
+        let used = self.entries.iter().map(|entry| (entry, false));
+        let all = used.chain(self.left_out.iter().map(|entry| (entry, true)));
+        all.map(|(entry, is_left_out)| Listed {
+            name: &entry.name,
+            split: entry.split,
+            file: entry.file.as_deref(),
+            captions: &entry.captions,
+            is_left_out,
+        })
     }
 
     /// The images of one split with their captions, in the order of the dataset's list (where the rule
@@ -205,7 +163,7 @@ impl Dataset {
     /// and the first of them.
     pub fn split(&self, split: Split) -> Result<Vec<Example>> {
         let entries = self.captioned(split)?;
-        let paths = self.locate(&entries, split)?;
+        let paths = self.files(&entries, split)?;
         let example = |(entry, image): (&Entry, PathBuf)| Example {
             image,
             name: entry.name.clone(),
@@ -221,57 +179,47 @@ impl Dataset {
     /// When images are missing.
     pub fn pictures(&self, split: Split) -> Result<Vec<(String, PathBuf)>> {
         let entries = self.entries_of(split);
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let paths = self.locate(&entries, split)?;
+        let paths = self.files(&entries, split)?;
         let names = entries.into_iter().map(|entry| entry.name.clone());
         Ok(names.zip(paths).collect())
     }
 
     fn entries_of(&self, split: Split) -> Vec<&Entry> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.split == split)
-            .collect()
+        let entries = self.entries.iter();
+        entries.filter(|entry| entry.split == split).collect()
     }
 
-    /// The files of these images, of which there is at least one.
-    fn locate(&self, entries: &[&Entry], split: Split) -> Result<Vec<PathBuf>> {
-        let failed = |what: String| Err(Error::file(&self.root, what));
-        let total = entries.len();
-        let holds_any = |folder: &PathBuf| {
-            entries
-                .iter()
-                .any(|entry| folder.join(&entry.path).is_file())
+    /// The files of these images.
+    fn files(&self, entries: &[&Entry], split: Split) -> Result<Vec<PathBuf>> {
+        // What was there may have gone since.
+        let is_there = |entry: &Entry| entry.file.as_ref().is_some_and(|file| file.is_file());
+        let (here, missing): (Vec<&Entry>, Vec<&Entry>) =
+            entries.iter().partition(|entry| is_there(entry));
+        let Some(first) = missing.first() else {
+            return Ok(here.iter().filter_map(|e| e.file.clone()).collect());
         };
-        let Some(folder) = IMAGE_FOLDERS
-            .iter()
-            .map(|name| self.root.join(name))
-            .find(holds_any)
-        else {
-            let first = entries
-                .first()
-                .map(|entry| error::name(&entry.path).to_string());
-            return failed(format!(
-                "none of the {total} {split} images is here, the first is {}; looked beside the captions and in {}",
-                first.unwrap_or_default(),
-                IMAGE_FOLDERS[1..].join(", ")
-            ));
-        };
-        let paths: Vec<PathBuf> = entries
-            .iter()
-            .map(|entry| folder.join(&entry.path))
-            .collect();
-        let missing = || paths.iter().filter(|image| !image.is_file());
-        if let Some(first) = missing().next() {
-            let count = missing().count();
-            return failed(format!(
-                "{count} of {total} {split} images are missing, the first is {}",
-                error::name(first)
-            ));
+        if here.is_empty() {
+            return Err(self.nothing_here(entries.len(), split, first));
         }
-        Ok(paths)
+        let what = format_args!(
+            "{} of {} {split} images are missing, the first is {}; put them beside the others, or leave them out with \
+             --skip-bad",
+            missing.len(),
+            entries.len(),
+            error::name(&first.path)
+        );
+        Err(Error::file(&self.root, what))
+    }
+
+    /// No image of a split is there.
+    fn nothing_here(&self, total: usize, split: Split, first: &Entry) -> Error {
+        let what = format_args!(
+            "none of the {total} {split} images is here, the first is {}; looked beside the captions, in {} and in the other \
+             folders here",
+            error::name(&first.path),
+            locate::KNOWN[1..].join(", ")
+        );
+        Error::file(&self.root, what)
     }
 
     /// The captions of one split's images by their names, whether the image files are there or not.
@@ -303,15 +251,38 @@ impl Dataset {
             ));
         }
         let entries = self.entries_of(split);
-        let total = entries.len();
+        let mut total = entries.len();
+        let mut silent: Vec<&Entry> = entries
+            .iter()
+            .copied()
+            .filter(|entry| entry.captions.is_empty())
+            .collect();
         if total == 0 {
-            return failed(format!("has no {split} split: {}", self.why_absent(split)));
+            // All of it may have been left out.
+            let lost: Vec<&Entry> = self
+                .left_out
+                .iter()
+                .filter(|entry| entry.split == split)
+                .collect();
+            total = lost.len();
+            silent = lost
+                .iter()
+                .copied()
+                .filter(|entry| entry.captions.is_empty())
+                .collect();
+            match lost.first() {
+                None => return failed(format!("has no {split} split: {}", self.why_absent(split))),
+                Some(first) if silent.is_empty() => {
+                    return Err(self.nothing_here(total, split, first));
+                }
+                Some(_) => {}
+            }
         }
-        let silent = || entries.iter().filter(|entry| entry.captions.is_empty());
-        if let Some(first) = silent().next() {
-            let count = silent().count();
+        if let Some(first) = silent.first() {
             return failed(format!(
-                "{count} of {total} {split} images have no caption, the first is {}",
+                "{} of {total} {split} images have no caption, the first is {}; write some, or leave these images out with \
+                 --skip-bad",
+                silent.len(),
                 first.name
             ));
         }
@@ -322,89 +293,23 @@ impl Dataset {
     fn why_absent(&self, split: Split) -> String {
         match (self.splits, self.format, split) {
             (SplitSource::Whole, ..) => "without captions all pictures are train".into(),
-            (SplitSource::Rule, ..) => "there are too few images to set any apart".into(),
+            (SplitSource::Tenths, _, Split::Test) => {
+                "of one's own pictures none is set apart for it; use dev".into()
+            }
+            (SplitSource::Eighths | SplitSource::Tenths, ..) => {
+                "there are too few images to set any apart".into()
+            }
             (_, Format::Coco, Split::Test) => {
                 "COCO publishes no captions for its test images".into()
             }
             (_, Format::Coco, _) => "its captions_*.json is not in annotations".into(),
             (_, Format::Karpathy, _) => "its JSON file gives no image to it".into(),
+            (_, Format::Metadata | Format::Table | Format::Sidecars, _) => {
+                "nothing in the folder is of it".into()
+            }
             (..) => format!("{} is not there or is empty", flickr::list_name(split)),
         }
     }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Split::Train => "train",
-            Split::Dev => "dev",
-            Split::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Split> {
-        match text {
-            "train" => Ok(Split::Train),
-            "dev" | "val" => Ok(Split::Dev),
-            "test" => Ok(Split::Test),
-            _ => Err(Error::usage(format_args!(
-                "unknown split '{text}': use train, dev or test"
-            ))),
-        }
-    }
-}
-
-impl Captions {
-    /// Adds a caption to an image. A blank one still makes the image known, so that one without any
-    /// other is reported instead of silently left out.
-    fn add(&mut self, name: &str, caption: &str) {
-        let captions = self.0.entry(name.to_string()).or_default();
-        let caption = caption.trim();
-        if !caption.is_empty() {
-            captions.push(caption.to_string());
-        }
-    }
-
-    /// Entries with the splits that the [rule](self) makes.
-    fn split_by_rule(self) -> Vec<Entry> {
-        let mut by_hash: Vec<(u64, &str)> = self
-            .0
-            .keys()
-            .map(|name| (hash(name), name.as_str()))
-            .collect();
-        by_hash.sort_unstable();
-        let held_out = (by_hash.len() / 8).min(MOST_HELD_OUT);
-        let splits: BTreeMap<String, Split> = by_hash
-            .iter()
-            .enumerate()
-            .map(|(rank, (_, name))| match rank {
-                r if r < held_out => (name.to_string(), Split::Dev),
-                r if r < 2 * held_out => (name.to_string(), Split::Test),
-                _ => (name.to_string(), Split::Train),
-            })
-            .collect();
-        // Both maps are in the order of the same names.
-        let pairs = self.0.into_iter().zip(splits.into_values());
-        pairs
-            .map(|((name, captions), split)| Entry {
-                path: (&name).into(),
-                name,
-                number: None,
-                captions,
-                split,
-            })
-            .collect()
-    }
-}
-
-/// FNV-1a, 64 bits: spreads names evenly and can be recomputed by anyone in three lines.
-fn hash(name: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// The first of `names` that is a file in `root`.
@@ -413,82 +318,4 @@ fn first_file(root: &Path, names: &[&str]) -> Option<PathBuf> {
         .iter()
         .map(|name| root.join(name))
         .find(|path| path.is_file())
-}
-
-/// A text file, without the byte-order mark that some editors leave.
-fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-        malformed(
-            path,
-            1 + valid.iter().filter(|byte| **byte == b'\n').count(),
-            "is not UTF-8 text",
-        )
-    })?;
-    Ok(match text.strip_prefix('\u{feff}') {
-        Some(rest) => rest.to_string(),
-        None => text,
-    })
-}
-
-/// The lines of a text that are not blank, with their numbers from 1.
-fn numbered_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    (1..)
-        .zip(text.lines())
-        .filter(|(_, line)| !line.trim().is_empty())
-}
-
-/// A JSON file of the shape `T`.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::file(path, words::json(&e)))
-}
-
-fn malformed(path: &Path, line: usize, what: impl fmt::Display) -> Error {
-    Error::file(path, format_args!("line {line} {what}"))
-}
-
-/// Whether `name` stays inside the folder that it is looked for in.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && Path::new(name)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rule_depends_on_names_alone() {
-        assert_eq!(hash(""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(hash("a"), 0xaf63_dc4c_8601_ec8c);
-        let mut captions = Captions::default();
-        for i in (0..80).rev() {
-            captions.add(&format!("{i}.jpg"), "x");
-        }
-        let entries = captions.split_by_rule();
-        let count = |split| entries.iter().filter(|e| e.split == split).count();
-        assert_eq!(
-            (count(Split::Train), count(Split::Dev), count(Split::Test)),
-            (60, 10, 10)
-        );
-        let mut ranked: Vec<u64> = entries.iter().map(|e| hash(&e.name)).collect();
-        ranked.sort_unstable();
-        for entry in &entries {
-            let rank = ranked.iter().position(|h| *h == hash(&entry.name)).unwrap();
-            assert_eq!(entry.split == Split::Dev, rank < 10, "{}", entry.name);
-        }
-    }
-
-    #[test]
-    fn splits_have_names() {
-        for split in [Split::Train, Split::Dev, Split::Test] {
-            assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
-        }
-        assert_eq!("val".parse::<Split>().unwrap(), Split::Dev);
-        assert!("valid".parse::<Split>().is_err());
-    }
 }

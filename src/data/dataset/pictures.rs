@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Entry, IMAGE_FOLDERS, Split};
+use super::entries::Entry;
+use super::locate;
+use super::split::Split;
 use crate::data::folder;
 use crate::error::Result;
 
 /// The first of the folders in which a dataset's images may lie that holds any.
 pub(super) fn find(root: &Path) -> Option<PathBuf> {
-    let folders = IMAGE_FOLDERS.iter().map(|name| root.join(name));
-    folders.filter(|folder| folder.is_dir()).find(|folder| {
+    locate::known_folders(root).into_iter().find(|folder| {
         let entries = folder::expand(&[folder], false).entries;
         entries.iter().any(Result::is_ok)
     })
@@ -20,14 +21,15 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Entry>> {
     let paths = folder::expand(&[folder], false).entries.into_iter();
     paths
         .map(|path| {
-            let path = PathBuf::from(path?.file_name().unwrap_or_default());
-            Ok(Entry {
-                number: None,
-                name: path.to_string_lossy().into_owned(),
-                path,
-                captions: Vec::new(),
-                split: Split::Train,
-            })
+            let file = path?;
+            let name = file
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let mut entry = Entry::named(name, Vec::new(), Split::Train);
+            entry.file = Some(file);
+            Ok(entry)
         })
         .collect()
 }

@@ -77,7 +77,7 @@ pub fn is_picture_name(path: &Path) -> bool {
 }
 
 /// Whether the file at `path` begins as pictures do; a few of its bytes are read. One that cannot be read does not.
-pub(super) fn begins_as_picture(path: &Path) -> bool {
+pub fn begins_as_picture(path: &Path) -> bool {
     const FIRST: u64 = 16;
     let mut bytes = Vec::with_capacity(FIRST as usize);
     let read = File::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut bytes));

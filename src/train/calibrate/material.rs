@@ -37,7 +37,9 @@ pub(super) struct Material {
 
 impl Material {
     pub(super) fn open(sources: &Sources, seed: u64) -> Result<Self> {
-        let dataset = Dataset::open(&sources.data)?;
+        let used = [Split::Train, Split::Dev];
+        let dataset = Dataset::read_for(&sources.data, &used)?;
+        dataset.glance(&used)?;
         let others = pictures(&sources.not_photos)?;
         Ok(Material {
             train: dataset.split(Split::Train)?,

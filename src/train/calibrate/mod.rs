@@ -26,7 +26,7 @@ use serde::Serialize;
 use self::detectors::recognise;
 use self::material::Material;
 use crate::cpu::threads;
-use crate::data::{Image, preprocess};
+use crate::data::{Given, Image, preprocess};
 use crate::error::Result;
 use crate::metrics::calibration::Bin;
 use crate::model::Captioner;
@@ -41,7 +41,7 @@ const TOGETHER: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// A dataset with captions and a dev split.
-    pub data: PathBuf,
+    pub data: Given,
     /// A folder of pictures that are no photographs.
     pub not_photos: PathBuf,
     /// A folder of photographs without captions.

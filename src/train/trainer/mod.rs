@@ -5,6 +5,7 @@ mod diagnosis;
 mod elsewhere;
 mod save;
 mod start;
+mod unusable;
 
 pub use start::Source;
 
@@ -69,16 +70,17 @@ impl Trainer {
         let last = options.max_steps.map_or(total, |most| most.min(total));
         self.identify_data(options)?;
         self.announce(last, watch);
-        self.prepare_features(&options.out, watch)?;
+        self.prepare_features(&options.out, watch)
+            .map_err(|e| self.all_unusable(e))?;
         while self.optimizer.steps() < last {
-            let report = self.step().map_err(|e| self.rescue(e, options))?;
+            let report = self.step().map_err(|e| self.give_up(e, options))?;
             let step = report.step;
             let mut stop = watch(Event::Step(report)) == Control::Stop;
             let mut ends = false;
             if self.evaluates_after(step) {
                 (stop, ends) = match self.evaluate(step, options, watch) {
                     Ok((wish, ends)) => (stop || wish == Control::Stop, ends),
-                    Err(e) => return Err(self.rescue(e, options)),
+                    Err(e) => return Err(self.give_up(e, options)),
                 };
             }
             if stop {
@@ -97,6 +99,12 @@ impl Trainer {
             }
         }
         self.finish(&options.out)
+    }
+
+    /// What a run that failed in the middle ends with.
+    fn give_up(&mut self, error: Error, options: &RunOptions) -> Error {
+        let error = self.all_unusable(error);
+        self.rescue(error, options)
     }
 
     /// Tells the watcher how the run begins.

@@ -1,11 +1,12 @@
 //! The beginning of a run: new, from an encoder, from a whole model, or from a checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Trainer;
 use super::data::Resumed;
-use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
+use super::unusable::all_of;
+use crate::data::{Dataset, Example, Given, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
 use crate::model::{Captioner, Decoder, DenseNet, DenseNetConfig, Origin, Tags, file};
 use crate::nn::{Init, Module};
@@ -43,18 +44,18 @@ struct Data {
 }
 
 impl Trainer {
-    /// A new run on the dataset in the folder `data`, computed on `device`.
+    /// A new run on the dataset `data` (its folder, or all that is [`Given`] of it), computed on `device`.
     ///
     /// # Errors
     /// Where the data, the source or the configuration do not fit.
     pub fn new(
-        data: &Path,
+        data: impl Into<Given>,
         source: Source,
         mut config: TrainConfig,
         device: &Device,
     ) -> Result<Self> {
         config.check()?;
-        let mut data = Data::open(data)?;
+        let mut data = Data::open(&data.into())?;
         let mut init = Init::new(config.seed);
         let work = match (config.stage, source) {
             (Stage::Distill, _) => {
@@ -94,7 +95,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
-    pub fn resume(data: &Path, checkpoint: &Path, device: &Device) -> Result<Self> {
+    pub fn resume(data: impl Into<Given>, checkpoint: &Path, device: &Device) -> Result<Self> {
         let Checkpoint {
             file,
             description,
@@ -103,7 +104,7 @@ impl Trainer {
             progress,
             data: trained_on,
         } = Checkpoint::open(checkpoint)?;
-        let mut data = Data::open(data)?;
+        let mut data = Data::open(&data.into())?;
         let mut targets = None;
         let work = match config.stage {
             Stage::Distill => {
@@ -162,10 +163,11 @@ impl Trainer {
 }
 
 impl Data {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(given: &Given) -> Result<Self> {
+        let dataset = Dataset::read_for(given, &[Split::Train, Split::Dev])?;
         Ok(Data {
-            dataset: Dataset::open(path)?,
-            notices: Vec::new(),
+            notices: dataset.remarks().iter().map(|r| r.text.clone()).collect(),
+            dataset,
         })
     }
 
@@ -184,7 +186,20 @@ impl Data {
         let samples = |examples, cache| {
             Samples::new(examples, &captioner.vocabulary, config.max_words, cache)
         };
-        let train = samples(self.dataset.split(Split::Train)?, cache)?;
+        let examples = self.dataset.split(Split::Train)?;
+        let dev_examples = self.dev_examples(config)?;
+        let used: &[Split] = match dev_examples {
+            Some(_) => &[Split::Train, Split::Dev],
+            None => &[Split::Train],
+        };
+        self.dataset.glance(used)?;
+        let all = examples.iter().chain(dev_examples.iter().flatten());
+        let pictures: Vec<PathBuf> = all.map(|example| example.image.clone()).collect();
+        let unreadable = |error| {
+            let pictures: Vec<&Path> = pictures.iter().map(PathBuf::as_path).collect();
+            all_of(error, &pictures)
+        };
+        let train = samples(examples, cache).map_err(unreadable)?;
         let plan = Plan::new(config, captioner.encoder.config(), device).with_encoder();
         let plan = plan.with_decoder(captioner.decoder.config().clone());
         plan.with_data(memory::Data {
@@ -193,9 +208,9 @@ impl Data {
             words: train.longest(),
         })
         .check()?;
-        let dev = match self.dev_examples(config)? {
+        let dev = match dev_examples {
             Some(examples) => Some(Dev {
-                samples: samples(examples, cache / 4)?,
+                samples: samples(examples, cache / 4).map_err(unreadable)?,
                 features: None,
             }),
             None => None,

@@ -2,9 +2,13 @@
 //!
 //! With `GLIMPSE_FLICKR8K` set to a folder that holds the real Flickr8k, that one is read too.
 
+mod own;
+mod unpacked;
+
 use std::fs;
 use std::path::Path;
 
+use glimpse::data::dataset::Remark;
 use glimpse::data::{Dataset, Example, Split};
 use tempfile::TempDir;
 
@@ -33,6 +37,20 @@ fn refusal(root: &TempDir, split: Split) -> String {
     error
         .replace(&root.path().display().to_string(), "DIR")
         .replace('\\', "/")
+}
+
+/// What is odd about the dataset; without the folder's own name.
+fn remarks(root: &TempDir) -> Vec<String> {
+    remarks_of(root, &Dataset::open(root.path()).unwrap())
+}
+
+fn remarks_of(root: &TempDir, dataset: &Dataset) -> Vec<String> {
+    let folder = root.path().display().to_string();
+    let text = |remark: &Remark| {
+        assert!(!remark.text.contains('\n'), "{}", remark.text);
+        remark.text.replace(&folder, "DIR").replace('\\', "/")
+    };
+    dataset.remarks().iter().map(text).collect()
 }
 
 fn example(root: &TempDir, image: &str, captions: &[&str]) -> Example {
@@ -83,7 +101,8 @@ fn what_is_missing_is_counted_and_the_first_is_named() {
     let message = refusal(&root, Split::Train);
     assert_eq!(
         message,
-        "DIR: 1 of 2 train images are missing, the first is DIR/images/a.jpg"
+        "DIR: 1 of 2 train images are missing, the first is a.jpg; put them beside the others, or leave them out with \
+         --skip-bad"
     );
     let message = refusal(&root, Split::Dev);
     assert!(
@@ -99,7 +118,7 @@ fn what_is_missing_is_counted_and_the_first_is_named() {
     let message = refusal(&root, Split::Test);
     assert_eq!(
         message,
-        "DIR: 2 of 3 test images have no caption, the first is new.jpg"
+        "DIR: 2 of 3 test images have no caption, the first is new.jpg; write some, or leave these images out with --skip-bad"
     );
 }
 
@@ -122,15 +141,15 @@ fn malformed_lines_are_named() {
     let root = folder(&[("Flickr8k.token.txt", "../../secret.jpg#0\tfine\n")]);
     assert!(refusal(&root, Split::Train).contains("line 1 is not IMAGE#NUMBER"));
 
-    let root = folder(&[]);
+    let root = folder(&[("a.jpg", "")]);
     fs::write(
         root.path().join("captions.txt"),
         b"image,caption\na.jpg,caf\xe9\n",
     )
     .unwrap();
     assert_eq!(
-        refusal(&root, Split::Train),
-        "DIR/captions.txt: line 2 is not UTF-8 text"
+        split(&root, Split::Train),
+        [example(&root, "a.jpg", &["caf\u{e9}"])]
     );
 }
 
@@ -187,14 +206,21 @@ fn kaggle_with_the_official_lists() {
 
 #[test]
 fn kaggle_gone_wrong() {
-    let root = folder(&[(
-        "captions.txt",
-        "image,caption\na.jpg,\"one\ntwo\"\nb.jpg,\"open\nc.jpg,x\n",
-    )]);
-    assert_eq!(
-        refusal(&root, Split::Train),
-        "DIR/captions.txt: line 4 opens a quotation that is never closed"
-    );
+    let root = folder(&[
+        (
+            "captions.txt",
+            "image,caption\na.jpg,\"one\ntwo\"\nb.jpg,\"open\nc.jpg,x\n",
+        ),
+        ("a.jpg", ""),
+        ("b.jpg", ""),
+        ("c.jpg", ""),
+    ]);
+    let expected = [("a.jpg", "one two"), ("b.jpg", "\"open"), ("c.jpg", "x")];
+    let expected = expected.map(|(name, caption)| example(&root, name, &[caption]));
+    assert_eq!(split(&root, Split::Train), expected);
+    assert!(remarks(&root)[0].starts_with(
+        "DIR/captions.txt: has a line with a quotation mark that nothing closes, the first is line 4;"
+    ));
     let root = folder(&[("captions.txt", "image,caption\n\na.jpg\n")]);
     assert_eq!(
         refusal(&root, Split::Train),
@@ -203,7 +229,7 @@ fn kaggle_gone_wrong() {
     let root = folder(&[("captions.txt", "a.jpg,\n"), ("a.jpg", "")]);
     assert_eq!(
         refusal(&root, Split::Train),
-        "DIR: 1 of 1 train images have no caption, the first is a.jpg"
+        "DIR: 1 of 1 train images have no caption, the first is a.jpg; write some, or leave these images out with --skip-bad"
     );
     let root = folder(&[("captions.txt", "a.jpg,x\n"), ("a.jpg", "")]);
     assert_eq!(
@@ -249,7 +275,7 @@ fn karpathy_gone_wrong() {
     let root = folder(&[("dataset_a.json", "{}"), ("dataset_b.json", "{}")]);
     assert_eq!(
         refusal(&root, Split::Train),
-        "DIR: holds 2 files dataset_*.json; leave the one to be used"
+        "DIR: holds 2 files dataset_*.json, dataset_a.json, dataset_b.json; say which one is meant, as in --karpathy dataset_a.json"
     );
     let root = folder(&[("dataset_a.json", "{\"images\": [\n{\"filename\": 3}]}")]);
     let message = refusal(&root, Split::Train);
@@ -266,7 +292,7 @@ fn karpathy_gone_wrong() {
     };
     assert_eq!(
         image("a.jpg", "extra"),
-        "DIR/dataset_a.json: a.jpg is in an unknown split 'extra'"
+        "DIR/dataset_a.json: a.jpg is in an unknown split 'extra'; there are train, restval, val and test"
     );
     assert_eq!(
         image("../a.jpg", "train"),
@@ -310,7 +336,7 @@ fn flickr30k() {
     let message = refusal(&root, Split::Train);
     assert_eq!(
         message,
-        "DIR/results.csv: line 2 is not IMAGE|NUMBER|CAPTION: 'a.jpg, 0, A cat'"
+        "DIR/results.csv: line 2 is not IMAGE_NAME|COMMENT_NUMBER|COMMENT: 'a.jpg, 0, A cat'"
     );
 }
 

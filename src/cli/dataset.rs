@@ -1,0 +1,103 @@
+//! Which dataset.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output;
+use crate::data::dataset::Columns;
+use crate::data::{Dataset, Given, Split};
+use crate::error::Result;
+
+/// The dataset's folder, and how to read it.
+#[derive(Args)]
+pub struct DataArgs {
+    /// The dataset's folder; its layout is recognised: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, COCO, a
+    /// table of one's own beside pictures, Hugging Face's metadata.csv or .jsonl, or a text file beside each picture
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The columns of the table, by their titles or numbers, where the titles are not understood: image=file,caption=text;
+    /// several captions and split=set may be added
+    #[arg(long, value_name = "COLUMNS")]
+    columns: Option<Columns>,
+    /// The table with the captions, where there are several or it has another name
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Karpathy's JSON file, where there are several; a name alone is looked for in DIR
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "columns"])]
+    karpathy: Option<PathBuf>,
+    /// Leave out pictures that are missing, cannot be read or have no caption, and say how many, instead of refusing them all
+    /// in one line; reads every picture first
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+impl DataArgs {
+    /// What is said about the dataset.
+    pub fn given(&self) -> Given {
+        Given {
+            root: self.data.clone(),
+            columns: self.columns.clone(),
+            table: self.table.clone(),
+            karpathy: self.karpathy.clone(),
+            skip_bad: self.skip_bad,
+            examine: false,
+        }
+    }
+
+    /// Reads the dataset, to use the images of one split.
+    ///
+    /// # Errors
+    /// Where it is none, or is broken.
+    pub fn open(&self, split: Split) -> Result<Dataset> {
+        Dataset::read_for(&self.given(), &[split])
+    }
+}
+
+/// Says what is odd about a dataset.
+pub fn tell(dataset: &Dataset) {
+    for remark in dataset.remarks() {
+        output::note(&remark.text);
+    }
+}
+
+/// The layouts that are understood, for long help texts.
+pub const LAYOUTS: &str = "\
+What DIR may hold:
+
+  A table of one's own, .csv or .tsv, and a folder of pictures with any name:
+
+    captions.csv      image,caption
+    photos/1.jpg      1.jpg,A dog runs on the beach
+    photos/2.jpg      1.jpg,\"A brown dog, running\"
+                      2.jpg,Zwei Mädchen essen Äpfel
+
+    A row is a picture and a caption; a picture may have several rows. Commas, semicolons, tabs
+    or | separate the columns. Titles such as file, file_name, picture, text, description,
+    comment, Bild, Beschreibung are understood; others are named:
+    --columns \"image=Foto,caption=Was man sieht\"
+    A column split (train, dev or val, test) is followed, and so are tables called train.csv,
+    val.csv and test.csv. Text that is not UTF-8 is read as Windows-1252, which is said.
+
+  Hugging Face's image folder, also one in each of train/, validation/ and test/:
+
+    metadata.jsonl    {\"file_name\": \"1.jpg\", \"text\": \"A dog runs on the beach\"}
+    1.jpg             (or metadata.csv with the columns file_name,text)
+
+  A text file beside each picture, each line of it a caption:
+
+    1.jpg
+    1.txt             A dog runs on the beach
+
+  The published datasets as they are unpacked:
+
+    Flickr8k.token.txt, Flickr_8k.trainImages.txt, ...    and Flicker8k_Dataset/
+    captions.txt (Kaggle)                                 and Images/
+    results.csv or results_20130124.token (Flickr30k)     and flickr30k_images/
+    dataset_*.json (Karpathy), also in caption_datasets/  and the pictures; --karpathy chooses
+    annotations/captions_train2017.json (COCO)            and train2017/, val2017/ or images/
+
+Where nothing says which pictures are for what, a hash of their names does, so that the same
+pictures always get the same split, with all of their captions: of one's own pictures a tenth is
+dev (at least 5 where there are 20), of Kaggle's and Flickr30k's an eighth is dev and another test.
+What is left out is counted. `glimpse doctor --data DIR` says all that is wrong at once.";

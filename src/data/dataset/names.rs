@@ -1,0 +1,60 @@
+//! What pictures are called in lists.
+
+use std::path::{Component, Path};
+
+use crate::data::folder::kinds::EXTENSIONS;
+
+/// Whether `name` stays inside the folder that it is looked for in.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Whether a name ends as those of pictures do.
+pub(super) fn is_picture(name: &str) -> bool {
+    let extension = Path::new(name.trim()).extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
+}
+
+/// A name as a table of somebody's own gives it, as a path inside the dataset's folder: `.\photos\a.jpg` is
+/// `photos/a.jpg`, and of a path that begins elsewhere the file's name is left. None where it leads out of the folder.
+pub(super) fn tidy(name: &str) -> Option<String> {
+    let name = name.trim().replace('\\', "/");
+    let is_elsewhere =
+        name.starts_with('/') || name.get(1..3) == Some(":/") || name.contains("://");
+    let name = match is_elsewhere {
+        true => name.rsplit('/').next().unwrap_or_default(),
+        false => name.trim_start_matches("./"),
+    };
+    is_plain(name).then(|| name.to_string())
+}
+
+/// The last part of a path that is written with `/`.
+pub(super) fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_paths_inside_the_folder() {
+        for (name, expected) in [
+            (" a.jpg", Some("a.jpg")),
+            (".\\photos\\a.jpg", Some("photos/a.jpg")),
+            ("C:\\Users\\me\\a.jpg", Some("a.jpg")),
+            ("/home/me/a.jpg", Some("a.jpg")),
+            ("https://example.org/x/a.jpg", Some("a.jpg")),
+            ("../a.jpg", None),
+            ("photos/../../a.jpg", None),
+            ("", None),
+            ("/", None),
+        ] {
+            assert_eq!(tidy(name).as_deref(), expected, "{name}");
+        }
+        assert!(is_picture("a.JPG ") && !is_picture("a.jpg.1") && !is_picture("jpg"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Which dataset a folder holds.
+
+use super::entries::Entry;
+use super::given::Given;
+use super::remarks::{Log, Topic};
+use super::split::{Split, SplitSource};
+use super::{
+    CAPTION_FILES, Dataset, coco, flickr, kaggle, karpathy, locate, pictures, sidecars, tables,
+};
+use crate::error::{Error, Result, name};
+
+/// The kind of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Flickr8k,
+    Karpathy,
+    Kaggle,
+    Flickr30k,
+    Coco,
+    Metadata,
+    Table,
+    Sidecars,
+    Pictures,
+}
+
+impl Format {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Format::Flickr8k => "Flickr8k",
+            Format::Karpathy => "Karpathy's split",
+            Format::Kaggle => "Kaggle's Flickr8k",
+            Format::Flickr30k => "Flickr30k",
+            Format::Coco => "COCO",
+            Format::Metadata => "an image folder with metadata",
+            Format::Table => "a table of pictures and captions",
+            Format::Sidecars => "pictures with texts beside them",
+            Format::Pictures => "pictures without captions",
+        }
+    }
+
+    /// Whether somebody has made it for their own pictures.
+    fn is_own(self) -> bool {
+        matches!(self, Format::Metadata | Format::Table | Format::Sidecars)
+    }
+}
+
+impl Dataset {
+    /// Reads the dataset that `given` describes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dataset::open`].
+    pub fn read(given: &Given) -> Result<Dataset> {
+        let root = given.root.as_path();
+        if !root.is_dir() {
+            return Err(Error::file(
+                root,
+                "is not a folder; a dataset is given by its folder",
+            ));
+        }
+        let mut log = Log {
+            examine: given.examine,
+            ..Log::default()
+        };
+        let (format, splits, mut entries) = recognise(given, &mut log)?;
+        if given.columns.is_some()
+            && !matches!(format, Format::Kaggle | Format::Metadata | Format::Table)
+        {
+            let what = format_args!(
+                "is {}, whose columns are known, and --columns is for tables; name the table with --table",
+                format.name()
+            );
+            return Err(Error::file(root, what));
+        }
+        let used = locate::locate(root, &mut entries, format.is_own(), &mut log);
+        let mut dataset = Dataset {
+            root: root.to_path_buf(),
+            format,
+            splits,
+            entries,
+            left_out: Vec::new(),
+            remarks: Vec::new(),
+        };
+        if matches!(format, Format::Metadata | Format::Table) {
+            dataset.remark_unlisted(&used, &mut log);
+        }
+        if format.is_own() || splits.is_rule() {
+            dataset.leave_out_missing(&mut log);
+        }
+        dataset.remark_rule(&mut log);
+        dataset.remarks = log.remarks;
+        Ok(dataset)
+    }
+
+    /// Leaves out what is listed and not there (unless nothing is), and what has no caption.
+    fn leave_out_missing(&mut self, log: &mut Log) {
+        let total = self.entries.len();
+        let is_here = self.entries.iter().any(|entry| entry.file.is_some());
+        let (kept, missing): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry| entry.file.is_some() || !is_here);
+        let (kept, silent): (Vec<Entry>, Vec<Entry>) = kept
+            .into_iter()
+            .partition(|entry| !entry.captions.is_empty());
+        for (topic, lost, what) in [
+            (Topic::MissingPicture, &missing, "are listed and not there"),
+            (Topic::NoCaption, &silent, "have no caption"),
+        ] {
+            if let Some(first) = lost.first() {
+                let what = format_args!(
+                    "{} of {total} pictures {what}, and are left out; the first is {}",
+                    lost.len(),
+                    first.name
+                );
+                log.remark(
+                    topic,
+                    lost.iter().map(|entry| &entry.name),
+                    Error::file(&self.root, what),
+                );
+            }
+        }
+        self.entries = kept;
+        self.left_out = missing;
+        self.left_out.extend(silent);
+    }
+
+    /// Says that there are pictures which no row names.
+    fn remark_unlisted(&self, folders: &[std::path::PathBuf], log: &mut Log) {
+        let unlisted = locate::unlisted(folders, &self.entries);
+        let file_name =
+            |path: &std::path::PathBuf| name(&path.file_name().unwrap_or_default()).to_string();
+        if let Some(first) = unlisted.first() {
+            let what = format_args!(
+                "{} pictures are in no row that is used, and are left out; the first is {}",
+                unlisted.len(),
+                file_name(first)
+            );
+            log.remark(
+                Topic::NotListed,
+                unlisted.iter().map(file_name),
+                Error::file(&self.root, what),
+            );
+        }
+    }
+
+    /// Says by which rule the splits were made.
+    fn remark_rule(&self, log: &mut Log) {
+        if !self.splits.is_rule() {
+            return;
+        }
+        let count = |split| {
+            self.entries
+                .iter()
+                .filter(|entry| entry.split == split)
+                .count()
+        };
+        let [train, dev, test] = Split::ALL.map(count);
+        let parts = match self.splits {
+            SplitSource::Eighths => format!("{train} train, {dev} dev, {test} test"),
+            _ => format!("{train} train, {dev} dev"),
+        };
+        let what = format_args!(
+            "nothing says which pictures are for what, so a hash of their names does: {parts}"
+        );
+        let examples: [String; 0] = [];
+        log.remark(
+            Topic::Rule,
+            examples.into_iter(),
+            Error::file(&self.root, what),
+        );
+    }
+}
+
+/// The kind of the dataset, who made its splits, and its images.
+fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<Entry>)> {
+    let root = given.root.as_path();
+    let columns = given.columns.as_ref();
+    if given.table.is_some() && given.karpathy.is_some() {
+        return Err(Error::usage(
+            "--table and --karpathy name two datasets; take one of them",
+        ));
+    }
+    let (format, (splits, entries)) = if let Some(table) = &given.table {
+        let parts = tables::named(given, table)?;
+        (Format::Table, tables::read(parts, columns, log)?)
+    } else if let Some(file) = flickr::find_flickr8k(root).filter(|_| given.karpathy.is_none()) {
+        (Format::Flickr8k, flickr::read_flickr8k(&file, log)?)
+    } else if let Some(file) = karpathy::find(given)? {
+        (Format::Karpathy, karpathy::read(&file, log)?)
+    } else if let Some(file) = kaggle::find(root) {
+        (Format::Kaggle, kaggle::read(&file, columns, log)?)
+    } else if let Some(file) = flickr::find_flickr30k(root) {
+        (Format::Flickr30k, flickr::read_flickr30k(&file, log)?)
+    } else if let Some(files) = coco::find(root, log) {
+        (Format::Coco, coco::read(root, files, log)?)
+    } else if let Some(parts) = tables::find_metadata(root) {
+        (Format::Metadata, tables::read(parts, columns, log)?)
+    } else if let Some(parts) = tables::find(root)? {
+        (Format::Table, tables::read(parts, columns, log)?)
+    } else if let Some(folder) = sidecars::find(root) {
+        (Format::Sidecars, sidecars::read(root, &folder, log)?)
+    } else if let Some(folder) = pictures::find(root) {
+        let entries = pictures::read(&folder)?;
+        (Format::Pictures, (SplitSource::Whole, entries))
+    } else {
+        let what = format_args!(
+            "is no dataset that is known here: looked for {CAPTION_FILES}, and found no pictures without captions either"
+        );
+        return Err(Error::file(root, what));
+    };
+    Ok((format, splits, entries))
+}
