@@ -35,9 +35,10 @@ pub struct TrainArgs {
     /// fetch` has fetched [default: the bundled one]
     #[arg(long, value_name = "FILE|NAME")]
     encoder: Option<PathBuf>,
-    /// A whole model to start from, encoder, decoder and vocabulary: a Glimpse model or a checkpoint. Self-critical training
-    /// needs one
-    #[arg(long, value_name = "MODEL", conflicts_with = "encoder")]
+    /// A whole model to start from, encoder, decoder and vocabulary: a Glimpse model, a checkpoint, or `bundled`. New words
+    /// of the captions are added to it, and without --config the settings are those for a few hundred pictures of
+    /// one's own. Self-critical training needs one
+    #[arg(long, value_name = "MODEL|bundled", conflicts_with = "encoder")]
     init: Option<PathBuf>,
     /// What to do, in TOML; fields that it does not name keep their defaults
     #[arg(long, value_name = "FILE.toml")]
@@ -64,6 +65,9 @@ pub struct TrainArgs {
     json: bool,
 }
 
+/// What `--init` calls the model that is part of the program; a file of this name is `./bundled`.
+const BUNDLED: &str = "bundled";
+
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
     let claim = Claim::of(&args.out)?;
@@ -77,13 +81,15 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     let mut trainer = match &args.resume {
         Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,
         None => {
-            let mut config = args
-                .config
-                .as_deref()
-                .map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
+            let mut config = match &args.config {
+                Some(path) => TrainConfig::read(path)?,
+                None if args.init.is_some() => TrainConfig::for_init(),
+                None => TrainConfig::default(),
+            };
             config.seed = args.seed.unwrap_or(config.seed);
             let encoder = args.encoder.as_deref().map(cache::find).transpose()?;
             let source = match (&args.init, &encoder) {
+                (Some(model), _) if model.as_os_str() == BUNDLED => Source::Bundled,
                 (Some(model), _) => Source::Model(model),
                 (None, Some(encoder)) => Source::Encoder(encoder),
                 (None, None) => Source::Default,

@@ -34,6 +34,19 @@ pub enum Source<'a> {
     Encoder(&'a Path),
     /// The encoder, decoder and vocabulary in this file, a model or a checkpoint.
     Model(&'a Path),
+    /// The encoder, decoder and vocabulary of the model that is part of the program.
+    Bundled,
+}
+
+impl Source<'_> {
+    /// As messages call it.
+    fn name(&self) -> String {
+        match self {
+            Source::Default => "the bundled encoder".into(),
+            Source::Encoder(path) | Source::Model(path) => error::name(path).to_string(),
+            Source::Bundled => "bundled".into(),
+        }
+    }
 }
 
 /// The dataset of a run, and sentences about it for the user.
@@ -77,8 +90,8 @@ impl Trainer {
                      --init",
                 ));
             }
-            (_, Source::Model(path)) => {
-                let captioner = whole_model(path, &mut config)?;
+            (_, Source::Model(_) | Source::Bundled) => {
+                let captioner = data.whole_model(source, &mut config, &mut init)?;
                 Work::Captions(data.captions(captioner, &config, device)?)
             }
             _ => {
@@ -211,6 +224,73 @@ impl Data {
         }))
     }
 
+    /// The captioner of `source`, a whole model, which the new captions' words are added to; the configuration takes over
+    /// its decoder's sizes.
+    fn whole_model(
+        &mut self,
+        source: Source,
+        config: &mut TrainConfig,
+        init: &mut Init,
+    ) -> Result<Captioner> {
+        let mut captioner = match source {
+            Source::Model(path) => Captioner::load(path)?,
+            _ => Captioner::bundled()?,
+        };
+        let name = source.name();
+        if config.encoder.new.is_some() {
+            return Err(Error::usage(format!(
+                "--init {name} brings an encoder, and encoder.new asks for another; take one of them"
+            )));
+        }
+        config.decoder = config.decoder.adopted(captioner.decoder.config())?;
+        captioner.decoder = captioner.decoder.with_dropout(config.decoder.dropout)?;
+        // Self-critical training rewards words that the decoder draws; it would never draw one that it has not learnt.
+        if config.stage == Stage::CrossEntropy {
+            self.add_words(&mut captioner, config.min_count, init)?;
+        }
+        // The earlier stages' configurations stay readable in the model.
+        let before = std::mem::take(&mut captioner.training);
+        if !before.is_empty() {
+            let before = serde_json::Value::Object(before.into_iter().collect());
+            captioner.training.insert("before".into(), before);
+        }
+        captioner.metrics.clear();
+        if captioner.recognition.take().is_some() {
+            self.notices.push(format!(
+                "the confidence of {name} judges captions of {name}, so the new model has none; `glimpse calibrate` \
+                 makes one"
+            ));
+        }
+        if config.encoder.train != EncoderTraining::None && captioner.tags.take().is_some() {
+            self.notices.push(format!(
+                "the tags of {name} read the features of its encoder, which is trained here, so the new model has none"
+            ));
+        }
+        Ok(captioner)
+    }
+
+    /// Adds the words of the training captions to what the captioner can say.
+    fn add_words(
+        &mut self,
+        captioner: &mut Captioner,
+        min_count: u64,
+        init: &mut Init,
+    ) -> Result<()> {
+        let examples = self.dataset.split(Split::Train)?;
+        let captions = examples.iter().flat_map(|e| &e.captions);
+        let known = captioner.vocabulary.len();
+        captioner.vocabulary = captioner.vocabulary.extended(captions, min_count)?;
+        let words = captioner.vocabulary.len();
+        captioner.decoder = captioner.decoder.clone().with_words(words, init)?;
+        if words > known {
+            self.notices.push(format!(
+                "{} new words are added to the {known} that the model knows",
+                words - known
+            ));
+        }
+        Ok(())
+    }
+
     /// The dev split, where the run evaluates one. A dataset without one can be trained on; the user is told that there
     /// are no scores then. A dev split that is there but broken is an error.
     fn dev_examples(&mut self, config: &TrainConfig) -> Result<Option<Vec<Example>>> {
@@ -281,29 +361,6 @@ fn optimizer(config: &TrainConfig, work: &mut Work) -> Optimizer {
     optimizer
 }
 
-/// The captioner in the file at `path`; the configuration takes over its decoder's sizes.
-fn whole_model(path: &Path, config: &mut TrainConfig) -> Result<Captioner> {
-    let mut captioner = Captioner::load(path)?;
-    if config.encoder.new.is_some() {
-        return Err(Error::usage(format!(
-            "--init {} brings an encoder, and encoder.new asks for another; take one of them",
-            error::name(&path)
-        )));
-    }
-    config.decoder = config.decoder.adopted(captioner.decoder.config())?;
-    captioner.decoder = captioner.decoder.with_dropout(config.decoder.dropout)?;
-    // The earlier stages' configurations stay readable in the model.
-    let before = std::mem::take(&mut captioner.training);
-    if !before.is_empty() {
-        let before = serde_json::Value::Object(before.into_iter().collect());
-        captioner.training.insert("before".into(), before);
-    }
-    captioner.metrics.clear();
-    // It judges the captions of the model as it was.
-    captioner.recognition = None;
-    Ok(captioner)
-}
-
 /// A captioner with the encoder of `source` and a new decoder for the words of the training captions.
 fn new_captioner(
     dataset: &Dataset,
@@ -359,10 +416,12 @@ struct Start {
 /// The encoder of a new run, with what its file says of it.
 fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Start> {
     match (&config.encoder.new, source) {
-        (Some(_), Source::Encoder(path) | Source::Model(path)) => Err(Error::usage(format!(
-            "--encoder {} and a new encoder in the configuration: take one of them",
-            error::name(&path)
-        ))),
+        (Some(_), Source::Encoder(_) | Source::Model(_) | Source::Bundled) => {
+            Err(Error::usage(format!(
+                "--encoder {} and a new encoder in the configuration: take one of them",
+                source.name()
+            )))
+        }
         (Some(sizes), Source::Default) => Ok(Start {
             encoder: DenseNet::new(sizes, init)?,
             recipe: config.recipe()?,
@@ -379,7 +438,7 @@ fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Star
                 tags: file.tags,
             })
         }
-        (None, Source::Default) => {
+        (None, Source::Default | Source::Bundled) => {
             let bundled = Captioner::bundled()?;
             Ok(Start {
                 encoder: bundled.encoder,
