@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Trainer;
+use super::change::{self, CHANGES};
 use super::data::Resumed;
 use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
@@ -22,6 +23,7 @@ use crate::train::memory::{self, Plan};
 use crate::train::optimizer::{Optimizer, Pace};
 use crate::train::progress::Progress;
 use crate::train::self_critical::Rewards;
+use crate::train::summary::Summary;
 use crate::train::work::{Work, encoder_pace};
 
 /// The weights that a new run starts from.
@@ -39,15 +41,29 @@ pub enum Source<'a> {
 }
 
 impl Source<'_> {
+    /// As a model's notes call it: where files lay on this machine is not part of a model.
+    fn file_name(&self) -> String {
+        match self {
+            Source::Encoder(path) | Source::Model(path) => {
+                let name = path.file_name().unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            }
+            other => other.name(),
+        }
+    }
+
     /// As messages call it.
     fn name(&self) -> String {
         match self {
-            Source::Default => "the bundled encoder".into(),
+            Source::Default => "default".into(),
             Source::Encoder(path) | Source::Model(path) => error::name(path).to_string(),
             Source::Bundled => "bundled".into(),
         }
     }
 }
+
+/// The note of a model's training that says which weights the run started from.
+pub(super) const SOURCE: &str = "source";
 
 /// The dataset of a run, and sentences about it for the user.
 struct Data {
@@ -100,7 +116,14 @@ impl Trainer {
             }
         };
         config.check_decoder()?;
-        Self::assemble(data, config, work, device)
+        let mut trainer = Self::assemble(data, config, work, device)?;
+        trainer.starts_trained = matches!(source, Source::Model(_) | Source::Bundled)
+            && trainer.config.stage != Stage::Distill;
+        let note = serde_json::json!({
+            "file": source.file_name(), "trained": trainer.starts_trained,
+        });
+        trainer.work.training().insert(SOURCE.into(), note);
+        Ok(trainer)
     }
 
     /// The run that `checkpoint` was taken of, on the same data; whether it is the same, [`Trainer::run`] finds out.
@@ -108,14 +131,29 @@ impl Trainer {
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
     pub fn resume(data: &Path, checkpoint: &Path, device: &Device) -> Result<Self> {
+        Self::resume_with(data, checkpoint, |_| Ok(()), device)
+    }
+
+    /// As [`Trainer::resume`], with settings that `change` changes. What was changed, and when, is written into the
+    /// checkpoints and the model.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::resume`]; and where the changed settings make no sense for this run.
+    pub fn resume_with(
+        data: &Path,
+        checkpoint: &Path,
+        change: impl FnOnce(&mut TrainConfig) -> Result<()>,
+        device: &Device,
+    ) -> Result<Self> {
         let Checkpoint {
             file,
             description,
-            config,
+            config: before,
             steps,
             progress,
             data: trained_on,
         } = Checkpoint::open(checkpoint)?;
+        let config = change::changed(&before, change)?;
         let mut data = Data::open(data)?;
         let mut targets = None;
         let work = match config.stage {
@@ -137,12 +175,25 @@ impl Trainer {
                 Work::Captions(data.captions(captioner, &config, device)?)
             }
         };
-        let mut trainer = Self::assemble(data, config, work, device)?;
+        let mut trainer = Self::assemble(data, config.clone(), work, device)?;
         trainer.optimizer.restore(&file, steps)?;
         if let Some(average) = &mut trainer.average {
             average.restore(&file)?;
         }
         trainer.progress = progress;
+        // How it came about is kept; a captioner has it already.
+        let notes = trainer.work.training();
+        for key in [SOURCE, CHANGES] {
+            if let Some(note) = description.training.get(key) {
+                notes.insert(key.into(), note.clone());
+            }
+        }
+        trainer.starts_trained = notes.get(SOURCE).is_some_and(|s| s["trained"] == true);
+        if config != before {
+            trainer.config = before.clone();
+            trainer.change_to(config)?;
+            trainer.began_with = Some(before);
+        }
         trainer.resumed = Some(Resumed {
             checkpoint: checkpoint.to_path_buf(),
             data: trained_on,
@@ -159,7 +210,19 @@ impl Trainer {
             0.0 => None,
             decay => Some(Average::new(decay, &mut work)),
         };
+        let summary = match &work {
+            Work::Captions(work) => Some(Summary::of(
+                &data.dataset,
+                &work.captioner.vocabulary,
+                &config,
+            )),
+            Work::Distilling(_) => None,
+        };
         Ok(Trainer {
+            summary,
+            starts_trained: false,
+            began_with: None,
+            alike: None,
             work,
             optimizer,
             average,
