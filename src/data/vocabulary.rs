@@ -34,6 +34,9 @@ pub const UNKNOWN: u32 = 3;
 /// The words at ids 0 to 3. None can come out of [`words`], so no caption can spell one.
 const SPECIALS: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 
+/// How many words at the front of every vocabulary are marks, and no words of captions.
+pub const SPECIAL_WORDS: usize = SPECIALS.len();
+
 /// The possessive, the one token that is written without a space before it.
 const POSSESSIVE: &str = "'s";
 
@@ -140,6 +143,41 @@ impl TryFrom<Listed> for Vocabulary {
     }
 }
 
+/// How much of some captions a vocabulary can say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Different words of the captions.
+    pub words: u64,
+    /// Those of them that the vocabulary has.
+    pub known: u64,
+    /// Words of the captions, each as often as it occurs.
+    pub said: u64,
+    /// Those of them that the vocabulary has.
+    pub said_known: u64,
+}
+
+/// How often each word occurs.
+fn counted<S: AsRef<str>>(captions: impl IntoIterator<Item = S>) -> HashMap<String, u64> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for caption in captions {
+        for word in words(caption.as_ref()) {
+            *counts.entry(word).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The words with a count of at least `min_count`, the frequent ones first and those of equal frequency in alphabetical
+/// order.
+fn frequent(counts: HashMap<String, u64>, min_count: u64) -> Vec<String> {
+    let mut kept: Vec<(String, u64)> = counts
+        .into_iter()
+        .filter(|(_, count)| *count >= min_count)
+        .collect();
+    kept.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
+    kept.into_iter().map(|(word, _)| word).collect()
+}
+
 fn invalid(what: impl std::fmt::Display) -> Error {
     Error::value("vocabulary", what)
 }
@@ -155,31 +193,49 @@ impl Vocabulary {
         captions: impl IntoIterator<Item = S>,
         min_count: u64,
     ) -> Result<Vocabulary> {
-        let mut counts: HashMap<String, u64> = HashMap::new();
-        for caption in captions {
-            for word in words(caption.as_ref()) {
-                *counts.entry(word).or_default() += 1;
-            }
-        }
+        let counts = counted(captions);
         let distinct = counts.len();
-        let mut kept: Vec<(String, u64)> = counts
-            .into_iter()
-            .filter(|(_, count)| *count >= min_count)
-            .collect();
+        let kept = frequent(counts, min_count);
         if kept.is_empty() {
             let what = format!(
                 "none of the {distinct} different words occurs {min_count} times; lower the minimum"
             );
             return Err(invalid(what));
         }
-        kept.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
         let specials = SPECIALS.map(String::from).into_iter();
-        Vocabulary::from_words(
-            specials
-                .chain(kept.into_iter().map(|(word, _)| word))
-                .collect(),
-            min_count,
-        )
+        Vocabulary::from_words(specials.chain(kept).collect(), min_count)
+    }
+
+    /// This vocabulary with the words that occur at least `min_count` times in `captions` and are not in it, after the
+    /// ones that are: those keep their ids. New words are in the order of [`Vocabulary::build`].
+    ///
+    /// # Errors
+    ///
+    /// When that is more words than a vocabulary may have.
+    pub fn extended<S: AsRef<str>>(
+        &self,
+        captions: impl IntoIterator<Item = S>,
+        min_count: u64,
+    ) -> Result<Vocabulary> {
+        let mut counts = counted(captions);
+        counts.retain(|word, _| !self.ids.contains_key(word));
+        let known = self.words.iter().cloned();
+        let new = frequent(counts, min_count);
+        Vocabulary::from_words(known.chain(new).collect(), self.min_count)
+    }
+
+    /// How much of `captions` this vocabulary can say.
+    pub fn coverage<S: AsRef<str>>(&self, captions: impl IntoIterator<Item = S>) -> Coverage {
+        let mut coverage = Coverage::default();
+        for (word, count) in counted(captions) {
+            coverage.words += 1;
+            coverage.said += count;
+            if self.ids.contains_key(&word) {
+                coverage.known += 1;
+                coverage.said_known += count;
+            }
+        }
+        coverage
     }
 
     /// A vocabulary from its list of words, as it stands in a model file.
@@ -340,6 +396,28 @@ mod tests {
                 .len(),
             6
         );
+    }
+
+    #[test]
+    fn more_words_come_after_those_that_are_known() {
+        let vocabulary = Vocabulary::build(["b a c", "b a", "d", "b"], 2).unwrap();
+        let captions = ["e f g a", "f e", "g e <unk>", "Ä"];
+        let more = vocabulary.extended(captions, 2).unwrap();
+        assert_eq!(
+            more.words(),
+            ["<pad>", "<s>", "</s>", "<unk>", "b", "a", "e", "f", "g"]
+        );
+        assert_eq!(more.min_count(), 2);
+        let none: [&str; 0] = [];
+        assert_eq!(vocabulary.extended(none, 1).unwrap(), vocabulary);
+        assert_eq!(more.extended(captions, 2).unwrap(), more);
+        let coverage = Coverage {
+            words: 6,
+            known: 4,
+            said: 10,
+            said_known: 8,
+        };
+        assert_eq!(more.coverage(captions), coverage);
     }
 
     #[test]

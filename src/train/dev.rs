@@ -3,7 +3,7 @@
 //! The loss says how well the model predicts each word when it is given the words before it as people wrote them. When it
 //! speaks on its own it is given its own words, mistakes included; CIDEr and BLEU of such captions say how well that goes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::batches::{Batch, Samples};
 use super::config::{DevConfig, DevScore};
@@ -21,6 +21,12 @@ use crate::tensor::Tensor;
 // Dev images that are looked at together.
 const TOGETHER: usize = 50;
 
+/// Captions that are shown at each evaluation.
+const SHOWN: usize = 3;
+
+/// Fewer images than this cannot say that captions are all alike.
+const FEW: usize = 5;
+
 /// The result of an evaluation on the dev split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -35,13 +41,42 @@ pub struct Evaluation {
     pub images: usize,
     /// Different captions among them.
     pub distinct: usize,
+    /// Images that have the commonest of the captions.
+    pub commonest: usize,
+    /// Whether the captions are all alike, or nearly: nine of ten images have the same, and people's captions are not
+    /// like that.
+    pub alike: bool,
+    /// A few images with what the model and people say of them: the same ones at every evaluation.
+    pub shown: Vec<Shown>,
     /// Other losses by name: each teacher's, in the stage `distill`.
     pub parts: Vec<(String, f64)>,
     /// Each image's name and generated caption.
     pub captions: Vec<Hypothesis>,
 }
 
+/// An image, and what the model and people say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The image's name.
+    pub image: String,
+    /// The model's caption.
+    pub text: String,
+    /// People's captions.
+    pub people: Vec<String>,
+}
+
 impl Evaluation {
+    /// Takes note of how alike the captions are, given those that people wrote of the same images.
+    fn compare(&mut self, people: &References) {
+        let texts = self.captions.iter().map(|c| c.text.as_str());
+        (self.distinct, self.commonest) = variety(texts);
+        let people = people.values().filter_map(|all| all.first());
+        let (_, common) = variety(people.map(String::as_str));
+        self.alike = self.images >= FEW
+            && 10 * self.commonest >= 9 * self.images
+            && 2 * common < self.images;
+    }
+
     /// The score that decides; not a number where it was not computed.
     pub fn score(&self, which: DevScore) -> f64 {
         match which {
@@ -110,19 +145,30 @@ impl Dev {
             })
             .collect();
         let scores = metrics::score(&captions, &references)?;
-        Ok(Evaluation {
+        let mut evaluation = Evaluation {
             loss: (sum / words.max(1) as f64) as f32,
             cider: Some(scores.cider),
             bleu4: Some(scores.bleu4),
             images: captions.len(),
-            distinct: captions
-                .iter()
-                .map(|c| &c.text)
-                .collect::<HashSet<_>>()
-                .len(),
-            parts: Vec::new(),
+            shown: self.shown(&captions),
             captions,
-        })
+            ..Evaluation::default()
+        };
+        evaluation.compare(&references);
+        Ok(evaluation)
+    }
+
+    /// A few images from all over the split, with these captions.
+    fn shown(&self, captions: &[Hypothesis]) -> Vec<Shown> {
+        let n = captions.len();
+        let count = SHOWN.min(n);
+        let place = |k: usize| (2 * k + 1) * n / (2 * count);
+        let show = |i: usize| Shown {
+            image: captions[i].image.clone(),
+            text: captions[i].text.clone(),
+            people: self.samples.captions(i).to_vec(),
+        };
+        (0..count).map(place).map(show).collect()
     }
 
     /// The images of a batch as the decoder takes them: `[N, C]` or `[N, P, C]`.
@@ -142,4 +188,53 @@ fn teacher_forced_loss(captioner: &Captioner, image: &Tensor, batch: &Batch) -> 
         label_smoothing: 0.0,
     };
     ops::cross_entropy(&forced.logits, &batch.targets, options)?.item()
+}
+
+/// How many of `texts` are different, and how many are the commonest one.
+fn variety<'a>(texts: impl Iterator<Item = &'a str>) -> (usize, usize) {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for text in texts {
+        *counts.entry(text).or_default() += 1;
+    }
+    (counts.len(), counts.values().copied().max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(texts: &[&str], people: &[&str]) -> Evaluation {
+        let captions = texts.iter().enumerate().map(|(i, text)| Hypothesis {
+            image: i.to_string(),
+            text: (*text).into(),
+        });
+        let people = people.iter().enumerate();
+        let people: References = people
+            .map(|(i, text)| (i.to_string(), vec![(*text).into()]))
+            .collect();
+        let mut evaluation = Evaluation {
+            images: texts.len(),
+            captions: captions.collect(),
+            ..Evaluation::default()
+        };
+        evaluation.compare(&people);
+        evaluation
+    }
+
+    #[test]
+    fn captions_are_alike_where_people_are_not() {
+        let people: Vec<String> = (0..10).map(|i| format!("a dog {i}")).collect();
+        let people: Vec<&str> = people.iter().map(String::as_str).collect();
+        let mut said = ["a man"; 10];
+        let same = compared(&said, &people);
+        assert!(same.alike && same.distinct == 1 && same.commonest == 10);
+        said[0] = "a cat";
+        assert!(compared(&said, &people).alike);
+        said[1] = "a bird";
+        let some = compared(&said, &people);
+        assert!(!some.alike && some.distinct == 3 && some.commonest == 8);
+        // Nobody says more than people do, and two pictures say nothing.
+        assert!(!compared(&["a man"; 10], &["a man"; 10]).alike);
+        assert!(!compared(&["a man"; 2], &people[..2]).alike);
+    }
 }

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use super::dev::Evaluation;
+use super::summary::Summary;
 
 /// The result of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The step's number, from 1.
     pub step: u64,
+    /// The epoch that it belongs to, from 1.
+    pub epoch: u64,
     /// The loss that was minimised.
     pub loss: f32,
     /// Its parts and other numbers of the step, by name: `caption_loss`; `policy_loss`, `reward`.
@@ -36,7 +39,11 @@ pub enum Event {
         images: usize,
         /// Elements that the optimizer moves.
         parameters: usize,
+        /// Epochs of the whole run.
+        epochs: u64,
     },
+    /// The captions that the run learns from.
+    Data(Summary),
     /// Something that the user should know and that does not stop the run, in one sentence.
     Notice(String),
     /// A frozen encoder has computed the features of so many of the images.
@@ -63,10 +70,17 @@ pub enum Event {
     EarlyStop {
         /// Steps taken.
         step: u64,
-        /// The step with the best score.
+        /// The step that reached the best score.
         best_step: u64,
         /// That score.
         best_score: f64,
+    },
+    /// Something goes wrong with the learning, in one sentence.
+    Warning {
+        /// Steps taken.
+        step: u64,
+        /// The sentence.
+        text: String,
     },
     /// A checkpoint was written.
     Saved {
@@ -96,4 +110,15 @@ pub struct RunOptions {
     pub checkpoint_every: u64,
     /// Stop after this many steps in all; the learning rate still runs as configured.
     pub max_steps: Option<u64>,
+}
+
+/// How a run ended that went to its end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The steps after which the weights were as they are in the model.
+    pub step: u64,
+    /// Their dev score, where there is one.
+    pub score: Option<f64>,
+    /// Why the model is of no use, in one sentence that says what to do, where it is of none.
+    pub warning: Option<String>,
 }

@@ -32,10 +32,11 @@ pub mod progress;
 pub mod provenance;
 pub mod schedule;
 mod self_critical;
+pub mod summary;
 pub mod trainer;
 mod work;
 
 pub use claim::Claim;
 pub use config::TrainConfig;
-pub use events::{Control, Event, Report, RunOptions};
+pub use events::{Control, Event, Outcome, Report, RunOptions};
 pub use trainer::{Source, Trainer};

@@ -11,8 +11,22 @@ use super::schedule::Plateau;
 pub struct Best {
     /// Steps that had been taken.
     pub step: u64,
+    /// Steps that had been taken when the score was reached for the first time.
+    #[serde(default)]
+    pub reached: u64,
     /// Its score: CIDEr or BLEU-4 times 100, or the loss.
     pub score: f64,
+    /// Its loss, by which one of two equal scores is the better one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f32>,
+    /// Whether its captions were all alike.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub alike: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes references
+fn is_false(x: &bool) -> bool {
+    !*x
 }
 
 /// The part of a run's state that evaluations change. It is part of a checkpoint.
@@ -28,6 +42,10 @@ pub struct Progress {
 
 impl Progress {
     /// Takes note of the evaluation after `step` steps. Returns whether it is the best so far.
+    ///
+    /// A model that says the same of all pictures is worse than any that does not, whatever its score: on few pictures one
+    /// common sentence can score more than captions that begin to tell pictures apart. Of two equal scores, as the zeros at
+    /// the beginning are, the lower loss is better; but only a better score counts as progress where a run waits for one.
     pub fn observe(
         &mut self,
         score: DevScore,
@@ -36,18 +54,35 @@ impl Progress {
         evaluation: &Evaluation,
     ) -> bool {
         let value = evaluation.score(score);
-        let is_better = |best: Best| match score {
-            DevScore::Loss => value < best.score,
-            DevScore::Cider | DevScore::Bleu4 => value > best.score,
+        let alike = evaluation.alike && score != DevScore::Loss;
+        let rises = |best: Best| {
+            if alike != best.alike {
+                return best.alike;
+            }
+            match score {
+                DevScore::Loss => value < best.score,
+                DevScore::Cider | DevScore::Bleu4 => value > best.score,
+            }
         };
-        let better = value.is_finite() && self.best.is_none_or(is_better);
+        let equals = |best: Best| {
+            let is_lower = best.loss.is_some_and(|loss| evaluation.loss < loss);
+            alike == best.alike && value == best.score && is_lower
+        };
+        let risen = value.is_finite() && self.best.is_none_or(rises);
+        let better = risen || self.best.is_some_and(equals);
         if better {
-            self.best = Some(Best { step, score: value });
-            self.stale = 0;
-        } else {
-            self.stale += 1;
+            let loss = Some(evaluation.loss).filter(|loss| loss.is_finite());
+            let before = self.best.filter(|_| !risen);
+            self.best = Some(Best {
+                step,
+                reached: before.map_or(step, |best| best.reached),
+                score: value,
+                loss,
+                alike,
+            });
         }
-        self.plateau.observe(optimizer, better);
+        self.stale = if risen { 0 } else { self.stale + 1 };
+        self.plateau.observe(optimizer, risen);
         better
     }
 }
@@ -68,11 +103,18 @@ mod tests {
     fn more_cider_is_better_and_less_loss_is_better() {
         let optimizer = OptimizerConfig::default();
         for (score, better) in [
-            (DevScore::Cider, [true, true, false, false]),
-            (DevScore::Loss, [true, false, true, false]),
+            (DevScore::Cider, [true, true, true, false, false]),
+            (DevScore::Loss, [true, false, true, false, false]),
         ] {
             let mut progress = Progress::default();
-            let seen = [(3.0, 10.0), (3.5, 12.0), (2.0, 12.0), (2.0, f64::NAN)];
+            // The third has the score of the second with a lower loss.
+            let seen = [
+                (3.0, 10.0),
+                (3.5, 12.0),
+                (2.0, 12.0),
+                (2.0, 12.0),
+                (2.0, f64::NAN),
+            ];
             let got: Vec<bool> = (1..)
                 .zip(seen)
                 .map(|(step, (loss, cider))| {
@@ -80,6 +122,49 @@ mod tests {
                 })
                 .collect();
             assert_eq!(got, better, "{score:?}");
+        }
+    }
+
+    #[test]
+    fn equal_scores_are_no_progress() {
+        let mut progress = Progress::default();
+        let optimizer = OptimizerConfig::default();
+        for (step, loss) in [(1, 3.0), (2, 2.5), (3, 2.0)] {
+            let is_kept =
+                progress.observe(DevScore::Cider, &optimizer, step, &evaluation(loss, 0.0));
+            assert!(is_kept);
+        }
+        let best = progress.best.unwrap();
+        assert_eq!((best.step, best.reached, progress.stale), (3, 1, 2));
+    }
+
+    #[test]
+    fn captions_that_are_all_alike_are_worse_than_any_others() {
+        let mut progress = Progress::default();
+        let optimizer = OptimizerConfig::default();
+        let seen = [
+            (1, 20.0, true),
+            (2, 21.0, true),
+            (3, 4.0, false),
+            (4, 30.0, true),
+            (5, 5.0, false),
+        ];
+        let kept = seen.map(|(step, cider, alike)| {
+            let evaluation = Evaluation {
+                alike,
+                ..evaluation(2.0, cider)
+            };
+            progress.observe(DevScore::Cider, &optimizer, step, &evaluation)
+        });
+        assert_eq!(kept, [true, true, true, false, true]);
+        // By the loss, the loss alone decides.
+        let mut progress = Progress::default();
+        for (step, loss, alike) in [(1, 3.0, false), (2, 2.0, true)] {
+            let evaluation = Evaluation {
+                alike,
+                ..evaluation(loss, 0.0)
+            };
+            assert!(progress.observe(DevScore::Loss, &optimizer, step, &evaluation));
         }
     }
 

@@ -132,6 +132,7 @@ fn training_goes_the_same_way_and_repeats_itself() {
             ".",
             "--max-steps",
             "10",
+            "--force",
             "--out",
             "a.safetensors",
         ];

@@ -24,6 +24,7 @@ mod fetch;
 #[cfg(unix)]
 mod folders;
 mod gpu;
+mod init;
 mod inspect;
 mod odd_images;
 #[cfg(unix)]
@@ -33,6 +34,7 @@ mod scores;
 mod serve;
 mod server;
 mod stages;
+mod talk;
 mod training;
 mod words;
 
@@ -208,6 +210,8 @@ fn model() -> &'static str {
             "new.toml",
             "--max-steps",
             "2",
+            // An earlier version of these tests may have left one.
+            "--force",
             "--out",
         ];
         glimpse(
@@ -266,6 +270,10 @@ fn every_command_explains_itself() {
                 "--data",
                 "--resume",
                 "--data-changed",
+                "--init",
+                "--force",
+                "--lr",
+                "--epochs",
                 "--checkpoint-every",
                 "--max-steps",
                 "--seed",

@@ -168,7 +168,11 @@ fn the_best_and_the_last_weights_are_kept() {
             "c.toml",
             &format!("{SMALL}\nkeep = \"{keep}\"\nscore = \"loss\"\n"),
         );
-        let run = train(&data, "a.safetensors", &["--config", "c.toml", "--json"]);
+        let run = train(
+            &data,
+            "a.safetensors",
+            &["--config", "c.toml", "--json", "--force"],
+        );
         assert_eq!(steps(&run).len(), 12);
         let objects = run.objects();
         let evaluations: Vec<&Value> = objects

@@ -121,6 +121,7 @@ fn the_encoders_learning_rate_is_told_where_it_learns() {
             "--max-steps",
             "2",
             "--json",
+            "--force",
         ];
         let run = train(&data, "a.safetensors", &args);
         assert_eq!(run.code, Some(0), "{}", run.err);

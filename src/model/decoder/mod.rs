@@ -16,6 +16,7 @@
 mod attention;
 mod config;
 mod dropout;
+mod grow;
 mod inject;
 mod layers;
 mod merge;

@@ -4,6 +4,7 @@ mod decoder;
 mod encoder;
 mod objective;
 mod optimizer;
+mod preset;
 
 pub use decoder::DecoderSizes;
 pub use encoder::{EncoderConfig, EncoderTraining, ImageConfig, NormStatistics};

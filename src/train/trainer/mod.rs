@@ -1,8 +1,11 @@
 //! The loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
 
+mod change;
 mod data;
 mod diagnosis;
 mod elsewhere;
+mod judge;
+mod other;
 mod save;
 mod start;
 mod unusable;
@@ -16,12 +19,13 @@ use std::time::Instant;
 
 use super::average::Average;
 use super::config::{DevScore, EncoderTraining, Stage, TrainConfig};
-use super::events::{Control, Event, Report, RunOptions, Watch};
+use super::events::{Control, Event, Outcome, Report, RunOptions, Watch};
 use super::frozen;
 use super::optimizer::Optimizer;
 use super::progress::Progress;
 use super::provenance::Provenance;
 use super::schedule::{learning_rate, schedule};
+use super::summary::Summary;
 use super::work::{Place, Terms, Work, encoder_pace};
 use crate::error::{self, Error, Result};
 use crate::nn::Module;
@@ -36,6 +40,14 @@ pub struct Trainer {
     /// Sentences for the user that were due before anybody watched.
     notices: Vec<String>,
     dataset: String,
+    /// The captions that it learns from, where it learns from captions.
+    summary: Option<Summary>,
+    /// Whether the networks had learnt to caption before the first step.
+    starts_trained: bool,
+    /// The configuration of the checkpoint that it goes on from, where that was changed.
+    began_with: Option<TrainConfig>,
+    /// Whether the captions of the last evaluation were all alike, once there was one.
+    alike: Option<bool>,
     /// What it is trained on, once it runs.
     data: Option<Provenance>,
     /// What it goes on from, until the data was compared with that.
@@ -65,13 +77,18 @@ impl Trainer {
     /// # Errors
     /// Where the data is not that of the checkpoint that the run goes on from, the loss is no longer a number, a file cannot
     /// be read or written, or the run was stopped ([`Error::Interrupted`], which says how to go on).
-    pub fn run(&mut self, options: &RunOptions, watch: Watch) -> Result<()> {
+    pub fn run(&mut self, options: &RunOptions, watch: Watch) -> Result<Outcome> {
         let total = self.total_steps();
         let last = options.max_steps.map_or(total, |most| most.min(total));
         self.identify_data(options)?;
         self.announce(last, watch);
         self.prepare_features(&options.out, watch)
             .map_err(|e| self.all_unusable(e))?;
+        if self.starts_trained && self.optimizer.steps() == 0 && self.work.has_dev() {
+            // What can caption already is what training has to beat.
+            self.evaluate(0, options, watch)
+                .map_err(|e| self.all_unusable(e))?;
+        }
         while self.optimizer.steps() < last {
             let report = self.step().map_err(|e| self.give_up(e, options))?;
             let step = report.step;
@@ -98,7 +115,8 @@ impl Trainer {
                 watch(Event::Saved { path });
             }
         }
-        self.finish(&options.out)
+        self.finish(&options.out)?;
+        Ok(self.outcome(&options.out))
     }
 
     /// What a run that failed in the middle ends with.
@@ -120,7 +138,11 @@ impl Trainer {
             steps: last,
             images: self.work.images(),
             parameters,
+            epochs: self.config.epochs,
         });
+        if let Some(summary) = &self.summary {
+            watch(Event::Data(summary.clone()));
+        }
         for notice in std::mem::take(&mut self.notices) {
             watch(Event::Notice(notice));
         }
@@ -163,6 +185,7 @@ impl Trainer {
         let parts = parts.into_iter().map(|(name, t)| Ok((name, t.item()?)));
         Ok(Report {
             step: step + 1,
+            epoch: step / self.steps_per_epoch() + 1,
             loss: value,
             parts: parts.collect::<Result<_>>()?,
             lr,
@@ -209,18 +232,24 @@ impl Trainer {
             self.with_averages(|trainer| trainer.save_best(&options.out, step))?;
         }
         let per_epoch = self.steps_per_epoch();
+        let warnings = self.warnings(&evaluation);
         let mut wish = watch(Event::Evaluated {
             step,
             epoch: step.is_multiple_of(per_epoch).then_some(step / per_epoch),
             evaluation: Box::new(evaluation),
             best,
         });
+        for text in warnings {
+            if watch(Event::Warning { step, text }) == Control::Stop {
+                wish = Control::Stop;
+            }
+        }
         let patience = self.config.dev.patience;
         let ends = patience > 0 && self.progress.stale >= patience;
         if let Some(found) = self.progress.best.filter(|_| ends) {
             let event = Event::EarlyStop {
                 step,
-                best_step: found.step,
+                best_step: found.reached,
                 best_score: found.score,
             };
             if watch(event) == Control::Stop {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Trainer;
+use super::change::{self, CHANGES};
 use super::data::Resumed;
 use super::unusable::all_of;
 use crate::data::{Dataset, Example, Given, Recipe, Split, Vocabulary};
@@ -23,6 +24,7 @@ use crate::train::memory::{self, Plan};
 use crate::train::optimizer::{Optimizer, Pace};
 use crate::train::progress::Progress;
 use crate::train::self_critical::Rewards;
+use crate::train::summary::Summary;
 use crate::train::work::{Work, encoder_pace};
 
 /// The weights that a new run starts from.
@@ -35,7 +37,34 @@ pub enum Source<'a> {
     Encoder(&'a Path),
     /// The encoder, decoder and vocabulary in this file, a model or a checkpoint.
     Model(&'a Path),
+    /// The encoder, decoder and vocabulary of the model that is part of the program.
+    Bundled,
 }
+
+impl Source<'_> {
+    /// As a model's notes call it: where files lay on this machine is not part of a model.
+    fn file_name(&self) -> String {
+        match self {
+            Source::Encoder(path) | Source::Model(path) => {
+                let name = path.file_name().unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            }
+            other => other.name(),
+        }
+    }
+
+    /// As messages call it.
+    fn name(&self) -> String {
+        match self {
+            Source::Default => "default".into(),
+            Source::Encoder(path) | Source::Model(path) => error::name(path).to_string(),
+            Source::Bundled => "bundled".into(),
+        }
+    }
+}
+
+/// The note of a model's training that says which weights the run started from.
+pub(super) const SOURCE: &str = "source";
 
 /// The dataset of a run, and sentences about it for the user.
 struct Data {
@@ -78,8 +107,8 @@ impl Trainer {
                      --init",
                 ));
             }
-            (_, Source::Model(path)) => {
-                let captioner = whole_model(path, &mut config)?;
+            (_, Source::Model(_) | Source::Bundled) => {
+                let captioner = data.whole_model(source, &mut config, &mut init)?;
                 Work::Captions(data.captions(captioner, &config, device)?)
             }
             _ => {
@@ -88,7 +117,14 @@ impl Trainer {
             }
         };
         config.check_decoder()?;
-        Self::assemble(data, config, work, device)
+        let mut trainer = Self::assemble(data, config, work, device)?;
+        trainer.starts_trained = matches!(source, Source::Model(_) | Source::Bundled)
+            && trainer.config.stage != Stage::Distill;
+        let note = serde_json::json!({
+            "file": source.file_name(), "trained": trainer.starts_trained,
+        });
+        trainer.work.training().insert(SOURCE.into(), note);
+        Ok(trainer)
     }
 
     /// The run that `checkpoint` was taken of, on the same data; whether it is the same, [`Trainer::run`] finds out.
@@ -96,14 +132,29 @@ impl Trainer {
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
     pub fn resume(data: impl Into<Given>, checkpoint: &Path, device: &Device) -> Result<Self> {
+        Self::resume_with(data, checkpoint, |_| Ok(()), device)
+    }
+
+    /// As [`Trainer::resume`], with settings that `change` changes. What was changed, and when, is written into the
+    /// checkpoints and the model.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::resume`]; and where the changed settings make no sense for this run.
+    pub fn resume_with(
+        data: impl Into<Given>,
+        checkpoint: &Path,
+        change: impl FnOnce(&mut TrainConfig) -> Result<()>,
+        device: &Device,
+    ) -> Result<Self> {
         let Checkpoint {
             file,
             description,
-            config,
+            config: before,
             steps,
             progress,
             data: trained_on,
         } = Checkpoint::open(checkpoint)?;
+        let config = change::changed(&before, change)?;
         let mut data = Data::open(&data.into())?;
         let mut targets = None;
         let work = match config.stage {
@@ -125,12 +176,25 @@ impl Trainer {
                 Work::Captions(data.captions(captioner, &config, device)?)
             }
         };
-        let mut trainer = Self::assemble(data, config, work, device)?;
+        let mut trainer = Self::assemble(data, config.clone(), work, device)?;
         trainer.optimizer.restore(&file, steps)?;
         if let Some(average) = &mut trainer.average {
             average.restore(&file)?;
         }
         trainer.progress = progress;
+        // How it came about is kept; a captioner has it already.
+        let notes = trainer.work.training();
+        for key in [SOURCE, CHANGES] {
+            if let Some(note) = description.training.get(key) {
+                notes.insert(key.into(), note.clone());
+            }
+        }
+        trainer.starts_trained = notes.get(SOURCE).is_some_and(|s| s["trained"] == true);
+        if config != before {
+            trainer.config = before.clone();
+            trainer.change_to(config)?;
+            trainer.began_with = Some(before);
+        }
         trainer.resumed = Some(Resumed {
             checkpoint: checkpoint.to_path_buf(),
             data: trained_on,
@@ -147,7 +211,19 @@ impl Trainer {
             0.0 => None,
             decay => Some(Average::new(decay, &mut work)),
         };
+        let summary = match &work {
+            Work::Captions(work) => Some(Summary::of(
+                &data.dataset,
+                &work.captioner.vocabulary,
+                &config,
+            )),
+            Work::Distilling(_) => None,
+        };
         Ok(Trainer {
+            summary,
+            starts_trained: false,
+            began_with: None,
+            alike: None,
             work,
             optimizer,
             average,
@@ -226,6 +302,73 @@ impl Data {
         }))
     }
 
+    /// The captioner of `source`, a whole model, which the new captions' words are added to; the configuration takes over
+    /// its decoder's sizes.
+    fn whole_model(
+        &mut self,
+        source: Source,
+        config: &mut TrainConfig,
+        init: &mut Init,
+    ) -> Result<Captioner> {
+        let mut captioner = match source {
+            Source::Model(path) => Captioner::load(path)?,
+            _ => Captioner::bundled()?,
+        };
+        let name = source.name();
+        if config.encoder.new.is_some() {
+            return Err(Error::usage(format!(
+                "--init {name} brings an encoder, and encoder.new asks for another; take one of them"
+            )));
+        }
+        config.decoder = config.decoder.adopted(captioner.decoder.config())?;
+        captioner.decoder = captioner.decoder.with_dropout(config.decoder.dropout)?;
+        // Self-critical training rewards words that the decoder draws; it would never draw one that it has not learnt.
+        if config.stage == Stage::CrossEntropy {
+            self.add_words(&mut captioner, config.min_count, init)?;
+        }
+        // The earlier stages' configurations stay readable in the model.
+        let before = std::mem::take(&mut captioner.training);
+        if !before.is_empty() {
+            let before = serde_json::Value::Object(before.into_iter().collect());
+            captioner.training.insert("before".into(), before);
+        }
+        captioner.metrics.clear();
+        if captioner.recognition.take().is_some() {
+            self.notices.push(format!(
+                "the confidence of {name} judges captions of {name}, so the new model has none; `glimpse calibrate` \
+                 makes one"
+            ));
+        }
+        if config.encoder.train != EncoderTraining::None && captioner.tags.take().is_some() {
+            self.notices.push(format!(
+                "the tags of {name} read the features of its encoder, which is trained here, so the new model has none"
+            ));
+        }
+        Ok(captioner)
+    }
+
+    /// Adds the words of the training captions to what the captioner can say.
+    fn add_words(
+        &mut self,
+        captioner: &mut Captioner,
+        min_count: u64,
+        init: &mut Init,
+    ) -> Result<()> {
+        let examples = self.dataset.split(Split::Train)?;
+        let captions = examples.iter().flat_map(|e| &e.captions);
+        let known = captioner.vocabulary.len();
+        captioner.vocabulary = captioner.vocabulary.extended(captions, min_count)?;
+        let words = captioner.vocabulary.len();
+        captioner.decoder = captioner.decoder.clone().with_words(words, init)?;
+        if words > known {
+            self.notices.push(format!(
+                "{} new words are added to the {known} that the model knows",
+                words - known
+            ));
+        }
+        Ok(())
+    }
+
     /// The dev split, where the run evaluates one. A dataset without one can be trained on; the user is told that there
     /// are no scores then. A dev split that is there but broken is an error.
     fn dev_examples(&mut self, config: &TrainConfig) -> Result<Option<Vec<Example>>> {
@@ -296,29 +439,6 @@ fn optimizer(config: &TrainConfig, work: &mut Work) -> Optimizer {
     optimizer
 }
 
-/// The captioner in the file at `path`; the configuration takes over its decoder's sizes.
-fn whole_model(path: &Path, config: &mut TrainConfig) -> Result<Captioner> {
-    let mut captioner = Captioner::load(path)?;
-    if config.encoder.new.is_some() {
-        return Err(Error::usage(format!(
-            "--init {} brings an encoder, and encoder.new asks for another; take one of them",
-            error::name(&path)
-        )));
-    }
-    config.decoder = config.decoder.adopted(captioner.decoder.config())?;
-    captioner.decoder = captioner.decoder.with_dropout(config.decoder.dropout)?;
-    // The earlier stages' configurations stay readable in the model.
-    let before = std::mem::take(&mut captioner.training);
-    if !before.is_empty() {
-        let before = serde_json::Value::Object(before.into_iter().collect());
-        captioner.training.insert("before".into(), before);
-    }
-    captioner.metrics.clear();
-    // It judges the captions of the model as it was.
-    captioner.recognition = None;
-    Ok(captioner)
-}
-
 /// A captioner with the encoder of `source` and a new decoder for the words of the training captions.
 fn new_captioner(
     dataset: &Dataset,
@@ -374,10 +494,12 @@ struct Start {
 /// The encoder of a new run, with what its file says of it.
 fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Start> {
     match (&config.encoder.new, source) {
-        (Some(_), Source::Encoder(path) | Source::Model(path)) => Err(Error::usage(format!(
-            "--encoder {} and a new encoder in the configuration: take one of them",
-            error::name(&path)
-        ))),
+        (Some(_), Source::Encoder(_) | Source::Model(_) | Source::Bundled) => {
+            Err(Error::usage(format!(
+                "--encoder {} and a new encoder in the configuration: take one of them",
+                source.name()
+            )))
+        }
         (Some(sizes), Source::Default) => Ok(Start {
             encoder: DenseNet::new(sizes, init)?,
             recipe: config.recipe()?,
@@ -394,7 +516,7 @@ fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Star
                 tags: file.tags,
             })
         }
-        (None, Source::Default) => {
+        (None, Source::Default | Source::Bundled) => {
             let bundled = Captioner::bundled()?;
             Ok(Start {
                 encoder: bundled.encoder,

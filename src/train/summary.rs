@@ -1,0 +1,100 @@
+//! What a run on captions has to learn from, for whoever watches it: pictures and captions of each split, and words.
+
+use super::config::TrainConfig;
+use crate::data::vocabulary::{Coverage, SPECIAL_WORDS};
+use crate::data::{Dataset, Split, Vocabulary};
+
+/// The data of a run on captions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The name of the dataset's format.
+    pub dataset: String,
+    /// Whether the splits are the dataset's own, rather than made by the rule of [`crate::data::dataset`].
+    pub own_splits: bool,
+    /// Each split that there is, with its pictures and captions.
+    pub splits: Vec<SplitSize>,
+    /// Words that the model can say, without the marks.
+    pub vocabulary: u64,
+    /// How much of the training captions it can say.
+    pub coverage: Coverage,
+    /// How often a word has to occur in the training captions to be taken in.
+    pub min_count: u64,
+}
+
+/// The size of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitSize {
+    /// Which split.
+    pub split: Split,
+    /// Its pictures.
+    pub images: usize,
+    /// Its captions.
+    pub captions: usize,
+}
+
+impl Summary {
+    /// That of a run on `dataset` with this vocabulary.
+    pub(super) fn of(dataset: &Dataset, vocabulary: &Vocabulary, config: &TrainConfig) -> Self {
+        let mut coverage = Coverage::default();
+        let mut splits = Vec::new();
+        for split in [Split::Train, Split::Dev, Split::Test] {
+            // What is wrong with a split is said where it is used.
+            let Some(captions) = dataset.captions(split).ok().filter(|c| !c.is_empty()) else {
+                continue;
+            };
+            if split == Split::Train {
+                coverage = vocabulary.coverage(captions.values().flatten());
+            }
+            splits.push(SplitSize {
+                split,
+                images: captions.len(),
+                captions: captions.values().map(Vec::len).sum(),
+            });
+        }
+        Summary {
+            dataset: dataset.name().to_string(),
+            own_splits: dataset.has_published_splits(),
+            splits,
+            vocabulary: (vocabulary.len() - SPECIAL_WORDS) as u64,
+            coverage,
+            min_count: config.min_count,
+        }
+    }
+
+    /// By which rule pictures were given to the splits.
+    pub fn rule(&self) -> &'static str {
+        match self.own_splits {
+            true => "as the data set splits them",
+            false => {
+                "split by a hash of the pictures' names, because the data set has no splits: an eighth each for dev and \
+                 test, at most 1,000"
+            }
+        }
+    }
+
+    /// The splits in a sentence, and the words in another.
+    pub fn lines(&self) -> [String; 2] {
+        let split = |s: &SplitSize| {
+            let (images, captions) = (s.images, s.captions);
+            format!("{} {images} pictures with {captions} captions", s.split)
+        };
+        let splits: Vec<String> = self.splits.iter().map(split).collect();
+        let Coverage {
+            words,
+            known,
+            said,
+            said_known,
+        } = self.coverage;
+        let share = 100.0 * said_known as f64 / said.max(1) as f64;
+        [
+            format!("{}: {}; {}", self.dataset, splits.join(", "), self.rule()),
+            format!(
+                "words: the model has {}; of the {words} different words of the training captions it has {known} ({share:.1}% \
+                 of what is said), and {} that occur less than {} times (min_count) are left out",
+                self.vocabulary,
+                words - known,
+                self.min_count
+            ),
+        ]
+    }
+}
