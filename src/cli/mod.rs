@@ -7,6 +7,8 @@ mod attention;
 mod bench;
 mod calibrate;
 mod caption;
+mod compare;
+mod config;
 mod device;
 mod evaluate;
 mod features;
@@ -75,6 +77,8 @@ enum Command {
     Caption(caption::CaptionArgs),
     Features(features::FeaturesArgs),
     Train(train::TrainArgs),
+    Config(config::ConfigArgs),
+    Compare(compare::CompareArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Score(score::ScoreArgs),
@@ -107,6 +111,8 @@ impl Command {
         match self {
             Command::Score(args) => return score::run(args),
             Command::Inspect(args) => return inspect::run(args),
+            Command::Config(args) => return config::run(args),
+            Command::Compare(args) => return compare::run(args),
             Command::Fetch(args) => return fetch::run(args),
             Command::Devices(args) => return device::run(args),
             _ => {}
@@ -120,9 +126,12 @@ impl Command {
             Command::Evaluate(args) => evaluate::run(args, &device)?.into(),
             Command::Serve(args) => serve::run(args, &device)?.into(),
             Command::Bench(args) => bench::run(args, &device)?.into(),
-            Command::Score(_) | Command::Inspect(_) | Command::Fetch(_) | Command::Devices(_) => {
-                ExitCode::SUCCESS.into()
-            }
+            Command::Score(_)
+            | Command::Inspect(_)
+            | Command::Config(_)
+            | Command::Compare(_)
+            | Command::Fetch(_)
+            | Command::Devices(_) => ExitCode::SUCCESS.into(),
         };
         if let Device::Gpu(gpu) = &device {
             if profile::enabled()

@@ -11,10 +11,13 @@ use indicatif::ProgressBar;
 
 use super::options::ReadingArgs;
 use super::output;
+use crate::cpu::threads;
 use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
+use crate::train::config::change::{Change, changed, check_once};
 use crate::train::dev::Evaluation;
+use crate::train::record::{Recorder, Recording};
 use crate::train::{Claim, Control, Event, Report, RunOptions, Source, TrainConfig, Trainer};
 
 /// Train a captioner on images with captions, or an encoder on teachers' targets
@@ -39,11 +42,14 @@ pub struct TrainArgs {
     /// needs one
     #[arg(long, value_name = "MODEL", conflicts_with = "encoder")]
     init: Option<PathBuf>,
-    /// What to do, in TOML; fields that it does not name keep their defaults
+    /// What to do, in TOML; fields that it does not name keep their defaults. `glimpse config` shows all fields
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Go on from this checkpoint, with its configuration
-    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "config", "seed"])]
+    /// Change a single setting, as `decoder.kind=attention`, after --config or the checkpoint; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Change::parse)]
+    set: Vec<Change>,
+    /// Go on from this checkpoint, with its configuration; --set changes what can still be changed
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "seed"])]
     resume: Option<PathBuf>,
     /// Go on although the pictures, captions or splits are not those that the checkpoint was trained on
     #[arg(long, requires = "resume")]
@@ -59,13 +65,22 @@ pub struct TrainArgs {
     seed: Option<u64>,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Print a JSON object for each step
+    /// Print a JSON object for each step. The same objects are always written to a.log.jsonl beside the model a.safetensors
     #[arg(long)]
     json: bool,
+    /// Write no report; else a.report.html beside the model shows curves and captions, also while training goes on
+    #[arg(long)]
+    no_report: bool,
+    /// Write event files for TensorBoard into this folder
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
 }
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
+    if let Some(what) = contradiction(args) {
+        return Ok(output::misused(what));
+    }
     let claim = Claim::of(&args.out)?;
     if is_other_format(&args.out) {
         output::note(format_args!(
@@ -75,12 +90,19 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         ));
     }
     let mut trainer = match &args.resume {
-        Some(checkpoint) => Trainer::resume(&args.data, checkpoint, device)?,
+        Some(checkpoint) => Trainer::resume_with(&args.data, checkpoint, &args.set, device)?,
         None => {
-            let mut config = args
-                .config
-                .as_deref()
-                .map_or_else(|| Ok(TrainConfig::default()), TrainConfig::read)?;
+            let mut config = match (&args.config, &args.set[..]) {
+                (Some(path), []) => TrainConfig::read(path)?,
+                (Some(path), _) => TrainConfig::read_as_is(path)?,
+                (None, _) => TrainConfig::default(),
+            };
+            if !args.set.is_empty() {
+                config = match config.with(&args.set) {
+                    Ok(config) => config,
+                    Err(what) => return Ok(output::misused(what)),
+                };
+            }
             config.seed = args.seed.unwrap_or(config.seed);
             let encoder = args.encoder.as_deref().map(cache::find).transpose()?;
             let source = match (&args.init, &encoder) {
@@ -109,8 +131,20 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         checkpoint_every: args.checkpoint_every,
         max_steps: args.max_steps,
     };
+    let recording = Recording {
+        out: args.out.clone(),
+        resumed: args.resume.clone(),
+        report: !args.no_report,
+        tensorboard: args.tensorboard.clone(),
+        machine: machine(device),
+        warn: |what| output::complain(what),
+    };
+    let background = trainer.background(&args.out);
     let mut display = Display::new(args.json, device);
+    display.settings = changed(&background.config);
+    let mut recorder = Recorder::new(recording, background)?;
     let result = trainer.run(&options, &mut |event| {
+        recorder.observe(&event, &object(&event));
         display.show(&event);
         if stop.load(Ordering::SeqCst) {
             Control::Stop
@@ -119,6 +153,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         }
     });
     display.finish();
+    recorder.finish(&result);
     result?;
     // The output is whole, and what follows may end the program.
     drop(claim);
@@ -128,6 +163,25 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         output::line(error::name(&args.out))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with the options together, where something is.
+fn contradiction(args: &TrainArgs) -> Option<String> {
+    if args.resume.is_some() && args.config.is_some() {
+        return Some(
+            "--resume goes on with the configuration of its checkpoint, so it takes no --config; change single settings \
+             with --set KEY=VALUE, or begin a new run from the checkpoint's weights with --init CHECKPOINT --config FILE"
+                .into(),
+        );
+    }
+    if args.seed.is_some() && args.set.iter().any(|change| change.key() == "seed") {
+        return Some("--seed and --set seed both say what the seed is; leave one out".into());
+    }
+    let refused = args
+        .resume
+        .is_some()
+        .then(|| args.set.iter().find_map(Change::refusal));
+    check_once(&args.set).err().or(refused.flatten())
 }
 
 /// Whether a name is that of another format of weights, which a program would believe.
@@ -140,6 +194,16 @@ fn is_other_format(path: &Path) -> bool {
     extension.is_some_and(|e| OTHERS.contains(&&*e.to_ascii_lowercase()))
 }
 
+/// The machine and the device that it computes on, in words.
+fn machine(device: &Device) -> String {
+    let processor = super::device::processor();
+    let (system, threads) = (std::env::consts::OS, threads::count());
+    format!(
+        "{processor}, {system}, {threads} threads; computes on {}",
+        device.name()
+    )
+}
+
 /// A progress bar on a terminal, plain lines elsewhere, JSON where asked for.
 struct Display {
     json: bool,
@@ -149,6 +213,8 @@ struct Display {
     started: std::time::Instant,
     /// Where it is computed, as it is called.
     device: String,
+    /// The settings that are not the defaults.
+    settings: Vec<String>,
 }
 
 impl Display {
@@ -159,12 +225,14 @@ impl Display {
             loss: None,
             started: std::time::Instant::now(),
             device: device.name().to_string(),
+            settings: Vec::new(),
         }
     }
 
     fn show(&mut self, event: &Event) {
         if self.json {
-            print_json(event);
+            // Hours of training are worth more than whoever read along.
+            let _ = output::try_line(object(event));
         }
         match event {
             Event::Start {
@@ -177,6 +245,9 @@ impl Display {
                     output::note(format_args!("{images} images, {parameters} parameters, {} steps to go on {}",
                         steps.saturating_sub(*done),
                         self.device));
+                }
+                if !self.json && !self.settings.is_empty() {
+                    output::note(format_args!("settings: {}", self.settings.join("; ")));
                 }
                 if std::io::stderr().is_terminal() {
                     let style = "{bar:30} step {pos}/{len}  {msg}  {eta} left";
@@ -272,8 +343,9 @@ fn evaluated(step: u64, epoch: Option<u64>, evaluation: &Evaluation, best: bool)
     line
 }
 
-fn print_json(event: &Event) {
-    let object = match event {
+/// An event as a line of JSON tells it.
+fn object(event: &Event) -> serde_json::Value {
+    match event {
         Event::Step(r) => {
             let mut object = serde_json::json!({
                 "step": r.step, "loss": r.loss, "lr": r.lr, "grad_norm": r.grad_norm,
@@ -326,7 +398,5 @@ fn print_json(event: &Event) {
         Event::Saved { path } => {
             serde_json::json!({ "event": "checkpoint", "path": path.to_string_lossy() })
         }
-    };
-    // Hours of training are worth more than whoever read along.
-    let _ = output::try_line(object);
+    }
 }

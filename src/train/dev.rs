@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use super::batches::{Batch, Samples};
 use super::config::{DevConfig, DevScore};
 use super::features::FeatureCache;
-use crate::caption::{Search, search};
+use super::record::{Looked, SHOWN};
+use crate::caption::{Caption, Search, search};
 use crate::cpu::threads;
-use crate::data::vocabulary::PAD;
+use crate::data::vocabulary::{END, PAD};
 use crate::error::Result;
 use crate::metrics::{self, Hypothesis, References};
 use crate::model::Captioner;
@@ -39,6 +40,8 @@ pub struct Evaluation {
     pub parts: Vec<(String, f64)>,
     /// Each image's name and generated caption.
     pub captions: Vec<Hypothesis>,
+    /// Where an attention decoder looked in a few of the images.
+    pub looked: Vec<Looked>,
 }
 
 impl Evaluation {
@@ -70,10 +73,12 @@ impl Dev {
         config: &DevConfig,
         max_words: usize,
     ) -> Result<Evaluation> {
-        let captioned = match config.images {
-            0 => self.samples.len(),
-            most => most.min(self.samples.len()),
+        let captioned = self.captioned(config);
+        let shown = match captioner.attention_grid() {
+            Some(_) => self.shown(config),
+            None => Vec::new(),
         };
+        let mut looked = Vec::new();
         let how = Search {
             beam: config.beam,
             max_words,
@@ -91,12 +96,17 @@ impl Dev {
             let wanted = captioned.saturating_sub(first).min(batch.images.len());
             if wanted > 0 {
                 let image = image.narrow(0, wanted)?;
+                let how = Search {
+                    attention: shown.iter().any(|at| (first..first + wanted).contains(at)),
+                    ..how
+                };
                 for found in threads::run(|| search(captioner, &image, &how))? {
-                    let text = found
-                        .into_iter()
-                        .next()
-                        .map_or_else(String::new, |c| c.text);
+                    let best = found.into_iter().next();
                     let image = self.samples.name(captions.len()).to_string();
+                    if let Some(best) = best.as_ref().filter(|_| shown.contains(&captions.len())) {
+                        looked.push(looks(captioner, image.clone(), best));
+                    }
+                    let text = best.map_or_else(String::new, |c| c.text);
                     captions.push(Hypothesis { image, text });
                 }
             }
@@ -122,7 +132,23 @@ impl Dev {
                 .len(),
             parts: Vec::new(),
             captions,
+            looked,
         })
+    }
+
+    /// How many images are captioned.
+    fn captioned(&self, config: &DevConfig) -> usize {
+        match config.images {
+            0 => self.samples.len(),
+            most => most.min(self.samples.len()),
+        }
+    }
+
+    /// The images, from all over those that are captioned, whose captions are followed in the report.
+    pub(super) fn shown(&self, config: &DevConfig) -> Vec<usize> {
+        let captioned = self.captioned(config);
+        let count = SHOWN.min(captioned);
+        (0..count).map(|i| i * captioned / count).collect()
     }
 
     /// The images of a batch as the decoder takes them: `[N, C]` or `[N, P, C]`.
@@ -131,6 +157,19 @@ impl Dev {
             Some(features) => features.rows(&batch.images),
             None => captioner.encode(&self.samples.tensor(&batch.images, captioner.recipe)?),
         }
+    }
+}
+
+/// Where the decoder looked for the words of a caption; the end mark is none.
+fn looks(captioner: &Captioner, image: String, caption: &Caption) -> Looked {
+    let end = captioner.vocabulary.word(END);
+    let words = caption.tokens.iter();
+    let words = words.filter(|token| Some(token.text.as_str()) != end);
+    Looked {
+        image,
+        words: words
+            .filter_map(|token| Some((token.text.clone(), token.attention.clone()?)))
+            .collect(),
     }
 }
 

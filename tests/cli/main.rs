@@ -16,6 +16,8 @@ mod caption;
 #[path = "../common/compare.rs"]
 #[expect(dead_code, reason = "others compare images too")]
 mod compare;
+mod compare_runs;
+mod config;
 mod convert;
 mod distill;
 mod features;
@@ -28,6 +30,7 @@ mod odd_images;
 #[cfg(unix)]
 mod outputs;
 mod proxies;
+mod report;
 mod scores;
 mod serve;
 mod server;
@@ -264,6 +267,9 @@ fn every_command_explains_itself() {
             &[
                 "--data",
                 "--resume",
+                "--set",
+                "--no-report",
+                "--tensorboard",
                 "--data-changed",
                 "--checkpoint-every",
                 "--max-steps",
@@ -282,6 +288,8 @@ fn every_command_explains_itself() {
         ),
         ("score", &["HYPOTHESES", "--split", "--meteor-data"]),
         ("inspect", &["FILE", "--tensors"]),
+        ("config", &["MODEL"]),
+        ("compare", &["RUN", "--json"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         (
             "serve",
@@ -349,6 +357,18 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
             "stretch",
         ],
         &["train", "--data", "."],
+        &["train", "--data", ".", "--out", "a", "--set", "epochs"],
+        &[
+            "train",
+            "--data",
+            ".",
+            "--out",
+            "a",
+            "--set",
+            "decoder.knd=merge",
+        ],
+        &["compare", "a.safetensors"],
+        &["config", "a", "b"],
         &["evaluate", "--data", ".", "--split", "dve"],
         &[
             "evaluate",

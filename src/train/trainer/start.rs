@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Trainer;
 use super::data::Resumed;
+use super::save::DEV;
+use super::{Trainer, changes};
 use crate::data::{Dataset, Example, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
 use crate::model::{Captioner, Decoder, DenseNet, DenseNetConfig, Origin, Tags, file};
@@ -14,7 +15,7 @@ use crate::train::average::Average;
 use crate::train::batches::Samples;
 use crate::train::captions::Captions;
 use crate::train::checkpoint::{Checkpoint, PROGRESS};
-use crate::train::config::{EncoderTraining, OptimizerConfig, Stage, TrainConfig};
+use crate::train::config::{Change, EncoderTraining, OptimizerConfig, Stage, TrainConfig};
 use crate::train::dev::Dev;
 use crate::train::distill::{Ahead, Distillation, Picture};
 use crate::train::distilling::Distilling;
@@ -95,14 +96,33 @@ impl Trainer {
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
     pub fn resume(data: &Path, checkpoint: &Path, device: &Device) -> Result<Self> {
+        Self::resume_with(data, checkpoint, &[], device)
+    }
+
+    /// As [`Trainer::resume`], with these settings from now on. The model and later checkpoints say what was changed, and
+    /// after which step.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`], and where a setting cannot be changed any more.
+    pub fn resume_with(
+        data: &Path,
+        checkpoint: &Path,
+        changes: &[Change],
+        device: &Device,
+    ) -> Result<Self> {
         let Checkpoint {
             file,
             description,
-            config,
+            config: before,
             steps,
             progress,
             data: trained_on,
         } = Checkpoint::open(checkpoint)?;
+        if let Some(refusal) = changes.iter().find_map(Change::refusal) {
+            return Err(Error::usage(refusal));
+        }
+        let config = before.with(changes)?;
+        let history = changes::of(&description, &before, &config, steps);
         let mut data = Data::open(data)?;
         let mut targets = None;
         let work = match config.stage {
@@ -121,6 +141,8 @@ impl Trainer {
                 let mut captioner = Captioner::read(&file)?;
                 // The checkpoint's own note, which a model does not have.
                 captioner.training.remove(PROGRESS);
+                let dropout = config.decoder.dropout;
+                captioner.decoder = captioner.decoder.with_dropout(dropout)?;
                 Work::Captions(data.captions(captioner, &config, device)?)
             }
         };
@@ -130,6 +152,10 @@ impl Trainer {
             average.restore(&file)?;
         }
         trainer.progress = progress;
+        trainer.adopt_changes(history, &before, steps)?;
+        if let Some(scores) = description.training.get(DEV) {
+            trainer.work.training().insert(DEV.into(), scores.clone());
+        }
         trainer.resumed = Some(Resumed {
             checkpoint: checkpoint.to_path_buf(),
             data: trained_on,
