@@ -7,6 +7,8 @@ mod attention;
 mod bench;
 mod calibrate;
 mod caption;
+mod compare;
+mod config;
 mod dataset;
 mod device;
 mod doctor;
@@ -77,6 +79,8 @@ enum Command {
     Caption(caption::CaptionArgs),
     Features(features::FeaturesArgs),
     Train(train::TrainArgs),
+    Config(config::ConfigArgs),
+    Compare(compare::CompareArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Score(score::ScoreArgs),
@@ -110,6 +114,8 @@ impl Command {
         match self {
             Command::Score(args) => return score::run(args),
             Command::Inspect(args) => return inspect::run(args),
+            Command::Config(args) => return config::run(args),
+            Command::Compare(args) => return compare::run(args),
             Command::Fetch(args) => return fetch::run(args),
             Command::Doctor(args) => return doctor::run(args, device),
             Command::Devices(args) => return device::run(args),
@@ -127,6 +133,8 @@ impl Command {
             Command::Score(_)
             | Command::Doctor(_)
             | Command::Inspect(_)
+            | Command::Config(_)
+            | Command::Compare(_)
             | Command::Fetch(_)
             | Command::Devices(_) => ExitCode::SUCCESS.into(),
         };

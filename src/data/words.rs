@@ -108,14 +108,18 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<(&'a str, &'a st
 /// What could be meant, by a list like "expected one of `a`, `b`", "expected `a` or `b`", "there are no fields".
 fn instead(word: &str, known: &str) -> String {
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-    let nearest = known.iter().map(|name| (distance(word, name), name)).min();
-    match nearest {
-        Some((distance, nearest)) if distance <= word.chars().count().max(3) / 3 => {
-            format!("; did you mean `{nearest}`?")
-        }
-        Some(_) => format!("; there are {}", known.join(", ")),
-        None => String::new(),
+    match nearest(word, known.iter().copied()) {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; there are {}", known.join(", ")),
     }
+}
+
+/// The one of `known` that `word` is most like, where it is much like one.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let far = |name: &'a str| (distance(word, name), name);
+    let (distance, nearest) = known.into_iter().map(far).min()?;
+    (distance <= word.chars().count().max(3) / 3).then_some(nearest)
 }
 
 /// A value that was found: "string \"a\"", "integer `3`", "map".

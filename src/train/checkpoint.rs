@@ -53,7 +53,19 @@ pub fn contents_beside(out: &Path) -> PathBuf {
     out.with_file_name(format!("{}.contents.txt", stem(out)))
 }
 
-/// Every file that a run for the model at `out` may write.
+/// The file of this kind beside the model at `out`: `a.KIND` beside `a.safetensors`.
+pub fn beside(out: &Path, kind: &str) -> PathBuf {
+    out.with_file_name(format!("{}.{kind}", stem(out)))
+}
+
+/// The model that the checkpoint at `path` is beside, where it has the name that it was given.
+pub fn output_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let stem = name.strip_suffix(".checkpoint.safetensors")?;
+    Some(path.with_file_name(format!("{stem}.safetensors")))
+}
+
+/// Every file that a run for the model at `out` cannot do without. Its log and its report are not among them.
 pub fn all_of(out: &Path) -> [PathBuf; 7] {
     [
         out.to_path_buf(),
@@ -219,6 +231,11 @@ mod tests {
             path_beside(Path::new("x/a.safetensors")),
             Path::new("x/a.checkpoint.safetensors")
         );
+        assert_eq!(
+            output_of(Path::new("x/a.checkpoint.safetensors")).unwrap(),
+            Path::new("x/a.safetensors")
+        );
+        assert_eq!(output_of(Path::new("x/a.safetensors")), None);
         assert_eq!(
             features_beside(Path::new("model")),
             Path::new("model.features.safetensors")

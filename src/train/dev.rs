@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use super::batches::{Batch, Samples};
 use super::config::{DevConfig, DevScore};
 use super::features::FeatureCache;
-use crate::caption::{Search, search};
+use crate::caption::{Caption, Search, search};
 use crate::cpu::threads;
-use crate::data::vocabulary::PAD;
+use crate::data::vocabulary::{END, PAD};
 use crate::error::Result;
 use crate::metrics::{self, Hypothesis, References};
 use crate::model::Captioner;
@@ -21,8 +21,8 @@ use crate::tensor::Tensor;
 // Dev images that are looked at together.
 const TOGETHER: usize = 50;
 
-/// Captions that are shown at each evaluation.
-const SHOWN: usize = 3;
+/// Images whose captions are followed through the run.
+const FOLLOWED: usize = 6;
 
 /// Fewer images than this cannot say that captions are all alike.
 const FEW: usize = 5;
@@ -52,6 +52,17 @@ pub struct Evaluation {
     pub parts: Vec<(String, f64)>,
     /// Each image's name and generated caption.
     pub captions: Vec<Hypothesis>,
+    /// Where an attention decoder looked in a few of the images.
+    pub looked: Vec<Looked>,
+}
+
+/// Where the model looked for each word of an image's caption.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looked {
+    /// The image's name.
+    pub image: String,
+    /// The words, each with the weights of the map's places, row by row.
+    pub words: Vec<(String, Vec<f32>)>,
 }
 
 /// An image, and what the model and people say of it.
@@ -105,10 +116,10 @@ impl Dev {
         config: &DevConfig,
         max_words: usize,
     ) -> Result<Evaluation> {
-        let captioned = match config.images {
-            0 => self.samples.len(),
-            most => most.min(self.samples.len()),
-        };
+        let captioned = self.captioned(config);
+        let followed = self.followed(config);
+        let attends = captioner.attention_grid().is_some();
+        let mut looked = Vec::new();
         let how = Search {
             beam: config.beam,
             max_words,
@@ -126,12 +137,21 @@ impl Dev {
             let wanted = captioned.saturating_sub(first).min(batch.images.len());
             if wanted > 0 {
                 let image = image.narrow(0, wanted)?;
+                let how = Search {
+                    attention: attends
+                        && followed
+                            .iter()
+                            .any(|at| (first..first + wanted).contains(at)),
+                    ..how
+                };
                 for found in threads::run(|| search(captioner, &image, &how))? {
-                    let text = found
-                        .into_iter()
-                        .next()
-                        .map_or_else(String::new, |c| c.text);
+                    let best = found.into_iter().next();
                     let image = self.samples.name(captions.len()).to_string();
+                    let is_shown = attends && followed.contains(&captions.len());
+                    if let Some(best) = best.as_ref().filter(|_| is_shown) {
+                        looked.push(looks(captioner, image.clone(), best));
+                    }
+                    let text = best.map_or_else(String::new, |c| c.text);
                     captions.push(Hypothesis { image, text });
                 }
             }
@@ -145,30 +165,40 @@ impl Dev {
             })
             .collect();
         let scores = metrics::score(&captions, &references)?;
+        let show = |&at: &usize| Shown {
+            image: captions[at].image.clone(),
+            text: captions[at].text.clone(),
+            people: self.samples.captions(at).to_vec(),
+        };
+        let shown = followed.iter().map(show).collect();
         let mut evaluation = Evaluation {
             loss: (sum / words.max(1) as f64) as f32,
             cider: Some(scores.cider),
             bleu4: Some(scores.bleu4),
             images: captions.len(),
-            shown: self.shown(&captions),
+            shown,
             captions,
+            looked,
             ..Evaluation::default()
         };
         evaluation.compare(&references);
         Ok(evaluation)
     }
 
-    /// A few images from all over the split, with these captions.
-    fn shown(&self, captions: &[Hypothesis]) -> Vec<Shown> {
-        let n = captions.len();
-        let count = SHOWN.min(n);
-        let place = |k: usize| (2 * k + 1) * n / (2 * count);
-        let show = |i: usize| Shown {
-            image: captions[i].image.clone(),
-            text: captions[i].text.clone(),
-            people: self.samples.captions(i).to_vec(),
-        };
-        (0..count).map(place).map(show).collect()
+    /// How many images are captioned.
+    fn captioned(&self, config: &DevConfig) -> usize {
+        match config.images {
+            0 => self.samples.len(),
+            most => most.min(self.samples.len()),
+        }
+    }
+
+    /// The images, from all over those that are captioned, whose captions are followed through the run.
+    pub(super) fn followed(&self, config: &DevConfig) -> Vec<usize> {
+        let captioned = self.captioned(config);
+        let count = FOLLOWED.min(captioned);
+        let place = |k: usize| (2 * k + 1) * captioned / (2 * count);
+        (0..count).map(place).collect()
     }
 
     /// The images of a batch as the decoder takes them: `[N, C]` or `[N, P, C]`.
@@ -177,6 +207,19 @@ impl Dev {
             Some(features) => features.rows(&batch.images),
             None => captioner.encode(&self.samples.tensor(&batch.images, captioner.recipe)?),
         }
+    }
+}
+
+/// Where the decoder looked for the words of a caption; the end mark is none.
+fn looks(captioner: &Captioner, image: String, caption: &Caption) -> Looked {
+    let end = captioner.vocabulary.word(END);
+    let words = caption.tokens.iter();
+    let words = words.filter(|token| Some(token.text.as_str()) != end);
+    Looked {
+        image,
+        words: words
+            .filter_map(|token| Some((token.text.clone(), token.attention.clone()?)))
+            .collect(),
     }
 }
 

@@ -30,6 +30,7 @@ mod memory;
 pub mod optimizer;
 pub mod progress;
 pub mod provenance;
+pub mod record;
 pub mod schedule;
 mod self_critical;
 pub mod summary;

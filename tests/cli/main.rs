@@ -16,6 +16,8 @@ mod caption;
 #[path = "../common/compare.rs"]
 #[expect(dead_code, reason = "others compare images too")]
 mod compare;
+mod compare_runs;
+mod config;
 mod convert;
 mod distill;
 mod doctor;
@@ -30,6 +32,7 @@ mod odd_images;
 #[cfg(unix)]
 mod outputs;
 mod proxies;
+mod report;
 mod scores;
 mod serve;
 mod server;
@@ -269,6 +272,9 @@ fn every_command_explains_itself() {
             &[
                 "--data",
                 "--resume",
+                "--set",
+                "--no-report",
+                "--tensorboard",
                 "--data-changed",
                 "--init",
                 "--force",
@@ -302,6 +308,8 @@ fn every_command_explains_itself() {
             ],
         ),
         ("inspect", &["FILE", "--tensors"]),
+        ("config", &["MODEL"]),
+        ("compare", &["RUN", "--json"]),
         ("fetch", &["densenet201", "--url", "--to", "--sha256"]),
         (
             "serve",
@@ -372,6 +380,18 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["doctor"],
         &["doctor", "--data", ".", "--columns", "image=a"],
         &["doctor", "--data", ".", "--karpathy", "a", "--table", "b"],
+        &["train", "--data", ".", "--out", "a", "--set", "epochs"],
+        &[
+            "train",
+            "--data",
+            ".",
+            "--out",
+            "a",
+            "--set",
+            "decoder.knd=merge",
+        ],
+        &["compare", "a.safetensors"],
+        &["config", "a", "b"],
         &["evaluate", "--data", ".", "--split", "dve"],
         &[
             "evaluate",

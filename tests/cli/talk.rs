@@ -73,7 +73,7 @@ fn a_run_says_what_it_learns_from_and_what_its_captions_are() {
     assert_eq!(captions.len(), events(&objects, "validation").len());
     for event in captions {
         let shown = event["captions"].as_array().unwrap();
-        assert_eq!(shown.len(), 3);
+        assert_eq!(shown.len(), 6);
         assert!(string(&shown[0]["people"][0]).starts_with("A dog number"));
         assert!(string(&shown[0]["text"]).len() < 1000 && event.get("loss").is_none());
     }
@@ -245,14 +245,14 @@ fn rate_and_epochs_change_on_the_way_and_that_is_written_down() {
         assert_eq!(changes.len(), 2, "{changes:?}");
         assert_eq!(
             (
-                &changes[0]["field"],
+                &changes[0]["setting"],
                 &changes[0]["from"],
                 &changes[0]["to"],
-                &changes[0]["after_step"]
+                &changes[0]["step"]
             ),
             (&"epochs".into(), &2.into(), &5.into(), &2.into())
         );
-        assert_eq!(changes[1]["field"], "optimizer.lr");
+        assert_eq!(changes[1]["setting"], "optimizer.lr");
     }
     let run = train(
         &data,

@@ -19,6 +19,7 @@ use crate::data::weights::{self, Entry};
 use crate::error::{self, Error, Result};
 use crate::model::{DecoderConfig, DenseNetConfig, Description, Kind, Origin, RecognitionConfig};
 use crate::train::checkpoint;
+use crate::train::config::change::changed;
 use crate::train::distill::header;
 use crate::train::features;
 
@@ -320,6 +321,10 @@ impl Report {
         }
         for (title, table) in [("training", &self.training), ("metrics", &self.metrics)] {
             for (key, value) in table {
+                if title == "training" && key == "config" {
+                    print("settings", settings_line(value))?;
+                    continue;
+                }
                 print(title, format!("{key} = {value}"))?;
             }
         }
@@ -351,6 +356,15 @@ impl Report {
             print("passed over", list(&self.passed_over))?;
         }
         Ok(())
+    }
+}
+
+/// The settings of a configuration that are not the defaults.
+fn settings_line(config: &Value) -> String {
+    let changed = changed(config);
+    match changed.is_empty() {
+        true => "the defaults".into(),
+        false => format!("{} (all: `glimpse config MODEL`)", changed.join("; ")),
     }
 }
 

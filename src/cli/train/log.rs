@@ -36,10 +36,12 @@ pub struct Display {
     epochs: u64,
     /// Where it is computed, as it is called.
     device: String,
+    /// The settings that are not the defaults, as TOML spells them.
+    settings: Vec<String>,
 }
 
 impl Display {
-    pub fn new(json: bool, device: &Device) -> Self {
+    pub fn new(json: bool, device: &Device, settings: Vec<String>) -> Self {
         Display {
             json,
             bar: None,
@@ -48,12 +50,14 @@ impl Display {
             steps: 0,
             epochs: 0,
             device: device.name().to_string(),
+            settings,
         }
     }
 
-    pub fn show(&mut self, event: &Event) {
+    /// Shows an event, which is `lines` as JSON.
+    pub fn show(&mut self, event: &Event, lines: &[Value]) {
         if self.json {
-            print_json(event);
+            print_json(lines);
         }
         match event {
             Event::Start {
@@ -70,6 +74,9 @@ impl Display {
                         steps.saturating_sub(*done),
                         self.device
                     ));
+                }
+                if !self.settings.is_empty() {
+                    self.line(&format!("settings: {}", self.settings.join("; ")));
                 }
                 if std::io::stderr().is_terminal() {
                     let style = "{bar:30} step {pos}/{len}  {msg}  {eta} left";
@@ -230,20 +237,21 @@ fn shown(evaluation: &Evaluation) -> Vec<String> {
             error::name(people.trim())
         )
     };
-    evaluation.shown.iter().map(line).collect()
+    // The log and the report show all of them.
+    evaluation.shown.iter().step_by(2).map(line).collect()
 }
 
-fn print_json(event: &Event) {
-    for object in objects(event) {
-        if let Ok(text) = output::json_text(&object) {
+fn print_json(lines: &[Value]) {
+    for object in lines {
+        if let Ok(text) = output::json_text(object) {
             // Hours of training are worth more than whoever read along.
             let _ = output::try_line(text);
         }
     }
 }
 
-/// An event as JSON; `loss` is a key of steps alone.
-fn objects(event: &Event) -> Vec<Value> {
+/// An event as the lines of JSON that tell it; `loss` is a key of steps alone.
+pub fn objects(event: &Event) -> Vec<Value> {
     let object = match event {
         Event::Step(report) => step(report),
         Event::Start {

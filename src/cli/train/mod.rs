@@ -8,15 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use self::log::Display;
 use super::dataset::{DataArgs, LAYOUTS};
 use super::options::{ReadingArgs, count, number};
 use super::output;
+use crate::cpu::threads;
 use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
-use crate::train::{Claim, Control, RunOptions, Source, TrainConfig, Trainer};
+use crate::train::config::change::{Change, changed, check_once};
+use crate::train::record::{Recorder, Recording};
+use crate::train::{Claim, Control, Outcome, RunOptions, Source, TrainConfig, Trainer};
 
 /// Train a captioner on images with captions, or an encoder on teachers' targets
 ///
@@ -41,11 +45,14 @@ pub struct TrainArgs {
     /// one's own. Self-critical training needs one
     #[arg(long, value_name = "MODEL|bundled", conflicts_with = "encoder")]
     init: Option<PathBuf>,
-    /// What to do, in TOML; fields that it does not name keep their defaults
+    /// What to do, in TOML; fields that it does not name keep their defaults. `glimpse config` shows all fields
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Go on from this checkpoint, with its configuration
-    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "config", "seed"])]
+    /// Change a single setting, as `decoder.kind=attention`, after --config or the checkpoint; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Change::parse)]
+    set: Vec<Change>,
+    /// Go on from this checkpoint, with its configuration; --set, --lr and --epochs change what can still be changed
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "seed"])]
     resume: Option<PathBuf>,
     /// Go on although the pictures, captions or splits are not those that the checkpoint was trained on
     #[arg(long, requires = "resume")]
@@ -70,9 +77,15 @@ pub struct TrainArgs {
     seed: Option<u64>,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Print a JSON object for each step
+    /// Print a JSON object for each step. The same objects are always written to a.log.jsonl beside the model a.safetensors
     #[arg(long)]
     json: bool,
+    /// Write no report; else a.report.html beside the model shows curves and captions, also while training goes on
+    #[arg(long)]
+    no_report: bool,
+    /// Write event files for TensorBoard into this folder
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
 }
 
 /// What `--init` calls the model that is part of the program; a file of this name is `./bundled`.
@@ -80,6 +93,10 @@ const BUNDLED: &str = "bundled";
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
+    let changes = match args.changes() {
+        Ok(changes) => changes,
+        Err(what) => return Ok(output::misused(what)),
+    };
     let claim = Claim::of(&args.out)?;
     if is_other_format(&args.out) {
         output::note(format_args!(
@@ -89,26 +106,11 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         ));
     }
     let mut trainer = match &args.resume {
-        Some(checkpoint) => {
-            Trainer::resume_with(args.data.given(), checkpoint, |config| args.adjust(config), device)?
-        }
-        None => {
-            let mut config = match &args.config {
-                Some(path) => TrainConfig::read(path)?,
-                None if args.init.is_some() => TrainConfig::for_init(),
-                None => TrainConfig::default(),
-            };
-            config.seed = args.seed.unwrap_or(config.seed);
-            args.adjust(&mut config)?;
-            let encoder = args.encoder.as_deref().map(cache::find).transpose()?;
-            let source = match (&args.init, &encoder) {
-                (Some(model), _) if model.as_os_str() == BUNDLED => Source::Bundled,
-                (Some(model), _) => Source::Model(model),
-                (None, Some(encoder)) => Source::Encoder(encoder),
-                (None, None) => Source::Default,
-            };
-            Trainer::new(args.data.given(), source, config, device)?
-        }
+        Some(checkpoint) => Trainer::resume_with(args.data.given(), checkpoint, &changes, device)?,
+        None => match args.settings(&changes)? {
+            Ok(config) => args.new_trainer(config, device)?,
+            Err(what) => return Ok(output::misused(what)),
+        },
     };
     if args.data_changed {
         trainer.allow_changed_data();
@@ -116,6 +118,23 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     if !args.force {
         trainer.check_output(&args.out)?;
     }
+    let outcome = train(args, &mut trainer, device)?;
+    // The output is whole, and what follows may end the program.
+    drop(claim);
+    if args.json {
+        output::json(&done(args, &outcome))?;
+    } else {
+        match &outcome.warning {
+            Some(warning) => output::complain(format_args!("warning: {warning}")),
+            None => output::note(log::ended(&outcome, &args.out)),
+        }
+        output::line(error::name(&args.out))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Trains to the end, shows each event, and writes the log, the report and the event files.
+fn train(args: &TrainArgs, trainer: &mut Trainer, device: &Device) -> Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
@@ -131,9 +150,22 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         checkpoint_every: args.checkpoint_every,
         max_steps: args.max_steps,
     };
-    let mut display = Display::new(args.json, device);
+    let recording = Recording {
+        out: args.out.clone(),
+        resumed: args.resume.clone(),
+        report: !args.no_report,
+        tensorboard: args.tensorboard.clone(),
+        machine: machine(device),
+        warn: |what| output::complain(what),
+    };
+    let background = trainer.background(&args.out);
+    let settings = changed(&background.config);
+    let mut display = Display::new(args.json, device, settings);
+    let mut recorder = Recorder::new(recording, background)?;
     let result = trainer.run(&options, &mut |event| {
-        display.show(&event);
+        let lines = log::objects(&event);
+        recorder.observe(&event, &lines);
+        display.show(&event, &lines);
         if stop.load(Ordering::SeqCst) {
             Control::Stop
         } else {
@@ -141,38 +173,94 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         }
     });
     display.finish();
-    let outcome = result?;
-    // The output is whole, and what follows may end the program.
-    drop(claim);
-    if args.json {
-        let mut done = serde_json::json!({
-            "event": "done", "model": args.out, "step": outcome.step, "score": outcome.score,
-        });
-        if let Some(warning) = &outcome.warning {
-            done["warning"] = warning.as_str().into();
-        }
-        output::json(&done)?;
-    } else {
-        match &outcome.warning {
-            Some(warning) => output::complain(format_args!("warning: {warning}")),
-            None => display.line(&log::ended(&outcome, &args.out)),
-        }
-        output::line(error::name(&args.out))?;
+    match &result {
+        Ok(outcome) => recorder.finish(Ok(&done(args, outcome))),
+        Err(e) => recorder.finish(Err(e)),
     }
-    Ok(ExitCode::SUCCESS)
+    result
+}
+
+/// The last line of JSON of a run that went to its end.
+fn done(args: &TrainArgs, outcome: &Outcome) -> Value {
+    let mut done = json!({
+        "event": "done", "model": args.out, "step": outcome.step, "score": outcome.score,
+    });
+    if let Some(warning) = &outcome.warning {
+        done["warning"] = warning.as_str().into();
+    }
+    done
 }
 
 impl TrainArgs {
-    /// Puts what the command line says into the configuration, be it a new run's or a checkpoint's.
-    fn adjust(&self, config: &mut TrainConfig) -> Result<()> {
-        if let Some(epochs) = self.epochs {
-            config.epochs = epochs as u64;
+    /// The single settings of --lr, --epochs and --set.
+    ///
+    /// # Errors
+    /// What is wrong with the options together.
+    fn changes(&self) -> Result<Vec<Change>, String> {
+        if self.resume.is_some() && self.config.is_some() {
+            return Err(
+                "--resume goes on with the configuration of its checkpoint, so it takes no --config; change single \
+                 settings with --set KEY=VALUE, or begin a new run from the checkpoint's weights with --init CHECKPOINT \
+                 --config FILE"
+                    .into(),
+            );
         }
-        if let Some(lr) = self.lr {
-            config.optimizer.lr = lr as f32;
+        check_once(&self.set)?;
+        let mut changes = self.set.clone();
+        let options = [
+            ("seed", "seed", self.seed.map(|seed| seed.to_string())),
+            ("lr", "optimizer.lr", self.lr.map(|lr| format!("{lr:e}"))),
+            ("epochs", "epochs", self.epochs.map(|n| n.to_string())),
+        ];
+        for (option, key, value) in options {
+            let Some(value) = value else { continue };
+            if self.set.iter().any(|change| change.key() == key) {
+                return Err(format!(
+                    "--{option} and --set {key} both say what {key} is; leave one out"
+                ));
+            }
+            changes.push(Change::parse(&format!("{key}={value}"))?);
         }
-        config.check()
+        if self.resume.is_some()
+            && let Some(refusal) = changes.iter().find_map(Change::refusal)
+        {
+            return Err(refusal);
+        }
+        Ok(changes)
     }
+
+    /// The settings of a new run, or what is wrong with the command line.
+    fn settings(&self, changes: &[Change]) -> Result<Result<TrainConfig, Error>> {
+        let config = match &self.config {
+            Some(path) if changes.is_empty() => TrainConfig::read(path)?,
+            // A value that makes no sense may be the one that is changed.
+            Some(path) => TrainConfig::read_as_is(path)?,
+            None if self.init.is_some() => TrainConfig::for_init(),
+            None => TrainConfig::default(),
+        };
+        Ok(config.with(changes))
+    }
+
+    fn new_trainer(&self, config: TrainConfig, device: &Device) -> Result<Trainer> {
+        let encoder = self.encoder.as_deref().map(cache::find).transpose()?;
+        let source = match (&self.init, &encoder) {
+            (Some(model), _) if model.as_os_str() == BUNDLED => Source::Bundled,
+            (Some(model), _) => Source::Model(model),
+            (None, Some(encoder)) => Source::Encoder(encoder),
+            (None, None) => Source::Default,
+        };
+        Trainer::new(self.data.given(), source, config, device)
+    }
+}
+
+/// The machine and the device that it computes on, in words.
+fn machine(device: &Device) -> String {
+    let processor = super::device::processor();
+    let (system, threads) = (std::env::consts::OS, threads::count());
+    format!(
+        "{processor}, {system}, {threads} threads; computes on {}",
+        device.name()
+    )
 }
 
 /// Whether a name is that of another format of weights, which a program would believe.

@@ -31,11 +31,15 @@ pub(super) fn find(root: &Path) -> Option<PathBuf> {
 
 /// The text file of a picture.
 fn beside(picture: &Path) -> Option<PathBuf> {
-    let whole = |extension: &&str| PathBuf::from(format!("{}.{extension}", picture.display()));
+    let whole = |extension: &&str| {
+        let mut name = picture.as_os_str().to_os_string();
+        name.push(format!(".{extension}"));
+        PathBuf::from(name)
+    };
     let own = EXTENSIONS
         .iter()
         .map(|extension| picture.with_extension(extension));
-    own.chain(EXTENSIONS.iter().map(|e| whole(&e)))
+    own.chain(EXTENSIONS.iter().map(whole))
         .find(|path| path.is_file())
 }
 

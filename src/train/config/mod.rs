@@ -1,11 +1,14 @@
 //! The settings of a training run, as a TOML file spells them. Each table of the file has a module of its own.
 
+pub mod change;
 mod decoder;
 mod encoder;
+pub mod fields;
 mod objective;
 mod optimizer;
 mod preset;
 
+pub use change::Change;
 pub use decoder::DecoderSizes;
 pub use encoder::{EncoderConfig, EncoderTraining, ImageConfig, NormStatistics};
 pub use objective::{DevConfig, DevScore, Keep, LossConfig, SelfCriticalConfig, Stage};
@@ -113,6 +116,16 @@ impl TrainConfig {
     /// # Errors
     /// Where the file cannot be read, is no TOML, or names a field that does not exist.
     pub fn read(path: &Path) -> Result<Self> {
+        let config = Self::read_as_is(path)?;
+        config.check().map_err(|e| Error::file(path, e))?;
+        Ok(config)
+    }
+
+    /// As [`TrainConfig::read`], for whoever changes it: its values may make no sense yet.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, is no TOML, or names a field that does not exist.
+    pub fn read_as_is(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
         let mut config: TrainConfig =
             words::read_toml(&text).map_err(|what| Error::file(path, what))?;
@@ -121,7 +134,6 @@ impl TrainConfig {
         {
             distill.relative_to(folder);
         }
-        config.check().map_err(|e| Error::file(path, e))?;
         Ok(config)
     }
 

@@ -1,6 +1,7 @@
 //! The loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
 
-mod change;
+mod background;
+mod changes;
 mod data;
 mod diagnosis;
 mod elsewhere;
@@ -228,6 +229,7 @@ impl Trainer {
         let best = self
             .progress
             .observe(score, &self.config.optimizer, step, &evaluation);
+        self.note_scores(step, &evaluation);
         if best {
             self.with_averages(|trainer| trainer.save_best(&options.out, step))?;
         }

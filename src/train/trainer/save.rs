@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::Trainer;
 use super::elsewhere::write_or_elsewhere;
 use crate::data::words;
@@ -9,7 +11,11 @@ use crate::error::{self, Error, Result};
 use crate::model::file;
 use crate::train::checkpoint;
 use crate::train::config::Keep;
+use crate::train::dev::Evaluation;
 use crate::train::events::RunOptions;
+
+/// The note of a model's description that holds its scores on the dev split.
+pub(super) const DEV: &str = "dev";
 
 impl Trainer {
     /// Writes everything that the run needs to go on. Returns the file's path.
@@ -51,6 +57,20 @@ impl Trainer {
         self.with_averages(|trainer| trainer.save_model(&path, step))
     }
 
+    /// Takes note of an evaluation, for the model that is saved after as many steps.
+    pub(super) fn note_scores(&mut self, step: u64, evaluation: &Evaluation) {
+        let Evaluation {
+            loss,
+            cider,
+            bleu4,
+            images,
+            ..
+        } = evaluation;
+        let note =
+            json!({ "step": step, "loss": loss, "cider": cider, "bleu4": bleu4, "images": images });
+        self.work.training().insert(DEV.into(), note);
+    }
+
     fn save_model(&mut self, out: &Path, step: u64) -> Result<()> {
         let config = self.config.without_paths();
         let config = serde_json::to_value(&config).map_err(|e| {
@@ -63,6 +83,9 @@ impl Trainer {
         let training = self.work.training();
         training.insert("config".into(), config);
         training.insert("steps".into(), step.into());
+        if training.get(DEV).is_some_and(|note| note["step"] != step) {
+            training.remove(DEV);
+        }
         training.insert("dataset".into(), self.dataset.clone().into());
         training.insert("images".into(), images.into());
         training.insert(

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Trainer;
-use super::change::{self, CHANGES};
 use super::data::Resumed;
+use super::save::DEV;
 use super::unusable::all_of;
+use super::{Trainer, changes};
 use crate::data::{Dataset, Example, Given, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
 use crate::model::{Captioner, Decoder, DenseNet, DenseNetConfig, Origin, Tags, file};
@@ -16,7 +16,7 @@ use crate::train::average::Average;
 use crate::train::batches::Samples;
 use crate::train::captions::Captions;
 use crate::train::checkpoint::{Checkpoint, PROGRESS};
-use crate::train::config::{EncoderTraining, OptimizerConfig, Stage, TrainConfig};
+use crate::train::config::{Change, EncoderTraining, OptimizerConfig, Stage, TrainConfig};
 use crate::train::dev::Dev;
 use crate::train::distill::{Ahead, Distillation, Picture};
 use crate::train::distilling::Distilling;
@@ -132,18 +132,18 @@ impl Trainer {
     /// # Errors
     /// Where it is no checkpoint or does not fit the data.
     pub fn resume(data: impl Into<Given>, checkpoint: &Path, device: &Device) -> Result<Self> {
-        Self::resume_with(data, checkpoint, |_| Ok(()), device)
+        Self::resume_with(data, checkpoint, &[], device)
     }
 
-    /// As [`Trainer::resume`], with settings that `change` changes. What was changed, and when, is written into the
-    /// checkpoints and the model.
+    /// As [`Trainer::resume`], with these settings from now on. The model and later checkpoints say what was changed, and
+    /// after which step.
     ///
     /// # Errors
-    /// Those of [`Trainer::resume`]; and where the changed settings make no sense for this run.
+    /// Those of [`Trainer::resume`]; and where a setting cannot be changed any more, or makes no sense for this run.
     pub fn resume_with(
         data: impl Into<Given>,
         checkpoint: &Path,
-        change: impl FnOnce(&mut TrainConfig) -> Result<()>,
+        changes: &[Change],
         device: &Device,
     ) -> Result<Self> {
         let Checkpoint {
@@ -154,7 +154,11 @@ impl Trainer {
             progress,
             data: trained_on,
         } = Checkpoint::open(checkpoint)?;
-        let config = change::changed(&before, change)?;
+        if let Some(refusal) = changes.iter().find_map(Change::refusal) {
+            return Err(Error::usage(refusal));
+        }
+        let config = before.with(changes)?;
+        let history = changes::of(&description, &before, &config, steps);
         let mut data = Data::open(&data.into())?;
         let mut targets = None;
         let work = match config.stage {
@@ -173,6 +177,8 @@ impl Trainer {
                 let mut captioner = Captioner::read(&file)?;
                 // The checkpoint's own note, which a model does not have.
                 captioner.training.remove(PROGRESS);
+                let dropout = config.decoder.dropout;
+                captioner.decoder = captioner.decoder.with_dropout(dropout)?;
                 Work::Captions(data.captions(captioner, &config, device)?)
             }
         };
@@ -184,17 +190,13 @@ impl Trainer {
         trainer.progress = progress;
         // How it came about is kept; a captioner has it already.
         let notes = trainer.work.training();
-        for key in [SOURCE, CHANGES] {
+        for key in [SOURCE, DEV] {
             if let Some(note) = description.training.get(key) {
                 notes.insert(key.into(), note.clone());
             }
         }
         trainer.starts_trained = notes.get(SOURCE).is_some_and(|s| s["trained"] == true);
-        if config != before {
-            trainer.config = before.clone();
-            trainer.change_to(config)?;
-            trainer.began_with = Some(before);
-        }
+        trainer.adopt_changes(history, before, steps)?;
         trainer.resumed = Some(Resumed {
             checkpoint: checkpoint.to_path_buf(),
             data: trained_on,

@@ -10,6 +10,7 @@
 //! Neither decoder says how much of a picture was there. [`rows_present`] finds out, where a file has no end marker or
 //! a decoder was not content.
 
+mod encode;
 mod headers;
 mod turbo;
 

@@ -1,0 +1,339 @@
+//! Single settings by name: `--set decoder.kind=attention`, and what two configurations differ in.
+
+use serde_json::{Map, Value};
+
+use super::TrainConfig;
+use super::fields::{FIELDS, Field, TABLES, Takes, field};
+use crate::data::words;
+use crate::error::{Error, Result, name};
+
+/// A setting and the value that it is given.
+#[derive(Clone, Debug)]
+pub struct Change {
+    field: &'static Field,
+    value: Value,
+}
+
+impl Change {
+    /// `optimizer.lr=1e-4`: the value in TOML, or a word without quotes.
+    ///
+    /// # Errors
+    /// What is wrong with it: no such setting, with the nearest one, or no value of its type.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or(
+            "a setting and its value are joined by =, as decoder.kind=attention; `glimpse config` lists all",
+        )?;
+        let key = key.trim();
+        let field = field(key).ok_or_else(|| unknown(key))?;
+        let value = toml_value(value.trim());
+        match fits(field.takes, &value) {
+            true => Ok(Change { field, value }),
+            false => Err(format!(
+                "{key} takes {}, not {}",
+                field.takes.words(),
+                called(&value)
+            )),
+        }
+    }
+
+    /// The name of the setting.
+    pub fn key(&self) -> &'static str {
+        self.field.key
+    }
+
+    /// Why a run that goes on from a checkpoint cannot have it; `None` where it can.
+    pub fn refusal(&self) -> Option<String> {
+        let Field { key, fixed, .. } = self.field;
+        (!fixed.is_empty()).then(|| {
+            format!(
+                "--set {key}: a run that goes on cannot change it, because {fixed}; leave it out, or start a new run"
+            )
+        })
+    }
+}
+
+/// Refuses settings that are given twice.
+///
+/// # Errors
+/// The first one.
+pub fn check_once(changes: &[Change]) -> Result<(), String> {
+    let twice = changes.iter().enumerate().find(|(at, change)| {
+        let earlier = changes[..*at].iter();
+        earlier.map(Change::key).any(|key| key == change.key())
+    });
+    match twice {
+        Some((_, change)) => Err(format!(
+            "--set {} is there twice; leave one out",
+            change.key()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A value as TOML spells it; what is none is a text.
+fn toml_value(text: &str) -> Value {
+    let table = toml::from_str::<toml::Table>(&format!("value = {text}"));
+    let value = table
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"));
+    match value {
+        // JSON has no such numbers, and no setting takes a date.
+        Some(toml::Value::Float(x)) if !x.is_finite() => text.into(),
+        Some(toml::Value::Datetime(_)) | None => text.into(),
+        Some(value) => serde_json::to_value(value).unwrap_or_else(|_| text.into()),
+    }
+}
+
+fn fits(takes: Takes, value: &Value) -> bool {
+    let list = |fine: fn(&Value) -> bool| value.as_array().is_some_and(|all| all.iter().all(fine));
+    match takes {
+        Takes::Whole => value.is_u64(),
+        Takes::Number => value.is_number(),
+        Takes::Flag => value.is_boolean(),
+        Takes::Choice(known) => value.as_str().is_some_and(|word| known.contains(&word)),
+        Takes::Pair => list(Value::is_number) && value.as_array().is_some_and(|a| a.len() == 2),
+        Takes::Wholes => list(Value::is_u64),
+        Takes::Paths => list(Value::is_string),
+        Takes::Targets => list(|target| target.is_string() || target.is_object()),
+    }
+}
+
+/// A value in a message.
+fn called(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("the text `{}`", name(text)),
+        Value::Object(_) => "a table".into(),
+        Value::Array(_) => format!("the list {}", shown(value)),
+        other => other.to_string(),
+    }
+}
+
+/// What to write instead of a setting that does not exist.
+fn unknown(key: &str) -> String {
+    let within = |field: &&Field| {
+        let rest = field.key.strip_prefix(key);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let word = name(key).to_string();
+    if let Some(first) = FIELDS.iter().find(within) {
+        return format!(
+            "{word} is a table; name one of its settings, as {}",
+            first.key
+        );
+    }
+    // `lr` is the last word of a setting, and nearer to it than to any other.
+    let last = |field: &&Field| field.key.rsplit('.').next() == Some(key);
+    let mut named: Vec<&str> = FIELDS.iter().filter(last).map(|field| field.key).collect();
+    named.sort_by_key(|key| !key.starts_with("optimizer."));
+    let known = FIELDS.iter().map(|field| field.key);
+    match named
+        .first()
+        .copied()
+        .or_else(|| words::nearest(key, known))
+    {
+        Some(nearest) => format!("there is no setting {word}; the nearest one is {nearest}"),
+        None => format!("there is no setting {word}; `glimpse config` lists all"),
+    }
+}
+
+impl TrainConfig {
+    /// This configuration with `changes`.
+    ///
+    /// # Errors
+    /// Where a value is out of range, or contradicts others.
+    pub fn with(&self, changes: &[Change]) -> Result<Self> {
+        let mut value = self.value();
+        for change in changes {
+            put(&mut value, change.field.key, change.value.clone());
+        }
+        let config: TrainConfig = serde_json::from_value(value).map_err(|e| {
+            let keys: Vec<String> = changes
+                .iter()
+                .map(|c| format!("--set {}", c.key()))
+                .collect();
+            Error::usage(format_args!(
+                "{}: the configuration {}",
+                keys.join(" "),
+                words::json(&e)
+            ))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// As it is stored.
+    pub fn value(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// Puts `value` at `key`, in tables that are made where they are missing.
+fn put(root: &mut Value, key: &str, value: Value) {
+    let mut at = root;
+    for part in key.split('.') {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[part];
+    }
+    *at = value;
+}
+
+/// The settings of a stored configuration by their full names, in the order of the documentation; unknown ones, as another
+/// version may have them, come last.
+pub fn flat(config: &Value) -> Vec<(String, Value)> {
+    fn collect(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
+        let Value::Object(table) = value else {
+            found.push((prefix.to_string(), value.clone()));
+            return;
+        };
+        for (key, value) in table {
+            let dot = if prefix.is_empty() { "" } else { "." };
+            collect(&format!("{prefix}{dot}{key}"), value, found);
+        }
+    }
+    let mut found = Vec::new();
+    if config.is_object() {
+        collect("", config, &mut found);
+    }
+    let place = |key: &str| FIELDS.iter().position(|field| field.key == key);
+    found.sort_by_key(|(key, _)| place(key).unwrap_or(FIELDS.len()));
+    found
+}
+
+/// A setting that two configurations differ in: its name, and each one's value, `None` where it is left out.
+pub type Difference = (String, Option<Value>, Option<Value>);
+
+/// What two stored configurations differ in.
+pub fn differences(a: &Value, b: &Value) -> Vec<Difference> {
+    let (a, b) = (flat(a), flat(b));
+    let find = |of: &[(String, Value)], key: &str| {
+        let mut of = of.iter();
+        of.find(|(name, _)| name == key).map(|(_, v)| v.clone())
+    };
+    let mut keys: Vec<&String> = a.iter().map(|(key, _)| key).collect();
+    keys.extend(
+        b.iter()
+            .map(|(key, _)| key)
+            .filter(|key| find(&a, key).is_none()),
+    );
+    let place = |key: &str| FIELDS.iter().position(|field| field.key == key);
+    keys.sort_by_key(|key| place(key).unwrap_or(FIELDS.len()));
+    let both = keys
+        .into_iter()
+        .map(|key| (key.clone(), find(&a, key), find(&b, key)));
+    both.filter(|(_, a, b)| a != b).collect()
+}
+
+/// The settings of a stored configuration that are not the defaults, as TOML spells them: `epochs = 3`. Those that an older
+/// version did not have are at their defaults.
+pub fn changed(config: &Value) -> Vec<String> {
+    let defaults = TrainConfig::default().value();
+    let differ = differences(&defaults, config).into_iter();
+    let lines = differ.filter_map(|(key, _, value)| Some(format!("{key} = {}", shown(&value?))));
+    lines.collect()
+}
+
+/// A value as TOML spells it, with no more digits than its number has.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(x) if number.is_f64() => shortest(x),
+            _ => number.to_string(),
+        },
+        Value::Array(all) => {
+            let all: Vec<String> = all.iter().map(shown).collect();
+            format!("[{}]", all.join(", "))
+        }
+        Value::Object(table) => {
+            let all = table.iter();
+            let all: Vec<String> = all
+                .map(|(key, v)| format!("{key} = {}", shown(v)))
+                .collect();
+            format!("{{ {} }}", all.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Most settings are kept in 32 bits; what they are in 64 shows digits that nobody wrote.
+fn shortest(x: f64) -> String {
+    let narrow = x as f32;
+    match f64::from(narrow) == x {
+        true => format!("{narrow:?}"),
+        false => format!("{x:?}"),
+    }
+}
+
+/// All settings in TOML with what they do, their units and defaults, and the values of `config`. Settings that it leaves out
+/// are comments.
+pub fn commented(config: &TrainConfig) -> String {
+    let defaults = flat(&TrainConfig::default().value());
+    let values = flat(&config.value());
+    let find = |of: &[(String, Value)], key: &str| {
+        let mut of = of.iter();
+        of.find(|(name, _)| name == key).map(|(_, v)| shown(v))
+    };
+    let mut text = String::from(
+        "# The settings of `glimpse train --config FILE.toml`. A file names only what differs from the defaults;\n\
+         # `--set optimizer.lr=5e-4` changes a single one.\n",
+    );
+    for (table, about) in TABLES {
+        let own =
+            |field: &&Field| field.key.rsplit_once('.').map_or("", |(table, _)| table) == table;
+        let fields = || FIELDS.iter().filter(own);
+        let is_there = table.is_empty() || fields().any(|field| find(&values, field.key).is_some());
+        if !table.is_empty() {
+            text.push('\n');
+            comment(&mut text, about);
+            text += &format!("{}[{table}]\n", if is_there { "" } else { "# " });
+        }
+        for field in fields() {
+            let short = field.key.rsplit('.').next().unwrap_or_default();
+            let default = find(&defaults, field.key);
+            let mut about = match field.takes {
+                Takes::Choice(known) => format!("{} One of {}.", field.about, known.join(", ")),
+                _ => field.about.to_string(),
+            };
+            about += match &default {
+                Some(default) => format!(" Default: {default}"),
+                None if table == "distill" => format!(" Default: {}", field.example),
+                None => " Left out by default".to_string(),
+            }
+            .as_str();
+            about += &match field.unit {
+                "" | "1" => ".".to_string(),
+                unit => format!(" (unit: {unit})."),
+            };
+            text.push('\n');
+            comment(&mut text, &about);
+            text += &match find(&values, field.key) {
+                Some(value) => format!("{short} = {value}\n"),
+                None => format!("# {short} = {}\n", field.example),
+            };
+        }
+    }
+    text
+}
+
+/// Appends a sentence as lines of a comment.
+fn comment(text: &mut String, sentence: &str) {
+    const WIDTH: usize = 100;
+    let mut line = String::from("#");
+    for word in sentence.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            *text += &line;
+            text.push('\n');
+            line = "#".into();
+        }
+        line.push(' ');
+        line += word;
+    }
+    *text += &line;
+    text.push('\n');
+}
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

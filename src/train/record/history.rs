@@ -1,0 +1,199 @@
+//! What a run has told so far, as its report shows it: taken from the lines of its log, the live ones and those of
+//! before it went on from a checkpoint alike.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::curve::Curve;
+
+/// How much of a new loss goes into the smoothed one.
+const SMOOTHING: f64 = 0.05;
+/// Other numbers of the steps that are kept, at most.
+const MOST_PARTS: usize = 16;
+/// Sets of captions that are kept, at most.
+const MOST_CAPTIONS: usize = 64;
+
+/// An evaluation on the dev split.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Steps that had been taken.
+    pub step: u64,
+    /// The dev loss.
+    pub loss: Option<f64>,
+    /// CIDEr, times 100.
+    pub cider: Option<f64>,
+    /// BLEU-4, times 100.
+    pub bleu4: Option<f64>,
+    /// Different captions.
+    pub distinct: Option<u64>,
+    /// Images that were captioned.
+    pub images: Option<u64>,
+    /// Whether it was the best so far.
+    pub best: bool,
+}
+
+impl Scores {
+    /// Those in a line of a log.
+    pub fn of(line: &Value) -> Self {
+        let number = |name: &str| line[name].as_f64();
+        Scores {
+            step: line["step"].as_u64().unwrap_or(0),
+            loss: number("dev_loss"),
+            cider: number("cider"),
+            bleu4: number("bleu4"),
+            distinct: line["distinct"].as_u64(),
+            images: line["images"].as_u64(),
+            best: line["best"] == true,
+        }
+    }
+}
+
+/// The captions of the same images after a step: name and text.
+pub type Captions = (u64, Vec<(String, String)>);
+
+/// Everything that the report draws.
+#[derive(Default)]
+pub struct History {
+    /// The loss of each step.
+    pub loss: Curve,
+    /// The loss, smoothed.
+    pub smoothed: Curve,
+    mean: Option<f64>,
+    /// The learning rate.
+    pub lr: Curve,
+    /// The encoder's learning rate.
+    pub encoder_lr: Curve,
+    /// Images a second.
+    pub rate: Curve,
+    /// The norm of the gradients.
+    pub norm: Curve,
+    /// Other numbers of the steps by name.
+    pub parts: BTreeMap<String, Curve>,
+    /// The evaluations.
+    pub scores: Vec<Scores>,
+    /// Captions of the same images.
+    pub captions: Vec<Captions>,
+    /// What the run said in sentences.
+    pub notices: Vec<String>,
+    /// The last step.
+    pub step: u64,
+    /// Steps of the run.
+    pub total: u64,
+}
+
+impl History {
+    /// Takes a line of the log.
+    pub fn take(&mut self, line: &Value) {
+        match line["event"].as_str() {
+            None => self.step(line),
+            Some("start") => {
+                self.total = line["steps"].as_u64().unwrap_or(self.total);
+            }
+            Some("validation") => self.scores.push(Scores::of(line)),
+            Some("captions") => self.captions(line),
+            Some("notice" | "warning") => {
+                let text = line["text"].as_str().unwrap_or_default().to_string();
+                if !text.is_empty() && !self.notices.contains(&text) {
+                    self.notices.push(text);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn step(&mut self, line: &Value) {
+        let Some(fields) = line.as_object() else {
+            return;
+        };
+        let Some(step) = line["step"].as_u64() else {
+            return;
+        };
+        self.step = step;
+        let x = step as f64;
+        for (name, value) in fields {
+            let Some(value) = value.as_f64() else {
+                continue;
+            };
+            match name.as_str() {
+                "step" => {}
+                "loss" => {
+                    let mean = self
+                        .mean
+                        .map_or(value, |mean| mean + SMOOTHING * (value - mean));
+                    self.mean = Some(mean);
+                    self.loss.push(x, value);
+                    self.smoothed.push(x, mean);
+                }
+                "lr" => self.lr.push(x, value),
+                "encoder_lr" => self.encoder_lr.push(x, value),
+                "images_per_s" => self.rate.push(x, value),
+                "grad_norm" => self.norm.push(x, value),
+                // A file of somebody else's may have any number of names.
+                name if self.parts.contains_key(name) || self.parts.len() < MOST_PARTS => {
+                    self.parts.entry(name.into()).or_default().push(x, value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn captions(&mut self, line: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        let all = line["captions"].as_array().into_iter().flatten();
+        let all = all.map(|c| (text(&c["image"]), text(&c["text"]))).collect();
+        self.captions
+            .push((line["step"].as_u64().unwrap_or(0), all));
+        // Every second one is enough of a long run; the first and the last stay.
+        if self.captions.len() > MOST_CAPTIONS {
+            let last = self.captions.len() - 1;
+            let mut at = 0;
+            self.captions.retain(|_| {
+                at += 1;
+                (at - 1usize).is_multiple_of(2) || at - 1 == last
+            });
+        }
+    }
+
+    /// The smoothed loss of the last step.
+    pub fn mean_loss(&self) -> Option<f64> {
+        self.mean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines_become_curves_and_scores() {
+        let mut history = History::default();
+        history.take(&json!({ "event": "start", "steps": 9 }));
+        history.take(
+            &json!({ "step": 1, "loss": 4.0, "lr": 0.1, "caption_loss": 3.5, "images_per_s": 8.0 }),
+        );
+        history.take(&json!({ "step": 2, "loss": 2.0, "lr": 0.2, "caption_loss": 3.0, "images_per_s": null }));
+        history.take(&json!({ "event": "validation", "step": 2, "dev_loss": 3.0, "cider": 1.5, "best": true }));
+        history.take(&json!({ "event": "notice", "text": "a" }));
+        history.take(&json!({ "event": "notice", "text": "a" }));
+        history.take(&json!(["no", "object"]));
+        assert_eq!((history.step, history.total), (2, 9));
+        assert_eq!(history.loss.points(), [(1.0, 4.0), (2.0, 2.0)]);
+        assert_eq!(history.smoothed.points(), [(1.0, 4.0), (2.0, 3.9)]);
+        assert_eq!(history.rate.points(), [(1.0, 8.0)]);
+        assert_eq!(
+            history.parts["caption_loss"].points(),
+            [(1.0, 3.5), (2.0, 3.0)]
+        );
+        assert!(history.scores[0].best && history.scores[0].cider == Some(1.5));
+        assert_eq!(history.notices, ["a"]);
+        for step in 0..200 {
+            history.take(&json!({ "event": "captions", "step": step, "captions": [{ "image": "a", "text": "b" }] }));
+        }
+        assert!(history.captions.len() <= MOST_CAPTIONS);
+        assert_eq!(history.captions[0].0, 0);
+        assert_eq!(history.captions.last().unwrap().0, 199);
+    }
+}

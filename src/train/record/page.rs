@@ -1,0 +1,388 @@
+//! The report as a page: one HTML file without scripts that needs nothing else, also without a network.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::Background;
+use super::chart::{Line, chart};
+use super::history::{History, Scores};
+use crate::error::is_unsafe;
+use crate::train::config::change::{changed, flat, shown};
+use crate::train::dev::Looked;
+
+/// How far the run is.
+pub(super) enum Status {
+    /// It goes on.
+    Running,
+    /// It has ended as it should.
+    Finished,
+    /// It was stopped, or failed, with these words.
+    Stopped(String),
+}
+
+/// What is on the page.
+pub(super) struct Page<'a> {
+    pub history: &'a History,
+    pub background: &'a Background,
+    pub status: &'a Status,
+    /// The small pictures, as `data:` addresses.
+    pub thumbnails: &'a [Option<String>],
+    pub looked: &'a [Looked],
+    /// When it was written.
+    pub written: String,
+}
+
+/// Seconds after which a page of a running training loads itself again.
+const RELOAD: u32 = 5;
+/// Captions of a picture that are shown, at most.
+const MOST_CAPTIONS: usize = 8;
+
+/// Foreign text in HTML, in an attribute too. What would steer a terminal or turn the direction of writing is shown as
+/// its number.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            '\'' => safe += "&#39;",
+            c if is_unsafe(c) => {
+                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A number with four digits that count.
+pub(super) fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
+impl Page<'_> {
+    /// The whole page.
+    pub(super) fn html(&self) -> String {
+        let title = escaped(&self.background.model);
+        let reload = match self.status {
+            Status::Running => format!("<meta http-equiv=\"refresh\" content=\"{RELOAD}\">\n"),
+            _ => String::new(),
+        };
+        let mut html = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{reload}\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src \
+             'unsafe-inline'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title} – Glimpse</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        );
+        self.head(&mut html);
+        self.charts(&mut html);
+        self.captions(&mut html);
+        self.attention(&mut html);
+        self.tables(&mut html);
+        html + "</main>\n</body>\n</html>\n"
+    }
+
+    fn head(&self, html: &mut String) {
+        let History { step, total, .. } = *self.history;
+        let (class, word) = match self.status {
+            Status::Running => ("running", "training"),
+            Status::Finished => ("finished", "finished"),
+            Status::Stopped(_) => ("stopped", "stopped"),
+        };
+        let share = 100.0 * step as f64 / total.max(1) as f64;
+        let _ = write!(
+            html,
+            "<header><h1>{}</h1> <span class=\"status {class}\">{word}</span>\n\
+             <div class=\"bar\"><i style=\"width:{:.1}%\"></i></div>\n<p>step {step} of {total}",
+            escaped(&self.background.model),
+            share.clamp(0.0, 100.0)
+        );
+        if let Some(mean) = self.history.mean_loss() {
+            let _ = write!(html, " · training loss {} (smoothed)", number(mean));
+        }
+        if let Some(best) = self.history.scores.iter().rev().find(|scores| scores.best) {
+            let _ = write!(html, " · best at step {}: {}", best.step, spelled(best));
+        }
+        let _ = writeln!(html, " · written {}</p>", escaped(&self.written));
+        if let Status::Stopped(why) = self.status {
+            let _ = writeln!(html, "<p class=\"why\">{}</p>", escaped(why));
+        }
+        html.push_str("</header>\n");
+    }
+
+    fn charts(&self, html: &mut String) {
+        let history = self.history;
+        fn line<'l>(name: &'l str, points: Vec<(f64, f64)>) -> Line<'l> {
+            Line {
+                name,
+                points,
+                is_marked: false,
+                is_faint: false,
+            }
+        }
+        let scores = |name, of: fn(&Scores) -> Option<f64>| {
+            let all = history.scores.iter();
+            let points =
+                all.filter_map(|s| Some((s.step as f64, of(s).filter(|v| v.is_finite())?)));
+            Line {
+                is_marked: true,
+                ..line(name, thinned(points.collect()))
+            }
+        };
+        let distinct = |s: &Scores| {
+            let images = s.images.filter(|&n| n > 0)? as f64;
+            s.cider.and(s.distinct).map(|n| 100.0 * n as f64 / images)
+        };
+        html.push_str("<section class=\"charts\">\n");
+        let raw = Line {
+            is_faint: true,
+            ..line("training, each step", history.loss.points())
+        };
+        *html += &chart(
+            "Loss",
+            "nats a word, lower is better",
+            &[
+                line("training, smoothed", history.smoothed.points()),
+                scores("dev split", |s| s.loss),
+                raw,
+            ],
+        );
+        *html += &chart(
+            "Scores on the dev split",
+            "times 100, higher is better",
+            &[scores("CIDEr", |s| s.cider), scores("BLEU-4", |s| s.bleu4)],
+        );
+        *html += &chart(
+            "Different captions on the dev split",
+            "percent of the images",
+            &[scores("different captions", distinct)],
+        );
+        *html += &chart(
+            "Learning rate",
+            "",
+            &[
+                line("decoder", history.lr.points()),
+                line("encoder", history.encoder_lr.points()),
+            ],
+        );
+        *html += &chart(
+            "Throughput",
+            "images a second, higher is better",
+            &[line("training steps", history.rate.points())],
+        );
+        *html += &chart(
+            "Norm of the gradients",
+            "before clipping",
+            &[line("all parameters", history.norm.points())],
+        );
+        let others = history
+            .parts
+            .iter()
+            .filter(|(name, _)| *name != "caption_loss");
+        for (name, curve) in others {
+            let title = name.replace('_', " ");
+            *html += &chart(&title, "of each step", &[line(&title, curve.points())]);
+        }
+        html.push_str("</section>\n");
+    }
+
+    fn captions(&self, html: &mut String) {
+        let Some((_, last)) = self.history.captions.last() else {
+            return;
+        };
+        html.push_str(
+            "<h2>The same dev pictures as training goes on</h2>\n<section class=\"cards\">\n",
+        );
+        for (name, _) in last {
+            html.push_str("<article>");
+            let shown = self
+                .background
+                .followed
+                .iter()
+                .position(|s| s.name == *name);
+            let picture = shown.and_then(|at| self.thumbnails.get(at)?.as_ref());
+            match picture {
+                Some(data) => {
+                    let _ = write!(html, "<img src=\"{data}\" alt=\"{}\">", escaped(name));
+                }
+                None => html.push_str("<div class=\"missing\">no picture</div>"),
+            }
+            let _ = write!(html, "<div><h3>{}</h3>", escaped(name));
+            for caption in shown
+                .iter()
+                .flat_map(|&at| self.background.followed[at].captions.iter().take(2))
+            {
+                let _ = write!(html, "<p class=\"people\">{}</p>", escaped(caption));
+            }
+            html.push_str("<table>");
+            for (step, text) in self.said(name) {
+                let _ = write!(
+                    html,
+                    "<tr><th>step {step}</th><td>{}</td></tr>",
+                    escaped(text)
+                );
+            }
+            html.push_str("</table></div></article>\n");
+        }
+        html.push_str(
+            "</section>\n<p class=\"note\">In italics: what people wrote of the picture.</p>\n",
+        );
+    }
+
+    /// The captions of an image over the run: those that differ from the one before, and of many the first and the last
+    /// ones.
+    fn said(&self, name: &str) -> Vec<(u64, &str)> {
+        let mut all: Vec<(u64, &str)> = Vec::new();
+        for (step, captions) in &self.history.captions {
+            let found = captions.iter().find(|(image, _)| image == name);
+            if let Some((_, text)) = found
+                && all.last().is_none_or(|(_, before)| before != text)
+            {
+                all.push((*step, text));
+            }
+        }
+        let many = all.len().saturating_sub(MOST_CAPTIONS);
+        let first = all.len().min(1);
+        all.drain(first..first + many);
+        all
+    }
+
+    fn attention(&self, html: &mut String) {
+        let Some(grid) = self.background.grid else {
+            return;
+        };
+        let mut rows = String::new();
+        for looked in self.looked {
+            let shown = self
+                .background
+                .followed
+                .iter()
+                .position(|s| s.name == looked.image);
+            let Some(Some(data)) = shown.and_then(|at| self.thumbnails.get(at)) else {
+                continue;
+            };
+            let class = format!("p{}", shown.unwrap_or_default());
+            let _ = write!(
+                rows,
+                "<style>.{class}{{background-image:url({data})}}</style><div class=\"looks\">"
+            );
+            for (word, weights) in &looked.words {
+                let Some(shade) = super::pictures::shade(weights, grid) else {
+                    continue;
+                };
+                let _ = write!(
+                    rows,
+                    "<span><b class=\"{class}\"><img src=\"{shade}\" alt=\"\"></b>{}</span>",
+                    escaped(word)
+                );
+            }
+            rows.push_str("</div>\n");
+        }
+        if !rows.is_empty() {
+            *html += "<h2>Where the model looked for each word</h2>\n";
+            *html += &rows;
+            *html += "<p class=\"note\">At the last evaluation; light where the attention is high, in proportion to each \
+                      word's highest.</p>\n";
+        }
+    }
+
+    fn tables(&self, html: &mut String) {
+        let background = self.background;
+        let _ = write!(html, "<h2>The run</h2>\n<table class=\"facts\">");
+        for (name, value) in &background.facts {
+            let _ = write!(
+                html,
+                "<tr><th>{}</th><td>{}</td></tr>",
+                escaped(name),
+                escaped(value)
+            );
+        }
+        html.push_str("</table>\n");
+        let config: &Value = &background.config;
+        let differs = changed(config);
+        let differs = match differs.is_empty() {
+            true => "all settings are the defaults".to_string(),
+            false => differs.join("\n"),
+        };
+        let all = flat(config).into_iter();
+        let all: Vec<String> = all
+            .map(|(key, value)| format!("{key} = {}", shown(&value)))
+            .collect();
+        let _ = write!(
+            html,
+            "<h2>Configuration</h2>\n<p>What differs from the defaults:</p>\n<pre>{}</pre>\n<details><summary>All \
+             settings</summary><pre>{}</pre></details>\n",
+            escaped_lines(&differs),
+            escaped_lines(&all.join("\n"))
+        );
+        if !self.history.notices.is_empty() {
+            html.push_str("<h2>What the run said</h2>\n<ul>");
+            for notice in &self.history.notices {
+                let _ = write!(html, "<li>{}</li>", escaped(notice));
+            }
+            html.push_str("</ul>\n");
+        }
+    }
+}
+
+/// Several lines, each escaped.
+fn escaped_lines(text: &str) -> String {
+    text.lines().map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// Scores in a line.
+fn spelled(scores: &Scores) -> String {
+    let all = [
+        ("CIDEr", scores.cider),
+        ("BLEU-4", scores.bleu4),
+        ("dev loss", scores.loss),
+    ];
+    let all = all
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.filter(|v| v.is_finite())?)));
+    let all: Vec<String> = all
+        .map(|(name, value)| format!("{name} {}", number(value)))
+        .collect();
+    all.join(", ")
+}
+
+/// No more points than a picture has room for; the last one stays.
+fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let every = points.len().div_ceil(400).max(1);
+    let last = points.len().saturating_sub(1);
+    let all = points.into_iter().enumerate();
+    all.filter(|(at, _)| at.is_multiple_of(every) || *at == last)
+        .map(|(_, point)| point)
+        .collect()
+}
+
+/// The colours are those of Okabe and Ito (2008), which people with any colour vision tell apart; dashes tell too.
+const STYLE: &str = include_str!("page.css");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_is_text() {
+        assert_eq!(
+            escaped("<script>\"a\" & 'b'\u{202e}\x1b</script>"),
+            "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;\\u{202e}\\u{1b}&lt;/script&gt;"
+        );
+        assert_eq!(
+            [0.0, 1234.5, 12.345, 0.000_123_456].map(number),
+            ["0", "1234", "12.35", "0.0001235"]
+        );
+    }
+}

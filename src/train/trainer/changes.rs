@@ -1,0 +1,69 @@
+//! Settings that were changed while a run went on, and the record of that.
+
+use serde_json::{Value, json};
+
+use super::Trainer;
+use crate::error::{Error, Result};
+use crate::model::Description;
+use crate::train::TrainConfig;
+use crate::train::config::change::{differences, shown};
+
+/// The note of a model's description that lists the changes.
+const NOTE: &str = "changes";
+
+/// The changes that `description` lists, and those that make `after` of `before`, after `steps` steps.
+pub(super) fn of(
+    description: &Description,
+    before: &TrainConfig,
+    after: &TrainConfig,
+    steps: u64,
+) -> Vec<Value> {
+    let earlier = description.training.get(NOTE).and_then(Value::as_array);
+    let mut all = earlier.cloned().unwrap_or_default();
+    for (key, from, to) in differences(&before.value(), &after.value()) {
+        all.push(json!({ "step": steps, "setting": key, "from": from, "to": to }));
+    }
+    all
+}
+
+impl Trainer {
+    /// Takes note of the changes of a run that goes on after `steps` steps, and tells the user the new ones.
+    ///
+    /// # Errors
+    /// Where the run would have ended already.
+    pub(super) fn adopt_changes(
+        &mut self,
+        all: Vec<Value>,
+        before: TrainConfig,
+        steps: u64,
+    ) -> Result<()> {
+        let total = self.total_steps();
+        if self.config.epochs < before.epochs && total <= steps {
+            return Err(Error::usage(format_args!(
+                "epochs = {}: that is {total} steps, and the checkpoint has taken {steps}; ask for more epochs",
+                self.config.epochs
+            )));
+        }
+        let found = differences(&before.value(), &self.config.value());
+        if !found.is_empty() {
+            // The change is there to make the score move again.
+            self.progress.stale = 0;
+            self.began_with = Some(before);
+        }
+        for (key, from, to) in found {
+            let spelled = |value: Option<Value>| {
+                value.map_or_else(|| "left out".to_string(), |value| shown(&value))
+            };
+            self.notices.push(format!(
+                "{key} was {} and is {} from step {} on",
+                spelled(from),
+                spelled(to),
+                steps + 1
+            ));
+        }
+        if !all.is_empty() {
+            self.work.training().insert(NOTE.into(), all.into());
+        }
+        Ok(())
+    }
+}
