@@ -164,17 +164,23 @@ fn kind(text: &str, object: &str) -> String {
     }
 }
 
-/// How many letters have to be put in, left out or changed to make one word of the other.
+/// How many letters have to be put in, left out or changed, or neighbours swapped, to make one word of the other.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let [a, b]: [Vec<char>; 2] = [a, b].map(|word| word.chars().collect());
+    // Of the first letters of `a`, each row has one more; of those of `b`, each column.
+    let mut before = vec![0; b.len() + 1];
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1; b.len() + 1];
+        for j in 0..b.len() {
+            let change = row[j] + usize::from(a[i] != b[j]);
+            let mut least = change.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(before[j - 1] + 1);
+            }
+            next[j + 1] = least;
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -316,5 +322,22 @@ mod tests {
             "line 1, column 1: lacks `epochs`"
         );
         assert!(read_toml::<Thing>("epochs = 3\n").is_ok());
+    }
+
+    #[test]
+    fn swapped_neighbours_are_one_mistake() {
+        for (a, b, far) in [
+            ("kidn", "kind", 1),
+            ("kind", "kind", 0),
+            ("batch", "bach", 1),
+            ("ca", "abc", 3),
+            ("", "abc", 3),
+        ] {
+            assert_eq!((distance(a, b), distance(b, a)), (far, far), "{a} {b}");
+        }
+        assert_eq!(
+            nearest("decoder.knid", ["decoder.kind"]),
+            Some("decoder.kind")
+        );
     }
 }

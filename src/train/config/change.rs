@@ -276,8 +276,8 @@ pub fn commented(config: &TrainConfig) -> String {
         of.find(|(name, _)| name == key).map(|(_, v)| shown(v))
     };
     let mut text = String::from(
-        "# The settings of `glimpse train --config FILE.toml`. A file names only what differs from the defaults;\n\
-         # `--set optimizer.lr=5e-4` changes a single one.\n",
+        "# The settings of `glimpse train --config FILE.toml`. A file names only what differs from the\n\
+         # defaults; `--set optimizer.lr=5e-4` changes a single one.\n",
     );
     for (table, about) in TABLES {
         let own =

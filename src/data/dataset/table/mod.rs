@@ -197,12 +197,33 @@ fn shortened(text: &str) -> String {
     }
 }
 
+/// Mends a record like one in Flickr30k's table, in which no delimiter separates the number of a caption from the caption:
+/// `4   A dog runs`. The last of `width` columns is the caption, the one before it the number.
+fn restore_bar(fields: &mut Vec<String>, width: usize, delimiter: char) {
+    let Some(at) = width.checked_sub(2).filter(|at| *at < fields.len()) else {
+        return;
+    };
+    let Some((number, _)) = fields[at].trim().split_once(' ') else {
+        return;
+    };
+    if number.is_empty() || !number.chars().all(|c| c.is_ascii_digit()) {
+        return;
+    }
+    let number = number.to_string();
+    let caption = fields.split_off(at).join(&delimiter.to_string());
+    let caption = caption.trim_start().strip_prefix(&number).map(String::from);
+    fields.extend([number, caption.unwrap_or_default()]);
+}
+
 /// What a record means, or what is wrong with it.
 fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, String> {
     let width = shape.width();
     // Nothing but separators after the last column.
     while fields.len() > width && fields.last().is_some_and(|field| field.trim().is_empty()) {
         fields.pop();
+    }
+    if shape.counts_before_caption() {
+        restore_bar(&mut fields, width, delimiter);
     }
     let raw = |fields: &[String]| shortened(&fields.join(&delimiter.to_string()));
     if fields.len() > width {
@@ -217,19 +238,6 @@ fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, S
         // A comma in a caption that nobody quoted belongs to the caption.
         let rest = fields.split_off(width - 1);
         fields.push(rest.join(&delimiter.to_string()));
-    }
-    if fields.len() + 1 == width && shape.counts_before_caption() {
-        // A line of Flickr30k's table lacks the second bar: its number ends at the space.
-        let last = fields
-            .last()
-            .map(|field| field.trim().to_string())
-            .unwrap_or_default();
-        if let Some((number, caption)) = last.split_once(' ')
-            && number.chars().all(|c| c.is_ascii_digit())
-        {
-            fields.pop();
-            fields.extend([number.to_string(), caption.to_string()]);
-        }
     }
     if fields.len() < width
         && shape
