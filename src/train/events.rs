@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::config::DevScore;
 use super::dev::Evaluation;
 use super::summary::Summary;
 
@@ -74,6 +75,8 @@ pub enum Event {
         best_step: u64,
         /// That score.
         best_score: f64,
+        /// Which score it is.
+        measure: DevScore,
     },
     /// Something goes wrong with the learning, in one sentence.
     Warning {
@@ -117,8 +120,8 @@ pub struct RunOptions {
 pub struct Outcome {
     /// The steps after which the weights were as they are in the model.
     pub step: u64,
-    /// Their dev score, where there is one.
-    pub score: Option<f64>,
+    /// Their dev score, where there is one, and which score it is.
+    pub score: Option<(DevScore, f64)>,
     /// Why the model is of no use, in one sentence that says what to do, where it is of none.
     pub warning: Option<String>,
 }

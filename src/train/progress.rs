@@ -54,9 +54,9 @@ impl Progress {
         evaluation: &Evaluation,
     ) -> bool {
         let value = evaluation.score(score);
-        let alike = evaluation.alike && score != DevScore::Loss;
+        let alike = evaluation.alike;
         let rises = |best: Best| {
-            if alike != best.alike {
+            if alike != best.alike && score != DevScore::Loss {
                 return best.alike;
             }
             match score {

@@ -9,8 +9,8 @@ use crate::data::{Dataset, Split, Vocabulary};
 pub struct Summary {
     /// The name of the dataset's format.
     pub dataset: String,
-    /// Whether the splits are the dataset's own, rather than made by the rule of [`crate::data::dataset`].
-    pub own_splits: bool,
+    /// The rule that made the splits, where they are not the dataset's own.
+    pub split_rule: Option<&'static str>,
     /// Each split that there is, with its pictures and captions.
     pub splits: Vec<SplitSize>,
     /// Words that the model can say, without the marks.
@@ -53,7 +53,7 @@ impl Summary {
         }
         Summary {
             dataset: dataset.name().to_string(),
-            own_splits: dataset.has_published_splits(),
+            split_rule: dataset.split_rule(),
             splits,
             vocabulary: (vocabulary.len() - SPECIAL_WORDS) as u64,
             coverage,
@@ -62,13 +62,12 @@ impl Summary {
     }
 
     /// By which rule pictures were given to the splits.
-    pub fn rule(&self) -> &'static str {
-        match self.own_splits {
-            true => "as the data set splits them",
-            false => {
-                "split by a hash of the pictures' names, because the data set has no splits: an eighth each for dev and \
-                 test, at most 1,000"
-            }
+    pub fn rule(&self) -> String {
+        match self.split_rule {
+            None => "as the data set splits them".into(),
+            Some(rule) => format!(
+                "split by a hash of the pictures' names, because nothing says which are for what: {rule}"
+            ),
         }
     }
 

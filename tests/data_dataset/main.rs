@@ -86,7 +86,7 @@ fn flickr8k() {
         assert_eq!(split(&root, Split::Dev), [example(&root, &c, &["A cow ."])]);
         let dataset = Dataset::open(root.path()).unwrap();
         assert_eq!(dataset.name(), "Flickr8k");
-        assert!(dataset.has_published_splits());
+        assert!(dataset.split_rule().is_none());
         let message = refusal(&root, Split::Test);
         assert_eq!(
             message,
@@ -165,7 +165,7 @@ fn kaggle() {
     tree.extend(files.iter().map(|file| (file.as_str(), "")));
     let root = folder(&tree);
     let dataset = Dataset::open(root.path()).unwrap();
-    assert!(!dataset.has_published_splits());
+    assert!(dataset.split_rule().is_some());
     let [train, dev, test] =
         [Split::Train, Split::Dev, Split::Test].map(|s| dataset.split(s).unwrap());
     assert_eq!((train.len(), dev.len(), test.len()), (12, 2, 2));
@@ -194,7 +194,7 @@ fn kaggle_with_the_official_lists() {
         ("a.jpg", ""),
         ("b.jpg", ""),
     ]);
-    assert!(Dataset::open(root.path()).unwrap().has_published_splits());
+    assert!(Dataset::open(root.path()).unwrap().split_rule().is_none());
     assert_eq!(
         split(&root, Split::Train),
         [

@@ -72,7 +72,7 @@ fn splits_are_made_by_a_rule_that_is_said() {
         (90, 10)
     );
     assert!(dev.iter().all(|example| example.captions.len() == 2));
-    assert!(!dataset.has_published_splits());
+    assert!(dataset.split_rule().is_some());
     assert_eq!(
         remarks(&root),
         [

@@ -93,6 +93,11 @@ fn visible(text: &str) -> String {
     }
 }
 
+/// A number with the words for one or those for several.
+pub fn counted(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 /// A share in percent.
 pub fn percent(part: usize, all: usize) -> f64 {
     100.0 * part as f64 / all.max(1) as f64

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use super::called;
-use super::finding::Finding;
+use super::finding::{Finding, counted};
 use super::likeness::{self, Look};
 use crate::cli::output;
 use crate::cpu::threads;
@@ -111,9 +111,10 @@ pub fn examine(
         findings.push(finding.stopping(!skip_bad));
     }
     if !odd.is_empty() {
-        let what = format!(
-            "{} pictures have odd files that hold all of their pixels",
-            odd.len()
+        let what = counted(
+            odd.len(),
+            "picture has an odd file that holds all of its pixels",
+            "pictures have odd files that hold all of their pixels",
         );
         let advice = "nothing; write them anew to be rid of the warnings. --strict refuses them.";
         findings.push(Finding::new("odd_pictures", odd, what, advice));
@@ -166,7 +167,11 @@ fn twice(listed: &[Listed], seen: &[Option<Picture>], findings: &mut Vec<Finding
         }
     }
     if !across.is_empty() {
-        let what = format!("{} pictures are there again in another split", across.len());
+        let what = counted(
+            across.len(),
+            "picture is there again in another split",
+            "pictures are there again in another split",
+        );
         let advice = "take them out of one of the splits: scores are too good where pictures of dev or test were learnt.";
         findings.push(Finding::new(
             "duplicates_across_splits",
@@ -176,9 +181,10 @@ fn twice(listed: &[Listed], seen: &[Option<Picture>], findings: &mut Vec<Finding
         ));
     }
     if !within.is_empty() {
-        let what = format!(
-            "{} pictures are there again in the same split",
-            within.len()
+        let what = counted(
+            within.len(),
+            "picture is there again in the same split",
+            "pictures are there again in the same split",
         );
         let advice = "give one picture the captions of both, and take the other out.";
         findings.push(Finding::new("duplicates", within, what, advice));
@@ -205,9 +211,10 @@ fn alike(listed: &[Listed], seen: &[Option<Picture>], same: &[usize], findings: 
     }
     let advice = "look at them; if they are one picture, treat them as one. Pictures of a series may be kept.";
     if !across.is_empty() {
-        let what = format!(
-            "{} pairs of pictures in different splits look alike",
-            across.len()
+        let what = counted(
+            across.len(),
+            "pair of pictures in different splits looks alike",
+            "pairs of pictures in different splits look alike",
         );
         findings.push(Finding::new(
             "near_duplicates_across_splits",
@@ -217,9 +224,10 @@ fn alike(listed: &[Listed], seen: &[Option<Picture>], same: &[usize], findings: 
         ));
     }
     if !within.is_empty() {
-        let what = format!(
-            "{} pairs of pictures in the same split look alike",
-            within.len()
+        let what = counted(
+            within.len(),
+            "pair of pictures in the same split looks alike",
+            "pairs of pictures in the same split look alike",
         );
         findings.push(Finding::new("near_duplicates", within, what, advice));
     }

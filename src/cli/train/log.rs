@@ -114,8 +114,10 @@ impl Display {
                 step,
                 best_step,
                 best_score,
+                measure,
             } => self.line(&format!(
-                "stopped early after step {step}: no dev score was better than {best_score:.2} of step {best_step}"
+                "stopped early after step {step}: the last evaluations were no better than {} of step {best_step}",
+                measure.spelled(*best_score)
             )),
             Event::Saved { path } => self.line(&format!("checkpoint: {}", error::name(path))),
         }
@@ -187,11 +189,10 @@ pub fn ended(outcome: &Outcome, out: &Path) -> String {
     let step = outcome.step;
     let out = error::name(out);
     match outcome.score {
-        Some(score) => {
-            format!(
-                "{out} is the model after step {step}, which had the best dev score, {score:.2}"
-            )
-        }
+        Some((measure, score)) => format!(
+            "{out} is the model after step {step}, the best on the dev split: {}",
+            measure.spelled(score)
+        ),
         None => format!("{out} is the model after step {step}"),
     }
 }
@@ -280,8 +281,10 @@ pub fn objects(event: &Event) -> Vec<Value> {
             step,
             best_step,
             best_score,
+            measure,
         } => json!({
             "event": "early_stop", "step": step, "best_step": best_step, "best_score": best_score,
+            "measure": measure.name(),
         }),
         Event::Saved { path } => json!({ "event": "checkpoint", "path": path.to_string_lossy() }),
     };

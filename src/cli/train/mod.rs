@@ -183,7 +183,9 @@ fn train(args: &TrainArgs, trainer: &mut Trainer, device: &Device) -> Result<Out
 /// The last line of JSON of a run that went to its end.
 fn done(args: &TrainArgs, outcome: &Outcome) -> Value {
     let mut done = json!({
-        "event": "done", "model": args.out, "step": outcome.step, "score": outcome.score,
+        "event": "done", "model": args.out, "step": outcome.step,
+        "score": outcome.score.map(|(_, score)| score),
+        "measure": outcome.score.map(|(measure, _)| measure.name()),
     });
     if let Some(warning) = &outcome.warning {
         done["warning"] = warning.as_str().into();
@@ -235,7 +237,11 @@ impl TrainArgs {
             Some(path) if changes.is_empty() => TrainConfig::read(path)?,
             // A value that makes no sense may be the one that is changed.
             Some(path) => TrainConfig::read_as_is(path)?,
-            None if self.init.is_some() => TrainConfig::for_init(),
+            None if self.init.is_some() => {
+                // The stage may be among the changes, and the other settings fit it.
+                let stage = TrainConfig::default().with(changes).map(|c| c.stage);
+                TrainConfig::for_init(stage.unwrap_or_default())
+            }
             None => TrainConfig::default(),
         };
         Ok(config.with(changes))

@@ -125,9 +125,9 @@ impl Dataset {
         self.format != Format::Pictures
     }
 
-    /// Whether the splits are the dataset's own, rather than made by a rule described [above](self).
-    pub fn has_published_splits(&self) -> bool {
-        self.splits == SplitSource::Published
+    /// The rule that made the splits, in words, where they are not the dataset's own.
+    pub fn split_rule(&self) -> Option<&'static str> {
+        self.splits.rule()
     }
 
     /// Whether the dataset gives any image to this split, be it there or not.

@@ -77,7 +77,16 @@ pub(super) enum SplitSource {
 
 impl SplitSource {
     pub(super) fn is_rule(self) -> bool {
-        matches!(self, SplitSource::Eighths | SplitSource::Tenths)
+        self.rule().is_some()
+    }
+
+    /// The rule in words, where there is one.
+    pub(super) fn rule(self) -> Option<&'static str> {
+        match self {
+            SplitSource::Published | SplitSource::Whole => None,
+            SplitSource::Eighths => Some("an eighth each for dev and test, at most 1,000"),
+            SplitSource::Tenths => Some("a tenth for dev, at most 1,000, and none for test"),
+        }
     }
 
     /// How many of so many images are dev, and how many are test.

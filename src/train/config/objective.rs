@@ -91,6 +91,26 @@ pub enum DevScore {
     Loss,
 }
 
+impl DevScore {
+    /// The name, as logs spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DevScore::Cider => "cider",
+            DevScore::Bleu4 => "bleu4",
+            DevScore::Loss => "loss",
+        }
+    }
+
+    /// A value of this score in words.
+    pub fn spelled(self, value: f64) -> String {
+        match self {
+            DevScore::Cider => format!("CIDEr {value:.2}"),
+            DevScore::Bleu4 => format!("BLEU-4 {value:.2}"),
+            DevScore::Loss => format!("dev loss {value:.4}"),
+        }
+    }
+}
+
 /// Which weights become the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

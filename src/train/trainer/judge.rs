@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Trainer;
 use crate::error;
 use crate::train::checkpoint;
-use crate::train::config::{Keep, Stage};
+use crate::train::config::{DevScore, Keep, Stage};
 use crate::train::dev::Evaluation;
 use crate::train::events::Outcome;
 
@@ -13,8 +13,17 @@ use crate::train::events::Outcome;
 const STANDSTILL: u64 = 5;
 
 impl Trainer {
-    /// What is wrong at this evaluation, which has been noted already.
-    pub(super) fn warnings(&mut self, evaluation: &Evaluation) -> Vec<String> {
+    /// The score that decides which weights are best.
+    pub(super) fn measure(&self) -> DevScore {
+        match self.config.stage {
+            Stage::Distill => DevScore::Loss,
+            _ => self.config.dev.score,
+        }
+    }
+
+    /// What is wrong at this evaluation, which has been noted already. Where the run `ends` with it, that is said instead
+    /// of a standstill.
+    pub(super) fn warnings(&mut self, evaluation: &Evaluation, ends: bool) -> Vec<String> {
         let mut found = Vec::new();
         self.alike = Some(evaluation.alike);
         if evaluation.alike {
@@ -26,11 +35,11 @@ impl Trainer {
             ));
         }
         let stale = self.progress.stale;
-        let stands = stale > 0 && stale.is_multiple_of(STANDSTILL);
+        let stands = stale > 0 && stale.is_multiple_of(STANDSTILL) && !ends;
         if let Some(best) = self.progress.best.filter(|_| stands) {
-            let (step, score) = (best.reached, best.score);
+            let (step, score) = (best.reached, self.measure().spelled(best.score));
             found.push(format!(
-                "the dev score stands still: none of the last {stale} evaluations was better than {score:.2} of step {step}"
+                "the dev score stands still: none of the last {stale} evaluations was better than {score} of step {step}"
             ));
         }
         found
@@ -44,7 +53,7 @@ impl Trainer {
             .filter(|_| self.config.dev.keep == Keep::Best);
         Outcome {
             step: best.map_or(self.optimizer.steps(), |best| best.step),
-            score: best.map(|best| best.score),
+            score: best.map(|best| (self.measure(), best.score)),
             warning: self.failure(out),
         }
     }

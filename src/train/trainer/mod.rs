@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::average::Average;
-use super::config::{DevScore, EncoderTraining, Stage, TrainConfig};
+use super::config::{EncoderTraining, TrainConfig};
 use super::events::{Control, Event, Outcome, Report, RunOptions, Watch};
 use super::frozen;
 use super::optimizer::Optimizer;
@@ -222,10 +222,7 @@ impl Trainer {
         watch: Watch,
     ) -> Result<(Control, bool)> {
         let evaluation = self.with_averages(|trainer| trainer.work.evaluate(&trainer.config))?;
-        let score = match self.config.stage {
-            Stage::Distill => DevScore::Loss,
-            _ => self.config.dev.score,
-        };
+        let score = self.measure();
         let best = self
             .progress
             .observe(score, &self.config.optimizer, step, &evaluation);
@@ -234,7 +231,9 @@ impl Trainer {
             self.with_averages(|trainer| trainer.save_best(&options.out, step))?;
         }
         let per_epoch = self.steps_per_epoch();
-        let warnings = self.warnings(&evaluation);
+        let patience = self.config.dev.patience;
+        let ends = patience > 0 && self.progress.stale >= patience;
+        let warnings = self.warnings(&evaluation, ends);
         let mut wish = watch(Event::Evaluated {
             step,
             epoch: step.is_multiple_of(per_epoch).then_some(step / per_epoch),
@@ -246,13 +245,12 @@ impl Trainer {
                 wish = Control::Stop;
             }
         }
-        let patience = self.config.dev.patience;
-        let ends = patience > 0 && self.progress.stale >= patience;
         if let Some(found) = self.progress.best.filter(|_| ends) {
             let event = Event::EarlyStop {
                 step,
                 best_step: found.reached,
                 best_score: found.score,
+                measure: score,
             };
             if watch(event) == Control::Stop {
                 wish = Control::Stop;

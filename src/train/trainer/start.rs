@@ -7,6 +7,7 @@ use super::data::Resumed;
 use super::save::DEV;
 use super::unusable::all_of;
 use super::{Trainer, changes};
+use crate::data::dataset::Topic;
 use crate::data::{Dataset, Example, Given, Recipe, Split, Vocabulary};
 use crate::error::{self, Error, Result};
 use crate::model::{Captioner, Decoder, DenseNet, DenseNetConfig, Origin, Tags, file};
@@ -244,7 +245,13 @@ impl Data {
     fn open(given: &Given) -> Result<Self> {
         let dataset = Dataset::read_for(given, &[Split::Train, Split::Dev])?;
         Ok(Data {
-            notices: dataset.remarks().iter().map(|r| r.text.clone()).collect(),
+            // By which rule the splits were made, the summary says.
+            notices: dataset
+                .remarks()
+                .iter()
+                .filter(|remark| remark.topic != Topic::Rule)
+                .map(|remark| remark.text.clone())
+                .collect(),
             dataset,
         })
     }
