@@ -382,8 +382,9 @@ fn a_training_on_pictures_of_ones_own() {
     );
     run.lines();
     assert!(
-        run.err
-            .contains("a hash of their names does: 25 train, 5 dev"),
+        run.err.contains(
+            "train 25 pictures with 25 captions, dev 5 pictures with 5 captions; split by a hash"
+        ),
         "{}",
         run.err
     );

@@ -98,6 +98,18 @@ impl Run {
         };
         line.strip_prefix("glimpse: ").unwrap()
     }
+
+    /// The one line that says what went wrong, after warnings; nothing else was printed.
+    fn complaint_after_warnings(&self, code: i32) -> &str {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        assert_eq!(self.out, "");
+        let is_warning = |line: &&str| line.starts_with("glimpse: warning: ");
+        let lines: Vec<&str> = self.err.lines().filter(|line| !is_warning(line)).collect();
+        let [line] = lines[..] else {
+            panic!("not one line: {}", self.err)
+        };
+        line.strip_prefix("glimpse: ").unwrap()
+    }
 }
 
 fn command(dir: &Path, args: &[&str]) -> Command {

@@ -285,7 +285,7 @@ fn a_limit_of_file_size_is_an_error_and_not_the_end() {
     // Enough for the file that is tried, too little for a model; the signal is not ignored for the program.
     let text = format!("ulimit -f 2; exec $GLIMPSE {TRAIN} --out a.safetensors --json >/dev/null");
     let run = script(data.path(), &text);
-    let message = run.complaint(1);
+    let message = run.complaint_after_warnings(1);
     assert!(
         message.starts_with("a.checkpoint.safetensors: cannot be written: it would be larger"),
         "{message}"

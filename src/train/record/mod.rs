@@ -102,6 +102,8 @@ pub struct Recorder {
     log: Option<Log>,
     board: Option<Board>,
     report: Option<Report>,
+    /// What it means that something cannot be written. `None` where the run itself has failed, which is said instead.
+    consequence: Option<&'static str>,
 }
 
 /// The state of the report.
@@ -140,6 +142,7 @@ impl Recorder {
             history: History::default(),
             log: None,
             board,
+            consequence: Some("training goes on without"),
         })
     }
 
@@ -182,6 +185,7 @@ impl Recorder {
         if self.history.total == 0 {
             return;
         }
+        self.consequence = result.is_ok().then_some("the end of the run is missing in");
         let (status, line) = match result {
             Ok(line) => (Status::Finished, line.clone()),
             Err(e) => {
@@ -320,9 +324,10 @@ impl Recorder {
     }
 
     fn warn(&self, what: &str, error: &Error) {
-        (self.recording.warn)(&format!(
-            "warning: {error}; training goes on without {what}"
-        ));
+        let Some(consequence) = self.consequence else {
+            return;
+        };
+        (self.recording.warn)(&format!("warning: {error}; {consequence} {what}"));
     }
 }
 
