@@ -13,6 +13,7 @@ use super::output;
 use crate::data::weights::WeightFile;
 use crate::error::{Error, Result, name};
 use crate::model::Description;
+use crate::train::checkpoint;
 use crate::train::config::change::{flat, shown};
 use crate::train::config::fields::FIELDS;
 use crate::train::record::{Scores, log, log_beside};
@@ -20,7 +21,8 @@ use crate::train::record::{Scores, log, log_beside};
 /// Put the settings and scores of several runs side by side
 ///
 /// Of the settings only those that differ are shown. Scores are those on the dev split of the weights in a model, and the
-/// best ones in a log; where a model does not say them, they are read from the log beside it.
+/// best ones in a log; where a model or a checkpoint does not say them, they are the best ones up to its step in the log
+/// beside it.
 #[derive(Args)]
 pub struct CompareArgs {
     /// Models or checkpoints, or the logs (a.log.jsonl) beside them; two or more
@@ -85,8 +87,9 @@ impl Run {
         let start = lines.iter().rev().find(|line| line["event"] == "start");
         Ok(Run {
             config: run["config"].clone(),
-            steps: lines.iter().rev().find_map(|line| line["step"].as_u64()),
-            program: run["program"].as_str().map(String::from),
+            // The last line of a run that ended names the step of the best weights.
+            steps: lines.iter().filter_map(|line| line["step"].as_u64()).max(),
+            program: run["program"].as_str().map(version),
             dataset: run["facts"]["data"].as_str().map(String::from),
             images: start.and_then(|start| start["images"].as_u64()),
             scores: best.cloned(),
@@ -112,12 +115,13 @@ impl Run {
             });
             Scores::of(&line)
         });
-        let beside = || Self::of_log(&log_beside(path)).ok()?.scores;
-        let scores = stored.or_else(|| beside().filter(|s| Some(s.step) == steps));
+        let out = checkpoint::output_of(path).unwrap_or_else(|| path.to_path_buf());
+        let beside = || until(&log_beside(&out), steps);
+        let scores = stored.or_else(beside);
         Ok(Run {
             scores,
             steps,
-            program: note("program").and_then(Value::as_str).map(String::from),
+            program: note("program").and_then(Value::as_str).map(version),
             dataset: note("dataset").and_then(Value::as_str).map(String::from),
             images: note("images").and_then(Value::as_u64),
             config,
@@ -125,8 +129,27 @@ impl Run {
     }
 }
 
-/// Whether the file at `path` is a log rather than a model: it begins as JSON does.
+/// The best scores that the log at `path` has of the first `steps` steps.
+fn until(path: &Path, steps: Option<u64>) -> Option<Scores> {
+    let lines = log::read(path).ok()?;
+    let scores = lines.iter().filter(|line| line["event"] == "validation");
+    let mut scores = scores.map(Scores::of).filter(|s| Some(s.step) <= steps);
+    scores.rfind(|s| s.best)
+}
+
+/// The program without its commit, which models do not name: the same commit and another write the same bytes.
+fn version(program: &str) -> String {
+    program.split(',').next().unwrap_or(program).to_string()
+}
+
+/// Whether the file at `path` is a log rather than a model: by its name, or because it begins as JSON does.
 fn is_log(path: &Path) -> Result<bool> {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "jsonl")
+    {
+        return Ok(true);
+    }
     let mut first = [0];
     let read = fs::File::open(path).and_then(|mut file| file.read(&mut first));
     read.map_err(|e| Error::unread(path, &e))?;

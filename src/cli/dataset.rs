@@ -26,8 +26,8 @@ pub struct DataArgs {
     /// Karpathy's JSON file, where there are several; a name alone is looked for in DIR
     #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "columns"])]
     karpathy: Option<PathBuf>,
-    /// Leave out pictures that are missing, cannot be read or have no caption, and say how many, instead of refusing them all
-    /// in one line; reads every picture first
+    /// Leave out pictures that cannot be read or have no caption, or that a list of a split names and are missing, and say
+    /// how many, instead of refusing them all in one line; reads every picture first
     #[arg(long)]
     skip_bad: bool,
 }

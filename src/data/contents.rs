@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -94,6 +95,13 @@ impl Contents {
             known: known.and_then(|text| parse(&text)).unwrap_or_default(),
             read: 0,
         }
+    }
+
+    /// Whether the file at `path` is of this kind, be it whole or damaged.
+    pub fn is_at(path: &Path) -> bool {
+        let mut start = [0; MAGIC.len()];
+        let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == *MAGIC.as_bytes()
     }
 
     /// The digests of these files, in their order. Those that are not remembered are read, by all threads together.

@@ -199,7 +199,8 @@ impl DenseNetConfig {
         Err(Error::value(
             "densenet",
             format_args!(
-                "growth {}, blocks {:?}, stem {}, bottleneck {} and eps {} are not a network",
+                "growth {}, blocks {:?}, stem {}, bottleneck {} and eps {} are not a network: all have to be above 0 and there \
+                 has to be a block",
                 self.growth, self.blocks, self.stem, self.bottleneck, self.eps
             ),
         ))

@@ -182,7 +182,10 @@ impl Checkpoint {
         let description = Description::read(&file)?
             .filter(|d| d.kind == Kind::Checkpoint)
             .ok_or_else(|| {
-                refuse("is no checkpoint; `--resume` takes the `.checkpoint.safetensors` of a run")
+                refuse(
+                    "is no checkpoint; `--resume` takes the `.checkpoint.safetensors` of a run. A new run can begin with a \
+                     model's weights by --init",
+                )
             })?;
         let steps = description
             .training

@@ -82,6 +82,8 @@ pub enum Event {
     Warning {
         /// Steps taken.
         step: u64,
+        /// What goes wrong, in a word: `alike` or `standstill`. A later warning replaces an earlier one of its kind.
+        kind: &'static str,
         /// The sentence.
         text: String,
     },

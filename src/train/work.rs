@@ -153,6 +153,14 @@ impl Work {
         }
     }
 
+    /// The notes of [`Work::training`].
+    pub(super) fn notes(&self) -> &std::collections::BTreeMap<String, serde_json::Value> {
+        match self {
+            Work::Captions(work) => &work.captioner.training,
+            Work::Distilling(work) => &work.training,
+        }
+    }
+
     /// Notes for the model file: how its weights came about.
     pub(super) fn training(
         &mut self,

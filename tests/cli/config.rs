@@ -130,6 +130,13 @@ fn wrong_settings_are_one_line_that_names_the_right_ones() {
         ),
         ("optimizer.lr=-1", "optimizer.lr: must be above 0"),
         ("epochs", "joined by ="),
+        ("=3", "has a name before the ="),
+        (
+            "optimizer.learning_rate=1",
+            "the nearest one is optimizer.lr",
+        ),
+        ("seed=18446744073709551615", "up to 9223372036854775807"),
+        ("distill.features=0.5", "stage = \"distill\""),
     ] {
         let run = train(&data, "a.safetensors", &["--set", setting]);
         let line = run.complaint(2);

@@ -143,6 +143,11 @@ fn what_cannot_be_a_start_is_refused() {
     for (args, what) in [
         (&["--init", "none.safetensors"][..], "none.safetensors"),
         (&["--init", "./bundled"], "bundled"),
+        // Also where it is what a new decoder would have.
+        (
+            &["--init", "bundled", "--set", "decoder.kind=inject"],
+            "--set decoder.kind: the model of --init has \"attention\"",
+        ),
         (
             &["--init", "bundled", "--config", "encoder.toml"],
             "--init bundled brings an encoder",

@@ -212,7 +212,7 @@ fn links_and_modes_stay() {
     symlink("far/f.safetensors", at("f.safetensors")).unwrap();
     let run = script(
         data.path(),
-        &format!("$GLIMPSE {TRAIN} --out a.safetensors"),
+        &format!("$GLIMPSE {TRAIN} --out a.safetensors --force"),
     );
     assert_eq!(run.lines(), ["a.safetensors"]);
     let args = [

@@ -218,6 +218,18 @@ fn a_report_that_cannot_be_written_ends_no_run() {
         "{}",
         refused.err
     );
+    let refused = train(
+        &data,
+        "b.safetensors",
+        &["--config", "new.toml", "--tensorboard", "file"],
+    );
+    assert!(
+        refused
+            .complaint(1)
+            .starts_with("file: is a file; --tensorboard takes a folder"),
+        "{}",
+        refused.err
+    );
     assert!(!data.path().join("b.log.jsonl").exists());
 }
 

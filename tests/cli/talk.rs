@@ -197,7 +197,7 @@ fn another_runs_output_needs_force() {
     let run = train(&data, "w.safetensors", &short);
     assert!(
         run.complaint(1)
-            .contains("holds weights that `glimpse train` has not written"),
+            .contains("holds something that `glimpse train` has not written"),
         "{}",
         run.err
     );
@@ -207,6 +207,128 @@ fn another_runs_output_needs_force() {
     ]
     .concat();
     train(&data, "a.safetensors", &forced).lines();
+}
+
+#[test]
+fn what_no_run_has_written_is_not_overwritten() {
+    let data = spreadsheet(12);
+    let short = ["--config", "c.toml", "--max-steps", "2"];
+    let write = |name: &str, text: &str| fs::write(data.path().join(name), text).unwrap();
+    for (name, out) in [
+        ("notes.md", "notes.md"),
+        ("a.last.safetensors", "a.safetensors"),
+        ("b.log.jsonl", "b.safetensors"),
+        ("c.report.html", "c.safetensors"),
+        ("d.contents.txt", "d.safetensors"),
+    ] {
+        write(name, "a diary\n");
+        let run = train(&data, out, &short);
+        let message = run.complaint(1);
+        assert!(
+            message.starts_with(&format!(
+                "{name}: holds something that `glimpse train` has not"
+            )) && message.contains("--force"),
+            "{message}"
+        );
+        assert_eq!(
+            fs::read_to_string(data.path().join(name)).unwrap(),
+            "a diary\n"
+        );
+    }
+    for name in ["c.toml", "captions.txt", "1.png"] {
+        let before = fs::read(data.path().join(name)).unwrap();
+        train(&data, name, &short).complaint(1);
+        assert!(
+            before == fs::read(data.path().join(name)).unwrap(),
+            "{name}"
+        );
+    }
+    // What the run reads, --force does not overwrite either.
+    let own = train(&data, "c.toml", &[&short[..], &["--force"]].concat());
+    assert!(
+        own.complaint(1).contains("is what --config reads"),
+        "{}",
+        own.err
+    );
+    let checkpoint = "k.checkpoint.safetensors";
+    train(
+        &data,
+        "k.safetensors",
+        &[&short[..], &["--checkpoint-every", "1"]].concat(),
+    )
+    .lines();
+    let same = train(&data, checkpoint, &["--resume", checkpoint]);
+    assert!(
+        same.complaint(1).contains("is what --resume reads"),
+        "{}",
+        same.err
+    );
+    let no_checkpoint = train(&data, "n.safetensors", &["--resume", "k.safetensors"]);
+    assert!(
+        no_checkpoint.complaint(1).contains("--init"),
+        "{}",
+        no_checkpoint.err
+    );
+}
+
+#[test]
+fn a_run_knows_its_files_after_its_settings_were_changed() {
+    let data = spreadsheet(12);
+    let start = [
+        "--config",
+        "c.toml",
+        "--max-steps",
+        "3",
+        "--checkpoint-every",
+        "1",
+    ];
+    train(&data, "a.safetensors", &start).lines();
+    let resume = |args: &[&str]| {
+        let first = [
+            "--resume",
+            "a.checkpoint.safetensors",
+            "--checkpoint-every",
+            "1",
+        ];
+        train(&data, "a.safetensors", &[&first, args].concat())
+    };
+    // Twice other settings, then the same ones again, and at last a checkpoint from before all that.
+    let early = fs::read(data.path().join("a.checkpoint.safetensors")).unwrap();
+    resume(&["--lr", "0.005", "--epochs", "3"]).lines();
+    resume(&["--epochs", "4", "--set", "dev.beam=2"]).lines();
+    resume(&["--epochs", "5"]).lines();
+    fs::write(data.path().join("a.checkpoint.safetensors"), early).unwrap();
+    resume(&[]).lines();
+    // Another run is another run.
+    let other = train(
+        &data,
+        "a.safetensors",
+        &[&start[..], &["--seed", "5"]].concat(),
+    );
+    assert!(other.complaint(1).contains("another run"), "{}", other.err);
+    // A log that is lost or damaged is said to be.
+    let log = data.path().join("a.log.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    let damaged = text.replacen("{\"event\":\"start\"", "\"event\":\"start\"", 1);
+    assert_ne!(damaged, text);
+    fs::write(&log, damaged).unwrap();
+    let run = resume(&["--epochs", "3"]);
+    run.lines();
+    assert!(
+        run.err
+            .contains("1 of its lines cannot be read, the first is line"),
+        "{}",
+        run.err
+    );
+    fs::remove_file(&log).unwrap();
+    let run = resume(&["--epochs", "4"]);
+    run.lines();
+    assert!(
+        run.err
+            .contains("a.log.jsonl: the log of the steps before is not there"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]

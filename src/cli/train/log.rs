@@ -270,7 +270,9 @@ pub fn objects(event: &Event) -> Vec<Value> {
             json!({ "event": "features", "done": done, "images": images })
         }
         Event::Notice(text) => json!({ "event": "notice", "text": text }),
-        Event::Warning { step, text } => json!({ "event": "warning", "step": step, "text": text }),
+        Event::Warning { step, kind, text } => {
+            json!({ "event": "warning", "kind": kind, "step": step, "text": text })
+        }
         Event::Evaluated {
             step,
             epoch,

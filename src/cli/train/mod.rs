@@ -18,7 +18,7 @@ use crate::cpu::threads;
 use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
-use crate::train::config::change::{Change, changed, check_once};
+use crate::train::config::change::{Change, changed, check_once, shown};
 use crate::train::record::{Recorder, Recording};
 use crate::train::{Claim, Control, Outcome, RunOptions, Source, TrainConfig, Trainer};
 
@@ -97,6 +97,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         Ok(changes) => changes,
         Err(what) => return Ok(output::misused(what)),
     };
+    args.check_paths()?;
     let claim = Claim::of(&args.out)?;
     if is_other_format(&args.out) {
         output::note(format_args!(
@@ -108,7 +109,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     let mut trainer = match &args.resume {
         Some(checkpoint) => Trainer::resume_with(args.data.given(), checkpoint, &changes, device)?,
         None => match args.settings(&changes)? {
-            Ok(config) => args.new_trainer(config, device)?,
+            Ok(config) => args.new_trainer(config, &changes, device)?,
             Err(what) => return Ok(output::misused(what)),
         },
     };
@@ -247,7 +248,12 @@ impl TrainArgs {
         Ok(config.with(changes))
     }
 
-    fn new_trainer(&self, config: TrainConfig, device: &Device) -> Result<Trainer> {
+    fn new_trainer(
+        &self,
+        config: TrainConfig,
+        changes: &[Change],
+        device: &Device,
+    ) -> Result<Trainer> {
         let encoder = self.encoder.as_deref().map(cache::find).transpose()?;
         let source = match (&self.init, &encoder) {
             (Some(model), _) if model.as_os_str() == BUNDLED => Source::Bundled,
@@ -255,7 +261,41 @@ impl TrainArgs {
             (None, Some(encoder)) => Source::Encoder(encoder),
             (None, None) => Source::Default,
         };
-        Trainer::new(self.data.given(), source, config, device)
+        let asked = config.value();
+        let trainer = Trainer::new(self.data.given(), source, config, device)?;
+        let taken = trainer.config().value();
+        for change in changes {
+            let [asked, taken] = [&asked, &taken].map(|config| change.within(config));
+            if asked != taken {
+                let taken = taken.map_or_else(|| "none".into(), shown);
+                return Err(Error::usage(format!(
+                    "--set {}: the model of --init has {taken}; leave it out, or train a new decoder without --init",
+                    change.key()
+                )));
+            }
+        }
+        Ok(trainer)
+    }
+
+    /// Refuses an output that is one of the inputs.
+    fn check_paths(&self) -> Result<()> {
+        let inputs = [
+            ("--config", &self.config),
+            ("--resume", &self.resume),
+            ("--init", &self.init),
+            ("--encoder", &self.encoder),
+        ];
+        let out = self.out.canonicalize().ok();
+        for (option, input) in inputs {
+            let Some(input) = input else { continue };
+            if out.is_some() && input.canonicalize().ok() == out {
+                return Err(Error::file(
+                    &self.out,
+                    format_args!("is what {option} reads; give --out another name"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -24,16 +24,30 @@ impl Change {
             "a setting and its value are joined by =, as decoder.kind=attention; `glimpse config` lists all",
         )?;
         let key = key.trim();
+        if key.is_empty() {
+            return Err("a setting has a name before the =, as decoder.kind=attention; `glimpse config` lists all".into());
+        }
         let field = field(key).ok_or_else(|| unknown(key))?;
         let value = toml_value(value.trim());
+        let is_too_large =
+            || matches!(&value, Value::String(s) if s.bytes().all(|b| b.is_ascii_digit()));
         match fits(field.takes, &value) {
             true => Ok(Change { field, value }),
+            false if field.takes == Takes::Whole && is_too_large() => {
+                Err(format!("{key} takes a whole number up to {}", i64::MAX))
+            }
             false => Err(format!(
                 "{key} takes {}, not {}",
                 field.takes.words(),
                 called(&value)
             )),
         }
+    }
+
+    /// The value that a stored configuration has for the setting, where it has one.
+    pub fn within<'c>(&self, config: &'c Value) -> Option<&'c Value> {
+        let mut parts = self.field.key.split('.');
+        parts.try_fold(config, |at, part| at.get(part))
     }
 
     /// The name of the setting.
@@ -109,6 +123,18 @@ fn called(value: &Value) -> String {
     }
 }
 
+/// What other programs call our settings.
+const ALIASES: [(&str, &str); 8] = [
+    ("learning_rate", "optimizer.lr"),
+    ("batch_size", "batch"),
+    ("num_epochs", "epochs"),
+    ("hidden_size", "decoder.hidden"),
+    ("embedding_dim", "decoder.embedding"),
+    ("optim", "optimizer.kind"),
+    ("beam_size", "dev.beam"),
+    ("early_stopping", "dev.patience"),
+];
+
 /// What to write instead of a setting that does not exist.
 fn unknown(key: &str) -> String {
     let within = |field: &&Field| {
@@ -127,9 +153,12 @@ fn unknown(key: &str) -> String {
     let mut named: Vec<&str> = FIELDS.iter().filter(last).map(|field| field.key).collect();
     named.sort_by_key(|key| !key.starts_with("optimizer."));
     let known = FIELDS.iter().map(|field| field.key);
+    let word_of_others = key.rsplit('.').next().unwrap_or(key).replace('-', "_");
+    let alias = ALIASES.iter().find(|(other, _)| *other == word_of_others);
     match named
         .first()
         .copied()
+        .or(alias.map(|(_, ours)| *ours))
         .or_else(|| words::nearest(key, known))
     {
         Some(nearest) => format!("there is no setting {word}; the nearest one is {nearest}"),
@@ -254,6 +283,14 @@ pub fn shown(value: &Value) -> String {
             format!("{{ {} }}", all.join(", "))
         }
         other => other.to_string(),
+    }
+}
+
+/// A value whose number has no more digits than somebody wrote.
+pub fn rounded(value: Value) -> Value {
+    match value.as_f64().filter(|_| value.is_f64()) {
+        Some(x) => shortest(x).parse::<f64>().map_or(value, Value::from),
+        None => value,
     }
 }
 

@@ -406,9 +406,10 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "self_critical.precision",
         Number,
-        "How much it counts beside CIDEr-D that people used a caption's content words of the image, 0 or more.",
+        "How much it counts beside CIDEr-D that people used a caption's content words of the image, 0 or more. Left out, it is 0.",
     )
-    .unit("1"),
+    .unit("1")
+    .example("0.5"),
     Field::new(
         "dev.every",
         Whole,

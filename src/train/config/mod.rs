@@ -162,8 +162,8 @@ impl TrainConfig {
         self.dev.check()?;
         self.encoder.check()?;
         self.augment.validate()?;
-        self.distill.as_ref().map_or(Ok(()), DistillConfig::check)?;
         self.check_together()?;
+        self.distill.as_ref().map_or(Ok(()), DistillConfig::check)?;
         self.recipe().map(|_| ())
     }
 
@@ -192,6 +192,13 @@ impl TrainConfig {
         require(
             self.dev.patience == 0 || self.validate_every > 0 || self.dev.every > 0,
             "dev.patience needs dev scores; set validate_every or dev.every",
+        )?;
+        // The stem halves the image twice and rounds up; each transition halves a map of 2x2 pixels or more.
+        let blocks = self.encoder.new.as_ref().map_or(0, |new| new.blocks.len());
+        let least = (2u32 << blocks.min(24)).saturating_sub(3);
+        require(
+            blocks == 0 || self.image.size >= least,
+            &format!("image.size: must be at least {least} for an encoder of {blocks} blocks"),
         )?;
         require(
             self.stage == Stage::CrossEntropy || self.loss.scheduled_sampling == 0.0,

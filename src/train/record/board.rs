@@ -22,6 +22,10 @@ impl Board {
     /// # Errors
     /// Where it cannot be made.
     pub(super) fn create(folder: &Path, now: f64) -> Result<Self> {
+        if folder.exists() && !folder.is_dir() {
+            let what = "is a file; --tensorboard takes a folder, which is made where it is missing";
+            return Err(Error::file(folder, what));
+        }
         fs::create_dir_all(folder).map_err(|e| Error::unwritten(folder, &e))?;
         let process = std::process::id();
         let mut number = 0;

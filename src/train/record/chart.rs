@@ -21,7 +21,7 @@ const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
-const BOTTOM: f64 = 40.0;
+const BOTTOM: f64 = 44.0;
 /// Numbers at an axis, about.
 const TICKS: f64 = 5.0;
 
@@ -107,7 +107,8 @@ pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
         return String::new();
     }
     let points = || lines.iter().flat_map(|(_, line)| &line.points);
-    let across = Axis::of(points().map(|p| p.0));
+    // All charts of a run have the same steps below them.
+    let across = Axis::of(points().map(|p| p.0).chain([0.0]));
     let up = Axis::of(points().map(|p| p.1));
     let x = |step: f64| LEFT + across.share(step) * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - up.share(value) * (HEIGHT - TOP - BOTTOM);
@@ -151,8 +152,14 @@ pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
         let at = x(value);
         let _ = write!(
             svg,
-            "<path class=\"axis\" d=\"M{at:.1} {floor}v4\"/><text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            floor + 17.0,
+            "<path class=\"axis\" d=\"M{at:.1} {floor}v4\"/><text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{}\">{}</text>",
+            floor + 19.0,
+            // The last number must not stick out.
+            if at > WIDTH - RIGHT - 1.0 {
+                "end"
+            } else {
+                "middle"
+            },
             label(value, across.step)
         );
     }

@@ -76,6 +76,10 @@ pub struct History {
     pub captions: Vec<Captions>,
     /// What the run said in sentences.
     pub notices: Vec<String>,
+    /// The newest warning of each kind.
+    pub warnings: BTreeMap<String, String>,
+    /// The step with the best score of a run that ended because its score stood still.
+    pub stopped_early: Option<u64>,
     /// The last step.
     pub step: u64,
     /// Steps of the run.
@@ -92,12 +96,14 @@ impl History {
             }
             Some("validation") => self.scores.push(Scores::of(line)),
             Some("captions") => self.captions(line),
-            Some("notice" | "warning") => {
+            Some("notice") => {
                 let text = line["text"].as_str().unwrap_or_default().to_string();
                 if !text.is_empty() && !self.notices.contains(&text) {
                     self.notices.push(text);
                 }
             }
+            Some("warning") => self.warning(line),
+            Some("early_stop") => self.stopped_early = line["best_step"].as_u64(),
             Some(_) => {}
         }
     }
@@ -116,7 +122,7 @@ impl History {
                 continue;
             };
             match name.as_str() {
-                "step" => {}
+                "step" | "epoch" => {}
                 "loss" => {
                     let mean = self
                         .mean
@@ -135,6 +141,15 @@ impl History {
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn warning(&mut self, line: &Value) {
+        let kind = line["kind"].as_str().unwrap_or_default().to_string();
+        let text = line["text"].as_str().unwrap_or_default().to_string();
+        let is_known = self.warnings.contains_key(&kind);
+        if !text.is_empty() && (is_known || self.warnings.len() < MOST_PARTS) {
+            self.warnings.insert(kind, text);
         }
     }
 
@@ -172,12 +187,20 @@ mod tests {
         let mut history = History::default();
         history.take(&json!({ "event": "start", "steps": 9 }));
         history.take(
-            &json!({ "step": 1, "loss": 4.0, "lr": 0.1, "caption_loss": 3.5, "images_per_s": 8.0 }),
+            &json!({ "step": 1, "loss": 4.0, "lr": 0.1, "caption_loss": 3.5, "images_per_s": 8.0, "epoch": 1 }),
         );
         history.take(&json!({ "step": 2, "loss": 2.0, "lr": 0.2, "caption_loss": 3.0, "images_per_s": null }));
         history.take(&json!({ "event": "validation", "step": 2, "dev_loss": 3.0, "cider": 1.5, "best": true }));
         history.take(&json!({ "event": "notice", "text": "a" }));
         history.take(&json!({ "event": "notice", "text": "a" }));
+        for text in ["b", "c"] {
+            history.take(
+                &json!({ "event": "warning", "kind": "standstill", "step": 2, "text": text }),
+            );
+        }
+        history.take(&json!({ "event": "early_stop", "step": 2, "best_step": 1 }));
+        assert_eq!(history.warnings.values().collect::<Vec<_>>(), ["c"]);
+        assert_eq!(history.stopped_early, Some(1));
         history.take(&json!(["no", "object"]));
         assert_eq!((history.step, history.total), (2, 9));
         assert_eq!(history.loss.points(), [(1.0, 4.0), (2.0, 2.0)]);
@@ -187,6 +210,7 @@ mod tests {
             history.parts["caption_loss"].points(),
             [(1.0, 3.5), (2.0, 3.0)]
         );
+        assert!(!history.parts.contains_key("epoch"));
         assert!(history.scores[0].best && history.scores[0].cider == Some(1.5));
         assert_eq!(history.notices, ["a"]);
         for step in 0..200 {

@@ -1,15 +1,16 @@
 //! The log of a run beside its output: a JSON object in each line.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::data::store;
-use crate::error::{Error, Result};
-use crate::train::config::change::differences;
-use crate::train::config::fields::field;
+use crate::error::{Error, Result, name};
+
+/// The longest first line that is looked at, in bytes.
+const MOST_FIRST: u64 = 1 << 20;
 
 /// An open log.
 pub(super) struct Log {
@@ -70,23 +71,53 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
     Ok(lines)
 }
 
-/// The lines of the log at `path` up to step `done`, where it is the log of a run with this configuration; else none.
-pub(super) fn until(path: &Path, done: u64, config: &Value) -> Vec<Value> {
-    let Ok(mut lines) = read(path) else {
-        return Vec::new();
+/// The first line of the log at `path`, where that is one.
+pub(super) fn first(path: &Path) -> Option<Value> {
+    let mut text = String::new();
+    let mut file = BufReader::new(File::open(path).ok()?.take(MOST_FIRST));
+    file.read_line(&mut text).ok()?;
+    let line: Value = serde_json::from_str(&text).ok()?;
+    (line["event"] == "run").then_some(line)
+}
+
+/// The lines of the log at `path` up to step `done` of the run of this name, and what is missing there, in words: the
+/// lines that cannot be read, or all.
+pub(super) fn until(path: &Path, done: u64, run: Option<&str>) -> (Vec<Value>, Option<String>) {
+    let none = |what: &str| {
+        let path = name(path);
+        let begins = format!(
+            "{path}: {what}; the log and the report begin at step {}",
+            done + 1
+        );
+        (Vec::new(), Some(begins))
     };
-    let is_later = |line: &Value| line["step"].as_u64().is_some_and(|step| step > done);
-    if let Some(first) = lines.iter().position(is_later) {
-        lines.truncate(first);
+    let Ok(bytes) = fs::read(path) else {
+        return none("the log of the steps before is not there or cannot be read");
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    // A killed run leaves a line unfinished.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let (mut lines, mut broken) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(whole.lines()) {
+        match serde_json::from_str::<Value>(line) {
+            Ok(value) if value["step"].as_u64().is_some_and(|step| step > done) => break,
+            Ok(value) if value.is_object() => lines.push(value),
+            _ if line.trim().is_empty() => {}
+            _ => broken.push(number),
+        }
     }
-    let run = lines.iter().rev().find(|line| line["event"] == "run");
-    let is_same = run.is_some_and(|run| {
-        let differ = differences(&run["config"], config);
-        // Settings that a run may change while it goes on tell nothing.
-        let is_fixed = |key: &str| field(key).is_none_or(|field| !field.fixed.is_empty());
-        !differ.iter().any(|(key, ..)| is_fixed(key))
+    let is_named = |line: &&Value| line["event"] == "run";
+    let Some(named) = lines.iter().rev().find(is_named) else {
+        return none("holds no run");
+    };
+    if named["run"].as_str() != run {
+        return none("is the log of another run");
+    }
+    let missing = broken.first().map(|line: &u64| {
+        let (path, count) = (name(path), broken.len());
+        format!("{path}: {count} of its lines cannot be read, the first is line {line}; they are left out")
     });
-    if is_same { lines } else { Vec::new() }
+    (lines, missing)
 }
 
 #[cfg(test)]
@@ -99,8 +130,7 @@ mod tests {
     fn a_run_that_goes_on_has_each_step_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log.jsonl");
-        let config = json!({ "seed": 1, "epochs": 3 });
-        let mut log = Log::open(&path, &[json!({ "event": "run", "config": config })]).unwrap();
+        let mut log = Log::open(&path, &[json!({ "event": "run", "run": "r" })]).unwrap();
         for step in 1..=5 {
             log.add(&json!({ "step": step, "loss": 1.0 })).unwrap();
         }
@@ -108,11 +138,10 @@ mod tests {
             .unwrap();
         log.file.write_all(b"{\"step\": 6, \"lo").unwrap();
         assert_eq!(read(&path).unwrap().len(), 7);
-        let kept = until(&path, 3, &json!({ "seed": 1, "epochs": 9 }));
-        assert_eq!(kept.len(), 4);
+        assert_eq!(first(&path).unwrap()["run"], "r");
+        let (kept, missing) = until(&path, 3, Some("r"));
+        assert_eq!((kept.len(), missing), (4, None));
         assert_eq!(kept[3]["step"], 3);
-        assert!(until(&path, 3, &json!({ "seed": 2, "epochs": 3 })).is_empty());
-        assert!(until(&dir.path().join("none"), 3, &config).is_empty());
         let mut log = Log::open(&path, &kept).unwrap();
         log.add(&json!({ "step": 4 })).unwrap();
         let steps: Vec<u64> = read(&path)
@@ -121,6 +150,40 @@ mod tests {
             .filter_map(|l| l["step"].as_u64())
             .collect();
         assert_eq!(steps, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_lost_of_a_log_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log.jsonl");
+        for (text, kept, part) in [
+            (
+                "",
+                0,
+                "holds no run; the log and the report begin at step 4",
+            ),
+            ("{\"step\": 1}\n", 0, "holds no run"),
+            (
+                "{\"event\": \"run\", \"run\": \"other\"}\n",
+                0,
+                "is the log of another run",
+            ),
+            (
+                "{\"event\": \"run\", \"run\": \"r\"}\n{\"step\": 1}\nno\n{\"step\": 2}\n[]\n{\"step\": 3}\n",
+                4,
+                "2 of its lines cannot be read, the first is line 3",
+            ),
+        ] {
+            fs::write(&path, text).unwrap();
+            let (lines, missing) = until(&path, 3, Some("r"));
+            assert_eq!(lines.len(), kept, "{text}");
+            assert!(
+                missing.as_ref().is_some_and(|m| m.contains(part)),
+                "{missing:?}"
+            );
+        }
+        let (_, missing) = until(&dir.path().join("none"), 3, Some("r"));
+        assert!(missing.unwrap().contains("is not there"));
         fs::write(&path, "{}\nno\n{}\n").unwrap();
         assert!(
             read(&path)

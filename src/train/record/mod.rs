@@ -16,6 +16,7 @@ pub mod log;
 mod page;
 mod pictures;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -67,6 +68,8 @@ pub struct Followed {
 
 /// What does not change while a run goes on.
 pub struct Background {
+    /// The run's name.
+    pub run: Option<String>,
     /// The model's file, by its name.
     pub model: String,
     /// The configuration as it is stored.
@@ -92,6 +95,20 @@ pub fn log_beside(out: &Path) -> PathBuf {
 /// Where its report is: `a.report.html`.
 pub fn report_beside(out: &Path) -> PathBuf {
     checkpoint::beside(out, "report.html")
+}
+
+/// Whether the file in the place of the log beside `out` is a log, of whatever run: one without a model is worth nothing.
+pub(super) fn is_log(out: &Path) -> bool {
+    log::first(&log_beside(out)).is_some()
+}
+
+/// Whether the file in the place of the report beside `out` is a report, of whatever run.
+pub(super) fn is_report(out: &Path) -> bool {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(report_beside(out));
+    let read = file.and_then(|file| file.take(1024).read_to_end(&mut start));
+    let mark = page::GENERATOR.as_bytes();
+    read.is_ok() && start.windows(mark.len()).any(|part| part == mark)
 }
 
 /// Writes the log, the report and the event files of a run.
@@ -208,7 +225,12 @@ impl Recorder {
                 let path = of
                     .filter(|path| path.exists())
                     .unwrap_or_else(|| own.clone());
-                log::until(&path, done, &self.background.config)
+                let run = self.background.run.as_deref();
+                let (lines, missing) = log::until(&path, done, run);
+                if let Some(missing) = missing {
+                    (self.recording.warn)(&format!("warning: {missing}"));
+                }
+                lines
             }
             None => Vec::new(),
         };
@@ -230,7 +252,7 @@ impl Recorder {
         let facts: serde_json::Map<_, _> =
             facts.map(|(k, v)| (k.clone(), v.clone().into())).collect();
         self.line(&json!({
-            "event": "run", "program": program(), "written": date(now()), "config": self.background.config,
+            "event": "run", "run": self.background.run, "program": program(), "written": date(now()), "config": self.background.config,
             "facts": facts,
         }));
         if let Some(report) = &mut self.report {

@@ -33,6 +33,8 @@ pub(super) struct Page<'a> {
     pub written: String,
 }
 
+/// By which reports are known.
+pub(super) const GENERATOR: &str = "<meta name=\"generator\" content=\"Glimpse\">";
 /// Seconds after which a page of a running training loads itself again.
 const RELOAD: u32 = 5;
 /// Captions of a picture that are shown, at most.
@@ -58,12 +60,15 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// A number with four digits that count.
+/// A number with four digits that count; a very small one as `1.5e-7`.
 pub(super) fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }
-    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    if value.abs() < 1e-3 {
+        return format!("{value:.1e}");
+    }
+    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 4) as usize;
     let text = format!("{value:.digits$}");
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
@@ -79,24 +84,27 @@ impl Page<'_> {
             Status::Running => format!("<meta http-equiv=\"refresh\" content=\"{RELOAD}\">\n"),
             _ => String::new(),
         };
+        let (pictures, attention) = self.attention();
         let mut html = format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{reload}\
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{GENERATOR}\n{reload}\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src \
              'unsafe-inline'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title} – Glimpse</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+             <title>{title} – Glimpse</title>\n<style>{STYLE}{pictures}</style>\n</head>\n<body>\n<main>\n"
         );
         self.head(&mut html);
         self.charts(&mut html);
         self.captions(&mut html);
-        self.attention(&mut html);
+        html += &attention;
         self.tables(&mut html);
         html + "</main>\n</body>\n</html>\n"
     }
 
     fn head(&self, html: &mut String) {
         let History { step, total, .. } = *self.history;
+        let early = self.history.stopped_early;
         let (class, word) = match self.status {
             Status::Running => ("running", "training"),
+            Status::Finished if early.is_some() => ("finished", "finished early"),
             Status::Finished => ("finished", "finished"),
             Status::Stopped(_) => ("stopped", "stopped"),
         };
@@ -112,13 +120,47 @@ impl Page<'_> {
             let _ = write!(html, " · training loss {} (smoothed)", number(mean));
         }
         if let Some(best) = self.history.scores.iter().rev().find(|scores| scores.best) {
-            let _ = write!(html, " · best at step {}: {}", best.step, spelled(best));
+            let _ = write!(
+                html,
+                " · best {} at step {}: {}",
+                self.measure(),
+                best.step,
+                spelled(best)
+            );
         }
         let _ = writeln!(html, " · written {}</p>", escaped(&self.written));
-        if let Status::Stopped(why) = self.status {
-            let _ = writeln!(html, "<p class=\"why\">{}</p>", escaped(why));
+        match self.status {
+            Status::Stopped(why) => {
+                let _ = writeln!(html, "<p class=\"why\">{}</p>", escaped(why));
+            }
+            Status::Finished => {
+                if let Some(best) = early {
+                    let _ = writeln!(
+                        html,
+                        "<p class=\"why\">The run ended before its last step, because the dev split got no better after \
+                         step {best}.</p>"
+                    );
+                }
+            }
+            Status::Running => {
+                let _ = writeln!(
+                    html,
+                    "<p>This page loads itself again every {RELOAD} seconds. Where the time above stands still for long, the \
+                     run was ended from outside.</p>"
+                );
+            }
         }
         html.push_str("</header>\n");
+    }
+
+    /// The score that decides which weights are best, as people call it.
+    fn measure(&self) -> &'static str {
+        let config = &self.background.config;
+        match (config["stage"].as_str(), config["dev"]["score"].as_str()) {
+            (Some("distill"), _) | (_, Some("loss")) => "dev loss",
+            (_, Some("bleu4")) => "BLEU-4",
+            _ => "CIDEr",
+        }
     }
 
     fn charts(&self, html: &mut String) {
@@ -236,7 +278,8 @@ impl Page<'_> {
             html.push_str("</table></div></article>\n");
         }
         html.push_str(
-            "</section>\n<p class=\"note\">In italics: what people wrote of the picture.</p>\n",
+            "</section>\n<p class=\"note\">In italics: what people wrote of the picture. A caption is listed where it \
+             differs from the one before.</p>\n",
         );
     }
 
@@ -258,43 +301,42 @@ impl Page<'_> {
         all
     }
 
-    fn attention(&self, html: &mut String) {
+    /// The style sheet and the section that show where the model looked. Each picture stands in the style sheet once, and
+    /// behind each of its words.
+    fn attention(&self) -> (String, String) {
+        let (mut style, mut rows) = (String::new(), String::new());
         let Some(grid) = self.background.grid else {
-            return;
+            return (style, rows);
         };
-        let mut rows = String::new();
         for looked in self.looked {
-            let shown = self
-                .background
-                .followed
-                .iter()
-                .position(|s| s.name == looked.image);
-            let Some(Some(data)) = shown.and_then(|at| self.thumbnails.get(at)) else {
+            let mut followed = self.background.followed.iter();
+            let at = followed.position(|followed| followed.name == looked.image);
+            let Some((at, Some(data))) = at.and_then(|at| Some((at, self.thumbnails.get(at)?)))
+            else {
                 continue;
             };
-            let class = format!("p{}", shown.unwrap_or_default());
-            let _ = write!(
-                rows,
-                "<style>.{class}{{background-image:url({data})}}</style><div class=\"looks\">"
-            );
+            let _ = write!(style, ".p{at}{{background-image:url({data})}}");
+            rows.push_str("<div class=\"looks\">");
             for (word, weights) in &looked.words {
                 let Some(shade) = super::pictures::shade(weights, grid) else {
                     continue;
                 };
                 let _ = write!(
                     rows,
-                    "<span><b class=\"{class}\"><img src=\"{shade}\" alt=\"\"></b>{}</span>",
+                    "<span><b class=\"p{at}\"><img src=\"{shade}\" alt=\"\"></b>{}</span>",
                     escaped(word)
                 );
             }
             rows.push_str("</div>\n");
         }
-        if !rows.is_empty() {
-            *html += "<h2>Where the model looked for each word</h2>\n";
-            *html += &rows;
-            *html += "<p class=\"note\">At the last evaluation; light where the attention is high, in proportion to each \
-                      word's highest.</p>\n";
+        if rows.is_empty() {
+            return (style, rows);
         }
+        let section = format!(
+            "<h2>Where the model looked for each word</h2>\n{rows}<p class=\"note\">At the last evaluation; light where the \
+             attention is high, in proportion to each word's highest.</p>\n"
+        );
+        (style, section)
     }
 
     fn tables(&self, html: &mut String) {
@@ -319,16 +361,24 @@ impl Page<'_> {
         let all: Vec<String> = all
             .map(|(key, value)| format!("{key} = {}", shown(&value)))
             .collect();
+        // What was opened closes when the page loads itself again.
+        let open = match self.status {
+            Status::Running => " open",
+            _ => "",
+        };
         let _ = write!(
             html,
-            "<h2>Configuration</h2>\n<p>What differs from the defaults:</p>\n<pre>{}</pre>\n<details><summary>All \
+            "<h2>Configuration</h2>\n<p>What differs from the defaults:</p>\n<pre>{}</pre>\n<details{open}><summary>All \
              settings</summary><pre>{}</pre></details>\n",
             escaped_lines(&differs),
             escaped_lines(&all.join("\n"))
         );
-        if !self.history.notices.is_empty() {
+        let History {
+            notices, warnings, ..
+        } = self.history;
+        if !notices.is_empty() || !warnings.is_empty() {
             html.push_str("<h2>What the run said</h2>\n<ul>");
-            for notice in &self.history.notices {
+            for notice in notices.iter().chain(warnings.values()) {
                 let _ = write!(html, "<li>{}</li>", escaped(notice));
             }
             html.push_str("</ul>\n");
@@ -352,7 +402,10 @@ fn spelled(scores: &Scores) -> String {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.filter(|v| v.is_finite())?)));
     let all: Vec<String> = all
-        .map(|(name, value)| format!("{name} {}", number(value)))
+        .map(|(name, value)| match name {
+            "dev loss" => format!("{name} {value:.4}"),
+            _ => format!("{name} {value:.2}"),
+        })
         .collect();
     all.join(", ")
 }
@@ -381,8 +434,8 @@ mod tests {
             "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;\\u{202e}\\u{1b}&lt;/script&gt;"
         );
         assert_eq!(
-            [0.0, 1234.5, 12.345, 0.000_123_456].map(number),
-            ["0", "1234", "12.35", "0.0001235"]
+            [0.0, 1234.5, 12.345, 0.023_456, 0.000_123_456].map(number),
+            ["0", "1234", "12.35", "0.0235", "1.2e-4"]
         );
     }
 }

@@ -49,6 +49,7 @@ impl Trainer {
             }
         };
         Background {
+            run: self.run_name().map(String::from),
             model: model_name(out),
             config: self.config.without_paths().value(),
             facts: facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),

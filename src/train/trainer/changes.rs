@@ -6,7 +6,7 @@ use super::Trainer;
 use crate::error::{Error, Result};
 use crate::model::Description;
 use crate::train::TrainConfig;
-use crate::train::config::change::{differences, shown};
+use crate::train::config::change::{differences, rounded, shown};
 
 /// The note of a model's description that lists the changes.
 const NOTE: &str = "changes";
@@ -21,6 +21,7 @@ pub(super) fn of(
     let earlier = description.training.get(NOTE).and_then(Value::as_array);
     let mut all = earlier.cloned().unwrap_or_default();
     for (key, from, to) in differences(&before.value(), &after.value()) {
+        let [from, to] = [from, to].map(|value| value.map(rounded));
         all.push(json!({ "step": steps, "setting": key, "from": from, "to": to }));
     }
     all
@@ -34,7 +35,7 @@ impl Trainer {
     pub(super) fn adopt_changes(
         &mut self,
         all: Vec<Value>,
-        before: TrainConfig,
+        before: &TrainConfig,
         steps: u64,
     ) -> Result<()> {
         let total = self.total_steps();
@@ -48,7 +49,6 @@ impl Trainer {
         if !found.is_empty() {
             // The change is there to make the score move again.
             self.progress.stale = 0;
-            self.began_with = Some(before);
         }
         for (key, from, to) in found {
             let spelled = |value: Option<Value>| {

@@ -23,24 +23,30 @@ impl Trainer {
 
     /// What is wrong at this evaluation, which has been noted already. Where the run `ends` with it, that is said instead
     /// of a standstill.
-    pub(super) fn warnings(&mut self, evaluation: &Evaluation, ends: bool) -> Vec<String> {
+    pub(super) fn warnings(
+        &mut self,
+        evaluation: &Evaluation,
+        ends: bool,
+    ) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         self.alike = Some(evaluation.alike);
         if evaluation.alike {
             let Evaluation {
                 commonest, images, ..
             } = evaluation;
-            found.push(format!(
+            let text = format!(
                 "{commonest} of {images} dev pictures have the same caption: the model does not tell pictures apart yet"
-            ));
+            );
+            found.push(("alike", text));
         }
         let stale = self.progress.stale;
         let stands = stale > 0 && stale.is_multiple_of(STANDSTILL) && !ends;
         if let Some(best) = self.progress.best.filter(|_| stands) {
             let (step, score) = (best.reached, self.measure().spelled(best.score));
-            found.push(format!(
+            let text = format!(
                 "the dev score stands still: none of the last {stale} evaluations was better than {score} of step {step}"
-            ));
+            );
+            found.push(("standstill", text));
         }
         found
     }

@@ -45,8 +45,6 @@ pub struct Trainer {
     summary: Option<Summary>,
     /// Whether the networks had learnt to caption before the first step.
     starts_trained: bool,
-    /// The configuration of the checkpoint that it goes on from, where that was changed.
-    began_with: Option<TrainConfig>,
     /// Whether the captions of the last evaluation were all alike, once there was one.
     alike: Option<bool>,
     /// What it is trained on, once it runs.
@@ -240,8 +238,8 @@ impl Trainer {
             evaluation: Box::new(evaluation),
             best,
         });
-        for text in warnings {
-            if watch(Event::Warning { step, text }) == Control::Stop {
+        for (kind, text) in warnings {
+            if watch(Event::Warning { step, kind, text }) == Control::Stop {
                 wish = Control::Stop;
             }
         }

@@ -1,62 +1,89 @@
-//! An output that is another run's is not overwritten unasked.
+//! An output that is another run's, or that no run has written, is not overwritten unasked.
 
+use std::fs;
 use std::path::Path;
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
 use super::Trainer;
-use super::start::SOURCE;
+use super::start::{RUN, SOURCE};
 use crate::data::weights::WeightFile;
+use crate::data::{Contents, hex};
 use crate::error::{self, Error, Result};
 use crate::model::{Description, Kind};
 use crate::train::checkpoint;
 use crate::train::config::TrainConfig;
+use crate::train::record;
+
+/// What nobody but somebody else has written.
+const FOREIGN: &str = "holds something that `glimpse train` has not written";
 
 impl Trainer {
-    /// Refuses to overwrite weights that are not of this run: a model or checkpoint of other settings, weights or data, or
-    /// one that no run has written. The same command may overwrite what it wrote before, because it writes the same again.
+    /// Gives the run a name, by which files know their run also after its settings were changed on the way: a digest of
+    /// what it begins with. The same command has the same name, because it writes the same files.
+    pub(super) fn name_run(&mut self) {
+        let (dataset, images) = (self.dataset.clone(), self.work.images());
+        let config = self.config.without_paths().value();
+        let notes = self.work.training();
+        let source = notes.get(SOURCE).cloned();
+        let begins =
+            json!({ "config": config, "source": source, "dataset": dataset, "images": images });
+        let digest = Sha256::digest(begins.to_string().as_bytes());
+        notes.insert(RUN.into(), hex(&digest[..8]).into());
+    }
+
+    /// The name of the run.
+    pub(super) fn run_name(&self) -> Option<&str> {
+        self.work.notes().get(RUN)?.as_str()
+    }
+
+    /// Refuses to overwrite what is not of this run: weights of other settings, sources or data, or files that no run has
+    /// written. The same command may overwrite what it wrote before, because it writes the same again.
     ///
     /// # Errors
     /// Where a file at `out`, or beside it where this run writes, is another run's.
     pub fn check_output(&mut self, out: &Path) -> Result<()> {
         let checkpoint = checkpoint::path_beside(out);
         let beside = [checkpoint::last_beside(out), checkpoint::best_beside(out)];
-        let files = [out, &checkpoint].into_iter();
-        for path in files.chain(beside.iter().map(|path| &**path)) {
-            let is_written = std::fs::metadata(path).is_ok_and(|m| m.len() > 0);
-            if !is_written || self.is_resumed_from(path) {
+        let weights = [out, &checkpoint].into_iter();
+        for path in weights.chain(beside.iter().map(|path| &**path)) {
+            if is_empty(path) || self.goes_on_from(path, &checkpoint) {
                 continue;
             }
             if let Some(what) = self.difference(path) {
-                let how = match checkpoint.exists() {
-                    true => format!(
-                        "go on with that run by --resume {}, ",
-                        error::name(&checkpoint)
-                    ),
-                    false => String::new(),
-                };
-                return Err(Error::file(
-                    path,
-                    format_args!(
-                        "{what}; {how}give --out another name, or overwrite it with --force"
-                    ),
-                ));
+                return Err(refusal(path, &what, &checkpoint));
+            }
+        }
+        let contents = checkpoint::contents_beside(out);
+        let others = [
+            (contents.clone(), Contents::is_at(&contents)),
+            (record::log_beside(out), record::is_log(out)),
+            (record::report_beside(out), record::is_report(out)),
+        ];
+        for (path, is_own) in others {
+            if !is_empty(&path) && !is_own {
+                return Err(refusal(&path, FOREIGN, &checkpoint));
             }
         }
         Ok(())
     }
 
-    fn is_resumed_from(&self, path: &Path) -> bool {
+    /// Whether `path` is the checkpoint beside the output, and the one that this run goes on from.
+    fn goes_on_from(&self, path: &Path, checkpoint: &Path) -> bool {
         let Some(resumed) = &self.resumed else {
             return false;
         };
         let [a, b] = [path, &resumed.checkpoint].map(|path| path.canonicalize().ok());
-        a.is_some() && a == b
+        path == checkpoint && a.is_some() && a == b
     }
 
     /// Why the file at `path` is not of this run, if it is not.
     fn difference(&mut self, path: &Path) -> Option<String> {
-        let foreign = || Some("holds weights that `glimpse train` has not written".into());
-        // What cannot be read as weights is no other run's.
-        let file = WeightFile::open(path).ok()?;
+        let foreign = || Some(FOREIGN.to_string());
+        let Ok(file) = WeightFile::open(path) else {
+            return foreign();
+        };
         let Ok(Some(description)) = Description::read(&file) else {
             return foreign();
         };
@@ -69,9 +96,11 @@ impl Trainer {
         let Some(Ok(config)) = config.map(serde_json::from_value::<TrainConfig>) else {
             return foreign();
         };
-        let began = self.began_with.as_ref().unwrap_or(&self.config);
-        let ours = [&self.config, began].map(TrainConfig::without_paths);
-        if !ours.contains(&config.without_paths()) {
+        let theirs = training.get(RUN).and_then(Value::as_str);
+        if theirs.is_some() && theirs == self.run_name() {
+            return None;
+        }
+        if config.without_paths() != self.config.without_paths() {
             return Some(format!("{what}, with other settings"));
         }
         let dataset = self.dataset.clone();
@@ -79,7 +108,7 @@ impl Trainer {
         let own = self.work.training();
         let source = own.get(SOURCE);
         let says = |key: &str| training.get(key);
-        let other = |key: &str, ours: serde_json::Value| says(key).is_some_and(|x| *x != ours);
+        let other = |key: &str, ours: Value| says(key).is_some_and(|x| *x != ours);
         if source.is_some() && says(SOURCE).is_some() && says(SOURCE) != source {
             return Some(format!("{what}, from other weights"));
         }
@@ -88,6 +117,26 @@ impl Trainer {
         if is_new && (other("dataset", dataset.into()) || other("images", images.into())) {
             return Some(format!("{what}, on other data"));
         }
-        None
+        // Two runs that began differently and were changed to the same settings.
+        theirs.map(|_| what.to_string())
     }
+}
+
+/// Whether nothing is lost with the file at `path`.
+fn is_empty(path: &Path) -> bool {
+    !fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0)
+}
+
+fn refusal(path: &Path, what: &str, checkpoint: &Path) -> Error {
+    let how = match checkpoint.exists() && what != FOREIGN {
+        true => format!(
+            "go on with that run by --resume {}, ",
+            error::name(&checkpoint)
+        ),
+        false => String::new(),
+    };
+    Error::file(
+        path,
+        format_args!("{what}; {how}give --out another name, or overwrite it with --force"),
+    )
 }

@@ -105,8 +105,14 @@ impl Trainer {
                 return match self.save_checkpoint(&options.out) {
                     Ok(checkpoint) => {
                         let checkpoint = error::name(&checkpoint).to_string();
-                        let saved =
-                            format!("saved after step {step}, go on with --resume {checkpoint}");
+                        // With --skip-bad the picture is missing from what the run was trained on.
+                        let also = match what.contains("--skip-bad") {
+                            true => " (and --data-changed, where --skip-bad leaves pictures out)",
+                            false => "",
+                        };
+                        let saved = format!(
+                            "saved after step {step}{also}, go on with --resume {checkpoint}"
+                        );
                         Error::file(path, format_args!("{what}; {saved}"))
                     }
                     Err(e) => Error::file(path, format_args!("{what}; {e}")),

@@ -67,6 +67,9 @@ impl Source<'_> {
 /// The note of a model's training that says which weights the run started from.
 pub(super) const SOURCE: &str = "source";
 
+/// The note of a model's training that tells runs apart.
+pub(super) const RUN: &str = "run";
+
 /// The dataset of a run, and sentences about it for the user.
 struct Data {
     dataset: Dataset,
@@ -125,6 +128,7 @@ impl Trainer {
             "file": source.file_name(), "trained": trainer.starts_trained,
         });
         trainer.work.training().insert(SOURCE.into(), note);
+        trainer.name_run();
         Ok(trainer)
     }
 
@@ -191,13 +195,19 @@ impl Trainer {
         trainer.progress = progress;
         // How it came about is kept; a captioner has it already.
         let notes = trainer.work.training();
-        for key in [SOURCE, DEV] {
+        for key in [SOURCE, RUN, DEV] {
             if let Some(note) = description.training.get(key) {
                 notes.insert(key.into(), note.clone());
             }
         }
         trainer.starts_trained = notes.get(SOURCE).is_some_and(|s| s["trained"] == true);
-        trainer.adopt_changes(history, before, steps)?;
+        if !trainer.work.training().contains_key(RUN) {
+            // An older version did not name its runs; its settings were never changed on the way.
+            let now = std::mem::replace(&mut trainer.config, before.clone());
+            trainer.name_run();
+            trainer.config = now;
+        }
+        trainer.adopt_changes(history, &before, steps)?;
         trainer.resumed = Some(Resumed {
             checkpoint: checkpoint.to_path_buf(),
             data: trained_on,
@@ -225,7 +235,6 @@ impl Trainer {
         Ok(Trainer {
             summary,
             starts_trained: false,
-            began_with: None,
             alike: None,
             work,
             optimizer,
