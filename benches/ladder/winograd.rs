@@ -1,9 +1,11 @@
 //! Winograd's convolution, F(4x4, 3x3): fewer multiplications instead of faster ones.
 //!
-//! A convolution is a product of polynomials, and a polynomial is known by its values at enough points. Evaluate both
-//! factors at six points, multiply the values, and four outputs in a row can be interpolated: 6 multiplications in
-//! place of 12, and in two dimensions 36 in place of 144 (Lavin and Gray 2015, arXiv:1509.09308). For a 6x6 patch `d`
-//! of the image and a 3x3 kernel `g`, with `*` element by element,
+//! A product of polynomials is known by its values at enough points: for 3 coefficients times 4 that are 6 values, each
+//! of which costs one multiplication. `G` and `A` evaluate the two factors at the points, and `B` finds the product's 6
+//! coefficients. Filtering 6 inputs with 3 taps into 4 outputs is the transpose of that product as a map of the 4
+//! numbers, so it takes the transposed matrices in the other order, `y = A^T [(G g) * (B^T d)]`: 6 multiplications in
+//! place of 12, and in two dimensions 36 in place of 144 (Lavin and Gray 2015, arXiv:1509.09308). For a 6x6 patch `d` of the image
+//! and a 3x3 kernel `g`, with `*` element by element,
 //!
 //! ```text
 //! Y = A^T [(G g G^T) * (B^T d B)] A
@@ -149,10 +151,10 @@ impl WithSimd for Evaluate<'_> {
                     }
                 }
                 for row in &mut d {
-                    *row = evaluate(s, *row);
+                    *row = interpolate_transposed(s, *row);
                 }
                 for kx in 0..PATCH {
-                    let values = evaluate(s, column(&d, kx));
+                    let values = interpolate_transposed(s, column(&d, kx));
                     for (ky, value) in values.into_iter().enumerate() {
                         let at = (ky * PATCH + kx) * VALUES + i * IN + c;
                         s.store(&mut self.values[at..], value);
@@ -163,9 +165,9 @@ impl WithSimd for Evaluate<'_> {
     }
 }
 
-/// `B^T d`: points of either sign share their even part and their odd part.
+/// `B^T d`, the transpose of interpolating: points of opposite sign share their even part and their odd part.
 #[inline(always)]
-fn evaluate<S: Simd>(s: S, d: [S::V; PATCH]) -> [S::V; PATCH] {
+fn interpolate_transposed<S: Simd>(s: S, d: [S::V; PATCH]) -> [S::V; PATCH] {
     // x + factor * y
     let sum = |x, factor, y| s.mul_add(s.splat(factor), y, x);
     let (even_a, odd_a) = (sum(d[4], -2.0, d[2]), sum(d[3], -2.0, d[1]));
@@ -207,10 +209,10 @@ impl WithSimd for Interpolate<'_> {
                     for (kx, m) in row.iter_mut().enumerate() {
                         *m = s.load(&self.products[(ky * PATCH + kx) * PRODUCTS + i * OUT + o..]);
                     }
-                    *m = interpolate(s, row);
+                    *m = evaluate_transposed(s, row);
                 }
                 for x in 0..SIDE.min(self.side - left) {
-                    let outputs = interpolate(s, column(&m, x));
+                    let outputs = evaluate_transposed(s, column(&m, x));
                     // The last patches may reach beyond the image.
                     for (y, value) in outputs.into_iter().enumerate().take(self.side - top) {
                         let at = ((top + y) * self.side + left + x) * OUT + o;
@@ -222,9 +224,9 @@ impl WithSimd for Interpolate<'_> {
     }
 }
 
-/// `A^T m`: even powers see the sum of the values at opposite points, odd ones the difference.
+/// `A^T m`, the transpose of evaluating: even powers see the sum of the values at opposite points, odd ones the difference.
 #[inline(always)]
-fn interpolate<S: Simd>(s: S, m: [S::V; PATCH]) -> [S::V; SIDE] {
+fn evaluate_transposed<S: Simd>(s: S, m: [S::V; PATCH]) -> [S::V; SIDE] {
     let (even_a, even_b) = (s.add(m[1], m[2]), s.add(m[3], m[4]));
     let odd_a = s.mul(s.splat(FRAC_1_SQRT_2), s.sub(m[1], m[2]));
     let odd_b = s.mul(s.splat(SQRT_2), s.sub(m[3], m[4]));

@@ -2,9 +2,8 @@
 //!
 //! A tile is [`TILE_ROWS`](Simd::TILE_ROWS) rows by [`TILE_VECTORS`](Simd::TILE_VECTORS) vectors of columns.
 //! For each `k` the loop loads one row of B (packed, so it is contiguous), broadcasts one element of A for
-//! each row of the tile, and multiplies and adds: two floats of work for each of `rows * columns` pairs, with
-//! `rows + columns` loads. Everything that ends in arithmetic, matrix products and convolutions alike, ends
-//! here.
+//! each row of the tile, and multiplies and adds: `2 rows columns` floating-point operations for `rows + columns`
+//! floats loaded. All matrix products and convolutions end here.
 //!
 //! A needs no packing. A row of it is where [`RowBlock::offsets`] says, its elements lie
 //! [`RowBlock::k_stride`] apart, and its `k` axis may be cut into segments that begin at a distance from the

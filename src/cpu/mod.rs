@@ -1,6 +1,6 @@
 //! Floor 1: the processor.
 //!
-//! Everything here works on plain slices of `f32`; tensors come a floor above. In reading order:
+//! Everything here works on plain slices of `f32`; tensors come a floor above. What the others build on comes first:
 //!
 //! * [`isa`] finds out, once, which vector instructions this processor has;
 //! * [`simd`] is the small trait that kernels are written against, with one file per instruction set;

@@ -1,16 +1,17 @@
 //! Floor 3: the operations, one folder each.
 //!
 //! A folder's `mod.rs` has the equation, the shapes, the public function and, right under it, its gradient;
-//! `naive.rs` is the definition as plain loops, the oracle that everything else is tested against; `cpu.rs`
-//! has the vector kernel, and `gpu.rs` starts the shader of the same name in `shaders/`. Feature maps are
+//! `naive.rs` is the definition as plain loops, the oracle that everything else is tested against (an operation that is
+//! composed of others has none: the composition is its oracle); `cpu.rs` has the vector kernel, and `gpu.rs` dispatches
+//! the shader of the same name in `shaders/`. Feature maps are
 //! `[N, H, W, C]` throughout: a pixel's channels lie side by side, so that kernels run along them and a dense block can
 //! write its channels next to its input's.
 //!
-//! An operation runs on the graphics device where one of its inputs is there, and on the processor otherwise; its `mod.rs`
-//! decides, and nothing above it asks. There, every operation can also fail for want of memory or of an answer.
+//! An operation runs on the GPU where one of its inputs is there, and on the CPU otherwise; its `mod.rs` decides, and
+//! nothing above it asks. On the GPU every operation can also fail because memory is short or the GPU no longer answers.
 //!
-//! Operations do not import each other, with two exceptions that are built from others by definition:
-//! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`].
+//! Operations do not import each other, with four exceptions that are composed of others by definition and fuse them:
+//! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`]; [`mod@conv_norm_relu`]; and [`mod@norm_relu_pool`].
 
 pub mod adam;
 pub mod attention_lstm;

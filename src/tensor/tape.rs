@@ -82,7 +82,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// None today.
+    /// It never fails; the result is a [`Result`] so that an operation can end with it.
     pub fn record(
         mut self,
         inputs: &[&Tensor],

@@ -11,9 +11,31 @@
 //! dx    = gamma / sqrt(var + eps) (dy - dbeta / M - xhat dgamma / M)
 //! ```
 //!
-//! The two subtracted terms are the parts of `dy` that moving the mean and the variance would undo: `y` does not
-//! change when a constant is added to `x` or `x` is stretched about its mean. With running statistics, which are
-//! constants, `dx = gamma / sqrt(var + eps) dy`.
+//! The first line follows from `y = gamma xhat + beta`. For the second, write `s = 1 / sqrt(var + eps)`, so that
+//! `xhat = s (x - mean)`, and `dxhat = gamma dy`. A value reaches the loss on three ways: directly, through the mean, and
+//! through the variance. The statistics depend on each value of their channel by
+//!
+//! ```text
+//! dmean/dx = 1 / M        dvar/dx = 2 (x - mean) / M = 2 xhat / (s M)
+//! ```
+//!
+//! (how the variance changes with the mean vanishes, for `sum (x - mean) = 0`), and `xhat` depends on the statistics by
+//!
+//! ```text
+//! dxhat/dmean = -s        dxhat/dvar = -1/2 s^3 (x - mean) = -1/2 s^2 xhat
+//! ```
+//!
+//! Substitute, with the sums over the channel:
+//!
+//! ```text
+//! dx = s dxhat - s / M sum dxhat - 1/2 s^2 (sum dxhat xhat) 2 xhat / (s M)
+//!    = s (dxhat - sum dxhat / M - xhat sum(dxhat xhat) / M)
+//! ```
+//!
+//! and collect: `sum dxhat = gamma dbeta` and `sum dxhat xhat = gamma dgamma`, which gives the line above. The two
+//! subtracted terms have a meaning: `y` does not change when a constant is added to all `x` of a channel, so `dx` sums to
+//! 0, and for `eps = 0` it does not change when they are stretched about their mean, so that then `sum dx xhat = 0`, too.
+//! With running statistics, which are constants, only the direct way is left: `dx = gamma s dy`.
 
 mod cpu;
 pub(crate) mod gpu;

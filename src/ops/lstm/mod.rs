@@ -10,7 +10,8 @@
 //! h' = o tanh(c')
 //! ```
 //!
-//! The gates' order i, f, g, o is PyTorch's; its two biases only ever occur as their sum, which is `b`.
+//! A prime means "after the step": `h` and `c` are the state before it, `h'` and `c'` the state after it. The gates'
+//! order i, f, g, o is PyTorch's; its two biases only ever occur as their sum, which is `b`.
 //!
 //! Going back, `dc'` is what arrives at `c'` directly and through `h'`; the rest follows from the derivatives
 //! `s (1 - s)` of the sigmoid and `1 - t^2` of tanh, in terms of their own values:
@@ -21,9 +22,15 @@
 //! dx = dz W_ih      dh = dz W_hh      dW_ih = dz^T x      dW_hh = dz^T h      db = sum over rows of dz
 //! ```
 //!
-//! In a sequence `h` and `c` of one step are `h'` and `c'` of the step before, so the steps are walked backward
-//! and the gradients by `h` and `c` are handed on. Everything else waits for the end: the products with `W_ih`,
-//! and the gradients by the weights, are each one matrix product over all steps.
+//! In a sequence `h` and `c` of one step are `h'` and `c'` of the step before. So the steps are walked backward, and each
+//! hands its `dh` and `dc` on to the step before it:
+//!
+//! ```text
+//! dh'(t) = from above + dz(t+1) W_hh        dc'(t) = dc(t+1)
+//! ```
+//!
+//! where "from above" is the gradient with respect to the output `h'(t)`. Everything else waits for the end: the products
+//! with `W_ih`, and the gradients with respect to the weights, are each one matrix product over all steps.
 
 mod cpu;
 mod gpu;

@@ -1,9 +1,9 @@
-//! The gradient by the weights, over the same tiles and points.
+//! The gradient with respect to the weights, over the tiles and points of the forward pass.
 
 // Indices that are constants once the loops are unrolled keep the vectors in registers.
 #![allow(clippy::needless_range_loop)]
 
-use super::points::{evaluate_outputs, interpolate_taps};
+use super::points::{evaluate_outputs, evaluate_taps_transposed};
 use super::{Evaluate, IN, OUT, POINTS, TILES, Tiling};
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::conv::Pixels;
@@ -105,10 +105,10 @@ impl Tiling {
             for o in 0..outputs {
                 let at = |point: usize| sums[point * size + c * outputs + o];
                 let rows = std::array::from_fn::<_, IN, _>(|i| {
-                    interpolate_taps(std::array::from_fn(|j| at(i * IN + j)))
+                    evaluate_taps_transposed(std::array::from_fn(|j| at(i * IN + j)))
                 });
                 for x in 0..3 {
-                    let column = interpolate_taps(rows.map(|row| row[x]));
+                    let column = evaluate_taps_transposed(rows.map(|row| row[x]));
                     for (y, value) in column.into_iter().enumerate() {
                         taps[(3 * y + x) * outputs + o] = value;
                     }

@@ -1,15 +1,27 @@
 //! 3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3), as Lavin and Gray (2015,
 //! arXiv 1509.09308) apply it to networks.
 //!
-//! Four neighbouring outputs of a filter with three taps are coefficients of a product of polynomials. Such a product
-//! is determined by its values at six points, and a value costs one multiplication. With `B^T` evaluating six inputs
-//! at the points, `G` the three taps, and `A^T` going back,
+//! The idea is a theorem about products of polynomials, transposed. Let `g` be three taps and `v` four numbers, both
+//! read as coefficients of polynomials. Their product has six coefficients, so its values at six points determine it, and
+//! each value costs one multiplication:
+//!
+//! ```text
+//! g (*) v = B [(G g) * (A v)]
+//! ```
+//!
+//! `G` and `A` evaluate the two polynomials at the points, and `B` interpolates: from six values it finds the six
+//! coefficients. With `M(x) = x (x^2 - a^2) (x^2 - b^2)`, Lagrange's polynomial of a point `p` is
+//! `M(x) / (x - p) / M'(p)`; the constant `1 / M'(p)` stands in `G`, and the coefficients of the rest are a column of `B`. For a fixed `g` the product is a linear map of `v`, a 6x4 matrix. Filtering six neighbouring inputs `d`
+//! with the taps, `y[k] = sum over j of g[j] d[k + j]` for four outputs, is the transpose of that matrix. The transpose
+//! of a chain of matrices is the chain of their transposes, backward, and `(G g) *` is a diagonal matrix, which is its own
+//! transpose:
 //!
 //! ```text
 //! y = A^T [(G g) * (B^T d)]        and in two dimensions        Y = A^T [(G g G^T) * (B^T d B)] A
 //! ```
 //!
-//! where `*` multiplies element by element: 36 multiplications for the 16 outputs of a tile, instead of 144. Summed
+//! So `B^T` does not evaluate anything and `A^T` does not interpolate: they are the transposes of interpolating and of
+//! evaluating. `*` multiplies element by element: 36 multiplications for the 16 outputs of a tile, instead of 144. Summed
 //! over channels, each of the 36 is a matrix product `[tiles, C] [C, O]`, and the transforms on both sides are a few
 //! additions for each channel.
 //!
@@ -18,7 +30,8 @@
 //! whose powers are more alike: a factor of two, a relative error of 1e-6 (the tests say 2e-6). (`B^T` comes from
 //! `(x^2 - a^2) (x^2 - b^2) = x^4 - 5/2 x^2 + 1`.)
 //!
-//! The gradient by the weights is the same road walked back: with `Q = A dY A^T` for the gradient of a tile,
+//! The gradient with respect to the weights is the transpose of `g -> Y`. With `dY` for the gradient with respect to a
+//! tile's outputs and `Q = A dY A^T`, their values at the points,
 //!
 //! ```text
 //! dU = sum over tiles of (B^T d B) * Q        dg = G^T dU G
@@ -43,7 +56,7 @@
 mod grad_weight;
 mod points;
 
-use points::{evaluate_inputs, evaluate_taps, interpolate};
+use points::{evaluate_taps, evaluate_transposed, interpolate_transposed};
 
 use super::{Job, Pixels, PixelsMut, Window};
 use crate::cpu::Isa;
@@ -319,13 +332,13 @@ impl Evaluate<'_> {
                         d[i] = before(c, s.load(&pixel[c..]));
                     }
                 }
-                let values = evaluate_inputs(s, d);
+                let values = interpolate_transposed(s, d);
                 for i in 0..IN {
                     columns[i][j] = values[i];
                 }
             }
             for i in 0..IN {
-                let values = evaluate_inputs(s, columns[i]);
+                let values = interpolate_transposed(s, columns[i]);
                 for j in 0..IN {
                     let at = (i * IN + j) * self.stride + t * channels + c;
                     // SAFETY: there is room for every point, tile and channel.
@@ -374,13 +387,13 @@ impl Interpolate<'_> {
                 for i in 0..IN {
                     m[i] = s.load(&self.products[(i * IN + j) * self.stride + t * outputs + o..]);
                 }
-                let values = interpolate(s, m);
+                let values = evaluate_transposed(s, m);
                 for i in 0..OUT {
                     columns[i][j] = values[i];
                 }
             }
             for (i, row) in columns.into_iter().enumerate().take(height - top) {
-                let values = interpolate(s, row);
+                let values = evaluate_transposed(s, row);
                 for (j, value) in values.into_iter().enumerate().take(width - left) {
                     let pixel = (image * height + top + i) * width + left + j;
                     let value = self.after.apply(s, value, o);

@@ -1,11 +1,12 @@
-//! The transforms, a vector of channels at a time: values of polynomials at the points, and back.
+//! The matrices of the transforms, applied to a vector of channels at a time. Points of opposite sign share the even and
+//! the odd part of what is computed for them.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use super::{IN, OUT};
 use crate::cpu::simd::Simd;
 
-/// `G g`
+/// `G g`: the values of the taps' polynomial at the points, scaled.
 #[inline(always)]
 pub(super) fn evaluate_taps<S: Simd>(s: S, [g0, g1, g2]: [S::V; 3]) -> [S::V; IN] {
     let (third, sixth) = (s.splat(1.0 / 3.0), s.splat(1.0 / 6.0));
@@ -23,9 +24,9 @@ pub(super) fn evaluate_taps<S: Simd>(s: S, [g0, g1, g2]: [S::V; 3]) -> [S::V; IN
     ]
 }
 
-/// `B^T d`
+/// `B^T d`: the transpose of interpolating.
 #[inline(always)]
-pub(super) fn evaluate_inputs<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
+pub(super) fn interpolate_transposed<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
     let (a, b) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
     let (minus_two, minus_half) = (s.splat(-2.0), s.splat(-0.5));
     let minus_five_halves = s.splat(-2.5);
@@ -47,9 +48,9 @@ pub(super) fn evaluate_inputs<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
     ]
 }
 
-/// `A^T m`
+/// `A^T m`: the transpose of evaluating.
 #[inline(always)]
-pub(super) fn interpolate<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
+pub(super) fn evaluate_transposed<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
     let (a, b) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
     let (half, two) = (s.splat(0.5), s.splat(2.0));
     let (sum_a, sum_b) = (s.add(m[1], m[2]), s.add(m[3], m[4]));
@@ -62,7 +63,7 @@ pub(super) fn interpolate<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
     ]
 }
 
-/// `A y`
+/// `A y`: the values at the points of the polynomial whose coefficients are four outputs.
 #[inline(always)]
 pub(super) fn evaluate_outputs<S: Simd>(s: S, y: [S::V; OUT]) -> [S::V; IN] {
     let (a, b) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
@@ -85,8 +86,8 @@ pub(super) fn evaluate_outputs<S: Simd>(s: S, y: [S::V; OUT]) -> [S::V; IN] {
     ]
 }
 
-/// `G^T u`
-pub(super) fn interpolate_taps([u0, u1, u2, u3, u4, u5]: [f32; IN]) -> [f32; 3] {
+/// `G^T u`: the transpose of evaluating the taps.
+pub(super) fn evaluate_taps_transposed([u0, u1, u2, u3, u4, u5]: [f32; IN]) -> [f32; 3] {
     let (sum_a, sum_b) = (u1 + u2, u3 + u4);
     let (difference_a, difference_b) = (FRAC_1_SQRT_2 * (u1 - u2), SQRT_2 * (u3 - u4));
     [
