@@ -1,6 +1,6 @@
 //! By the implicit matrix product of [`crate::cpu::conv`].
 
-use super::{Grads, packed_weight};
+use super::{Grads, Wanted, packed_weight};
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
 use crate::cpu::{Isa, Precision, memory, rows};
 use crate::tensor::Tensor;
@@ -39,14 +39,13 @@ pub(crate) fn backward(
     x: Pixels,
     weight: &[f32],
     grad: &[f32],
-    needs_x: bool,
-    needs_weight: bool,
+    wanted: Wanted,
 ) -> Grads {
     let grad = Pixels {
         data: grad,
         stride: shape.out_channels,
     };
-    let grad_x = needs_x.then(|| {
+    let grad_x = wanted.x.then(|| {
         let mut grad_x = memory::unset(shape.pixels() * shape.channels);
         let out = PixelsMut {
             data: &mut grad_x,
@@ -55,12 +54,13 @@ pub(crate) fn backward(
         conv::grad_input(isa, shape, grad, weight, out);
         grad_x
     });
-    let grad_weight = needs_weight.then(|| {
+    let grad_weight = wanted.weight.then(|| {
         let mut grad_weight = memory::unset(weight.len());
         conv::grad_weight(isa, shape, x, None, grad, &mut grad_weight);
         grad_weight
     });
-    let bias = rows::sum_rows(isa, grad, shape.out_pixels(), shape.out_channels);
+    let sum = || rows::sum_rows(isa, grad, shape.out_pixels(), shape.out_channels);
+    let bias = wanted.bias.then(sum);
     Grads {
         x: grad_x,
         weight: grad_weight,

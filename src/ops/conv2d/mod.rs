@@ -161,8 +161,12 @@ pub fn conv2d(
     }
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     let (kept_x, kept_weight) = (x.detach(), weight.detach());
-    let (needs_x, needs_weight) = (x.is_tracked(), weight.is_tracked());
-    let needs_bias = bias.map(Tensor::is_tracked);
+    let has_bias = bias.is_some();
+    let wanted = Wanted {
+        x: x.is_tracked(),
+        weight: weight.is_tracked(),
+        bias: bias.is_some_and(Tensor::is_tracked),
+    };
     if let Device::Gpu(gpu) = Device::of(&inputs) {
         let sizes = gpu::sizes(&shape);
         let operands = operands(&gpu, &inputs);
@@ -173,11 +177,11 @@ pub fn conv2d(
             let by_weight = || gpu::grad_weight(&gpu, &sizes, &kept_x, dy, kept_weight.dims());
             let by_bias = || gpu::grad_bias(&gpu, &sizes, dy);
             let mut grads = vec![
-                needs_x.then(by_x).transpose()?,
-                needs_weight.then(by_weight).transpose()?,
+                wanted.x.then(by_x).transpose()?,
+                wanted.weight.then(by_weight).transpose()?,
             ];
-            if let Some(needed) = needs_bias {
-                grads.push(needed.then(by_bias).transpose()?);
+            if has_bias {
+                grads.push(wanted.bias.then(by_bias).transpose()?);
             }
             Ok(grads)
         });
@@ -211,7 +215,6 @@ pub fn conv2d(
         ],
     );
 
-    let has_bias = needs_bias.is_some();
     y.record(&inputs, move |grad| {
         let backward = if isa.is_naive() {
             naive::backward
@@ -222,15 +225,7 @@ pub fn conv2d(
             data: kept_x.data(),
             stride: shape.channels,
         };
-        let grads = backward(
-            isa,
-            &shape,
-            x,
-            kept_weight.data(),
-            grad.data(),
-            needs_x,
-            needs_weight,
-        );
+        let grads = backward(isa, &shape, x, kept_weight.data(), grad.data(), wanted);
         let mut out = vec![
             grads.x.map(|g| Tensor::computed(g, kept_x.dims())),
             grads
@@ -238,17 +233,26 @@ pub fn conv2d(
                 .map(|g| Tensor::computed(g, kept_weight.dims())),
         ];
         if has_bias {
-            out.push(Some(Tensor::computed(grads.bias, &[shape.out_channels])));
+            let bias = grads.bias;
+            out.push(bias.map(|g| Tensor::computed(g, &[shape.out_channels])));
         }
         Ok(out)
     })
 }
 
-/// What the kernels return to the gradient.
+/// The inputs that a gradient is wanted of.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    x: bool,
+    weight: bool,
+    bias: bool,
+}
+
+/// The gradients that were wanted.
 pub(crate) struct Grads {
     x: Option<Vec<f32>>,
     weight: Option<Vec<f32>>,
-    bias: Vec<f32>,
+    bias: Option<Vec<f32>>,
 }
 
 #[cfg(test)]

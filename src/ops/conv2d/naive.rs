@@ -1,6 +1,6 @@
 //! The definition.
 
-use super::Grads;
+use super::{Grads, Wanted};
 use crate::cpu::conv::{ConvShape, Pixels};
 use crate::cpu::{Isa, Precision};
 use crate::tensor::Tensor;
@@ -66,8 +66,7 @@ pub(crate) fn backward(
     x: Pixels,
     weight: &[f32],
     grad: &[f32],
-    needs_x: bool,
-    needs_weight: bool,
+    wanted: Wanted,
 ) -> Grads {
     let mut grad_x = vec![0.0f64; shape.pixels() * shape.channels];
     let mut grad_weight = vec![0.0f64; weight.len()];
@@ -78,13 +77,14 @@ pub(crate) fn backward(
         grad_x[dense] += f64::from(grad[yi]) * f64::from(weight[wi]);
         grad_weight[wi] += f64::from(grad[yi]) * f64::from(x.data[xi]);
     });
-    for (i, &g) in grad.iter().enumerate() {
+    let biased = if wanted.bias { grad } else { &[] };
+    for (i, &g) in biased.iter().enumerate() {
         bias[i % shape.out_channels] += f64::from(g);
     }
     let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     Grads {
-        x: needs_x.then(|| narrow(grad_x)),
-        weight: needs_weight.then(|| narrow(grad_weight)),
-        bias: narrow(bias),
+        x: wanted.x.then(|| narrow(grad_x)),
+        weight: wanted.weight.then(|| narrow(grad_weight)),
+        bias: wanted.bias.then(|| narrow(bias)),
     }
 }
