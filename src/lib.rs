@@ -6,7 +6,7 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 0 | [`error`] | one error type, messages of one line |
-//! | 1 | [`cpu`], [`gpu`] | the processor: vector instructions, matrix products, convolution, threads; the graphics device: memory, shaders, the list of what it has to do |
+//! | 1 | [`cpu`], [`gpu`] | the CPU: vector instructions, matrix products, convolution, threads; the GPU: buffers, shaders, command buffers |
 //! | 2 | [`tensor`] | the tensor and the tape |
 //! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernel |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
@@ -15,6 +15,8 @@
 //! | 7 | [`train`] | the stages of training: distillation, cross-entropy, self-critical |
 //! | 8 | [`web`] | the service: the same captions over HTTP |
 //! | 9 | [`cli`] | the command line |
+//!
+//! [The book](book) has its architecture, its glossary, and how to add an operation.
 //!
 //! A module imports only from lower floors; a test sees to it.
 //!
@@ -27,6 +29,7 @@
 
 #![warn(missing_docs)]
 
+pub mod book;
 pub mod caption;
 pub mod cli;
 pub mod convert;

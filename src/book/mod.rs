@@ -1,0 +1,44 @@
+//! The book of Glimpse: pages for people who read, change or measure it. There is no code here.
+//!
+//! | page | answers |
+//! |---|---|
+//! | [`architecture`] | Where is what, what must always hold, and why it was built like this? |
+//! | [`contributing`] | How do I change something and know within a minute whether it still works? |
+//! | [`adding_an_operation`] | Which pieces does a new operation have, and in which order do I write them? |
+//! | [`training`] | Which stages does a training have, and what does each of them need? |
+//! | [`service`] | How does `glimpse serve` behave, and what are its limits? |
+//! | [`promises`] | What do the tests hold about files, memory and attacks? |
+//! | [`performance`] | How fast is it, measured against what, and where is the limit? |
+//! | [`glossary`] | What does a word mean here? |
+
+/// Where is what, what must always hold, and why it was built like this.
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+/// How to change something and to know within a minute whether it still works.
+#[doc = include_str!("contributing.md")]
+pub mod contributing {}
+
+/// The pieces of a new operation, in the order in which to write them.
+#[doc = include_str!("adding_an_operation.md")]
+pub mod adding_an_operation {}
+
+/// The stages of a training, and what each of them needs.
+#[doc = include_str!("training.md")]
+pub mod training {}
+
+/// How `glimpse serve` behaves, and its limits.
+#[doc = include_str!("service.md")]
+pub mod service {}
+
+/// What the tests hold about files, memory and attacks.
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
+/// Speed and exactness, measured, with their limits.
+#[doc = include_str!("performance.md")]
+pub mod performance {}
+
+/// The project's words.
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
