@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) captions: Vec<String>,
     pub(super) split: Split,
+    /// The whole path, without its beginning, of an image that is listed by a path on another computer or in the web.
+    pub(super) elsewhere: Option<PathBuf>,
     /// The file, where it is there.
     pub(super) file: Option<PathBuf>,
 }
@@ -31,6 +33,7 @@ impl Entry {
             number: None,
             captions,
             split,
+            elsewhere: None,
             file: None,
         }
     }

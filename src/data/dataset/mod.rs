@@ -35,6 +35,7 @@ mod names;
 mod pictures;
 mod recognise;
 mod remarks;
+mod shorten;
 mod sidecars;
 mod split;
 mod table;

@@ -2,6 +2,7 @@
 
 use super::entries::Entry;
 use super::given::Given;
+use super::locate::Names;
 use super::remarks::{Log, Topic};
 use super::split::{Split, SplitSource};
 use super::{
@@ -42,6 +43,15 @@ impl Format {
     fn is_own(self) -> bool {
         matches!(self, Format::Metadata | Format::Table | Format::Sidecars)
     }
+
+    /// How exactly its names are to be taken.
+    fn names(self) -> Names {
+        match self {
+            Format::Kaggle => Names::Table,
+            own if own.is_own() => Names::Own,
+            _ => Names::Published,
+        }
+    }
 }
 
 impl Dataset {
@@ -72,7 +82,7 @@ impl Dataset {
             );
             return Err(Error::file(root, what));
         }
-        let used = locate::locate(root, &mut entries, format.is_own(), &mut log);
+        let used = locate::locate(root, &mut entries, format.names(), &mut log)?;
         let mut dataset = Dataset {
             root: root.to_path_buf(),
             format,

@@ -18,6 +18,10 @@ pub enum Topic {
     BrokenLine,
     /// A picture in two splits, which is an error where the dataset is used.
     TwoSplits,
+    /// Pictures that lie in several folders of which any may be meant, which is an error where the dataset is used.
+    SeveralFolders,
+    /// Pictures of different names that are one file, which is an error where the dataset is used.
+    SharedFile,
     /// Pictures that are listed and not there.
     MissingPicture,
     /// Pictures that are listed and have no caption.

@@ -7,6 +7,7 @@ use super::entries::{Captions, Entry};
 use super::locate;
 use super::remarks::{Log, Topic};
 use super::split::{Split, SplitSource};
+use super::tables::are_splits;
 use super::text::{numbered_lines, read_text};
 use crate::data::folder;
 use crate::error::{Error, Result};
@@ -82,19 +83,41 @@ pub(super) fn read(root: &Path, folder: &Path, log: &mut Log) -> Result<(SplitSo
         name.split_once('/')
             .and_then(|(folder, _)| Split::named(folder))
     };
-    let is_split = captions.0.keys().all(|name| of_folder(name).is_some());
-    let (source, mut entries) = match is_split && !captions.0.is_empty() {
-        true => {
-            let entries = captions.0.into_iter().map(|(name, captions)| {
-                let split = of_folder(&name).unwrap_or(Split::Train);
-                Entry::named(name, captions, split)
-            });
-            (SplitSource::Published, entries.collect())
-        }
+    let named: Vec<Option<Split>> = captions.0.keys().map(|name| of_folder(name)).collect();
+    let (source, mut entries) = match are_splits(&named) {
+        true => (
+            SplitSource::Published,
+            by_folders(captions, &named, start, log),
+        ),
         false => (SplitSource::Tenths, captions.split_by(SplitSource::Tenths)),
     };
     for entry in &mut entries {
         entry.file = files.remove(&entry.name);
     }
     Ok((source, entries))
+}
+
+/// Entries with the splits that their folders say; those in no such folder are left out.
+fn by_folders(
+    captions: Captions,
+    named: &[Option<Split>],
+    start: &Path,
+    log: &mut Log,
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut without = Vec::new();
+    for ((name, captions), split) in captions.0.into_iter().zip(named) {
+        match split {
+            Some(split) => entries.push(Entry::named(name, captions, *split)),
+            None => without.push(name),
+        }
+    }
+    if let Some(first) = without.first() {
+        let what = format_args!(
+            "{} pictures with captions are in no folder of a split, and are left out; the first is {first}",
+            without.len()
+        );
+        log.remark(Topic::NoSplit, without.iter(), Error::file(start, what));
+    }
+    entries
 }

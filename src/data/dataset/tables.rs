@@ -13,6 +13,7 @@ use super::first_file;
 use super::given::{Columns, Given};
 use super::names::tidy;
 use super::remarks::{Log, Topic};
+use super::shorten::Elsewhere;
 use super::split::{Split, SplitSource};
 use super::table::{self, Row};
 use super::text::{malformed, numbered_lines, read_text};
@@ -138,6 +139,7 @@ pub(super) fn read(
     log: &mut Log,
 ) -> Result<(SplitSource, Vec<Entry>)> {
     let mut all = Vec::new();
+    let mut folders = Vec::new();
     let mut last = PathBuf::new();
     for Part {
         file,
@@ -146,32 +148,42 @@ pub(super) fn read(
     } in parts
     {
         for mut row in rows(&file, columns, log)? {
-            if !folder.as_os_str().is_empty() {
-                row.image = format!("{}/{}", folder.to_string_lossy(), row.image);
-            }
             row.split = row.split.or(split);
             all.push(row);
+            folders.push(folder.clone());
         }
         last = file;
     }
+    let elsewhere = Elsewhere::shorten(&mut all, &folders);
     // Where names begin with `train/` and `validation/`, these are the splits.
     let of_folder = |row: &Row| {
         row.image
             .split_once('/')
             .and_then(|(folder, _)| Split::named(folder))
     };
-    if all.iter().all(|row| row.split.is_none()) && all.iter().all(|row| of_folder(row).is_some()) {
+    let named: Vec<Option<Split>> = all.iter().map(of_folder).collect();
+    if all.iter().all(|row| row.split.is_none()) && are_splits(&named) {
         for row in &mut all {
             row.split = of_folder(row);
         }
     }
-    match all.iter().any(|row| row.split.is_some()) {
-        true => split(all, &last, log),
+    let (source, mut entries) = match all.iter().any(|row| row.split.is_some()) {
+        true => split(all, &last, log)?,
         false => {
             let rule = SplitSource::Tenths;
-            Ok((rule, captions(all).split_by(rule)))
+            (rule, captions(all).split_by(rule))
         }
-    }
+    };
+    elsewhere.note(&mut entries);
+    Ok((source, entries))
+}
+
+/// Whether folders that are called so make the splits: all names begin with one, or some with that of training and some with
+/// another, and then the others are left out.
+pub(super) fn are_splits(folders: &[Option<Split>]) -> bool {
+    let has = |split| folders.contains(&Some(split));
+    let is_parted = has(Split::Train) && (has(Split::Dev) || has(Split::Test));
+    is_parted || (!folders.is_empty() && !folders.contains(&None))
 }
 
 /// The rows of a table, or of a file of JSON lines.
