@@ -167,10 +167,7 @@ fn one_file_by_two_names() {
     for (names, file) in cases {
         let root = table(&rows(names, ["val", "train"]), &[file]);
         let message = refusal(&root, Split::Train);
-        assert!(
-            message.contains("are one picture in two splits, "),
-            "{names:?}: {message}"
-        );
+        assert!(message.contains(" in two splits, "), "{names:?}: {message}");
         let root = table(&rows(names, ["train", "train"]), &[file]);
         let found = all(&root);
         assert_eq!(found.len(), 1, "{names:?}");
@@ -250,4 +247,270 @@ fn splits_by_folders_outlast_a_stray_picture() {
         pairs(&[("train/0.jpg", "a"), ("val/1.jpg", "b")])
     );
     assert!(said(&root, Topic::NoSplit)[0].ends_with("the first is cover.jpg"));
+}
+
+#[test]
+fn names_without_ending_are_known_by_the_pictures() {
+    // A first row that is one like the others, and words that are names of pictures in an open quotation.
+    let root = table("0,A dog\n1,A cat\n", &["photos/0.jpg", "photos/1.jpg"]);
+    let named = Given {
+        columns: Some("image=1,caption=2".parse().unwrap()),
+        ..Given::at(root.path())
+    };
+    let dataset = Dataset::read(&named).unwrap();
+    assert_eq!(dataset.split(Split::Train).unwrap().len(), 2);
+    let root = table(
+        "image,caption\nred,\"A dog\nblue,A cat\ngreen,A cow\"\n",
+        &["photos/red.jpg", "photos/blue.jpg", "photos/green.jpg"],
+    );
+    assert_eq!(all(&root).len(), 3);
+    assert!(said(&root, Topic::Quotation)[0].contains("the first is line 2"));
+}
+
+#[test]
+fn keys_of_json_are_read_as_columns_are() {
+    let line = |more: &str| format!("{{\"file_name\": \"0.jpg\", \"caption\": \"a\", {more}}}\n");
+    let root = |more: &str| folder(&[("metadata.jsonl", &line(more)), ("0.jpg", "")]);
+    let captions = |root: &TempDir| all(root)[0].1.clone();
+    assert_eq!(captions(&root("\"caption_2\": \"b\"")), "a / b");
+    assert_eq!(captions(&root("\"image_id\": \"7\"")), "a");
+    assert_eq!(
+        captions(&root("\"caption_2\": \"['b', 'c']\"")),
+        "a / b / c"
+    );
+    let several = root("\"text\": \"b\"");
+    assert_eq!(captions(&several), "a");
+    assert!(said(&several, Topic::Columns)[0].contains("read from 'caption', and not from 'text'"));
+    assert!(
+        refusal(&root("\"split\": 1"), Split::Train)
+            .ends_with("metadata.jsonl: line 1 has an unknown split '1': use train, dev or test")
+    );
+    // A list of objects, in a file that is named.
+    let list = "[{\"image\": \"0.jpg\", \"caption\": \"a\"}]";
+    let root = folder(&[("captions.json", list), ("0.jpg", "")]);
+    let named = Given {
+        table: Some("captions.json".into()),
+        ..Given::at(root.path())
+    };
+    let dataset = Dataset::read(&named).unwrap();
+    assert_eq!(dataset.split(Split::Train).unwrap()[0].captions, ["a"]);
+}
+
+#[test]
+fn a_table_of_titles_alone_has_no_rows() {
+    assert_eq!(
+        refusal(&table("image,caption\n", &["0.jpg"]), Split::Train),
+        "DIR/c.csv: has no rows; write one for each caption, with the picture's name"
+    );
+}
+
+#[test]
+fn files_with_captions_that_are_not_read_are_said() {
+    let rows = "file_name,text\n0.jpg,a\n";
+    let line = "{\"file_name\": \"0.jpg\", \"text\": \"b\"}\n";
+    for (files, others, read) in [
+        (
+            &[("captions.txt", rows), ("mine.csv", rows)][..],
+            "mine.csv is not read",
+            "captions.txt",
+        ),
+        (
+            &[("metadata.csv", rows), ("metadata.jsonl", line)],
+            "metadata.csv is not read",
+            "metadata.jsonl",
+        ),
+        (
+            &[("metadata.csv", rows), ("captions.csv", rows)],
+            "captions.csv is not read",
+            "metadata.csv",
+        ),
+        (
+            &[
+                ("metadata.csv", rows),
+                ("train/metadata.jsonl", line),
+                ("val/metadata.jsonl", line),
+            ],
+            "train/metadata.jsonl and 1 more files with captions are not read",
+            "metadata.csv",
+        ),
+    ] {
+        let root = folder(&[files, &[("0.jpg", "")]].concat());
+        let said = said(&root, Topic::Choice);
+        assert!(
+            said[0].contains(others)
+                && said[0].contains(&format!("as the captions are read from {read}; move")),
+            "{said:?}"
+        );
+    }
+    let root = folder(&[
+        ("train/metadata.jsonl", line),
+        ("train/0.jpg", ""),
+        ("validation/1.jpg", ""),
+    ]);
+    assert!(said(&root, Topic::NotListed)[0].ends_with(
+        "validation: has 1 pictures and no metadata.csv or metadata.jsonl, and is left out"
+    ));
+}
+
+#[test]
+fn a_text_with_the_whole_name_of_its_picture_comes_first() {
+    let root = folder(&[
+        ("0.jpg", ""),
+        ("0.txt", "a dog"),
+        ("0.png", ""),
+        ("0.png.txt", "a zebra"),
+        ("1.JPG", ""),
+        ("1.TXT", "a cat"),
+    ]);
+    let expected = [("0.jpg", "a dog"), ("0.png", "a zebra"), ("1.JPG", "a cat")];
+    assert_eq!(all(&root), pairs(&expected));
+    assert!(said(&root, Topic::Choice).is_empty());
+    fs::write(root.path().join("1.JPG.txt"), "a cow").unwrap();
+    fs::write(root.path().join("0.bmp"), "").unwrap();
+    assert_eq!(all(&root)[3], ("1.JPG".to_string(), "a cow".to_string()));
+    let said = said(&root, Topic::Choice);
+    assert!(said[0].ends_with("; the first is 1.TXT"), "{said:?}");
+    assert!(
+        said[1].ends_with("several pictures of one name, the first is 0.txt"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn texts_in_other_encodings_are_told_together() {
+    let root = folder(&[("0.jpg", ""), ("1.jpg", "")]);
+    for name in ["0.txt", "1.txt"] {
+        fs::write(root.path().join(name), b"\xff\xfea\0").unwrap();
+    }
+    let message = refusal(&root, Split::Train);
+    assert!(
+        message
+            .starts_with("DIR: 2 text files cannot be read, the first: DIR/0.txt: is UTF-16 text"),
+        "{message}"
+    );
+    let examined = Dataset::read(&Given {
+        examine: true,
+        ..Given::at(root.path())
+    })
+    .unwrap();
+    let broken = &examined.remarks()[0];
+    assert_eq!((broken.topic, broken.count), (Topic::BrokenLine, 2));
+    for name in ["0.txt", "1.txt"] {
+        fs::write(root.path().join(name), b"ein B\xe4r").unwrap();
+    }
+    assert_eq!(all(&root)[1].1, "ein B\u{e4}r");
+    let said = said(&root, Topic::Encoding);
+    assert!(
+        said.len() == 1 && said[0].contains("2 text files are not UTF-8"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn encodings_are_suspected_by_name() {
+    let root = folder(&[]);
+    let gbk = b"image,caption\n1.jpg,\xd2\xbb\xd6\xbb\xb9\xb7\n";
+    fs::write(root.path().join("c.csv"), gbk).unwrap();
+    assert!(refusal(&root, Split::Train).contains("line 2 is not UTF-8 text, and looks like GBK"));
+    fs::write(
+        root.path().join("dataset_a.json"),
+        b"{\n\"images\": [\"l\xe4uft\"]}",
+    )
+    .unwrap();
+    assert_eq!(
+        refusal(&root, Split::Train),
+        "DIR/dataset_a.json: line 2 is not UTF-8 text, which JSON is; save the file as UTF-8"
+    );
+}
+
+#[test]
+fn flickr30ks_table_is_any_table_where_its_columns_are_named() {
+    let root = folder(&[
+        ("results.csv", "Foto2;Text\n0.jpg;a dog\n"),
+        ("Images/0.jpg", ""),
+    ]);
+    let named = Given {
+        columns: Some("image=Foto2,caption=Text".parse().unwrap()),
+        ..Given::at(root.path())
+    };
+    let dataset = Dataset::read(&named).unwrap();
+    assert_eq!(dataset.split(Split::Train).unwrap()[0].captions, ["a dog"]);
+}
+
+#[test]
+fn cocos_images_of_one_name_and_two_numbers_are_two() {
+    let json = |id: u32| {
+        format!(
+            r#"{{"images": [{{"id": {id}, "file_name": "0.jpg"}}], "annotations": [{{"image_id": {id}, "caption": "c{id}"}}]}}"#
+        )
+    };
+    let (train, val) = (json(1), json(2));
+    let root = folder(&[
+        ("captions_train2017.json", &train),
+        ("captions_val2017.json", &val),
+        ("train2017/0.jpg", ""),
+        ("val2017/0.jpg", ""),
+    ]);
+    assert_eq!(
+        all(&root),
+        pairs(&[("train2017/0.jpg", "c1"), ("val2017/0.jpg", "c2")])
+    );
+}
+
+#[test]
+fn what_is_near_is_named_where_nothing_is_known() {
+    for (files, expected) in [
+        (
+            &[("captions.xlsx", ""), ("photos/0.jpg", "")][..],
+            "; captions.xlsx is a spreadsheet's own file: save it as CSV (UTF-8) beside the pictures",
+        ),
+        (
+            &[("photos/c.csv", "image,caption\n"), ("photos/0.jpg", "")],
+            "; photos/c.csv is a table in a folder of this one: name it, as in --table photos/c.csv",
+        ),
+        (
+            &[("data/train/metadata.jsonl", ""), ("data/train/0.jpg", "")],
+            "data/train/metadata.jsonl is in a folder of this one: give that, as in --data DIR/data",
+        ),
+        (
+            &[("captions.json", "[]"), ("photos/0.jpg", "")],
+            "is read with --table captions.json; COCO's files",
+        ),
+        (
+            &[("x/0.jpg", "")],
+            "; there are pictures in x, and no captions",
+        ),
+        (
+            &[("x/0.txt", "")],
+            "; found no pictures without captions either",
+        ),
+    ] {
+        let message = refusal(&folder(files), Split::Train);
+        assert!(message.contains(expected), "{message}");
+    }
+    let message = refusal(&folder(&[("a.xlsx", ""), ("0.jpg", "")]), Split::Train);
+    assert!(
+        message.contains("; a.xlsx is a spreadsheet's own file"),
+        "{message}"
+    );
+}
+
+#[test]
+fn all_unreadable_pictures_are_named_in_one_go() {
+    let root = folder(&[
+        ("c.csv", "image,caption\n0.png,a\n1.png,b\n2.png,c\n"),
+        ("0.png", "no picture"),
+    ]);
+    let whole = root.path().join("1.png");
+    image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]))
+        .save(&whole)
+        .unwrap();
+    let bytes = fs::read(&whole).unwrap();
+    fs::write(root.path().join("2.png"), &bytes[..60]).unwrap();
+    let dataset = Dataset::open(root.path()).unwrap();
+    let message = dataset.glance(&[Split::Train]).unwrap_err().to_string();
+    assert!(
+        message.contains("2 of 3 pictures cannot be used: 0.png ") && message.contains("; 2.png "),
+        "{message}"
+    );
 }

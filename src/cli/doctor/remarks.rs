@@ -88,6 +88,11 @@ fn finding(remark: &Remark) -> Finding {
             false,
             "nothing, if these are the pictures that are meant.",
         ),
+        Topic::Columns => (
+            "columns_chosen",
+            false,
+            "nothing, if these are the columns that are meant; --columns names others.",
+        ),
         Topic::Choice => ("files_not_read", false, "move away what is not to be read."),
         Topic::Skipped => (
             "skipped_pictures",

@@ -88,12 +88,13 @@ pub(super) fn merged(
     root: &Path,
     log: &mut Log,
 ) -> Result<Vec<Entry>> {
-    let mut places: HashMap<PathBuf, usize> = HashMap::with_capacity(entries.len());
+    let mut places: HashMap<(PathBuf, Option<u64>), usize> = HashMap::with_capacity(entries.len());
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     for entry in entries {
         let key = match by_name {
-            true => PathBuf::from(&entry.name),
-            false => entry.path.clone(),
+            // Of the same name in two folders, the number says whether it is the same image.
+            true => (PathBuf::from(&entry.name), entry.number),
+            false => (entry.path.clone(), None),
         };
         let Some(place) = places.get(&key) else {
             places.insert(key, kept.len());

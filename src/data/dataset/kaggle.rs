@@ -22,6 +22,7 @@ pub(super) fn read(
     log: &mut Log,
 ) -> Result<(SplitSource, Vec<Entry>)> {
     let mut rows = tables::rows(file, columns, log)?;
+    tables::refuse_none(&rows, file, log)?;
     let elsewhere = Elsewhere::shorten(&mut rows, &[]);
     let (source, mut entries) = match rows.iter().any(|row| row.split.is_some()) {
         true => tables::split(rows, file, log)?,

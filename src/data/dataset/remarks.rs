@@ -36,6 +36,8 @@ pub enum Topic {
     OtherName,
     /// Files that were chosen among others.
     Choice,
+    /// Columns that were chosen among others.
+    Columns,
     /// Pictures that are left out because they cannot be used, as was asked for.
     Skipped,
 }
