@@ -68,6 +68,16 @@ fn folders_of(path: &Path) -> Vec<String> {
     names
 }
 
+/// The folders here of those folders elsewhere of which others were found.
+fn folders_here(entries: &[Entry]) -> HashMap<PathBuf, PathBuf> {
+    let pair = |entry: &Entry| {
+        let there = entry.elsewhere.as_ref()?.parent()?;
+        let here = entry.file.as_ref()?.parent()?;
+        Some((there.to_path_buf(), here.to_path_buf()))
+    };
+    entries.iter().filter_map(pair).collect()
+}
+
 /// Finds what is listed with other capitals, other spellings of the same letters, or without the ending: in `used`, the
 /// folders in which others were found, or in the folder that it is listed with.
 pub(super) fn find(
@@ -81,16 +91,7 @@ pub(super) fn find(
         .iter()
         .filter_map(|entry| Some((entry.file.clone()?, entry.name.clone())))
         .collect();
-    // The folders elsewhere whose folder here is known.
-    let mut known: HashMap<PathBuf, PathBuf> = HashMap::new();
-    for entry in entries.iter() {
-        if let (Some(listed), Some(file)) = (&entry.elsewhere, &entry.file) {
-            let pair = (listed.parent(), file.parent());
-            if let (Some(there), Some(here)) = pair {
-                known.insert(there.to_path_buf(), here.to_path_buf());
-            }
-        }
-    }
+    let known = folders_here(entries);
     let mut renamed = Vec::new();
     let mut places = BTreeSet::new();
     for entry in entries.iter_mut().filter(|entry| entry.file.is_none()) {

@@ -171,44 +171,13 @@ pub(super) fn start(
         .iter()
         .map(|delimiter| Sample::of(lines, *delimiter, pictures))
         .collect();
-    // The first that most rows follow, else the first.
-    let with = |shape: &dyn Fn(&Sample) -> Option<Shape>| {
-        let found: Vec<(&Sample, Shape)> = samples
-            .iter()
-            .filter_map(|sample| Some((sample, shape(sample)?)))
-            .collect();
-        let place = found.iter().position(|(sample, shape)| sample.fits(shape));
-        found.into_iter().nth(place.unwrap_or(0))
-    };
     let count = |sample: &&Sample| line.matches(sample.delimiter).count();
     let likely = samples.iter().max_by_key(count);
-    let titles = likely
-        .map(|sample| sample.first.clone())
-        .unwrap_or_default();
+    let titles = likely.map_or(&[][..], |sample| &sample.first);
     if let Some(columns) = columns {
-        let named = |s: &Sample| Shape::named(columns, &s.first, s.widest()).ok();
-        let Some((sample, shape)) = with(&named) else {
-            let lacking = Shape::named(columns, &titles, 0).err().unwrap_or_default();
-            let what = format_args!(
-                "has no column '{lacking}', which --columns names; {}",
-                listed(&titles)
-            );
-            return Err(Error::file(file, what));
-        };
-        // Where numbers name the columns, the first row may be one like the others.
-        let is_number = !sample
-            .first
-            .iter()
-            .any(|t| t.eq_ignore_ascii_case(&columns.image));
-        let is_name = |field: &String| is_picture(field) || (is_number && pictures.has(field));
-        let has_titles = !sample.first.get(shape.image).is_some_and(is_name);
-        return Ok(Start {
-            delimiter: sample.delimiter,
-            shape,
-            has_titles,
-        });
+        return named(file, &samples, titles, columns, pictures);
     }
-    if let Some((sample, shape)) = with(&|s: &Sample| Shape::understood(&s.first, &s.rows)) {
+    if let Some((sample, shape)) = fitting(&samples, &|s| Shape::understood(&s.first, &s.rows)) {
         if let Some(what) = sample.excess(&shape) {
             return Err(Error::file(file, what));
         }
@@ -218,23 +187,65 @@ pub(super) fn start(
             has_titles: true,
         });
     }
-    if let Some((sample, shape)) = with(&Sample::untitled) {
+    if let Some((sample, shape)) = fitting(&samples, &Sample::untitled) {
         return Ok(Start {
             delimiter: sample.delimiter,
             shape,
             has_titles: false,
         });
     }
-    let (image, caption) = match titles.as_slice() {
+    let (image, caption) = match titles {
         [a, .., b] if !a.is_empty() && !b.is_empty() => (shortened(a), shortened(b)),
         _ => ("file".into(), "text".into()),
     };
     let what = format_args!(
         "no column is known to hold pictures beside one that holds captions: {}; say which are which with --columns, as in \
          --columns \"image={image},caption={caption}\"",
-        listed(&titles)
+        listed(titles)
     );
     Err(Error::file(file, what))
+}
+
+/// The first of these samples that has a shape which most of its rows follow, else the first that has one.
+fn fitting<'a>(
+    samples: &'a [Sample],
+    shape: &dyn Fn(&Sample) -> Option<Shape>,
+) -> Option<(&'a Sample, Shape)> {
+    let found: Vec<(&Sample, Shape)> = samples
+        .iter()
+        .filter_map(|sample| Some((sample, shape(sample)?)))
+        .collect();
+    let place = found.iter().position(|(sample, shape)| sample.fits(shape));
+    found.into_iter().nth(place.unwrap_or(0))
+}
+
+/// How a table begins whose columns the user names; `titles` are its likely titles.
+fn named(
+    file: &Path,
+    samples: &[Sample],
+    titles: &[String],
+    columns: &Columns,
+    pictures: &Pictures,
+) -> Result<Start> {
+    let shape = |s: &Sample| Shape::named(columns, &s.first, s.widest()).ok();
+    let Some((sample, shape)) = fitting(samples, &shape) else {
+        let lacking = Shape::named(columns, titles, 0).err().unwrap_or_default();
+        let what = format_args!(
+            "has no column '{lacking}', which --columns names; {}",
+            listed(titles)
+        );
+        return Err(Error::file(file, what));
+    };
+    // Where numbers name the columns, the first row may be one like the others.
+    let mut names = sample.first.iter();
+    let is_number = !names.any(|title| title.eq_ignore_ascii_case(&columns.image));
+    let is_name = |field: &String| is_picture(field) || (is_number && pictures.has(field));
+    let has_titles = !sample.first.get(shape.image).is_some_and(is_name);
+    Ok(Start {
+        delimiter: sample.delimiter,
+        shape,
+        has_titles,
+    })
 }
 
 /// A table's titles in words.
