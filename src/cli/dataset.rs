@@ -72,12 +72,19 @@ What DIR may hold:
     photos/2.jpg      1.jpg,\"A brown dog, running\"
                       2.jpg,Zwei Mädchen essen Äpfel
 
-    A row is a picture and a caption; a picture may have several rows. Commas, semicolons, tabs
-    or | separate the columns. Titles such as file, file_name, picture, text, description,
-    comment, Bild, Beschreibung are understood; others are named:
-    --columns \"image=Foto,caption=Was man sieht\"
+    A row is a picture and a caption; a picture may have several rows, or several columns of one
+    title: caption_1, caption_2; or a list in one field, [\"A dog\", \"It runs\"]. Commas,
+    semicolons, tabs or | separate the columns. Titles such as file, file_name, picture, text,
+    description, comment, Bild, Beschreibung are understood; others are named by their titles or
+    numbers: --columns \"image=Foto,caption=Was man sieht\". Of texts with different titles the
+    one that says caption best is read, which is said.
+    A picture's name may be a path: photos/1.jpg is no file 1.jpg of another folder. Of a path of
+    another computer, C:\\Bilder\\cats\\1.jpg, the longest end that is here counts (cats/1.jpg).
+    A name that is in two folders is refused.
     A column split (train, dev or val, test) is followed, and so are tables called train.csv,
-    val.csv and test.csv. Text that is not UTF-8 is read as Windows-1252, which is said.
+    val.csv and test.csv, and folders train/, val/ and test/, outside of which pictures are left
+    out. Text that is not UTF-8 is read as Windows-1252, which is said.
+    With --table a file of JSON is read too: an object a line, or a list of objects.
 
   Hugging Face's image folder, also one in each of train/, validation/ and test/:
 
@@ -88,6 +95,7 @@ What DIR may hold:
 
     1.jpg
     1.txt             A dog runs on the beach
+                      (or 1.jpg.txt, which comes first where both are there)
 
   The published datasets as they are unpacked:
 
@@ -100,4 +108,5 @@ What DIR may hold:
 Where nothing says which pictures are for what, a hash of their names does, so that the same
 pictures always get the same split, with all of their captions: of one's own pictures a tenth is
 dev (at least 5 where there are 20), of Kaggle's and Flickr30k's an eighth is dev and another test.
-What is left out is counted. `glimpse doctor --data DIR` says all that is wrong at once.";
+What is left out is counted, and so are files with captions that are not read as others are.
+`glimpse doctor --data DIR` says all that is wrong at once.";

@@ -2,6 +2,7 @@
 //!
 //! With `GLIMPSE_FLICKR8K` set to a folder that holds the real Flickr8k, that one is read too.
 
+mod doubt;
 mod own;
 mod unpacked;
 

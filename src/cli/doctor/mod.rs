@@ -89,7 +89,10 @@ pub fn run(args: &DoctorArgs, device: &DeviceArgs) -> Result<ExitCode> {
         (summary.words, summary.unknown_dev_words) =
             captions::examine(&used, given.skip_bad, &mut findings);
     } else {
-        let what = "the folder holds pictures and no captions";
+        let hint = dataset
+            .hint()
+            .map_or(String::new(), |hint| format!("; {hint}"));
+        let what = format!("the folder holds pictures and no captions{hint}");
         let advice = "write captions, in one of the forms that --help shows; a distillation alone takes pictures without.";
         findings.push(Finding::new("no_captions", Vec::new(), what, advice).stopping(true));
     }

@@ -48,6 +48,16 @@ fn finding(remark: &Remark) -> Finding {
             true,
             "take it out of one of them: a model would be tested on what it learned by heart.",
         ),
+        Topic::SeveralFolders => (
+            "pictures_in_several_folders",
+            true,
+            "write the folder into the table's names, or move away the folder that is not meant.",
+        ),
+        Topic::SharedFile => (
+            "names_of_one_file",
+            true,
+            "have the folders of these names here too, or write names that are files here.",
+        ),
         Topic::MissingPicture => (
             "missing_pictures",
             false,
@@ -77,6 +87,11 @@ fn finding(remark: &Remark) -> Finding {
             "pictures_called_otherwise",
             false,
             "nothing, if these are the pictures that are meant.",
+        ),
+        Topic::Columns => (
+            "columns_chosen",
+            false,
+            "nothing, if these are the columns that are meant; --columns names others.",
         ),
         Topic::Choice => ("files_not_read", false, "move away what is not to be read."),
         Topic::Skipped => (

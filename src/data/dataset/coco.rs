@@ -46,25 +46,35 @@ pub(super) struct Part {
 }
 
 /// The caption files of the newest year that has any.
-pub(super) fn find(root: &Path, log: &mut Log) -> Option<Vec<Part>> {
-    let of_year = |year: &str| -> Vec<Part> {
-        let part = |(split, name): (Split, &str)| {
-            let paths = FOLDERS.iter().map(|folder| {
-                let file = format!("captions_{name}{year}.json");
-                root.join(folder).join(file)
-            });
-            let file = paths.into_iter().find(|path| path.is_file())?;
-            let images = format!("{name}{year}");
-            Some(Part {
-                split,
-                file,
-                images,
-            })
-        };
-        let names = [(Split::Train, "train"), (Split::Dev, "val")];
-        names.into_iter().filter_map(part).collect()
+pub(super) fn files(root: &Path) -> Vec<PathBuf> {
+    let parts = ["2017", "2014"].map(|year| of_year(root, year));
+    let parts = parts.into_iter().find(|parts| !parts.is_empty());
+    let files = parts.into_iter().flatten().map(|part| part.file);
+    files.collect()
+}
+
+/// The caption files of one year.
+fn of_year(root: &Path, year: &str) -> Vec<Part> {
+    let part = |(split, name): (Split, &str)| {
+        let paths = FOLDERS.iter().map(|folder| {
+            let file = format!("captions_{name}{year}.json");
+            root.join(folder).join(file)
+        });
+        let file = paths.into_iter().find(|path| path.is_file())?;
+        let images = format!("{name}{year}");
+        Some(Part {
+            split,
+            file,
+            images,
+        })
     };
-    let (new, old) = (of_year("2017"), of_year("2014"));
+    let names = [(Split::Train, "train"), (Split::Dev, "val")];
+    names.into_iter().filter_map(part).collect()
+}
+
+/// The caption files of the newest year that has any, those of the older one being remarked on.
+pub(super) fn find(root: &Path, log: &mut Log) -> Option<Vec<Part>> {
+    let (new, old) = (of_year(root, "2017"), of_year(root, "2014"));
     if let ([_, ..], [other, ..]) = (new.as_slice(), old.as_slice()) {
         let what = "is not read, as the captions of 2017 are there too; move these away to have those of 2014";
         let names = old.iter().map(|part| part.file.display().to_string());

@@ -2,75 +2,8 @@
 
 use super::given::Columns;
 use super::names::is_picture;
-
-/// Titles of the column of pictures, in small letters and with `_` for what separates words.
-const IMAGES: [&str; 27] = [
-    "image",
-    "images",
-    "image_name",
-    "image_file",
-    "image_filename",
-    "image_file_name",
-    "image_path",
-    "image_id",
-    "img",
-    "img_name",
-    "img_path",
-    "file",
-    "files",
-    "file_name",
-    "filename",
-    "file_path",
-    "filepath",
-    "path",
-    "picture",
-    "picture_name",
-    "photo",
-    "photo_name",
-    "bild",
-    "bilddatei",
-    "datei",
-    "dateiname",
-    "foto",
-];
-
-/// Titles of a column of captions.
-const CAPTIONS: [&str; 22] = [
-    "caption",
-    "captions",
-    "text",
-    "comment",
-    "description",
-    "sentence",
-    "sentences",
-    "raw",
-    "alt",
-    "alt_text",
-    "image_caption",
-    "image_description",
-    "caption_text",
-    "beschreibung",
-    "bildbeschreibung",
-    "bildunterschrift",
-    "beschriftung",
-    "untertitel",
-    "legende",
-    "descripcion",
-    "leyenda",
-    "titel",
-];
-
-/// Titles of the column of splits.
-const SPLITS: [&str; 4] = ["split", "set", "partition", "subset"];
-
-/// Titles of a column that counts the captions of a picture.
-const NUMBERS: [&str; 5] = [
-    "comment_number",
-    "caption_number",
-    "comment_id",
-    "caption_id",
-    "number",
-];
+use super::split::Split;
+use super::titles;
 
 /// Where in a table's rows what is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,86 +15,142 @@ pub(super) struct Shape {
     number: Option<usize>,
     /// The titles, or what stands for them.
     pub(super) titles: Vec<String>,
+    /// What was chosen among several possibilities, in words.
+    pub(super) chosen: Vec<String>,
+    /// Whether a row may have fewer captions than others.
+    pub(super) may_lack: bool,
 }
 
 impl Shape {
-    /// By the titles of the columns; none where they are not understood.
-    pub(super) fn understood(titles: &[String]) -> Option<Shape> {
-        let plain: Vec<String> = titles.iter().map(|title| plain(title)).collect();
-        let of = |known: &[&str]| {
-            plain
-                .iter()
-                .position(|title| known.contains(&title.as_str()))
-        };
-        let first = of(&CAPTIONS);
-        // `caption_1`, `caption_2` and so on are captions all.
-        let is_caption = |at: &usize| {
-            let title = plain[*at].trim_end_matches(|c: char| c.is_ascii_digit());
-            let is_numbered = title.len() < plain[*at].len();
-            Some(*at) == first || (is_numbered && CAPTIONS.contains(&title.trim_end_matches('_')))
-        };
+    /// By the titles of the columns and what is in the first rows; none where they are not understood.
+    pub(super) fn understood(names: &[String], rows: &[Vec<String>]) -> Option<Shape> {
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        let texts = titles::texts(all.iter().copied());
+        let image = titles::image(&all, rows)?;
+        let title = |at: &usize| format!("'{}'", names[*at]);
+        let listed = |columns: &[usize]| columns.iter().map(title).collect::<Vec<_>>().join(", ");
+        let mut chosen = Vec::new();
+        match image.other {
+            Some(other) if image.is_untitled => chosen.push(format!(
+                "the column {}, not {}, is read as the pictures', as it holds their names",
+                title(&image.at),
+                title(&other)
+            )),
+            Some(other) => chosen.push(format!(
+                "the column {}, not {}, is read as the pictures'",
+                title(&image.at),
+                title(&other)
+            )),
+            None => {}
+        }
+        if !texts.others.is_empty() {
+            chosen.push(format!(
+                "the captions are read from {}, and not from {}",
+                listed(&texts.read),
+                listed(&texts.others)
+            ));
+        }
         let shape = Shape {
-            image: of(&IMAGES)?,
-            captions: (0..plain.len()).filter(is_caption).collect(),
-            split: of(&SPLITS),
-            number: of(&NUMBERS),
-            titles: titles.to_vec(),
+            image: image.at,
+            captions: texts.read,
+            split: titles::split(all.iter().copied()),
+            number: titles::number(all.iter().copied()),
+            titles: names.to_vec(),
+            chosen,
+            may_lack: false,
         };
-        (!shape.captions.is_empty()).then_some(shape)
+        (!shape.captions.is_empty() && !shape.captions.contains(&shape.image)).then_some(shape)
     }
 
-    /// By the titles that the user names, or by numbers from 1; the first that is not there where one is not.
-    pub(super) fn named(columns: &Columns, titles: &[String]) -> Result<Shape, String> {
+    /// By the titles that the user names, or by numbers from 1 up to `widest`; the first that is not there where one is not.
+    pub(super) fn named(
+        columns: &Columns,
+        titles: &[String],
+        widest: usize,
+    ) -> Result<Shape, String> {
         let find = |wanted: &String| {
-            let same = |title: &String| title.trim().to_lowercase() == wanted.to_lowercase();
+            let wanted_title = wanted.to_lowercase();
+            let same = |title: &String| title.to_lowercase() == wanted_title;
             let number = || {
-                wanted
-                    .parse::<usize>()
-                    .ok()?
-                    .checked_sub(1)
-                    .filter(|at| *at < titles.len())
+                let number = wanted.parse::<usize>().ok()?.checked_sub(1);
+                number.filter(|at| *at < widest.max(titles.len()))
             };
-            titles
-                .iter()
-                .position(same)
-                .or_else(number)
-                .ok_or_else(|| wanted.clone())
+            let place = titles.iter().position(same).or_else(number);
+            place.ok_or_else(|| wanted.clone())
         };
-        Ok(Shape {
+        let captions = columns.captions.iter().map(find);
+        let mut shape = Shape {
             image: find(&columns.image)?,
-            captions: columns
-                .captions
-                .iter()
-                .map(find)
-                .collect::<Result<_, _>>()?,
+            captions: captions.collect::<Result<_, _>>()?,
             split: columns.split.as_ref().map(find).transpose()?,
             number: None,
             titles: titles.to_vec(),
-        })
+            chosen: Vec::new(),
+            may_lack: false,
+        };
+        // Columns without a title that a number names.
+        let last = shape.captions.iter().chain(&shape.split);
+        let last = last.chain([&shape.image]).max().copied().unwrap_or(0);
+        for at in titles.len()..=last {
+            shape.titles.push(format!("{}", at + 1));
+        }
+        Ok(shape)
     }
 
-    /// By a first row that has no titles but is one of the others: the name of a picture, perhaps a number, a caption.
-    pub(super) fn of_row(fields: &[String]) -> Option<Shape> {
-        fields.first().filter(|field| is_picture(field))?;
-        let is_number = |field: &String| {
-            !field.trim().is_empty() && field.trim().chars().all(|c| c.is_ascii_digit())
+    /// By first rows that have no titles: the name of a picture, perhaps a number, perhaps a split, and captions. `is_one`: whether
+    /// what looks like several captions is one that holds what separates the fields. `is_ragged`: whether rows have as many
+    /// captions as they have.
+    pub(super) fn of_rows(rows: &[Vec<String>], is_one: bool, is_ragged: bool) -> Option<Shape> {
+        let first = rows.first()?;
+        first.first().filter(|field| is_picture(field))?;
+        let widths = || rows.iter().map(Vec::len);
+        let width = match is_ragged {
+            true => widths().max(),
+            false => widths().min(),
         };
-        let (number, caption) = match fields {
-            [_, number, _, ..] if is_number(number) => (Some(1), 2),
-            [_, _, ..] => (None, 1),
-            _ => return None,
+        let width = width.unwrap_or(0).max(2);
+        if first.len() < 2 {
+            return None;
+        }
+        let is_all = |at: usize, kind: &dyn Fn(&str) -> bool| {
+            let mut cells = rows.iter().filter_map(|row| row.get(at));
+            cells.all(|cell| kind(cell.trim()))
         };
-        let titles: &[&str] = match number {
-            Some(_) => &["IMAGE", "NUMBER", "CAPTION"],
-            None => &["IMAGE", "CAPTION"],
-        };
-        Some(Shape {
+        let is_number = |cell: &str| !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit());
+        let is_split = |cell: &str| Split::named(cell).is_some();
+        let mut shape = Shape {
             image: 0,
-            captions: vec![caption],
+            captions: Vec::new(),
             split: None,
-            number,
-            titles: titles.iter().map(|title| title.to_string()).collect(),
-        })
+            number: None,
+            titles: vec!["IMAGE".into()],
+            chosen: Vec::new(),
+            may_lack: is_ragged,
+        };
+        for at in 1..width {
+            let is_last = at + 1 == width && shape.captions.is_empty();
+            let title = if at == 1 && !is_last && is_all(at, &is_number) {
+                shape.number = Some(at);
+                "NUMBER"
+            } else if shape.split.is_none() && !is_last && is_all(at, &is_split) {
+                shape.split = Some(at);
+                "SPLIT"
+            } else {
+                shape.captions.push(at);
+                "CAPTION"
+            };
+            shape.titles.push(title.into());
+            if is_one && title == "CAPTION" {
+                break;
+            }
+        }
+        if shape.captions.len() > 1 || shape.split.is_some() {
+            let columns = shape.titles.join(", ").to_lowercase();
+            shape.chosen.push(format!(
+                "it has no titles, and its columns are read as {columns}"
+            ));
+        }
+        Some(shape)
     }
 
     /// Whether the last column is the only one with captions, which then may hold what separates columns elsewhere.
@@ -194,31 +183,6 @@ impl Shape {
     }
 }
 
-/// Whether a title, as a key of JSON, is one of the pictures' column.
-pub(super) fn is_image_title(title: &str) -> bool {
-    IMAGES.contains(&plain(title).as_str())
-}
-
-/// Whether a title, as a key of JSON, is one of the captions' column.
-pub(super) fn is_caption_title(title: &str) -> bool {
-    CAPTIONS.contains(&plain(title).as_str())
-}
-
-/// Whether a title, as a key of JSON, is one of the splits' column.
-pub(super) fn is_split_title(title: &str) -> bool {
-    SPLITS.contains(&plain(title).as_str())
-}
-
-/// A title in small letters with `_` for what separates words.
-fn plain(title: &str) -> String {
-    let words = title.trim().to_lowercase();
-    let words: Vec<&str> = words
-        .split([' ', '-', '_'])
-        .filter(|word| !word.is_empty())
-        .collect();
-    words.join("_")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,17 +200,17 @@ mod tests {
             ("Beschreibung|Bild", 1, &[0]),
             ("file|caption_1|caption2|caption 3", 0, &[1, 2, 3]),
         ] {
-            let shape = Shape::understood(&titles(text)).unwrap();
+            let shape = Shape::understood(&titles(text), &[]).unwrap();
             assert_eq!(
                 (shape.image, shape.captions.as_slice()),
                 (image, captions),
                 "{text}"
             );
         }
-        assert!(Shape::understood(&titles("id|sentiment")).is_none());
-        assert!(Shape::understood(&titles("image|label")).is_none());
+        assert!(Shape::understood(&titles("id|sentiment"), &[]).is_none());
+        assert!(Shape::understood(&titles("image|label"), &[]).is_none());
         assert!(
-            Shape::understood(&titles("image_name| comment_number| comment"))
+            Shape::understood(&titles("image_name| comment_number| comment"), &[])
                 .unwrap()
                 .counts_before_caption()
         );
@@ -254,12 +218,24 @@ mod tests {
 
     #[test]
     fn rows_without_titles_show_what_they_hold() {
-        let shape = Shape::of_row(&titles("a.jpg|0|a dog")).unwrap();
+        let of = |rows: &[&str]| {
+            let rows: Vec<Vec<String>> = rows.iter().map(|row| titles(row)).collect();
+            Shape::of_rows(&rows, false, false)
+        };
+        let shape = of(&["a.jpg|0|a dog"]).unwrap();
         assert_eq!(
             (shape.captions.as_slice(), shape.form('\t')),
             (&[2][..], "IMAGE<tab>NUMBER<tab>CAPTION".into())
         );
-        assert!(Shape::of_row(&titles("a.jpg")).is_none());
-        assert!(Shape::of_row(&titles("dog|a.jpg")).is_none());
+        let shape = of(&["a.jpg|val|a dog|a cat", "b.jpg|train|a|b"]).unwrap();
+        assert_eq!(
+            (shape.captions.as_slice(), shape.split),
+            (&[2, 3][..], Some(1))
+        );
+        assert_eq!(
+            shape.chosen,
+            ["it has no titles, and its columns are read as image, split, caption, caption"]
+        );
+        assert!(of(&["a.jpg"]).is_none() && of(&["dog|a.jpg"]).is_none());
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) captions: Vec<String>,
     pub(super) split: Split,
+    /// The whole path, without its beginning, of an image that is listed by a path on another computer or in the web.
+    pub(super) elsewhere: Option<PathBuf>,
     /// The file, where it is there.
     pub(super) file: Option<PathBuf>,
 }
@@ -31,6 +33,7 @@ impl Entry {
             number: None,
             captions,
             split,
+            elsewhere: None,
             file: None,
         }
     }
@@ -85,12 +88,13 @@ pub(super) fn merged(
     root: &Path,
     log: &mut Log,
 ) -> Result<Vec<Entry>> {
-    let mut places: HashMap<PathBuf, usize> = HashMap::with_capacity(entries.len());
+    let mut places: HashMap<(PathBuf, Option<u64>), usize> = HashMap::with_capacity(entries.len());
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     for entry in entries {
         let key = match by_name {
-            true => PathBuf::from(&entry.name),
-            false => entry.path.clone(),
+            // Of the same name in two folders, the number says whether it is the same image.
+            true => (PathBuf::from(&entry.name), entry.number),
+            false => (entry.path.clone(), None),
         };
         let Some(place) = places.get(&key) else {
             places.insert(key, kept.len());

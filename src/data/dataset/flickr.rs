@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::entries::{Captions, Entry};
 use super::names::is_plain;
 use super::remarks::{Log, Topic};
+use super::shorten::Elsewhere;
 use super::split::{Split, SplitSource};
 use super::text::{malformed, numbered_lines, read_text};
 use super::{first_file, tables};
@@ -41,14 +42,15 @@ pub(super) fn find_flickr30k(root: &Path) -> Option<PathBuf> {
 
 pub(super) fn read_flickr30k(file: &Path, log: &mut Log) -> Result<(SplitSource, Vec<Entry>)> {
     let is_table = file.extension().is_some_and(|extension| extension == "csv");
-    let captions = if is_table {
-        let rows = tables::rows(file, None, log)?;
-        tables::captions(rows)
-    } else {
-        read_token_file(file, log)?
-    };
     let rule = SplitSource::Eighths;
-    Ok((rule, captions.split_by(rule)))
+    if !is_table {
+        return Ok((rule, read_token_file(file, log)?.split_by(rule)));
+    }
+    let mut rows = tables::rows(file, None, log)?;
+    let elsewhere = Elsewhere::shorten(&mut rows, &[]);
+    let mut entries = tables::captions(rows).split_by(rule);
+    elsewhere.note(&mut entries);
+    Ok((rule, entries))
 }
 
 /// The file that lists the images of one split of Flickr8k.

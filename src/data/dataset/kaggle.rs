@@ -7,6 +7,7 @@ use super::first_file;
 use super::flickr::split_by_lists;
 use super::given::Columns;
 use super::remarks::Log;
+use super::shorten::Elsewhere;
 use super::split::SplitSource;
 use super::tables;
 use crate::error::Result;
@@ -20,9 +21,13 @@ pub(super) fn read(
     columns: Option<&Columns>,
     log: &mut Log,
 ) -> Result<(SplitSource, Vec<Entry>)> {
-    let rows = tables::rows(file, columns, log)?;
-    match rows.iter().any(|row| row.split.is_some()) {
-        true => tables::split(rows, file, log),
-        false => split_by_lists(file, tables::captions(rows), log),
-    }
+    let mut rows = tables::rows(file, columns, log)?;
+    tables::refuse_none(&rows, file, log)?;
+    let elsewhere = Elsewhere::shorten(&mut rows, &[]);
+    let (source, mut entries) = match rows.iter().any(|row| row.split.is_some()) {
+        true => tables::split(rows, file, log)?,
+        false => split_by_lists(file, tables::captions(rows), log)?,
+    };
+    elsewhere.note(&mut entries);
+    Ok((source, entries))
 }

@@ -75,6 +75,16 @@ pub(super) fn find(given: &Given) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// All files `dataset_*.json` of a dataset's folder.
+pub(super) fn all(root: &Path) -> Vec<PathBuf> {
+    let folders = [root.to_path_buf(), root.join(FOLDER)];
+    let of = |folder: &PathBuf| {
+        let names = files(folder).unwrap_or_default().into_iter();
+        names.map(|name| folder.join(name)).collect::<Vec<_>>()
+    };
+    folders.iter().flat_map(of).collect()
+}
+
 /// The names of the files `dataset_*.json` in a folder, in order.
 fn files(folder: &Path) -> Result<Vec<String>> {
     let unreadable = |e: std::io::Error| Error::unread(folder, &e);

@@ -28,18 +28,22 @@ mod columns;
 mod entries;
 mod flickr;
 mod given;
+mod json_rows;
 mod kaggle;
 mod karpathy;
 mod locate;
 mod names;
+mod others;
 mod pictures;
 mod recognise;
 mod remarks;
+mod shorten;
 mod sidecars;
 mod split;
 mod table;
 mod tables;
 mod text;
+mod titles;
 mod usable;
 
 use std::collections::BTreeMap;
@@ -123,6 +127,11 @@ impl Dataset {
     /// Whether there are captions; pictures alone can be distilled on, but not captioned on.
     pub fn has_captions(&self) -> bool {
         self.format != Format::Pictures
+    }
+
+    /// What is near that may hold captions and is not read, and what to do with it; for a folder without captions.
+    pub fn hint(&self) -> Option<String> {
+        others::hint(&self.root)
     }
 
     /// The rule that made the splits, in words, where they are not the dataset's own.
@@ -215,7 +224,7 @@ impl Dataset {
     fn nothing_here(&self, total: usize, split: Split, first: &Entry) -> Error {
         let what = format_args!(
             "none of the {total} {split} images is here, the first is {}; looked beside the captions, in {} and in the other \
-             folders here",
+             folders here; put them there, or take the {split} split out of the list to do without it",
             error::name(&first.path),
             locate::KNOWN[1..].join(", ")
         );
@@ -245,8 +254,11 @@ impl Dataset {
     fn captioned(&self, split: Split) -> Result<Vec<&Entry>> {
         let failed = |what: String| Err(Error::file(&self.root, what));
         if !self.has_captions() {
+            let hint = self
+                .hint()
+                .map_or(String::new(), |hint| format!("; {hint}"));
             return failed(format!(
-                "holds pictures but no captions, which this needs: looked for {CAPTION_FILES}; a distillation alone \
+                "holds pictures but no captions, which this needs: looked for {CAPTION_FILES}{hint}; a distillation alone \
                  ([distill]) takes pictures without captions"
             ));
         }

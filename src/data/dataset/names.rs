@@ -19,16 +19,31 @@ pub(super) fn is_picture(name: &str) -> bool {
 }
 
 /// A name as a table of somebody's own gives it, as a path inside the dataset's folder: `.\photos\a.jpg` is
-/// `photos/a.jpg`, and of a path that begins elsewhere the file's name is left. None where it leads out of the folder.
+/// `photos/a.jpg`. Of a path that begins elsewhere, as on another computer or in the web, all folders are kept, and it begins
+/// with `/`: `C:\photos\a.jpg` is `/C/photos/a.jpg`. None where it leads out of the folder.
 pub(super) fn tidy(name: &str) -> Option<String> {
     let name = name.trim().replace('\\', "/");
     let is_elsewhere =
         name.starts_with('/') || name.get(1..3) == Some(":/") || name.contains("://");
-    let name = match is_elsewhere {
-        true => name.rsplit('/').next().unwrap_or_default(),
-        false => name.trim_start_matches("./"),
-    };
-    is_plain(name).then(|| name.to_string())
+    if !is_elsewhere {
+        let name = name.trim_start_matches("./");
+        return is_plain(name).then(|| name.to_string());
+    }
+    let path = name
+        .split_once("://")
+        .map_or(name.as_str(), |(_, rest)| rest);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part.trim_end_matches(':') {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let path = parts.join("/");
+    is_plain(&path).then(|| format!("/{path}"))
 }
 
 /// The last part of a path that is written with `/`.
@@ -45,9 +60,10 @@ mod tests {
         for (name, expected) in [
             (" a.jpg", Some("a.jpg")),
             (".\\photos\\a.jpg", Some("photos/a.jpg")),
-            ("C:\\Users\\me\\a.jpg", Some("a.jpg")),
-            ("/home/me/a.jpg", Some("a.jpg")),
-            ("https://example.org/x/a.jpg", Some("a.jpg")),
+            ("C:\\Users\\me\\a.jpg", Some("/C/Users/me/a.jpg")),
+            ("/home/me/../you/./a.jpg", Some("/home/you/a.jpg")),
+            ("https://example.org/x/a.jpg", Some("/example.org/x/a.jpg")),
+            ("file:///x/a.jpg", Some("/x/a.jpg")),
             ("../a.jpg", None),
             ("photos/../../a.jpg", None),
             ("", None),

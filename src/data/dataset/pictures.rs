@@ -16,6 +16,15 @@ pub(super) fn find(root: &Path) -> Option<PathBuf> {
     })
 }
 
+/// The first folder of others than those that holds any, from the dataset's folder on.
+pub(super) fn elsewhere(root: &Path) -> Option<PathBuf> {
+    let found = locate::folders(root).into_iter().find(|folder| {
+        let entries = folder::expand(&[folder], false).entries;
+        entries.iter().any(Result::is_ok)
+    })?;
+    Some(found.strip_prefix(root).unwrap_or(&found).to_path_buf())
+}
+
 /// All pictures of a folder, to train on: without captions there is nothing to score.
 pub(super) fn read(folder: &Path) -> Result<Vec<Entry>> {
     let paths = folder::expand(&[folder], false).entries.into_iter();

@@ -1,11 +1,15 @@
 //! Which dataset a folder holds.
 
+use std::path::{Path, PathBuf};
+
 use super::entries::Entry;
 use super::given::Given;
+use super::locate::Names;
 use super::remarks::{Log, Topic};
 use super::split::{Split, SplitSource};
 use super::{
-    CAPTION_FILES, Dataset, coco, flickr, kaggle, karpathy, locate, pictures, sidecars, tables,
+    CAPTION_FILES, Dataset, coco, flickr, kaggle, karpathy, locate, others, pictures, sidecars,
+    tables,
 };
 use crate::error::{Error, Result, name};
 
@@ -42,6 +46,15 @@ impl Format {
     fn is_own(self) -> bool {
         matches!(self, Format::Metadata | Format::Table | Format::Sidecars)
     }
+
+    /// How exactly its names are to be taken.
+    fn names(self) -> Names {
+        match self {
+            Format::Kaggle => Names::Table,
+            own if own.is_own() => Names::Own,
+            _ => Names::Published,
+        }
+    }
 }
 
 impl Dataset {
@@ -72,7 +85,7 @@ impl Dataset {
             );
             return Err(Error::file(root, what));
         }
-        let used = locate::locate(root, &mut entries, format.is_own(), &mut log);
+        let used = locate::locate(root, &mut entries, format.names(), &mut log)?;
         let mut dataset = Dataset {
             root: root.to_path_buf(),
             format,
@@ -125,10 +138,9 @@ impl Dataset {
     }
 
     /// Says that there are pictures which no row names.
-    fn remark_unlisted(&self, folders: &[std::path::PathBuf], log: &mut Log) {
+    fn remark_unlisted(&self, folders: &[PathBuf], log: &mut Log) {
         let unlisted = locate::unlisted(folders, &self.entries);
-        let file_name =
-            |path: &std::path::PathBuf| name(&path.file_name().unwrap_or_default()).to_string();
+        let file_name = |path: &PathBuf| name(&path.file_name().unwrap_or_default()).to_string();
         if let Some(first) = unlisted.first() {
             let what = format_args!(
                 "{} pictures are in no row that is used, and are left out; the first is {}",
@@ -180,22 +192,38 @@ fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<E
             "--table and --karpathy name two datasets; take one of them",
         ));
     }
+    // The files that the captions are read from.
+    let mut read = Vec::new();
     let (format, (splits, entries)) = if let Some(table) = &given.table {
         let parts = tables::named(given, table)?;
         (Format::Table, tables::read(parts, columns, log)?)
     } else if let Some(file) = flickr::find_flickr8k(root).filter(|_| given.karpathy.is_none()) {
+        read.push(file.clone());
         (Format::Flickr8k, flickr::read_flickr8k(&file, log)?)
     } else if let Some(file) = karpathy::find(given)? {
+        read.push(file.clone());
         (Format::Karpathy, karpathy::read(&file, log)?)
     } else if let Some(file) = kaggle::find(root) {
+        read.push(file.clone());
         (Format::Kaggle, kaggle::read(&file, columns, log)?)
     } else if let Some(file) = flickr::find_flickr30k(root) {
-        (Format::Flickr30k, flickr::read_flickr30k(&file, log)?)
+        read.push(file.clone());
+        // With columns of its own it is no table of Flickr30k's.
+        match columns.is_some() && file.extension().is_some_and(|e| e == "csv") {
+            true => (
+                Format::Table,
+                tables::read(tables::only(file), columns, log)?,
+            ),
+            false => (Format::Flickr30k, flickr::read_flickr30k(&file, log)?),
+        }
     } else if let Some(files) = coco::find(root, log) {
+        read.extend(coco::files(root));
         (Format::Coco, coco::read(root, files, log)?)
     } else if let Some(parts) = tables::find_metadata(root) {
+        read.extend(tables::files(&parts));
         (Format::Metadata, tables::read(parts, columns, log)?)
     } else if let Some(parts) = tables::find(root)? {
+        read.extend(tables::files(&parts));
         (Format::Table, tables::read(parts, columns, log)?)
     } else if let Some(folder) = sidecars::find(root) {
         (Format::Sidecars, sidecars::read(root, &folder, log)?)
@@ -203,10 +231,19 @@ fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<E
         let entries = pictures::read(&folder)?;
         (Format::Pictures, (SplitSource::Whole, entries))
     } else {
-        let what = format_args!(
-            "is no dataset that is known here: looked for {CAPTION_FILES}, and found no pictures without captions either"
-        );
-        return Err(Error::file(root, what));
+        return Err(unknown(root));
     };
+    others::remark(given, &read, log);
     Ok((format, splits, entries))
+}
+
+/// A folder in which nothing is known.
+fn unknown(root: &Path) -> Error {
+    let hint = others::hint(root);
+    let hint = hint.unwrap_or_else(|| match pictures::elsewhere(root) {
+        Some(folder) => format!("there are pictures in {}, and no captions", name(&folder)),
+        None => "found no pictures without captions either".into(),
+    });
+    let what = format_args!("is no dataset that is known here: looked for {CAPTION_FILES}; {hint}");
+    Error::file(root, what)
 }

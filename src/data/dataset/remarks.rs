@@ -18,6 +18,10 @@ pub enum Topic {
     BrokenLine,
     /// A picture in two splits, which is an error where the dataset is used.
     TwoSplits,
+    /// Pictures that lie in several folders of which any may be meant, which is an error where the dataset is used.
+    SeveralFolders,
+    /// Pictures of different names that are one file, which is an error where the dataset is used.
+    SharedFile,
     /// Pictures that are listed and not there.
     MissingPicture,
     /// Pictures that are listed and have no caption.
@@ -32,6 +36,8 @@ pub enum Topic {
     OtherName,
     /// Files that were chosen among others.
     Choice,
+    /// Columns that were chosen among others.
+    Columns,
     /// Pictures that are left out because they cannot be used, as was asked for.
     Skipped,
 }

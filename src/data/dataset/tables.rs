@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
-use super::columns::{is_caption_title, is_image_title, is_split_title};
 use super::entries::{Captions, Entry, merged, written};
 use super::first_file;
 use super::given::{Columns, Given};
-use super::names::tidy;
+use super::json_rows;
 use super::remarks::{Log, Topic};
+use super::shorten::Elsewhere;
 use super::split::{Split, SplitSource};
 use super::table::{self, Row};
-use super::text::{malformed, numbered_lines, read_text};
+use super::text::read_text;
 use crate::error::{Error, Result, name};
 
 /// What tables are called.
@@ -41,21 +39,13 @@ pub(super) fn named(given: &Given, table: &Path) -> Result<Vec<Part>> {
         (false, inside) if inside.is_file() => inside,
         _ => table.to_path_buf(),
     };
-    Ok(vec![Part {
-        file,
-        folder: PathBuf::new(),
-        split: None,
-    }])
+    Ok(only(file))
 }
 
 /// `metadata.*` of the folder, or of its folders `train`, `validation` and `test`.
 pub(super) fn find_metadata(root: &Path) -> Option<Vec<Part>> {
     if let Some(file) = first_file(root, &METADATA) {
-        return Some(vec![Part {
-            file,
-            folder: PathBuf::new(),
-            split: None,
-        }]);
+        return Some(only(file));
     }
     let parts: Vec<Part> = split_folders(root)
         .into_iter()
@@ -71,6 +61,29 @@ pub(super) fn find_metadata(root: &Path) -> Option<Vec<Part>> {
     (!parts.is_empty()).then_some(parts)
 }
 
+/// The table alone.
+pub(super) fn only(file: PathBuf) -> Vec<Part> {
+    vec![Part {
+        file,
+        folder: PathBuf::new(),
+        split: None,
+    }]
+}
+
+/// The files of these parts.
+pub(super) fn files(parts: &[Part]) -> Vec<PathBuf> {
+    parts.iter().map(|part| part.file.clone()).collect()
+}
+
+/// All files `metadata.*` of the folder and of its folders that are called like splits.
+pub(super) fn all_metadata(root: &Path) -> Vec<PathBuf> {
+    let folders = split_folders(root).into_iter();
+    let folders = folders.map(|(folder, _)| root.join(folder));
+    let folders = [root.to_path_buf()].into_iter().chain(folders);
+    let files = folders.flat_map(|folder| METADATA.map(|name| folder.join(name)));
+    files.filter(|file| file.is_file()).collect()
+}
+
 /// The folders in `root` that are called like splits, in order.
 pub(super) fn split_folders(root: &Path) -> Vec<(String, Split)> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
@@ -83,11 +96,11 @@ pub(super) fn split_folders(root: &Path) -> Vec<(String, Split)> {
     found
 }
 
-/// The only table of the folder, or one for each split.
+/// All tables of the folder, in order.
 ///
 /// # Errors
-/// Where there are several, and nothing says which is meant.
-pub(super) fn find(root: &Path) -> Result<Option<Vec<Part>>> {
+/// Where it cannot be read.
+pub(super) fn all(root: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |e: std::io::Error| Error::unread(root, &e);
     let mut files = Vec::new();
     for entry in fs::read_dir(root).map_err(unreadable)? {
@@ -104,6 +117,15 @@ pub(super) fn find(root: &Path) -> Result<Option<Vec<Part>>> {
         }
     }
     files.sort();
+    Ok(files)
+}
+
+/// The only table of the folder, or one for each split.
+///
+/// # Errors
+/// Where there are several, and nothing says which is meant.
+pub(super) fn find(root: &Path) -> Result<Option<Vec<Part>>> {
+    let files = all(root)?;
     let split = |file: &PathBuf| {
         file.file_stem()
             .and_then(|stem| Split::named(stem.to_str()?))
@@ -138,6 +160,7 @@ pub(super) fn read(
     log: &mut Log,
 ) -> Result<(SplitSource, Vec<Entry>)> {
     let mut all = Vec::new();
+    let mut folders = Vec::new();
     let mut last = PathBuf::new();
     for Part {
         file,
@@ -146,32 +169,53 @@ pub(super) fn read(
     } in parts
     {
         for mut row in rows(&file, columns, log)? {
-            if !folder.as_os_str().is_empty() {
-                row.image = format!("{}/{}", folder.to_string_lossy(), row.image);
-            }
             row.split = row.split.or(split);
             all.push(row);
+            folders.push(folder.clone());
         }
         last = file;
     }
+    refuse_none(&all, &last, log)?;
+    let elsewhere = Elsewhere::shorten(&mut all, &folders);
     // Where names begin with `train/` and `validation/`, these are the splits.
     let of_folder = |row: &Row| {
         row.image
             .split_once('/')
             .and_then(|(folder, _)| Split::named(folder))
     };
-    if all.iter().all(|row| row.split.is_none()) && all.iter().all(|row| of_folder(row).is_some()) {
+    let named: Vec<Option<Split>> = all.iter().map(of_folder).collect();
+    if all.iter().all(|row| row.split.is_none()) && are_splits(&named) {
         for row in &mut all {
             row.split = of_folder(row);
         }
     }
-    match all.iter().any(|row| row.split.is_some()) {
-        true => split(all, &last, log),
+    let (source, mut entries) = match all.iter().any(|row| row.split.is_some()) {
+        true => split(all, &last, log)?,
         false => {
             let rule = SplitSource::Tenths;
-            Ok((rule, captions(all).split_by(rule)))
+            (rule, captions(all).split_by(rule))
         }
+    };
+    elsewhere.note(&mut entries);
+    Ok((source, entries))
+}
+
+/// Refuses a table of titles alone.
+pub(super) fn refuse_none(rows: &[Row], file: &Path, log: &Log) -> Result<()> {
+    let is_broken = |topic| topic == Topic::BrokenLine;
+    if rows.is_empty() && !log.remarks.iter().any(|remark| is_broken(remark.topic)) {
+        let what = "has no rows; write one for each caption, with the picture's name";
+        return Err(Error::file(file, what));
     }
+    Ok(())
+}
+
+/// Whether folders that are called so make the splits: all names begin with one, or some with that of training and some with
+/// another, and then the others are left out.
+pub(super) fn are_splits(folders: &[Option<Split>]) -> bool {
+    let has = |split| folders.contains(&Some(split));
+    let is_parted = has(Split::Train) && (has(Split::Dev) || has(Split::Test));
+    is_parted || (!folders.is_empty() && !folders.contains(&None))
 }
 
 /// The rows of a table, or of a file of JSON lines.
@@ -184,7 +228,7 @@ pub(super) fn rows(file: &Path, columns: Option<&Columns>, log: &mut Log) -> Res
         .extension()
         .is_some_and(|e| e == "jsonl" || e == "json" || e == "ndjson");
     match is_json {
-        true => json_rows(file, &text, columns, log),
+        true => json_rows::read(file, &text, columns, log),
         false => table::read(file, &text, columns, log),
     }
 }
@@ -193,6 +237,8 @@ pub(super) fn rows(file: &Path, columns: Option<&Columns>, log: &mut Log) -> Res
 pub(super) fn captions(rows: Vec<Row>) -> Captions {
     let mut captions = Captions::default();
     for row in rows {
+        // One without captions is known all the same.
+        captions.add(&row.image, "");
         for caption in &row.captions {
             captions.add(&row.image, caption);
         }
@@ -230,84 +276,4 @@ pub(super) fn split(
         SplitSource::Published,
         merged(entries.collect(), false, folder, log)?,
     ))
-}
-
-/// Objects, one a line: `{"file_name": "a.jpg", "text": "a dog"}`; captions may be a list.
-fn json_rows(
-    file: &Path,
-    text: &str,
-    columns: Option<&Columns>,
-    log: &mut Log,
-) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (number, line) in numbered_lines(text) {
-        let what = match serde_json::from_str::<Map<String, Value>>(line) {
-            Ok(object) => json_row(&object, columns),
-            Err(_) => Err("is no JSON object".into()),
-        };
-        match what {
-            Ok(row) => rows.push(row),
-            Err(what) => log.broken(Topic::BrokenLine, malformed(file, number, what))?,
-        }
-    }
-    Ok(rows)
-}
-
-fn json_row(object: &Map<String, Value>, columns: Option<&Columns>) -> Result<Row, String> {
-    let find = |named: Option<&String>, known: fn(&str) -> bool| match named {
-        Some(key) => object.get(key),
-        None => object
-            .iter()
-            .find(|(key, _)| known(key))
-            .map(|(_, value)| value),
-    };
-    let keys = || {
-        object
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let image = find(columns.map(|c| &c.image), is_image_title).and_then(Value::as_str);
-    let captions: Vec<&Value> = match columns {
-        Some(columns) => columns
-            .captions
-            .iter()
-            .filter_map(|key| object.get(key))
-            .collect(),
-        None => find(None, is_caption_title).into_iter().collect(),
-    };
-    let (Some(image), false) = (image, captions.is_empty()) else {
-        return Err(format!(
-            "has no key that is known to hold a picture's file beside one that holds its caption: its keys are {}; say \
-             which are which with --columns, as in --columns image=file,caption=text",
-            keys()
-        ));
-    };
-    let texts = captions.into_iter().flat_map(|value| match value {
-        Value::Array(several) => several.iter().collect(),
-        single => vec![single],
-    });
-    let text = |value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Null => Ok(String::new()),
-        other => Err(format!("has {other} where a caption belongs")),
-    };
-    let split = find(columns.and_then(|c| c.split.as_ref()), is_split_title).filter(|_| {
-        // Keys of that name are splits unless the user names others.
-        columns.is_none_or(|columns| columns.split.is_some())
-    });
-    let split = match split.and_then(Value::as_str) {
-        None => None,
-        Some(text) => Some(
-            Split::named(text)
-                .ok_or_else(|| format!("has an unknown split '{text}': use train, dev or test"))?,
-        ),
-    };
-    Ok(Row {
-        image: tidy(image)
-            .ok_or_else(|| format!("names a picture outside of the dataset's folder: '{image}'"))?,
-        captions: texts.map(text).collect::<Result<_, _>>()?,
-        split,
-    })
 }

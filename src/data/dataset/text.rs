@@ -52,6 +52,10 @@ fn read_windows_1252(path: &Path, bytes: &[u8], valid: usize, log: &mut Log) -> 
         whole += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
         broken += usize::from(!chunk.invalid().is_empty());
     }
+    if is_east_asian(bytes) {
+        let what = "is not UTF-8 text, and looks like GBK or another encoding with two bytes a letter; save the file as UTF-8";
+        return Err(malformed(path, line, what));
+    }
     let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes);
     let is_text = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
     if whole >= broken || !text.chars().all(is_text) {
@@ -71,6 +75,23 @@ fn read_windows_1252(path: &Path, bytes: &[u8], valid: usize, log: &mut Log) -> 
     Ok(text.into_owned())
 }
 
+/// Whether bytes beyond ASCII come in pairs throughout, as in GB 2312 and its like; in Windows-1252 most stand alone.
+fn is_east_asian(bytes: &[u8]) -> bool {
+    let runs = bytes.split(|byte| byte.is_ascii());
+    let mut runs = runs.filter(|run| !run.is_empty()).peekable();
+    let mut longest = 0;
+    let is_paired = runs.all(|run| {
+        longest = longest.max(run.len());
+        run.len().is_multiple_of(2) && run.iter().all(|byte| *byte >= 0xA1)
+    });
+    // Two letters beside each other may be Windows-1252's, and so may a word in Cyrillic letters.
+    is_paired
+        && longest >= 4
+        && encoding_rs::GBK
+            .decode_without_bom_handling_and_without_replacement(bytes)
+            .is_some()
+}
+
 /// The lines of a text that are not blank, with their numbers from 1.
 pub(super) fn numbered_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..)
@@ -83,7 +104,18 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
     refuse_utf_16(path, &bytes)?;
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    serde_json::from_slice(bytes).map_err(|e| Error::file(path, words::json(&e)))
+    serde_json::from_slice(bytes).map_err(|e| match std::str::from_utf8(bytes) {
+        Ok(_) => Error::file(path, words::json(&e)),
+        Err(e) => {
+            let before = &bytes[..e.valid_up_to()];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            malformed(
+                path,
+                line,
+                "is not UTF-8 text, which JSON is; save the file as UTF-8",
+            )
+        }
+    })
 }
 
 pub(super) fn malformed(path: &Path, line: usize, what: impl fmt::Display) -> Error {

@@ -111,7 +111,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// Where some are no pictures: one line that names them all.
+    /// Where some are no pictures: one line that names all that cannot be read.
     pub fn glance(&self, splits: &[Split]) -> Result<()> {
         let entries = self
             .entries
@@ -119,8 +119,11 @@ impl Dataset {
             .filter(|entry| splits.contains(&entry.split));
         let files: Vec<&PathBuf> = entries.filter_map(|entry| entry.file.as_ref()).collect();
         let found = threads::map(files.len(), |at| at_a_glance(files[at]));
-        let unusable: Vec<Unusable> = found.into_iter().flatten().collect();
-        refusal(&unusable, files.len()).map_or(Ok(()), Err)
+        if found.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        // As the run stops here, all are read, so that one message names also those that begin well.
+        refusal(&unreadable(&files), files.len()).map_or(Ok(()), Err)
     }
 
     /// Leaves out all images of these splits that cannot be used, and remarks on how many.

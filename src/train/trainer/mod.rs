@@ -3,15 +3,17 @@
 mod background;
 mod changes;
 mod data;
+mod dataset;
 mod diagnosis;
 mod elsewhere;
 mod judge;
 mod other;
 mod save;
+mod source;
 mod start;
 mod unusable;
 
-pub use start::Source;
+pub use source::Source;
 
 use data::Resumed;
 

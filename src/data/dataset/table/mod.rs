@@ -1,17 +1,20 @@
 //! Tables of pictures and captions: fields with commas, semicolons, tabs or bars between them.
 //!
-//! What separates the fields is found out from the first line. A field that begins with a quotation mark runs to the
+//! What separates the fields is found out from the first rows. A field that begins with a quotation mark runs to the
 //! next single one that ends the field, over separators and line ends; doubled, the mark stands for itself. People's
 //! tables hold quotation marks that nothing closes. Read by that rule such a mark would swallow the rows up to the next
 //! mark, so it is taken as a character where what it would swallow looks like rows, and remarked on.
 
+pub(super) mod lists;
 mod records;
+mod start;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use self::records::Lines;
+use self::records::{Lines, Pictures};
+use self::start::{Start, start};
 use super::columns::Shape;
 use super::given::Columns;
 use super::names::{is_picture, tidy};
@@ -19,9 +22,6 @@ use super::remarks::{Log, Topic};
 use super::split::Split;
 use super::text::malformed;
 use crate::error::{Error, Result};
-
-/// What separates fields, those first that are rare in captions.
-const DELIMITERS: [char; 4] = ['\t', '|', ';', ','];
 
 /// A row of a table.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,35 +43,37 @@ pub(super) fn read(
     columns: Option<&Columns>,
     log: &mut Log,
 ) -> Result<Vec<Row>> {
-    let mut lines = Lines::of(text);
-    // Spreadsheets say in a first line what separates the fields.
+    let pictures = Pictures::near(file);
+    let mut lines = Lines::of(text, &pictures);
+    // Spreadsheets say in a first line what separates the fields, which may be a tab.
     let said = text
         .lines()
         .next()
-        .and_then(|line| line.trim().strip_prefix("sep="));
+        .and_then(|line| line.trim_start_matches([' ', '"']).strip_prefix("sep="));
     let said = said.and_then(|sep| sep.chars().next());
     if said.is_some() {
         lines.skip_line();
     }
-    while lines
-        .rest
-        .lines()
-        .next()
-        .is_some_and(|line| line.trim().is_empty())
-    {
+    let is_blank = |rest: &str| {
+        rest.lines()
+            .next()
+            .is_some_and(|line| line.trim().is_empty())
+    };
+    while is_blank(lines.rest) {
         lines.skip_line();
     }
-    let first = lines.rest.lines().next().unwrap_or_default();
     let Start {
         delimiter,
         shape,
         has_titles,
-    } = match said {
-        Some(delimiter) => start(file, first, &[delimiter], columns)?,
-        None => start(file, first, &DELIMITERS, columns)?,
-    };
+    } = start(file, &lines, said, columns, &pictures)?;
     if has_titles {
-        lines.skip_line();
+        lines.record(delimiter, records::ANY);
+        lines.unclosed.clear();
+    }
+    if !shape.chosen.is_empty() {
+        let what = format_args!("{}; --columns says otherwise", shape.chosen.join("; "));
+        log.remark(Topic::Columns, shape.chosen.iter(), Error::file(file, what));
     }
     let mut rows = Vec::new();
     while !lines.rest.is_empty() {
@@ -80,113 +82,30 @@ pub(super) fn read(
         if fields.iter().all(|field| field.trim().is_empty()) {
             continue;
         }
-        match row(&shape, delimiter, fields) {
+        match row(&shape, delimiter, fields, &lines.quoted) {
             Ok(row) => rows.push(row),
             Err(what) => log.broken(Topic::BrokenLine, malformed(file, line, what))?,
         }
     }
-    if let Some(first) = lines.unclosed.first() {
-        let what = format_args!(
-            "has {} with a quotation mark that nothing closes, the first is line {first}; the mark is taken as a \
-             character, so that it swallows no rows; close it or take it out",
-            match lines.unclosed.len() {
-                1 => "a line".to_string(),
-                n => format!("{n} lines"),
-            }
-        );
-        let examples = lines.unclosed.iter().map(|line| format!("line {line}"));
-        log.remark(Topic::Quotation, examples, Error::file(file, what));
-    }
+    remark_unclosed(file, &lines.unclosed, log);
     Ok(rows)
 }
 
-/// How a table begins.
-struct Start {
-    delimiter: char,
-    shape: Shape,
-    has_titles: bool,
-}
-
-fn start(
-    file: &Path,
-    first: &str,
-    delimiters: &[char],
-    columns: Option<&Columns>,
-) -> Result<Start> {
-    let split = |delimiter: char| {
-        let mut lines = Lines::of(first);
-        let fields = lines.record(delimiter, 0).into_iter();
-        fields
-            .map(|field| field.trim().to_string())
-            .collect::<Vec<String>>()
-    };
-    let with = |shape: &dyn Fn(&[String]) -> Option<Shape>| {
-        let mut found = delimiters
-            .iter()
-            .map(|delimiter| (*delimiter, shape(&split(*delimiter))));
-        found.find_map(|(delimiter, shape)| Some((delimiter, shape?)))
-    };
-    let likely = delimiters
-        .iter()
-        .copied()
-        .max_by_key(|delimiter| first.matches(*delimiter).count());
-    let titles = split(likely.unwrap_or(','));
-    let listed = || match titles.as_slice() {
-        [only] if only.is_empty() => "it is empty".to_string(),
-        [only] => format!("its only column is '{}'", shortened(only)),
-        several => {
-            let quoted: Vec<String> = several
-                .iter()
-                .map(|title| format!("'{}'", shortened(title)))
-                .collect();
-            format!("its columns are {}", quoted.join(", "))
-        }
-    };
-    if let Some(columns) = columns {
-        let found = with(&|fields| Shape::named(columns, fields).ok());
-        let Some((delimiter, shape)) = found else {
-            let lacking = Shape::named(columns, &titles).err().unwrap_or_default();
-            let what = format_args!(
-                "has no column '{lacking}', which --columns names; {}",
-                listed()
-            );
-            return Err(Error::file(file, what));
-        };
-        // Where numbers name the columns, the first row may be one like the others.
-        let fields = split(delimiter);
-        let has_titles = !fields
-            .get(shape.image)
-            .is_some_and(|field| is_picture(field));
-        return Ok(Start {
-            delimiter,
-            shape,
-            has_titles,
-        });
-    }
-    if let Some((delimiter, shape)) = with(&Shape::understood) {
-        return Ok(Start {
-            delimiter,
-            shape,
-            has_titles: true,
-        });
-    }
-    if let Some((delimiter, shape)) = with(&Shape::of_row) {
-        return Ok(Start {
-            delimiter,
-            shape,
-            has_titles: false,
-        });
-    }
-    let (image, caption) = match titles.as_slice() {
-        [a, .., b] if !a.is_empty() && !b.is_empty() => (shortened(a), shortened(b)),
-        _ => ("file".into(), "text".into()),
+/// Says in which lines a quotation mark is not closed.
+fn remark_unclosed(file: &Path, unclosed: &[usize], log: &mut Log) {
+    let Some(first) = unclosed.first() else {
+        return;
     };
     let what = format_args!(
-        "no column is known to hold pictures beside one that holds captions: {}; say which are which with --columns, as in \
-         --columns \"image={image},caption={caption}\"",
-        listed()
+        "has {} with a quotation mark that nothing closes, the first is line {first}; the mark is taken as a character, so that \
+         it swallows no rows; close it or take it out",
+        match unclosed.len() {
+            1 => "a line".to_string(),
+            n => format!("{n} lines"),
+        }
     );
-    Err(Error::file(file, what))
+    let examples = unclosed.iter().map(|line| format!("line {line}"));
+    log.remark(Topic::Quotation, examples, Error::file(file, what));
 }
 
 /// The beginning of a text, for messages.
@@ -215,8 +134,13 @@ fn restore_bar(fields: &mut Vec<String>, width: usize, delimiter: char) {
     fields.extend([number, caption.unwrap_or_default()]);
 }
 
-/// What a record means, or what is wrong with it.
-fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, String> {
+/// The fields of a record in the columns of its table: what is more than these belongs to the caption, or is an error.
+fn fitted(
+    shape: &Shape,
+    delimiter: char,
+    mut fields: Vec<String>,
+    quoted: &[bool],
+) -> Result<Vec<String>, String> {
     let width = shape.width();
     // Nothing but separators after the last column.
     while fields.len() > width && fields.last().is_some_and(|field| field.trim().is_empty()) {
@@ -227,11 +151,19 @@ fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, S
     }
     let raw = |fields: &[String]| shortened(&fields.join(&delimiter.to_string()));
     if fields.len() > width {
+        let count = fields.len();
+        let is_quoted = quoted.iter().skip(width).any(|quoted| *quoted);
         if !shape.ends_in_caption() {
             return Err(format!(
-                "has {} fields where there are {width} columns: '{}'; put a caption that holds '{delimiter}' between quotation \
-                 marks",
-                fields.len(),
+                "has {count} fields where there are {width} columns: '{}'; put a caption that holds '{delimiter}' between \
+                 quotation marks",
+                raw(&fields)
+            ));
+        }
+        if is_quoted || delimiter == '\t' || is_picture(&fields[width - 1]) {
+            return Err(format!(
+                "has {count} fields where there are {width} columns: '{}'; give each column a title (caption_1, caption_2 where \
+                 there are several captions), or name them by their numbers, as in --columns image=1,caption=2,caption=3",
                 raw(&fields)
             ));
         }
@@ -239,19 +171,29 @@ fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, S
         let rest = fields.split_off(width - 1);
         fields.push(rest.join(&delimiter.to_string()));
     }
-    if fields.len() < width
-        && shape
-            .captions
-            .iter()
-            .chain([&shape.image])
-            .any(|at| *at >= fields.len())
-    {
+    let captions = match shape.may_lack {
+        true => &shape.captions[..1],
+        false => &shape.captions,
+    };
+    let mut needed = captions.iter().chain([&shape.image]);
+    if needed.any(|at| *at >= fields.len()) {
         return Err(format!(
             "is not {}: '{}'",
             shape.form(delimiter),
             raw(&fields)
         ));
     }
+    Ok(fields)
+}
+
+/// What a record means, or what is wrong with it.
+fn row(
+    shape: &Shape,
+    delimiter: char,
+    fields: Vec<String>,
+    quoted: &[bool],
+) -> Result<Row, String> {
+    let fields = fitted(shape, delimiter, fields, quoted)?;
     let field = |at: usize| fields.get(at).map(|field| field.trim()).unwrap_or_default();
     let split = match shape.split.map(field) {
         None | Some("") => None,
@@ -267,7 +209,10 @@ fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, S
     };
     let name = field(shape.image);
     if name.is_empty() {
-        return Err(format!("has a caption and no picture: '{}'", raw(&fields)));
+        return Err(format!(
+            "has a caption and no picture: '{}'",
+            shortened(&fields.join(&delimiter.to_string()))
+        ));
     }
     let Some(image) = tidy(name) else {
         return Err(format!(
@@ -275,13 +220,13 @@ fn row(shape: &Shape, delimiter: char, mut fields: Vec<String>) -> Result<Row, S
             shortened(name)
         ));
     };
+    let mut captions = Vec::new();
+    for at in shape.captions.iter().filter(|at| **at < fields.len()) {
+        captions.extend(lists::captions(field(*at))?);
+    }
     Ok(Row {
         image,
-        captions: shape
-            .captions
-            .iter()
-            .map(|at| field(*at).to_string())
-            .collect(),
+        captions,
         split,
     })
 }

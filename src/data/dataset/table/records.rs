@@ -1,6 +1,15 @@
 //! A table's text, taken apart into records and fields.
 
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::data::dataset::locate;
 use crate::data::dataset::names::is_picture;
+use crate::data::folder;
+
+/// Any column may be that of the pictures.
+pub(super) const ANY: usize = usize::MAX;
 
 /// No caption is longer, in bytes.
 const LONGEST_FIELD: usize = 20_000;
@@ -12,14 +21,47 @@ pub(super) struct Lines<'a> {
     pub(super) line: usize,
     /// Lines with a quotation mark that nothing closes.
     pub(super) unclosed: Vec<usize>,
+    /// Which fields of the last record stood between quotation marks.
+    pub(super) quoted: Vec<bool>,
+    /// The last record's name of a picture.
+    name: String,
+    pictures: &'a Pictures,
+}
+
+/// What the pictures near a table are called, without their endings; looked up where it matters.
+pub(super) struct Pictures {
+    folder: PathBuf,
+    stems: OnceCell<HashSet<String>>,
+}
+
+impl Pictures {
+    pub(super) fn near(table: &Path) -> Self {
+        Pictures {
+            folder: table.parent().unwrap_or(Path::new("")).to_path_buf(),
+            stems: OnceCell::new(),
+        }
+    }
+
+    /// Whether a picture is called so.
+    pub(super) fn has(&self, stem: &str) -> bool {
+        let stems = self.stems.get_or_init(|| {
+            let pictures = folder::expand(&locate::folders(&self.folder), false).entries;
+            let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_string());
+            pictures.into_iter().flatten().filter_map(stem).collect()
+        });
+        stems.contains(stem)
+    }
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
+    pub(super) fn of(text: &'a str, pictures: &'a Pictures) -> Self {
         Lines {
             rest: text,
             line: 1,
             unclosed: Vec::new(),
+            quoted: Vec::new(),
+            name: String::new(),
+            pictures,
         }
     }
 
@@ -28,9 +70,10 @@ impl<'a> Lines<'a> {
         self.line += 1;
     }
 
-    /// The fields of the next record. `image` is the column with the names of pictures.
+    /// The fields of the next record. `image` is the column with the names of pictures, or [`ANY`].
     pub(super) fn record(&mut self, delimiter: char, image: usize) -> Vec<String> {
-        let mut fields = Vec::new();
+        let mut fields: Vec<String> = Vec::new();
+        self.quoted.clear();
         let is_end = |c: char| c == delimiter || c == '\n';
         loop {
             let mut rest = self.rest;
@@ -40,7 +83,11 @@ impl<'a> Lines<'a> {
             }
             let quoted = rest.strip_prefix('"');
             let closed = quoted.and_then(|inside| quotation(inside, delimiter));
-            let field = match closed.filter(|(field, _)| !swallows_rows(field, delimiter, image)) {
+            let name = fields.get(image).unwrap_or(&self.name);
+            let closed =
+                closed.filter(|(field, _)| !self.swallows_rows(field, delimiter, image, name));
+            self.quoted.push(closed.is_some());
+            let field = match closed {
                 Some((field, after)) => {
                     self.line += field.matches('\n').count();
                     self.rest = after;
@@ -72,8 +119,35 @@ impl<'a> Lines<'a> {
                 .or(self.rest.strip_prefix('\n'))
                 .unwrap_or("");
             self.line += 1;
+            if let Some(name) = fields.get(image) {
+                self.name = name.clone();
+            }
             return fields;
         }
+    }
+}
+
+impl Lines<'_> {
+    /// Whether a quotation that runs over lines holds lines that look like rows: the name of a picture in its column, or what is
+    /// formed as the name beside it, or is called as a picture near the table is.
+    fn swallows_rows(&self, field: &str, delimiter: char, image: usize, name: &str) -> bool {
+        let form_of_name = form(name);
+        let is_name = |cell: &str| {
+            let cell = cell.trim().trim_matches('"');
+            is_picture(cell)
+                || (image != ANY
+                    && ((form_of_name.is_some() && form(cell) == form_of_name)
+                        || (!cell.is_empty() && self.pictures.has(cell))))
+        };
+        let is_row = |line: &str| {
+            let mut cells = line.split(delimiter);
+            line.contains(delimiter)
+                && match image {
+                    ANY => cells.any(is_name),
+                    at => cells.nth(at).is_some_and(is_name),
+                }
+        };
+        field.lines().skip(1).any(is_row)
     }
 }
 
@@ -102,13 +176,26 @@ fn quotation(inside: &str, delimiter: char) -> Option<(String, &str)> {
     None
 }
 
-/// Whether a quotation that runs over lines holds lines that look like rows: the name of a picture in its column.
-fn swallows_rows(field: &str, delimiter: char, image: usize) -> bool {
-    let named = |line: &str| {
-        let name = line.split(delimiter).nth(image);
-        name.is_some_and(|name| {
-            is_picture(name.trim().trim_matches('"')) && line.contains(delimiter)
-        })
-    };
-    field.lines().skip(1).any(named)
+/// A name with `9` for each run of digits and `a` for each of letters, if it has digits and is one word: names of that form
+/// are no words of a caption.
+fn form(name: &str) -> Option<String> {
+    let name = name.trim();
+    if name.is_empty()
+        || name.contains(char::is_whitespace)
+        || !name.contains(|c: char| c.is_ascii_digit())
+    {
+        return None;
+    }
+    let mut form = String::new();
+    for c in name.chars() {
+        let sign = match c {
+            c if c.is_ascii_digit() => '9',
+            c if c.is_alphabetic() => 'a',
+            other => other,
+        };
+        if !form.ends_with(sign) {
+            form.push(sign);
+        }
+    }
+    Some(form)
 }

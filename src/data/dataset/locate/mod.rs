@@ -5,17 +5,22 @@
 //! are usually unpacked to, and then in all other folders, two levels deep. The folder that holds the most of them is
 //! taken; what it lacks may lie in others, as long as these hold none of what the first one has (as a folder of
 //! thumbnails would).
+//!
+//! A name that is listed with a folder, `cats/1.jpg`, means the file of that end of a path, and no other file `1.jpg`. Only
+//! the published datasets whose files name a folder are also unpacked into one folder: their files' names are unique.
+
+mod doubt;
+mod elsewhere;
+mod otherwise;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::entries::Entry;
-use super::names::{is_picture, last_part};
-use super::remarks::{Log, Topic};
+use super::remarks::Log;
 use crate::data::folder;
-use crate::data::letters::composed;
-use crate::error::{Error, name};
+use crate::error::Result;
 
 /// Where the images may lie, relative to the dataset's folder.
 pub(super) const KNOWN: [&str; 10] = [
@@ -73,35 +78,75 @@ fn subfolders(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Looks for the files of all entries that have none yet. `is_own`: whether their names were written by hand, and are
-/// found with other capitals or without an ending too. Returns the folders with the images.
+/// How exactly names are to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Those of published datasets, each of which is unique without its folder.
+    Published,
+    /// Those of a published dataset's table, which names no folders unless somebody made it for other pictures.
+    Table,
+    /// Those that were written by hand, and are found with other capitals or without an ending too.
+    Own,
+}
+
+/// A folder from which images are taken, and which.
+struct Used {
+    folder: PathBuf,
+    entries: Vec<usize>,
+}
+
+/// Looks for the files of all entries that have none yet, and makes the entries of one file one. Returns the folders with the
+/// images.
+///
+/// # Errors
+/// Where two folders may be meant, or one file is in two splits.
 pub(super) fn locate(
     root: &Path,
-    entries: &mut [Entry],
-    is_own: bool,
+    entries: &mut Vec<Entry>,
+    names: Names,
     log: &mut Log,
-) -> Vec<PathBuf> {
+) -> Result<Vec<PathBuf>> {
     let mut used = Vec::new();
-    assign(&known_folders(root), entries, &mut used, &|entry| {
-        Some(entry.path.clone())
-    });
-    if !is_incomplete(entries) {
-        return used;
-    }
-    let all = folders(root);
-    assign(&all, entries, &mut used, &|entry| Some(entry.path.clone()));
+    let all = match entries.iter().any(|entry| entry.elsewhere.is_some()) {
+        true => folders(root),
+        false => Vec::new(),
+    };
+    let mut places = BTreeSet::new();
+    places.extend(elsewhere::resolve(root, &all, entries, log)?);
+    // Where folders of such paths are here, what they lack is missing.
+    let is_open = |entry: &Entry| entry.elsewhere.is_none() || places.is_empty();
+    let path = |entry: &Entry| is_open(entry).then(|| entry.path.clone());
+    assign(&known_folders(root), entries, &mut used, &path);
     if is_incomplete(entries) {
-        let unique = unique_names(entries);
-        let file_name = |entry: &Entry| {
-            let name = entry.path.file_name()?.to_str()?;
-            (unique.contains(name) && entry.path != Path::new(name)).then(|| name.into())
-        };
-        assign(&all, entries, &mut used, &file_name);
+        let all = folders(root);
+        assign(&all, entries, &mut used, &path);
+        elsewhere::in_root_itself(root, entries);
+        if is_incomplete(entries) {
+            let unique = unique_names(entries);
+            let file_name = |entry: &Entry| {
+                let name = entry.path.file_name()?.to_str()?;
+                let may_be = entry.elsewhere.is_some() || names == Names::Published;
+                let is_other = unique.contains(name) && entry.path != Path::new(name);
+                (may_be && is_open(entry) && is_other).then(|| name.into())
+            };
+            assign(&all, entries, &mut used, &file_name);
+        }
     }
-    if is_own && is_incomplete(entries) {
-        by_other_names(&all, entries, &mut used, log);
+    if names != Names::Published {
+        if used.iter().any(|taken| taken.folder != root) {
+            doubt::same_names(root, &folders(root), &used, entries, log)?;
+        }
+        elsewhere::remark(root, entries, log);
     }
-    used
+    places.extend(used.into_iter().map(|taken| taken.folder));
+    let files = entries.iter().filter_map(|entry| entry.file.as_ref());
+    places.extend(files.filter_map(|file| Some(file.parent()?.to_path_buf())));
+    if names == Names::Own && is_incomplete(entries) {
+        let found: Vec<PathBuf> = places.iter().cloned().collect();
+        places.extend(otherwise::find(&folders(root), &found, entries, log));
+    }
+    *entries = doubt::same_files(root, std::mem::take(entries), log)?;
+    Ok(places.into_iter().collect())
 }
 
 fn is_incomplete(entries: &[Entry]) -> bool {
@@ -125,7 +170,7 @@ fn unique_names(entries: &[Entry]) -> HashSet<String> {
 fn assign(
     folders: &[PathBuf],
     entries: &mut [Entry],
-    used: &mut Vec<PathBuf>,
+    used: &mut Vec<Used>,
     path: &dyn Fn(&Entry) -> Option<PathBuf>,
 ) {
     let paths: Vec<Option<PathBuf>> = entries.iter().map(path).collect();
@@ -142,7 +187,7 @@ fn assign(
         .collect();
     let mut left: Vec<&PathBuf> = folders
         .iter()
-        .filter(|folder| !used.contains(folder))
+        .filter(|folder| used.iter().all(|taken| taken.folder != **folder))
         .collect();
     // As many as that show whether a folder holds the same images once more.
     const ENOUGH: usize = 200;
@@ -162,82 +207,12 @@ fn assign(
         for at in &here {
             entries[*at].file = paths[*at].as_ref().map(|path| folder.join(path));
         }
-        used.push(folder.clone());
+        used.push(Used {
+            folder: folder.clone(),
+            entries: here.clone(),
+        });
         found.extend(here);
         open = rest;
-    }
-}
-
-/// Finds what is written in the list with other capitals, other spellings of the same letters, or without the ending.
-fn by_other_names(
-    folders: &[PathBuf],
-    entries: &mut [Entry],
-    used: &mut Vec<PathBuf>,
-    log: &mut Log,
-) {
-    let plain = |name: &str| composed(name).to_lowercase();
-    let stem = |name: &str| {
-        name.rsplit_once('.')
-            .map_or(name.to_string(), |(stem, _)| stem.to_string())
-    };
-    // Of each plain name, the only file; none where there are several.
-    let mut whole: HashMap<String, Option<PathBuf>> = HashMap::new();
-    let mut stems: HashMap<String, Option<PathBuf>> = HashMap::new();
-    let searched = match used.is_empty() {
-        true => folders,
-        false => used.as_slice(),
-    };
-    for picture in folder::expand(searched, false)
-        .entries
-        .into_iter()
-        .flatten()
-    {
-        let file_name = plain(&picture.file_name().unwrap_or_default().to_string_lossy());
-        for (map, key) in [(&mut stems, stem(&file_name)), (&mut whole, file_name)] {
-            let only = map.entry(key).or_insert_with(|| Some(picture.clone()));
-            if only.as_ref() != Some(&picture) {
-                *only = None;
-            }
-        }
-    }
-    let taken: HashSet<PathBuf> = entries
-        .iter()
-        .filter_map(|entry| entry.file.clone())
-        .collect();
-    let mut renamed = Vec::new();
-    let mut places = BTreeSet::new();
-    for entry in entries.iter_mut().filter(|entry| entry.file.is_none()) {
-        let file_name = plain(last_part(&entry.name));
-        let by_stem = || {
-            (!is_picture(&file_name))
-                .then(|| stems.get(&file_name))
-                .flatten()
-        };
-        let file = whole.get(&file_name).or_else(by_stem).cloned().flatten();
-        let Some(file) = file.filter(|file| !taken.contains(file)) else {
-            continue;
-        };
-        renamed.push(format!(
-            "{} for {}",
-            name(&file.file_name().unwrap_or_default()),
-            entry.name
-        ));
-        places.extend(file.parent().map(Path::to_path_buf));
-        entry.file = Some(file);
-    }
-    used.extend(
-        places
-            .into_iter()
-            .filter(|place| !used.contains(place))
-            .collect::<Vec<_>>(),
-    );
-    if let Some(first) = renamed.first() {
-        let what = format_args!(
-            "{} pictures are called a little differently from what is listed (capitals, ending), the first is {first}",
-            renamed.len()
-        );
-        let root = folders.first().cloned().unwrap_or_default();
-        log.remark(Topic::OtherName, renamed.iter(), Error::file(root, what));
     }
 }
 
