@@ -108,7 +108,7 @@ impl Matrices {
         let across = [4, 2]
             .into_iter()
             .find(|n| columns.is_multiple_of(n * size))?;
-        let suits = depth.is_multiple_of(size) && in_quads(&source.data, source.stride, channels);
+        let suits = depth.is_multiple_of(size) && in_vec4s(&source.data, source.stride, channels);
         suits.then_some(Matrices {
             size,
             across,
@@ -126,7 +126,7 @@ impl Matrices {
 }
 
 /// Whether rows of `columns` elements, `stride` apart, are made of fours that begin at multiples of four.
-fn in_quads(data: &Slice, stride: usize, columns: usize) -> bool {
+fn in_vec4s(data: &Slice, stride: usize, columns: usize) -> bool {
     [data.offset, stride, columns]
         .iter()
         .all(|n| n.is_multiple_of(4))
@@ -325,10 +325,10 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
             .constant("ACROSS", tile.across as u32)
             .constant("BACKWARD", backward.into())
             .constant(
-                "SOURCE_QUADS",
-                in_quads(&source.data, source.stride, source_channels).into(),
+                "SOURCE_VEC4",
+                in_vec4s(&source.data, source.stride, source_channels).into(),
             )
-            .constant("WEIGHT_QUADS", in_quads(packed, columns, columns).into())
+            .constant("WEIGHT_VEC4", in_vec4s(packed, columns, columns).into())
             .read(1, &source.data)
             .read(8, packed)
             .read(9, packed),
@@ -397,12 +397,12 @@ pub fn grad_weight(
         .constant("ACROSS", tile.across as u32)
         .constant("NORM", norm.is_some().into())
         .constant(
-            "SOURCE_QUADS",
-            in_quads(&x.data, x.stride, shape.channels).into(),
+            "SOURCE_VEC4",
+            in_vec4s(&x.data, x.stride, shape.channels).into(),
         )
         .constant(
-            "WEIGHT_QUADS",
-            in_quads(&grad.data, grad.stride, columns).into(),
+            "WEIGHT_VEC4",
+            in_vec4s(&grad.data, grad.stride, columns).into(),
         )
         .params(&[params])
         .read(1, &x.data)

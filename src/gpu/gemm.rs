@@ -27,7 +27,7 @@ impl Matrix {
     }
 
     /// Whether the `len` elements of every run that lies side by side are fours that begin at multiples of four.
-    fn in_quads(&self, len: usize) -> bool {
+    fn in_vec4s(&self, len: usize) -> bool {
         let (along, across) = (self.row.min(self.column), self.row.max(self.column));
         let fours = [self.data.offset, across, len];
         along == 1 && fours.iter().all(|n| n.is_multiple_of(4))
@@ -168,12 +168,12 @@ pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Prod
         .constant("A_ALONG_ROWS", a_along_rows.into())
         .constant("B_ALONG_DEPTH", b_along_depth.into())
         .constant(
-            "A_QUADS",
-            a.in_quads(if a_along_rows { m } else { k }).into(),
+            "A_VEC4",
+            a.in_vec4s(if a_along_rows { m } else { k }).into(),
         )
         .constant(
-            "B_QUADS",
-            b.in_quads(if b_along_depth { k } else { n }).into(),
+            "B_VEC4",
+            b.in_vec4s(if b_along_depth { k } else { n }).into(),
         )
         .constant("ACCUMULATE", accumulate)
         .constant("HAS_BIAS", has_bias)

@@ -169,7 +169,7 @@ pub fn learn(
         unbiased,
         ..Params::new(1, channels)
     };
-    kernel(gpu, "batch_norm_learn", params)
+    kernel(gpu, "batch_norm_update_running", params)
         .read(1, running[0])
         .read(2, running[1])
         .read(6, batch[0])

@@ -56,7 +56,7 @@ pub fn total(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer
 /// Where the device is lost or has no memory.
 pub fn spread(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer>> {
     let y = Slice::from(gpu.unset(len)?);
-    gpu.kernel(Shader::Reduce, "reduce_spread")
+    gpu.kernel(Shader::Reduce, "reduce_broadcast")
         .params(&[len as u32, x.start(), 0, 0, 0, 0])
         .params(&[factor])
         .read(1, x)
