@@ -1,9 +1,9 @@
-//! Matrix products beside the crate `matrixmultiply`, and the two ways round that a convolution can be one.
+//! Matrix products compared with the crate `matrixmultiply`, and the two ways to write a convolution as one.
 //!
-//! `layout` is the measurement behind the choice of `[N, H, W, C]`: the 3x3 convolution of a dense layer is the
-//! product of pixels and weights. With channels last, pixels are the rows and the 32 output channels fill two
-//! vectors exactly. With channels first it is the other way round, and pixels fill the vectors: 49 of them at
-//! 7x7, which wastes a quarter of the lanes. "Gelem/s" reads as GFLOP/s.
+//! `layout` is the measurement behind the choice of `[N, H, W, C]`. The 3x3 convolution of a dense layer is the product of
+//! pixels and weights. With channels last, pixels are the rows, and the 32 output channels fill two vectors exactly. With
+//! channels first, pixels fill the vectors: 49 of them at 7x7, which wastes a quarter of the lanes. "Gelem/s" is to be read
+//! as GFLOP/s.
 
 mod common;
 
@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use glimpse::cpu::Isa;
 use glimpse::cpu::gemm::{Matrix, Product, gemm};
 
-fn yardstick(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+fn reference(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
     assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
     let (k_stride, n_stride) = (k as isize, n as isize);
     // SAFETY: the three matrices are row-major and have the sizes just checked.
@@ -59,7 +59,7 @@ fn shapes(c: &mut Criterion) {
         };
         let (mut got, mut want) = (vec![0.0; m * n], vec![0.0; m * n]);
         ours(&mut got);
-        yardstick(m, k, n, a.data(), b.data(), &mut want);
+        reference(m, k, n, a.data(), b.data(), &mut want);
         let worst = got
             .iter()
             .zip(&want)
@@ -77,7 +77,7 @@ fn shapes(c: &mut Criterion) {
         group.bench_function(
             BenchmarkId::new("matrixmultiply, one thread", &id),
             |bench| {
-                bench.iter(|| yardstick(m, k, n, a.data(), b.data(), &mut want));
+                bench.iter(|| reference(m, k, n, a.data(), b.data(), &mut want));
             },
         );
     }
@@ -93,11 +93,12 @@ fn layout(c: &mut Criterion) {
         let isa = Isa::current();
         let patches = Matrix::new(patches.data(), pixels, k);
         let weights = Matrix::new(weights.data(), k, out);
-        let last = |c: &mut [f32]| gemm(isa, patches, weights, Product::into(c, out));
-        let first = |c: &mut [f32]| gemm(isa, weights.t(), patches.t(), Product::into(c, pixels));
+        let channels_last = |c: &mut [f32]| gemm(isa, patches, weights, Product::into(c, out));
+        let channels_first =
+            |c: &mut [f32]| gemm(isa, weights.t(), patches.t(), Product::into(c, pixels));
         let (mut a, mut b) = (vec![0.0; pixels * out], vec![0.0; pixels * out]);
-        last(&mut a);
-        first(&mut b);
+        channels_last(&mut a);
+        channels_first(&mut b);
         let transposed = |i: usize| b[i % out * pixels + i / out];
         assert!(
             (0..a.len()).all(|i| (a[i] - transposed(i)).abs() < 1e-2),
@@ -105,10 +106,10 @@ fn layout(c: &mut Criterion) {
         );
         group.throughput(Throughput::Elements(2 * (pixels * k * out) as u64));
         group.bench_function(format!("channels last, {side}x{side}"), |x| {
-            x.iter(|| last(&mut a))
+            x.iter(|| channels_last(&mut a))
         });
         group.bench_function(format!("channels first, {side}x{side}"), |x| {
-            x.iter(|| first(&mut b))
+            x.iter(|| channels_first(&mut b))
         });
     }
     group.finish();

@@ -1,7 +1,7 @@
-//! Every heavy operation at the shapes that DenseNet-121 and the decoder give it, forward and gradient.
+//! Every expensive operation at the shapes that DenseNet-121 and the decoder give it, forward and gradient.
 //!
-//! `cargo bench --bench ops -- conv` times those whose names contain `conv`. Throughput is in multiply-adds and
-//! additions: "Gelem/s" reads as GFLOP/s.
+//! `cargo bench --bench ops -- conv` times the operations whose names contain `conv`. Throughput counts multiplications and
+//! additions: "Gelem/s" is to be read as GFLOP/s.
 
 mod common;
 
@@ -13,13 +13,13 @@ use glimpse::ops::{
 };
 use glimpse::tensor::Tensor;
 
-/// Runs `f` on the oracle and as it will be timed, and panics where the results differ by more than 1e-4 of
-/// their size.
+/// Runs `f` on the naive instruction set and on the one to be timed. Panics where the results differ by more than 1e-4 of
+/// their norm.
 fn check(what: &str, f: impl Fn() -> Vec<Tensor>) {
-    let oracle = Isa::new(Level::Naive)
-        .expect("the oracle runs anywhere")
+    let naive = Isa::new(Level::Naive)
+        .expect("the naive level runs anywhere")
         .scope(&f);
-    for (i, (got, want)) in f().iter().zip(&oracle).enumerate() {
+    for (i, (got, want)) in f().iter().zip(&naive).enumerate() {
         let square = |x: f32| f64::from(x) * f64::from(x);
         let pairs = got.data().iter().zip(want.data());
         let distance = pairs.map(|(&g, &w)| square(g - w)).sum::<f64>().sqrt();
@@ -32,7 +32,7 @@ fn check(what: &str, f: impl Fn() -> Vec<Tensor>) {
     }
 }
 
-/// Name, image side, channels in, channels out, kernel, window.
+/// Name, image side, input channels, output channels, kernel, window.
 const CONVOLUTIONS: [(&str, usize, usize, usize, usize, Window); 9] = [
     ("stem 7x7/2 at 224", 224, 3, 64, 7, Window::square(2, 3)),
     (
@@ -139,8 +139,8 @@ fn dense_layer(c: &mut Criterion) {
     let mut group = c.benchmark_group("dense_block, one layer in training");
     for (side, channels) in [(28, 256), (14, 512)] {
         let x = random(&[2, side, side, channels], 1).tracked();
-        // ReLU lets half the channels through and stops the others, all far from its kink: there the last bit of a sum
-        // decides whether a gradient passes, and kernels that are both right would differ.
+        // ReLU passes half of the channels and stops the others, all far from zero. Near zero the last bit of a sum decides
+        // whether a gradient passes, and two correct kernels could differ.
         let norm_weights = |n: usize, seed| {
             let small = random(&[n], seed).data().iter().map(|g| 0.3 * g).collect();
             let far = (0..n)

@@ -4,8 +4,9 @@
 // v = beta2 v + (1 - beta2) g^2
 // param -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 //
-// All parameters lie in one buffer, those that decay first, and so do their moments. What is new goes into new buffers:
-// whoever still holds the old parameters keeps them. Where the gradients' norm is no finite number, nothing moves.
+// One invocation updates one parameter. All parameters lie in one buffer, those with weight decay first; their gradients and
+// moments lie in buffers in the same order. Results go to new buffers, so whoever holds the old parameters keeps them. Where
+// the norm of the gradients is infinite or NaN, parameters and moments stay as they are.
 
 struct Params {
     len: u32,
@@ -14,7 +15,7 @@ struct Params {
     grad_start: u32,
     m_start: u32,
     v_start: u32,
-    // Of those that decay: what the parameter is multiplied by, and how much of it is added to its gradient.
+    // For parameters with weight decay: the factor of the parameter, and the factor of its summand in the gradient.
     shrink: f32,
     decay: f32,
     // lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t)
@@ -42,9 +43,9 @@ struct Params {
 fn adam_step(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.len {
         return;
     }
@@ -56,8 +57,8 @@ fn adam_step(
         let g = fma(select(0.0, params.decay, decays), p, grad[params.grad_start + i]);
         first = fma(params.beta1, first, params.rest1 * g);
         second = fma(params.beta2, second, params.rest2 * g * g);
-        let below = fma(sqrt(second), params.root, params.eps);
-        p = select(1.0, params.shrink, decays) * p - params.rate * first / below;
+        let denominator = fma(sqrt(second), params.root, params.eps);
+        p = select(1.0, params.shrink, decays) * p - params.rate * first / denominator;
     }
     new_param[i] = p;
     new_m[i] = first;

@@ -1,18 +1,19 @@
-// The attention of one step, and what its gradient needs; src/ops/attention_lstm derives the formulas. A prime is left out
-// here: the gates of the LSTM are lstm.wgsl's, everything between two matrix products is here.
+// The attention of one step, and its gradient; src/ops/attention_lstm derives the formulas. They are written without primes
+// here. lstm.wgsl computes the gates of the LSTM; this file computes the rest between two matrix products.
 //
 //   e_p = score . u_p   u_p = tanh(k_p + q)   alpha = softmax(e)   m = sum over p of alpha_p v_p   z = sigmoid(r) m
 //
 //   dm = dz beta   dr = dz m beta (1 - beta)   de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
 //   dalpha_p = from above + dm . v_p           dq = score (sum over p of de_p (1 - u_p^2))
 //
-// A workgroup takes one sentence. Scores are sums over a key, which 32 threads share; eight positions are taken at a time.
-// The mean, and dq, are sums over positions, one thread an element, so that neighbouring threads read neighbouring floats.
+// One workgroup computes one sentence. A score is a sum over the key; 32 invocations compute it together, for eight positions
+// at a time. The mean and dq are sums over positions; one invocation computes one element, so neighbouring invocations read
+// neighbouring floats.
 
 struct Params {
     sentences: u32,
     steps: u32,
-    // The step that is taken.
+    // The index of this step.
     step: u32,
     images: u32,
     positions: u32,
@@ -28,7 +29,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// [S, T, A + V + 4H]: q, r, a before; q, beta, gates after; dq, dr, da on the way back.
+// [S, T, A + V + 4H]: in the forward pass q, r, a are replaced by q, beta, gates; in the backward pass those by dq, dr, da.
 @group(0) @binding(1) var<storage, read_write> rows: array<f32>;
 // [N, P, A]
 @group(0) @binding(2) var<storage, read> keys: array<f32>;
@@ -36,18 +37,18 @@ struct Params {
 @group(0) @binding(3) var<storage, read> values: array<f32>;
 // [A]
 @group(0) @binding(4) var<storage, read> score: array<f32>;
-// [V + 4H], or h before the first step, [S, H].
+// The bias, [V + 4H]; or h before the first step, [S, H].
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// The results: [S, T, H + V] h and z, then [S, T, P] alpha, then cells.
-@group(0) @binding(6) var<storage, read_write> made: array<f32>;
-// [S, T, V] m before and dm after, then [S, T, A] q, [S, T, P] de, and [S, V] the gates' part of dz at this step.
+// The outputs: [S, T, H + V] h and z, then [S, T, P] alpha, then the cell states.
+@group(0) @binding(6) var<storage, read_write> outputs: array<f32>;
+// [S, T, V] m, replaced by dm; then [S, T, A] q, [S, T, P] de, and [S, V] the gates' part of dz at this step.
 @group(0) @binding(7) var<storage, read_write> saved: array<f32>;
-// The image of each sentence, then the sentences sorted by image, then for each image where its sentences begin in that
-// order, and at last where they end.
+// The image of each sentence; then the sentences sorted by image; then, for each image, where its sentences begin in that
+// order, and the end of the last.
 @group(0) @binding(8) var<storage, read> lists: array<u32>;
-// The gradient from above, laid out like `made`.
+// The gradient from above, laid out like `outputs`.
 @group(0) @binding(9) var<storage, read> above: array<f32>;
-// A gradient, or h before each step, and what each position adds to the gradient of `score`.
+// A gradient, or h before each step; and the summands of each position for the gradient with respect to `score`.
 @group(0) @binding(10) var<storage, read_write> grad: array<f32>;
 @group(0) @binding(11) var<storage, read_write> score_parts: array<f32>;
 
@@ -68,47 +69,47 @@ fn sigmoid(x: f32) -> f32 {
     return select(e, 1.0, x >= 0.0) / (1.0 + e);
 }
 
-// The sum over the 32 threads of one of the workgroup's eight rows, for all of them.
-fn sum_of_row(value: f32, thread: u32) -> f32 {
+// Returns the sum over the 32 invocations of one of the workgroup's eight rows, to all of them.
+fn sum_of_row(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    partial[thread] = value;
+    partial[invocation] = value;
     workgroupBarrier();
     for (var step = 16u; step > 0u; step /= 2u) {
-        if thread % 32u < step {
-            partial[thread] += partial[thread + step];
+        if invocation % 32u < step {
+            partial[invocation] += partial[invocation + step];
         }
         workgroupBarrier();
     }
-    return partial[thread - thread % 32u];
+    return partial[invocation - invocation % 32u];
 }
 
-fn sum_of_all(value: f32, thread: u32) -> f32 {
+fn sum_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    partial[thread] = value;
+    partial[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
+        if invocation < step {
+            partial[invocation] += partial[invocation + step];
         }
         workgroupBarrier();
     }
     return partial[0];
 }
 
-fn largest_of_all(value: f32, thread: u32) -> f32 {
+fn largest_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    partial[thread] = value;
+    partial[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] = max(partial[thread], partial[thread + step]);
+        if invocation < step {
+            partial[invocation] = max(partial[invocation], partial[invocation + step]);
         }
         workgroupBarrier();
     }
     return partial[0];
 }
 
-// Elements of a row of `rows`, and where the parts of `made` and `saved` begin.
+// The elements of a row of `rows`, and where the parts of `outputs` and `saved` begin.
 fn width() -> u32 {
     return params.key + params.value + 4u * params.hidden;
 }
@@ -141,7 +142,7 @@ fn context_grads_start() -> u32 {
 fn attention_lstm_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let sentence = group.y * groups.x + group.x;
     if sentence >= params.sentences {
@@ -154,9 +155,9 @@ fn attention_lstm_forward(
     let first_key = params.keys_start + image * params.positions * params.key;
     let first_value = params.values_start + image * params.positions * params.value;
 
-    let lane = thread % 32u;
+    let lane = invocation % 32u;
     for (var first = 0u; first < params.positions; first += 8u) {
-        let p = first + thread / 32u;
+        let p = first + invocation / 32u;
         var product = 0.0;
         if p < params.positions {
             for (var a = lane; a < params.key; a += 32u) {
@@ -164,40 +165,40 @@ fn attention_lstm_forward(
                 product = fma(score[params.score_start + a], u, product);
             }
         }
-        let e = sum_of_row(product, thread);
+        let e = sum_of_row(product, invocation);
         if p < params.positions && lane == 0u {
-            made[alpha + p] = e;
+            outputs[alpha + p] = e;
         }
     }
     storageBarrier();
 
-    var most = -3.402823e38;
-    for (var p = thread; p < params.positions; p += 256u) {
-        most = max(most, made[alpha + p]);
+    var own_largest = -3.402823e38;
+    for (var p = invocation; p < params.positions; p += 256u) {
+        own_largest = max(own_largest, outputs[alpha + p]);
     }
-    let largest = largest_of_all(most, thread);
+    let largest = largest_of_all(own_largest, invocation);
     var sum = 0.0;
-    for (var p = thread; p < params.positions; p += 256u) {
-        let power = exp(made[alpha + p] - largest);
-        made[alpha + p] = power;
+    for (var p = invocation; p < params.positions; p += 256u) {
+        let power = exp(outputs[alpha + p] - largest);
+        outputs[alpha + p] = power;
         sum += power;
     }
-    let total = sum_of_all(sum, thread);
-    for (var p = thread; p < params.positions; p += 256u) {
-        made[alpha + p] = made[alpha + p] / total;
+    let total = sum_of_all(sum, invocation);
+    for (var p = invocation; p < params.positions; p += 256u) {
+        outputs[alpha + p] = outputs[alpha + p] / total;
     }
     storageBarrier();
 
-    for (var j = thread; j < params.value; j += 256u) {
+    for (var j = invocation; j < params.value; j += 256u) {
         var mean = 0.0;
         for (var p = 0u; p < params.positions; p++) {
-            mean = fma(made[alpha + p], values[first_value + p * params.value + j], mean);
+            mean = fma(outputs[alpha + p], values[first_value + p * params.value + j], mean);
         }
         let gate = query + params.key + j;
         let beta = sigmoid(rows[gate] + bias[params.bias_start + j]);
         rows[gate] = beta;
         saved[row * params.value + j] = mean;
-        made[row * output_width() + params.hidden + j] = beta * mean;
+        outputs[row * output_width() + params.hidden + j] = beta * mean;
     }
 }
 
@@ -205,7 +206,7 @@ fn attention_lstm_forward(
 fn attention_lstm_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let sentence = group.y * groups.x + group.x;
     if sentence >= params.sentences {
@@ -220,7 +221,7 @@ fn attention_lstm_backward(
     let first_key = params.keys_start + image * params.positions * params.key;
     let first_value = params.values_start + image * params.positions * params.value;
 
-    for (var j = thread; j < params.value; j += 256u) {
+    for (var j = invocation; j < params.value; j += 256u) {
         let from_above = above[params.above_start + row * output_width() + params.hidden + j];
         let dz = from_above + saved[context_grads_start() + sentence * params.value + j];
         let gate = query + params.key + j;
@@ -231,17 +232,17 @@ fn attention_lstm_backward(
     }
     storageBarrier();
 
-    // dalpha, where de will be.
-    let lane = thread % 32u;
+    // Stores dalpha where de will be.
+    let lane = invocation % 32u;
     for (var first = 0u; first < params.positions; first += 8u) {
-        let p = first + thread / 32u;
+        let p = first + invocation / 32u;
         var product = 0.0;
         if p < params.positions {
             for (var j = lane; j < params.value; j += 32u) {
                 product = fma(saved[dm + j], values[first_value + p * params.value + j], product);
             }
         }
-        let sum = sum_of_row(product, thread);
+        let sum = sum_of_row(product, invocation);
         if p < params.positions && lane == 0u {
             saved[de + p] = above[params.above_start + alpha + p] + sum;
         }
@@ -249,16 +250,16 @@ fn attention_lstm_backward(
     storageBarrier();
 
     var product = 0.0;
-    for (var p = thread; p < params.positions; p += 256u) {
-        product = fma(made[alpha + p], saved[de + p], product);
+    for (var p = invocation; p < params.positions; p += 256u) {
+        product = fma(outputs[alpha + p], saved[de + p], product);
     }
-    let mean_dalpha = sum_of_all(product, thread);
-    for (var p = thread; p < params.positions; p += 256u) {
-        saved[de + p] = made[alpha + p] * (saved[de + p] - mean_dalpha);
+    let mean_dalpha = sum_of_all(product, invocation);
+    for (var p = invocation; p < params.positions; p += 256u) {
+        saved[de + p] = outputs[alpha + p] * (saved[de + p] - mean_dalpha);
     }
     storageBarrier();
 
-    for (var a = thread; a < params.key; a += 256u) {
+    for (var a = invocation; a < params.key; a += 256u) {
         let q = rows[query + a];
         var sum = 0.0;
         for (var p = 0u; p < params.positions; p++) {
@@ -271,21 +272,21 @@ fn attention_lstm_backward(
 }
 
 // dk_p = score (sum of de_p (1 - u_p^2)) over all steps of all sentences of the image, in their order, and this position's
-// part of dscore = sum of de_p u_p. One thread takes one element.
+// summand of dscore = sum of de_p u_p. One invocation computes one element.
 @compute @workgroup_size(256)
 fn attention_lstm_key_grads(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + thread;
+    let index = (group.y * groups.x + group.x) * 256u + invocation;
     if index >= params.images * params.positions * params.key {
         return;
     }
-    let place = index / params.key;
-    let a = index - place * params.key;
-    let image = place / params.positions;
-    let p = place - image * params.positions;
+    let map_position = index / params.key;
+    let a = index - map_position * params.key;
+    let image = map_position / params.positions;
+    let p = map_position - image * params.positions;
     let begin = lists[2u * params.sentences + image];
     let end = lists[2u * params.sentences + image + 1u];
     let k = keys[params.keys_start + index];
@@ -305,21 +306,21 @@ fn attention_lstm_key_grads(
     score_parts[index] = products;
 }
 
-// dv_p = sum of alpha_p dm over all steps of all sentences of the image, in their order. One thread takes one element.
+// dv_p = sum of alpha_p dm over all steps of all sentences of the image, in their order. One invocation computes one element.
 @compute @workgroup_size(256)
 fn attention_lstm_value_grads(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + thread;
+    let index = (group.y * groups.x + group.x) * 256u + invocation;
     if index >= params.images * params.positions * params.value {
         return;
     }
-    let place = index / params.value;
-    let j = index - place * params.value;
-    let image = place / params.positions;
-    let p = place - image * params.positions;
+    let map_position = index / params.value;
+    let j = index - map_position * params.value;
+    let image = map_position / params.positions;
+    let p = map_position - image * params.positions;
     let begin = lists[2u * params.sentences + image];
     let end = lists[2u * params.sentences + image + 1u];
     var sum = 0.0;
@@ -327,21 +328,21 @@ fn attention_lstm_value_grads(
         let first_row = lists[params.sentences + i] * params.steps;
         for (var t = 0u; t < params.steps; t++) {
             let row = first_row + t;
-            let alpha = made[weights_start() + row * params.positions + p];
+            let alpha = outputs[weights_start() + row * params.positions + p];
             sum = fma(alpha, saved[row * params.value + j], sum);
         }
     }
     grad[index] = sum;
 }
 
-// h before each step, [S, T, H], from the state before the first, which lies where the bias does, and the results.
+// Copies h before each step, [S, T, H]: the state before the first step, which is bound as `bias`, then the outputs.
 @compute @workgroup_size(256)
 fn attention_lstm_states_before(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + thread;
+    let index = (group.y * groups.x + group.x) * 256u + invocation;
     if index >= all_rows() * params.hidden {
         return;
     }
@@ -351,6 +352,6 @@ fn attention_lstm_states_before(
     if row == sentence * params.steps {
         grad[index] = bias[params.state_start + sentence * params.hidden + k];
     } else {
-        grad[index] = made[(row - 1u) * output_width() + k];
+        grad[index] = outputs[(row - 1u) * output_width() + k];
     }
 }

@@ -1,6 +1,6 @@
 // y[n][p][q][c] = 1/K sum over u, v of x[n][p S + u][q S + v][c]        K = kernel height * width
 //
-// Backward each element sums the gradients of the windows that cover it.
+// One invocation computes one element. In the backward pass it sums the gradients of the windows that cover the element.
 
 struct Params {
     batch: u32,
@@ -17,7 +17,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// x, or dy on the way back.
+// x; dy in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
@@ -25,9 +25,9 @@ struct Params {
 fn avg_pool2d_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.batch * params.out_height * params.out_width * params.channels {
         return;
     }
@@ -40,8 +40,8 @@ fn avg_pool2d_forward(
     var sum = 0.0;
     for (var u = 0u; u < params.kernel_y; u++) {
         for (var v = 0u; v < params.kernel_x; v++) {
-            let place = (n * params.height + p * params.stride_y + u) * params.width + q * params.stride_x + v;
-            sum += x[params.x_start + place * params.channels + channel];
+            let position = (n * params.height + p * params.stride_y + u) * params.width + q * params.stride_x + v;
+            sum += x[params.x_start + position * params.channels + channel];
         }
     }
     y[i] = sum / f32(params.kernel_y * params.kernel_x);
@@ -51,9 +51,9 @@ fn avg_pool2d_forward(
 fn avg_pool2d_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.batch * params.height * params.width * params.channels {
         return;
     }

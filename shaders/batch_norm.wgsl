@@ -1,12 +1,12 @@
-// Batch norm over the channels of [rows, channels]: moments, the affine map they make, and gradients.
+// Batch norm over the channels of [rows, channels]: moments, the affine map that they determine, and gradients.
 //
 //   xhat = (x - mean) / sqrt(var + eps)      y = gamma xhat + beta = scale x + shift
 //
 //   dbeta = sum dy      dgamma = sum dy xhat      dx = scale (dy - dbeta / M - xhat dgamma / M)
 //
-// Sums over rows are taken in two stages without atomic additions: each workgroup sums a chunk of the rows for 32
-// channels, and one thread a channel adds up the chunks in order. Variances are sums of (x - s)^2 with s the channel's
-// value in the first row, which is as near to the mean as any, so that little cancels (Chan, Golub and LeVeque, 1983).
+// Sums over rows are taken in two stages without atomic additions. In the first, a workgroup sums a chunk of the rows for 32
+// channels; in the second, one invocation adds the chunks of one channel in order. Variances come from sums of (x - s)^2,
+// where s is the channel's value in the first row. It is near the mean, so few digits cancel (Chan, Golub and LeVeque, 1983).
 //
 // A norm's state is [4, channels]: scale, shift, mean, 1 / sqrt(var + eps).
 
@@ -25,7 +25,7 @@ struct Params {
     beta_start: u32,
     mean_start: u32,
     var_start: u32,
-    // Of running statistics: how far they move, and what makes a variance unbiased.
+    // For running statistics: the weight of the batch's statistics, and the factor n / (n - 1) that makes a variance unbiased.
     momentum: f32,
     unbiased: f32,
     eps: f32,
@@ -43,11 +43,11 @@ struct Params {
 @group(0) @binding(8) var<storage, read> sums: array<f32>;
 @group(0) @binding(9) var<storage, read_write> out: array<f32>;
 
-// Whether a ReLU comes after the norm.
+// Whether a ReLU follows the norm.
 override RELU: u32 = 0;
-// Whether the statistics are the batch's own, so that x moves them.
+// Whether the statistics are the batch's own, and so depend on x.
 override BATCH: u32 = 0;
-// Whether a gradient is added to what is there.
+// Whether the gradient is added to the contents of `out`.
 override ACCUMULATE: u32 = 0;
 
 const CHANNELS: u32 = 32;
@@ -55,24 +55,24 @@ const LANES: u32 = 8;
 var<workgroup> first_sums: array<f32, 256>;
 var<workgroup> second_sums: array<f32, 256>;
 
-// The lanes' sums, of one channel each, in the first lane's place.
-fn add_lanes(lane: u32, thread: u32) {
+// Adds the sums of the eight lanes of each channel; the result is in the first lane.
+fn add_lanes(lane: u32, invocation: u32) {
     workgroupBarrier();
     for (var step = LANES / 2u; step > 0u; step /= 2u) {
         if lane < step {
-            first_sums[thread] += first_sums[thread + step * CHANNELS];
-            second_sums[thread] += second_sums[thread + step * CHANNELS];
+            first_sums[invocation] += first_sums[invocation + step * CHANNELS];
+            second_sums[invocation] += second_sums[invocation + step * CHANNELS];
         }
         workgroupBarrier();
     }
 }
 
-// Parts [chunks, 2, channels] of sum (x - s) and sum (x - s)^2.
+// Partial sums [chunks, 2, channels] of x - s and of (x - s)^2.
 @compute @workgroup_size(32, 8)
 fn batch_norm_moments(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let channel = group.x * CHANNELS + local.x;
     var sum = 0.0;
@@ -87,33 +87,33 @@ fn batch_norm_moments(
             squares = fma(d, d, squares);
         }
     }
-    first_sums[thread] = sum;
-    second_sums[thread] = squares;
-    add_lanes(local.y, thread);
+    first_sums[invocation] = sum;
+    second_sums[invocation] = squares;
+    add_lanes(local.y, invocation);
     if local.y == 0u && channel < params.channels {
-        let place = group.y * 2u * params.channels + channel;
-        out[place] = first_sums[thread];
-        out[place + params.channels] = second_sums[thread];
+        let position = group.y * 2u * params.channels + channel;
+        out[position] = first_sums[invocation];
+        out[position + params.channels] = second_sums[invocation];
     }
 }
 
-// The parts, in `grad`, to means and biased variances.
+// Turns the partial sums, in `grad`, into means and biased variances.
 @compute @workgroup_size(256)
 fn batch_norm_finish(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let channel = (group.y * groups.x + group.x) * 256u + thread;
+    let channel = (group.y * groups.x + group.x) * 256u + invocation;
     if channel >= params.channels {
         return;
     }
     var sum = 0.0;
     var squares = 0.0;
     for (var chunk = 0u; chunk < params.chunks; chunk++) {
-        let place = chunk * 2u * params.channels + channel;
-        sum += grad[place];
-        squares += grad[place + params.channels];
+        let position = chunk * 2u * params.channels + channel;
+        sum += grad[position];
+        squares += grad[position + params.channels];
     }
     let rows = f32(params.rows);
     let d = sum / rows;
@@ -121,14 +121,14 @@ fn batch_norm_finish(
     out[params.var_start + channel] = max(0.0, squares / rows - d * d);
 }
 
-// The state of a norm with these statistics.
+// Computes the state of a norm from its statistics and weights.
 @compute @workgroup_size(256)
 fn batch_norm_fold(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let channel = (group.y * groups.x + group.x) * 256u + thread;
+    let channel = (group.y * groups.x + group.x) * 256u + invocation;
     if channel >= params.channels {
         return;
     }
@@ -141,14 +141,14 @@ fn batch_norm_fold(
     out[3u * params.channels + channel] = inv_std;
 }
 
-// Running statistics, [2, channels], a little nearer to the batch's: from `x` and `grad` to `out`.
+// Updates the running statistics, [2, channels], with those of the batch: from `x` (mean) and `grad` (variance) to `out`.
 @compute @workgroup_size(256)
-fn batch_norm_learn(
+fn batch_norm_update_running(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let channel = (group.y * groups.x + group.x) * 256u + thread;
+    let channel = (group.y * groups.x + group.x) * 256u + invocation;
     if channel >= params.channels {
         return;
     }
@@ -164,9 +164,9 @@ fn batch_norm_learn(
 fn batch_norm_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.rows * params.channels {
         return;
     }
@@ -181,7 +181,7 @@ fn xhat(value: f32, channel: u32) -> f32 {
     return (value - state[2u * params.channels + channel]) * state[3u * params.channels + channel];
 }
 
-// What of dy reaches the norm: with a ReLU after it, nothing where its output was not positive.
+// Returns the gradient with respect to the norm's output: dy, or zero where a ReLU follows and its output is not positive.
 fn through_relu(dy: f32, value: f32, channel: u32) -> f32 {
     if RELU == 1u {
         let y = fma(value, state[channel], state[params.channels + channel]);
@@ -190,12 +190,12 @@ fn through_relu(dy: f32, value: f32, channel: u32) -> f32 {
     return dy;
 }
 
-// Parts [chunks, 2, channels] of dbeta and dgamma.
+// Partial sums [chunks, 2, channels] of dbeta and dgamma.
 @compute @workgroup_size(32, 8)
 fn batch_norm_grad_sums(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let channel = group.x * CHANNELS + local.x;
     var d_beta = 0.0;
@@ -211,24 +211,24 @@ fn batch_norm_grad_sums(
             d_gamma = fma(dz, xhat(value, channel), d_gamma);
         }
     }
-    first_sums[thread] = d_beta;
-    second_sums[thread] = d_gamma;
-    add_lanes(local.y, thread);
+    first_sums[invocation] = d_beta;
+    second_sums[invocation] = d_gamma;
+    add_lanes(local.y, invocation);
     if local.y == 0u && channel < params.channels {
-        let place = group.y * 2u * params.channels + channel;
-        out[place] = first_sums[thread];
-        out[place + params.channels] = second_sums[thread];
+        let position = group.y * 2u * params.channels + channel;
+        out[position] = first_sums[invocation];
+        out[position + params.channels] = second_sums[invocation];
     }
 }
 
-// The parts, in `grad`, added up: [2, channels].
+// Adds the partial sums, in `grad`: [2, channels].
 @compute @workgroup_size(256)
 fn batch_norm_add_parts(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= 2u * params.channels {
         return;
     }
@@ -243,9 +243,9 @@ fn batch_norm_add_parts(
 fn batch_norm_grad_input(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.rows * params.channels {
         return;
     }
@@ -259,9 +259,9 @@ fn batch_norm_grad_input(
         d -= (sums[channel] + by_scale) / f32(params.rows);
     }
     d *= state[channel];
-    let place = params.out_start + row * params.out_stride + channel;
+    let position = params.out_start + row * params.out_stride + channel;
     if ACCUMULATE == 1u {
-        d += out[place];
+        d += out[position];
     }
-    out[place] = d;
+    out[position] = d;
 }

@@ -1,7 +1,7 @@
 // norm = sqrt(sum over all elements of g^2)        g *= min(1, max_norm / (norm + 1e-6))
 //
-// All gradients lie in one buffer. A workgroup leaves a chunk's sum of squares, one workgroup adds them up and takes the
-// root, and every element is multiplied by what follows from it. A norm that is no finite number multiplies by 1.
+// All gradients lie in one buffer. Each workgroup sums the squares of a chunk; one workgroup adds the sums and takes the root;
+// then every element is multiplied by the factor. Where the norm is infinite or NaN, the factor is 1.
 
 struct Params {
     len: u32,
@@ -18,11 +18,11 @@ struct Params {
 
 var<workgroup> partial: array<f32, 256>;
 
-fn add_up(thread: u32) {
+fn add_up(invocation: u32) {
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
+        if invocation < step {
+            partial[invocation] += partial[invocation + step];
         }
         workgroupBarrier();
     }
@@ -32,33 +32,33 @@ fn add_up(thread: u32) {
 fn clip_grad_norm_squares(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let chunk = group.y * groups.x + group.x;
     let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
-    for (var i = begin + thread; i < end; i += 256u) {
+    for (var i = begin + invocation; i < end; i += 256u) {
         let g = x[params.start + i];
         sum = fma(g, g, sum);
     }
-    partial[thread] = sum;
-    add_up(thread);
-    if thread == 0u && (begin < params.len || chunk == 0u) {
+    partial[invocation] = sum;
+    add_up(invocation);
+    if invocation == 0u && (begin < params.len || chunk == 0u) {
         y[chunk] = partial[0];
     }
 }
 
-// `x` holds the chunks' sums.
+// `x` holds the sums of the chunks.
 @compute @workgroup_size(256)
-fn clip_grad_norm_root(@builtin(local_invocation_index) thread: u32) {
+fn clip_grad_norm_root(@builtin(local_invocation_index) invocation: u32) {
     var sum = 0.0;
-    for (var i = thread; i < params.chunks; i += 256u) {
+    for (var i = invocation; i < params.chunks; i += 256u) {
         sum += x[i];
     }
-    partial[thread] = sum;
-    add_up(thread);
-    if thread == 0u {
+    partial[invocation] = sum;
+    add_up(invocation);
+    if invocation == 0u {
         y[0] = sqrt(partial[0]);
     }
 }
@@ -67,14 +67,14 @@ fn clip_grad_norm_root(@builtin(local_invocation_index) thread: u32) {
 fn clip_grad_norm_scale(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.len {
         return;
     }
     let length = norm[0];
-    // Neither infinite nor no number: the exponent's bits are not all set.
+    // Finite: not all bits of the exponent are set.
     let finite = (bitcast<u32>(length) & 0x7f800000u) != 0x7f800000u;
     let factor = select(1.0, min(1.0, params.max_norm / (length + 1e-6)), finite);
     y[i] = x[params.start + i] * factor;

@@ -1,7 +1,7 @@
-// Columns from one matrix to another: y[r][to + c] = x[r][from + c].
+// Copies columns from one matrix to another: y[r][to + c] = x[r][from + c].
 //
-// Concatenation copies each part beside the one before; its gradient copies them back out. A dense block's input goes
-// into the block's buffer the same way.
+// Concatenation copies each part beside the previous one; its gradient copies the columns back. The input of a dense block is
+// copied into the block's buffer in this way.
 
 struct Params {
     rows: u32,
@@ -20,9 +20,9 @@ struct Params {
 fn concat_columns(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.rows * params.columns {
         return;
     }

@@ -1,19 +1,19 @@
-// Convolution as a product of matrices that is never written down.
+// Convolution as a matrix product whose left matrix is never stored.
 //
 //   y[n, i, j, o] = sum over ky, kx, c of  x~[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx]
 //
-// x~ is x or, where a batch norm and ReLU come first, max(0, scale x + shift); outside the image it is zero. A row of the
-// first matrix is a pixel of the result, a column one (ky, kx, c); its elements are looked up in x as the tile is
-// fetched. The second matrix is the weights with (ky, kx, c) outermost, made once by `conv2d_pack`.
+// x~ is x or, where a batch norm and ReLU come first, max(0, scale x + shift); outside the image it is zero. In the left
+// matrix, a row is a pixel of the result and a column is one (ky, kx, c); its elements are read from x while a tile is
+// loaded. The right matrix is the weights with (ky, kx, c) outermost, packed once by `conv2d_pack`.
 //
-// The gradient by x is the same product the other way about: a row is a pixel of dx, a column one (ky, kx, o), and where
-// i s + ky - p = u has no whole i, there is nothing. In the gradient by w a row is one (ky, kx, c) and the sum runs over
-// the pixels of dy; as those are many, it is split, and `conv2d_sum_weight` adds up the parts.
+// The gradient with respect to x is such a product too: a row is a pixel of dx, a column one (ky, kx, o), and the elements
+// are read from dy, zero where i s + ky - p = u has no integer i. In the gradient with respect to w, a row is one
+// (ky, kx, c) and the sum runs over the pixels of dy. As those are many, the sum is split; `conv2d_sum_weight` adds the parts.
 //
-// "source" is the map that is looked up, "result" the one whose pixels are counted: x and y, or dy and dx.
+// "source" is the map that is read, "result" the map whose pixels are the rows: x and y, or dy and dx.
 
 struct Params {
-    // Pixels of the result, columns of the product, and what it sums over.
+    // Pixels of the result, columns of the product, and the length of its sums.
     rows: u32,
     columns: u32,
     depth: u32,
@@ -39,25 +39,25 @@ struct Params {
     after_start: u32,
 }
 
-// What products are taken of. With 16-bit floats in place of these two, sums are still of f32.
+// The type of the operands. The f16 variant of this file replaces these two lines; sums are f32 in either case.
 alias Operand = f32;
 alias Operands = vec4<f32>;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> source: array<f32>;
-// In `conv2d_pack` the weights as they are, [O, C, kh, kw]; in `conv2d_grad_weight` dy.
+// The unpacked weights, [O, C, kh, kw], in `conv2d_pack`; dy in `conv2d_grad_weight`.
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
-// The source's batch norm, [2, source channels]: scale, shift.
+// Batch norm of the source, [2, source channels]: scale, shift.
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
-// What follows, [columns] or [2, columns]: bias, or scale and shift.
+// The operation after the sum, [columns] or [2, columns]: bias, or scale and shift.
 @group(0) @binding(4) var<storage, read> after: array<f32>;
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;
-// The first two once more, four numbers at a time.
-@group(0) @binding(6) var<storage, read> source_quads: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read> weight_quads: array<vec4<f32>>;
-// The weights packed, [depth, columns], the same four at a time, and where they are packed to.
+// `source` and `weight`, bound a second time as vec4.
+@group(0) @binding(6) var<storage, read> source_vec4: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> weight_vec4: array<vec4<f32>>;
+// The packed weights, [depth, columns]; the same buffer as vec4; and the output of `conv2d_pack`.
 @group(0) @binding(8) var<storage, read> packed: array<Operand>;
-@group(0) @binding(9) var<storage, read> packed_quads: array<Operands>;
+@group(0) @binding(9) var<storage, read> packed_vec4: array<Operands>;
 @group(0) @binding(10) var<storage, read_write> packed_to: array<Operand>;
 
 const DEPTH: u32 = 16;
@@ -65,25 +65,25 @@ override DOWN: u32 = 16;
 override ACROSS: u32 = 16;
 // Whether the source is normalised.
 override NORM: u32 = 0;
-// What is done to a sum: 0 nothing, 1 a bias is added, 2 batch norm and ReLU.
+// The operation after the sum: 0 none, 1 a bias is added, 2 batch norm and ReLU.
 override AFTER: u32 = 0;
 // Whether the source is dy and the result dx.
 override BACKWARD: u32 = 0;
-// Whether channels come in fours that lie together in memory: then one load brings four.
-override SOURCE_QUADS: u32 = 0;
-override WEIGHT_QUADS: u32 = 0;
+// Whether four neighbouring channels can be loaded as one aligned vec4.
+override SOURCE_VEC4: u32 = 0;
+override WEIGHT_VEC4: u32 = 0;
 
 override SOURCE_PITCH: u32 = DOWN * 2 + 1;
 override WEIGHT_PITCH: u32 = ACROSS + 1;
 
 var<workgroup> source_tile: array<Operands, DEPTH * SOURCE_PITCH>;
 var<workgroup> weight_tile: array<Operands, DEPTH * WEIGHT_PITCH>;
-// Of each row of the tile: in a product over taps, the first pixel of its image (or -1 beyond the last row), and the
-// pixel under the kernel's corner; in `conv2d_grad_weight`, the channel (or -1) and where the tap is.
-var<workgroup> places: array<vec3<i32>, DOWN * 8>;
+// For each row of the tile. In a product over taps: the first pixel of its image (or -1 beyond the last row), and the pixel
+// under the kernel's corner. In `conv2d_grad_weight`: the channel (or -1), and the offset of the tap.
+var<workgroup> row_origins: array<vec3<i32>, DOWN * 8>;
 
-fn source_at(place: u32, channel: u32) -> f32 {
-    let value = source[params.source_start + place * params.source_stride + channel];
+fn source_at(pixel: u32, channel: u32) -> f32 {
+    let value = source[params.source_start + pixel * params.source_stride + channel];
     if NORM == 1u {
         let scale = norm[params.norm_start + channel];
         let shift = norm[params.norm_start + params.source_channels + channel];
@@ -92,9 +92,9 @@ fn source_at(place: u32, channel: u32) -> f32 {
     return value;
 }
 
-// The same for four channels.
-fn source_quad_at(place: u32, channel: u32) -> vec4<f32> {
-    let value = source_quads[(params.source_start + place * params.source_stride + channel) / 4u];
+// Reads four channels of a source pixel.
+fn source_vec4_at(pixel: u32, channel: u32) -> vec4<f32> {
+    let value = source_vec4[(params.source_start + pixel * params.source_stride + channel) / 4u];
     if NORM == 1u {
         let first = params.norm_start + channel;
         let second = first + params.source_channels;
@@ -105,17 +105,17 @@ fn source_quad_at(place: u32, channel: u32) -> vec4<f32> {
     return value;
 }
 
-// The source pixel of a row under a tap, or -1 where there is none.
+// Returns the source pixel of a row under a tap, or -1 where there is none.
 fn pixel_under(row: u32, tap: vec2<i32>) -> i32 {
-    let place = places[row];
-    if place.x < 0 {
+    let origin = row_origins[row];
+    if origin.x < 0 {
         return -1;
     }
-    var y = place.y + tap.x;
-    var x = place.z + tap.y;
+    var y = origin.y + tap.x;
+    var x = origin.z + tap.y;
     if BACKWARD == 1u {
-        y = place.y - tap.x;
-        x = place.z - tap.y;
+        y = origin.y - tap.x;
+        x = origin.z - tap.y;
         let stride = vec2<i32>(i32(params.stride_y), i32(params.stride_x));
         if y < 0 || x < 0 || y % stride.x != 0 || x % stride.y != 0 {
             return -1;
@@ -126,10 +126,10 @@ fn pixel_under(row: u32, tap: vec2<i32>) -> i32 {
     if y < 0 || x < 0 || y >= i32(params.source_height) || x >= i32(params.source_width) {
         return -1;
     }
-    return place.x + y * i32(params.source_width) + x;
+    return origin.x + y * i32(params.source_width) + x;
 }
 
-// One channel of a row under a tap, and four of them; zero where there is no pixel.
+// Read one channel, or four channels, of a row under a tap; zero where there is no pixel.
 fn tap_at(row: u32, tap: vec2<i32>, channel: u32) -> f32 {
     let pixel = pixel_under(row, tap);
     if pixel < 0 {
@@ -138,16 +138,16 @@ fn tap_at(row: u32, tap: vec2<i32>, channel: u32) -> f32 {
     return source_at(u32(pixel), channel);
 }
 
-fn tap_quad_at(row: u32, tap: vec2<i32>, channel: u32) -> vec4<f32> {
+fn tap_vec4_at(row: u32, tap: vec2<i32>, channel: u32) -> vec4<f32> {
     let pixel = pixel_under(row, tap);
     if pixel < 0 {
         return vec4<f32>();
     }
-    return source_quad_at(u32(pixel), channel);
+    return source_vec4_at(u32(pixel), channel);
 }
 
-// Where tap number `tap` is in the kernel.
-fn tap_place(tap: u32) -> vec2<i32> {
+// Returns the row and the column of tap number `tap` in the kernel.
+fn tap_offset(tap: u32) -> vec2<i32> {
     let y = tap / params.kernel_width;
     return vec2<i32>(i32(y), i32(tap - y * params.kernel_width));
 }
@@ -187,13 +187,13 @@ fn weight_at(k: u32, column: u32, end: u32) -> Operand {
     return packed[params.weight_start + k * params.columns + column];
 }
 
-// Four columns of the weights.
+// Reads four columns of the packed weights.
 fn weights_at(k: u32, column: u32, end: u32) -> Operands {
-    if WEIGHT_QUADS == 1u {
+    if WEIGHT_VEC4 == 1u {
         if k >= end || column >= params.columns {
             return Operands();
         }
-        return packed_quads[(params.weight_start + k * params.columns + column) / 4u];
+        return packed_vec4[(params.weight_start + k * params.columns + column) / 4u];
     }
     return Operands(
         weight_at(k, column, end), weight_at(k, column + 1u, end),
@@ -205,18 +205,18 @@ fn weights_at(k: u32, column: u32, end: u32) -> Operands {
 fn conv2d_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let threads = DOWN * ACROSS;
+    let invocations = DOWN * ACROSS;
     let first_row = group.x * DOWN * 8u;
     let first_column = group.y * ACROSS * 4u;
     let begin = group.z * params.depth_per_split;
     let end = min(params.depth, begin + params.depth_per_split);
 
-    for (var i = thread; i < DOWN * 8u; i += threads) {
+    for (var i = invocation; i < DOWN * 8u; i += invocations) {
         let row = first_row + i;
         if row >= params.rows {
-            places[i] = vec3<i32>(-1, 0, 0);
+            row_origins[i] = vec3<i32>(-1, 0, 0);
             continue;
         }
         let pixels = params.result_height * params.result_width;
@@ -225,9 +225,9 @@ fn conv2d_forward(
         let x = row - image * pixels - y * params.result_width;
         let base = i32(image * params.source_height * params.source_width);
         if BACKWARD == 1u {
-            places[i] = vec3<i32>(base, i32(y + params.padding_y), i32(x + params.padding_x));
+            row_origins[i] = vec3<i32>(base, i32(y + params.padding_y), i32(x + params.padding_x));
         } else {
-            places[i] = vec3<i32>(
+            row_origins[i] = vec3<i32>(
                 base,
                 i32(y * params.stride_y) - i32(params.padding_y),
                 i32(x * params.stride_x) - i32(params.padding_x),
@@ -239,48 +239,48 @@ fn conv2d_forward(
     var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
     var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
     for (var k0 = begin; k0 < end; k0 += DEPTH) {
-        // Neighbouring threads fetch neighbouring channels.
-        if SOURCE_QUADS == 1u {
-            for (var i = thread; i < DEPTH / 4u * DOWN * 2u; i += threads) {
+        // Neighbouring invocations load neighbouring channels.
+        if SOURCE_VEC4 == 1u {
+            for (var i = invocation; i < DEPTH / 4u * DOWN * 2u; i += invocations) {
                 let k = i % (DEPTH / 4u) * 4u;
-                let quad = i / (DEPTH / 4u);
+                let slot = i / (DEPTH / 4u);
                 var a = vec4<f32>(); var b = vec4<f32>(); var c = vec4<f32>(); var d = vec4<f32>();
                 if k0 + k < end {
                     let tap = (k0 + k) / params.source_channels;
                     let channel = k0 + k - tap * params.source_channels;
-                    let at = tap_place(tap);
-                    a = tap_quad_at(quad * 4u, at, channel);
-                    b = tap_quad_at(quad * 4u + 1u, at, channel);
-                    c = tap_quad_at(quad * 4u + 2u, at, channel);
-                    d = tap_quad_at(quad * 4u + 3u, at, channel);
+                    let at = tap_offset(tap);
+                    a = tap_vec4_at(slot * 4u, at, channel);
+                    b = tap_vec4_at(slot * 4u + 1u, at, channel);
+                    c = tap_vec4_at(slot * 4u + 2u, at, channel);
+                    d = tap_vec4_at(slot * 4u + 3u, at, channel);
                 }
-                let place = k * SOURCE_PITCH + quad;
-                source_tile[place] = Operands(vec4<f32>(a.x, b.x, c.x, d.x));
-                source_tile[place + SOURCE_PITCH] = Operands(vec4<f32>(a.y, b.y, c.y, d.y));
-                source_tile[place + 2u * SOURCE_PITCH] = Operands(vec4<f32>(a.z, b.z, c.z, d.z));
-                source_tile[place + 3u * SOURCE_PITCH] = Operands(vec4<f32>(a.w, b.w, c.w, d.w));
+                let position = k * SOURCE_PITCH + slot;
+                source_tile[position] = Operands(vec4<f32>(a.x, b.x, c.x, d.x));
+                source_tile[position + SOURCE_PITCH] = Operands(vec4<f32>(a.y, b.y, c.y, d.y));
+                source_tile[position + 2u * SOURCE_PITCH] = Operands(vec4<f32>(a.z, b.z, c.z, d.z));
+                source_tile[position + 3u * SOURCE_PITCH] = Operands(vec4<f32>(a.w, b.w, c.w, d.w));
             }
         } else {
-            for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+            for (var i = invocation; i < DEPTH * DOWN * 2u; i += invocations) {
                 let k = i % DEPTH;
-                let quad = i / DEPTH;
+                let slot = i / DEPTH;
                 var values = vec4<f32>();
                 if k0 + k < end {
                     let tap = (k0 + k) / params.source_channels;
                     let channel = k0 + k - tap * params.source_channels;
-                    let at = tap_place(tap);
+                    let at = tap_offset(tap);
                     values = vec4<f32>(
-                        tap_at(quad * 4u, at, channel), tap_at(quad * 4u + 1u, at, channel),
-                        tap_at(quad * 4u + 2u, at, channel), tap_at(quad * 4u + 3u, at, channel),
+                        tap_at(slot * 4u, at, channel), tap_at(slot * 4u + 1u, at, channel),
+                        tap_at(slot * 4u + 2u, at, channel), tap_at(slot * 4u + 3u, at, channel),
                     );
                 }
-                source_tile[k * SOURCE_PITCH + quad] = Operands(values);
+                source_tile[k * SOURCE_PITCH + slot] = Operands(values);
             }
         }
-        for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+        for (var i = invocation; i < DEPTH * ACROSS; i += invocations) {
             let k = i / ACROSS;
-            let quad = i % ACROSS;
-            weight_tile[k * WEIGHT_PITCH + quad] = weights_at(k0 + k, first_column + quad * 4u, end);
+            let slot = i % ACROSS;
+            weight_tile[k * WEIGHT_PITCH + slot] = weights_at(k0 + k, first_column + slot * 4u, end);
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
@@ -310,27 +310,27 @@ fn conv2d_forward(
     put(row + 7u, column, group.z, s7);
 }
 
-// Rows are (ky, kx, c), columns o, and the sum runs over the pixels of dy, which is `weight` here; "result" are its
-// sizes, and the parts go to `result`, [splits, rows, columns].
+// Rows are (ky, kx, c), columns are o, and the sum runs over the pixels of dy, which is bound as `weight`. The result_* sizes
+// are those of dy. The partial sums go to `result`, [splits, rows, columns].
 @compute @workgroup_size(ACROSS, DOWN)
 fn conv2d_grad_weight(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let threads = DOWN * ACROSS;
+    let invocations = DOWN * ACROSS;
     let first_row = group.x * DOWN * 8u;
     let first_column = group.y * ACROSS * 4u;
     let begin = group.z * params.depth_per_split;
     let end = min(params.depth, begin + params.depth_per_split);
 
-    for (var i = thread; i < DOWN * 8u; i += threads) {
+    for (var i = invocation; i < DOWN * 8u; i += invocations) {
         let row = first_row + i;
         let tap = row / params.source_channels;
         let ky = tap / params.kernel_width;
         let kx = tap - ky * params.kernel_width;
         let channel = select(-1, i32(row - tap * params.source_channels), row < params.rows);
-        places[i] = vec3<i32>(
+        row_origins[i] = vec3<i32>(
             channel,
             i32(ky) - i32(params.padding_y),
             i32(kx) - i32(params.padding_x),
@@ -341,9 +341,9 @@ fn conv2d_grad_weight(
     var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
     var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
     for (var k0 = begin; k0 < end; k0 += DEPTH) {
-        for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+        for (var i = invocation; i < DEPTH * DOWN * 2u; i += invocations) {
             let k = i / (DOWN * 2u);
-            let quad = i % (DOWN * 2u);
+            let slot = i % (DOWN * 2u);
             var values = vec4<f32>();
             if k0 + k < end {
                 let pixels = params.result_height * params.result_width;
@@ -353,53 +353,53 @@ fn conv2d_grad_weight(
                 let y = i32(i_y * params.stride_y);
                 let x = i32((pixel - i_y * params.result_width) * params.stride_x);
                 let base = i32(image * params.source_height * params.source_width);
-                if SOURCE_QUADS == 1u {
+                if SOURCE_VEC4 == 1u {
                     // Four channels of one tap.
-                    let place = places[quad * 4u];
-                    let at = vec2<i32>(y + place.y, x + place.z);
+                    let origin = row_origins[slot * 4u];
+                    let at = vec2<i32>(y + origin.y, x + origin.z);
                     let inside = at.x >= 0 && at.y >= 0
                         && at.x < i32(params.source_height) && at.y < i32(params.source_width);
-                    if place.x >= 0 && inside {
-                        values = source_quad_at(
+                    if origin.x >= 0 && inside {
+                        values = source_vec4_at(
                             u32(base + at.x * i32(params.source_width) + at.y),
-                            u32(place.x),
+                            u32(origin.x),
                         );
                     }
                 } else {
                     for (var j = 0u; j < 4u; j++) {
-                        let place = places[quad * 4u + j];
-                        let at = vec2<i32>(y + place.y, x + place.z);
+                        let origin = row_origins[slot * 4u + j];
+                        let at = vec2<i32>(y + origin.y, x + origin.z);
                         let inside = at.x >= 0 && at.y >= 0
                             && at.x < i32(params.source_height) && at.y < i32(params.source_width);
-                        if place.x >= 0 && inside {
+                        if origin.x >= 0 && inside {
                             values[j] = source_at(
                                 u32(base + at.x * i32(params.source_width) + at.y),
-                                u32(place.x),
+                                u32(origin.x),
                             );
                         }
                     }
                 }
             }
-            source_tile[k * SOURCE_PITCH + quad] = Operands(values);
+            source_tile[k * SOURCE_PITCH + slot] = Operands(values);
         }
-        for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+        for (var i = invocation; i < DEPTH * ACROSS; i += invocations) {
             let k = i / ACROSS;
-            let quad = i % ACROSS;
-            let column = first_column + quad * 4u;
-            let place = params.weight_start + (k0 + k) * params.result_stride + column;
+            let slot = i % ACROSS;
+            let column = first_column + slot * 4u;
+            let position = params.weight_start + (k0 + k) * params.result_stride + column;
             var values = vec4<f32>();
-            if WEIGHT_QUADS == 1u {
+            if WEIGHT_VEC4 == 1u {
                 if k0 + k < end && column < params.columns {
-                    values = weight_quads[place / 4u];
+                    values = weight_vec4[position / 4u];
                 }
             } else {
                 for (var j = 0u; j < 4u; j++) {
                     if k0 + k < end && column + j < params.columns {
-                        values[j] = weight[place + j];
+                        values[j] = weight[position + j];
                     }
                 }
             }
-            weight_tile[k * WEIGHT_PITCH + quad] = Operands(values);
+            weight_tile[k * WEIGHT_PITCH + slot] = Operands(values);
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
@@ -437,14 +437,14 @@ fn put_part(row: u32, first: u32, split: u32, sums: vec4<f32>) {
     }
 }
 
-// `source` holds the parts [splits, (ky, kx, c), O]; the result is [O, C, kh, kw].
+// Adds the partial sums in `source`, [splits, (ky, kx, c), O], into `result`, [O, C, kh, kw].
 @compute @workgroup_size(256)
 fn conv2d_sum_weight(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.rows * params.columns {
         return;
     }
@@ -460,14 +460,14 @@ fn conv2d_sum_weight(
     result[(o * params.source_channels + channel) * taps + tap] = sum;
 }
 
-// `source` holds the parts [splits, rows, columns] of a product that was split.
+// Adds the partial sums in `source`, [splits, rows, columns], of a product that was split.
 @compute @workgroup_size(256)
 fn conv2d_sum_splits(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.rows * params.columns {
         return;
     }
@@ -480,15 +480,15 @@ fn conv2d_sum_splits(
     result[params.result_start + row * params.result_stride + column] = finish(sum, column);
 }
 
-// Weights [O, C, kh, kw] as [(ky, kx, c), O]; BACKWARD as [(ky, kx, o), C]. The depth counts rows of the result, whose
-// `source_channels` are C, or O.
+// Packs weights [O, C, kh, kw] as [(ky, kx, c), O]; with BACKWARD as [(ky, kx, o), C]. `depth` is the number of rows of the
+// packed matrix, and `source_channels` is C, or O.
 @compute @workgroup_size(256)
 fn conv2d_pack(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.depth * params.columns {
         return;
     }
@@ -497,9 +497,9 @@ fn conv2d_pack(
     let tap = k / params.source_channels;
     let channel = k - tap * params.source_channels;
     let taps = params.kernel_height * params.kernel_width;
-    var place = (column * params.source_channels + channel) * taps + tap;
+    var position = (column * params.source_channels + channel) * taps + tap;
     if BACKWARD == 1u {
-        place = (channel * params.columns + column) * taps + tap;
+        position = (channel * params.columns + column) * taps + tap;
     }
-    packed_to[i] = Operand(weight[params.weight_start + place]);
+    packed_to[i] = Operand(weight[params.weight_start + position]);
 }

@@ -1,17 +1,17 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// The forward product of conv2d.wgsl on matrix units: tensor cores, or what a device has of the kind.
+// The forward product of conv2d.wgsl on matrix units, such as tensor cores.
 //
-// A subgroup multiplies matrices of SIZE by SIZE, 16-bit floats with sums in f32, in one instruction. A workgroup is four
-// subgroups; each makes 2 SIZE rows and COLUMNS columns of the result. The source is looked up, normalised and rounded on
-// its way into shared memory, row by row; the weights lie in memory as the instruction takes them. Depth and columns are
-// multiples of SIZE, channels of four.
+// A subgroup multiplies SIZE x SIZE matrices of f16 in one instruction, with sums in f32. A workgroup is four subgroups; each
+// computes 2 SIZE rows of the result and ACROSS SIZE columns. The source is read, normalised and rounded on its way into
+// workgroup memory, row by row; the packed weights already have the layout that the instruction loads. Depth and columns are
+// multiples of SIZE, channels are multiples of four.
 //
-// On devices whose matrices are 8 by 8, SIZE is 8, and so are the types.
+// Where the matrix units take 8 x 8 matrices, the host replaces SIZE and the matrix types by those of 8.
 
 struct Params {
-    // Pixels of the result, columns of the product, and what it sums over.
+    // Pixels of the result, columns of the product, and the length of its sums.
     rows: u32,
     columns: u32,
     depth: u32,
@@ -38,14 +38,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// Packed [depth, columns].
+// The packed weights, [depth, columns].
 @group(0) @binding(2) var<storage, read> packed: array<f16>;
-// The source's batch norm, [2, source channels]: scale, shift.
+// Batch norm of the source, [2, source channels]: scale, shift.
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
-// What follows, [columns] or [2, columns]: bias, or scale and shift.
+// The operation after the sum, [columns] or [2, columns]: bias, or scale and shift.
 @group(0) @binding(4) var<storage, read> after: array<f32>;
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;
-@group(0) @binding(6) var<storage, read> source_quads: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> source_vec4: array<vec4<f32>>;
 
 const SIZE: u32 = 16;
 alias Left = coop_mat16x16<f16, A>;
@@ -54,23 +54,23 @@ alias Sums = coop_mat16x16<f32, C>;
 
 const SUBGROUPS: u32 = 4;
 const DEPTH: u32 = 32;
-// From one row of the tile to the next: more than needed, so that rows begin in different banks.
+// Elements from one row of the tile to the next: more than DEPTH, so that rows begin in different memory banks.
 const PITCH: u32 = DEPTH + 8;
 const ROWS: u32 = SUBGROUPS * 2 * SIZE;
-// Threads of a workgroup, and matrices side by side in its result: 2 or 4.
+// Invocations of a workgroup, and matrices side by side in its result: 2 or 4.
 override THREADS: u32 = 128;
 override ACROSS: u32 = 4;
 override NORM: u32 = 0;
-// What is done to a sum: 0 nothing, 1 a bias is added, 2 batch norm and ReLU.
+// The operation after the sum: 0 none, 1 a bias is added, 2 batch norm and ReLU.
 override AFTER: u32 = 0;
 
 var<workgroup> tile: array<f16, ROWS * PITCH>;
 var<workgroup> sums: array<f32, SUBGROUPS * SIZE * SIZE>;
-// Of each row of the tile: the first pixel of its image (or -1 beyond the last), and the pixel under the kernel's corner.
-var<workgroup> places: array<vec3<i32>, ROWS>;
+// For each row of the tile: the first pixel of its image (or -1 beyond the last), and the pixel under the kernel's corner.
+var<workgroup> row_origins: array<vec3<i32>, ROWS>;
 
-fn source_quad_at(place: u32, channel: u32) -> vec4<f32> {
-    let value = source_quads[(params.source_start + place * params.source_stride + channel) / 4u];
+fn source_vec4_at(pixel: u32, channel: u32) -> vec4<f32> {
+    let value = source_vec4[(params.source_start + pixel * params.source_stride + channel) / 4u];
     if NORM == 1u {
         let first = params.norm_start + channel;
         let second = first + params.source_channels;
@@ -81,16 +81,16 @@ fn source_quad_at(place: u32, channel: u32) -> vec4<f32> {
     return value;
 }
 
-fn tap_quad_at(row: u32, tap: u32, channel: u32) -> vec4<f32> {
-    let place = places[row];
+fn tap_vec4_at(row: u32, tap: u32, channel: u32) -> vec4<f32> {
+    let origin = row_origins[row];
     let ky = tap / params.kernel_width;
-    let y = place.y + i32(ky);
-    let x = place.z + i32(tap - ky * params.kernel_width);
-    if place.x < 0 || y < 0 || x < 0
+    let y = origin.y + i32(ky);
+    let x = origin.z + i32(tap - ky * params.kernel_width);
+    if origin.x < 0 || y < 0 || x < 0
         || y >= i32(params.source_height) || x >= i32(params.source_width) {
         return vec4<f32>();
     }
-    return source_quad_at(u32(place.x + y * i32(params.source_width) + x), channel);
+    return source_vec4_at(u32(origin.x + y * i32(params.source_width) + x), channel);
 }
 
 fn finish(sum: f32, column: u32) -> f32 {
@@ -104,7 +104,7 @@ fn finish(sum: f32, column: u32) -> f32 {
     return sum;
 }
 
-// Writes the matrix that a subgroup has left in `sums`.
+// Writes the matrix that a subgroup has stored in `sums`.
 fn put(subgroup: u32, lane: u32, first_row: u32, first_column: u32, split: u32) {
     workgroupBarrier();
     for (var i = lane; i < SIZE * SIZE; i += THREADS / SUBGROUPS) {
@@ -125,7 +125,7 @@ fn put(subgroup: u32, lane: u32, first_row: u32, first_column: u32, split: u32) 
 @compute @workgroup_size(THREADS)
 fn conv2d_cooperative_forward(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
@@ -134,14 +134,14 @@ fn conv2d_cooperative_forward(
     let begin = group.z * params.depth_per_split;
     let end = min(params.depth, begin + params.depth_per_split);
 
-    for (var i = thread; i < ROWS; i += THREADS) {
+    for (var i = invocation; i < ROWS; i += THREADS) {
         let row = first_row + i;
         let pixels = params.result_height * params.result_width;
         let image = row / pixels;
         let y = (row - image * pixels) / params.result_width;
         let x = row - image * pixels - y * params.result_width;
         let base = i32(image * params.source_height * params.source_width);
-        places[i] = vec3<i32>(
+        row_origins[i] = vec3<i32>(
             select(-1, base, row < params.rows),
             i32(y * params.stride_y) - i32(params.padding_y),
             i32(x * params.stride_x) - i32(params.padding_x),
@@ -152,37 +152,37 @@ fn conv2d_cooperative_forward(
     var s00 = Sums(); var s01 = Sums(); var s02 = Sums(); var s03 = Sums();
     var s10 = Sums(); var s11 = Sums(); var s12 = Sums(); var s13 = Sums();
     for (var k0 = begin; k0 < end; k0 += DEPTH) {
-        for (var i = thread; i < ROWS * DEPTH / 4u; i += THREADS) {
+        for (var i = invocation; i < ROWS * DEPTH / 4u; i += THREADS) {
             let k = i % (DEPTH / 4u) * 4u;
             let row = i / (DEPTH / 4u);
             var values = vec4<f16>();
             if k0 + k < end {
                 let tap = (k0 + k) / params.source_channels;
-                values = vec4<f16>(tap_quad_at(row, tap, k0 + k - tap * params.source_channels));
+                values = vec4<f16>(tap_vec4_at(row, tap, k0 + k - tap * params.source_channels));
             }
-            let place = row * PITCH + k;
-            tile[place] = values.x;
-            tile[place + 1u] = values.y;
-            tile[place + 2u] = values.z;
-            tile[place + 3u] = values.w;
+            let position = row * PITCH + k;
+            tile[position] = values.x;
+            tile[position + 1u] = values.y;
+            tile[position + 2u] = values.z;
+            tile[position + 3u] = values.w;
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH && k0 + k < end; k += SIZE) {
             let row = subgroup * 2u * SIZE;
             let upper = coopLoadT<Left>(&tile[row * PITCH + k], PITCH);
             let lower = coopLoadT<Left>(&tile[(row + SIZE) * PITCH + k], PITCH);
-            let place = params.weight_start + (k0 + k) * params.columns + first_column;
-            let w0 = coopLoadT<Right>(&packed[place], params.columns);
+            let position = params.weight_start + (k0 + k) * params.columns + first_column;
+            let w0 = coopLoadT<Right>(&packed[position], params.columns);
             s00 = coopMultiplyAdd(upper, w0, s00);
             s10 = coopMultiplyAdd(lower, w0, s10);
-            let w1 = coopLoadT<Right>(&packed[place + SIZE], params.columns);
+            let w1 = coopLoadT<Right>(&packed[position + SIZE], params.columns);
             s01 = coopMultiplyAdd(upper, w1, s01);
             s11 = coopMultiplyAdd(lower, w1, s11);
             if ACROSS == 4u {
-                let w2 = coopLoadT<Right>(&packed[place + 2u * SIZE], params.columns);
+                let w2 = coopLoadT<Right>(&packed[position + 2u * SIZE], params.columns);
                 s02 = coopMultiplyAdd(upper, w2, s02);
                 s12 = coopMultiplyAdd(lower, w2, s12);
-                let w3 = coopLoadT<Right>(&packed[place + 3u * SIZE], params.columns);
+                let w3 = coopLoadT<Right>(&packed[position + 3u * SIZE], params.columns);
                 s03 = coopMultiplyAdd(upper, w3, s03);
                 s13 = coopMultiplyAdd(lower, w3, s13);
             }

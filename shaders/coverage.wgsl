@@ -1,8 +1,9 @@
-// m[s, p] = 1 - sum over said t of a[s, t, p]        y = 1/S sum over s, p of m[s, p]^2
-// da[s, t, p] = -2/S m[s, p] dy                      where t says a word, else 0
+// m[s, p] = 1 - sum over valid t of a[s, t, p]       y = 1/S sum over s, p of m[s, p]^2
+// da[s, t, p] = -2/S m[s, p] dy                      where t is a valid step, else 0
 //
-// Forward, a thread takes one position of one sentence and leaves m and its square, which `reduce_sum` adds up. Backward, a
-// thread takes one element of da.
+// A step is valid where it has a token of the sentence, and not padding. In the forward pass one invocation computes m and its
+// square for one position of one sentence; `reduce_sum` adds the squares. In the backward pass one invocation computes one
+// element of da.
 
 struct Params {
     sentences: u32,
@@ -15,11 +16,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// a [S, T, P], or m [S, P] in the backward pass.
+// a [S, T, P]; m [S, P] in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-// [S, T]: 1 where a word is said.
-@group(0) @binding(2) var<storage, read> said: array<u32>;
-// m [S, P], or da [S, T, P] in the backward pass.
+// [S, T]: 1 where the step is valid.
+@group(0) @binding(2) var<storage, read> valid: array<u32>;
+// m [S, P]; da [S, T, P] in the backward pass.
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> squares: array<f32>;
 @group(0) @binding(5) var<storage, read> grad: array<f32>;
@@ -28,9 +29,9 @@ struct Params {
 fn coverage_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + thread;
+    let index = (group.y * groups.x + group.x) * 256u + invocation;
     if index >= params.sentences * params.positions {
         return;
     }
@@ -39,7 +40,7 @@ fn coverage_forward(
     var missing = 1.0;
     for (var t = 0u; t < params.steps; t += 1u) {
         let step = s * params.steps + t;
-        if said[step] == 1u {
+        if valid[step] == 1u {
             missing -= x[params.x_start + step * params.positions + p];
         }
     }
@@ -51,9 +52,9 @@ fn coverage_forward(
 fn coverage_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + thread;
+    let index = (group.y * groups.x + group.x) * 256u + invocation;
     if index >= params.sentences * params.steps * params.positions {
         return;
     }
@@ -61,5 +62,5 @@ fn coverage_backward(
     let p = index - step * params.positions;
     let s = step / params.steps;
     let factor = params.factor * grad[params.grad_start];
-    y[index] = select(0.0, factor * x[s * params.positions + p], said[step] == 1u);
+    y[index] = select(0.0, factor * x[s * params.positions + p], valid[step] == 1u);
 }

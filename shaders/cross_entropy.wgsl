@@ -1,8 +1,8 @@
 // loss = 1/n sum over rows of w (ln sum over j of e^x[j] - (1 - s) x[target] - s/V sum over j of x[j])
 // dx = dloss w (p - q) / n        p = e^x / sum e^x        q = 1 - s + s/V at the target, s/V elsewhere
 //
-// with label smoothing s and a weight w for each row. A workgroup takes a row and leaves w times its loss, which
-// `reduce_sum` adds up, and w (p - q).
+// s is the label smoothing, and w the weight of the row. One workgroup computes one row: w times its loss, which `reduce_sum`
+// adds up, and w (p - q).
 
 struct Params {
     rows: u32,
@@ -16,42 +16,42 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// Logits, or w (p - q) in the backward pass.
+// Logits; w (p - q) in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-// A class for each row; IGNORED where the row does not count.
+// The class of each row; IGNORED where the row does not count.
 @group(0) @binding(2) var<storage, read> targets: array<u32>;
 @group(0) @binding(3) var<storage, read> grad: array<f32>;
-// w (p - q), or dx in the backward pass.
+// w (p - q); dx in the backward pass.
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(6) var<storage, read> weights: array<f32>;
 
 const IGNORED: u32 = 0xffffffffu;
-// Whether p - q is wanted.
+// Whether p - q is written.
 override RESIDUAL: u32 = 0;
 
 var<workgroup> shared_values: array<f32, 256>;
 
-fn largest_of_all(value: f32, thread: u32) -> f32 {
+fn largest_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    shared_values[thread] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            shared_values[thread] = max(shared_values[thread], shared_values[thread + step]);
+        if invocation < step {
+            shared_values[invocation] = max(shared_values[invocation], shared_values[invocation + step]);
         }
         workgroupBarrier();
     }
     return shared_values[0];
 }
 
-fn sum_of_all(value: f32, thread: u32) -> f32 {
+fn sum_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    shared_values[thread] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            shared_values[thread] += shared_values[thread + step];
+        if invocation < step {
+            shared_values[invocation] += shared_values[invocation + step];
         }
         workgroupBarrier();
     }
@@ -62,7 +62,7 @@ fn sum_of_all(value: f32, thread: u32) -> f32 {
 fn cross_entropy_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let row = group.y * groups.x + group.x;
     if row >= params.rows {
@@ -71,22 +71,22 @@ fn cross_entropy_forward(
     let target_class = targets[row];
     let counts = target_class != IGNORED;
     let base = params.x_start + row * params.classes;
-    var most = -3.402823e38;
+    var own_largest = -3.402823e38;
     var total = 0.0;
-    for (var i = thread; i < params.classes; i += 256u) {
-        most = max(most, x[base + i]);
+    for (var i = invocation; i < params.classes; i += 256u) {
+        own_largest = max(own_largest, x[base + i]);
         total += x[base + i];
     }
-    let largest = largest_of_all(most, thread);
+    let largest = largest_of_all(own_largest, invocation);
     var powers = 0.0;
-    for (var i = thread; i < params.classes; i += 256u) {
+    for (var i = invocation; i < params.classes; i += 256u) {
         powers += exp(x[base + i] - largest);
     }
-    let sum = sum_of_all(powers, thread);
-    let all = sum_of_all(total, thread);
-    let even = params.smoothing / f32(params.classes);
-    if thread == 0u {
-        // Differences first: they are small, and what they are differences of may not be.
+    let sum = sum_of_all(powers, invocation);
+    let all = sum_of_all(total, invocation);
+    let off_target = params.smoothing / f32(params.classes);
+    if invocation == 0u {
+        // Subtract before summing: the differences are small where the logits may be large.
         var loss = 0.0;
         if counts {
             let mean = all / f32(params.classes);
@@ -97,11 +97,11 @@ fn cross_entropy_forward(
         losses[row] = weights[row] * loss;
     }
     if RESIDUAL == 1u {
-        for (var i = thread; i < params.classes; i += 256u) {
+        for (var i = invocation; i < params.classes; i += 256u) {
             var residual = 0.0;
             if counts {
                 let p = exp(x[base + i] - largest) / sum;
-                residual = p - even - select(0.0, 1.0 - params.smoothing, i == target_class);
+                residual = p - off_target - select(0.0, 1.0 - params.smoothing, i == target_class);
             }
             y[row * params.classes + i] = weights[row] * residual;
         }
@@ -112,9 +112,9 @@ fn cross_entropy_forward(
 fn cross_entropy_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i < params.len {
         y[i] = x[i] * grad[params.grad_start] * params.factor;
     }

@@ -2,8 +2,8 @@
 //
 //   bits = mix(mix(low(i) ^ low(key)) ^ high(i) ^ high(key))        k[i] = (bits >> 8) >= ceil(p 2^24)
 //
-// The same 32-bit arithmetic as the processor's, and so the same mask. No buffer has so many elements that high(i) is
-// not zero.
+// The CPU computes the same 32-bit integers, so the mask is the same. No buffer has more than 2^32 elements, so high(i) is
+// zero.
 
 struct Params {
     len: u32,
@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-// Wellons' lowbias32.
+// The hash function lowbias32 of Chris Wellons.
 fn mix_bits(bits: u32) -> u32 {
     var x = bits;
     x ^= x >> 16u;
@@ -32,9 +32,9 @@ fn mix_bits(bits: u32) -> u32 {
 fn dropout_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.len {
         return;
     }

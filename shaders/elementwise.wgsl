@@ -1,4 +1,4 @@
-// Sums, differences, products and functions, element by element.
+// Sums, differences, products and functions, element by element:
 //
 //   add y = a + b    sub y = a - b    mul y = a b    scale y = k x    tanh, sigmoid
 //   tanh_grad y = a (1 - b^2)         sigmoid_grad y = a b (1 - b)
@@ -15,14 +15,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-// Which function: the order of `Pair` and `Single` in `gpu.rs`.
+// The function, numbered in the order of `Pair` and `Single` in src/ops/elementwise/gpu.rs.
 override FUNCTION: u32 = 0;
 
-fn index(group: vec3<u32>, groups: vec3<u32>, thread: u32) -> u32 {
-    return (group.y * groups.x + group.x) * 256u + thread;
+fn index(group: vec3<u32>, groups: vec3<u32>, invocation: u32) -> u32 {
+    return (group.y * groups.x + group.x) * 256u + invocation;
 }
 
-// Without the overflow of e^x, and without the cancellation of 1 - e^-2x near zero.
+// The exponential of a negative number does not overflow; near zero a series avoids the cancellation of 1 - e^-2x.
 fn hyperbolic_tangent(x: f32) -> f32 {
     let s = abs(x);
     if s < 0.1 {
@@ -42,9 +42,9 @@ fn sigmoid(x: f32) -> f32 {
 fn elementwise_pair(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = index(group, groups, thread);
+    let i = index(group, groups, invocation);
     if i >= params.len {
         return;
     }
@@ -65,9 +65,9 @@ fn elementwise_pair(
 fn elementwise_single(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = index(group, groups, thread);
+    let i = index(group, groups, invocation);
     if i >= params.len {
         return;
     }

@@ -1,7 +1,7 @@
 // loss = T^2/R sum over rows of sum over k of p[k] (ln p[k] - ln q[k])        p = softmax(t / T)        q = softmax(s / T)
 // ds = dloss T/R (q - p)
 //
-// A workgroup takes a row, writes its divergence, which `reduce_sum` adds up, and q - p.
+// One workgroup computes one row: its divergence, which `reduce_sum` adds up, and q - p.
 
 struct Params {
     rows: u32,
@@ -30,26 +30,26 @@ override RESIDUAL: u32 = 0;
 
 var<workgroup> shared_values: array<f32, 256>;
 
-fn largest_of_all(value: f32, thread: u32) -> f32 {
+fn largest_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    shared_values[thread] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            shared_values[thread] = max(shared_values[thread], shared_values[thread + step]);
+        if invocation < step {
+            shared_values[invocation] = max(shared_values[invocation], shared_values[invocation + step]);
         }
         workgroupBarrier();
     }
     return shared_values[0];
 }
 
-fn sum_of_all(value: f32, thread: u32) -> f32 {
+fn sum_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    shared_values[thread] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            shared_values[thread] += shared_values[thread + step];
+        if invocation < step {
+            shared_values[invocation] += shared_values[invocation + step];
         }
         workgroupBarrier();
     }
@@ -60,7 +60,7 @@ fn sum_of_all(value: f32, thread: u32) -> f32 {
 fn kl_div_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let row = group.y * groups.x + group.x;
     if row >= params.rows {
@@ -70,17 +70,17 @@ fn kl_div_forward(
     let teacher_base = params.teacher_start + row * params.classes;
     var most_student = -3.402823e38;
     var most_teacher = -3.402823e38;
-    for (var i = thread; i < params.classes; i += 256u) {
+    for (var i = invocation; i < params.classes; i += 256u) {
         most_student = max(most_student, x[student_base + i]);
         most_teacher = max(most_teacher, teacher[teacher_base + i]);
     }
-    let largest_student = largest_of_all(most_student, thread);
-    let largest_teacher = largest_of_all(most_teacher, thread);
+    let largest_student = largest_of_all(most_student, invocation);
+    let largest_teacher = largest_of_all(most_teacher, invocation);
     var powers_student = 0.0;
     var powers_teacher = 0.0;
     var expected = 0.0;
-    for (var i = thread; i < params.classes; i += 256u) {
-        // Logits from their row's largest on: their difference stays exact where the logits themselves are large.
+    for (var i = invocation; i < params.classes; i += 256u) {
+        // Subtract the largest logit of the row first: the difference stays exact where the logits themselves are large.
         let from_student = x[student_base + i] - largest_student;
         let from_teacher = teacher[teacher_base + i] - largest_teacher;
         let power = exp(from_teacher * params.inverse);
@@ -88,14 +88,14 @@ fn kl_div_forward(
         powers_teacher += power;
         expected = fma(power, (from_teacher - from_student) * params.inverse, expected);
     }
-    let sum_student = sum_of_all(powers_student, thread);
-    let sum_teacher = sum_of_all(powers_teacher, thread);
-    let expected_difference = sum_of_all(expected, thread) / sum_teacher;
-    if thread == 0u {
+    let sum_student = sum_of_all(powers_student, invocation);
+    let sum_teacher = sum_of_all(powers_teacher, invocation);
+    let expected_difference = sum_of_all(expected, invocation) / sum_teacher;
+    if invocation == 0u {
         losses[row] = expected_difference + log(sum_student) - log(sum_teacher);
     }
     if RESIDUAL == 1u {
-        for (var i = thread; i < params.classes; i += 256u) {
+        for (var i = invocation; i < params.classes; i += 256u) {
             let q = exp((x[student_base + i] - largest_student) * params.inverse) / sum_student;
             let p = exp((teacher[teacher_base + i] - largest_teacher) * params.inverse) / sum_teacher;
             y[row * params.classes + i] = q - p;
@@ -107,9 +107,9 @@ fn kl_div_forward(
 fn kl_div_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i < params.len {
         y[i] = x[i] * grad[params.grad_start] * params.factor;
     }

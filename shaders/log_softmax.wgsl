@@ -1,6 +1,6 @@
 // y[r][i] = x[r][i] - ln sum over j of e^x[r][j]        dx[r][i] = dy[r][i] - e^y[r][i] sum over j of dy[r][j]
 //
-// A workgroup takes a row: its largest first, so that no power overflows.
+// One workgroup computes one row. It finds the largest element first, so that no power overflows.
 
 struct Params {
     rows: u32,
@@ -10,33 +10,33 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// x, or y on the way back.
+// x; y in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> grad: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 var<workgroup> shared_values: array<f32, 256>;
 
-fn largest_of_all(value: f32, thread: u32) -> f32 {
+fn largest_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    shared_values[thread] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            shared_values[thread] = max(shared_values[thread], shared_values[thread + step]);
+        if invocation < step {
+            shared_values[invocation] = max(shared_values[invocation], shared_values[invocation + step]);
         }
         workgroupBarrier();
     }
     return shared_values[0];
 }
 
-fn sum_of_all(value: f32, thread: u32) -> f32 {
+fn sum_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    shared_values[thread] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            shared_values[thread] += shared_values[thread + step];
+        if invocation < step {
+            shared_values[invocation] += shared_values[invocation + step];
         }
         workgroupBarrier();
     }
@@ -47,24 +47,24 @@ fn sum_of_all(value: f32, thread: u32) -> f32 {
 fn log_softmax_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let row = group.y * groups.x + group.x;
     if row >= params.rows {
         return;
     }
     let base = params.x_start + row * params.columns;
-    var most = -3.402823e38;
-    for (var i = thread; i < params.columns; i += 256u) {
-        most = max(most, x[base + i]);
+    var own_largest = -3.402823e38;
+    for (var i = invocation; i < params.columns; i += 256u) {
+        own_largest = max(own_largest, x[base + i]);
     }
-    let largest = largest_of_all(most, thread);
+    let largest = largest_of_all(own_largest, invocation);
     var sum = 0.0;
-    for (var i = thread; i < params.columns; i += 256u) {
+    for (var i = invocation; i < params.columns; i += 256u) {
         sum += exp(x[base + i] - largest);
     }
-    let log_sum = largest + log(sum_of_all(sum, thread));
-    for (var i = thread; i < params.columns; i += 256u) {
+    let log_sum = largest + log(sum_of_all(sum, invocation));
+    for (var i = invocation; i < params.columns; i += 256u) {
         y[row * params.columns + i] = x[base + i] - log_sum;
     }
 }
@@ -73,7 +73,7 @@ fn log_softmax_forward(
 fn log_softmax_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let row = group.y * groups.x + group.x;
     if row >= params.rows {
@@ -81,11 +81,11 @@ fn log_softmax_backward(
     }
     let base = row * params.columns;
     var sum = 0.0;
-    for (var i = thread; i < params.columns; i += 256u) {
+    for (var i = invocation; i < params.columns; i += 256u) {
         sum += grad[params.grad_start + base + i];
     }
-    let total = sum_of_all(sum, thread);
-    for (var i = thread; i < params.columns; i += 256u) {
+    let total = sum_of_all(sum, invocation);
+    for (var i = invocation; i < params.columns; i += 256u) {
         let dy = grad[params.grad_start + base + i];
         y[base + i] = dy - exp(x[params.x_start + base + i]) * total;
     }

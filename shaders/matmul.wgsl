@@ -1,13 +1,14 @@
-// Matrix product, C = A B, all by strides: a transposition is only another pair of them.
+// Matrix product C = A B of matrices with any strides; a transposed matrix has its strides exchanged.
 //
 //   C[i][j] = bias[j] + sum over k of A[i][k] B[k][j]        A [M, K]   B [K, N]   C [M, N]
 //
-// A workgroup makes a tile of C, 8 rows and 4 columns a thread. It walks along K in steps of DEPTH: the threads bring a
-// piece of A and a piece of B into shared memory, then each multiplies what it needs of them. Both pieces lie with k
-// outermost, so that a thread finds its 8 rows and its 4 columns side by side.
+// A workgroup computes one tile of C; each invocation computes 8 rows by 4 columns of it. The workgroup walks along K, DEPTH
+// elements at a time. For each, the invocations load a tile of A and a tile of B into workgroup memory, and then each
+// multiplies its rows by its columns. Both tiles have k outermost, so the 8 rows and the 4 columns of an invocation are
+// contiguous.
 //
-// Where C has too few tiles to keep the device busy, K is split among several workgroups that leave their sums in a
-// buffer [splits, M, N], and `matmul_sum_splits` adds those up, always in the same order.
+// Where C has too few tiles to keep the GPU busy, K is split among several workgroups. They write partial sums to a buffer
+// [splits, M, N], which `matmul_sum_splits` adds, always in the same order.
 
 struct Params {
     m: u32,
@@ -31,24 +32,24 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
-// A and B once more, four numbers at a time.
-@group(0) @binding(5) var<storage, read> a_quads: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> b_quads: array<vec4<f32>>;
+// A and B, bound a second time as vec4.
+@group(0) @binding(5) var<storage, read> a_vec4: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> b_vec4: array<vec4<f32>>;
 
 const DEPTH: u32 = 16;
-// Threads of a workgroup, down and across.
+// Invocations of a workgroup, down and across.
 override DOWN: u32 = 16;
 override ACROSS: u32 = 16;
-// Which way neighbouring threads go when they fetch: along the one that lies side by side in memory.
+// Whether neighbouring invocations load along the rows of A, and along the depth of B: the axis that is contiguous in memory.
 override A_ALONG_ROWS: u32 = 0;
 override B_ALONG_DEPTH: u32 = 0;
-// Whether those come in fours, so that one load brings four.
-override A_QUADS: u32 = 0;
-override B_QUADS: u32 = 0;
+// Whether that axis can be loaded in aligned vec4s.
+override A_VEC4: u32 = 0;
+override B_VEC4: u32 = 0;
 override ACCUMULATE: u32 = 0;
 override HAS_BIAS: u32 = 0;
 
-// A row more than needed, so that threads that write down a column do not queue for the same bank.
+// One vec4 more than needed, so that invocations that store a column use different memory banks.
 override A_PITCH: u32 = DOWN * 2 + 1;
 override B_PITCH: u32 = ACROSS + 1;
 
@@ -69,26 +70,26 @@ fn b_at(k: u32, column: u32, end: u32) -> f32 {
     return b[params.b_start + k * params.b_row + column * params.b_column];
 }
 
-// Four rows of A at one k: they lie side by side, or each is somewhere else.
+// Reads four rows of A at one k, as one vec4 where they are contiguous.
 fn a_rows(row: u32, k: u32, end: u32) -> vec4<f32> {
-    if A_QUADS == 1u {
+    if A_VEC4 == 1u {
         if row >= params.m || k >= end {
             return vec4<f32>();
         }
-        return a_quads[(params.a_start + row + k * params.a_column) / 4u];
+        return a_vec4[(params.a_start + row + k * params.a_column) / 4u];
     }
     return vec4<f32>(
         a_at(row, k, end), a_at(row + 1u, k, end), a_at(row + 2u, k, end), a_at(row + 3u, k, end),
     );
 }
 
-// Four columns of B at one k.
+// Reads four columns of B at one k.
 fn b_columns(k: u32, column: u32, end: u32) -> vec4<f32> {
-    if B_QUADS == 1u {
+    if B_VEC4 == 1u {
         if column >= params.n || k >= end {
             return vec4<f32>();
         }
-        return b_quads[(params.b_start + k * params.b_row + column) / 4u];
+        return b_vec4[(params.b_start + k * params.b_row + column) / 4u];
     }
     return vec4<f32>(
         b_at(k, column, end), b_at(k, column + 1u, end),
@@ -96,19 +97,19 @@ fn b_columns(k: u32, column: u32, end: u32) -> vec4<f32> {
     );
 }
 
-// Four k of one row of A, and of one column of B, where those lie side by side.
+// Read four k of one row of A, or of one column of B, where those are contiguous.
 fn a_depths(row: u32, k: u32, end: u32) -> vec4<f32> {
     if row >= params.m || k >= end {
         return vec4<f32>();
     }
-    return a_quads[(params.a_start + row * params.a_row + k) / 4u];
+    return a_vec4[(params.a_start + row * params.a_row + k) / 4u];
 }
 
 fn b_depths(k: u32, column: u32, end: u32) -> vec4<f32> {
     if column >= params.n || k >= end {
         return vec4<f32>();
     }
-    return b_quads[(params.b_start + column * params.b_column + k) / 4u];
+    return b_vec4[(params.b_start + column * params.b_column + k) / 4u];
 }
 
 fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
@@ -124,15 +125,15 @@ fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
             c[(split * params.m + row) * params.n + column] = sums[j];
             continue;
         }
-        let place = params.c_start + row * params.c_row + column;
+        let position = params.c_start + row * params.c_row + column;
         var sum = sums[j];
         if HAS_BIAS == 1u {
             sum += bias[params.bias_start + column];
         }
         if ACCUMULATE == 1u {
-            sum += c[place];
+            sum += c[position];
         }
-        c[place] = sum;
+        c[position] = sum;
     }
 }
 
@@ -140,9 +141,9 @@ fn put(row: u32, first: u32, split: u32, sums: vec4<f32>) {
 fn matmul_product(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let threads = DOWN * ACROSS;
+    let invocations = DOWN * ACROSS;
     let first_row = group.x * DOWN * 8u;
     let first_column = group.y * ACROSS * 4u;
     let begin = group.z * params.k_per_split;
@@ -151,49 +152,49 @@ fn matmul_product(
     var s0 = vec4<f32>(); var s1 = vec4<f32>(); var s2 = vec4<f32>(); var s3 = vec4<f32>();
     var s4 = vec4<f32>(); var s5 = vec4<f32>(); var s6 = vec4<f32>(); var s7 = vec4<f32>();
     for (var k0 = begin; k0 < end; k0 += DEPTH) {
-        if A_QUADS == 1u && A_ALONG_ROWS == 0u {
-            // Four rows by four k, turned around on the way.
-            for (var i = thread; i < DEPTH / 4u * DOWN * 2u; i += threads) {
+        if A_VEC4 == 1u && A_ALONG_ROWS == 0u {
+            // Loads four rows by four k, and transposes them.
+            for (var i = invocation; i < DEPTH / 4u * DOWN * 2u; i += invocations) {
                 let k = i % (DEPTH / 4u) * 4u;
-                let quad = i / (DEPTH / 4u);
-                let row = first_row + quad * 4u;
+                let slot = i / (DEPTH / 4u);
+                let row = first_row + slot * 4u;
                 let p = a_depths(row, k0 + k, end);
                 let q = a_depths(row + 1u, k0 + k, end);
                 let r = a_depths(row + 2u, k0 + k, end);
                 let s = a_depths(row + 3u, k0 + k, end);
-                let place = k * A_PITCH + quad;
-                a_tile[place] = vec4<f32>(p.x, q.x, r.x, s.x);
-                a_tile[place + A_PITCH] = vec4<f32>(p.y, q.y, r.y, s.y);
-                a_tile[place + 2u * A_PITCH] = vec4<f32>(p.z, q.z, r.z, s.z);
-                a_tile[place + 3u * A_PITCH] = vec4<f32>(p.w, q.w, r.w, s.w);
+                let position = k * A_PITCH + slot;
+                a_tile[position] = vec4<f32>(p.x, q.x, r.x, s.x);
+                a_tile[position + A_PITCH] = vec4<f32>(p.y, q.y, r.y, s.y);
+                a_tile[position + 2u * A_PITCH] = vec4<f32>(p.z, q.z, r.z, s.z);
+                a_tile[position + 3u * A_PITCH] = vec4<f32>(p.w, q.w, r.w, s.w);
             }
         } else {
-            for (var i = thread; i < DEPTH * DOWN * 2u; i += threads) {
+            for (var i = invocation; i < DEPTH * DOWN * 2u; i += invocations) {
                 let k = select(i % DEPTH, i / (DOWN * 2u), A_ALONG_ROWS == 1u);
-                let quad = select(i / DEPTH, i % (DOWN * 2u), A_ALONG_ROWS == 1u);
-                a_tile[k * A_PITCH + quad] = a_rows(first_row + quad * 4u, k0 + k, end);
+                let slot = select(i / DEPTH, i % (DOWN * 2u), A_ALONG_ROWS == 1u);
+                a_tile[k * A_PITCH + slot] = a_rows(first_row + slot * 4u, k0 + k, end);
             }
         }
-        if B_QUADS == 1u && B_ALONG_DEPTH == 1u {
-            for (var i = thread; i < DEPTH / 4u * ACROSS; i += threads) {
+        if B_VEC4 == 1u && B_ALONG_DEPTH == 1u {
+            for (var i = invocation; i < DEPTH / 4u * ACROSS; i += invocations) {
                 let k = i % (DEPTH / 4u) * 4u;
-                let quad = i / (DEPTH / 4u);
-                let column = first_column + quad * 4u;
+                let slot = i / (DEPTH / 4u);
+                let column = first_column + slot * 4u;
                 let p = b_depths(k0 + k, column, end);
                 let q = b_depths(k0 + k, column + 1u, end);
                 let r = b_depths(k0 + k, column + 2u, end);
                 let s = b_depths(k0 + k, column + 3u, end);
-                let place = k * B_PITCH + quad;
-                b_tile[place] = vec4<f32>(p.x, q.x, r.x, s.x);
-                b_tile[place + B_PITCH] = vec4<f32>(p.y, q.y, r.y, s.y);
-                b_tile[place + 2u * B_PITCH] = vec4<f32>(p.z, q.z, r.z, s.z);
-                b_tile[place + 3u * B_PITCH] = vec4<f32>(p.w, q.w, r.w, s.w);
+                let position = k * B_PITCH + slot;
+                b_tile[position] = vec4<f32>(p.x, q.x, r.x, s.x);
+                b_tile[position + B_PITCH] = vec4<f32>(p.y, q.y, r.y, s.y);
+                b_tile[position + 2u * B_PITCH] = vec4<f32>(p.z, q.z, r.z, s.z);
+                b_tile[position + 3u * B_PITCH] = vec4<f32>(p.w, q.w, r.w, s.w);
             }
         } else {
-            for (var i = thread; i < DEPTH * ACROSS; i += threads) {
+            for (var i = invocation; i < DEPTH * ACROSS; i += invocations) {
                 let k = select(i / ACROSS, i % DEPTH, B_ALONG_DEPTH == 1u);
-                let quad = select(i % ACROSS, i / DEPTH, B_ALONG_DEPTH == 1u);
-                b_tile[k * B_PITCH + quad] = b_columns(k0 + k, first_column + quad * 4u, end);
+                let slot = select(i % ACROSS, i / DEPTH, B_ALONG_DEPTH == 1u);
+                b_tile[k * B_PITCH + slot] = b_columns(k0 + k, first_column + slot * 4u, end);
             }
         }
         workgroupBarrier();
@@ -224,14 +225,14 @@ fn matmul_product(
     put(row + 7u, column, group.z, s7);
 }
 
-// `a` holds the parts [splits, M, N].
+// Adds the partial sums in `a`, [splits, M, N].
 @compute @workgroup_size(256)
 fn matmul_sum_splits(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.m * params.n {
         return;
     }
@@ -244,9 +245,9 @@ fn matmul_sum_splits(
     if HAS_BIAS == 1u {
         sum += bias[params.bias_start + column];
     }
-    let place = params.c_start + row * params.c_row + column;
+    let position = params.c_start + row * params.c_row + column;
     if ACCUMULATE == 1u {
-        sum += c[place];
+        sum += c[position];
     }
-    c[place] = sum;
+    c[position] = sum;
 }

@@ -1,7 +1,8 @@
 // y[n][p][q][c] = max over u, v of x[n][p S - P + u][q S - P + v][c]
 //
-// Backward each element asks the windows that cover it whether they chose it, so that nobody writes where another does.
-// Of equals the first in row order was chosen; a value that is not a number is larger than all before it.
+// In the backward pass one invocation computes one element: it sums the gradients of those windows that cover the element and
+// whose maximum it is. So no two invocations write the same element. Of equal values the first in row order is the maximum; a
+// NaN is larger than all values before it.
 
 struct Params {
     batch: u32,
@@ -29,7 +30,7 @@ fn is_nan(value: f32) -> bool {
     return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// The place in x of what the window at (p, q) of image n chooses.
+// Returns the position in x of the maximum of the window at (p, q) of image n.
 fn chosen(n: u32, p: u32, q: u32, channel: u32) -> u32 {
     let top = max(i32(p * params.stride_y) - i32(params.padding_y), 0);
     let left = max(i32(q * params.stride_x) - i32(params.padding_x), 0);
@@ -38,10 +39,10 @@ fn chosen(n: u32, p: u32, q: u32, channel: u32) -> u32 {
     var best = ((n * params.height + u32(top)) * params.width + u32(left)) * params.channels + channel;
     for (var i = top; i < bottom; i++) {
         for (var j = left; j < right; j++) {
-            let place = ((n * params.height + u32(i)) * params.width + u32(j)) * params.channels + channel;
-            let value = x[params.x_start + place];
+            let position = ((n * params.height + u32(i)) * params.width + u32(j)) * params.channels + channel;
+            let value = x[params.x_start + position];
             if value > x[params.x_start + best] || is_nan(value) {
-                best = place;
+                best = position;
             }
         }
     }
@@ -52,9 +53,9 @@ fn chosen(n: u32, p: u32, q: u32, channel: u32) -> u32 {
 fn max_pool2d_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.batch * params.out_height * params.out_width * params.channels {
         return;
     }
@@ -70,9 +71,9 @@ fn max_pool2d_forward(
 fn max_pool2d_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.batch * params.height * params.width * params.channels {
         return;
     }

@@ -1,6 +1,6 @@
 // y = 1/n sum over i of (x[i] - t[i])^2        dx[i] = dy 2/n (x[i] - t[i])        dt = -dx
 //
-// A workgroup leaves the sum of a chunk, which `reduce_sum` adds up.
+// Each workgroup writes the sum of a chunk; `reduce_sum` adds those up.
 
 struct Params {
     len: u32,
@@ -24,25 +24,25 @@ var<workgroup> partial: array<f32, 256>;
 fn mse_squares(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let chunk = group.y * groups.x + group.x;
     let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
-    for (var i = begin + thread; i < end; i += 256u) {
+    for (var i = begin + invocation; i < end; i += 256u) {
         let d = x[params.x_start + i] - targets[params.target_start + i];
         sum = fma(d, d, sum);
     }
-    partial[thread] = sum;
+    partial[invocation] = sum;
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
+        if invocation < step {
+            partial[invocation] += partial[invocation + step];
         }
         workgroupBarrier();
     }
-    if thread == 0u && (begin < params.len || chunk == 0u) {
+    if invocation == 0u && (begin < params.len || chunk == 0u) {
         y[chunk] = partial[0];
     }
 }
@@ -51,9 +51,9 @@ fn mse_squares(
 fn mse_backward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i < params.len {
         let d = x[params.x_start + i] - targets[params.target_start + i];
         y[i] = params.factor * grad[params.grad_start] * d;

@@ -1,7 +1,7 @@
 // z = max(0, scale x + shift)        y[n][p][q][c] = 1/s^2 sum over u, v of z[n][p s + u][q s + v][c]
 //
-// z is never stored. On the way back each dz under a window is dy / s^2; what of it passes the ReLU and the norm is a
-// matter for batch norm's gradient.
+// z is never stored. The backward pass here computes dz, which is dy / s^2 for each element of a window; batch_norm.wgsl
+// computes the gradients of the ReLU and the norm from it.
 
 struct Params {
     batch: u32,
@@ -13,7 +13,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// x, or dy on the way back.
+// x; dy in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 // [2, channels]: scale, shift.
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
@@ -23,9 +23,9 @@ struct Params {
 fn norm_relu_pool_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     let out_height = params.height / params.window;
     let out_width = params.width / params.window;
     if i >= params.batch * out_height * out_width * params.channels {
@@ -42,8 +42,8 @@ fn norm_relu_pool_forward(
     var sum = 0.0;
     for (var u = 0u; u < params.window; u++) {
         for (var v = 0u; v < params.window; v++) {
-            let place = (n * params.height + p * params.window + u) * params.width + q * params.window + v;
-            sum += max(0.0, fma(x[params.x_start + place * params.channels + channel], scale, shift));
+            let position = (n * params.height + p * params.window + u) * params.width + q * params.window + v;
+            sum += max(0.0, fma(x[params.x_start + position * params.channels + channel], scale, shift));
         }
     }
     y[i] = sum / f32(params.window * params.window);
@@ -53,9 +53,9 @@ fn norm_relu_pool_forward(
 fn norm_relu_pool_spread(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.batch * params.height * params.width * params.channels {
         return;
     }
@@ -71,6 +71,6 @@ fn norm_relu_pool_spread(
         y[i] = 0.0;
         return;
     }
-    let place = (n * out_height + p) * out_width + q;
-    y[i] = x[params.x_start + place * params.channels + channel] / f32(params.window * params.window);
+    let position = (n * out_height + p) * out_width + q;
+    y[i] = x[params.x_start + position * params.channels + channel] / f32(params.window * params.window);
 }

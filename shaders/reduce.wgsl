@@ -2,7 +2,8 @@
 //
 //   sum y = sum over i of x[i]        dx[i] = dy
 //
-// In two stages: a workgroup sums a chunk, and one workgroup (or one thread a column) adds up the chunks in order.
+// Sums are taken in two stages: each workgroup sums a chunk, then one workgroup (or one invocation per column) adds the chunks
+// in order.
 
 struct Params {
     len: u32,
@@ -11,7 +12,7 @@ struct Params {
     chunks: u32,
     columns: u32,
     x_stride: u32,
-    // What the sum of all is multiplied by; the share of dy that each element receives.
+    // The factor of the sum of all elements, or of dy in the gradient.
     factor: f32,
 }
 
@@ -21,56 +22,56 @@ struct Params {
 
 var<workgroup> partial: array<f32, 256>;
 
-fn add_up(thread: u32) {
+fn add_up(invocation: u32) {
     workgroupBarrier();
     for (var step = 128u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
+        if invocation < step {
+            partial[invocation] += partial[invocation + step];
         }
         workgroupBarrier();
     }
 }
 
-// A chunk's sum, for each of the chunks; then once more with one chunk, which is all.
+// Sums each chunk; a second dispatch sums the results as a single chunk.
 @compute @workgroup_size(256)
 fn reduce_sum(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let chunk = group.y * groups.x + group.x;
     let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
-    for (var i = begin + thread; i < end; i += 256u) {
+    for (var i = begin + invocation; i < end; i += 256u) {
         sum += x[params.x_start + i];
     }
-    partial[thread] = sum;
-    add_up(thread);
-    if thread == 0u && (begin < params.len || chunk == 0u) {
+    partial[invocation] = sum;
+    add_up(invocation);
+    if invocation == 0u && (begin < params.len || chunk == 0u) {
         y[chunk] = partial[0] * params.factor;
     }
 }
 
-// y[i] = factor dy, for the one number dy.
+// y[i] = factor dy, where dy is one number.
 @compute @workgroup_size(256)
-fn reduce_spread(
+fn reduce_broadcast(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i < params.len {
         y[i] = params.factor * x[params.x_start];
     }
 }
 
-// Parts [chunks, columns] of the sums over the rows, whose number is `len`.
+// Partial sums [chunks, columns] over the rows, whose number is `len`.
 @compute @workgroup_size(32, 8)
 fn reduce_rows(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     let column = group.x * 32u + local.x;
     var sum = 0.0;
@@ -81,27 +82,27 @@ fn reduce_rows(
             sum += x[params.x_start + row * params.x_stride + column];
         }
     }
-    partial[thread] = sum;
+    partial[invocation] = sum;
     workgroupBarrier();
     for (var step = 4u; step > 0u; step /= 2u) {
         if local.y < step {
-            partial[thread] += partial[thread + step * 32u];
+            partial[invocation] += partial[invocation + step * 32u];
         }
         workgroupBarrier();
     }
     if local.y == 0u && column < params.columns {
-        y[group.y * params.columns + column] = partial[thread];
+        y[group.y * params.columns + column] = partial[invocation];
     }
 }
 
-// The parts [chunks, columns] added up.
+// Adds the partial sums [chunks, columns].
 @compute @workgroup_size(256)
 fn reduce_add_parts(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let column = (group.y * groups.x + group.x) * 256u + thread;
+    let column = (group.y * groups.x + group.x) * 256u + invocation;
     if column >= params.columns {
         return;
     }

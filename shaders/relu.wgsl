@@ -7,9 +7,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// What decides: x on the way forward, y on the way back.
+// The array whose sign decides: x in the forward pass, y in the backward pass.
 @group(0) @binding(1) var<storage, read> decides: array<f32>;
-// What is let through: x, or dy.
+// The values that pass where it is positive: x, or dy.
 @group(0) @binding(2) var<storage, read> passed: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
@@ -17,9 +17,9 @@ struct Params {
 fn relu_select(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.len {
         return;
     }

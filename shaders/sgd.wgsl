@@ -3,7 +3,8 @@
 // param -= lr velocity                       plain
 // param -= lr (d + momentum velocity)        Nesterov
 //
-// Buffers are as Adam's: all parameters in one, those that decay first; where the norm is no finite number, nothing moves.
+// Buffers are laid out as in adam.wgsl: all parameters in one buffer, those with weight decay first. Where the norm of the
+// gradients is infinite or NaN, parameters and velocities stay as they are.
 
 struct Params {
     len: u32,
@@ -14,9 +15,9 @@ struct Params {
     lr: f32,
     momentum: f32,
     weight_decay: f32,
-    // What of d and of the velocity the parameter moves by: 0 and 1, or 1 and momentum.
-    now: f32,
-    ahead: f32,
+    // The factors of d and of the velocity in the parameter's update: 0 and 1, or 1 and momentum.
+    gradient_factor: f32,
+    velocity_factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -31,19 +32,19 @@ struct Params {
 fn sgd_step(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + thread;
+    let i = (group.y * groups.x + group.x) * 256u + invocation;
     if i >= params.len {
         return;
     }
     var p = param[params.param_start + i];
-    var speed = velocity[params.velocity_start + i];
+    var v = velocity[params.velocity_start + i];
     if (bitcast<u32>(norm[0]) & 0x7f800000u) != 0x7f800000u {
         let d = fma(select(0.0, params.weight_decay, i < params.decaying), p, grad[params.grad_start + i]);
-        speed = fma(params.momentum, speed, d);
-        p -= params.lr * fma(params.ahead, speed, params.now * d);
+        v = fma(params.momentum, v, d);
+        p -= params.lr * fma(params.velocity_factor, v, params.gradient_factor * d);
     }
     new_param[i] = p;
-    new_velocity[i] = speed;
+    new_velocity[i] = v;
 }

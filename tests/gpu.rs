@@ -116,7 +116,7 @@ fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is(
         &Device::Gpu(gpu.clone()),
     )
     .unwrap();
-    let most = gpu.most_elements();
+    let most = gpu.max_elements();
     let error = trainer
         .run(&options(&out), &mut |event| {
             // Like a batch for which the device has no buffer.
@@ -294,7 +294,7 @@ fn images_that_are_too_many_for_one_buffer_are_taken_in_groups() {
     let want = run(&encoder);
     encoder.to(&Device::Gpu(gpu.clone())).unwrap();
     // All at once, two at a time, one at a time.
-    for most in [gpu.most_elements(), 2 * 32 * 32 * 3, 32 * 32 * 3] {
+    for most in [gpu.max_elements(), 2 * 32 * 32 * 3, 32 * 32 * 3] {
         gpu.limit(most);
         let worst = run(&encoder)
             .iter()

@@ -1,8 +1,8 @@
-//! What the benches share: repeatable numbers.
+//! Repeatable numbers for the benches.
 
 use glimpse::tensor::Tensor;
 
-/// Repeatable numbers in `[-1, 1)`.
+/// Returns repeatable numbers in `[-1, 1)`.
 pub fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let data = (0..shape.iter().product())

@@ -1,9 +1,8 @@
-//! A convolution, seven times: 3x3, stride 1, one zero around the image, 128 channels to 32, as in every dense layer of
-//! DenseNet-121.
+//! A convolution, seven times: 3x3, stride 1, padding 1, 128 channels to 32, as in every dense layer of DenseNet-121.
 //!
-//! Images are `[side, side, channels]`. The weights are `[out, channels, 3, 3]`, as they are in files. A network's
-//! weights stay the same from image to image, so each rung gets them in the order it likes, and only the image's part
-//! is timed.
+//! Images are `[side, side, channels]`. The weights are `[out, channels, 3, 3]`, as they are in files. A network's weights
+//! stay the same from image to image, so each rung gets them packed in the order that it reads, and only the work on the
+//! image is timed.
 
 use glimpse::cpu::after::After;
 use glimpse::cpu::aligned::AlignedVec;
@@ -20,21 +19,21 @@ use crate::{Ladder, Rung, winograd};
 pub const IN: usize = 128;
 /// Channels out.
 pub const OUT: usize = 32;
-/// What one output is a sum over.
+/// Summands of one output element.
 const K: usize = 9 * IN;
 
-pub fn climb(ladder: &Ladder, isa: Isa) {
+pub fn measure(ladder: &Ladder, isa: Isa) {
     for &side in ladder.shapes(&[14, 28, 56]) {
         let shape = shape(side);
         let (x, weight) = (random(&[side, side, IN], 1), random(&[OUT, IN, 3, 3], 2));
         let (x, weight) = (x.data(), weight.data());
         let taps_first = taps_first(weight);
-        let narrow = pack_panels(&taps_first, OUT, COLUMNS);
-        let wide = pack_panels(&taps_first, OUT, tile_shape(isa).1);
+        let narrow_panels = pack_panels(&taps_first, OUT, COLUMNS);
+        let wide_panels = pack_panels(&taps_first, OUT, tile_shape(isa).1);
         let transformed = winograd::Weights::new(isa, weight);
         let [packed, pairs] = [Precision::F32, Precision::Bf16]
             .map(|precision| pack_forward(isa, &shape, precision, weight));
-        ladder.climb(
+        ladder.measure(
             &format!("conv {side}x{side}x{IN} to {OUT}"),
             shape.flops(),
             || gemm::exact(size(side), &patches(side, x), &taps_first),
@@ -42,8 +41,8 @@ pub fn climb(ladder: &Ladder, isa: Isa) {
                 Rung::new("naive", |y| naive(side, x, weight, y)),
                 Rung::new("reordered", |y| reordered(side, x, &taps_first, y)),
                 Rung::new("im2col", |y| im2col(side, x, &taps_first, y)),
-                Rung::new("implicit", |y| implicit(side, x, &narrow, y)),
-                Rung::new("simd", |y| simd(isa, side, x, &wide, y)),
+                Rung::new("implicit", |y| implicit(side, x, &narrow_panels, y)),
+                Rung::new("simd", |y| simd(isa, side, x, &wide_panels, y)),
                 Rung::new("winograd", |y| {
                     winograd::convolve(isa, side, x, &transformed, y)
                 })
@@ -70,7 +69,7 @@ fn shape(side: usize) -> ConvShape {
     }
 }
 
-/// Weights as `[3, 3, channels, out]`: the matrix B of a product whose A has the patches for rows.
+/// Packs the weights as `[3, 3, channels, out]`: the matrix B of a product whose A has the patches as rows.
 fn taps_first(weight: &[f32]) -> Vec<f32> {
     let at = |tap, c, o| weight[(o * IN + c) * 9 + tap];
     (0..K * OUT)
@@ -78,7 +77,7 @@ fn taps_first(weight: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// The channels of input pixel `(y, x) + tap - 1`, unless it lies outside.
+/// Returns the channels of input pixel `(y, x) + tap - 1`, or `None` outside the image.
 fn input_pixel(side: usize, image: &[f32], [y, x]: [usize; 2], tap: usize) -> Option<&[f32]> {
     let (y, x) = ((y + tap / 3).checked_sub(1)?, (x + tap % 3).checked_sub(1)?);
     (y < side && x < side).then(|| &image[(y * side + x) * IN..][..IN])
@@ -86,9 +85,9 @@ fn input_pixel(side: usize, image: &[f32], [y, x]: [usize; 2], tap: usize) -> Op
 
 /// The definition: six loops, of which the three inner ones are a sum; a batch would be the seventh.
 ///
-/// Its order is that of the weights in the file, and the worst for the image: neighbouring taps are whole pixels apart,
-/// so each multiply-add touches another cache line. Each addition waits for the one before, and each tap asks whether
-/// it is still inside.
+/// Its order is that of the weights in the file, and the worst for the image. Neighbouring taps are whole pixels apart, so each
+/// multiply-add reads another cache line. Each addition waits for the previous one, and each tap checks whether it is inside
+/// the image.
 fn naive(side: usize, x: &[f32], weight: &[f32], y: &mut [f32]) {
     for row in 0..side {
         for column in 0..side {
@@ -111,13 +110,13 @@ fn naive(side: usize, x: &[f32], weight: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Taps outside, channels inside: a pixel's channels are read one after the other, and the 32 outputs, which do not
-/// wait for each other, are the innermost loop.
+/// Taps in the outer loop, channels inside: a pixel's channels are read in order, and the 32 outputs, which do not depend on
+/// each other, are the innermost loop.
 ///
-/// That loop runs over neighbours in memory, so the compiler uses vectors, and the question whether a tap is inside
-/// is asked once for 128 channels. The 32 sums even fit the registers, as four floats each. The limit: all 144 KiB of
-/// weights pass by, from the second-level cache, for every single pixel, one load for each multiply-add. Vectors of
-/// four can just live with that; wider ones would wait.
+/// That loop runs over neighbours in memory, so the compiler uses vectors, and each tap checks once for 128 channels whether it
+/// is inside the image. The 32 sums even fit the registers, as four floats each. The limit: all 144 KiB of weights are loaded
+/// from the second-level cache for every single pixel, one load for each multiply-add. For vectors of four that is just fast
+/// enough; wider ones would wait.
 fn reordered(side: usize, x: &[f32], taps_first: &[f32], y: &mut [f32]) {
     for (i, y) in y.chunks_exact_mut(OUT).enumerate() {
         let mut sums = [0.0; OUT];
@@ -135,17 +134,16 @@ fn reordered(side: usize, x: &[f32], taps_first: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The patch that each output looks at is written out as a row of a matrix, `[side * side, 9 * 128]`, and the rest is a
-/// product: [`gemm::packed`].
+/// Writes the patch of each output as a row of a matrix, `[side * side, 9 * 128]`; the rest is a product: [`gemm::packed`].
 ///
-/// Everything that makes products fast now serves convolutions: a weight, once loaded, meets four pixels. And yet it
-/// is a step down. The limit is the matrix, nine times the image: it is written, read again, and copied once more
-/// into strips, and with only 32 columns there is not enough arithmetic to pay for that.
+/// Everything that makes products fast now serves convolutions: a weight, once loaded, is multiplied with four pixels. Yet this
+/// is a step down. The limit is the matrix, nine times the size of the image: it is written, read again, and copied once more
+/// into strips, and with only 32 columns there is too little arithmetic to pay for that.
 fn im2col(side: usize, x: &[f32], taps_first: &[f32], y: &mut [f32]) {
     gemm::packed(size(side), &patches(side, x), taps_first, y);
 }
 
-/// A convolution as a product of the patches, one for each pixel, and the weights.
+/// The sizes of the convolution as a product of the patches, one for each pixel, and the weights.
 fn size(side: usize) -> Size {
     Size {
         m: side * side,
@@ -154,7 +152,7 @@ fn size(side: usize) -> Size {
     }
 }
 
-/// The matrix of [`im2col`].
+/// Builds the matrix of [`im2col`].
 fn patches(side: usize, x: &[f32]) -> Vec<f32> {
     let mut patches = vec![0.0; side * side * K];
     for (i, patch) in patches.chunks_exact_mut(K).enumerate() {
@@ -167,16 +165,16 @@ fn patches(side: usize, x: &[f32]) -> Vec<f32> {
     patches
 }
 
-/// The same product without the matrix: in an image with a border of zeros, a tap lies at the same distance from every
-/// pixel, so row `i` of the matrix is nine runs of 128 floats at `pixel(i) + tap`.
+/// The product of [`im2col`] without its matrix. In an image with a border of zeros, a tap lies at the same distance from every
+/// pixel, so row `i` of the matrix is nine segments of 128 floats at `pixel(i) + tap`.
 ///
-/// What is copied is the image, once, instead of nine times and again; the overlapping patches are read from the cache.
-/// The tile is that of [`gemm::packed`] and so is its limit: vectors of four without fused multiply-add, for which
-/// `reordered` was good enough.
-fn implicit(side: usize, x: &[f32], narrow: &[f32], y: &mut [f32]) {
+/// Only the image is copied, once, instead of nine times and again; the overlapping patches are read from the cache. The tile
+/// is that of [`gemm::packed`], and so is its limit: vectors of four without fused multiply-add, for which `reordered` was
+/// good enough.
+fn implicit(side: usize, x: &[f32], narrow_panels: &[f32], y: &mut [f32]) {
     let bordered = Bordered::new(side, x);
     for (pixels, y) in bordered.pixels.chunks(ROWS).zip(y.chunks_mut(ROWS * OUT)) {
-        for (panel, column) in narrow
+        for (panel, column) in narrow_panels
             .chunks_exact(K * COLUMNS)
             .zip((0..OUT).step_by(COLUMNS))
         {
@@ -192,13 +190,13 @@ const ROWS: usize = 4;
 const COLUMNS: usize = 8;
 
 /// The register tile of [`implicit`]: at most [`ROWS`] pixels by [`COLUMNS`] outputs.
-// Here and below: indices that are constants once unrolled keep `sums` in registers, and `take` tells the compiler that
-// `c` needs no check.
+// Indices that are constants once the loops are unrolled keep `sums` in registers, and `take` tells the compiler that `c`
+// needs no bounds check. The tile of vectors below does likewise.
 #[allow(clippy::needless_range_loop)]
 fn tile(image: &Bordered, pixels: &[usize], panel: &[f32]) -> [[f32; COLUMNS]; ROWS] {
     let mut sums = [[0.0; COLUMNS]; ROWS];
     for (tap, weights) in image.taps.iter().zip(panel.chunks_exact(IN * COLUMNS)) {
-        let rows: [_; ROWS] = runs(&image.data, pixels, *tap);
+        let rows: [_; ROWS] = segments(&image.data, pixels, *tap);
         for (c, weights) in weights.as_chunks::<COLUMNS>().0.iter().enumerate().take(IN) {
             for r in 0..ROWS {
                 for j in 0..COLUMNS {
@@ -210,20 +208,24 @@ fn tile(image: &Bordered, pixels: &[usize], panel: &[f32]) -> [[f32; COLUMNS]; R
     sums
 }
 
-/// The 128 floats at each pixel plus `tap`; the last pixel stands in for those that are missing in the last tile.
+/// Returns the 128 floats at each pixel plus `tap`. In the last tile, the last pixel stands in for missing ones.
 #[inline(always)]
-fn runs<'a, const R: usize>(data: &'a [f32], pixels: &[usize], tap: usize) -> [&'a [f32; IN]; R] {
-    let mut runs = [&[0.0; IN]; R];
-    for (r, run) in runs.iter_mut().enumerate() {
+fn segments<'a, const R: usize>(
+    data: &'a [f32],
+    pixels: &[usize],
+    tap: usize,
+) -> [&'a [f32; IN]; R] {
+    let mut segments = [&[0.0; IN]; R];
+    for (r, segment) in segments.iter_mut().enumerate() {
         let start = pixels[r.min(pixels.len() - 1)] + tap;
-        *run = data[start..]
+        *segment = data[start..]
             .first_chunk()
             .expect("a pixel has all its channels");
     }
-    runs
+    segments
 }
 
-/// An image with a border of zeros, and where its pixels and taps are.
+/// An image with a border of zeros, and the positions of its pixels and taps.
 struct Bordered {
     data: Vec<f32>,
     /// The upper left corner of each output's patch.
@@ -253,25 +255,24 @@ impl Bordered {
     }
 }
 
-/// The same loops, and a tile of vectors that fills the register file: 6 pixels by 16 outputs with AVX2, 14 by 32 with
-/// AVX-512.
+/// The loops of [`implicit`] with a tile of vectors that fills the register file: 6 pixels by 16 outputs with AVX2, 14 by 32
+/// with AVX-512.
 ///
-/// As in [`gemm`], arithmetic is the limit. What is lost goes into the copy of the image, into the weights, which do
-/// not fit the first-level cache and stream by for every few pixels, and into the tile that the last pixels do not
-/// fill.
-fn simd(isa: Isa, side: usize, x: &[f32], wide: &AlignedVec, y: &mut [f32]) {
+/// As in [`gemm`], arithmetic is the limit. The rest of the time goes into the copy of the image, into the weights, which do not
+/// fit the first-level cache and are loaded again for every few pixels, and into the tile that the last pixels do not fill.
+fn simd(isa: Isa, side: usize, x: &[f32], wide_panels: &AlignedVec, y: &mut [f32]) {
     let image = Bordered::new(side, x);
-    isa.dispatch(Runs {
+    isa.dispatch(SegmentProduct {
         data: &image.data,
         rows: &image.pixels,
         taps: &image.taps,
-        panels: wide,
+        panels: wide_panels,
         y,
     });
 }
 
-/// A product whose A is nothing but places: row `i` is a run of 128 floats at `rows[i] + tap` for each tap.
-pub struct Runs<'a> {
+/// A product whose A is read in place: row `i` is a segment of 128 floats at `rows[i] + tap` for each tap.
+pub struct SegmentProduct<'a> {
     pub data: &'a [f32],
     pub rows: &'a [usize],
     pub taps: &'a [usize],
@@ -281,7 +282,7 @@ pub struct Runs<'a> {
     pub y: &'a mut [f32],
 }
 
-impl WithSimd for Runs<'_> {
+impl WithSimd for SegmentProduct<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -294,7 +295,7 @@ impl WithSimd for Runs<'_> {
     }
 }
 
-impl Runs<'_> {
+impl SegmentProduct<'_> {
     #[inline(always)]
     fn multiply<S: Simd, const R: usize, const V: usize>(self, s: S) {
         let width = V * S::LANES;
@@ -329,7 +330,7 @@ fn tile_of_vectors<S: Simd, const R: usize, const V: usize>(
     let width = V * S::LANES;
     let mut sums = [[s.splat(0.0); V]; R];
     for (&tap, weights) in taps.iter().zip(panel.chunks_exact(IN * width)) {
-        let rows: [_; R] = runs(data, rows, tap);
+        let rows: [_; R] = segments(data, rows, tap);
         for (c, weights) in weights.chunks_exact(width).enumerate().take(IN) {
             let mut vectors = [s.splat(0.0); V];
             for v in 0..V {
@@ -346,11 +347,10 @@ fn tile_of_vectors<S: Simd, const R: usize, const V: usize>(
     sums
 }
 
-/// The library's convolution: the same idea, over all threads.
+/// The library's convolution: the idea of [`simd`], on all threads.
 ///
-/// Each task copies only the few rows it needs, into a tile that stays in its own second-level cache, keeps pixels an
-/// odd number of cache lines apart so that they do not compete for the same sets, and has smaller tiles for the last
-/// pixels.
+/// Each task copies only the few rows that it needs into a tile that stays in its own second-level cache. It keeps pixels an odd
+/// number of cache lines apart, so that they do not compete for the same sets, and has smaller tiles for the last pixels.
 fn library(isa: Isa, side: usize, x: &[f32], packed: &PackedB, y: &mut [f32]) {
     let x = Pixels {
         data: x,

@@ -20,12 +20,12 @@ pub struct Size {
 /// Two squares, and a 1x1 convolution of DenseNet-121's first block: 56 x 56 pixels, 256 channels to 128.
 const SIZES: [[usize; 3]; 3] = [[256, 256, 256], [512, 512, 512], [3136, 256, 128]];
 
-pub fn climb(ladder: &Ladder, isa: Isa) {
+pub fn measure(ladder: &Ladder, isa: Isa) {
     for &[m, k, n] in ladder.shapes(&SIZES) {
         let size = Size { m, k, n };
         let (a, b) = (random(&[m, k], 1), random(&[k, n], 2));
         let (a, b) = (a.data(), b.data());
-        ladder.climb(
+        ladder.measure(
             &format!("gemm {m}x{k}x{n}"),
             2.0 * (m * k * n) as f64,
             || exact(size, a, b),
@@ -56,9 +56,9 @@ pub fn exact(Size { m, k, n }: Size, a: &[f32], b: &[f32]) -> Vec<f64> {
 
 /// The definition: `c[i, j]` is the sum over `p` of `a[i, p] b[p, j]`.
 ///
-/// Two things limit it. Each addition waits for the one before, three or four cycles, and the compiler may not
-/// change the order of a sum of floats. And the loop walks down a column of B: every step touches another cache
-/// line and uses one float of its sixteen.
+/// Two things limit it. Each addition waits three or four cycles for the previous one, and the compiler may not change the order
+/// of a sum of floats. And the loop goes down a column of B: every iteration reads another cache line and uses one of its
+/// sixteen floats.
 fn naive(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     for i in 0..m {
         for j in 0..n {
@@ -71,11 +71,11 @@ fn naive(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     }
 }
 
-/// The two inner loops change places, so that the innermost runs along a row of B and a row of C.
+/// The two inner loops are exchanged, so that the innermost runs along a row of B and a row of C.
 ///
-/// Neighbours in memory are now neighbours in time, and each addition belongs to another sum: nothing waits, and the
-/// compiler uses vectors. The limit is traffic: for every multiply-add a float of B and one of C are loaded and C is
-/// stored again, and all of B passes by for each row of A, from whatever cache is large enough to hold it.
+/// Neighbours in memory are now read one after the other, and each addition belongs to another sum: nothing waits, and the
+/// compiler uses vectors. The limit is memory traffic. Every multiply-add loads a float of B and one of C and stores C again,
+/// and all of B is loaded for each row of A, from whatever cache is large enough to hold it.
 fn reordered(Size { k, n, .. }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     c.fill(0.0);
     for (c, a) in c.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
@@ -87,12 +87,12 @@ fn reordered(Size { k, n, .. }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     }
 }
 
-/// The same loops over one block of B at a time, which stays in the first-level cache (16 KiB of its 32) while all rows
-/// of A pass by; and over four rows of the block at once, so that C is loaded and stored once for four multiply-adds.
+/// The loops of [`reordered`] over one block of B at a time, which stays in the first-level cache (16 KiB of its 32) for all
+/// rows of A. Four rows of the block are multiplied at once, so C is loaded and stored once for four multiply-adds.
 ///
-/// A block is wide and low on purpose: narrow pieces of rows that lie a power of two apart fall into the same few sets
-/// of the cache and push each other out. The limit is still traffic: each multiply-add loads its own float of B, and a
-/// quarter of one of C.
+/// A block is wide and low on purpose: narrow_panels parts of rows that lie a power of two apart fall into the same few sets of the
+/// cache and evict each other. The limit is still memory traffic: each multiply-add loads its own float of B, and a quarter
+/// of one of C.
 fn blocked(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     const COLUMNS: usize = 512;
     const FLOATS: usize = 4096;
@@ -122,14 +122,14 @@ fn blocked(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     }
 }
 
-/// A tile of C, 4 by 8, stays in registers over a whole run of `k`; A and B are copied beforehand into the order in
-/// which that tile reads them.
+/// A tile of C, 4 by 8, stays in registers for a whole block of `k`; A and B are copied beforehand into the order in which the
+/// tile reads them.
 ///
-/// Each step loads `4 + 8` floats for `4 * 8` multiply-adds, and C is touched once a run instead of once a step. The
-/// copies cost `m k + k n` moves for `m k n` multiply-adds, and make every load of the inner loop the next one in
-/// memory. The limit is now the instruction set: with vectors of four, and a separate multiplication and addition, the
-/// tile spends as many instructions on loading and spreading its operands as on arithmetic, and gains little over
-/// `blocked`. But this is the order that the next rung needs.
+/// Each `k` loads `4 + 8` floats for `4 * 8` multiply-adds, and C is loaded and stored once per block instead of once per `k`.
+/// The copies move `m k + k n` floats for `m k n` multiply-adds, and make every load of the inner loop the next one in memory.
+/// The limit is now the instruction set. With vectors of four, and a separate multiplication and addition, the tile spends as
+/// many instructions on loading and broadcasting its operands as on arithmetic, and gains little over `blocked`. But the next
+/// rung needs this order.
 pub fn packed(size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     const ROWS: usize = 4;
     const COLUMNS: usize = 8;
@@ -148,37 +148,37 @@ pub fn packed(size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     });
 }
 
-/// The same copies, and a tile of vectors that fills the register file: 6 by 16 floats with AVX2, 14 by 32 with
+/// The copies of [`packed`] with a tile of vectors that fills the register file: 6 by 16 floats with AVX2, 14 by 32 with
 /// AVX-512.
 ///
-/// A vector of B, loaded once, meets every row of the tile; a float of A, broadcast once, meets every vector. With
-/// AVX2, 8 loads feed 12 fused multiply-adds, and two of either can start in a cycle: the arithmetic is the limit, as
-/// it should be. What is lost to the peak goes into the copies, and into rows that fill no tile.
+/// A vector of B, loaded once, is multiplied with every row of the tile; a float of A, broadcast once, with every vector. With
+/// AVX2, 8 loads feed 12 fused multiply-adds, and two of either can start in a cycle: the arithmetic is the limit, as it should
+/// be. The distance to the peak is due to the copies, and to rows that do not fill a tile.
 fn simd(isa: Isa, size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     multiply_packed(size, tile_shape(isa), a, b, c, |strip, panel, tile| {
         isa.dispatch(Tile { strip, panel, tile });
     });
 }
 
-/// The library's product: the same tile, over all threads.
+/// The library's product: the tile of [`simd`], on all threads.
 ///
-/// It copies B alone. Rows of A are read where they lie, each a stream of its own, which is as good as a strip while
-/// they stay in cache and saves a transposition that pays only where B has many columns.
+/// It copies B alone. Rows of A are read in place, each as a stream of its own. That is as good as a strip while they stay in
+/// cache, and saves a transposition that pays only where B has many columns.
 fn library(isa: Isa, Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     let (a, b) = (Matrix::new(a, m, k), Matrix::new(b, k, n));
     glimpse::cpu::gemm::gemm(isa, a, b, Product::into(c, n));
 }
 
-/// Rows of B that are multiplied in one run: a panel of 16 columns then takes half the first-level cache.
-const RUN: usize = 256;
-/// Rows of A that are copied together: with [`RUN`] columns 84 KiB, at home in the second-level cache. A multiple of
-/// each tile's rows.
+/// Rows of B that are multiplied at a time: a panel of 16 columns then takes half the first-level cache.
+const K_BLOCK: usize = 256;
+/// Rows of A that are copied together: with [`K_BLOCK`] columns 84 KiB, which fit the second-level cache. A multiple of each
+/// tile's rows.
 const BLOCK: usize = 84;
 
-/// The loops around a tile: B in panels as wide as the tile, A in strips as high.
+/// Multiplies with the loops around a tile: B in panels as wide as the tile, A in strips as high as the tile.
 ///
-/// `tile(strip, panel, sums)` writes the product of a strip, `[k, rows]`, and a panel, `[k, columns]`. The panel
-/// stays in the first-level cache while the strips of a block come from the second.
+/// `tile(strip, panel, sums)` writes the product of a strip, `[k, rows]`, and a panel, `[k, columns]`. The panel stays in the
+/// first-level cache while the strips of a block come from the second.
 fn multiply_packed(
     Size { m, k, n }: Size,
     (rows, columns): (usize, usize),
@@ -189,19 +189,19 @@ fn multiply_packed(
 ) {
     c.fill(0.0);
     let mut sums = vec![0.0; rows * columns];
-    for first_k in (0..k).step_by(RUN) {
-        let run = RUN.min(k - first_k);
-        let panels = pack_panels(&b[first_k * n..][..run * n], n, columns);
+    for first_k in (0..k).step_by(K_BLOCK) {
+        let k_block = K_BLOCK.min(k - first_k);
+        let panels = pack_panels(&b[first_k * n..][..k_block * n], n, columns);
         for first_row in (0..m).step_by(BLOCK) {
             let height = BLOCK.min(m - first_row);
-            let strips = pack_strips(&a[first_row * k + first_k..], k, height, run, rows);
+            let strips = pack_strips(&a[first_row * k + first_k..], k, height, k_block, rows);
             for (panel, column) in panels
-                .chunks_exact(run * columns)
+                .chunks_exact(k_block * columns)
                 .zip((0..n).step_by(columns))
             {
                 let width = columns.min(n - column);
                 for (strip, row) in strips
-                    .chunks_exact(run * rows)
+                    .chunks_exact(k_block * rows)
                     .zip((0..height).step_by(rows))
                 {
                     tile(strip, panel, &mut sums);
@@ -217,7 +217,7 @@ fn multiply_packed(
     }
 }
 
-/// A row-major matrix of `n` columns as `[panel, row, width]`, the last panel filled up with zeros.
+/// Packs a row-major matrix of `n` columns as `[panel, row, width]`, the last panel padded with zeros.
 pub fn pack_panels(b: &[f32], n: usize, width: usize) -> AlignedVec {
     let k = b.len() / n;
     let mut panels = AlignedVec::zeros(n.div_ceil(width) * k * width);
@@ -233,8 +233,8 @@ pub fn pack_panels(b: &[f32], n: usize, width: usize) -> AlignedVec {
     panels
 }
 
-/// The first `height` by `k` elements of a matrix whose rows are `stride` apart as `[strip, k, rows]`, the last strip
-/// filled up with zeros.
+/// Packs the first `height` by `k` elements of a matrix, whose rows are `stride` apart, as `[strip, k, rows]`, the last strip
+/// padded with zeros.
 fn pack_strips(a: &[f32], stride: usize, height: usize, k: usize, rows: usize) -> AlignedVec {
     let mut strips = AlignedVec::zeros(height.div_ceil(rows) * k * rows);
     for i in 0..height {
@@ -267,7 +267,7 @@ impl WithSimd for Tile<'_> {
 }
 
 impl Tile<'_> {
-    // Plain loops over indices that are constants once unrolled: that is what keeps `sums` in registers.
+    // Indices that are constants once the loops are unrolled keep `sums` in registers.
     #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     fn multiply<S: Simd, const R: usize, const V: usize>(self, s: S) {

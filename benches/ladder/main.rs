@@ -1,26 +1,25 @@
-//! A ladder to climb: the same product and the same convolution, written again and again, each time with one
-//! idea more, from the definition up to what the library runs.
+//! A ladder of optimisations: one product and one convolution, written again and again, each time with one idea more, from
+//! the definition up to the library's version.
 //!
 //! ```text
 //! cargo bench --bench ladder                        the whole ladder, well under a minute
-//! cargo bench --bench ladder -- gemm 'conv 14'      only the lines whose names contain one of these
-//! cargo bench --bench ladder -- --test              the smallest shapes, one round, still checked
-//! RAYON_NUM_THREADS=1 cargo bench --bench ladder    the library on one thread too
+//! cargo bench --bench ladder -- gemm 'conv 14'      only the rungs whose names contain one of these texts
+//! cargo bench --bench ladder -- --test              the smallest shapes, one call each, still checked
+//! RAYON_NUM_THREADS=1 cargo bench --bench ladder    with the library on one thread too
 //! ```
 //!
-//! Read [`peak`] first, then [`gemm`], [`conv`] and [`winograd`], each from the top. A rung is a function whose
-//! comment says what it changes, why that is faster, and what limits it now.
+//! Read [`peak`] first, then [`gemm`], [`conv`] and [`winograd`], each from the top. A rung is a function. Its comment says
+//! what it changes, why that is faster, and what limits it now.
 //!
-//! No rung is timed before its result was compared with the definition in 64-bit floats; "error" is the norm of the
-//! difference over the norm. "GFLOP/s" is what the definition has to do over the median time. For Winograd's
-//! algorithm, which multiplies four times less, that is nominal and may exceed the peak; so may bf16, of which a
-//! processor that knows it multiplies twice as many. "of peak" is the share of what
-//! as many threads can do from registers: the peak is the best of many bursts, so on a machine that others use too,
-//! shares come out low.
+//! Every rung is compared with the definition in 64-bit floats before it is timed; "error" is the norm of the difference over
+//! the norm. "GFLOP/s" is the number of operations of the definition over the median time. Winograd's algorithm takes a
+//! quarter of the multiplications, so its rate is nominal and may exceed the peak; so may that of bf16, because processors
+//! with bf16 instructions multiply twice as many. "of peak" is the fraction of the rate that as many threads reach from
+//! registers. The peak is the best of many bursts, so on a machine with other load the fractions come out low.
 //!
-//! `simd`, `winograd` and `library` use the best vectors of this processor (or those of `GLIMPSE_ISA`); the other
-//! rungs are plain Rust, compiled for any processor of the architecture, which on x86-64 means vectors of four and no
-//! fused multiply-add, and thereby half of an AVX2 peak at the very most.
+//! `simd`, `winograd` and `library` use the best vectors of this processor (or those of `GLIMPSE_ISA`). The other rungs are
+//! plain Rust, compiled for any processor of the architecture. On x86-64 that means vectors of four and no fused
+//! multiply-add, and thereby at most half of an AVX2 peak.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -34,18 +33,18 @@ use std::time::{Duration, Instant};
 use glimpse::cpu::Isa;
 use peak::Peak;
 
-/// How long a rung is timed, and how often at least; one too slow for that is left when [`PATIENCE`] is over.
+/// The time spent on a rung, and its smallest number of calls; a rung that is too slow for that stops after [`TIME_LIMIT`].
 const BUDGET: Duration = Duration::from_millis(300);
-const LEAST_RUNS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(1);
+const MIN_CALLS: usize = 3;
+const TIME_LIMIT: Duration = Duration::from_secs(1);
 
-/// Writes a result.
-type Run<'a> = Box<dyn FnMut(&mut [f32]) + 'a>;
+/// Computes a result into the slice.
+type Compute<'a> = Box<dyn FnMut(&mut [f32]) + 'a>;
 
 /// One way to compute a result.
 pub struct Rung<'a> {
     name: &'static str,
-    run: Run<'a>,
+    run: Compute<'a>,
     all_threads: bool,
     tolerance: f64,
 }
@@ -61,7 +60,7 @@ impl<'a> Rung<'a> {
         }
     }
 
-    /// Uses every thread, and is measured against what they all can do.
+    /// Makes the rung use every thread, and compares it with the peak of all of them.
     pub fn on_all_threads(self) -> Self {
         Rung {
             all_threads: true,
@@ -69,13 +68,13 @@ impl<'a> Rung<'a> {
         }
     }
 
-    /// May differ by `tolerance`.
+    /// Allows the result to differ from the definition by `tolerance` of its norm.
     pub fn within(self, tolerance: f64) -> Self {
         Rung { tolerance, ..self }
     }
 }
 
-/// What is climbed, and what it is measured against.
+/// The choice of rungs, and the peak that they are compared with.
 pub struct Ladder {
     filters: Vec<String>,
     quick: bool,
@@ -83,24 +82,24 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// Shapes from small to large: all of them, or the smallest for a quick round.
+    /// Returns all shapes, which are sorted from small to large, or only the smallest in a quick round.
     pub fn shapes<'a, T>(&self, shapes: &'a [T]) -> &'a [T] {
         if self.quick { &shapes[..1] } else { shapes }
     }
 
-    /// Checks and times those of `rungs` that were asked for. `exact` is the definition.
-    pub fn climb(
+    /// Checks and times those of `rungs` that the filters choose. `exact` is the definition.
+    pub fn measure(
         &self,
         title: &str,
         flops: f64,
         exact: impl FnOnce() -> Vec<f64>,
         rungs: Vec<Rung>,
     ) {
-        let asked_for = |rung: &Rung| {
+        let is_chosen = |rung: &Rung| {
             let line = format!("{title} {}", rung.name);
             self.filters.is_empty() || self.filters.iter().any(|f| line.contains(f))
         };
-        let rungs: Vec<_> = rungs.into_iter().filter(asked_for).collect();
+        let rungs: Vec<_> = rungs.into_iter().filter(is_chosen).collect();
         if rungs.is_empty() {
             return;
         }
@@ -108,7 +107,7 @@ impl Ladder {
         println!("\n{title}");
         println!("  rung        threads         ms   GFLOP/s   of peak     error");
         for mut rung in rungs {
-            // What a rung forgets to write is not a number, and neither is its error then.
+            // An element that the rung does not write stays NaN, and so does the error.
             let mut result = vec![f32::NAN; exact.len()];
             (rung.run)(&mut result);
             let error = relative_error(&result, &exact);
@@ -132,7 +131,7 @@ impl Ladder {
         }
     }
 
-    /// The median time of as many runs as the budget allows.
+    /// Returns the median time of as many calls as the budget allows.
     fn median_seconds(&self, mut run: impl FnMut()) -> f64 {
         let begun = Instant::now();
         let mut times = Vec::new();
@@ -140,8 +139,8 @@ impl Ladder {
             let start = Instant::now();
             run();
             times.push(start.elapsed().as_secs_f64());
-            let enough = if times.len() < LEAST_RUNS {
-                PATIENCE
+            let enough = if times.len() < MIN_CALLS {
+                TIME_LIMIT
             } else {
                 BUDGET
             };
@@ -153,7 +152,7 @@ impl Ladder {
     }
 }
 
-/// The norm of the difference over the norm.
+/// Returns the norm of the difference over the norm.
 fn relative_error(got: &[f32], want: &[f64]) -> f64 {
     let pairs = got.iter().zip(want);
     let distance: f64 = pairs.map(|(&g, w)| (f64::from(g) - w).powi(2)).sum();
@@ -165,7 +164,7 @@ fn main() {
     let (flags, filters): (Vec<_>, Vec<_>) = std::env::args()
         .skip(1)
         .partition(|argument| argument.starts_with('-'));
-    // `cargo bench` says `--bench`; without it, this is a round of tests.
+    // `cargo bench` passes `--bench`; without it, `cargo test` runs this.
     let quick = flags.iter().any(|f| f == "--test") || !flags.iter().any(|f| f == "--bench");
 
     let isa = Isa::current();
@@ -179,6 +178,6 @@ fn main() {
         quick,
         peak,
     };
-    gemm::climb(&ladder, isa);
-    conv::climb(&ladder, isa);
+    gemm::measure(&ladder, isa);
+    conv::measure(&ladder, isa);
 }

@@ -1,10 +1,10 @@
-//! The top of the ladder: how many multiply-adds this processor can do when nothing else is in the way.
+//! The top of the ladder: the rate of multiply-adds that this processor reaches when nothing else limits it.
 //!
-//! The operands stay in registers, so no cache is waited for. What remains is latency: a multiply-add takes about
-//! four cycles, and two can start in each, so eight must be under way that do not wait for each other. There are as
-//! many independent chains here as the library's tile has accumulators, for the same reason. Without a fused
-//! multiply-add a link is a multiplication and then an addition, whose latencies add up; the registers that plain
-//! x86-64 has hold just enough chains for that, and the figure wavers by a third from run to run.
+//! The operands stay in registers, so no load waits for a cache. The latency remains: a multiply-add takes about four cycles,
+//! and two can start in each, so eight that do not depend on each other must be in progress. There are as many independent
+//! chains here as the library's tile has accumulators, for the same reason. Without fused multiply-add, a link of a chain is
+//! a multiplication and then an addition, whose latencies add up. The registers of plain x86-64 hold just enough chains for
+//! that, and the figure varies by a third from measurement to measurement.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use glimpse::cpu::simd::{Simd, WithSimd};
 use glimpse::cpu::{Isa, threads};
 
-/// What the processor can do, in GFLOP/s.
+/// The peak of the processor, in GFLOP/s: of one thread, and of all.
 pub struct Peak {
     pub one: f64,
     pub all: f64,
@@ -32,8 +32,8 @@ impl Peak {
     }
 }
 
-/// The best of many bursts that `threads` threads begin together. A limit is what is reached when nothing disturbs,
-/// so it is the best and not the median.
+/// Returns the best of many bursts that `threads` threads begin together. A peak is what is reached without disturbance, so it
+/// is the best burst and not the median one.
 fn rate(isa: Isa, threads: usize, bursts: usize) -> f64 {
     let together = Barrier::new(threads);
     let one_thread = || -> Vec<f64> {
@@ -52,13 +52,13 @@ fn rate(isa: Isa, threads: usize, bursts: usize) -> f64 {
             .map(|w| w.join().expect("arithmetic does not panic"))
             .collect()
     });
-    // A burst of all is as fast as its slowest thread.
+    // A burst of all threads is as fast as its slowest thread.
     let burst =
         |i: usize| threads as f64 * rates.iter().map(|r| r[i]).fold(f64::INFINITY, f64::min);
     (0..bursts).map(burst).fold(0.0, f64::max)
 }
 
-/// Part of a millisecond of multiply-adds; yields how many operations they were.
+/// A fraction of a millisecond of multiply-adds; returns the number of operations.
 struct Burst;
 
 const STEPS: usize = 1 << 16;
@@ -77,8 +77,8 @@ impl WithSimd for Burst {
 
 #[inline(always)]
 fn chains<S: Simd, const N: usize>(s: S) -> f64 {
-    // Known operands would be computed by the compiler, equal chains merged. These settle at 0.5, so that no float
-    // on the way is too small or too large to be fast.
+    // `black_box` hides the operands: the compiler would evaluate constants and merge equal chains. The values converge to
+    // 0.5, so that no slow subnormal numbers or infinities occur.
     let (x, y) = (s.splat(black_box(0.5)), s.splat(black_box(0.25)));
     let mut chain = [s.splat(0.0); N];
     for (i, link) in chain.iter_mut().enumerate() {

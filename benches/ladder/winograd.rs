@@ -1,10 +1,10 @@
 //! Winograd's convolution, F(4x4, 3x3): fewer multiplications instead of faster ones.
 //!
-//! A product of polynomials is known by its values at enough points: for 3 coefficients times 4 that are 6 values, each
+//! The values of a product of polynomials at enough points determine it. For 3 coefficients times 4 that are 6 values, each
 //! of which costs one multiplication. `G` and `A` evaluate the two factors at the points, and `B` finds the product's 6
-//! coefficients. Filtering 6 inputs with 3 taps into 4 outputs is the transpose of that product as a map of the 4
-//! numbers, so it takes the transposed matrices in the other order, `y = A^T [(G g) * (B^T d)]`: 6 multiplications in
-//! place of 12, and in two dimensions 36 in place of 144 (Lavin and Gray 2015, arXiv:1509.09308). For a 6x6 patch `d` of the image
+//! coefficients. Filtering 6 inputs with 3 taps into 4 outputs is the transpose of that product as a map of the 4 numbers,
+//! so it takes the transposed matrices in reverse order, `y = A^T [(G g) * (B^T d)]`: 6 multiplications in place of 12, and
+//! in two dimensions 36 in place of 144 (Lavin and Gray 2015, arXiv:1509.09308). For a 6x6 patch `d` of the image
 //! and a 3x3 kernel `g`, with `*` element by element,
 //!
 //! ```text
@@ -25,9 +25,9 @@
 //! inf   [   0     0      1  ]            [0   1     0  -5/2   0  1]      [0   0    0     1  ]
 //! ```
 //!
-//! Any points are exact on paper. In 32-bit floats, values that have grown with the powers of a point cancel when
-//! they are put together again. These points, of magnitudes that are one another's inverses, lose half as much as the
-//! usual `0, 1, -1, 2, -2`.
+//! Any points are exact on paper. In 32-bit floats, values that have grown with the powers of a point cancel in the last
+//! transform. The magnitudes of these points are inverses of each other, and they lose half as much as the usual
+//! `0, 1, -1, 2, -2`.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -36,19 +36,19 @@ use glimpse::cpu::aligned::AlignedVec;
 use glimpse::cpu::packed::tile_shape;
 use glimpse::cpu::simd::{Simd, WithSimd};
 
-use crate::conv::{IN, OUT, Runs};
+use crate::conv::{IN, OUT, SegmentProduct};
 use crate::gemm::pack_panels;
 
-/// Outputs along an edge of a patch, and inputs.
+/// Outputs along an edge of a patch, and inputs along an edge.
 const SIDE: usize = 4;
 const PATCH: usize = SIDE + 2;
 /// Values of a patch in one channel.
 const POINTS: usize = PATCH * PATCH;
-/// Patches that are worked on together, at most: enough that the weights, which pass by once for all of them, are used
-/// often; few enough that their values, 18 KiB each, stay in the second-level cache.
+/// Patches that are processed together at most: enough that the weights, which are loaded once for all of them, are used often;
+/// few enough that their values, 18 KiB each, stay in the second-level cache.
 const GROUP: usize = 28;
-/// From one point's values, and products, to the next's: an odd number of cache lines. A power of two apart, the 36
-/// points of a patch would fall into the same few sets of the cache and push each other out.
+/// Floats from the values of one point to those of the next, and from products to products: an odd number of cache lines. At a
+/// distance of a power of two, the 36 points of a patch would fall into the same few sets of the cache and evict each other.
 const VALUES: usize = GROUP * IN + 16;
 const PRODUCTS: usize = GROUP * OUT + 16;
 
@@ -56,7 +56,7 @@ const PRODUCTS: usize = GROUP * OUT + 16;
 pub struct Weights(Vec<AlignedVec>);
 
 impl Weights {
-    /// In 64-bit floats, since this is done once and its error would be in every output.
+    /// Transforms the weights in 64-bit floats: this happens once, and its error would be in every output.
     pub fn new(isa: Isa, weight: &[f32]) -> Self {
         let (a, b) = (0.5f64.sqrt(), 2f64.sqrt());
         let g: [[f64; 3]; PATCH] = [
@@ -84,13 +84,13 @@ impl Weights {
     }
 }
 
-/// The patches of the image become values at 36 points, `[36, patch, channels]`; for each point a product with the
-/// weights' values, `[36, patch, out]`; and from those the outputs.
+/// Transforms the patches of the image into values at 36 points, `[36, patch, channels]`; multiplies them at each point by the
+/// weights' values, giving `[36, patch, out]`; and transforms those into the outputs.
 ///
-/// The products multiply a quarter of what a direct convolution does; they are [`Runs`], as in the `simd` rung. What
-/// keeps the gain below four: the transforms of the image, whose patches overlap (36 values for 16 pixels) and have
-/// only 32 outputs to pay for them; the weights, four times larger now (576 KiB), that every group reads; and, for
-/// small images, products of few rows and patches that reach over the edge. The price is precision: twice the error.
+/// The products take a quarter of the multiplications of a direct convolution; they are [`SegmentProduct`], as in the `simd`
+/// rung. Three things keep the gain below four. The transforms of the image cost time: its patches overlap (36 values for 16
+/// pixels), and only 32 outputs pay for them. The weights are four times larger (576 KiB), and every group reads them. And
+/// small images have products of few rows, and patches that reach over the edge. The price is precision: twice the error.
 pub fn convolve(isa: Isa, side: usize, x: &[f32], weights: &Weights, y: &mut [f32]) {
     let across = side.div_ceil(SIDE);
     let patches: Vec<_> = (0..across * across)
@@ -101,14 +101,14 @@ pub fn convolve(isa: Isa, side: usize, x: &[f32], weights: &Weights, y: &mut [f3
     let rows: Vec<_> = (0..GROUP).map(|i| i * IN).collect();
     let groups = patches.len().div_ceil(GROUP);
     for group in patches.chunks(patches.len().div_ceil(groups)) {
-        isa.dispatch(Evaluate {
+        isa.dispatch(TransformInput {
             side,
             x,
             group,
             values: &mut values,
         });
         for (point, panels) in weights.0.iter().enumerate() {
-            isa.dispatch(Runs {
+            isa.dispatch(SegmentProduct {
                 data: &values[point * VALUES..],
                 rows: &rows[..group.len()],
                 taps: &[0],
@@ -116,7 +116,7 @@ pub fn convolve(isa: Isa, side: usize, x: &[f32], weights: &Weights, y: &mut [f3
                 y: &mut products[point * PRODUCTS..],
             });
         }
-        isa.dispatch(Interpolate {
+        isa.dispatch(TransformOutput {
             side,
             products: &products,
             group,
@@ -126,7 +126,7 @@ pub fn convolve(isa: Isa, side: usize, x: &[f32], weights: &Weights, y: &mut [f3
 }
 
 /// `B^T d B` for a group of patches.
-struct Evaluate<'a> {
+struct TransformInput<'a> {
     side: usize,
     x: &'a [f32],
     /// The upper left output of each patch.
@@ -134,9 +134,9 @@ struct Evaluate<'a> {
     values: &'a mut [f32],
 }
 
-impl WithSimd for Evaluate<'_> {
+impl WithSimd for TransformInput<'_> {
     type Output = ();
-    // The arithmetic is the same in every channel: a vector holds as many channels as it has lanes.
+    // All channels have the same arithmetic: a vector holds as many channels as it has lanes.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (i, &[top, left]) in self.group.iter().enumerate() {
@@ -165,7 +165,7 @@ impl WithSimd for Evaluate<'_> {
     }
 }
 
-/// `B^T d`, the transpose of interpolating: points of opposite sign share their even part and their odd part.
+/// `B^T d`, the transpose of the interpolation: points of opposite sign share their even part and their odd part.
 #[inline(always)]
 fn interpolate_transposed<S: Simd>(s: S, d: [S::V; PATCH]) -> [S::V; PATCH] {
     // x + factor * y
@@ -182,14 +182,14 @@ fn interpolate_transposed<S: Simd>(s: S, d: [S::V; PATCH]) -> [S::V; PATCH] {
     ]
 }
 
-/// Column `at` of six rows.
+/// Returns column `at` of six rows.
 #[inline(always)]
 fn column<V: Copy, const N: usize>(m: &[[V; N]; PATCH], at: usize) -> [V; PATCH] {
     [m[0][at], m[1][at], m[2][at], m[3][at], m[4][at], m[5][at]]
 }
 
 /// `A^T m A` for a group of patches.
-struct Interpolate<'a> {
+struct TransformOutput<'a> {
     side: usize,
     products: &'a [f32],
     /// The upper left output of each patch.
@@ -197,7 +197,7 @@ struct Interpolate<'a> {
     y: &'a mut [f32],
 }
 
-impl WithSimd for Interpolate<'_> {
+impl WithSimd for TransformOutput<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -224,7 +224,8 @@ impl WithSimd for Interpolate<'_> {
     }
 }
 
-/// `A^T m`, the transpose of evaluating: even powers see the sum of the values at opposite points, odd ones the difference.
+/// `A^T m`, the transpose of the evaluation: even powers take the sum of the values at opposite points, odd powers the
+/// difference.
 #[inline(always)]
 fn evaluate_transposed<S: Simd>(s: S, m: [S::V; PATCH]) -> [S::V; SIDE] {
     let (even_a, even_b) = (s.add(m[1], m[2]), s.add(m[3], m[4]));

@@ -1,26 +1,28 @@
-//! What becomes of a sum before it is written: nothing, a bias, or the batch norm and ReLU that follow.
+//! The epilogue of a matrix product: nothing, a bias, or the batch norm and ReLU that follow.
+//!
+//! The [kernel](super::kernel) applies it to each finished sum while the sum is still in a register.
 
 use super::simd::Simd;
 
 /// `max(0, x * scale[c] + shift[c])` for channel `c`: batch norm and ReLU.
 #[derive(Clone, Copy)]
 pub struct ScaleShiftRelu<'a> {
-    /// One factor a channel.
+    /// One factor per channel.
     pub scale: &'a [f32],
-    /// One summand a channel.
+    /// One summand per channel.
     pub shift: &'a [f32],
 }
 
 impl<'a> ScaleShiftRelu<'a> {
-    /// The same for some of the channels.
-    pub(crate) fn of(self, channels: std::ops::Range<usize>) -> ScaleShiftRelu<'a> {
+    /// Returns the part for a range of channels.
+    pub(crate) fn channels(self, channels: std::ops::Range<usize>) -> ScaleShiftRelu<'a> {
         ScaleShiftRelu {
             scale: &self.scale[channels.clone()],
             shift: &self.shift[channels],
         }
     }
 
-    /// A whole vector of the channels from `channel` on.
+    /// Applies it to a vector whose first lane is channel `channel`.
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(&self, s: S, x: S::V, channel: usize) -> S::V {
         let (scale, shift) = (
@@ -30,14 +32,14 @@ impl<'a> ScaleShiftRelu<'a> {
         s.max(s.mul_add(x, scale, shift), s.splat(0.0))
     }
 
-    /// An element of one channel.
+    /// Applies it to one element of `channel`.
     #[inline]
     pub(crate) fn apply_one(&self, x: f32, channel: usize) -> f32 {
         (x * self.scale[channel] + self.shift[channel]).max(0.0)
     }
 }
 
-/// What is done to a finished sum before it is written, one element of each slice for a column of C.
+/// The operation applied to a finished sum before it is written. Each slice has one element per column of C.
 #[derive(Clone, Copy, Default)]
 pub enum After<'a> {
     /// Nothing.
@@ -56,7 +58,7 @@ impl<'a> From<Option<&'a [f32]>> for After<'a> {
 }
 
 impl After<'_> {
-    /// A whole vector of sums of the columns from `column` on.
+    /// Applies it to a vector of sums whose first lane is column `column`.
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(&self, s: S, sum: S::V, column: usize) -> S::V {
         match self {
@@ -66,7 +68,7 @@ impl After<'_> {
         }
     }
 
-    /// A sum of one column.
+    /// Applies it to one sum of `column`.
     #[inline]
     pub(super) fn apply_one(&self, sum: f32, column: usize) -> f32 {
         match self {

@@ -1,7 +1,7 @@
 //! Scratch memory that starts on a cache line.
 //!
-//! A 64-byte vector that straddles two cache lines costs two loads. Packed operands are read far more
-//! often than they are written, so they begin on a line.
+//! A 64-byte vector that straddles two cache lines costs two loads. Packed operands are read far more often than they are
+//! written, so they begin on a cache line.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ use super::memory;
 // Elements of a cache line.
 const LINE: usize = 16;
 
-/// A run of `f32` whose first element lies on a 64-byte boundary.
+/// A vector of `f32` whose first element lies on a 64-byte boundary.
 #[derive(Default)]
 pub struct AlignedVec {
     data: Vec<f32>,
@@ -19,12 +19,12 @@ pub struct AlignedVec {
 }
 
 impl AlignedVec {
-    /// `len` zeros.
+    /// Returns `len` zeros.
     pub fn zeros(len: usize) -> Self {
         Self::within(memory::zeros(len + LINE), len)
     }
 
-    /// `len` elements of unspecified contents.
+    /// Returns `len` elements of unspecified contents.
     pub fn unset(len: usize) -> Self {
         Self::within(memory::unset(len + LINE), len)
     }
@@ -34,7 +34,7 @@ impl AlignedVec {
         AlignedVec { data, start, len }
     }
 
-    /// Makes the length exactly `len`, keeping the memory; what it holds afterwards is unspecified.
+    /// Sets the length to `len`, keeping the memory where it suffices. The contents are unspecified afterwards.
     pub fn reset(&mut self, len: usize) {
         if self.data.len() < self.start + len {
             *self = AlignedVec::unset(len);
@@ -53,7 +53,7 @@ impl Clone for AlignedVec {
 
 impl Drop for AlignedVec {
     fn drop(&mut self) {
-        memory::give(std::mem::take(&mut self.data));
+        memory::recycle(std::mem::take(&mut self.data));
     }
 }
 
@@ -74,17 +74,18 @@ impl std::ops::DerefMut for AlignedVec {
 }
 
 thread_local! {
-    // What `with_scratch` handed out last on this thread, for the next time.
+    // Buffers that `with_scratch` has finished with, the most recently used last.
     static SCRATCH: RefCell<Vec<AlignedVec>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `body` with `len` floats of this thread's own scratch memory; what they hold is unspecified. A kernel asks for
-/// the same few sizes over and over: memory that was just used is in cache, and costs the system nothing.
+/// Calls `body` with `len` floats of this thread's own scratch memory, whose contents are unspecified.
+///
+/// A kernel asks for the same few sizes over and over. Memory that was just used is in cache and needs no system call.
 pub fn with_scratch<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     scratch.reset(len);
     let result = body(&mut scratch);
-    SCRATCH.with_borrow_mut(|kept| kept.push(scratch));
+    SCRATCH.with_borrow_mut(|pool| pool.push(scratch));
     result
 }
 

@@ -1,12 +1,12 @@
-//! How much memory this process may still ask for.
+//! How much memory this process can still allocate.
 //!
-//! An allocation that the system refuses ends a Rust program on the spot, and one that it only promises ends it later, by
-//! a signal. So whoever is about to take much, of a size that a file or a configuration claims, asks here first and makes
-//! an error of what cannot be met.
+//! A Rust program ends on the spot when the system refuses an allocation. Where the system promises memory that it does not
+//! have, a signal ends the program later. So code that allocates a size claimed by a file or a configuration asks here
+//! first and returns an error where the memory does not suffice.
 //!
-//! Three things limit a process, and the tightest counts: the memory of the machine, that of the group of processes
-//! that it belongs to (cgroups; every container is one), and the address space that it was given (`ulimit -v`, `ulimit
-//! -d`). Linux tells all of them in files. Other systems tell less, and there only what no machine has is refused.
+//! Three things limit a process, and the tightest counts: the memory of the machine, the memory limit of the group of
+//! processes that it belongs to (cgroups; every container is one), and its address space (`ulimit -v`, `ulimit -d`).
+//! Linux reports all of them in files. Other systems report less; there only sizes that no machine has are refused.
 
 use std::fmt;
 #[cfg(target_os = "linux")]
@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// What nobody is refused where the system does not tell: a tebibyte.
+/// The limit where the system reports none: a tebibyte.
 const UNKNOWN: u64 = 1 << 40;
 
-/// Part of what is there that stays for everything else: threads, code, and what others are about to take.
+/// Bytes held back for threads, code and other allocations.
 const SPARE: u64 = 32 << 20;
 
-/// Memory, and what limits it.
+/// An amount of memory, and the limit that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Available {
     /// Bytes.
@@ -53,7 +53,7 @@ impl fmt::Display for Available {
     }
 }
 
-/// A number of bytes for people: `512 bytes`, `3.5 GiB`.
+/// Displays a number of bytes for people: `512 bytes`, `3.5 GiB`.
 pub struct Bytes(pub u128);
 
 impl fmt::Display for Bytes {
@@ -72,10 +72,10 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Whether `bytes` can be had now.
+/// Checks that `bytes` can be allocated now.
 ///
 /// # Errors
-/// What there is instead.
+/// The available memory, where it is less.
 pub fn check(bytes: u128) -> Result<(), Available> {
     let available = now();
     match bytes <= u128::from(available.bytes) {
@@ -84,11 +84,11 @@ pub fn check(bytes: u128) -> Result<(), Available> {
     }
 }
 
-/// Refuses what would take more memory than there is; `what` is a sentence's beginning that names it, and `cure` what to
-/// do.
+/// Returns an error where `bytes` exceed the available memory. `what` begins the message and names the thing that needs
+/// the memory; `cure` says what to do.
 ///
 /// # Errors
-/// One line with both numbers.
+/// One line with the needed and the available memory.
 pub fn require(bytes: u128, what: impl fmt::Display, cure: impl fmt::Display) -> Result<()> {
     check(bytes).map_err(|available| {
         let needed = Bytes(bytes);
@@ -98,7 +98,7 @@ pub fn require(bytes: u128, what: impl fmt::Display, cure: impl fmt::Display) ->
     })
 }
 
-/// What this process may still ask for, as the system says at this moment.
+/// Returns the memory that this process can still allocate, as the system reports it at this moment.
 pub fn now() -> Available {
     let limits = limits();
     let tightest = limits.into_iter().flatten().min_by_key(|limit| limit.bytes);
@@ -137,7 +137,7 @@ fn limits() -> [Option<Available>; 4] {
     ]
 }
 
-/// A field of a file of `/proc` that is given in kilobytes, in bytes.
+/// Reads a field that a file of `/proc` gives in kilobytes; returns bytes.
 #[cfg(target_os = "linux")]
 fn field(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -146,22 +146,22 @@ fn field(text: &str, name: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// What the machine has left: memory that is free or can be freed, and what can still be written to a swap file.
+/// Memory left on the machine: free or reclaimable memory, and free swap.
 #[cfg(target_os = "linux")]
 fn machine(meminfo: &str) -> Option<u64> {
     let memory = field(meminfo, "MemAvailable")?;
     Some(memory.saturating_add(field(meminfo, "SwapFree").unwrap_or(0)))
 }
 
-/// What the tightest group has left of those that the process is in, where they have limits: `groups` is its
-/// `/proc/self/cgroup`, and `root` where the system shows them.
+/// Memory left in the tightest group that the process is in, or `None` where no group has a limit. `groups` is the text of
+/// `/proc/self/cgroup`, and `root` the folder where the system mounts the groups.
 #[cfg(target_os = "linux")]
 fn group(groups: &str, root: &Path) -> Option<u64> {
     let left = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         let is_memory = controllers.split(',').any(|name| name == "memory");
-        // The second version has one tree for everything, the first one for each controller.
+        // Version 2 of cgroups has one tree for all controllers, version 1 has one tree for each.
         let files = match controllers {
             "" => Some((
                 root.to_path_buf(),
@@ -176,8 +176,8 @@ fn group(groups: &str, root: &Path) -> Option<u64> {
             _ => None,
         };
         files.into_iter().flat_map(move |(tree, names, cached)| {
-            // A group's limit holds for those within it. In a container, the path may be one that only the host sees, and
-            // the root is the group itself.
+            // The limit of a group also binds the groups within it. In a container, the path may be one that only the host
+            // sees; the root is the group itself there.
             let within = path.trim_start_matches('/');
             let folders: Vec<PathBuf> = tree
                 .join(within)
@@ -193,15 +193,15 @@ fn group(groups: &str, root: &Path) -> Option<u64> {
     left.min()
 }
 
-/// What one group has left. Pages of files that nobody has read lately count as its use, but yield to whoever needs
-/// memory.
+/// Memory left in one group. Cached file pages that were not read lately count as used, but the system reclaims them when
+/// memory is needed.
 #[cfg(target_os = "linux")]
 fn left_of(folder: &Path, [most, used]: [&str; 2], cached: &str) -> Option<u64> {
     let number = |name: &str| -> Option<u64> {
         let text = fs::read_to_string(folder.join(name)).ok()?;
         text.trim().parse().ok()
     };
-    // `max`, the word for no limit, is no number.
+    // A group without a limit has `max` here, which does not parse as a number.
     let (most, used) = (number(most)?, number(used)?);
     let statistics = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let cached = statistics.lines().find_map(|line| {

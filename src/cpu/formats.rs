@@ -1,7 +1,7 @@
 //! Conversions between `f32` and the number formats of files: 16-bit floats, and 8-bit integers with a scale.
 //!
-//! The loops have no branches, so that the compiler turns them into vector instructions of the [`Isa`] that they are
-//! compiled for. They are exact or rounded once, so every instruction set gives the same bits.
+//! The loops have no branches, so the compiler turns them into vector instructions of the [`Isa`] that they are compiled
+//! for. Each conversion is exact or rounded once, so every instruction set gives the same bits.
 //!
 //! An f16 has a sign, 5 bits of exponent with bias 15 and 10 bits of fraction; an `f32` has 8 with bias 127 and 23. Both
 //! have subnormal numbers below their smallest exponent. [`f16_to_f32`] moves the fraction up by 13 bits and adds
@@ -12,30 +12,30 @@
 use super::Isa;
 use super::simd::{Simd, WithSimd};
 
-/// Exponent field of an `f32` in place: `n` becomes `n << 23`.
+/// Places `n` in the exponent field of an `f32`: `n << 23`.
 const fn exponent(n: u32) -> u32 {
     n << 23
 }
 
 const INFINITY: u32 = exponent(255);
 
-/// `to[i]` is the f16 in bytes `2 i` and `2 i + 1` of `from`, little-endian; exact.
+/// Converts f16 to `f32`, exactly: `to[i]` comes from the little-endian bytes `2 i` and `2 i + 1` of `from`.
 ///
 /// # Panics
-/// Where the lengths do not fit.
+/// Where `from` is not twice as long as `to`.
 pub fn f16_to_f32(isa: Isa, from: &[u8], to: &mut [f32]) {
     isa.dispatch(Widen(from, to, of_f16));
 }
 
-/// `to[i]` is the bf16 in bytes `2 i` and `2 i + 1` of `from`, little-endian; exact.
+/// Converts bf16 to `f32`, exactly: `to[i]` comes from the little-endian bytes `2 i` and `2 i + 1` of `from`.
 ///
 /// # Panics
-/// Where the lengths do not fit.
+/// Where `from` is not twice as long as `to`.
 pub fn bf16_to_f32(isa: Isa, from: &[u8], to: &mut [f32]) {
     isa.dispatch(Widen(from, to, |h| f32::from_bits(u32::from(h) << 16)));
 }
 
-/// `from` as f16, little-endian, rounded to the nearest; beyond the range of f16 infinity.
+/// Converts `f32` to little-endian f16, rounded to the nearest; numbers beyond the range of f16 become infinite.
 ///
 /// # Panics
 /// Where `to` is not twice as long as `from`.
@@ -43,7 +43,7 @@ pub fn f32_to_f16(isa: Isa, from: &[f32], to: &mut [u8]) {
     isa.dispatch(Narrow(from, to));
 }
 
-/// `to[i]` is the signed byte `from[i]` times `scale`.
+/// Converts signed bytes to `f32`: `to[i] = from[i] * scale`.
 ///
 /// # Panics
 /// Where the lengths differ.
@@ -51,7 +51,7 @@ pub fn i8_to_f32(isa: Isa, from: &[u8], scale: f32, to: &mut [f32]) {
     isa.dispatch(Scale(from, scale, to));
 }
 
-/// Whether no element is infinite or NaN.
+/// Returns whether every element is finite.
 pub fn all_finite(isa: Isa, x: &[f32]) -> bool {
     isa.dispatch(AllFinite(x))
 }
@@ -110,8 +110,8 @@ impl WithSimd for Narrow<'_> {
 fn to_f16(x: f32) -> u16 {
     let sign = (x.to_bits() >> 16) & 0x8000;
     let magnitude = x.to_bits() & !(1 << 31);
-    // The 13 low bits are cut off. Adding 0xfff, or 0x1000 where the last kept bit is odd, rounds ties to even. A carry moves into
-    // the exponent, as it should; from 65520 on that gives infinity.
+    // The 13 low bits are cut off. Adding 0xfff, or 0x1000 where the last kept bit is odd, rounds ties to even. A carry
+    // moves into the exponent, as it should; from 65520 on that gives infinity.
     let odd = (magnitude >> 13) & 1;
     let rounded = magnitude.wrapping_add(0xfff + odd);
     let normal = rounded.wrapping_sub(exponent(127 - 15)) >> 13;

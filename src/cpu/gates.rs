@@ -1,4 +1,6 @@
-//! The gates of an LSTM's step, once the matrix products have been taken, and their gradient.
+//! The elementwise part of an LSTM's step, after its matrix products, and its gradient.
+//!
+//! `a` are the four pre-activations. A prime means "after the step": `c` is the cell state before it, `c'` after it.
 //!
 //! ```text
 //! i, f, o = sigmoid(a)    g = tanh(a)      c' = f c + i g      h' = o tanh(c')
@@ -7,7 +9,7 @@
 //! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //! ```
 //!
-//! `ops::lstm` derives the gradient. Every operation that has such a cell uses these loops.
+//! `ops::lstm` derives the gradient. Every operation with such a cell uses these loops.
 
 use super::simd::{Simd, WithSimd};
 use super::{Isa, math, threads};
@@ -15,31 +17,31 @@ use super::{Isa, math, threads};
 // Sequences of one task.
 const ROWS: usize = 8;
 
-/// Activates the gates of every row and makes its new state.
+/// Activates the gates of every row and computes its new state.
 pub(crate) fn forward(isa: Isa, rows: &mut [ForwardRow]) {
     threads::for_each_chunk(rows, ROWS, |_, rows| isa.dispatch(Gates(rows)));
 }
 
-/// The gradients with respect to the gates and to the state before, of every row.
+/// Computes the gradients with respect to the pre-activations and to the previous cell state of every row.
 pub(crate) fn backward(isa: Isa, rows: &mut [BackwardRow]) {
     threads::for_each_chunk(rows, ROWS, |_, rows| isa.dispatch(GateGrads(rows)));
 }
 
-/// One sequence at one step, on the way forward.
+/// One sequence at one step of the forward pass.
 pub(crate) struct ForwardRow<'a> {
-    /// `[4H]`: `a` before, i, f, g, o after.
+    /// `[4H]`: in, `a`; out, the gates i, f, g, o.
     pub(crate) gates: &'a mut [f32],
     /// Receives `h'`, `[H]`.
     pub(crate) h: &'a mut [f32],
-    /// `[H]`: `c` before, `c'` after.
+    /// `[H]`: in, `c`; out, `c'`.
     pub(crate) c: &'a mut [f32],
-    /// Receives a copy of `c'`, where one is wanted.
+    /// Receives a copy of `c'`, where the caller needs one.
     pub(crate) cell: Option<&'a mut [f32]>,
 }
 
 /// Splits `[4H]` into the four gates.
 #[inline(always)]
-fn four(gates: &mut [f32], hidden: usize) -> [&mut [f32]; 4] {
+fn split_gates(gates: &mut [f32], hidden: usize) -> [&mut [f32]; 4] {
     let (i, rest) = gates.split_at_mut(hidden);
     let (f, rest) = rest.split_at_mut(hidden);
     let (g, o) = rest.split_at_mut(hidden);
@@ -54,7 +56,7 @@ impl WithSimd for Gates<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         for row in self.0 {
             let hidden = row.c.len();
-            let [i, f, g, o] = four(row.gates, hidden);
+            let [i, f, g, o] = split_gates(row.gates, hidden);
             let whole = hidden / S::LANES * S::LANES;
             for k in (0..whole).step_by(S::LANES) {
                 let gates = activate(
@@ -110,17 +112,17 @@ fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
     (new_c, s.mul(o, math::tanh(s, new_c)))
 }
 
-/// One sequence at one step, on the way back.
+/// One sequence at one step of the backward pass.
 pub(crate) struct BackwardRow<'a> {
-    /// `[4H]`: i, f, g, o before, `da` after.
+    /// `[4H]`: in, the gates i, f, g, o; out, `da`.
     pub(crate) gates: &'a mut [f32],
-    /// `[H]`: the gradient with respect to `c'` before, to `c` after.
+    /// `[H]`: the gradient with respect to the cell state; in, to `c'`; out, to `c`.
     pub(crate) dc: &'a mut [f32],
-    /// The gradient with respect to `h'`, in two parts: from above and from the step after.
+    /// The gradient with respect to `h'`, in two summands: from the layer above and from the step after.
     pub(crate) dh: [&'a [f32]; 2],
     /// `c'`
     pub(crate) cell: &'a [f32],
-    /// `c`, zero where there is none.
+    /// `c`; `None` for the first step, whose `c` is zero.
     pub(crate) before: Option<&'a [f32]>,
 }
 
@@ -132,7 +134,7 @@ impl WithSimd for GateGrads<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         for row in self.0 {
             let hidden = row.dc.len();
-            let [i, f, g, o] = four(row.gates, hidden);
+            let [i, f, g, o] = split_gates(row.gates, hidden);
             let whole = hidden / S::LANES * S::LANES;
             for k in (0..whole).step_by(S::LANES) {
                 let gates = [
@@ -168,7 +170,7 @@ impl WithSimd for GateGrads<'_, '_> {
     }
 }
 
-/// `da` and `dc` of one vector.
+/// Computes `da` and `dc` of one vector.
 #[inline(always)]
 fn gate_grads<S: Simd>(
     s: S,
@@ -190,7 +192,7 @@ fn gate_grads<S: Simd>(
     (da, s.mul(dcell, f))
 }
 
-/// `x (1 - x)`, the slope of the sigmoid where its value is `x`.
+/// The derivative of the sigmoid where its value is `x`: `x (1 - x)`.
 #[inline(always)]
 fn slope<S: Simd>(s: S, x: S::V) -> S::V {
     s.mul(x, s.sub(s.splat(1.0), x))

@@ -1,8 +1,8 @@
-//! Matrix products: `C = A B`, any strides, over all cores.
+//! Matrix products `C = A B` for any strides, on all cores.
 //!
-//! B is packed once into panels as wide as the kernel's tile. A is read where it lies when its rows are
-//! contiguous; when its columns are (a transposed operand), strips of it are copied so that a tile's rows
-//! lie side by side.
+//! B is packed once into panels as wide as the kernel's tile. A is read in place when its rows are contiguous. When its
+//! columns are contiguous (a transposed operand), strips of it are copied: a strip holds as many rows as a tile, and for
+//! each `k` the elements of those rows lie side by side.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,23 +18,23 @@ use super::{Isa, aligned::with_scratch, profile, threads};
 pub struct Matrix<'a> {
     /// The elements.
     pub data: &'a [f32],
-    /// How many rows.
+    /// Number of rows.
     pub rows: usize,
-    /// How many columns.
+    /// Number of columns.
     pub columns: usize,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub row_stride: usize,
-    /// From one column to the next.
+    /// Elements from one column to the next.
     pub column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// A row-major `[rows, columns]` matrix; panics where `data` is shorter.
+    /// Returns a row-major `[rows, columns]` matrix; panics where `data` is shorter.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(data, rows, columns, columns)
     }
 
-    /// A matrix whose rows begin `row_stride` apart; panics where `data` is too short.
+    /// Returns a matrix whose rows begin `row_stride` apart; panics where `data` is too short.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         let m = Matrix {
             data,
@@ -51,7 +51,7 @@ impl<'a> Matrix<'a> {
         m
     }
 
-    /// Rows for columns.
+    /// Returns the transposed matrix.
     pub fn t(self) -> Self {
         Matrix {
             rows: self.columns,
@@ -95,20 +95,20 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Where a product goes and what happens to what is there.
+/// The output of a product: where it goes, and whether it replaces or is added to the contents.
 pub struct Product<'a> {
     /// C, whose row `i` begins at `i * stride`.
     pub c: &'a mut [f32],
-    /// From one row of C to the next.
+    /// Elements from one row of C to the next.
     pub stride: usize,
     /// Add to C instead of replacing it.
     pub accumulate: bool,
-    /// Added to every row of the product, one element a column.
+    /// Added to every row of the product, one element per column.
     pub bias: Option<&'a [f32]>,
 }
 
 impl<'a> Product<'a> {
-    /// Replaces a row-major C with `columns` columns.
+    /// An output that replaces a row-major C with `columns` columns.
     pub fn into(c: &'a mut [f32], columns: usize) -> Self {
         Product {
             c,
@@ -118,7 +118,7 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Adds to C.
+    /// Makes the product be added to C.
     pub fn accumulate(self) -> Self {
         Product {
             accumulate: true,
@@ -126,40 +126,41 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Adds `bias` to every row.
+    /// Makes `bias` be added to every row.
     pub fn bias(self, bias: Option<&'a [f32]>) -> Self {
         Product { bias, ..self }
     }
 }
 
-/// `C = A B`. Panics where the inner sizes differ or C is too short: operations check shapes before.
+/// Computes `C = A B`. Panics where the inner sizes differ or C is too short: operations check shapes before.
 pub fn gemm(isa: Isa, a: Matrix, b: Matrix, out: Product) {
     gemm_packed(isa, a, &b.pack(isa), out);
 }
 
-// Rows of A that one task takes at most: enough to amortise its start, few enough to share.
+// Rows of A that one task takes at most: enough to amortise its start, few enough to keep all threads busy.
 const TASK_ROWS: usize = 112;
-// The run of k that is multiplied at a time. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use; shorter
-// runs spend too much time on beginning and ending sums.
-const RUN: usize = 512;
-// Panels that take their turn together, so that the part of C that they sum up in stays in the second.
-const PANELS: usize = 16;
-// Panels that each thread should have where only columns are shared out.
-const PANELS_A_THREAD: usize = 4;
-// Tasks at most that share the columns of some rows, on few threads.
+// Elements of k that are multiplied at a time. A block of one panel of B is then 32 or 64 KiB, which is prefetched.
+// Shorter blocks spend too much time on loading and storing sums.
+const K_BLOCK: usize = 512;
+// Panels that are multiplied in turn for each block of k, so that their part of C stays in the second-level cache.
+const PANEL_GROUP: usize = 16;
+// Panels per thread from which on only the columns are divided among the threads.
+const PANELS_PER_THREAD: usize = 4;
+// Tasks at most that divide the columns of a group of rows, on few threads.
 const COLUMN_TASKS: usize = 8;
-// What one task should at least be worth, in multiply-adds; below that a thread costs more than it brings.
+// Multiply-adds that one task should at least have; below that, another thread costs more than it saves.
 const TASK_WORK: usize = 1 << 18;
 
-/// `C = A B` with B packed before.
+/// Computes `C = A B` with B packed before.
 pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
     let k = a.columns;
     assert!(k == b.k(), "gemm: A has {k} columns, B has {} rows", b.k());
     gemm_packed_rows(isa, a, b, 0, out);
 }
 
-/// `C = A B'`, where `B'` is as many rows of a packed B as A has columns, from row `first` on. So a weight that reads
-/// two inputs side by side can be packed once and multiplied with each of them alone.
+/// Computes `C = A B'`, where `B'` are the rows of a packed B from `first` on, as many as A has columns.
+///
+/// A weight that reads two inputs side by side can be packed once and multiplied with each input alone.
 pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Product) {
     let (m, k, n) = (a.rows, a.columns, b.columns());
     let used = first..first + k;
@@ -180,9 +181,9 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
     let c = SharedMut::new(out.c);
     let (tile_rows, tile_columns) = tile_shape(isa);
 
-    // Cut by rows first; by columns too where that leaves too few tasks, as in a decoder's single step.
+    // Divide the rows first; divide the columns too where that leaves too few tasks, as in a decoder's single step.
     let panels = b.panels();
-    let rows = rows_of_a_task(m, tile_rows, panels);
+    let rows = rows_per_task(m, tile_rows, panels);
     let row_tasks = m.div_ceil(rows);
     let panels_worth_it = TASK_WORK.div_ceil(rows.min(m) * k.max(1) * tile_columns);
     let panel_step = if row_tasks >= 8 {
@@ -211,25 +212,25 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
             let rows = contiguous_rows(a, block);
             multiply_rows(isa, &rows, b, used.clone(), panels, out);
         } else {
-            for first in panels.clone().step_by(PANELS) {
-                let some = first..(first + PANELS).min(panels.end);
-                transposed_block(isa, a, block.clone(), b, used.start, some, out);
+            for first in panels.clone().step_by(PANEL_GROUP) {
+                let group = first..(first + PANEL_GROUP).min(panels.end);
+                transposed_block(isa, a, block.clone(), b, used.start, group, out);
             }
         }
     });
 }
 
-/// How many of `m` rows of A one task takes. A task takes all rows where they are few and the columns suffice to keep every
+/// Rows of A, of `m`, that one task takes. A task takes all rows where they are few and the columns suffice to keep every
 /// thread busy: B is the larger operand then, and each part of B is read once.
-fn rows_of_a_task(m: usize, tile_rows: usize, panels: usize) -> usize {
-    if m <= TASK_ROWS && panels >= PANELS_A_THREAD * threads::count() {
+fn rows_per_task(m: usize, tile_rows: usize, panels: usize) -> usize {
+    if m <= TASK_ROWS && panels >= PANELS_PER_THREAD * threads::count() {
         m
     } else {
-        threads::strips(m, tile_rows, TASK_ROWS)
+        threads::balanced_strips(m, tile_rows, TASK_ROWS)
     }
 }
 
-/// Rows times panels, some panels and a run of `k` at a time. `used` are the rows of B that meet the columns of A.
+/// Multiplies rows by panels, some panels and a block of `k` at a time. `used` are the rows of B that meet the columns of A.
 fn multiply_rows(
     isa: Isa,
     rows: &Rows,
@@ -239,11 +240,11 @@ fn multiply_rows(
     mut out: Output,
 ) {
     let (k, after) = (used.len(), out.after);
-    let (run, accumulate) = (threads::even(k, RUN), out.accumulate);
-    for first in panels.clone().step_by(PANELS) {
-        let some = first..(first + PANELS).min(panels.end);
-        for k_first in (0..k.max(1)).step_by(run) {
-            let len = run.min(k - k_first);
+    let (k_block, accumulate) = (threads::equal_part(k, K_BLOCK), out.accumulate);
+    for first in panels.clone().step_by(PANEL_GROUP) {
+        let group = first..(first + PANEL_GROUP).min(panels.end);
+        for k_first in (0..k.max(1)).step_by(k_block) {
+            let len = k_block.min(k - k_first);
             let a = RowBlock {
                 data: &rows.data,
                 offsets: &rows.offsets,
@@ -255,7 +256,7 @@ fn multiply_rows(
             out.accumulate = accumulate || k_first > 0;
             out.after = if is_last { after } else { After::Nothing };
             // SAFETY: the caller checked C and gave this task rows and columns of its own.
-            unsafe { multiply_block(isa, &a, b, used.start + k_first, some.clone(), out) };
+            unsafe { multiply_block(isa, &a, b, used.start + k_first, group.clone(), out) };
         }
     }
 }
@@ -266,8 +267,8 @@ struct Rows<'a> {
     offsets: Vec<usize>,
 }
 
-/// The rows `block` of an A whose rows are contiguous: where they lie, or copied a little further apart where so many
-/// begin at the same place of a 4096-byte page that they would push each other out of the first-level cache.
+/// Returns the rows `block` of an A whose rows are contiguous, in place where possible. Rows that begin at the same offset
+/// in a 4096-byte page would evict each other from the first-level cache, so they are copied a little further apart.
 fn contiguous_rows(a: Matrix<'_>, block: Range<usize>) -> Rows<'_> {
     if !a.row_stride.is_multiple_of(512) || block.len() < 8 {
         let offsets = block.map(|i| i * a.row_stride).collect();
@@ -276,20 +277,20 @@ fn contiguous_rows(a: Matrix<'_>, block: Range<usize>) -> Rows<'_> {
             offsets,
         };
     }
-    let apart = a.columns.next_multiple_of(16) + 16;
-    let mut data = Vec::with_capacity(block.len() * apart);
+    let stride = a.columns.next_multiple_of(16) + 16;
+    let mut data = Vec::with_capacity(block.len() * stride);
     for i in block.clone() {
         data.extend_from_slice(&a.data[i * a.row_stride..][..a.columns]);
-        data.resize((i + 1 - block.start) * apart, 0.0);
+        data.resize((i + 1 - block.start) * stride, 0.0);
     }
     Rows {
         data: Cow::Owned(data),
-        offsets: (0..block.len()).map(|i| i * apart).collect(),
+        offsets: (0..block.len()).map(|i| i * stride).collect(),
     }
 }
 
-/// The rows `block` of an A whose columns are contiguous, copied as strips of a tile's height: `[strip, k, row]`. The
-/// columns meet the rows of B from `first_used` on.
+/// Multiplies the rows `block` of an A whose columns are contiguous. Its rows are copied as strips of a tile's height,
+/// `[strip, k, row]`. The columns of A meet the rows of B from `first_used` on.
 fn transposed_block(
     isa: Isa,
     a: Matrix,
@@ -300,14 +301,14 @@ fn transposed_block(
     mut out: Output,
 ) {
     let (k, after, accumulate) = (a.columns, out.after, out.accumulate);
-    let (height, run) = (tile_shape(isa).0, threads::even(k, RUN));
-    let strip = height * run;
+    let (height, k_block) = (tile_shape(isa).0, threads::equal_part(k, K_BLOCK));
+    let strip = height * k_block;
     let offsets: Vec<usize> = (0..block.len())
         .map(|i| i / height * strip + i % height)
         .collect();
     with_scratch(block.len().div_ceil(height) * strip, |strips| {
-        for k_first in (0..k.max(1)).step_by(run) {
-            let len = run.min(k - k_first);
+        for k_first in (0..k.max(1)).step_by(k_block) {
+            let len = k_block.min(k - k_first);
             for (s, strip) in strips.chunks_exact_mut(strip.max(1)).enumerate() {
                 let first = block.start + s * height;
                 let used = height.min(block.end - first);
@@ -356,7 +357,7 @@ mod tests {
     }
 
     /// `A B` by the crate `matrixmultiply`.
-    fn yardstick(a: Matrix, b: Matrix) -> Vec<f32> {
+    fn reference(a: Matrix, b: Matrix) -> Vec<f32> {
         let mut c = vec![0.0; a.rows * b.columns];
         // SAFETY: the matrices fit their slices and C has `rows * columns` elements.
         unsafe {
@@ -393,7 +394,7 @@ mod tests {
         } else {
             Matrix::new(&b, k, n)
         };
-        let want = yardstick(a, b);
+        let want = reference(a, b);
         for isa in Isa::available() {
             for accumulate in [false, true] {
                 let mut c = before.clone();

@@ -1,7 +1,7 @@
-//! Which instructions this processor has: found once, proven by a token, overridable for tests.
+//! The vector instructions of this processor: detected once, proven by a token, overridable for tests.
 //!
-//! An [`Isa`] can only be had from [`Isa::new`], which asks the processor first. Holding one is the proof
-//! that lets a kernel call instructions that would otherwise be undefined behaviour.
+//! [`Isa::new`] is the only way to get an [`Isa`], and it asks the processor first. So whoever holds one may call
+//! instructions that would otherwise be undefined behaviour.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -14,13 +14,13 @@ use super::simd::{Portable, WithSimd};
 /// The instruction sets that kernels are compiled for, slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// No vectors at all: every operation takes its plain-loop definition, the oracle of the tests.
+    /// No vectors: every operation runs its plain-loop definition, the reference of the tests.
     Naive,
-    /// 256-bit vectors of the `wide` crate, compiled for whatever the build targets.
+    /// 256-bit vectors of the `wide` crate, compiled for the build's target.
     Portable,
-    /// AVX2 with fused multiply-add: 8 floats a vector, 16 registers.
+    /// AVX2 with fused multiply-add: 8 floats per vector, 16 registers.
     Avx2,
-    /// AVX-512F: 16 floats a vector, 32 registers.
+    /// AVX-512F: 16 floats per vector, 32 registers.
     Avx512,
 }
 
@@ -63,13 +63,13 @@ thread_local! {
 }
 
 impl Isa {
-    /// The token for `level`, if this processor has it.
+    /// Returns the token for `level`, if this processor has it.
     pub fn new(level: Level) -> Option<Isa> {
         level.detected().then_some(Isa(level))
     }
 
-    /// Every instruction set of this processor, the oracle first; only the forced one where
-    /// [`ISA_VARIABLE`] names one.
+    /// Returns every instruction set of this processor, the naive one first; only the forced one where [`ISA_VARIABLE`] names
+    /// one.
     pub fn available() -> Vec<Isa> {
         match forced() {
             Some(isa) => vec![isa],
@@ -77,7 +77,7 @@ impl Isa {
         }
     }
 
-    /// The one that operations called from this thread use: that of the innermost [`Isa::scope`], else the
+    /// Returns the instruction set of operations called from this thread: that of the innermost [`Isa::scope`], else the
     /// forced one, else the best that the processor has.
     pub fn current() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
@@ -94,8 +94,8 @@ impl Isa {
         })
     }
 
-    /// Runs `body` with this instruction set. Only the calling thread is affected; an operation decides
-    /// once, when it is called, and takes its choice along to the threads that help it.
+    /// Runs `body` with this instruction set. Only the calling thread is affected. An operation chooses once, when it is
+    /// called, and passes its choice to the threads that help it.
     pub fn scope<R>(self, body: impl FnOnce() -> R) -> R {
         struct Restore(Option<Isa>);
         impl Drop for Restore {
@@ -112,7 +112,7 @@ impl Isa {
         self.0
     }
 
-    /// Whether operations should take their plain-loop definition.
+    /// Returns whether operations should run their plain-loop definition.
     pub fn is_naive(self) -> bool {
         self.0 == Level::Naive
     }
@@ -126,7 +126,7 @@ impl Isa {
             // SAFETY: an `Isa` of this level exists only after the processor said that it has the features.
             Level::Avx2 => unsafe { run_avx2(work) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
+            // SAFETY: an `Isa` of this level exists only after the processor said that it has the features.
             Level::Avx512 => unsafe { run_avx512(work) },
             #[cfg(not(target_arch = "x86_64"))]
             Level::Avx2 | Level::Avx512 => {
@@ -135,7 +135,7 @@ impl Isa {
         }
     }
 
-    /// Whether this instruction set multiplies pairs of bf16 in one instruction.
+    /// Returns whether this instruction set multiplies pairs of bf16 in one instruction.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Level::Avx512 && is_x86_feature_detected!("avx512bf16");
@@ -143,7 +143,7 @@ impl Isa {
         false
     }
 
-    /// Runs `work`, which multiplies pairs of bf16, by the instructions for that where there are any.
+    /// Runs `work`, which multiplies pairs of bf16, with the bf16 instructions where the processor has them.
     #[inline]
     pub fn dispatch_pairs<W: WithSimd>(self, work: W) -> W::Output {
         #[cfg(target_arch = "x86_64")]
@@ -170,7 +170,7 @@ impl std::fmt::Display for Isa {
     }
 }
 
-/// What [`ISA_VARIABLE`] asks for. A name that is unknown or that this processor lacks is ignored here;
+/// The instruction set that [`ISA_VARIABLE`] names. A name that is unknown or that this processor lacks is ignored here;
 /// [`check_forced`] is where the program refuses it.
 fn forced() -> Option<Isa> {
     let name = std::env::var(ISA_VARIABLE).ok()?;
@@ -180,10 +180,10 @@ fn forced() -> Option<Isa> {
         .and_then(Isa::new)
 }
 
-/// Refuses an [`ISA_VARIABLE`] that names nothing this processor has.
+/// Returns an error where [`ISA_VARIABLE`] names an instruction set that this processor lacks.
 ///
 /// # Errors
-/// One line with the names that would do.
+/// One line with the names that this processor has.
 pub fn check_forced() -> crate::error::Result<()> {
     match std::env::var(ISA_VARIABLE) {
         Ok(name) if forced().is_none() => {

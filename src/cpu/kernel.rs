@@ -1,16 +1,16 @@
 //! The innermost loop: a tile of `C += A B` held in registers.
 //!
-//! A tile is [`TILE_ROWS`](Simd::TILE_ROWS) rows by [`TILE_VECTORS`](Simd::TILE_VECTORS) vectors of columns.
-//! For each `k` the loop loads one row of B (packed, so it is contiguous), broadcasts one element of A for
-//! each row of the tile, and multiplies and adds: `2 rows columns` floating-point operations for `rows + columns`
-//! floats loaded. All matrix products and convolutions end here.
+//! A tile is [`TILE_ROWS`](Simd::TILE_ROWS) rows by [`TILE_VECTORS`](Simd::TILE_VECTORS) vectors of columns. For each `k`
+//! the loop loads one row of B (packed, so it is contiguous), broadcasts one element of A for each row of the tile, and
+//! multiplies and adds: `2 rows columns` floating-point operations for `rows + columns` floats loaded. All matrix products
+//! and convolutions end here.
 //!
-//! A needs no packing. A row of it is where [`RowBlock::offsets`] says, its elements lie
-//! [`RowBlock::k_stride`] apart, and its `k` axis may be cut into segments that begin at a distance from the
-//! row: the taps of a convolution are such segments, and the same ones for every pixel.
+//! A needs no packing. [`RowBlock::offsets`] says where each row begins, [`RowBlock::k_stride`] how far apart its elements
+//! lie. The `k` axis may be divided into segments, each at a distance from the beginning of the row: the taps of a
+//! convolution are such segments, at the same distances for every pixel.
 //!
-//! Elements of A and B are words: each an `f32`, or a pair of bf16 whose products are added in one step
-//! ([`Precision`]).
+//! An element of A or B fills 32 bits, one *lane*. A lane holds an `f32`, or a pair of bf16 whose products are added to one
+//! sum ([`Precision`]).
 
 use super::after::After;
 use super::packed::PackedB;
@@ -20,44 +20,44 @@ use super::{Isa, Precision};
 
 // Floats of a cache line.
 const LINE: usize = 16;
-// How far ahead of the multiplication B is fetched: weights are too many to stay in a cache from one image to the next,
-// and the processor's own guesses end with each page of 4 KiB.
-const AHEAD: usize = 2048;
+// Floats from an element of B to the one that is prefetched. The weights of a network exceed the caches, and the
+// processor's own prefetcher stops at the end of each page of 4 KiB.
+const PREFETCH_DISTANCE: usize = 2048;
 
-/// Rows of A: row `i`, segment `j`, element `k` is at `offsets[i] + segments[j] + k * k_stride`.
+/// Rows of A: element `k` of segment `j` of row `i` is at `offsets[i] + segments[j] + k * k_stride`.
 pub struct RowBlock<'a> {
-    /// Where the elements are.
+    /// The elements.
     pub data: &'a [f32],
-    /// Where each row begins.
+    /// The beginning of each row.
     pub offsets: &'a [usize],
-    /// The distance between neighbours along `k`.
+    /// Elements from one `k` to the next.
     pub k_stride: usize,
-    /// Where each segment begins, from the row's beginning.
+    /// The beginning of each segment, counted from the beginning of the row.
     pub segments: &'a [usize],
     /// Elements in a segment.
     pub segment_len: usize,
 }
 
-/// Where a block of products goes.
+/// The output of a block of products.
 #[derive(Clone, Copy)]
 pub(crate) struct Output<'a> {
-    /// The first row and column of the whole matrix C.
+    /// The first element of the whole matrix C.
     pub c: SharedMut,
-    /// The distance between rows of C.
+    /// Elements from one row of C to the next.
     pub stride: usize,
-    /// The row of C that the block's first row belongs to.
+    /// The row of C that receives the block's first row.
     pub row: usize,
-    /// Add to what is there instead of replacing it.
+    /// Add to the contents of C instead of replacing them.
     pub accumulate: bool,
-    /// Done to the sums, those that were there included.
+    /// The operation applied to the sums; where `accumulate` is set, after the contents of C are added.
     pub after: After<'a>,
 }
 
-/// `C[row.., panels] = after(A B (+ C))`, where A's `k` axis stands against rows `k_first..` of B.
+/// Computes `C[row.., panels] = after(A B (+ C))`, where column 0 of A meets row `k_first` of B.
 ///
 /// # Safety
-/// The rows and columns of `out` that the block covers lie within one allocation, and nothing else touches
-/// those columns of those rows meanwhile.
+/// The rows and columns of `out` that the block covers lie within one allocation, and nobody else reads or writes them
+/// meanwhile.
 pub(crate) unsafe fn multiply_block(
     isa: Isa,
     a: &RowBlock,
@@ -84,35 +84,35 @@ pub(crate) unsafe fn multiply_block(
         out,
     };
     match b.precision {
-        Precision::F32 => isa.dispatch(Multiply(block, OfFloats)),
-        Precision::Bf16 => isa.dispatch_pairs(Multiply(block, OfPairs)),
+        Precision::F32 => isa.dispatch(Multiply(block, F32Lanes)),
+        Precision::Bf16 => isa.dispatch_pairs(Multiply(block, Bf16Pairs)),
     }
 }
 
-/// What happens to a word of A, a word of B and their sum.
-trait Products {
+/// The multiply-add of one lane of A, one lane of B and their sum.
+trait MulAdd {
     fn mul_add<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
 }
 
-struct OfFloats;
+struct F32Lanes;
 
-impl Products for OfFloats {
+impl MulAdd for F32Lanes {
     #[inline(always)]
     fn mul_add<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
         s.mul_add(a, b, sum)
     }
 }
 
-struct OfPairs;
+struct Bf16Pairs;
 
-impl Products for OfPairs {
+impl MulAdd for Bf16Pairs {
     #[inline(always)]
     fn mul_add<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
         s.dot_pairs(a, b, sum)
     }
 }
 
-/// A block to be multiplied, and how.
+/// A block to be multiplied, and its multiply-add.
 struct Multiply<'a, P>(Block<'a>, P);
 
 struct Block<'a> {
@@ -123,28 +123,28 @@ struct Block<'a> {
     out: Output<'a>,
 }
 
-impl<P: Products> WithSimd for Multiply<'_, P> {
+impl<P: MulAdd> WithSimd for Multiply<'_, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         match S::TILE_VECTORS {
-            1 => self.0.strips::<S, P, 1>(s),
-            _ => self.0.strips::<S, P, 2>(s),
+            1 => self.0.multiply_strips::<S, P, 1>(s),
+            _ => self.0.multiply_strips::<S, P, 2>(s),
         }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn strips<S: Simd, P: Products, const V: usize>(self, s: S) {
+    fn multiply_strips<S: Simd, P: MulAdd, const V: usize>(self, s: S) {
         for panel in self.panels.clone() {
             let mut first = 0;
             while let Some(rows) = self.a.offsets.get(first..).filter(|rows| !rows.is_empty()) {
                 let rows = &rows[..strip_rows(rows.len(), S::TILE_ROWS)];
                 let row = self.out.row + first;
                 first += rows.len();
-                // A strip takes the smallest loop that holds it; its last row is computed again in place of missing
-                // ones. Which loops there are is known when this is compiled for an instruction set.
+                // A strip runs the smallest compiled loop that holds it; missing rows are filled up with its last row. The
+                // match folds to the loops of one instruction set when it is compiled for that.
                 match rows.len() {
                     1 => self.tile::<S, P, 1, V>(s, rows, row, panel),
                     2 => self.tile::<S, P, 2, V>(s, rows, row, panel),
@@ -164,7 +164,7 @@ impl Block<'_> {
     // Indices that are constants once the loops are unrolled keep the accumulators in registers.
     #[allow(clippy::needless_range_loop)]
     #[inline(always)]
-    fn tile<S: Simd, P: Products, const R: usize, const V: usize>(
+    fn tile<S: Simd, P: MulAdd, const R: usize, const V: usize>(
         &self,
         s: S,
         rows: &[usize],
@@ -190,7 +190,8 @@ impl Block<'_> {
         for &segment in segments {
             let mut shift = segment;
             for _ in 0..segment_len {
-                // SAFETY: `b` runs over the slice taken above, `width` floats a step; `at` as above.
+                // SAFETY: `b` moves through the slice taken above, `width` floats for each `k`; the pointers in `at` stay
+                // within `data`, as checked in `multiply_block`.
                 unsafe {
                     let mut bv = [s.splat(0.0); V];
                     for v in 0..V {
@@ -203,14 +204,14 @@ impl Block<'_> {
                         }
                     }
                     for line in (0..width).step_by(LINE) {
-                        s.prefetch(b.wrapping_add(AHEAD + line));
+                        s.prefetch(b.wrapping_add(PREFETCH_DISTANCE + line));
                     }
                     b = b.add(width);
                 }
                 shift = opaque(shift + k_stride);
             }
         }
-        let place = Place {
+        let place = TilePosition {
             row,
             rows: rows.len(),
             column: panel * width,
@@ -219,15 +220,15 @@ impl Block<'_> {
         if whole_vectors && rows.len() == R {
             return self.finish(s, InRegisters(acc), place);
         }
-        // What follows counts rows at run time, so it reads a copy: an array with any index that is not a constant
-        // lives in memory.
+        // The code below counts rows at run time, so it reads a copy: an array that is indexed by a variable lives in
+        // memory, and the accumulators must stay in registers.
         let mut sums = [[s.splat(0.0); V]; R];
         for r in 0..R {
             for v in 0..V {
                 sums[r][v] = acc[r][v];
             }
         }
-        // Behind a pointer the compiler does not know how many rows there can be at most, and leaves the loop a loop.
+        // A pointer hides the number of rows from the compiler, which would otherwise unroll the loop.
         let sums = sums.as_ptr().cast::<[S::V; V]>();
         if whole_vectors {
             self.finish(s, InMemory(sums), place);
@@ -236,9 +237,9 @@ impl Block<'_> {
         }
     }
 
-    /// Writes the sums of whole vectors to their places in C.
+    /// Writes a tile whose columns all exist.
     #[inline(always)]
-    fn finish<S: Simd, const V: usize>(&self, s: S, sums: impl Sums<S, V>, place: Place) {
+    fn finish<S: Simd, const V: usize>(&self, s: S, sums: impl Sums<S, V>, place: TilePosition) {
         match self.out.after {
             After::Nothing => sums.write(
                 s,
@@ -271,9 +272,14 @@ impl Block<'_> {
         }
     }
 
-    /// The same where the last columns of B are fewer than a tile has, one by one.
+    /// Writes a tile in the last panel, where B has fewer columns than the tile, one element at a time.
     #[inline(always)]
-    fn finish_part<S: Simd, const V: usize>(&self, s: S, sums: *const [S::V; V], place: Place) {
+    fn finish_part<S: Simd, const V: usize>(
+        &self,
+        s: S,
+        sums: *const [S::V; V],
+        place: TilePosition,
+    ) {
         let mut lanes = [0.0; 32];
         let columns = self.b.columns - place.column;
         for r in 0..place.rows {
@@ -298,18 +304,18 @@ impl Block<'_> {
     }
 }
 
-/// A tile's sums, wherever they are.
+/// A tile's sums, in registers or in memory.
 trait Sums<S: Simd, const V: usize> {
-    /// Writes what `after` makes of them, a vector of the row at a time, to their places in C.
-    fn write(self, s: S, out: Output, place: Place, after: impl Fn(usize, S::V) -> S::V);
+    /// Writes `after(v, sum)` for each vector `v` of each row to C.
+    fn write(self, s: S, out: Output, place: TilePosition, after: impl Fn(usize, S::V) -> S::V);
 }
 
-/// All rows of a tile. Their number is known to the compiler, so they go to C straight from the registers.
+/// A tile with all its rows. The compiler knows their number, so they go from the registers to C directly.
 struct InRegisters<S: Simd, const R: usize, const V: usize>([[S::V; V]; R]);
 
 impl<S: Simd, const R: usize, const V: usize> Sums<S, V> for InRegisters<S, R, V> {
     #[inline(always)]
-    fn write(self, s: S, out: Output, place: Place, after: impl Fn(usize, S::V) -> S::V) {
+    fn write(self, s: S, out: Output, place: TilePosition, after: impl Fn(usize, S::V) -> S::V) {
         for (r, row) in self.0.iter().enumerate() {
             // SAFETY: the caller of `multiply_block` vouches for these rows and columns of C.
             unsafe { write_row(s, out, place, r, row, &after) };
@@ -317,26 +323,28 @@ impl<S: Simd, const R: usize, const V: usize> Sums<S, V> for InRegisters<S, R, V
     }
 }
 
-/// The first rows of a tile, as many as the place has.
+/// A tile that has only the first `rows` rows of its position.
 struct InMemory<S: Simd, const V: usize>(*const [S::V; V]);
 
 impl<S: Simd, const V: usize> Sums<S, V> for InMemory<S, V> {
     #[inline(always)]
-    fn write(self, s: S, out: Output, place: Place, after: impl Fn(usize, S::V) -> S::V) {
+    fn write(self, s: S, out: Output, place: TilePosition, after: impl Fn(usize, S::V) -> S::V) {
         for r in 0..place.rows {
-            // SAFETY: there are at least `place.rows` rows of sums. For C, as above.
+            // SAFETY: there are at least `place.rows` rows of sums. The caller of `multiply_block` vouches for C.
             unsafe { write_row(s, out, place, r, &*self.0.add(r), &after) };
         }
     }
 }
 
+/// Writes row `r` of a tile.
+///
 /// # Safety
-/// The row and the columns of C exist, and nobody else touches them meanwhile.
+/// The row and the columns of C exist, and nobody else reads or writes them meanwhile.
 #[inline(always)]
 unsafe fn write_row<S: Simd, const V: usize>(
     s: S,
     out: Output,
-    place: Place,
+    place: TilePosition,
     r: usize,
     sums: &[S::V; V],
     after: &impl Fn(usize, S::V) -> S::V,
@@ -356,20 +364,20 @@ unsafe fn write_row<S: Simd, const V: usize>(
     }
 }
 
-/// `x`, as a number about which the compiler knows nothing.
+/// Returns `x` and hides its value from the optimiser.
 ///
-/// A loop over one index and many base pointers is turned by the compiler into a loop over many pointers, each with an
-/// addition of its own. There are not enough registers for that: most pointers would live in memory.
+/// The compiler turns a loop over one index and many base pointers into a loop over many pointers, each with an addition of
+/// its own. There are not enough registers for that: most pointers would live in memory.
 #[inline(always)]
 fn opaque(mut x: usize) -> usize {
-    // SAFETY: not an instruction, so nothing happens.
+    // SAFETY: the assembly is a comment, so it executes no instruction.
     unsafe {
         std::arch::asm!("/* {0} */", inout(reg) x, options(pure, nomem, nostack, preserves_flags))
     };
     x
 }
 
-/// `V` vectors of `x` from `first` on.
+/// Loads `V` vectors of `x` from `first` on.
 #[inline(always)]
 fn vectors<S: Simd, const V: usize>(s: S, x: &[f32], first: usize) -> [S::V; V] {
     let mut vectors = [s.splat(0.0); V];
@@ -379,16 +387,16 @@ fn vectors<S: Simd, const V: usize>(s: S, x: &[f32], first: usize) -> [S::V; V] 
     vectors
 }
 
-/// Where a tile's sums go.
+/// The position of a tile in C.
 #[derive(Clone, Copy)]
-struct Place {
+struct TilePosition {
     row: usize,
     rows: usize,
     column: usize,
 }
 
-/// Rows of the next strip where `left` are left: a whole tile, but the last two strips are of nearly one height
-/// rather than a whole one and a sliver that would leave most of the multipliers idle.
+/// Rows of the next strip where `left` rows are left. That is a whole tile, except that the last two strips are of nearly
+/// equal height: a full tile and a very low one would leave most multipliers idle.
 #[inline(always)]
 fn strip_rows(left: usize, tile: usize) -> usize {
     match left {

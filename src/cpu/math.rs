@@ -1,9 +1,7 @@
 //! `exp`, `tanh` and `sigmoid` on vectors.
 //!
-//! `exp` splits its argument: `x = n ln 2 + r` with integral `n` and `|r| <= ln 2 / 2`, so that
-//! `e^x = 2^n e^r`. A polynomial of degree 7 gives `e^r`, and `2^n` is an
-//! exponent field. `ln 2` is subtracted in two parts,
-//! the first short enough that `n` times it is exact (Cody and Waite, 1980).
+//! `exp` splits its argument: `x = n ln 2 + r` with integral `n` and `|r| <= ln 2 / 2`, so that `e^x = 2^n e^r`. A
+//! polynomial of degree 7 gives `e^r`, and `2^n` is an exponent field. `ln 2` is subtracted in two parts,
 //!
 //! Bounds, stated by the tests over the whole range:
 //!
@@ -16,18 +14,18 @@
 use super::Isa;
 use super::simd::{Simd, WithSimd};
 
-// The last float whose power of two still has a normal exponent, and the first.
+// The largest and the smallest argument whose power of two is a normal number.
 const EXP_HIGH: f32 = 88.02969;
 const EXP_LOW: f32 = -87.33654;
 // 355 / 512: nine bits, so that its product with any exponent is exact.
 const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
-/// `e^x` in every lane. The argument is clamped to `[-87.3, 88.0]`: what would underflow becomes 1.2e-38,
-/// what would overflow 1.7e38.
+/// `e^x` in every lane. The argument is clamped to `[-87.3, 88.0]`: results that would underflow become 1.2e-38, and
+/// results that would overflow 1.7e38.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    // In this order what is not a number stays so.
+    // In this order a NaN stays a NaN.
     let x = s.min(s.splat(EXP_HIGH), s.max(s.splat(EXP_LOW), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let r = s.mul_add(n, s.splat(-LN2_HIGH), x);
@@ -55,8 +53,8 @@ pub fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     s.div(s.splat(1.0), s.add(s.splat(1.0), e))
 }
 
-// tanh x = x P(x^2) / Q(x^2), the constant term first: the rational function of degrees 4 and 4 with the smallest largest
-// relative error over |x| <= TANH_END, 2.1e-8, found by the exchange algorithm of Remez. Beyond, tanh x rounds to 1.
+// tanh x = x P(x^2) / Q(x^2), the constant term first. P and Q have degree 4; the largest relative error over
+// |x| <= TANH_END is minimal, 2.1e-8 (found by the exchange algorithm of Remez). Beyond TANH_END, tanh x rounds to 1.
 const TANH_P: [f32; 5] = [
     0.999_999_98,
     0.133_797_22,
@@ -67,12 +65,12 @@ const TANH_P: [f32; 5] = [
 const TANH_Q: [f32; 5] = [1.0, 0.467_130_37, 0.025_871_09, 0.000_328_31, 7.762_058e-7];
 const TANH_END: f32 = 9.02;
 
-/// The hyperbolic tangent in every lane, never beyond 1.
+/// The hyperbolic tangent in every lane, in [-1, 1].
 ///
-/// A rational function needs one division and no exponential. All coefficients are positive, so that nothing cancels.
+/// A rational function needs one division and no exponential. All coefficients are positive, so no digits cancel.
 #[inline(always)]
 pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
-    // In this order what is not a number stays so.
+    // In this order a NaN stays a NaN.
     let x = s.min(s.splat(TANH_END), s.max(s.splat(-TANH_END), x));
     let x2 = s.mul(x, x);
     let [mut p, mut q] = [s.splat(TANH_P[4]), s.splat(TANH_Q[4])];
@@ -84,7 +82,7 @@ pub fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.min(s.splat(1.0), s.max(s.splat(-1.0), y))
 }
 
-/// The functions that [`apply`] can take over a slice.
+/// A function that [`apply`] can apply to a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     /// [`exp`]

@@ -1,24 +1,24 @@
-//! Large buffers that are used again.
+//! A pool of large buffers.
 //!
 //! A network asks for the same sizes over and over. Memory fresh from the system costs a page fault for every four
-//! kilobytes, which for a feature map takes longer than many an operation on it; so buffers that are no longer needed
-//! wait here for whoever asks next. What waits is bounded, and the oldest goes first.
+//! kilobytes, which for a feature map takes longer than many operations on it. So a buffer that is no longer needed goes to
+//! the pool, and the next request takes it from there. The pool is bounded, and the oldest buffer leaves it first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-// Smaller ones come cheaply from the allocator.
-const SMALLEST: usize = 16 * 1024;
-// Elements that wait at most, unless a program wants fewer: one gibibyte.
-const MOST: usize = 1 << 28;
+// Elements of the smallest buffer in the pool: smaller ones come cheaply from the allocator.
+const MIN_ELEMENTS: usize = 16 * 1024;
+// Elements in the pool at most, unless a program sets a lower limit: one gibibyte.
+const MAX_ELEMENTS: usize = 1 << 28;
 
-static LIMIT: AtomicUsize = AtomicUsize::new(MOST);
-static WAITING: Mutex<Waiting> = Mutex::new(Waiting::new());
+static LIMIT: AtomicUsize = AtomicUsize::new(MAX_ELEMENTS);
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
-/// A vector of `len` elements for a result that is written in full: what it holds before is unspecified.
+/// Returns a vector of `len` elements of unspecified contents, for a result that is written in full.
 pub fn unset(len: usize) -> Vec<f32> {
-    match find(len) {
+    match take(len) {
         Some(mut buffer) => {
             buffer.resize(len, 0.0);
             buffer
@@ -27,9 +27,9 @@ pub fn unset(len: usize) -> Vec<f32> {
     }
 }
 
-/// A vector of `len` zeros.
+/// Returns a vector of `len` zeros.
 pub fn zeros(len: usize) -> Vec<f32> {
-    match find(len) {
+    match take(len) {
         Some(mut buffer) => {
             buffer.clear();
             buffer.resize(len, 0.0);
@@ -39,70 +39,73 @@ pub fn zeros(len: usize) -> Vec<f32> {
     }
 }
 
-/// Lets buffers of at most so many bytes wait, for a program whose memory has a ceiling.
-pub fn keep_at_most(bytes: usize) {
-    LIMIT.store(MOST.min(bytes / size_of::<f32>()), Ordering::Relaxed);
+/// Limits the pool to `bytes`, for a program whose memory is limited.
+pub fn set_limit(bytes: usize) {
+    LIMIT.store(
+        MAX_ELEMENTS.min(bytes / size_of::<f32>()),
+        Ordering::Relaxed,
+    );
 }
 
-/// Gives what waits to the system, for a program that has nothing to do.
+/// Returns the whole pool to the system, for a program that is idle.
 pub fn clear() {
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    let all = std::mem::replace(&mut *waiting, Waiting::new());
-    drop(waiting);
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = std::mem::replace(&mut *pool, Pool::new());
+    drop(pool);
     drop(all);
 }
 
-/// Gives a buffer back, for whoever asks next.
-pub fn give(buffer: Vec<f32>) {
-    let most = LIMIT.load(Ordering::Relaxed);
-    if (SMALLEST..=most).contains(&buffer.capacity()) {
-        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        let too_old = waiting.add(buffer, most);
-        // The system takes its time to take memory back; nobody else should wait for that.
-        drop(waiting);
-        drop(too_old);
+/// Adds a buffer to the pool.
+pub fn recycle(buffer: Vec<f32>) {
+    let limit = LIMIT.load(Ordering::Relaxed);
+    if (MIN_ELEMENTS..=limit).contains(&buffer.capacity()) {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let evicted = pool.add(buffer, limit);
+        // To free memory takes a while; the lock is released first.
+        drop(pool);
+        drop(evicted);
     }
 }
 
-fn find(len: usize) -> Option<Vec<f32>> {
-    if len < SMALLEST {
+fn take(len: usize) -> Option<Vec<f32>> {
+    if len < MIN_ELEMENTS {
         return None;
     }
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.find(len)
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    pool.take(len)
 }
 
-/// The buffers that wait, the oldest first, and their elements together.
-struct Waiting {
+/// The buffers of the pool, the oldest first, and the sum of their elements.
+struct Pool {
     buffers: VecDeque<Vec<f32>>,
     elements: usize,
 }
 
-impl Waiting {
+impl Pool {
     const fn new() -> Self {
-        Waiting {
+        Pool {
             buffers: VecDeque::new(),
             elements: 0,
         }
     }
 
-    /// Adds one, and returns those that must go for it, lest there be more than `most` elements.
-    fn add(&mut self, buffer: Vec<f32>, most: usize) -> Vec<Vec<f32>> {
+    /// Adds a buffer, and returns the oldest ones where the pool would hold more than `limit` elements.
+    fn add(&mut self, buffer: Vec<f32>, limit: usize) -> Vec<Vec<f32>> {
         self.elements += buffer.capacity();
         self.buffers.push_back(buffer);
-        let mut too_old = Vec::new();
-        while self.elements > most {
+        let mut evicted = Vec::new();
+        while self.elements > limit {
             let Some(oldest) = self.buffers.pop_front() else {
                 break;
             };
             self.elements -= oldest.capacity();
-            too_old.push(oldest);
+            evicted.push(oldest);
         }
-        too_old
+        evicted
     }
 
-    /// Takes out the smallest that holds `len` elements without wasting as many again.
-    fn find(&mut self, len: usize) -> Option<Vec<f32>> {
+    /// Takes the smallest buffer that holds `len` elements and no more than twice as many.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
         let sizes = self.buffers.iter().map(Vec::capacity).enumerate();
         let fits = sizes.filter(|&(_, size)| (len..=2 * len).contains(&size));
         let (best, _) = fits.min_by_key(|&(_, size)| size)?;
@@ -116,40 +119,40 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn sizes(waiting: &Waiting) -> Vec<usize> {
-        waiting.buffers.iter().map(Vec::capacity).collect()
+    fn sizes(pool: &Pool) -> Vec<usize> {
+        pool.buffers.iter().map(Vec::capacity).collect()
     }
 
     #[test]
     fn the_best_fit_is_found_and_the_oldest_goes() {
-        let mut waiting = Waiting::new();
+        let mut pool = Pool::new();
         for size in [100, 40, 60] {
-            assert!(waiting.add(Vec::with_capacity(size), 200).is_empty());
+            assert!(pool.add(Vec::with_capacity(size), 200).is_empty());
         }
-        assert_eq!(waiting.find(50).unwrap().capacity(), 60);
+        assert_eq!(pool.take(50).unwrap().capacity(), 60);
         assert!(
-            waiting.find(45).is_none(),
+            pool.take(45).is_none(),
             "a hundred would waste more than it holds"
         );
-        assert!(waiting.find(101).is_none());
-        assert_eq!(sizes(&waiting), [100, 40]);
-        let gone = waiting.add(Vec::with_capacity(120), 200);
+        assert!(pool.take(101).is_none());
+        assert_eq!(sizes(&pool), [100, 40]);
+        let gone = pool.add(Vec::with_capacity(120), 200);
         assert_eq!(gone.iter().map(Vec::capacity).collect::<Vec<_>>(), [100]);
-        assert_eq!(sizes(&waiting), [40, 120]);
-        assert_eq!(waiting.elements, 160);
+        assert_eq!(sizes(&pool), [40, 120]);
+        assert_eq!(pool.elements, 160);
     }
 
     #[test]
     fn zeros_are_zeros_whatever_was_there_before() {
         for _ in 0..4 {
-            let mut buffer = unset(2 * SMALLEST);
+            let mut buffer = unset(2 * MIN_ELEMENTS);
             buffer.fill(7.0);
-            give(buffer);
-            let again = zeros(2 * SMALLEST - 3);
-            assert_eq!(again.len(), 2 * SMALLEST - 3);
+            recycle(buffer);
+            let again = zeros(2 * MIN_ELEMENTS - 3);
+            assert_eq!(again.len(), 2 * MIN_ELEMENTS - 3);
             assert!(again.iter().all(|&x| x == 0.0));
         }
-        give(Vec::new());
+        recycle(Vec::new());
         assert!(unset(0).is_empty());
         assert_eq!(zeros(8), [0.0; 8]);
     }

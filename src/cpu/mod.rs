@@ -1,23 +1,24 @@
-//! Floor 1: the processor.
+//! Floor 1: CPU kernels.
 //!
-//! Everything here works on plain slices of `f32`; tensors come a floor above. What the others build on comes first:
+//! Everything here works on plain slices of `f32`; tensors belong to the floor above. Modules that others build on come
+//! first:
 //!
-//! * [`isa`] finds out, once, which vector instructions this processor has;
+//! * [`isa`] finds out once which vector instructions this processor has;
 //! * [`simd`] is the small trait that kernels are written against, with one file per instruction set;
-//! * [`precision`] says what products are taken of: `f32`, or pairs of bf16 in its place;
+//! * [`precision`] names the operand types of products: `f32`, or pairs of bf16 that share 32 bits;
 //! * [`math`] has `exp`, `tanh` and `sigmoid` on vectors, with error bounds that its tests state;
-//! * [`kernel`] is the innermost loop that every matrix product and convolution ends in, [`packed`] one of its operands,
-//!   [`after`] what it does to a sum before it writes it;
-//! * [`gemm`] and [`conv`] bring their operands into the order that the kernel wants;
-//! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling are made of;
+//! * [`kernel`] is the innermost loop, which every matrix product and convolution ends in. [`packed`] is its right-hand
+//!   operand, and [`after`] the epilogue: the operation that it applies to a sum before writing it;
+//! * [`gemm`] and [`conv`] arrange their operands in the order that the kernel reads;
+//! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling use;
 //! * [`formats`] converts between `f32` and the number formats of files;
 //! * `gates` has the loops over the gates of a recurrent cell;
-//! * [`available`] says how much memory a program may still ask for;
-//! * [`memory`] keeps large buffers for the next who needs one;
-//! * [`profile`] says, on demand, where the time went;
-//! * [`threads`] is the only place that knows how work is spread over cores.
+//! * [`available`] says how much memory this process can still allocate;
+//! * [`memory`] is a pool of large buffers that are used again;
+//! * [`profile`] measures the time of each operation, when switched on;
+//! * [`threads`] is the only module that knows how work is distributed over cores.
 //!
-//! No function's result depends on the number of threads: work is cut by shape alone, and every sum is
+//! No function's result depends on the number of threads: the shape alone decides how sums are split, and every sum is
 //! taken in one fixed order.
 
 pub mod after;

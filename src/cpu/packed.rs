@@ -5,21 +5,21 @@ use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
 use super::{Isa, Precision};
 
-/// What a weight was packed as, of the orders that one instruction set knows.
+/// Memory layout of a packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// `[outputs, inputs]` of a linear layer, transposed.
     Linear,
-    /// `[O, C, kh, kw]`, as `[kh kw C, O]`.
+    /// `[O, C, kh, kw]`, packed as `[kh kw C, O]`.
     Convolution,
-    /// `[O, C, kh, kw]` in words of two bf16, as `[kh kw C/2, O]`.
+    /// `[O, C, kh, kw]`, packed in pairs of bf16 as `[kh kw C/2, O]`.
     ConvolutionPairs,
-    /// `[O, C, 3, 3]`, transformed, as `[36 C, O]`.
+    /// `[O, C, 3, 3]`, transformed and packed as `[36 C, O]`.
     Winograd,
 }
 
-/// B, `[k, columns]`, cut into panels as wide as a tile: `[panel, k, width]`, the last one padded with zeros. Its
-/// elements are words of some [`Precision`].
+/// B, `[k, columns]`, cut into panels as wide as a tile: `[panel, k, width]`, the last one padded with zeros. Each element is
+/// a lane of some [`Precision`].
 #[derive(Clone)]
 pub struct PackedB {
     pub(super) data: AlignedVec,
@@ -30,8 +30,8 @@ pub struct PackedB {
     pub(super) precision: Precision,
 }
 
-// How many rows ahead of its copy a row is fetched.
-const ROWS_AHEAD: usize = 8;
+// Rows from the row that is copied to the one that is prefetched.
+const PREFETCH_ROWS: usize = 8;
 // Rows of packed B that one task fills.
 const PACK_ROWS: usize = 512;
 
@@ -45,13 +45,13 @@ impl WithSimd for TileShape {
     }
 }
 
-/// Rows and columns of the tile that `isa` computes in registers.
+/// Returns the rows and columns of the tile that `isa` computes in registers.
 pub fn tile_shape(isa: Isa) -> (usize, usize) {
     isa.dispatch(TileShape)
 }
 
 impl PackedB {
-    /// Packs `[k, columns]`: `fill(k, first, row)` writes the elements `first..` of row `k` into `row`.
+    /// Packs `[k, columns]`: `fill(k, first, row)` writes the elements of row `k` from column `first` on into `row`.
     pub fn new(
         isa: Isa,
         k: usize,
@@ -79,15 +79,16 @@ impl PackedB {
         }
     }
 
-    /// The same, where what has been packed are words of this precision.
-    pub(crate) fn of(self, precision: Precision) -> Self {
+    /// Declares that the packed lanes are of this precision.
+    pub(crate) fn with_precision(self, precision: Precision) -> Self {
         PackedB { precision, ..self }
     }
 
-    /// Room for `[k, columns]`, to be filled by [`PackedB::set_rows`].
-    pub(crate) fn room(isa: Isa, k: usize, columns: usize) -> Self {
+    /// Allocates `[k, columns]`, to be filled by [`PackedB::set_rows`].
+    pub(crate) fn zeroed(isa: Isa, k: usize, columns: usize) -> Self {
         let width = tile_shape(isa).1;
-        // Not all of it is ever set: the last panel's unused columns are multiplied too, and must not be slow numbers.
+        // The unused columns of the last panel are never set, but they are multiplied too: zeros, because subnormal
+        // numbers would be slow.
         let data = AlignedVec::zeros(columns.div_ceil(width) * k * width);
         PackedB {
             data,
@@ -110,23 +111,23 @@ impl PackedB {
         });
     }
 
-    /// Where the element in row `k` and `column` is.
+    /// Returns the position of the element in row `k` and `column`.
     #[inline(always)]
     pub(crate) fn position(&self, k: usize, column: usize) -> usize {
         (column / self.width * self.k + k) * self.width + column % self.width
     }
 
-    /// The elements, for several tasks to fill.
+    /// Returns the elements, for several tasks to fill.
     pub(crate) fn shared(&mut self) -> SharedMut {
         SharedMut::new(&mut self.data)
     }
 
-    /// The instruction set that this order of elements is for.
+    /// The instruction set whose tile this layout fits.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// What its words hold.
+    /// The precision of the lanes.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -141,7 +142,7 @@ impl PackedB {
         self.columns
     }
 
-    /// Panels of a tile's width.
+    /// Number of panels.
     pub fn panels(&self) -> usize {
         self.columns.div_ceil(self.width)
     }
@@ -170,7 +171,7 @@ impl WithSimd for SetRows<'_> {
             let ahead = self
                 .from
                 .as_ptr()
-                .wrapping_add((row + ROWS_AHEAD) * self.stride);
+                .wrapping_add((row + PREFETCH_ROWS) * self.stride);
             let from = &self.from[row * self.stride..][..columns];
             for panel in 0..panels {
                 let first = panel * width;

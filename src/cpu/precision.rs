@@ -1,32 +1,32 @@
-//! What products are taken of: `f32`, or `bf16` in pairs.
+//! Operand types of products: `f32`, or bf16 in pairs.
 //!
-//! A bf16 is the upper half of an `f32`: the same range, 8 bits of precision instead of 24. Processors that know it
-//! multiply two pairs and add both products to an `f32` in one instruction, twice the work of a multiply-add.
+//! A bf16 is the upper half of an `f32`: the same range, 8 bits of precision instead of 24. Processors with bf16
+//! instructions multiply two pairs and add both products to an `f32` in one instruction, twice the work of a multiply-add.
 //!
 //! ```text
 //! sum = (sum + a1 b1) + a0 b0        rounded to f32 after each addition
 //! ```
 //!
-//! A pair fills the place of an `f32`, the first of the two in the lower half. Here such a place is called a *word*, and
-//! words lie in slices of `f32` whatever is in them: what moves operands about, and the [kernel](super::kernel) with
-//! all its strides, need not know. Pairs run along the channels of a pixel, and where these are odd in number, the last
-//! one's neighbour is zero.
+//! A pair is packed into the 32 bits of an `f32`, the first of the two in the lower half. Here 32 bits are called a *lane*,
+//! as in a vector, and a lane holds one `f32` or one pair. Lanes lie in slices of `f32` in either case, so the code that
+//! moves operands, and the [kernel](super::kernel) with its strides, works on both. Pairs run along the channels of a
+//! pixel; where the number of channels is odd, the last channel is paired with zero.
 //!
-//! Processors without the instruction do the same in several steps, with the same result but for numbers below
-//! 1.2e-38, which the instruction takes for zero.
+//! Processors without the instruction compute a pair in several steps. The result is the same, except that the instruction
+//! takes numbers below 1.2e-38 for zero.
 
 use std::cell::Cell;
 
 use super::after::ScaleShiftRelu;
 use super::simd::Simd;
 
-/// What the products of convolutions are taken of, in inference. Sums are `f32` in any case.
+/// The operand type of the products of convolutions, in inference. Sums are `f32` in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// `f32`.
     #[default]
     F32,
-    /// Weights and activations rounded to bf16; on a graphics device, whose 16-bit floats are others, to those.
+    /// Weights and activations rounded to bf16; on a GPU, to f16, its own 16-bit format.
     Bf16,
 }
 
@@ -35,7 +35,7 @@ thread_local! {
 }
 
 impl Precision {
-    /// The one that operations called from this thread use where no gradient is wanted: that of the innermost
+    /// Returns the precision of operations called from this thread that record no gradient: that of the innermost
     /// [`Precision::scope`], else `f32`.
     pub fn current() -> Self {
         SCOPED.get()
@@ -53,20 +53,20 @@ impl Precision {
         body()
     }
 
-    /// Numbers in a word.
-    pub fn per_word(self) -> usize {
+    /// Numbers in a lane.
+    pub fn per_lane(self) -> usize {
         match self {
             Precision::F32 => 1,
             Precision::Bf16 => 2,
         }
     }
 
-    /// The words that hold `channels` numbers.
-    pub fn words(self, channels: usize) -> usize {
-        channels.div_ceil(self.per_word())
+    /// Lanes that hold `channels` numbers.
+    pub fn lanes(self, channels: usize) -> usize {
+        channels.div_ceil(self.per_lane())
     }
 
-    /// `x` as an operand.
+    /// Rounds `x` to this precision.
     pub fn round(self, x: f32) -> f32 {
         match self {
             Precision::F32 => x,
@@ -75,7 +75,7 @@ impl Precision {
     }
 }
 
-/// The nearest bf16, as the lower half of the result; ties go to the even one, numbers below the normal range to zero.
+/// Returns the nearest bf16 in the lower half of the result; ties go to the even one, numbers below the normal range to zero.
 fn round(x: f32) -> u32 {
     let bits = x.to_bits();
     if x.is_nan() {
@@ -84,35 +84,35 @@ fn round(x: f32) -> u32 {
     if x.abs() < f32::MIN_POSITIVE {
         return (bits >> 16) & 0x8000;
     }
-    // Just below half of the last place, and its own oddness on top.
+    // Adds just below half of the last kept bit, and one more where that bit is odd.
     (bits + 0x7fff + ((bits >> 16) & 1)) >> 16
 }
 
-/// Two numbers, rounded, in one word.
+/// Rounds two numbers and packs them into one lane.
 pub(crate) fn pair(low: f32, high: f32) -> f32 {
     f32::from_bits(round(high) << 16 | round(low))
 }
 
-/// What a word's two numbers are.
+/// Unpacks the two numbers of a lane.
 #[cfg(test)]
-pub(crate) fn unpair(word: f32) -> [f32; 2] {
-    let bits = word.to_bits();
+pub(crate) fn unpair(lane: f32) -> [f32; 2] {
+    let bits = lane.to_bits();
     [bits << 16, bits & 0xffff_0000].map(f32::from_bits)
 }
 
-/// Packs neighbours into pairs: the vectors of `low`, then `high`, as one of words.
+/// Packs neighbours into pairs, without bf16 instructions: the numbers of `low`, then those of `high`, as one vector.
 #[inline(always)]
-pub(crate) fn pairs_in_steps<S: Simd>(s: S, low: S::V, high: S::V) -> S::V {
-    let (mut numbers, mut words) = ([0.0; 32], [0.0; 16]);
+pub(crate) fn pairs_in_software<S: Simd>(s: S, low: S::V, high: S::V) -> S::V {
+    let (mut numbers, mut lanes) = ([0.0; 32], [0.0; 16]);
     s.store(&mut numbers, low);
     s.store(&mut numbers[S::LANES..], high);
-    for (word, numbers) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
-        *word = pair(numbers[0], numbers[1]);
+    for (lane, numbers) in lanes.iter_mut().zip(numbers.as_chunks::<2>().0) {
+        *lane = pair(numbers[0], numbers[1]);
     }
-    s.load(&words)
+    s.load(&lanes)
 }
 
-/// `to = max(0, from * scale + shift)`, or `from` as it is, one pixel's channels as words.
+/// Copies one pixel's channels as pairs: `to = max(0, from * scale + shift)`, or `to = from` where `before` is `None`.
 #[inline(always)]
 pub(crate) fn copy_as_pairs<S: Simd>(
     s: S,
@@ -205,19 +205,19 @@ mod tests {
             #[inline(always)]
             fn run<S: Simd>(self, s: S) -> Self::Output {
                 let Products(a, b) = self;
-                let [mut words, other] = [a, b].map(|x| {
-                    let mut words = vec![0.0; x.len() / 2];
-                    copy_as_pairs(s, None, x, &mut words);
-                    words
+                let [mut lanes, other] = [a, b].map(|x| {
+                    let mut lanes = vec![0.0; x.len() / 2];
+                    copy_as_pairs(s, None, x, &mut lanes);
+                    lanes
                 });
-                let mut sums = vec![0.25; words.len()];
+                let mut sums = vec![0.25; lanes.len()];
                 for i in (0..sums.len()).step_by(S::LANES) {
                     let sum =
-                        s.dot_pairs(s.load(&words[i..]), s.load(&other[i..]), s.load(&sums[i..]));
+                        s.dot_pairs(s.load(&lanes[i..]), s.load(&other[i..]), s.load(&sums[i..]));
                     s.store(&mut sums[i..], sum);
                 }
-                words.extend(other);
-                (words, sums)
+                lanes.extend(other);
+                (lanes, sums)
             }
         }
         let (a, b) = (numbers(640, 1), numbers(640, 2));
@@ -235,11 +235,11 @@ mod tests {
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         for isa in Isa::available() {
             // By the instruction, where there is one, and in steps.
-            for (words, sums) in [
+            for (lanes, sums) in [
                 isa.dispatch_pairs(Products(&a, &b)),
                 isa.dispatch(Products(&a, &b)),
             ] {
-                assert_eq!(bits(&words), bits(&naive), "{isa}");
+                assert_eq!(bits(&lanes), bits(&naive), "{isa}");
                 // Portable vectors may have no multiply-add that rounds once.
                 for (&sum, &want) in sums.iter().zip(&want) {
                     assert!((sum - want).abs() <= 1e-6 * want.abs().max(0.25), "{isa}");
@@ -255,9 +255,9 @@ mod tests {
             type Output = Vec<f32>;
             #[inline(always)]
             fn run<S: Simd>(self, s: S) -> Vec<f32> {
-                let mut words = vec![f32::NAN; self.0.len().div_ceil(2)];
-                copy_as_pairs(s, self.1, self.0, &mut words);
-                words
+                let mut lanes = vec![f32::NAN; self.0.len().div_ceil(2)];
+                copy_as_pairs(s, self.1, self.0, &mut lanes);
+                lanes
             }
         }
         for n in [0, 1, 2, 3, 31, 32, 33, 67] {

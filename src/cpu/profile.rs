@@ -1,7 +1,7 @@
-//! Where the time goes: a table of operations, switched on by the environment variable `GLIMPSE_PROFILE`.
+//! Profile of the operations, switched on by the environment variable `GLIMPSE_PROFILE`.
 //!
-//! An operation opens a [`Timer`] and drops it when it is done. What an operation spends in another that it calls
-//! counts for the other alone, so the table's shares add up to the whole. Switched off, a timer is one comparison.
+//! An operation opens a [`Timer`] and drops it when it is done. Time spent in an operation that another one calls counts
+//! for the inner one alone, so the shares of the table add up to the whole. Switched off, a timer is one comparison.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::isa::{Isa, Level};
 
-/// The environment variable that switches the table on, with any value but `0` or none at all.
+/// The environment variable that switches the profile on, with any value except `0` and the empty one.
 pub const PROFILE_VARIABLE: &str = "GLIMPSE_PROFILE";
 
-/// Whether operations are timed.
+/// Returns whether operations are timed.
 pub fn enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
     *ENABLED.get_or_init(|| {
@@ -22,7 +22,7 @@ pub fn enabled() -> bool {
     })
 }
 
-/// What is timed: an operation and the sizes it works on.
+/// A row of the table: an operation, its sizes and its instruction set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Label {
     operation: &'static str,
@@ -49,16 +49,16 @@ struct Running {
     label: Label,
     flops: f64,
     started: Instant,
-    // Spent in operations that this one called.
-    elsewhere: Duration,
+    // Time spent in the operations that this one called.
+    in_callees: Duration,
 }
 
 /// Times an operation until it is dropped.
 #[must_use = "the time is taken until the timer is dropped"]
 pub struct Timer(bool);
 
-/// Starts timing `operation` on the sizes that `shape` writes, of `flops` multiplications and additions (0 where
-/// counting them says nothing).
+/// Starts timing `operation`. `shape` describes its sizes; `flops` counts its multiplications and additions (0 where the
+/// number is of no use).
 #[inline]
 pub fn time(operation: &'static str, shape: impl fmt::Display, flops: f64) -> Timer {
     if enabled() {
@@ -79,7 +79,7 @@ fn start(operation: &'static str, backward: bool, shape: String, flops: f64) {
             label,
             flops,
             started: Instant::now(),
-            elsewhere: Duration::ZERO,
+            in_callees: Duration::ZERO,
         });
     });
 }
@@ -96,20 +96,20 @@ fn finish(running: &mut Vec<Running>) {
     let Some(done) = running.pop() else { return };
     let time = done.started.elapsed();
     if let Some(caller) = running.last_mut() {
-        caller.elsewhere += time;
+        caller.in_callees += time;
     }
     let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.entry(done.label).or_default();
     line.calls += 1;
-    line.time += time.saturating_sub(done.elsewhere);
+    line.time += time.saturating_sub(done.in_callees);
     line.flops += done.flops;
 }
 
-/// The operation that is running, to be named again when its gradient is taken.
+/// The operation that recorded a gradient; the gradient is timed under its name.
 #[derive(Clone)]
 pub struct Origin(Option<(&'static str, String)>);
 
-/// The innermost operation that is being timed on this thread.
+/// Returns the innermost operation that is being timed on this thread.
 pub fn origin() -> Origin {
     Origin(if enabled() {
         RUNNING.with_borrow(|running| {
@@ -131,8 +131,8 @@ impl Origin {
     }
 }
 
-/// The table of everything timed so far, the costliest first; empty where nothing was. Shares are of the sum of all
-/// lines, rates are in billions of multiplications and additions a second.
+/// Returns the table of all timed operations, the costliest first; an empty text where nothing was timed. Shares are of the
+/// sum of all lines, rates are in billions of multiplications and additions per second.
 pub fn report() -> String {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     table(&lines)
@@ -153,10 +153,10 @@ fn table(lines: &BTreeMap<Label, Line>) -> String {
         )
     };
     let widest = |f: &dyn Fn(&Label) -> usize| lines.keys().map(f).max().unwrap_or(0);
-    let wide = widest(&|label| name(label).len()).max("operation".len());
-    let wider = widest(&|label| label.shape.len()).max("shape".len());
+    let name_width = widest(&|label| name(label).len()).max("operation".len());
+    let shape_width = widest(&|label| label.shape.len()).max("shape".len());
     let mut text = format!(
-        "{:wide$}  {:wider$}  {:>8} {:>7} {:>10} {:>9} {:>8} {:>6}\n",
+        "{:name_width$}  {:shape_width$}  {:>8} {:>7} {:>10} {:>9} {:>8} {:>6}\n",
         "operation", "shape", "isa", "calls", "ms", "ms/call", "GFLOP/s", "share"
     );
     for (label, line) in sorted {
@@ -167,7 +167,7 @@ fn table(lines: &BTreeMap<Label, Line>) -> String {
         };
         let _ = writeln!(
             text,
-            "{:wide$}  {:wider$}  {:>8} {:>7} {:>10.3} {:>9.4} {:>8} {:>5.1}%",
+            "{:name_width$}  {:shape_width$}  {:>8} {:>7} {:>10.3} {:>9.4} {:>8} {:>5.1}%",
             name(label),
             label.shape,
             label.isa.name(),
@@ -180,7 +180,7 @@ fn table(lines: &BTreeMap<Label, Line>) -> String {
     }
     let _ = writeln!(
         text,
-        "{:wide$}  {:wider$}  {:>8} {:>7} {:>10.3}",
+        "{:name_width$}  {:shape_width$}  {:>8} {:>7} {:>10.3}",
         "all",
         "",
         "",

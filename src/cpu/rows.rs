@@ -1,7 +1,7 @@
-//! Loops over `[rows, channels]`: what batch norm, its gradient and biases are made of.
+//! Loops over `[rows, channels]`, for batch norm, its gradient and sums over rows.
 //!
-//! A feature map `[N, H, W, C]` is such a matrix, a pixel a row. Sums over rows are taken in blocks cut by
-//! shape alone, each in `f32`, and the blocks are added in order in `f64`.
+//! A feature map `[N, H, W, C]` is such a matrix with one row per pixel. Sums over rows are taken in blocks whose size
+//! depends on the shape alone, each in `f32`, and the blocks are added in order in `f64`.
 
 use std::ops::Range;
 
@@ -25,9 +25,9 @@ pub struct Moments {
 /// `shift = beta - mean * scale`.
 #[derive(Clone, Debug)]
 pub struct Normalizer {
-    /// One factor a channel.
+    /// One factor per channel.
     pub scale: Vec<f32>,
-    /// One summand a channel.
+    /// One summand per channel.
     pub shift: Vec<f32>,
     /// The mean that is subtracted.
     pub mean: Vec<f32>,
@@ -36,7 +36,7 @@ pub struct Normalizer {
 }
 
 impl Normalizer {
-    /// From `gamma`, `beta`, and the statistics, one of each a channel.
+    /// Computes it from `gamma`, `beta` and the statistics, one of each per channel.
     pub fn new(gamma: &[f32], beta: &[f32], mean: &[f32], var: &[f32], eps: f32) -> Self {
         let inv_std: Vec<f32> = var
             .iter()
@@ -57,7 +57,7 @@ impl Normalizer {
         }
     }
 
-    /// What is done to each element.
+    /// The factor and the summand of each channel.
     pub fn affine(&self) -> ScaleShiftRelu<'_> {
         ScaleShiftRelu {
             scale: &self.scale,
@@ -65,7 +65,7 @@ impl Normalizer {
         }
     }
 
-    /// What the gradient needs; `relu` says whether ReLU comes after.
+    /// The values that the gradient needs; `relu` says whether ReLU follows.
     pub fn state(&self, relu: bool) -> NormState<'_> {
         NormState {
             affine: self.affine(),
@@ -76,11 +76,16 @@ impl Normalizer {
     }
 }
 
-/// `to = max(0, from * scale + shift)`, one pixel.
+/// Computes `to = max(0, from * scale + shift)` for one pixel.
 #[inline(always)]
-pub(crate) fn scale_shift_relu<S: Simd>(s: S, f: ScaleShiftRelu, from: &[f32], to: &mut [f32]) {
+pub(crate) fn scale_shift_relu<S: Simd>(
+    s: S,
+    affine: ScaleShiftRelu,
+    from: &[f32],
+    to: &mut [f32],
+) {
     let n = from.len();
-    let (scale, shift, to) = (&f.scale[..n], &f.shift[..n], &mut to[..n]);
+    let (scale, shift, to) = (&affine.scale[..n], &affine.shift[..n], &mut to[..n]);
     let whole = n - n % S::LANES;
     let zero = s.splat(0.0);
     for c in (0..whole).step_by(S::LANES) {
@@ -92,15 +97,15 @@ pub(crate) fn scale_shift_relu<S: Simd>(s: S, f: ScaleShiftRelu, from: &[f32], t
     }
 }
 
-// How many rows ahead of its use a row is fetched: maps in training are too large for any cache.
-const ROWS_AHEAD: usize = 8;
+// Rows from the row in use to the one that is prefetched: maps in training are larger than any cache.
+const PREFETCH_ROWS: usize = 8;
 
-// Rows of a block: about a quarter of a megabyte of floats, so that a second look at them hits the cache.
+// Rows of a block: about a quarter of a megabyte of floats, so that a second pass over them hits the cache.
 fn block_rows(channels: usize) -> usize {
     (65_536 / channels.max(1)).clamp(16, 2048)
 }
 
-/// Calls `body(first_row, rows)` for each block and returns what they yield, in order.
+/// Calls `body(first_row, rows)` for each block and returns the results in order.
 fn blocks<R: Send>(
     rows: usize,
     channels: usize,
@@ -112,10 +117,10 @@ fn blocks<R: Send>(
     })
 }
 
-/// Work on each row of a block, a vector of channels at a time, compiled for the instruction set.
+/// Runs `body` on each row of a block, one vector of channels at a time, compiled for the instruction set.
 ///
-/// `body` loads and stores by [`get`] and [`put`], for the last vector of a row may be only part of one. Left to itself
-/// the compiler would make the channels beyond a multiple of four vectors a loop of single numbers, which took a third of
+/// `body` loads and stores with [`get`] and [`put`], because the last vector of a row may be only partly there. Left to
+/// itself, the compiler would process the channels beyond a multiple of four vectors one at a time, which took a third of
 /// the time.
 struct EachVector<F> {
     rows: Range<usize>,
@@ -123,7 +128,7 @@ struct EachVector<F> {
     body: F,
 }
 
-/// What is done to the channels from some one on of a row.
+/// Processes one vector of a row, starting at `channel`.
 trait RowBody {
     fn run<S: Simd>(&mut self, s: S, row: usize, channel: usize);
 }
@@ -140,7 +145,7 @@ impl<F: RowBody> WithSimd for EachVector<F> {
     }
 }
 
-/// The vector of `x` from `first` on, or what there is of it and zeros.
+/// Loads the vector of `x` from `first` on; elements beyond the end are zero.
 #[inline(always)]
 fn get<S: Simd>(s: S, x: &[f32], first: usize) -> S::V {
     let x = &x[first..];
@@ -150,7 +155,7 @@ fn get<S: Simd>(s: S, x: &[f32], first: usize) -> S::V {
     }
 }
 
-/// Writes the vector of `x` from `first` on, or what there is of it.
+/// Stores the vector of `x` from `first` on; lanes beyond the end are dropped.
 #[inline(always)]
 fn put<S: Simd>(s: S, x: &mut [f32], first: usize, v: S::V) {
     let x = &mut x[first..];
@@ -161,17 +166,17 @@ fn put<S: Simd>(s: S, x: &mut [f32], first: usize, v: S::V) {
 }
 
 impl<'a> Pixels<'a> {
-    /// The channels of a pixel.
+    /// Returns the first `channels` channels of pixel `row`.
     #[inline(always)]
     fn row(&self, row: usize, channels: usize) -> &'a [f32] {
         &self.data[row * self.stride..][..channels]
     }
 }
 
-/// The moments of each of the first `channels` channels over `rows` rows.
+/// Computes mean and variance of each of the first `channels` channels over `rows` rows.
 ///
-/// Within a block the mean comes first, then the squared distances from it; blocks are joined by the rule of
-/// Chan, Golub and LeVeque (1979). Nothing large is subtracted from something as large.
+/// Within a block the mean comes first, then the squared distances from it; blocks are merged by the rule of Chan, Golub
+/// and LeVeque (1979). So no large numbers of nearly the same size are subtracted.
 pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
     let sizes = format_args!("[{rows}, {}]", channels);
     let _timer = profile::time("moments", sizes, 0.0);
@@ -211,7 +216,7 @@ pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
     }
 }
 
-/// The sum over rows of each channel.
+/// Computes the sum of each channel over all rows.
 pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
     let sizes = format_args!("[{rows}, {}]", channels);
     let _timer = profile::time("sum of rows", sizes, 0.0);
@@ -221,7 +226,7 @@ pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
     add_in_order(parts, channels)
 }
 
-/// The sum over some rows of each channel.
+/// Computes the sum of each channel over some rows.
 fn block_sum(isa: Isa, x: Pixels, rows: Range<usize>, channels: usize) -> Vec<f32> {
     let mut sum = vec![0.0f32; channels];
     let body = Sum { x, sum: &mut sum };
@@ -275,17 +280,24 @@ fn add_in_order(parts: Vec<Vec<f32>>, channels: usize) -> Vec<f32> {
     total.into_iter().map(|t| t as f32).collect()
 }
 
-/// `y = max(0, x * scale + shift)`, row by row; without `relu`, `y = x * scale + shift`.
-pub fn scale_shift(isa: Isa, x: Pixels, f: ScaleShiftRelu, relu: bool, rows: usize, y: PixelsMut) {
-    let sizes = format_args!("[{rows}, {}]", f.scale.len());
+/// Computes `y = max(0, x * scale + shift)` row by row, or `y = x * scale + shift` where `relu` is false.
+pub fn scale_shift(
+    isa: Isa,
+    x: Pixels,
+    affine: ScaleShiftRelu,
+    relu: bool,
+    rows: usize,
+    y: PixelsMut,
+) {
+    let sizes = format_args!("[{rows}, {}]", affine.scale.len());
     let _timer = profile::time("scale and shift", sizes, 0.0);
-    let channels = f.scale.len();
+    let channels = affine.scale.len();
     let out = SharedMut::new(y.data);
     assert!(rows == 0 || (rows - 1) * y.stride + channels <= y.data.len());
     blocks(rows, channels, |first, n| {
         let body = ScaleShift {
             x,
-            f,
+            affine,
             floor: if relu { 0.0 } else { f32::NEG_INFINITY },
             to: out,
             stride: y.stride,
@@ -301,7 +313,7 @@ pub fn scale_shift(isa: Isa, x: Pixels, f: ScaleShiftRelu, relu: bool, rows: usi
 /// `to = max(floor, x * scale + shift)`
 struct ScaleShift<'a> {
     x: Pixels<'a>,
-    f: ScaleShiftRelu<'a>,
+    affine: ScaleShiftRelu<'a>,
     floor: f32,
     // Checked to hold every row; each block has rows of its own.
     to: SharedMut,
@@ -311,16 +323,16 @@ struct ScaleShift<'a> {
 impl RowBody for ScaleShift<'_> {
     #[inline(always)]
     fn run<S: Simd>(&mut self, s: S, row: usize, c: usize) {
-        let ScaleShiftRelu { scale, shift } = self.f;
+        let ScaleShiftRelu { scale, shift } = self.affine;
         let x = get(s, self.x.row(row, scale.len()), c);
         let y = s.mul_add(x, get(s, scale, c), get(s, shift, c));
-        // SAFETY: see above.
+        // SAFETY: `scale_shift` checked that every row lies in `to`; each block has rows of its own.
         let to = unsafe { self.to.row(row * self.stride, scale.len()) };
         put(s, to, c, s.max(y, s.splat(self.floor)));
     }
 }
 
-/// What the gradient of batch norm (and ReLU after it) needs to know of the forward pass.
+/// Values of the forward pass that the gradient of batch norm (and ReLU after it) needs.
 #[derive(Clone, Copy)]
 pub struct NormState<'a> {
     /// The normalised map is `x * scale + shift`.
@@ -329,12 +341,13 @@ pub struct NormState<'a> {
     pub mean: &'a [f32],
     /// `1 / sqrt(var + eps)`
     pub inv_std: &'a [f32],
-    /// Whether ReLU came after: then the gradient is zero where the normalised value is not positive.
+    /// Whether ReLU follows: then the gradient is zero where the normalised value is not positive.
     pub relu: bool,
 }
 
-/// `(sum(dz), sum(dz * xhat))` of each channel, with `xhat = (x - mean) * inv_std` and `dz` the gradient of the
-/// normalised map: the gradients of batch norm's shift and scale.
+/// Computes `(sum(dz), sum(dz * xhat))` of each channel: the gradients with respect to beta and gamma.
+///
+/// `xhat = (x - mean) * inv_std`, and `dz` is the gradient with respect to the normalised map.
 pub fn norm_grad_sums(
     isa: Isa,
     x: Pixels,
@@ -348,7 +361,7 @@ pub fn norm_grad_sums(
     let parts = blocks(rows, channels, |first, n| {
         let (mut sum, mut dot) = (vec![0.0f32; channels], vec![0.0f32; channels]);
         let body = GradSums {
-            grad: Rectified { x, grad, state },
+            grad: MaskedGrad { x, grad, state },
             sum: &mut sum,
             dot: &mut dot,
         };
@@ -363,23 +376,23 @@ pub fn norm_grad_sums(
     (add_in_order(sums, channels), add_in_order(dots, channels))
 }
 
-/// The gradient of a normalised map: the output's, but zero where ReLU let nothing through.
+/// The gradient with respect to a normalised map: the output's gradient, zero where ReLU was zero.
 #[derive(Clone, Copy)]
-struct Rectified<'a> {
+struct MaskedGrad<'a> {
     x: Pixels<'a>,
     grad: Pixels<'a>,
     state: NormState<'a>,
 }
 
-impl Rectified<'_> {
-    /// `x` and the gradient.
+impl MaskedGrad<'_> {
+    /// Loads `x` and the gradient.
     #[inline(always)]
     fn get<S: Simd>(&self, s: S, row: usize, c: usize) -> [S::V; 2] {
         let ScaleShiftRelu { scale, shift } = self.state.affine;
         let x = get(s, self.x.row(row, scale.len()), c);
         let grad = get(s, self.grad.row(row, scale.len()), c);
         for map in [self.x, self.grad] {
-            let ahead = (row + ROWS_AHEAD) * map.stride + c;
+            let ahead = (row + PREFETCH_ROWS) * map.stride + c;
             s.prefetch(map.data.as_ptr().wrapping_add(ahead));
         }
         if !self.state.relu {
@@ -392,7 +405,7 @@ impl Rectified<'_> {
 
 /// `sum += dz` and `dot += dz xhat`
 struct GradSums<'a> {
-    grad: Rectified<'a>,
+    grad: MaskedGrad<'a>,
     sum: &'a mut [f32],
     dot: &'a mut [f32],
 }
@@ -410,11 +423,10 @@ impl RowBody for GradSums<'_> {
     }
 }
 
-/// Adds to `grad_x` the gradient of batch norm by its input.
+/// Adds the gradient of batch norm with respect to its input to `grad_x`.
 ///
 /// With batch statistics over `M` rows, `dx = scale (dz - sum(dz) / M - xhat sum(dz xhat) / M)`; pass the sums of
-/// [`norm_grad_sums`]. With running statistics (`sums` is `None`) the statistics are constants and
-/// `dx = scale dz`.
+/// [`norm_grad_sums`]. With running statistics, which are constants, `sums` is `None` and `dx = scale dz`.
 pub fn norm_grad_input(
     isa: Isa,
     x: Pixels,
@@ -433,9 +445,9 @@ pub fn norm_grad_input(
     if let Some((sum, dot)) = sums {
         let m = rows as f32;
         for c in 0..channels {
-            let tilt = state.inv_std[c] * dot[c] / m;
-            slope[c] = -scale[c] * tilt;
-            offset[c] = scale[c] * (state.mean[c] * tilt - sum[c] / m);
+            let xhat_slope = state.inv_std[c] * dot[c] / m;
+            slope[c] = -scale[c] * xhat_slope;
+            offset[c] = scale[c] * (state.mean[c] * xhat_slope - sum[c] / m);
         }
     }
     let out = SharedMut::new(grad_x.data);
@@ -443,7 +455,7 @@ pub fn norm_grad_input(
     assert!(rows == 0 || (rows - 1) * stride + channels <= grad_x.data.len());
     blocks(rows, channels, |first, n| {
         let body = GradInput {
-            grad: Rectified { x, grad, state },
+            grad: MaskedGrad { x, grad, state },
             slope: &slope,
             offset: &offset,
             to: out,
@@ -459,7 +471,7 @@ pub fn norm_grad_input(
 
 /// `to += scale dz + (slope x + offset)`
 struct GradInput<'a> {
-    grad: Rectified<'a>,
+    grad: MaskedGrad<'a>,
     slope: &'a [f32],
     offset: &'a [f32],
     // Checked to hold every row; each block has rows of its own.
@@ -472,7 +484,7 @@ impl RowBody for GradInput<'_> {
     fn run<S: Simd>(&mut self, s: S, row: usize, c: usize) {
         let [x, grad] = self.grad.get(s, row, c);
         let scale = get(s, self.grad.state.affine.scale, c);
-        // SAFETY: see above.
+        // SAFETY: `norm_grad_input` checked that every row lies in `to`; each block has rows of its own.
         let to = unsafe { self.to.row(row * self.stride, self.slope.len()) };
         let constant = s.mul_add(get(s, self.slope, c), x, get(s, self.offset, c));
         let sum = s.add(get(s, to, c), s.mul_add(scale, grad, constant));

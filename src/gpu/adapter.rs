@@ -1,32 +1,32 @@
-//! Which graphics devices there are, and which one to take.
+//! The GPUs of this machine, and the choice of one.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// The environment variable that names the device to take, by a part of its name or its number.
+/// The environment variable that names the GPU to use, by a part of its name or by its number.
 pub const VARIABLE: &str = "GLIMPSE_GPU";
 
-/// What a kernel may ask of every device: threads and bytes of shared memory of a workgroup, and buffers that a shader
+/// Limits that the kernels need: invocations and bytes of workgroup memory of a workgroup, and storage buffers that a shader
 /// may use at a time.
 const NEEDED: [(&str, u64); 3] = [
-    ("threads in a workgroup", 256),
+    ("invocations in a workgroup", 256),
     ("bytes of workgroup memory", 16_384),
     ("storage buffers in a shader", 8),
 ];
 
-/// What sort of device it is, the best first.
+/// The kind of a GPU, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A card of its own.
+    /// A card with memory of its own.
     Discrete,
-    /// Part of the processor's chip.
+    /// Part of the CPU's chip.
     Integrated,
-    /// A share of somebody else's.
+    /// A virtual GPU, as in a virtual machine.
     Virtual,
-    /// Nobody says.
+    /// The driver does not say.
     Unknown,
-    /// No graphics hardware at all: a program that behaves like some.
+    /// A software implementation on the CPU.
     Software,
 }
 
@@ -42,33 +42,33 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A graphics device of this machine.
+/// A GPU of this machine.
 pub struct Adapter {
     pub(super) raw: wgpu::Adapter,
-    /// Its number in the list.
+    /// Its index in the result of [`adapters`].
     pub index: usize,
-    /// As its driver calls it.
+    /// The driver's name for it.
     pub name: String,
-    /// What sort it is.
+    /// Its kind.
     pub kind: Kind,
-    /// How it is spoken to: Vulkan, Metal or DirectX 12.
+    /// The API that it is used with: Vulkan, Metal or DirectX 12.
     pub api: String,
     /// The driver and its version.
     pub driver: String,
 }
 
-/// Which device to take.
+/// Which GPU to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The best that is real hardware.
+    /// The best that is hardware.
     Real,
-    /// The best, be it software.
+    /// The best, also where it is software.
     Best,
-    /// The one with this number, or the first whose name contains this.
+    /// The one with this number, or the first whose name contains this text.
     Named(String),
 }
 
-/// The graphics devices of this machine, the best first.
+/// Returns the GPUs of this machine, the best first.
 pub fn adapters() -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
@@ -82,16 +82,16 @@ pub fn adapters() -> Vec<Adapter> {
     all
 }
 
-/// The device of `choice`.
+/// Returns the GPU that `choice` describes.
 ///
 /// # Errors
-/// Where there is none; the message lists those that there are.
+/// Where there is none; the message lists the GPUs of this machine.
 pub fn choose(choice: &Choice) -> Result<Adapter> {
     let all = adapters();
     if all.is_empty() {
         return Err(Error::gpu(
             "GPU",
-            "no graphics device was found; install its driver (on Linux with Vulkan), or compute with --device cpu",
+            "no GPU was found; install its driver (on Linux with Vulkan), or compute with --device cpu",
         ));
     }
     let names: Vec<String> = all
@@ -102,7 +102,8 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
         Choice::Real => all.into_iter().find(|a| a.kind != Kind::Software),
         Choice::Best => all.into_iter().next(),
         Choice::Named(text) => {
-            // A name may be a number too: of a card called "... 4090" there is hardly a 4090th.
+            // The text may be a number or a part of a name. A number is tried first: "4090" is a name, because no machine has
+            // 4091 GPUs.
             let wanted = text.to_lowercase();
             let index = text.parse::<usize>().ok();
             let by_index = all.iter().position(|a| Some(a.index) == index);
@@ -113,8 +114,8 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
     };
     chosen.ok_or_else(|| {
         let wanted = match choice {
-            Choice::Named(text) => format!("no graphics device is called {text:?}"),
-            _ => "no graphics device here is real hardware".to_string(),
+            Choice::Named(text) => format!("no GPU is called {text:?}"),
+            _ => "no GPU here is real hardware".to_string(),
         };
         Error::gpu(
             "GPU",
@@ -123,9 +124,9 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
     })
 }
 
-/// Whether it is worth looking for a real device: asking the driver costs a small caption as much time as making it.
+/// Returns whether the machine may have a hardware GPU. To ask the driver takes as long as to caption a small image.
 pub fn may_be_real() -> bool {
-    // Linux lists graphics hardware here, under Windows' subsystem as dxg; without any, what a driver finds is software.
+    // Linux has these files for GPUs (dxg under Windows' subsystem). Without them, a driver offers software only.
     if cfg!(target_os = "linux") {
         let exists = |path: &str| std::path::Path::new(path).exists();
         return [
@@ -169,12 +170,12 @@ impl Adapter {
             .min(limits.max_buffer_size)
     }
 
-    /// Bytes that the threads of a workgroup share.
+    /// Bytes of workgroup memory.
     pub fn workgroup_memory(&self) -> u64 {
         self.raw.limits().max_compute_workgroup_storage_size.into()
     }
 
-    /// What it offers of what Glimpse makes use of: `f16`, `subgroups`, `timestamps`, `cooperative matrices`.
+    /// Its optional features that Glimpse uses: `f16`, `subgroups`, `timestamps`, `cooperative matrices`.
     pub fn features(&self) -> Vec<&'static str> {
         let features = self.raw.features();
         [
@@ -191,8 +192,9 @@ impl Adapter {
         .collect()
     }
 
-    /// Rows and columns of the matrices of 16-bit floats that its units multiply with sums in `f32`, the largest, and how
-    /// many threads do that together; `None` where it has no such units, or where that number is not always the same.
+    /// Returns the largest size of the square f16 matrices that its matrix units multiply with sums in `f32`, and the
+    /// invocations of a subgroup, which do that together. `None` where it has no such units, or where the size of its subgroups
+    /// varies.
     pub(super) fn matrices(&self) -> Option<(usize, usize)> {
         let info = self.raw.get_info();
         let threads = info.subgroup_min_size;
@@ -213,7 +215,7 @@ impl Adapter {
         Some((largest as usize, threads as usize))
     }
 
-    /// Refuses a device that is too small for the kernels.
+    /// Returns an error where the GPU is too small for the kernels.
     pub(super) fn check(&self) -> Result<()> {
         let limits = self.raw.limits();
         let offered = [

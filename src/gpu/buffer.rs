@@ -1,9 +1,9 @@
-//! Memory of the graphics device.
+//! A pool of GPU buffers.
 //!
-//! A network asks for the same sizes over and over, and a driver takes its time to find memory. So a buffer that is
-//! dropped waits here for the next who asks for its size. Sizes are rounded up to an eighth of a power of two, so that
-//! sizes that differ little are the same. What waits is at most what was ever in use at once; where the device has no
-//! memory left, all that waits is given back to it and it is asked again.
+//! A network asks for the same sizes over and over, and a driver is slow to allocate memory. So a buffer that is dropped goes
+//! to the pool, and the next request for its size takes it from there. Sizes are rounded up to an eighth of a power of two,
+//! so that sizes that differ little become equal. The pool holds at most as many bytes as were ever in use at once. Where
+//! the GPU has no memory left, the pool is freed and the allocation is tried again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use super::Gpu;
 use super::device::lock;
 use crate::error::Result;
 
-// What lent memory is for.
-const LENT: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+// The usages of every buffer of the pool.
+const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
-// The smallest that is lent, in bytes.
-const SMALLEST: u64 = 256;
+// Bytes of the smallest buffer.
+const MIN_BYTES: u64 = 256;
 
-/// Memory of a graphics device, which goes back to its pool when dropped.
+/// A buffer of GPU memory, which goes back to its pool when dropped.
 pub struct Buffer {
     raw: Option<wgpu::Buffer>,
     gpu: Gpu,
-    /// The list of runs that used it last, by number.
-    pub(super) touched: AtomicU64,
+    /// The number of the last command buffer that used it.
+    pub(super) last_use: AtomicU64,
 }
 
-/// A buffer from some element on.
+/// A part of a buffer: its elements from `offset` on.
 #[derive(Clone)]
 pub struct Slice {
     /// The whole buffer.
     pub buffer: Arc<Buffer>,
-    /// The first element's place in it.
+    /// The index of the first element.
     pub offset: usize,
 }
 
 impl Slice {
-    /// The same from `elements` further on.
+    /// Returns the slice that begins `elements` further on.
     pub fn after(&self, elements: usize) -> Slice {
         Slice {
             buffer: self.buffer.clone(),
@@ -46,7 +46,7 @@ impl Slice {
         }
     }
 
-    /// The first element's place, as shaders count.
+    /// The index of the first element, as shaders take it.
     pub fn start(&self) -> u32 {
         self.offset as u32
     }
@@ -59,7 +59,7 @@ impl From<Arc<Buffer>> for Slice {
 }
 
 impl Buffer {
-    /// The device that it is memory of.
+    /// The GPU that the memory belongs to.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
@@ -74,108 +74,108 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(raw) = self.raw.take() {
-            let touched = self.touched.load(Ordering::Relaxed);
-            lock(&self.gpu.0.pool).give(raw, touched);
+            let last_use = self.last_use.load(Ordering::Relaxed);
+            lock(&self.gpu.0.pool).add(raw, last_use);
         }
     }
 }
 
-/// What waits to be lent again, and how much of it there is.
+/// The unused buffers, and how many bytes are in use.
 #[derive(Default)]
 pub(super) struct Pool {
-    /// By size in bytes; the longest waiting first.
-    waiting: BTreeMap<u64, Vec<Waiting>>,
-    waiting_bytes: u64,
-    lent_bytes: u64,
-    most_lent: u64,
+    /// The unused buffers by their size in bytes; the oldest first.
+    unused: BTreeMap<u64, Vec<Unused>>,
+    unused_bytes: u64,
+    used_bytes: u64,
+    peak_bytes: u64,
     clock: u64,
 }
 
-struct Waiting {
+struct Unused {
     raw: wgpu::Buffer,
-    touched: u64,
-    since: u64,
+    last_use: u64,
+    added: u64,
 }
 
-/// The size that is lent to whoever asks for `bytes`.
+/// Returns the size of the buffer for `bytes`.
 fn rounded(bytes: u64) -> u64 {
-    let bytes = bytes.max(SMALLEST);
+    let bytes = bytes.max(MIN_BYTES);
     bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(4))
 }
 
 impl Pool {
-    fn find(&mut self, size: u64) -> Option<(wgpu::Buffer, u64)> {
-        // The one that came last: its memory is the likeliest to be in a cache.
-        let found = self.waiting.get_mut(&size)?.pop()?;
-        self.waiting_bytes -= size;
-        Some((found.raw, found.touched))
+    fn take(&mut self, size: u64) -> Option<(wgpu::Buffer, u64)> {
+        // The one that was dropped last: its memory is the likeliest to be in a cache.
+        let found = self.unused.get_mut(&size)?.pop()?;
+        self.unused_bytes -= size;
+        Some((found.raw, found.last_use))
     }
 
-    fn lend(&mut self, size: u64) {
-        self.lent_bytes += size;
-        self.most_lent = self.most_lent.max(self.lent_bytes);
+    fn count_used(&mut self, size: u64) {
+        self.used_bytes += size;
+        self.peak_bytes = self.peak_bytes.max(self.used_bytes);
     }
 
-    fn give(&mut self, raw: wgpu::Buffer, touched: u64) {
+    fn add(&mut self, raw: wgpu::Buffer, last_use: u64) {
         let size = raw.size();
         self.clock += 1;
-        self.lent_bytes -= size;
-        self.waiting_bytes += size;
-        let since = self.clock;
-        self.waiting.entry(size).or_default().push(Waiting {
+        self.used_bytes -= size;
+        self.unused_bytes += size;
+        let added = self.clock;
+        self.unused.entry(size).or_default().push(Unused {
             raw,
-            touched,
-            since,
+            last_use,
+            added,
         });
-        while self.waiting_bytes > self.most_lent {
+        while self.unused_bytes > self.peak_bytes {
             let oldest = self
-                .waiting
+                .unused
                 .iter()
-                .filter_map(|(&size, all)| Some((all.first()?.since, size)));
+                .filter_map(|(&size, all)| Some((all.first()?.added, size)));
             let Some((_, size)) = oldest.min() else {
                 return;
             };
-            if let Some(all) = self.waiting.get_mut(&size) {
+            if let Some(all) = self.unused.get_mut(&size) {
                 all.remove(0);
             }
-            self.waiting_bytes -= size;
+            self.unused_bytes -= size;
         }
     }
 
     fn clear(&mut self) {
-        self.waiting.clear();
-        self.waiting_bytes = 0;
+        self.unused.clear();
+        self.unused_bytes = 0;
     }
 }
 
 impl Gpu {
-    /// A buffer for `elements` numbers of 32 bits; what it holds before is unspecified.
+    /// Returns a buffer for `elements` numbers of 32 bits, whose contents are unspecified.
     ///
     /// # Errors
-    /// Where that is more than the device can bind or has left.
+    /// Where that is more than the GPU can bind or has left.
     pub fn unset(&self, elements: usize) -> Result<Arc<Buffer>> {
         self.check()?;
         let size = self.size_of(elements)?;
-        let found = lock(&self.0.pool).find(size);
-        let (raw, touched) = match found {
+        let found = lock(&self.0.pool).take(size);
+        let (raw, last_use) = match found {
             Some(found) => found,
-            None => (self.create(size, LENT)?, 0),
+            None => (self.create(size, USAGES)?, 0),
         };
-        lock(&self.0.pool).lend(size);
+        lock(&self.0.pool).count_used(size);
         let buffer = Buffer {
             raw: Some(raw),
             gpu: self.clone(),
-            touched: touched.into(),
+            last_use: last_use.into(),
         };
-        if self.poisons() {
+        if self.fills_with_nan() {
             self.write(&buffer, &vec![f32::NAN; size as usize / 4])?;
         }
         Ok(Arc::new(buffer))
     }
 
-    /// The bytes to lend for `elements` numbers.
+    /// Returns the bytes of a buffer for `elements` numbers.
     fn size_of(&self, elements: usize) -> Result<u64> {
-        let most = self.most_elements();
+        let most = self.max_elements();
         if elements > most {
             let what = format_args!(
                 "a buffer of {:.1} MB is larger than the {:.1} MB that it can use; take a smaller batch or image",
@@ -187,12 +187,12 @@ impl Gpu {
         Ok(rounded(elements as u64 * 4).min(most as u64 * 4))
     }
 
-    /// A buffer of the device's, for which what waits makes room.
+    /// Allocates a buffer. Where memory is short, it frees the pool and tries again.
     pub(super) fn create(&self, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         if let Some(raw) = self.try_create(size, usage) {
             return Ok(raw);
         }
-        // What waits is given back when the device has done with it.
+        // The memory of freed buffers is available again when the GPU has finished with them.
         lock(&self.0.pool).clear();
         self.wait()?;
         self.try_create(size, usage).ok_or_else(|| {
@@ -205,13 +205,13 @@ impl Gpu {
         })
     }
 
-    /// A buffer of the device's, or `None` where it has no memory for it.
+    /// Allocates a buffer, or returns `None` where the GPU has no memory for it.
     fn try_create(&self, size: u64, usage: wgpu::BufferUsages) -> Option<wgpu::Buffer> {
-        let held = {
+        let allocated = {
             let pool = lock(&self.0.pool);
-            pool.lent_bytes + pool.waiting_bytes
+            pool.used_bytes + pool.unused_bytes
         };
-        if usage == LENT && held + size > self.0.most_bytes.load(Ordering::Relaxed) {
+        if usage == USAGES && allocated + size > self.0.max_bytes.load(Ordering::Relaxed) {
             return None;
         }
         let device = &self.0.device;
@@ -225,15 +225,15 @@ impl Gpu {
         pollster::block_on(scope.pop()).is_none().then_some(raw)
     }
 
-    /// Lets buffers that are lent take up no more than so many bytes together, as a smaller device would.
+    /// Limits the bytes of all pooled buffers together, as on a smaller GPU.
     pub fn limit_memory(&self, bytes: u64) {
-        self.0.most_bytes.store(bytes, Ordering::Relaxed);
+        self.0.max_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Megabytes in use now, in use at most so far, and waiting to be lent again.
+    /// Megabytes in use now, in use at most so far, and unused in the pool.
     pub fn memory(&self) -> [f64; 3] {
         let pool = lock(&self.0.pool);
-        [pool.lent_bytes, pool.most_lent, pool.waiting_bytes].map(|bytes| bytes as f64 * 1e-6)
+        [pool.used_bytes, pool.peak_bytes, pool.unused_bytes].map(|bytes| bytes as f64 * 1e-6)
     }
 }
 
@@ -243,13 +243,13 @@ mod tests {
 
     #[test]
     fn sizes_waste_little_and_repeat() {
-        assert_eq!(rounded(0), SMALLEST);
+        assert_eq!(rounded(0), MIN_BYTES);
         assert_eq!(rounded(256), 256);
         for bytes in (1..100_000).step_by(37) {
             let size = rounded(bytes);
             assert!(size >= bytes && size.is_multiple_of(4));
             assert!(
-                size <= bytes.max(SMALLEST) * 9 / 8 + 64,
+                size <= bytes.max(MIN_BYTES) * 9 / 8 + 64,
                 "{bytes} became {size}"
             );
             assert_eq!(rounded(size), size);

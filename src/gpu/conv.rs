@@ -1,4 +1,4 @@
-//! Convolution and its gradients, by `shaders/conv2d.wgsl`.
+//! Convolution and its gradients, with `shaders/conv2d.wgsl`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::Gpu;
 use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::gemm::Tile;
-use super::shaders::{Dialect, Shader};
+use super::shaders::{Shader, Variant};
 use crate::error::Result;
 
 /// The sizes of a convolution.
@@ -30,27 +30,27 @@ pub struct Shape {
     pub padding: [usize; 2],
 }
 
-/// What products are taken of. Sums are `f32` in any case.
+/// The type of the operands. Sums are `f32` in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operands {
     /// `f32`
     F32,
-    /// 16-bit floats, on matrix units where the device has them and its user wants them.
+    /// f16, on matrix units where the GPU has them and [`MATRICES_VARIABLE`](super::device::MATRICES_VARIABLE) is set.
     F16,
 }
 
-/// What becomes of a sum before it is written.
+/// The operation applied to a finished sum before it is written.
 #[derive(Clone, Copy)]
 pub enum After<'a> {
     /// Nothing.
     Nothing,
     /// `sum + bias`, `[O]`
     Bias(&'a Slice),
-    /// `max(0, sum * scale + shift)`, of a norm's state `[4, O]`
+    /// `max(0, sum * scale + shift)`, with the state `[4, O]` of a norm.
     NormRelu(&'a Slice),
 }
 
-/// The shader's uniform block, field by field as it has them.
+/// The shader's uniform block, with its fields in the same order.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -80,27 +80,27 @@ struct Params {
 }
 
 impl Operands {
-    fn dialect(self) -> Dialect {
+    fn variant(self) -> Variant {
         match self {
-            Operands::F32 => Dialect::Plain,
-            Operands::F16 => Dialect::Half,
+            Operands::F32 => Variant::Plain,
+            Operands::F16 => Variant::Half,
         }
     }
 }
 
-/// How a product is shared out among matrix units.
+/// How a product is divided among matrix units.
 #[derive(Clone, Copy)]
 struct Matrices {
     /// Rows and columns of one matrix.
     size: usize,
     /// Matrices side by side in a workgroup's result.
     across: usize,
-    /// Threads of a workgroup, which is four subgroups.
+    /// Invocations of a workgroup, which is four subgroups.
     threads: usize,
 }
 
 impl Matrices {
-    /// `None` where the device has no such units, or the product's sizes do not suit them.
+    /// Returns `None` where the GPU has no matrix units, or the sizes of the product do not suit them.
     fn of(gpu: &Gpu, params: &Params, source: &Rows) -> Option<Self> {
         let (size, subgroup) = gpu.matrices()?;
         let [columns, depth, channels] =
@@ -108,7 +108,7 @@ impl Matrices {
         let across = [4, 2]
             .into_iter()
             .find(|n| columns.is_multiple_of(n * size))?;
-        let suits = depth.is_multiple_of(size) && in_quads(&source.data, source.stride, channels);
+        let suits = depth.is_multiple_of(size) && in_vec4s(&source.data, source.stride, channels);
         suits.then_some(Matrices {
             size,
             across,
@@ -116,7 +116,7 @@ impl Matrices {
         })
     }
 
-    /// A workgroup's result, which is eight matrices high, in the units of the other kernel: 8 rows, 4 columns.
+    /// The result of a workgroup, which is eight matrices high, in the units of [`Tile`]: 8 rows, 4 columns.
     fn tile(self) -> Tile {
         Tile {
             down: self.size,
@@ -125,20 +125,20 @@ impl Matrices {
     }
 }
 
-/// Whether rows of `columns` elements, `stride` apart, are made of fours that begin at multiples of four.
-fn in_quads(data: &Slice, stride: usize, columns: usize) -> bool {
+/// Returns whether rows of `columns` elements, `stride` apart, can be loaded in aligned vec4s.
+fn in_vec4s(data: &Slice, stride: usize, columns: usize) -> bool {
     [data.offset, stride, columns]
         .iter()
         .all(|n| n.is_multiple_of(4))
 }
 
 impl Shape {
-    /// Pixels of the input, of all images.
+    /// Pixels of the input, over all images.
     pub fn pixels(&self) -> usize {
         self.batch * self.input[0] * self.input[1]
     }
 
-    /// Pixels of the output, of all images.
+    /// Pixels of the output, over all images.
     pub fn out_pixels(&self) -> usize {
         self.batch * self.output[0] * self.output[1]
     }
@@ -156,7 +156,7 @@ impl Shape {
         2.0 * self.out_pixels() as f64 * self.weights() as f64
     }
 
-    /// The parameters of the product whose source is x (or, backward, dy) and whose result is y (or dx).
+    /// Returns the parameters of the product with source x and result y; with `backward`, source dy and result dx.
     fn params(&self, backward: bool) -> Params {
         let (source, result) = match backward {
             false => (self.input, self.output),
@@ -196,10 +196,10 @@ impl Shape {
     }
 }
 
-/// Weights `[O, C, kh, kw]` as [`forward`] wants them, or, `backward`, as [`grad_input`] does.
+/// Packs weights `[O, C, kh, kw]` for [`forward`], or with `backward` for [`grad_input`].
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn pack(
     gpu: &Gpu,
     shape: &Shape,
@@ -217,7 +217,7 @@ pub fn pack(
         ..shape.params(backward)
     };
     gpu.kernel(Shader::Conv2d, "conv2d_pack")
-        .dialect(operands.dialect())
+        .variant(operands.variant())
         .constant("BACKWARD", backward.into())
         .params(&[params])
         .read(2, weight)
@@ -226,34 +226,34 @@ pub fn pack(
     Ok(packed.buffer)
 }
 
-/// What a product is taken of, and where it goes.
+/// The operands and the result of a product.
 pub struct Product<'a> {
-    /// The map that is looked up: x.
+    /// The map that is read: x.
     pub source: &'a Rows,
-    /// A norm's state: x is taken as `max(0, x * scale + shift)`.
+    /// The state of a norm: the product reads `max(0, x * scale + shift)` instead of x.
     pub norm: Option<&'a Slice>,
     /// The weights, [packed](pack).
     pub packed: &'a Slice,
-    /// What the products are taken of; the weights were packed as such.
+    /// The type of the operands, for which the weights were packed.
     pub operands: Operands,
-    /// What becomes of a sum.
+    /// The operation applied to each sum.
     pub after: After<'a>,
-    /// Where it goes: y.
+    /// The map that is written: y.
     pub result: &'a Rows,
 }
 
-/// `y = conv(x, w)`
+/// Computes `y = conv(x, w)`.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn forward(gpu: &Gpu, shape: &Shape, maps: &Product) -> Result<()> {
     product(gpu, shape, false, maps)
 }
 
-/// `dx` of the gradient `grad` by the output.
+/// Computes `dx` from `grad`, the gradient with respect to the output.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn grad_input(gpu: &Gpu, shape: &Shape, grad: &Rows, packed: &Slice, out: &Rows) -> Result<()> {
     let maps = Product {
         source: grad,
@@ -288,7 +288,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         Some(matrices) => matrices.tile(),
         None => Tile::of(rows, columns),
     };
-    let [splits, length] = tile.splits([rows, columns], depth, gpu.most_elements());
+    let [splits, length] = tile.splits([rows, columns], depth, gpu.max_elements());
     let (kind, after) = match after {
         After::Nothing => (0, packed),
         After::Bias(bias) => (1, bias),
@@ -314,21 +314,21 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
     let kernel = match on_matrices {
         Some(matrices) => gpu
             .kernel(Shader::Conv2dCooperative, "conv2d_cooperative_forward")
-            .dialect(Dialect::Matrices(matrices.size as u32))
+            .variant(Variant::Matrices(matrices.size as u32))
             .constant("THREADS", matrices.threads as u32)
             .constant("ACROSS", matrices.across as u32)
             .read(2, packed),
         None => gpu
             .kernel(Shader::Conv2d, "conv2d_forward")
-            .dialect(operands.dialect())
+            .variant(operands.variant())
             .constant("DOWN", tile.down as u32)
             .constant("ACROSS", tile.across as u32)
             .constant("BACKWARD", backward.into())
             .constant(
-                "SOURCE_QUADS",
-                in_quads(&source.data, source.stride, source_channels).into(),
+                "SOURCE_VEC4",
+                in_vec4s(&source.data, source.stride, source_channels).into(),
             )
-            .constant("WEIGHT_QUADS", in_quads(packed, columns, columns).into())
+            .constant("WEIGHT_VEC4", in_vec4s(packed, columns, columns).into())
             .read(1, &source.data)
             .read(8, packed)
             .read(9, packed),
@@ -355,10 +355,10 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         .over(rows * columns)
 }
 
-/// `dw`, `[O, C, kh, kw]`, of the gradient `grad` by the output; `x` and `norm` as in [`forward`].
+/// Computes `dw`, `[O, C, kh, kw]`, from `grad`, the gradient with respect to the output; `x` and `norm` as in [`forward`].
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn grad_weight(
     gpu: &Gpu,
     shape: &Shape,
@@ -376,7 +376,7 @@ pub fn grad_weight(
         return Ok(out.buffer);
     }
     let tile = Tile::of(rows, columns);
-    let [splits, length] = tile.splits([rows, columns], depth, gpu.most_elements());
+    let [splits, length] = tile.splits([rows, columns], depth, gpu.max_elements());
     let params = Params {
         rows: rows as u32,
         columns: columns as u32,
@@ -397,12 +397,12 @@ pub fn grad_weight(
         .constant("ACROSS", tile.across as u32)
         .constant("NORM", norm.is_some().into())
         .constant(
-            "SOURCE_QUADS",
-            in_quads(&x.data, x.stride, shape.channels).into(),
+            "SOURCE_VEC4",
+            in_vec4s(&x.data, x.stride, shape.channels).into(),
         )
         .constant(
-            "WEIGHT_QUADS",
-            in_quads(&grad.data, grad.stride, columns).into(),
+            "WEIGHT_VEC4",
+            in_vec4s(&grad.data, grad.stride, columns).into(),
         )
         .params(&[params])
         .read(1, &x.data)

@@ -1,4 +1,4 @@
-//! Columns from one matrix to another, and tensors side by side in one buffer.
+//! Copies of columns from one matrix to another, and of tensors into one buffer.
 
 use super::Gpu;
 use super::buffer::{Buffer, Slice};
@@ -10,14 +10,14 @@ use std::sync::Arc;
 /// A matrix whose rows begin `stride` elements apart.
 #[derive(Clone)]
 pub struct Rows {
-    /// Where the first row begins.
+    /// The beginning of the first row.
     pub data: Slice,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub stride: usize,
 }
 
 impl Rows {
-    /// The same from column `columns` on.
+    /// Returns the matrix without its first `columns` columns.
     pub fn from_column(&self, columns: usize) -> Rows {
         Rows {
             data: self.data.after(columns),
@@ -26,10 +26,10 @@ impl Rows {
     }
 }
 
-/// The first `columns` of `rows` rows from one matrix to another.
+/// Copies the first `columns` columns of `rows` rows from one matrix to another.
 ///
 /// # Errors
-/// Where the device is lost.
+/// Where the GPU is lost.
 pub fn columns(gpu: &Gpu, from: &Rows, to: &Rows, [rows, columns]: [usize; 2]) -> Result<()> {
     let sizes = [
         rows as u32,
@@ -46,10 +46,10 @@ pub fn columns(gpu: &Gpu, from: &Rows, to: &Rows, [rows, columns]: [usize; 2]) -
         .over(rows * columns)
 }
 
-/// The sum of two runs of `len` elements.
+/// Adds two slices of `len` elements.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn sum_of(gpu: &Gpu, a: &Slice, b: &Slice, len: usize) -> Result<Arc<Buffer>> {
     let y = Slice::from(gpu.unset(len)?);
     gpu.kernel(Shader::Elementwise, "elementwise_pair")
@@ -62,11 +62,12 @@ pub fn sum_of(gpu: &Gpu, a: &Slice, b: &Slice, len: usize) -> Result<Arc<Buffer>
     Ok(y.buffer)
 }
 
-/// Runs of these lengths cut into groups that each fit one buffer, as long as they can be; what fits none is alone.
+/// Divides slices of these lengths into the fewest consecutive groups that each fit one buffer. A slice that is too large for a
+/// buffer is a group of its own.
 pub fn groups_that_fit(gpu: &Gpu, lens: &[usize]) -> Vec<Range<usize>> {
     let (mut groups, mut first, mut len) = (Vec::new(), 0, 0);
     for (i, &more) in lens.iter().enumerate() {
-        if i > first && len + more > gpu.most_elements() {
+        if i > first && len + more > gpu.max_elements() {
             groups.push(first..i);
             (first, len) = (i, 0);
         }
@@ -78,28 +79,28 @@ pub fn groups_that_fit(gpu: &Gpu, lens: &[usize]) -> Vec<Range<usize>> {
     groups
 }
 
-/// Runs of elements one after the other: as they are where they already lie so, else copied.
+/// Returns the parts one after the other in one buffer. It copies them unless they already lie that way.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn side_by_side(gpu: &Gpu, parts: &[(Slice, usize)]) -> Result<Slice> {
     let Some((first, _)) = parts.first() else {
         return Ok(gpu.unset(0)?.into());
     };
     let mut next = first.offset;
-    let lie_so = parts.iter().all(|(slice, len)| {
-        let here = Arc::ptr_eq(&slice.buffer, &first.buffer) && slice.offset == next;
+    let contiguous = parts.iter().all(|(slice, len)| {
+        let is_next = Arc::ptr_eq(&slice.buffer, &first.buffer) && slice.offset == next;
         next += len;
-        here
+        is_next
     });
-    if lie_so {
+    if contiguous {
         return Ok(first.clone());
     }
     let whole = Slice::from(gpu.unset(parts.iter().map(|(_, len)| len).sum())?);
-    let mut place = 0;
+    let mut position = 0;
     for (slice, len) in parts {
-        gpu.copy(slice, &whole.after(place), *len)?;
-        place += len;
+        gpu.copy(slice, &whole.after(position), *len)?;
+        position += len;
     }
     Ok(whole)
 }

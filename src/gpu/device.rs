@@ -1,4 +1,4 @@
-//! An opened graphics device.
+//! An open GPU.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use super::stream::Stream;
 use super::timing::{self, Timing};
 use crate::error::{Error, Result};
 
-/// A graphics device, opened. Cloning one copies a pointer.
+/// An open GPU. Cloning one copies a pointer.
 #[derive(Clone)]
 pub struct Gpu(pub(super) Arc<Inner>);
 
@@ -20,12 +20,12 @@ pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) limits: wgpu::Limits,
-    most_elements: AtomicUsize,
-    pub(super) most_bytes: AtomicU64,
-    most_groups: AtomicUsize,
-    poisons: AtomicBool,
+    max_elements: AtomicUsize,
+    pub(super) max_bytes: AtomicU64,
+    max_groups: AtomicUsize,
+    fills_with_nan: AtomicBool,
     subgroups: AtomicBool,
-    subgroups_there: bool,
+    subgroups_supported: bool,
     matrices: Option<(usize, usize)>,
     name: String,
     kind: Kind,
@@ -36,33 +36,33 @@ pub(super) struct Inner {
     pub(super) stream: Mutex<Stream>,
 }
 
-fn most_elements(limits: &wgpu::Limits) -> usize {
+fn max_elements(limits: &wgpu::Limits) -> usize {
     let bytes = limits
         .max_storage_buffer_binding_size
         .min(limits.max_buffer_size);
     (bytes / 4) as usize
 }
 
-/// The environment variable that, set to 1, lets 16-bit products be taken on matrix units (tensor cores), which is
-/// experimental in the library that speaks to them.
+/// The environment variable that, set to 1, allows f16 products on matrix units (tensor cores). They are experimental in the
+/// library `wgpu`.
 pub const MATRICES_VARIABLE: &str = "GLIMPSE_MATRICES";
 
-fn matrices_wanted() -> bool {
+fn matrices_allowed() -> bool {
     std::env::var(MATRICES_VARIABLE).is_ok_and(|value| value == "1")
 }
 
-/// What went wrong where nobody was asking, for whoever asks next.
+/// The first error that the driver reported outside a call; the next call returns it.
 #[derive(Default)]
 struct Fault(Mutex<Option<String>>);
 
 impl Fault {
-    /// Keeps the first, of which the others usually follow.
-    fn keep(&self, what: String) {
+    /// Records an error. The first is kept, because the others usually follow from it.
+    fn record(&self, what: String) {
         lock(&self.0).get_or_insert(what);
     }
 }
 
-/// A lock that a thread's panic has not spoilt: what it guards is whole between any two statements.
+/// Locks a mutex, also after a panic of another thread: the guarded values are consistent between any two statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -80,18 +80,18 @@ impl fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the device of `choice`.
+    /// Opens the GPU that `choice` describes.
     ///
     /// # Errors
-    /// Where there is none, it is too small, or it refuses.
+    /// Where there is none, it is too small, or its driver refuses.
     pub fn open(choice: &Choice) -> Result<Self> {
         Self::from_adapter(&adapter::choose(choice)?)
     }
 
-    /// Opens this device.
+    /// Opens this GPU.
     ///
     /// # Errors
-    /// Where it is too small or refuses.
+    /// Where it is too small or its driver refuses.
     pub fn from_adapter(adapter: &Adapter) -> Result<Self> {
         adapter.check()?;
         let features = adapter.raw.features()
@@ -99,14 +99,14 @@ impl Gpu {
                 | wgpu::Features::SUBGROUP
                 | wgpu::Features::SHADER_F16);
         let limits = adapter.raw.limits();
-        let matrices = matrices_wanted().then(|| adapter.matrices()).flatten();
+        let matrices = matrices_allowed().then(|| adapter.matrices()).flatten();
         let (features, experimental_features) = match matrices {
             None => (features, wgpu::ExperimentalFeatures::disabled()),
             Some(_) => (
                 features | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-                // SAFETY: of what is experimental only cooperative matrices are used, by one shader, whose loads and
-                // stores lie within its buffers; a fault in them would be the library's, and whoever sets the variable
-                // is told so.
+                // SAFETY: the only experimental feature in use is cooperative matrices, in one shader, whose loads and stores lie
+                // within its buffers. A fault in the feature itself would be the library's; the description of the variable says
+                // that it is experimental.
                 unsafe { wgpu::ExperimentalFeatures::enabled() },
             ),
         };
@@ -125,13 +125,13 @@ impl Gpu {
         };
         let (device, queue) =
             pollster::block_on(adapter.raw.request_device(&descriptor)).map_err(refused)?;
-        // A workgroup of 256 threads leaves room for what 64 subgroups have to say.
+        // The shaders have room for the results of 64 subgroups in a workgroup of 256 invocations.
         let subgroups = features.contains(wgpu::Features::SUBGROUP)
             && adapter.raw.get_info().subgroup_min_size >= 4;
         let fault = Arc::new(Fault::default());
         let (uncaptured, lost) = (fault.clone(), fault.clone());
         device.on_uncaptured_error(Arc::new(move |e| {
-            uncaptured.keep(match &e {
+            uncaptured.record(match &e {
                 wgpu::Error::OutOfMemory { .. } => {
                     "its memory does not suffice; take a smaller batch, or use --device cpu".into()
                 }
@@ -142,24 +142,24 @@ impl Gpu {
             });
         }));
         device.set_device_lost_callback(move |_, why| {
-            lost.keep(format!(
-                "the graphics device was lost{}; start again, from the last checkpoint where there is one",
+            lost.record(format!(
+                "the GPU was lost{}; start again, from the last checkpoint where there is one",
                 detail(&why)
             ));
         });
-        let timing = timing::wanted()
+        let timing = timing::enabled()
             .then(|| Timing::new(&device, &queue))
             .flatten();
         let stream = Stream::new(&device, &limits, timing);
         Ok(Gpu(Arc::new(Inner {
             device,
             queue,
-            most_elements: most_elements(&limits).into(),
-            most_bytes: u64::MAX.into(),
-            most_groups: (limits.max_compute_workgroups_per_dimension as usize).into(),
-            poisons: false.into(),
+            max_elements: max_elements(&limits).into(),
+            max_bytes: u64::MAX.into(),
+            max_groups: (limits.max_compute_workgroups_per_dimension as usize).into(),
+            fills_with_nan: false.into(),
             subgroups: subgroups.into(),
-            subgroups_there: subgroups,
+            subgroups_supported: subgroups,
             matrices,
             limits,
             name: adapter.name.clone(),
@@ -172,76 +172,78 @@ impl Gpu {
         })))
     }
 
-    /// As its driver calls it.
+    /// The driver's name for it.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// What sort it is.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
-    /// The most elements that one buffer holds.
-    pub fn most_elements(&self) -> usize {
-        self.0.most_elements.load(Ordering::Relaxed)
+    /// The largest number of elements in one buffer.
+    pub fn max_elements(&self) -> usize {
+        self.0.max_elements.load(Ordering::Relaxed)
     }
 
-    /// Lets a buffer hold no more than so many elements, as a smaller device would.
+    /// Limits the elements of one buffer, as on a smaller GPU.
     pub fn limit(&self, elements: usize) {
-        let most = most_elements(&self.0.limits);
+        let most = max_elements(&self.0.limits);
         self.0
-            .most_elements
+            .max_elements
             .store(elements.min(most), Ordering::Relaxed);
     }
 
-    /// The most workgroups that are started side by side.
-    pub fn most_groups(&self) -> usize {
-        self.0.most_groups.load(Ordering::Relaxed)
+    /// The largest number of workgroups along the first axis of a dispatch.
+    pub fn max_groups(&self) -> usize {
+        self.0.max_groups.load(Ordering::Relaxed)
     }
 
-    /// Makes mistakes in shaders show that a device may hide: memory that nobody has written holds no numbers, and more
-    /// than a few workgroups are laid out in a rectangle, as otherwise only very many are.
-    pub fn be_strict(&self) {
-        self.0.poisons.store(true, Ordering::Relaxed);
-        self.0.most_groups.store(4, Ordering::Relaxed);
+    /// Exposes shader bugs that a GPU may hide, for tests. Memory that was never written holds NaNs, and more than four
+    /// workgroups are laid out in a rectangle, as otherwise only very many are.
+    pub fn expose_shader_bugs(&self) {
+        self.0.fills_with_nan.store(true, Ordering::Relaxed);
+        self.0.max_groups.store(4, Ordering::Relaxed);
     }
 
-    pub(super) fn poisons(&self) -> bool {
-        self.0.poisons.load(Ordering::Relaxed)
+    pub(super) fn fills_with_nan(&self) -> bool {
+        self.0.fills_with_nan.load(Ordering::Relaxed)
     }
 
-    /// Whether the threads of a subgroup can compare and add up without going through memory.
+    /// Returns whether the invocations of a subgroup can compare and add values without workgroup memory.
     pub fn has_subgroups(&self) -> bool {
         self.0.subgroups.load(Ordering::Relaxed)
     }
 
-    /// Does without subgroups, as on a device that has none; or uses them again, where it has.
+    /// Switches the use of subgroups off, as on a GPU without them, or on again where it has them.
     pub fn use_subgroups(&self, wanted: bool) {
-        let there = self.0.subgroups_there;
-        self.0.subgroups.store(there && wanted, Ordering::Relaxed);
+        let supported = self.0.subgroups_supported;
+        self.0
+            .subgroups
+            .store(supported && wanted, Ordering::Relaxed);
     }
 
-    /// Whether shaders can compute with 16-bit floats.
+    /// Returns whether shaders can compute in f16.
     pub fn has_f16(&self) -> bool {
         self.0.features.contains(wgpu::Features::SHADER_F16)
     }
 
-    /// Rows and columns of the matrices that its units multiply, and threads of a subgroup, where the device has such
-    /// units and they are [wanted](MATRICES_VARIABLE).
+    /// Returns the size of the square matrices that its matrix units multiply, and the invocations of a subgroup, where the GPU
+    /// has such units and they are [allowed](MATRICES_VARIABLE).
     pub fn matrices(&self) -> Option<(usize, usize)> {
         self.0.matrices
     }
 
-    /// An error of this device.
+    /// Returns an error that names this GPU.
     pub(super) fn error(&self, what: impl fmt::Display) -> Error {
         Error::gpu(&self.0.name, what)
     }
 
-    /// Whether all is well so far.
+    /// Checks that nothing has gone wrong so far.
     ///
     /// # Errors
-    /// What went wrong first: the device was lost, or did not accept something.
+    /// The first error: the GPU was lost, or its driver refused something.
     pub fn check(&self) -> Result<()> {
         match &*lock(&self.0.fault.0) {
             None => Ok(()),
@@ -249,11 +251,11 @@ impl Gpu {
         }
     }
 
-    /// Gives the device up, as if it were unplugged; everything after this is an error.
+    /// Destroys the device, as if the GPU were unplugged. Every later call returns an error.
     pub fn lose(&self) {
         self.0.device.destroy();
-        self.0.fault.keep(
-            "the graphics device was lost (given up); start again, from the last checkpoint where there is one"
+        self.0.fault.record(
+            "the GPU was lost (given up); start again, from the last checkpoint where there is one"
                 .to_string(),
         );
     }
@@ -263,7 +265,7 @@ impl Gpu {
 pub(super) mod tests {
     use super::*;
 
-    /// A device for one test, where there is any.
+    /// Opens a GPU for one test, where there is one.
     pub(crate) fn open() -> Option<Gpu> {
         let named = std::env::var(adapter::VARIABLE).ok();
         match Gpu::open(&named.map_or(Choice::Best, Choice::Named)) {

@@ -1,23 +1,23 @@
-//! Matrix products, by `shaders/matmul.wgsl`.
+//! Matrix products, with `shaders/matmul.wgsl`.
 
 use super::Gpu;
 use super::buffer::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
 
-/// A matrix in a buffer, element `[i][j]` at `i * row + j * column` from its beginning.
+/// A matrix in a buffer: element `[i][j]` is at `i * row + j * column` from its beginning.
 #[derive(Clone)]
 pub struct Matrix {
-    /// Where it begins.
+    /// The first element.
     pub data: Slice,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub row: usize,
-    /// From one column to the next.
+    /// Elements from one column to the next.
     pub column: usize,
 }
 
 impl Matrix {
-    /// Row after row of `columns` elements.
+    /// Returns a row-major matrix of `columns` columns.
     pub fn new(data: Slice, columns: usize) -> Self {
         Matrix {
             data,
@@ -26,14 +26,14 @@ impl Matrix {
         }
     }
 
-    /// Whether the `len` elements of every run that lies side by side are fours that begin at multiples of four.
-    fn in_quads(&self, len: usize) -> bool {
+    /// Returns whether its contiguous axis, of `len` elements, can be loaded in aligned vec4s.
+    fn in_vec4s(&self, len: usize) -> bool {
         let (along, across) = (self.row.min(self.column), self.row.max(self.column));
         let fours = [self.data.offset, across, len];
         along == 1 && fours.iter().all(|n| n.is_multiple_of(4))
     }
 
-    /// Transposed.
+    /// Returns the transposed matrix.
     pub fn t(&self) -> Self {
         Matrix {
             data: self.data.clone(),
@@ -43,20 +43,20 @@ impl Matrix {
     }
 }
 
-/// What becomes of the product.
+/// The output of a product.
 pub struct Product {
-    /// Where it goes, row by row.
+    /// The matrix C, row-major.
     pub c: Slice,
-    /// From one of its rows to the next.
+    /// Elements from one row of C to the next.
     pub stride: usize,
-    /// Whether it is added to what is there.
+    /// Whether the product is added to the contents of C.
     pub accumulate: bool,
-    /// What is added to each column.
+    /// The summand of each column, if any.
     pub bias: Option<Slice>,
 }
 
 impl Product {
-    /// Written to `c`, rows `stride` apart.
+    /// An output that replaces `c`, rows `stride` apart.
     pub fn into(c: Slice, stride: usize) -> Self {
         Product {
             c,
@@ -67,7 +67,7 @@ impl Product {
     }
 }
 
-/// Threads of a workgroup down and across, each with 8 rows and 4 columns.
+/// Invocations of a workgroup, down and across; each computes 8 rows and 4 columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tile {
     pub(super) down: usize,
@@ -75,17 +75,17 @@ pub(super) struct Tile {
 }
 
 // Workgroups that keep a large device busy.
-const ENOUGH: usize = 256;
-// What a split must sum over at least, that making one is worth it.
-const LEAST_DEPTH: usize = 128;
+const BUSY_GROUPS: usize = 256;
+// The smallest depth of a split that is worth its cost.
+const MIN_DEPTH: usize = 128;
 
 impl Tile {
-    /// The tile for a result of these sizes: no wider than the result, and small where large ones would be few.
+    /// Returns the tile for a result of these sizes: no wider than the result, and small where there would be few large ones.
     pub(super) fn of(rows: usize, columns: usize) -> Self {
         let across = match columns {
             0..=16 => 4,
             17..=32 => 8,
-            // A few sentences, a word further.
+            // The decoder's step for a few sentences.
             65.. if rows <= 8 => 32,
             _ => 16,
         };
@@ -94,7 +94,7 @@ impl Tile {
             0..=8 => 1,
             9..=16 => 2,
             17..=32 => 4,
-            _ if groups(16) < ENOUGH => 8,
+            _ if groups(16) < BUSY_GROUPS => 8,
             _ => 16,
         };
         Tile { down, across }
@@ -108,33 +108,33 @@ impl Tile {
         ]
     }
 
-    /// Into how many parts to split a sum of `depth`, and how long each is: a multiple of the shaders' step. The parts of
-    /// all sums together are at most `most` elements.
+    /// Returns the number of parts that a sum of `depth` elements is split into, and the length of each: a multiple of the
+    /// shaders' DEPTH. The partial sums of all elements together are at most `limit` elements.
     pub(super) fn splits(
         self,
         [rows, columns]: [usize; 2],
         depth: usize,
-        most: usize,
+        limit: usize,
     ) -> [usize; 2] {
         let [down, across] = self.groups(rows, columns);
-        let wanted = ENOUGH.div_ceil((down * across).max(1));
-        let room = most / (rows * columns).max(1);
-        let splits = wanted.min(depth / LEAST_DEPTH).min(room).clamp(1, 64);
+        let wanted = BUSY_GROUPS.div_ceil((down * across).max(1));
+        let room = limit / (rows * columns).max(1);
+        let splits = wanted.min(depth / MIN_DEPTH).min(room).clamp(1, 64);
         let length = depth.div_ceil(splits).next_multiple_of(16).max(16);
         [depth.div_ceil(length).max(1), length]
     }
 }
 
-/// `C = A B` of `[m, k]` and `[k, n]`.
+/// Computes `C = A B` of `[m, k]` and `[k, n]`.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Product) -> Result<()> {
     if m == 0 || n == 0 {
         return Ok(());
     }
     let tile = Tile::of(m, n);
-    let [splits, length] = tile.splits([m, n], k, gpu.most_elements());
+    let [splits, length] = tile.splits([m, n], k, gpu.max_elements());
     let parts = match splits {
         1 => out.c.clone(),
         _ => gpu.unset(splits * m * n)?.into(),
@@ -168,12 +168,12 @@ pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Prod
         .constant("A_ALONG_ROWS", a_along_rows.into())
         .constant("B_ALONG_DEPTH", b_along_depth.into())
         .constant(
-            "A_QUADS",
-            a.in_quads(if a_along_rows { m } else { k }).into(),
+            "A_VEC4",
+            a.in_vec4s(if a_along_rows { m } else { k }).into(),
         )
         .constant(
-            "B_QUADS",
-            b.in_quads(if b_along_depth { k } else { n }).into(),
+            "B_VEC4",
+            b.in_vec4s(if b_along_depth { k } else { n }).into(),
         )
         .constant("ACCUMULATE", accumulate)
         .constant("HAS_BIAS", has_bias)
@@ -210,7 +210,7 @@ mod tests {
                 let tile = Tile::of(rows, columns);
                 let [splits, length] = tile.splits([rows, columns], depth, 1 << 20);
                 assert!(splits * length >= depth && (splits - 1) * length < depth.max(1));
-                assert!(splits == 1 || length >= LEAST_DEPTH / 2);
+                assert!(splits == 1 || length >= MIN_DEPTH / 2);
             }
         }
     }

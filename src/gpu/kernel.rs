@@ -1,52 +1,53 @@
-//! One run of a shader's entry point.
+//! One dispatch of a shader's entry point.
 //!
 //! ```text
-//! gpu.kernel(Shader::Relu, "relu_forward")
-//!     .params(&[n as u32])                  what binding 0, the uniform block, holds
-//!     .read(1, &x)                          the buffers, by the numbers that the shader gives them
+//! gpu.kernel(Shader::Relu, "relu_select")
+//!     .params(&[n as u32, 0, 0])            the contents of binding 0, the uniform block
+//!     .read(1, &x)                          the buffers, by their binding numbers in the shader
+//!     .read(2, &x)
 //!     .write(3, &y)
-//!     .over(n)?                             a thread for each of n elements
+//!     .over(n)?                             one invocation for each of n elements
 //! ```
 //!
-//! A tensor may begin anywhere in its buffer; where it does is a parameter like any other.
+//! A tensor may begin anywhere in its buffer; its first index is a parameter like any other.
 
 use bytemuck::Pod;
 
 use super::Gpu;
 use super::buffer::{Buffer, Slice};
-use super::shaders::{Dialect, Key, Shader};
-use super::stream::{PARAMS, Run};
+use super::shaders::{PipelineKey, Shader, Variant};
+use super::stream::{Dispatch, PARAMS};
 use super::timing::Label;
 use crate::error::Result;
 
-/// Threads of a workgroup where every thread has an element of its own; shaders spell it out.
+/// Invocations of a workgroup where each computes one element; shaders write it as the literal 256.
 pub const THREADS: usize = 256;
 
-/// A buffer at the place where a shader looks for it.
+/// A buffer and its binding number.
 pub(super) struct Binding<'a> {
     pub(super) number: u32,
     pub(super) buffer: &'a Buffer,
     pub(super) writable: bool,
 }
 
-/// A run in the making.
-#[must_use = "nothing runs until it is told over what"]
+/// A dispatch that is being built.
+#[must_use = "nothing is dispatched before `over`, `groups` or `grid` is called"]
 pub struct Kernel<'a> {
     gpu: &'a Gpu,
-    key: Key,
+    key: PipelineKey,
     bindings: Vec<Binding<'a>>,
     params: Vec<u8>,
     flops: f64,
 }
 
 impl Gpu {
-    /// A run of `entry` of `shader`.
+    /// Begins a dispatch of `entry` of `shader`.
     pub fn kernel(&self, shader: Shader, entry: &'static str) -> Kernel<'_> {
         Kernel {
             gpu: self,
-            key: Key {
+            key: PipelineKey {
                 shader,
-                dialect: Dialect::Plain,
+                variant: Variant::Plain,
                 entry,
                 constants: Vec::new(),
                 writable: Vec::new(),
@@ -59,9 +60,9 @@ impl Gpu {
 }
 
 impl<'a> Kernel<'a> {
-    /// Takes the shader in another dialect than the plain one.
-    pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.key.dialect = dialect;
+    /// Uses a variant of the shader instead of its plain text.
+    pub fn variant(mut self, variant: Variant) -> Self {
+        self.key.variant = variant;
         self
     }
 
@@ -97,34 +98,34 @@ impl<'a> Kernel<'a> {
         self
     }
 
-    /// How many floating-point operations it takes, for the table of timings.
+    /// Sets the number of floating-point operations, for the table of timings.
     pub fn flops(mut self, flops: f64) -> Self {
         self.flops = flops;
         self
     }
 
-    /// Runs it with a thread for each of `elements`, in workgroups of [`THREADS`].
+    /// Dispatches one invocation for each of `elements`, in workgroups of [`THREADS`].
     ///
     /// # Errors
-    /// Where the shader does not compile here or the device is lost.
+    /// Where the shader does not compile or the GPU is lost.
     pub fn over(self, elements: usize) -> Result<()> {
         self.groups(elements.div_ceil(THREADS))
     }
 
-    /// Runs it with `groups` workgroups, which are laid out in a rectangle where they are too many for a line: the
-    /// number of one is `y * width + x`, and those beyond the last have nothing to do.
+    /// Dispatches `groups` workgroups. Where they are too many for one axis, they are laid out in a rectangle: a workgroup's
+    /// number is `y * width + x`, and workgroups beyond the last do nothing.
     ///
     /// # Errors
     /// As [`Kernel::over`].
     pub fn groups(self, groups: usize) -> Result<()> {
-        let width = groups.min(self.gpu.most_groups()).max(1);
+        let width = groups.min(self.gpu.max_groups()).max(1);
         self.grid([width, groups.div_ceil(width), 1])
     }
 
-    /// Runs it with this many workgroups along each axis.
+    /// Dispatches this many workgroups along each axis.
     ///
     /// # Errors
-    /// As [`Kernel::over`]; also where there are more along one axis than a device can start.
+    /// As [`Kernel::over`]; also where there are more along one axis than the GPU can start.
     pub fn grid(mut self, groups: [usize; 3]) -> Result<()> {
         if groups.contains(&0) {
             return Ok(());
@@ -153,7 +154,7 @@ impl<'a> Kernel<'a> {
             flops: self.flops,
         };
         let pipeline = self.gpu.pipeline(&self.key)?;
-        self.gpu.append(&Run {
+        self.gpu.append(&Dispatch {
             pipeline: &pipeline,
             bindings: &self.bindings,
             params: &self.params,

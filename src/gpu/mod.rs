@@ -1,22 +1,22 @@
-//! Floor 1: the graphics device.
+//! Floor 1: the GPU.
 //!
-//! Everything here works on buffers of numbers; tensors come a floor above. In reading order:
+//! Everything here works on buffers of numbers; tensors belong to the floor above. In reading order:
 //!
-//! * [`adapter`] finds the graphics devices of this machine and chooses one;
-//! * [`device`] opens it, and turns everything that can go wrong with it into an [`Error`](crate::error::Error);
-//! * [`buffer`] lends memory, and takes it back for the next who asks;
-//! * [`shaders`] names the WGSL files and makes pipelines of them, each once;
-//! * [`kernel`] is one run of an entry point: its buffers, its parameters, its workgroups;
-//! * [`stream`] gathers such runs and hands them over when something is read or enough has gathered;
-//! * [`timing`] says, on demand, how long each took on the device;
-//! * [`copy`], [`gemm`], [`conv`], [`norm`] and [`sum`] start the shaders that several operations are made of.
+//! * [`adapter`] lists the GPUs of this machine and chooses one;
+//! * [`device`] opens it, and turns its failures into an [`Error`](crate::error::Error);
+//! * [`buffer`] is a buffer pool: it allocates GPU memory and reuses it;
+//! * [`shaders`] names the WGSL files and compiles each pipeline once;
+//! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
+//! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
+//! * [`timing`] measures each kernel with the GPU's clock, when switched on;
+//! * [`copy`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several operations share.
 //!
-//! Nothing waits for the device but reading. Operations only append to a list, in the order of the program, and the
-//! device works through it on its own time; so a buffer that is no longer needed can be lent again at once, to
-//! whoever comes later in the same list.
+//! Only reads wait for the GPU. Operations append dispatches to a command buffer, in the order of the program, and the GPU
+//! executes them in that order on its own time. So a buffer that is no longer needed can be reused at once by a later
+//! dispatch.
 //!
-//! No result depends on how work is scheduled: every sum has one order, cut by shape alone, and there are no atomic
-//! additions.
+//! No result depends on how work is scheduled: the shape alone decides how sums are split, every sum is taken in one fixed
+//! order, and there are no atomic additions.
 
 pub mod adapter;
 pub mod buffer;
@@ -39,8 +39,8 @@ pub use device::Gpu;
 pub use kernel::Kernel;
 pub use shaders::Shader;
 
-/// What a driver or a library says of an error, for those who work on this program; in a release it is left out, for it
-/// tells its users nothing.
+/// Formats the text of a driver's or a library's error for developers. Release builds leave it out, because it does not help
+/// users.
 fn detail(what: &dyn Display) -> String {
     match cfg!(debug_assertions) {
         true => format!(" ({what})"),

@@ -1,6 +1,6 @@
-//! Batch norm over the rows of a matrix, by `shaders/batch_norm.wgsl`.
+//! Batch norm over the rows of a matrix, with `shaders/batch_norm.wgsl`.
 //!
-//! A norm's state is a buffer `[4, C]`: scale, shift, mean and `1 / sqrt(var + eps)`.
+//! The state of a norm is a buffer `[4, C]`: scale, shift, mean and `1 / sqrt(var + eps)`.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::kernel::Kernel;
 use super::shaders::Shader;
-use super::sum::{LEAST_ROWS, cut};
+use super::sum::{MIN_ROWS, split};
 use crate::error::Result;
 
-/// The shader's uniform block, field by field as it has them.
+/// The shader's uniform block, with its fields in the same order.
 #[repr(C)]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -37,7 +37,7 @@ struct Params {
 
 impl Params {
     fn new(rows: usize, channels: usize) -> Self {
-        let [chunks, length] = cut(rows, LEAST_ROWS);
+        let [chunks, length] = split(rows, MIN_ROWS);
         Params {
             rows: rows as u32,
             channels: channels as u32,
@@ -80,10 +80,10 @@ fn kernel<'a>(gpu: &'a Gpu, entry: &'static str, params: Params) -> Kernel<'a> {
     gpu.kernel(Shader::BatchNorm, entry).params(&[params])
 }
 
-/// The means and biased variances of `channels` channels of `rows` rows, to `mean` and `var`, which lie in one buffer.
+/// Computes means and biased variances of `channels` channels over `rows` rows. `mean` and `var` lie in one buffer.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn moments(
     gpu: &Gpu,
     x: &Rows,
@@ -109,11 +109,11 @@ pub fn moments(
         .over(channels)
 }
 
-/// What a norm is made of, one number a channel each.
+/// The weights and statistics of a norm, each with one number per channel.
 pub struct Parts<'a> {
-    /// The scale.
+    /// The weight.
     pub gamma: &'a Slice,
-    /// The shift.
+    /// The bias.
     pub beta: &'a Slice,
     /// The mean.
     pub mean: &'a Slice,
@@ -123,10 +123,10 @@ pub struct Parts<'a> {
     pub eps: f32,
 }
 
-/// The state of a norm with these statistics.
+/// Computes the state of a norm from its weights and statistics.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn fold(gpu: &Gpu, parts: &Parts, channels: usize) -> Result<Slice> {
     let state = Slice::from(gpu.unset(4 * channels)?);
     let params = Params {
@@ -147,12 +147,12 @@ pub fn fold(gpu: &Gpu, parts: &Parts, channels: usize) -> Result<Slice> {
     Ok(state)
 }
 
-/// Running mean and variance moved by `momentum` towards those of a batch, whose variance `unbiased` corrects:
-/// `[2, channels]`.
+/// Computes new running statistics, `[2, channels]`: mean and variance moved by `momentum` towards those of a batch.
+/// `unbiased` is the factor that makes the batch's variance unbiased.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
-pub fn learn(
+/// Where the GPU is lost or has no memory.
+pub fn update_running(
     gpu: &Gpu,
     running: [&Slice; 2],
     batch: [&Slice; 2],
@@ -169,7 +169,7 @@ pub fn learn(
         unbiased,
         ..Params::new(1, channels)
     };
-    kernel(gpu, "batch_norm_learn", params)
+    kernel(gpu, "batch_norm_update_running", params)
         .read(1, running[0])
         .read(2, running[1])
         .read(6, batch[0])
@@ -179,10 +179,10 @@ pub fn learn(
     Ok(out.buffer)
 }
 
-/// `out = x scale + shift`; with `relu`, the larger of that and zero.
+/// Computes `out = x scale + shift`, or with `relu` the larger of that and zero.
 ///
 /// # Errors
-/// Where the device is lost.
+/// Where the GPU is lost.
 pub fn forward(
     gpu: &Gpu,
     x: &Rows,
@@ -203,13 +203,13 @@ pub fn forward(
     .over(rows * channels)
 }
 
-/// A norm on the way back.
+/// The backward pass of a norm.
 pub struct Backward<'a> {
-    /// What it normalised.
+    /// The input of the norm.
     pub x: &'a Rows,
     /// Its state.
     pub state: &'a Slice,
-    /// Whether a ReLU came after it.
+    /// Whether a ReLU follows it.
     pub relu: bool,
     /// Whether its statistics were the batch's own.
     pub batch: bool,
@@ -218,10 +218,10 @@ pub struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// The gradients by beta and gamma, `[2, channels]`, of the gradient `grad` by the output.
+    /// Computes the gradients with respect to beta and gamma, `[2, channels]`, from `grad`, the gradient with respect to the output.
     ///
     /// # Errors
-    /// Where the device is lost or has no memory.
+    /// Where the GPU is lost or has no memory.
     pub fn sums(&self, gpu: &Gpu, grad: &Rows) -> Result<Slice> {
         let [rows, channels] = self.sizes;
         let params = Params::new(rows, channels).x(self.x).grad(grad);
@@ -244,10 +244,10 @@ impl Backward<'_> {
         Ok(sums)
     }
 
-    /// The gradient by the input, to `out`, or added to what is there.
+    /// Writes the gradient with respect to the input to `out`, or with `add` adds it to the contents.
     ///
     /// # Errors
-    /// Where the device is lost.
+    /// Where the GPU is lost.
     pub fn input(&self, gpu: &Gpu, grad: &Rows, sums: &Slice, out: &Rows, add: bool) -> Result<()> {
         let [rows, channels] = self.sizes;
         let params = Params::new(rows, channels).x(self.x).grad(grad).out(out);

@@ -1,7 +1,7 @@
-//! The WGSL files, and the pipelines that they become.
+//! The WGSL files, and the pipelines compiled from them.
 //!
-//! A pipeline is an entry point with its `override` constants filled in, compiled for this device. Each is made when
-//! it is needed first, and kept.
+//! A pipeline is an entry point with its `override` constants filled in, compiled for this GPU. Each is compiled when it is
+//! first needed, and cached.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,15 +21,15 @@ macro_rules! shaders {
         pub enum Shader { $($name),* }
 
         impl Shader {
-            /// All of them.
+            /// All files.
             pub const ALL: &'static [Shader] = &[$(Shader::$name),*];
 
-            /// Its file's name.
+            /// The name of the file.
             pub fn file(self) -> &'static str {
                 match self { $(Shader::$name => concat!($file, ".wgsl")),* }
             }
 
-            /// Its text.
+            /// The text of the file.
             pub fn source(self) -> &'static str {
                 match self { $(Shader::$name => include_str!(concat!("../../shaders/", $file, ".wgsl"))),* }
             }
@@ -67,30 +67,30 @@ shaders! {
     TopKSubgroups "top_k_subgroups",
 }
 
-/// In which words a shader is given to the device.
+/// The variant of a shader's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// As it is written.
+pub enum Variant {
+    /// The text of the file.
     Plain,
-    /// With operands of 16 bits.
+    /// The text with f16 operands.
     Half,
-    /// For matrix units of so many rows and columns.
+    /// The text for matrix units of so many rows and columns.
     Matrices(u32),
 }
 
-impl Dialect {
-    /// The text of `shader` in these words.
+impl Variant {
+    /// Returns the text of `shader` in this variant.
     fn text(self, shader: Shader) -> Cow<'static, str> {
         let text = shader.source();
         match self {
-            Dialect::Plain | Dialect::Matrices(16) => text.into(),
-            Dialect::Half => {
+            Variant::Plain | Variant::Matrices(16) => text.into(),
+            Variant::Half => {
                 let halves = text
                     .replace("alias Operand = f32;", "alias Operand = f16;")
                     .replace("alias Operands = vec4<f32>;", "alias Operands = vec4<f16>;");
                 format!("enable f16;\n{halves}").into()
             }
-            Dialect::Matrices(size) => text
+            Variant::Matrices(size) => text
                 .replace(
                     "const SIZE: u32 = 16;",
                     &format!("const SIZE: u32 = {size};"),
@@ -101,14 +101,14 @@ impl Dialect {
     }
 }
 
-/// What a pipeline is made of.
+/// Everything that distinguishes one pipeline from another.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct PipelineKey {
     pub(super) shader: Shader,
-    pub(super) dialect: Dialect,
+    pub(super) variant: Variant,
     pub(super) entry: &'static str,
     pub(super) constants: Vec<(&'static str, u32)>,
-    /// The buffers' numbers, and whether each is written.
+    /// The binding numbers, and whether each buffer is written.
     pub(super) writable: Vec<(u32, bool)>,
 }
 
@@ -118,18 +118,18 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-type Modules = HashMap<(Shader, Dialect), wgpu::ShaderModule>;
+type Modules = HashMap<(Shader, Variant), wgpu::ShaderModule>;
 
-/// Everything that was compiled so far.
+/// The cache of compiled shaders.
 #[derive(Default)]
 pub(super) struct Pipelines {
     modules: Modules,
-    pipelines: HashMap<Key, Arc<Pipeline>>,
+    pipelines: HashMap<PipelineKey, Arc<Pipeline>>,
 }
 
 impl Gpu {
-    /// The pipeline of `key`, made where this is the first time.
-    pub(super) fn pipeline(&self, key: &Key) -> Result<Arc<Pipeline>> {
+    /// Returns the pipeline of `key`, compiling it at the first request.
+    pub(super) fn pipeline(&self, key: &PipelineKey) -> Result<Arc<Pipeline>> {
         self.check()?;
         let mut all = lock(&self.0.pipelines);
         if let Some(pipeline) = all.pipelines.get(key) {
@@ -140,21 +140,21 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    fn compile(&self, modules: &mut Modules, key: &Key) -> Result<Pipeline> {
+    fn compile(&self, modules: &mut Modules, key: &PipelineKey) -> Result<Pipeline> {
         let device = &self.0.device;
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| device.push_error_scope(filter));
-        let module = modules.entry((key.shader, key.dialect)).or_insert_with(|| {
+        let module = modules.entry((key.shader, key.variant)).or_insert_with(|| {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(key.shader.file()),
-                source: wgpu::ShaderSource::Wgsl(key.dialect.text(key.shader)),
+                source: wgpu::ShaderSource::Wgsl(key.variant.text(key.shader)),
             };
             let checks = wgpu::ShaderRuntimeChecks {
                 force_loop_bounding: false,
                 ..wgpu::ShaderRuntimeChecks::checked()
             };
-            // SAFETY: indices are checked as always; what is left out is a counter in every loop against shaders that
-            // never end, and every loop in `shaders/` counts up to a bound that it does not move, or halves down to zero.
+            // SAFETY: indices are checked as always. Left out is a counter in every loop, which guards against shaders that
+            // never end; every loop in `shaders/` counts up to a bound that it does not change, or halves a number down to zero.
             unsafe { device.create_shader_module_trusted(descriptor, checks) }
         });
         let buffer = |ty, has_dynamic_offset, size| wgpu::BindingType::Buffer {
@@ -199,7 +199,7 @@ impl Gpu {
             entry_point: Some(key.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                // Every shader writes what it reads of it.
+                // Every shader writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -209,7 +209,7 @@ impl Gpu {
             .rev()
             .map(|scope| pollster::block_on(scope.pop()));
         if let Some(error) = errors.collect::<Vec<_>>().into_iter().flatten().next() {
-            modules.remove(&(key.shader, key.dialect));
+            modules.remove(&(key.shader, key.variant));
             let place = format_args!("{} of {}", key.entry, key.shader.file());
             return Err(self.error(format_args!(
                 "its driver does not accept {place}{}; update the driver, or use --device cpu",
@@ -238,15 +238,15 @@ mod tests {
         assert_eq!(files, named);
     }
 
-    fn check(shader: Shader, dialect: Dialect) {
-        let text = dialect.text(shader);
+    fn check(shader: Shader, variant: Variant) {
+        let text = variant.text(shader);
         let module = naga::front::wgsl::parse_str(&text)
             .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, shader.file())));
         let flags = naga::valid::ValidationFlags::all();
-        // What every device can do, but for those files that are for devices that can do more.
-        let capabilities = match (dialect, shader) {
-            (Dialect::Plain, Shader::TopKSubgroups) => naga::valid::Capabilities::SUBGROUP,
-            (Dialect::Plain, _) => naga::valid::Capabilities::default(),
+        // The capabilities of every GPU, except for the files and variants that need more.
+        let capabilities = match (variant, shader) {
+            (Variant::Plain, Shader::TopKSubgroups) => naga::valid::Capabilities::SUBGROUP,
+            (Variant::Plain, _) => naga::valid::Capabilities::default(),
             _ => naga::valid::Capabilities::all(),
         };
         let mut validator = naga::valid::Validator::new(flags, capabilities);
@@ -268,20 +268,20 @@ mod tests {
     fn every_shader_is_valid_without_a_device() {
         for &shader in Shader::ALL {
             if shader != Shader::Conv2dCooperative {
-                check(shader, Dialect::Plain);
+                check(shader, Variant::Plain);
             }
         }
-        check(Shader::Conv2d, Dialect::Half);
-        check(Shader::Conv2dCooperative, Dialect::Matrices(8));
-        check(Shader::Conv2dCooperative, Dialect::Matrices(16));
+        check(Shader::Conv2d, Variant::Half);
+        check(Shader::Conv2dCooperative, Variant::Matrices(8));
+        check(Shader::Conv2dCooperative, Variant::Matrices(16));
     }
 
     #[test]
     fn dialects_differ_where_they_should() {
-        let texts = [Dialect::Plain, Dialect::Half].map(|d| d.text(Shader::Conv2d));
+        let texts = [Variant::Plain, Variant::Half].map(|d| d.text(Shader::Conv2d));
         let changed = texts[0].lines().zip(texts[1].lines().skip(1));
         assert_eq!(changed.filter(|(a, b)| a != b).count(), 2);
-        let texts = [16, 8].map(|n| Dialect::Matrices(n).text(Shader::Conv2dCooperative));
+        let texts = [16, 8].map(|n| Variant::Matrices(n).text(Shader::Conv2dCooperative));
         let changed = texts[0].lines().zip(texts[1].lines());
         assert_eq!(changed.filter(|(a, b)| a != b).count(), 4);
     }

@@ -1,9 +1,9 @@
-//! What the device has still to be told.
+//! The command buffer that is being recorded.
 //!
-//! Runs of kernels are appended to one list. It is handed over when something is read, or when enough has gathered to
-//! keep the device busy while the next ones are written down. Each run's parameters have a place in one small buffer,
-//! whose contents travel with the list: what the device reads there is what was written for this very list, because a
-//! queue's writes and lists are done in the order in which they were handed over.
+//! Dispatches are appended to one command buffer. It is submitted when a result is read, or when it holds enough dispatches to
+//! keep the GPU busy while the next ones are recorded. The parameters of its dispatches lie in one small buffer, which is
+//! written at submission. A queue executes writes and command buffers in the order of submission, so each command buffer
+//! reads its own parameters.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -20,28 +20,28 @@ use super::shaders::Pipeline;
 use super::timing::{Label, Timing};
 use crate::error::Result;
 
-// Runs that are handed over together at most. The device begins with the first while the next are written down.
-pub(super) const MOST: u32 = 48;
-/// Bytes of a run's parameters at most.
+// Dispatches in a command buffer at most. The GPU begins with the first while the next are recorded.
+pub(super) const MAX_DISPATCHES: u32 = 48;
+/// Bytes of a dispatch's parameters at most.
 pub(super) const PARAMS: u64 = 256;
 
-/// The list that is being written.
+/// The state of the recording.
 pub(super) struct Stream {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
     params: Vec<u8>,
-    ring: wgpu::Buffer,
+    params_buffer: wgpu::Buffer,
     step: usize,
-    runs: u32,
-    all_runs: u64,
-    /// The number of the list.
+    dispatches: u32,
+    all_dispatches: u64,
+    /// The number of the command buffer.
     number: u64,
     read_back: Vec<wgpu::Buffer>,
     pub(super) timing: Option<Timing>,
 }
 
-/// A run, ready to be appended.
-pub(super) struct Run<'a> {
+/// A dispatch, ready to be appended.
+pub(super) struct Dispatch<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) bindings: &'a [Binding<'a>],
     pub(super) params: &'a [u8],
@@ -56,9 +56,9 @@ impl Stream {
         timing: Option<Timing>,
     ) -> Self {
         let step = u64::from(limits.min_uniform_buffer_offset_alignment).max(PARAMS);
-        let ring = device.create_buffer(&wgpu::BufferDescriptor {
+        let params_buffer = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("parameters"),
-            size: step * u64::from(MOST),
+            size: step * u64::from(MAX_DISPATCHES),
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
@@ -66,10 +66,10 @@ impl Stream {
             encoder: None,
             pass: None,
             params: Vec::new(),
-            ring,
+            params_buffer,
             step: step as usize,
-            runs: 0,
-            all_runs: 0,
+            dispatches: 0,
+            all_dispatches: 0,
             number: 1,
             read_back: Vec::new(),
             timing,
@@ -81,41 +81,47 @@ impl Stream {
             .get_or_insert_with(|| device.create_command_encoder(&Default::default()))
     }
 
-    /// The encoder with no pass open, as copies need it.
+    /// Returns the encoder with no pass open, as copies need it.
     fn between_passes(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
         self.pass = None;
         self.encoder(device)
     }
 
-    fn append(&mut self, device: &wgpu::Device, run: &Run) {
+    fn append(&mut self, device: &wgpu::Device, dispatch: &Dispatch) {
         let offset = self.params.len();
-        self.params.extend_from_slice(run.params);
+        self.params.extend_from_slice(dispatch.params);
         self.params.resize(offset + self.step, 0);
         let mut entries = vec![wgpu::BindGroupEntry {
             binding: 0,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &self.ring,
+                buffer: &self.params_buffer,
                 offset: 0,
                 size: NonZeroU64::new(PARAMS),
             }),
         }];
-        entries.extend(run.bindings.iter().map(|b| wgpu::BindGroupEntry {
+        entries.extend(dispatch.bindings.iter().map(|b| wgpu::BindGroupEntry {
             binding: b.number,
             resource: b.buffer.raw().as_entire_binding(),
         }));
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &run.pipeline.layout,
+            layout: &dispatch.pipeline.layout,
             entries: &entries,
         });
-        for binding in run.bindings {
-            binding.buffer.touched.store(self.number, Ordering::Relaxed);
+        for binding in dispatch.bindings {
+            binding
+                .buffer
+                .last_use
+                .store(self.number, Ordering::Relaxed);
         }
         if self.timing.is_some() {
             self.pass = None;
         }
         if self.pass.is_none() {
-            let writes = self.timing.as_mut().map(|t| t.begin(run.label.clone()));
+            let writes = self
+                .timing
+                .as_mut()
+                .map(|t| t.begin(dispatch.label.clone()));
             let timestamp_writes = writes.as_ref().map(|w| wgpu::ComputePassTimestampWrites {
                 query_set: &w.queries,
                 beginning_of_pass_write_index: Some(w.first),
@@ -132,15 +138,15 @@ impl Stream {
             self.pass = Some(pass);
         }
         let Some(pass) = &mut self.pass else { return };
-        pass.set_pipeline(&run.pipeline.raw);
+        pass.set_pipeline(&dispatch.pipeline.raw);
         pass.set_bind_group(0, &group, &[offset as u32]);
-        let [x, y, z] = run.groups;
+        let [x, y, z] = dispatch.groups;
         pass.dispatch_workgroups(x, y, z);
-        self.runs += 1;
-        self.all_runs += 1;
+        self.dispatches += 1;
+        self.all_dispatches += 1;
     }
 
-    /// Hands the list over.
+    /// Submits the command buffer.
     fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
         self.pass = None;
         let Some(mut encoder) = self.encoder.take() else {
@@ -150,43 +156,43 @@ impl Stream {
             timing.resolve(&mut encoder);
         }
         if !self.params.is_empty() {
-            queue.write_buffer(&self.ring, 0, &self.params);
+            queue.write_buffer(&self.params_buffer, 0, &self.params);
         }
         queue.submit([encoder.finish()]);
         if let Some(timing) = &mut self.timing {
             timing.collect(device);
         }
         self.params.clear();
-        self.runs = 0;
+        self.dispatches = 0;
         self.number += 1;
     }
 }
 
 impl Gpu {
-    pub(super) fn append(&self, run: &Run) -> Result<()> {
+    pub(super) fn append(&self, dispatch: &Dispatch) -> Result<()> {
         self.check()?;
         let mut stream = lock(&self.0.stream);
-        stream.append(&self.0.device, run);
-        if stream.runs == MOST {
+        stream.append(&self.0.device, dispatch);
+        if stream.dispatches == MAX_DISPATCHES {
             stream.submit(&self.0.device, &self.0.queue);
         }
         Ok(())
     }
 
-    /// How many kernels were started so far.
-    pub fn runs(&self) -> u64 {
-        lock(&self.0.stream).all_runs
+    /// Returns the number of dispatches so far.
+    pub fn dispatches(&self) -> u64 {
+        lock(&self.0.stream).all_dispatches
     }
 
-    /// Hands over what has gathered.
+    /// Submits the dispatches recorded so far.
     pub fn flush(&self) {
         lock(&self.0.stream).submit(&self.0.device, &self.0.queue);
     }
 
-    /// Hands over what has gathered and waits until it is done.
+    /// Submits the dispatches recorded so far and waits until they are finished.
     ///
     /// # Errors
-    /// What has gone wrong until then.
+    /// The first error until then.
     pub fn wait(&self) -> Result<()> {
         self.flush();
         self.poll()?;
@@ -205,7 +211,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// A buffer that holds `data`.
+    /// Returns a new buffer that holds `data`.
     ///
     /// # Errors
     /// Where there is no memory for it.
@@ -219,8 +225,9 @@ impl Gpu {
     pub(super) fn write<T: Pod>(&self, buffer: &Buffer, data: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
         let mut stream = lock(&self.0.stream);
-        // A write is done before the list that is still being written; whatever that does with this memory comes first.
-        if buffer.touched.load(Ordering::Relaxed) == stream.number {
+        // The queue executes a write before the command buffer that is still being recorded. If that command buffer uses
+        // this memory, it must be submitted first.
+        if buffer.last_use.load(Ordering::Relaxed) == stream.number {
             stream.submit(&self.0.device, &self.0.queue);
         }
         if bytes.is_empty() {
@@ -238,24 +245,24 @@ impl Gpu {
         }
     }
 
-    /// A buffer of `elements` zeros.
+    /// Returns a buffer of `elements` zeros.
     ///
     /// # Errors
     /// Where there is no memory for it.
     pub fn zeros(&self, elements: usize) -> Result<Arc<Buffer>> {
         let buffer = self.unset(elements)?;
         let mut stream = lock(&self.0.stream);
-        buffer.touched.store(stream.number, Ordering::Relaxed);
+        buffer.last_use.store(stream.number, Ordering::Relaxed);
         stream
             .between_passes(&self.0.device)
             .clear_buffer(buffer.raw(), 0, None);
         Ok(buffer)
     }
 
-    /// Copies `len` elements, which must lie in two different buffers.
+    /// Copies `len` elements between two different buffers.
     ///
     /// # Errors
-    /// Where the device is lost.
+    /// Where the GPU is lost.
     pub fn copy(&self, from: &Slice, to: &Slice, len: usize) -> Result<()> {
         self.check()?;
         if len == 0 {
@@ -263,7 +270,10 @@ impl Gpu {
         }
         let mut stream = lock(&self.0.stream);
         for slice in [from, to] {
-            slice.buffer.touched.store(stream.number, Ordering::Relaxed);
+            slice
+                .buffer
+                .last_use
+                .store(stream.number, Ordering::Relaxed);
         }
         let [start, end] = [from, to].map(|s| s.offset as u64 * 4);
         let encoder = stream.between_passes(&self.0.device);
@@ -272,22 +282,22 @@ impl Gpu {
         Ok(())
     }
 
-    /// `len` elements, when everything before is done.
+    /// Reads `len` elements, after all dispatches recorded so far.
     ///
     /// # Errors
-    /// Where the device is lost or something before this went wrong.
+    /// Where the GPU is lost or an earlier dispatch failed.
     pub fn read<T: Pod>(&self, from: &Slice, len: usize) -> Result<Vec<T>> {
         self.check()?;
         if len == 0 {
             return Ok(Vec::new());
         }
         let bytes = len as u64 * 4;
-        let kept = {
-            let waiting = &mut lock(&self.0.stream).read_back;
-            let place = waiting.iter().position(|b| b.size() >= bytes);
-            place.map(|i| waiting.swap_remove(i))
+        let reused = {
+            let unused = &mut lock(&self.0.stream).read_back;
+            let place = unused.iter().position(|b| b.size() >= bytes);
+            place.map(|i| unused.swap_remove(i))
         };
-        let staging = match kept {
+        let staging = match reused {
             Some(staging) => staging,
             None => {
                 let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -309,7 +319,7 @@ impl Gpu {
         let (done, wait) = mpsc::channel();
         let view = staging.slice(..bytes);
         view.map_async(wgpu::MapMode::Read, move |result| {
-            // Nobody waits any longer where the device did not answer.
+            // The receiver is gone where the GPU did not answer.
             let _ = done.send(result);
         });
         self.poll()?;
@@ -325,7 +335,7 @@ impl Gpu {
         Ok(data)
     }
 
-    /// The table of what was timed, where timing is on; see [`timing`](super::timing).
+    /// Returns the table of timings, where timing is on; see [`timing`](super::timing).
     pub fn timings(&self) -> Option<String> {
         self.flush();
         lock(&self.0.stream)
@@ -334,7 +344,7 @@ impl Gpu {
             .map(|t| t.report(self.name()))
     }
 
-    /// Starts timing, from nothing; `false` where the device has no clock.
+    /// Starts timing with an empty table; `false` where the GPU has no clock.
     pub fn start_timing(&self) -> bool {
         self.flush();
         let timing = Timing::new(&self.0.device, &self.0.queue);
@@ -343,7 +353,7 @@ impl Gpu {
         stream.timing.is_some()
     }
 
-    /// Milliseconds of all kernels since timing started, where it did.
+    /// Milliseconds of all kernels since timing started; `None` where it is off.
     pub fn timed_ms(&self) -> Option<f64> {
         self.flush();
         lock(&self.0.stream).timing.as_ref().map(Timing::total_ms)

@@ -1,4 +1,4 @@
-//! Sums of all elements and of columns, by `shaders/reduce.wgsl`.
+//! Sums of all elements and of columns, with `shaders/reduce.wgsl`.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use super::copy::Rows;
 use super::shaders::Shader;
 use crate::error::Result;
 
-// Chunks of a long sum at most, and elements of one at least.
-const MOST_CHUNKS: usize = 256;
-const LEAST_LENGTH: usize = 4096;
-/// Rows of a chunk at least, where rows are added.
-pub(super) const LEAST_ROWS: usize = 512;
+// Chunks of a long sum at most, and elements of a chunk at least.
+const MAX_CHUNKS: usize = 256;
+const MIN_LENGTH: usize = 4096;
+/// Rows of a chunk at least, where rows are summed.
+pub(super) const MIN_ROWS: usize = 512;
 
-/// Into how many chunks to cut `len` elements, and how long each is.
+/// Returns the number of chunks that a sum of `len` elements is split into, and the length of each.
 pub fn chunks(len: usize) -> [usize; 2] {
-    cut(len, LEAST_LENGTH)
+    split(len, MIN_LENGTH)
 }
 
-pub(super) fn cut(len: usize, least: usize) -> [usize; 2] {
-    let length = len.div_ceil(MOST_CHUNKS).max(least);
+pub(super) fn split(len: usize, least: usize) -> [usize; 2] {
+    let length = len.div_ceil(MAX_CHUNKS).max(least);
     [len.div_ceil(length).max(1), length]
 }
 
-/// `factor` times the sum of `len` elements: one number.
+/// Computes `factor` times the sum of `len` elements: one number.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn total(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer>> {
     let [chunks, length] = chunks(len);
     let y = Slice::from(gpu.unset(1)?);
-    let run = |x: &Slice, y: &Slice, len: usize, length: usize, chunks: usize, factor: f32| {
+    let dispatch = |x: &Slice, y: &Slice, len: usize, length: usize, chunks: usize, factor: f32| {
         let sizes = [len as u32, x.start(), length as u32, chunks as u32, 0, 0];
         gpu.kernel(Shader::Reduce, "reduce_sum")
             .params(&sizes)
@@ -41,22 +41,22 @@ pub fn total(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer
             .groups(chunks)
     };
     if chunks == 1 {
-        run(x, &y, len, len, 1, factor)?;
+        dispatch(x, &y, len, len, 1, factor)?;
         return Ok(y.buffer);
     }
     let parts = Slice::from(gpu.unset(chunks)?);
-    run(x, &parts, len, length, chunks, 1.0)?;
-    run(&parts, &y, chunks, chunks, 1, factor)?;
+    dispatch(x, &parts, len, length, chunks, 1.0)?;
+    dispatch(&parts, &y, chunks, chunks, 1, factor)?;
     Ok(y.buffer)
 }
 
-/// `len` times the one number `x`, times `factor`.
+/// Returns `len` elements that are all `factor` times the one number `x`.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
-pub fn spread(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer>> {
+/// Where the GPU is lost or has no memory.
+pub fn broadcast(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer>> {
     let y = Slice::from(gpu.unset(len)?);
-    gpu.kernel(Shader::Reduce, "reduce_spread")
+    gpu.kernel(Shader::Reduce, "reduce_broadcast")
         .params(&[len as u32, x.start(), 0, 0, 0, 0])
         .params(&[factor])
         .read(1, x)
@@ -65,12 +65,12 @@ pub fn spread(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffe
     Ok(y.buffer)
 }
 
-/// The sum over `rows` rows of each of `columns` columns.
+/// Computes the sum over `rows` rows of each of `columns` columns.
 ///
 /// # Errors
-/// Where the device is lost or has no memory.
+/// Where the GPU is lost or has no memory.
 pub fn rows(gpu: &Gpu, x: &Rows, [rows, columns]: [usize; 2]) -> Result<Arc<Buffer>> {
-    let [chunks, length] = cut(rows, LEAST_ROWS);
+    let [chunks, length] = split(rows, MIN_ROWS);
     let parts = Slice::from(gpu.unset(chunks * columns)?);
     let sizes = |start: u32| {
         [

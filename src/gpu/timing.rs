@@ -1,25 +1,25 @@
-//! How long each kernel took on the device itself: a table, switched on by the environment variable `GLIMPSE_PROFILE`.
+//! Times of each kernel by the GPU's own clock: a table, switched on by the environment variable `GLIMPSE_PROFILE`.
 //!
-//! The device writes down its clock before and after each run. That takes a pass of its own for each, and waiting after
-//! each list, so the whole takes longer while it is measured; the kernels do not.
+//! The GPU writes its clock before and after each dispatch. That takes a compute pass for each dispatch, and a wait after each
+//! command buffer, so the program runs longer while it is measured; the kernels do not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::stream;
 
-/// The environment variable that switches the table on, with any value but `0` or none at all.
+/// The environment variable that switches the table on, with any value except `0` and the empty one.
 pub const VARIABLE: &str = "GLIMPSE_PROFILE";
 
-// A list may be longer than what one asks for.
+// Timestamps in a command buffer at most.
 const QUERIES: u32 = 256;
 
-/// Whether whoever started the program wants kernels timed.
-pub fn wanted() -> bool {
+/// Returns whether the environment variable asks for timing.
+pub fn enabled() -> bool {
     std::env::var(VARIABLE).is_ok_and(|value| !value.is_empty() && value != "0")
 }
 
-/// What is timed.
+/// The name and the floating-point operations of a dispatch.
 #[derive(Clone)]
 pub(super) struct Label {
     pub(super) entry: &'static str,
@@ -28,30 +28,30 @@ pub(super) struct Label {
 
 #[derive(Clone, Copy, Default)]
 struct Line {
-    runs: u64,
+    dispatches: u64,
     seconds: f64,
     flops: f64,
 }
 
-/// The device's clock, and what it showed.
+/// The timestamps of the current command buffer, and the table.
 pub(super) struct Timing {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     read_back: wgpu::Buffer,
     labels: Vec<Label>,
-    // Seconds of a tick.
+    // Seconds per tick.
     period: f64,
     lines: BTreeMap<&'static str, Line>,
 }
 
-/// Where a run writes down the time.
+/// The timestamps of one dispatch.
 pub(super) struct Writes {
     pub(super) queries: wgpu::QuerySet,
     pub(super) first: u32,
 }
 
 impl Timing {
-    /// `None` where the device has no clock.
+    /// Returns `None` where the GPU has no clock.
     pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Option<Self> {
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return None;
@@ -78,7 +78,7 @@ impl Timing {
         })
     }
 
-    /// A run of this list begins.
+    /// Reserves the timestamps of the next dispatch.
     pub(super) fn begin(&mut self, label: Label) -> Writes {
         let first = self.labels.len() as u32 * 2;
         self.labels.push(label);
@@ -88,7 +88,7 @@ impl Timing {
         }
     }
 
-    /// The last thing on a list: the times go where they can be read.
+    /// Records the copy of the timestamps to memory that the CPU can read, at the end of a command buffer.
     pub(super) fn resolve(&mut self, encoder: &mut wgpu::CommandEncoder) {
         let count = self.labels.len() as u32 * 2;
         if count > 0 {
@@ -103,7 +103,7 @@ impl Timing {
         }
     }
 
-    /// After a list was handed over: waits for it and reads its times. A device that does not answer has none.
+    /// Waits for the submitted command buffer and adds its times to the table. If the GPU does not answer, it adds none.
     pub(super) fn collect(&mut self, device: &wgpu::Device) {
         let labels = std::mem::take(&mut self.labels);
         if labels.is_empty() {
@@ -122,7 +122,7 @@ impl Timing {
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&mapped);
             for (label, pair) in labels.iter().zip(ticks.chunks_exact(2)) {
                 let line = self.lines.entry(label.entry).or_default();
-                line.runs += 1;
+                line.dispatches += 1;
                 line.seconds += pair[1].saturating_sub(pair[0]) as f64 * self.period;
                 line.flops += label.flops;
             }
@@ -134,7 +134,7 @@ impl Timing {
         self.lines.values().map(|line| line.seconds).sum::<f64>() * 1e3
     }
 
-    /// The table, what took longest first.
+    /// Returns the table, the slowest kernel first.
     pub(super) fn report(&self, device: &str) -> String {
         let mut lines: Vec<_> = self.lines.iter().collect();
         lines.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
@@ -156,7 +156,7 @@ impl Timing {
             let _ = writeln!(
                 text,
                 "{entry:<28} {:>7} {:>12.3} {rate:>10} {:>6.1}%",
-                line.runs,
+                line.dispatches,
                 line.seconds * 1e3,
                 100.0 * line.seconds / total.max(f64::MIN_POSITIVE),
             );
@@ -165,4 +165,4 @@ impl Timing {
     }
 }
 
-const _: () = assert!(stream::MOST * 2 <= QUERIES);
+const _: () = assert!(stream::MAX_DISPATCHES * 2 <= QUERIES);

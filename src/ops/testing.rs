@@ -36,7 +36,7 @@ pub(crate) fn test_gpu() -> Option<&'static Gpu> {
         let opened = Gpu::open(&named.map_or(Choice::Best, Choice::Named));
         match opened {
             Ok(gpu) => {
-                gpu.be_strict();
+                gpu.expose_shader_bugs();
                 Some(gpu)
             }
             Err(e) if std::env::var_os(REQUIRED).is_some() => panic!("{e}"),
@@ -59,7 +59,7 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
     }
     let Some(gpu) = test_gpu() else { return };
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = gpu.runs();
+    let before = gpu.dispatches();
     DEVICE.set(Device::Gpu(gpu.clone()));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
     DEVICE.set(Device::Cpu);
@@ -69,7 +69,7 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
     }
     gpu.wait().unwrap();
     assert!(
-        gpu.runs() > before,
+        gpu.dispatches() > before,
         "the body ran nothing on {}",
         gpu.name()
     );

@@ -43,7 +43,7 @@ impl Device {
     pub(crate) fn images_together(&self, elements: usize) -> usize {
         let room = match self {
             Device::Cpu => CACHED,
-            Device::Gpu(gpu) => gpu.most_elements(),
+            Device::Gpu(gpu) => gpu.max_elements(),
         };
         (room / elements.max(1)).max(1)
     }

@@ -71,7 +71,7 @@ struct Packed {
 
 impl Drop for CpuBuffer {
     fn drop(&mut self) {
-        memory::give(std::mem::take(&mut self.data));
+        memory::recycle(std::mem::take(&mut self.data));
     }
 }
 

@@ -44,7 +44,7 @@ impl Shares {
     pub fn new(options: &Options) -> Result<Self> {
         let shares = Shares::beside(resident().unwrap_or(UNKNOWN), options)?;
         // What operations leave for those that come after them counts as the batch's.
-        memory::keep_at_most(options.batch * IN_BATCH / 2);
+        memory::set_limit(options.batch * IN_BATCH / 2);
         Ok(shares)
     }
 

@@ -224,7 +224,7 @@ fn what_is_not_there_is_one_line() {
     let here = Path::new(".");
     let named = ["caption", "a.png", "--gpu", "no such device"];
     let wrong = glimpse(here, &named);
-    assert!(wrong.complaint(1).starts_with("GPU: no graphics device"));
+    assert!(wrong.complaint(1).starts_with("GPU: no GPU"));
     let half = glimpse(here, &["bench", "encode", "--precision", "f16"]);
     assert!(half.complaint(1).contains("--device gpu"));
     // A device is opened before images are looked for, and an image that is not there is still one line.

@@ -1,4 +1,4 @@
-//! Pixels on their way into cache: normalised, rectified, rounded, as the convolution wants its input.
+//! Copies input pixels into a tile in cache, and on the way applies batch norm and ReLU and rounds to the precision.
 
 use crate::cpu::after::ScaleShiftRelu;
 use crate::cpu::precision::copy_as_pairs;
@@ -6,22 +6,22 @@ use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, Precision};
 
-// How many pixels ahead of its copy a pixel is fetched.
-const AHEAD: usize = 8;
+// Pixels from the pixel that is copied to the one that is prefetched.
+const PREFETCH_PIXELS: usize = 8;
 
-/// Copies a run of pixels, each as the words of `precision` that `before` makes of its channels.
+/// Copies neighbouring pixels: applies `before` to their channels and packs the result in lanes of `precision`.
 pub(super) struct CopyPixels<'a> {
     /// The first channel of the first pixel, and everything after it.
     pub(super) from: &'a [f32],
-    /// From one pixel to the next.
+    /// Floats from one pixel to the next.
     pub(super) from_stride: usize,
-    /// Where the first pixel goes.
+    /// Receives the pixels.
     pub(super) to: &'a mut [f32],
-    /// From one pixel to the next, in words.
+    /// Lanes from one pixel to the next.
     pub(super) to_stride: usize,
     pub(super) pixels: usize,
     pub(super) channels: usize,
-    /// Of these channels.
+    /// Batch norm and ReLU of these channels.
     pub(super) before: Option<ScaleShiftRelu<'a>>,
     pub(super) precision: Precision,
 }
@@ -31,7 +31,7 @@ impl CopyPixels<'_> {
         isa.dispatch_on(self.precision, self);
     }
 
-    /// Whether the run is one piece of memory that becomes another.
+    /// Returns whether this is a plain copy of one contiguous slice.
     fn is_plain(&self) -> bool {
         self.before.is_none()
             && self.precision == Precision::F32
@@ -48,11 +48,11 @@ impl WithSimd for CopyPixels<'_> {
             self.to[..all].copy_from_slice(&self.from[..all]);
             return;
         }
-        let words = self.precision.words(self.channels);
+        let lanes = self.precision.lanes(self.channels);
         for i in 0..self.pixels {
             let from = &self.from[i * self.from_stride..][..self.channels];
-            let to = &mut self.to[i * self.to_stride..][..words];
-            let ahead = (i + AHEAD) * self.from_stride;
+            let to = &mut self.to[i * self.to_stride..][..lanes];
+            let ahead = (i + PREFETCH_PIXELS) * self.from_stride;
             let ahead = self.from.as_ptr().wrapping_add(ahead);
             for line in (0..self.channels).step_by(16) {
                 s.prefetch(ahead.wrapping_add(line));

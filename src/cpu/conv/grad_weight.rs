@@ -1,9 +1,10 @@
-//! The gradient by the weights: `dw = A^T dy`, with A the windows of input pixels that the forward pass multiplies
-//! by the weights.
+//! The gradient with respect to the weights: `dw = A^T dy`. The rows of A are the windows of input pixels that the forward
+//! pass multiplies by the weights.
 //!
-//! A's columns, a tap and a channel each, become the rows of the product, and its inner axis runs over all output
-//! pixels. Channels are contiguous, so that a strip of the transposed A is copied in runs. The sum over pixels is cut
-//! into parts where there are few weights and many pixels, as in the first layers, so that all cores have work.
+//! A column of A is one tap and one channel. The columns become the rows of the product, whose inner axis runs over all
+//! output pixels. Channels are contiguous, so a strip of the transposed A is copied several elements at a time. Where there
+//! are few weights and many pixels, as in the first layers, the sum over pixels is divided into parts, so that all cores
+//! have work.
 
 use std::ops::Range;
 
@@ -19,21 +20,22 @@ use crate::cpu::threads::{self, SharedMut};
 use crate::cpu::{Isa, Precision};
 use crate::cpu::{memory, profile};
 
-// Output pixels whose products are summed before the running sum is touched again.
+// Output pixels whose products are summed before the running sum is updated.
 const WEIGHT_PIXELS: usize = 256;
-// Rows of the transposed A that one task owns at most. The more, the fewer tasks fetch and pack the same gradients.
+// Rows of the transposed A in one task at most. The more rows, the fewer tasks fetch and pack the same gradients.
 const WEIGHT_ROWS: usize = 256;
-// How many pixels ahead of its copy a pixel is fetched.
-const PIXELS_AHEAD: usize = 8;
-// Sums over pixels are cut into at most this many parts, added up in order at the end.
+// Pixels from the pixel that is copied to the one that is prefetched.
+const PREFETCH_PIXELS: usize = 8;
+// Sums over pixels are divided into at most this many parts, which are added in order at the end.
 const WEIGHT_PARTS: usize = 8;
 
-/// Floats from one strip to the next: what the last pixel writes too much is not in the next strip.
+/// Floats from one strip to the next. The last pixel of a strip writes a whole vector; the padding keeps it out of the next
+/// strip.
 fn strip_len(height: usize) -> usize {
     height * WEIGHT_PIXELS + 16
 }
 
-/// The gradient by the weights, `[O, C, kh, kw]`, from the input, `[N, H, W, C]`, with `before` applied to it
+/// Computes the gradient with respect to the weights, `[O, C, kh, kw]`, from the input, `[N, H, W, C]`, with `before` applied
 /// as in [`forward`](super::forward), and the output's gradient, `[N, OH, OW, O]`.
 pub fn grad_weight(
     isa: Isa,
@@ -55,7 +57,7 @@ pub fn grad_weight(
     }
 }
 
-/// The sum as it is written.
+/// Computes it by its definition, without Winograd's transforms.
 pub(super) fn direct(
     isa: Isa,
     shape: &ConvShape,
@@ -74,7 +76,7 @@ pub(super) fn direct(
         return;
     }
     let source = Source::new(shape, x, before);
-    let step = threads::even(k, WEIGHT_ROWS);
+    let step = threads::equal_part(k, WEIGHT_ROWS);
     let blocks: Vec<Range<usize>> = (0..k)
         .step_by(step)
         .map(|first| first..(first + step).min(k))
@@ -94,7 +96,7 @@ pub(super) fn direct(
         let offsets: Vec<usize> = (0..block.len())
             .map(|i| i / height * strip + i % height)
             .collect();
-        let mut b = PackedB::room(isa, WEIGHT_PIXELS, o);
+        let mut b = PackedB::zeroed(isa, WEIGHT_PIXELS, o);
         with_scratch(block.len().div_ceil(height) * strip, |strips| {
             for start in (first..(first + part_pixels).min(pixels)).step_by(WEIGHT_PIXELS) {
                 let n = WEIGHT_PIXELS.min(pixels - start);
@@ -133,26 +135,26 @@ pub(super) fn direct(
             *w = (0..parts).map(of_part).sum();
         }
     });
-    memory::give(sums);
+    memory::recycle(sums);
 }
 
-/// The rows of the transposed A: for each tap a run of elements that lie side by side in the input.
+/// The rows of the transposed A: for each tap a segment of elements that lie side by side in the input.
 ///
-/// Usually a run is a pixel's channels. Where these are few and nothing lies between one pixel and the next, a whole
-/// row of taps is one run, and there are as many taps as the kernel has rows.
+/// Usually a segment is a pixel's channels. Where these are few and the pixels are contiguous, a whole row of taps is one
+/// segment, and there are as many taps as the kernel has rows.
 struct Source<'a> {
     shape: &'a ConvShape,
     x: Pixels<'a>,
     before: Option<ScaleShiftRelu<'a>>,
     taps: [usize; 2],
-    run: usize,
+    segment: usize,
 }
 
 impl<'a> Source<'a> {
     fn new(shape: &'a ConvShape, x: Pixels<'a>, before: Option<ScaleShiftRelu<'a>>) -> Self {
         let [height, width] = shape.kernel;
         let joined = shape.channels < 16 && x.stride == shape.channels && before.is_none();
-        let (taps, run) = match joined {
+        let (taps, segment) = match joined {
             true => ([height, 1], width * shape.channels),
             false => ([height, width], shape.channels),
         };
@@ -161,19 +163,20 @@ impl<'a> Source<'a> {
             x,
             before,
             taps,
-            run,
+            segment,
         }
     }
 
-    /// Where in the input's row `y` of `image` a run begins that an output pixel in column `ox` sees under `tap`:
-    /// negative or beyond the row's end where the run lies partly or wholly in the padding.
+    /// Returns where the segment begins that the output pixel in column `ox` reads under `tap`, counted from the beginning of an
+    /// input row. It is negative, or beyond the row's end, where the segment lies partly or wholly in the padding.
     fn start(&self, ox: usize, tap: usize) -> isize {
         let column = (ox * self.shape.stride[1] + tap % self.taps[1]) as isize;
         (column - self.shape.padding[1] as isize) * self.x.stride as isize
     }
 }
 
-/// Writes what the block sees at `n` output pixels from `start` on, as strips of a tile's height: `[strip, pixel, row]`.
+/// Writes the rows `block` of the transposed A for `n` output pixels from `start` on, as strips of a tile's height:
+/// `[strip, pixel, row]`.
 struct Gather<'a> {
     source: &'a Source<'a>,
     block: Range<usize>,
@@ -193,15 +196,15 @@ impl WithSimd for Gather<'_> {
         let (out_height, out_width) = (shape.out_height(), shape.out_width());
         let row_len = (shape.width - 1) * x.stride + shape.channels;
         let strip = strip_len(S::TILE_ROWS);
-        // One pixel's elements, and room for the last strip to be read as a whole vector.
+        // The elements of one pixel, and padding so that the last strip can be read as a whole vector.
         let mut line = [0.0; WEIGHT_ROWS + 32];
         let (mut ox, mut oy) = (self.start % out_width, self.start / out_width % out_height);
         let mut image = self.start / (out_height * out_width);
         for i in 0..self.n {
             let mut done = block.start;
             while done < block.end {
-                let (tap, first) = (done / source.run, done % source.run);
-                let len = (source.run - first).min(block.end - done);
+                let (tap, first) = (done / source.segment, done % source.segment);
+                let len = (source.segment - first).min(block.end - done);
                 let to = &mut line[done - block.start..][..len];
                 done += len;
                 let y = oy * shape.stride[0] + tap / source.taps[1];
@@ -216,14 +219,14 @@ impl WithSimd for Gather<'_> {
                 let start = source.start(ox, tap) + first as isize;
                 let ahead = row
                     .as_ptr()
-                    .wrapping_offset(start + (PIXELS_AHEAD * x.stride) as isize);
+                    .wrapping_offset(start + (PREFETCH_PIXELS * x.stride) as isize);
                 for line in (0..len).step_by(16) {
                     s.prefetch(ahead.wrapping_add(line));
                 }
-                let before = source.before.map(|f| f.of(first..first + len));
+                let before = source.before.map(|f| f.channels(first..first + len));
                 copy_clipped(s, row, start, before, to);
             }
-            // A vector is a little longer than a strip is high: what it writes too much, the next pixel overwrites.
+            // A vector is a little longer than a strip is high: the next pixel overwrites the excess lanes.
             for j in 0..block.len().div_ceil(S::TILE_ROWS) {
                 let piece = s.load(&line[j * S::TILE_ROWS..]);
                 s.store(&mut self.strips[j * strip + i * S::TILE_ROWS..], piece);
@@ -239,7 +242,7 @@ impl WithSimd for Gather<'_> {
     }
 }
 
-/// `to = before(row[first..])`, zero where `row` has nothing.
+/// Computes `to = before(row[first..])`, zero outside `row`.
 #[inline(always)]
 fn copy_clipped<S: Simd>(
     s: S,
@@ -250,16 +253,19 @@ fn copy_clipped<S: Simd>(
 ) {
     let skipped = (-first).clamp(0, to.len() as isize) as usize;
     let from = (first + skipped as isize) as usize;
-    let there = row.len().saturating_sub(from).min(to.len() - skipped);
+    let present = row.len().saturating_sub(from).min(to.len() - skipped);
     to[..skipped].fill(0.0);
-    to[skipped + there..].fill(0.0);
-    if there == 0 {
+    to[skipped + present..].fill(0.0);
+    if present == 0 {
         return;
     }
-    let (to, from) = (&mut to[skipped..skipped + there], &row[from..from + there]);
+    let (to, from) = (
+        &mut to[skipped..skipped + present],
+        &row[from..from + present],
+    );
     match before {
         None => to.copy_from_slice(from),
-        // A run that is normalised is a pixel's channels: it is there or it is not.
+        // Where `before` is set, a segment is one pixel's channels, which lie wholly inside or wholly outside the row.
         Some(f) => scale_shift_relu(s, f, from, to),
     }
 }

@@ -1,22 +1,22 @@
-//! Convolution as a matrix product that never writes its matrix down.
+//! Convolution as a matrix product whose left matrix is never stored.
 //!
-//! Feature maps are `[N, H, W, C]`: a pixel's channels lie side by side. Each output pixel is a row of A whose elements
-//! are the `kh x kw` windows of input pixels, each a run of channels; weights are B. Three ways lead from there to the
-//! [kernel](super::kernel):
+//! Feature maps are `[N, H, W, C]`: a pixel's channels lie side by side. In the product `Y = A B`, each output pixel is a row
+//! of A; its elements are the `kh x kw` input pixels of its window, C channels each. B holds the weights. Three methods lead
+//! from there to the [kernel](super::kernel):
 //!
-//! * `pointwise`: a 1x1 kernel is a matrix product as it stands;
+//! * `pointwise`: a 1x1 kernel is a matrix product as it is;
 //! * `winograd`: a 3x3 kernel on more than a few pixels, with a quarter of the multiplications;
-//! * `window`: everything else, by taps that lie the same distance from every pixel.
+//! * `window`: every other case, with taps that lie at the same distances from every pixel.
 //!
-//! All three apply batch norm and ReLU to the input while they copy it into cache, and to the output before they write
-//! it, where the caller wants that.
+//! All three can apply batch norm and ReLU to the input while they copy it into cache (`before`), and an operation to the
+//! output before they write it (`after`).
 //!
-//! The gradient by the input is a convolution too: of the output's gradient, with `stride - 1` zeros between its
-//! pixels, by the kernel turned around. The gradient by the weights is the product of A, transposed, and the output's
-//! gradient, summed over all pixels.
+//! The gradient with respect to the input is a convolution too: of the output's gradient, with `stride - 1` zeros between
+//! its pixels, by the kernel rotated by 180 degrees. The gradient with respect to the weights is the product of the
+//! transposed A and the output's gradient, summed over all pixels.
 //!
-//! Products are of `f32`, or, in inference, of bf16: then what is copied into cache are words of two channels each, the
-//! taps of a pixel are half as many words, and all else is the same.
+//! Products are of `f32`, or, in inference, of bf16. In bf16 the copies in cache hold two channels per lane (see
+//! [`precision`](super::precision)), so the taps of a pixel are half as many lanes; nothing else changes.
 
 mod copy;
 mod grad_weight;
@@ -46,7 +46,7 @@ pub struct ConvShape {
     pub channels: usize,
     /// Channels of the output.
     pub out_channels: usize,
-    /// Taps.
+    /// Size of the kernel.
     pub kernel: [usize; 2],
     /// Input pixels from one output pixel to the next.
     pub stride: [usize; 2],
@@ -75,7 +75,7 @@ impl ConvShape {
         self.batch * self.out_height() * self.out_width()
     }
 
-    /// Taps times input channels: what one output is a sum over.
+    /// Taps times input channels: the number of summands of one output element.
     pub fn k(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels
     }
@@ -94,7 +94,7 @@ enum Method {
     Window,
 }
 
-/// As in a table of timings: the kernel, the map, the channels.
+/// The label in a table of timings: kernel, map, channels.
 impl std::fmt::Display for ConvShape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ([kh, kw], [sh, sw]) = (self.kernel, self.stride);
@@ -108,25 +108,25 @@ impl std::fmt::Display for ConvShape {
     }
 }
 
-/// `[N, H, W, C]` whose pixels begin `stride` floats apart: a whole map, or some channels of a wider one.
+/// A map `[N, H, W, C]` whose pixels begin `stride` floats apart: a whole map, or some channels of a wider one.
 #[derive(Clone, Copy)]
 pub struct Pixels<'a> {
     /// The first channel of the first pixel, and everything after it.
     pub data: &'a [f32],
-    /// From one pixel to the next.
+    /// Floats from one pixel to the next.
     pub stride: usize,
 }
 
-/// The same, to be written.
+/// A map `[N, H, W, C]` like [`Pixels`], to be written.
 pub struct PixelsMut<'a> {
     /// The first channel of the first pixel, and everything after it.
     pub data: &'a mut [f32],
-    /// From one pixel to the next.
+    /// Floats from one pixel to the next.
     pub stride: usize,
 }
 
 impl ConvShape {
-    /// The forward pass as output pixels that look at input pixels.
+    /// The window of the forward pass: output pixels read input pixels.
     fn window(&self) -> Window {
         Window {
             batch: self.batch,
@@ -135,13 +135,13 @@ impl ConvShape {
             to: [self.out_height(), self.out_width()],
             kernel: self.kernel,
             stride: self.stride,
-            before: self.padding.map(|p| p as isize),
-            spread: [1, 1],
+            padding: self.padding.map(|p| p as isize),
+            dilation: [1, 1],
         }
     }
 
-    /// The same for the gradient by the input, which looks at the output's.
-    fn turned(&self) -> Window {
+    /// The window of the gradient with respect to the input: input pixels read gradients of output pixels.
+    fn transposed(&self) -> Window {
         Window {
             batch: self.batch,
             from: [self.out_height(), self.out_width()],
@@ -149,12 +149,12 @@ impl ConvShape {
             to: [self.height, self.width],
             kernel: self.kernel,
             stride: [1, 1],
-            before: [0, 1].map(|i| self.kernel[i] as isize - 1 - self.padding[i] as isize),
-            spread: self.stride,
+            padding: [0, 1].map(|i| self.kernel[i] as isize - 1 - self.padding[i] as isize),
+            dilation: self.stride,
         }
     }
 
-    /// The order in which [`pack_forward`] lays the weights out.
+    /// The layout of the weights that [`pack_forward`] produces.
     pub fn layout(&self, precision: Precision) -> Layout {
         match (
             precision,
@@ -169,11 +169,11 @@ impl ConvShape {
 
 impl Window {
     fn method(&self, out_channels: usize, precision: Precision) -> Method {
-        // Without channels every pixel is the same sum of nothing, whatever the kernel.
+        // Without channels every pixel is an empty sum, whatever the kernel.
         if self.is_pointwise() || self.channels == 0 {
             Method::Pointwise
         } else if precision == Precision::F32 && Tiling::suits(self, out_channels) {
-            // Its transforms would cost bf16 what little precision it has.
+            // Its transforms would cost bf16 most of its precision.
             Method::Winograd
         } else {
             Method::Window
@@ -195,7 +195,7 @@ impl Window {
             return;
         }
         assert!((out_pixels - 1) * y.stride + columns <= y.data.len());
-        let job = Job {
+        let args = ConvArgs {
             isa,
             x,
             before,
@@ -203,15 +203,15 @@ impl Window {
             after,
         };
         match self.method(columns, weight.precision()) {
-            Method::Pointwise => pointwise::multiply(&job, out_pixels, self.channels, y),
-            Method::Winograd => Tiling::new(&self, columns).multiply(&job, y),
-            Method::Window => self.slide(&job, y),
+            Method::Pointwise => pointwise::multiply(&args, out_pixels, self.channels, y),
+            Method::Winograd => Tiling::new(&self, columns).multiply(&args, y),
+            Method::Window => self.slide(&args, y),
         }
     }
 }
 
-/// What all ways of computing a convolution are given.
-struct Job<'a> {
+/// The arguments that all methods take.
+struct ConvArgs<'a> {
     isa: Isa,
     x: Pixels<'a>,
     before: Option<ScaleShiftRelu<'a>>,
@@ -219,7 +219,7 @@ struct Job<'a> {
     after: After<'a>,
 }
 
-/// Packs weights `[O, C, kh, kw]` for [`forward`], whose products are then of this precision.
+/// Packs weights `[O, C, kh, kw]` for [`forward`], whose products then have this precision.
 pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &[f32]) -> PackedB {
     let _timer = profile::time("conv pack", shape, 0.0);
     if shape.layout(precision) == Layout::Winograd {
@@ -229,9 +229,9 @@ pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &
         });
     }
     let (c, taps) = (shape.channels, shape.kernel[0] * shape.kernel[1]);
-    let (words, per_word) = (precision.words(c), precision.per_word());
-    let packed = PackedB::new(isa, taps * words, shape.out_channels, |k, first, row| {
-        let (tap, channel) = (k / words, k % words * per_word);
+    let (lanes, per_lane) = (precision.lanes(c), precision.per_lane());
+    let packed = PackedB::new(isa, taps * lanes, shape.out_channels, |k, first, row| {
+        let (tap, channel) = (k / lanes, k % lanes * per_lane);
         let weight = &weight[(first * c + channel) * taps + tap..];
         let of_outputs = row.iter_mut().zip(weight.chunks(c * taps));
         match precision {
@@ -242,13 +242,13 @@ pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &
             Precision::Bf16 => of_outputs.for_each(|(x, weight)| *x = pair(weight[0], 0.0)),
         }
     });
-    packed.of(precision)
+    packed.with_precision(precision)
 }
 
-/// Packs weights `[O, C, kh, kw]` for [`grad_input`]: the kernel turned around, inputs for outputs.
+/// Packs weights `[O, C, kh, kw]` for [`grad_input`]: the rotated kernel, with inputs and outputs exchanged.
 fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
     let _timer = profile::time("conv pack", shape, 0.0);
-    if shape.turned().method(shape.channels, Precision::F32) == Method::Winograd {
+    if shape.transposed().method(shape.channels, Precision::F32) == Method::Winograd {
         let (c, o) = (shape.channels, shape.out_channels);
         return winograd::pack(isa, [o, c], |o_index, c_index, tap| {
             weight[(o_index * c + c_index) * 9 + 8 - tap]
@@ -267,7 +267,7 @@ fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
     })
 }
 
-/// `y = after(conv(before(x)))`.
+/// Computes `y = after(conv(before(x)))`.
 ///
 /// `x` is `[N, H, W, C]`, `weight` comes from [`pack_forward`] for the same shape, `y` is `[N, OH, OW, O]`.
 pub fn forward(
@@ -283,11 +283,12 @@ pub fn forward(
     shape.window().multiply(isa, x, before, weight, after, y);
 }
 
-/// The gradient by the input, `[N, H, W, C]`, from the output's, `[N, OH, OW, O]`, and weights `[O, C, kh, kw]`.
+/// Computes the gradient with respect to the input, `[N, H, W, C]`, from the output's gradient, `[N, OH, OW, O]`, and weights
+/// `[O, C, kh, kw]`.
 pub fn grad_input(isa: Isa, shape: &ConvShape, grad: Pixels, weight: &[f32], grad_x: PixelsMut) {
     let _timer = profile::time("conv gradient, input", shape, shape.flops());
     let weight = pack_grad_input(isa, shape, weight);
     shape
-        .turned()
+        .transposed()
         .multiply(isa, grad, None, &weight, After::Nothing, grad_x);
 }

@@ -1,38 +1,38 @@
-//! A 1x1 convolution: each pixel for itself, a matrix product.
+//! A 1x1 convolution: a matrix product of pixels and weights.
 //!
-//! A task takes some pixels and a run of channels at a time. The run is copied, normalised on the way, into a block of
-//! A that stays in the second-level cache, and so does a panel of B, as long as the run: each element of B comes from
-//! further away once for all pixels of the task, each of A once.
+//! A task takes some pixels, and for them one block of channels after the other. The block is copied, and normalised on the
+//! way, into a part of A that stays in the second-level cache, and so does the same block of a panel of B. So each element
+//! of B is fetched once for all pixels of the task, and each element of A once.
 
 use super::copy::CopyPixels;
-use super::{Job, PixelsMut};
+use super::{ConvArgs, PixelsMut};
 use crate::cpu::after::After;
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::tile_shape;
 use crate::cpu::threads::{self, SharedMut};
 
-// Words of a run, at most. A panel of B is then 32 or 64 KiB, which is fetched ahead of its use. Longer runs leave too
-// little of a cache to the pixels, shorter ones spend too much time on beginning and ending sums.
-const WORDS: usize = 512;
-// Pixels of a task, at most: their run should leave half of a second-level cache to the weights.
+// Lanes of a block at most. The block of a panel of B is then 32 or 64 KiB, which is prefetched. Longer blocks leave too
+// little cache to the pixels, shorter ones spend too much time on loading and storing sums.
+const K_BLOCK: usize = 512;
+// Pixels of a task at most: their block should leave half of a second-level cache to the weights.
 const PIXELS: usize = 112;
-// With fewer pixels, tasks share out the weights instead, so that each core fetches only some of them.
+// With fewer pixels, tasks divide the weights instead, so that each core fetches only some of them.
 const FEW_PIXELS: usize = 100;
 
-/// `y = after(before(x) w)` for `pixels` pixels.
-pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) {
+/// Computes `y = after(before(x) w)` for `pixels` pixels.
+pub(super) fn multiply(args: &ConvArgs, pixels: usize, channels: usize, y: PixelsMut) {
     let c = SharedMut::new(y.data);
     let step = match pixels < FEW_PIXELS {
         true => pixels,
-        false => threads::strips(pixels, tile_shape(job.isa).0, PIXELS),
+        false => threads::balanced_strips(pixels, tile_shape(args.isa).0, PIXELS),
     };
-    let precision = job.weight.precision();
-    let words = precision.words(channels);
-    let run = threads::even(words, WORDS);
-    let panels = job.weight.panels();
+    let precision = args.weight.precision();
+    let lanes = precision.lanes(channels);
+    let k_block = threads::equal_part(lanes, K_BLOCK);
+    let panels = args.weight.panels();
     let panel_step = match pixels < FEW_PIXELS {
-        true => threads::share(panels, panels),
+        true => threads::balanced(panels, panels),
         false => panels,
     };
     let column_tasks = panels.div_ceil(panel_step);
@@ -40,45 +40,45 @@ pub(super) fn multiply(job: &Job, pixels: usize, channels: usize, y: PixelsMut) 
         let first = task / column_tasks * step;
         let panel = task % column_tasks * panel_step;
         let count = step.min(pixels - first);
-        let offsets: Vec<usize> = (0..count).map(|i| i * run).collect();
-        with_scratch(count * run, |block| {
-            // Without channels there is one run of none, which writes what is left of the sums.
-            for k_first in (0..words.max(1)).step_by(run) {
-                let k = run.min(words - k_first);
-                let channel = k_first * precision.per_word();
-                let end = (channel + k * precision.per_word()).min(channels);
+        let offsets: Vec<usize> = (0..count).map(|i| i * k_block).collect();
+        with_scratch(count * k_block, |rows| {
+            // Without channels there is one empty block, whose multiplication writes the result of the empty sums.
+            for k_first in (0..lanes.max(1)).step_by(k_block) {
+                let k = k_block.min(lanes - k_first);
+                let channel = k_first * precision.per_lane();
+                let end = (channel + k * precision.per_lane()).min(channels);
                 let copy = CopyPixels {
-                    from: &job.x.data[first * job.x.stride + channel..],
-                    from_stride: job.x.stride,
-                    to: block,
-                    to_stride: run,
+                    from: &args.x.data[first * args.x.stride + channel..],
+                    from_stride: args.x.stride,
+                    to: rows,
+                    to_stride: k_block,
                     pixels: count,
                     channels: end - channel,
-                    before: job.before.map(|f| f.of(channel..end)),
+                    before: args.before.map(|f| f.channels(channel..end)),
                     precision,
                 };
-                copy.run(job.isa);
+                copy.run(args.isa);
                 let a = RowBlock {
-                    data: block,
+                    data: rows,
                     offsets: &offsets,
                     k_stride: 1,
                     segments: &[0],
                     segment_len: k,
                 };
-                let is_last = k_first + k == words;
+                let is_last = k_first + k == lanes;
                 let out = Output {
                     c,
                     stride: y.stride,
                     row: first,
                     accumulate: k_first > 0,
-                    after: if is_last { job.after } else { After::Nothing },
+                    after: if is_last { args.after } else { After::Nothing },
                 };
                 // SAFETY: `y` was checked to hold all pixels; each task has pixels of its own.
                 unsafe {
                     multiply_block(
-                        job.isa,
+                        args.isa,
                         &a,
-                        job.weight,
+                        args.weight,
                         k_first,
                         panel..(panel + panel_step).min(panels),
                         out,

@@ -1,17 +1,17 @@
-//! Any convolution, by a window that slides over a tile.
+//! Any convolution, as a window that slides over a tile.
 //!
-//! A task copies the few input rows that its output rows look at into a tile in cache, with a border of zeros. In the
-//! tile a tap of the kernel is the same distance away from every pixel, which is just what [`RowBlock`] describes.
+//! A task copies the few input rows that its output rows read into a tile in cache, with a border of zeros. In the tile, a
+//! tap of the kernel lies at the same distance from every pixel, which is what [`RowBlock`] requires.
 
 use super::copy::CopyPixels;
-use super::{Job, PixelsMut};
+use super::{ConvArgs, PixelsMut};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::tile_shape;
 use crate::cpu::threads::{self, SharedMut};
 
-/// How output pixels look at input pixels: the forward pass and the gradient by the input are both of this
-/// form.
+/// Which input pixels an output pixel reads. The forward pass and the gradient with respect to the input both have this
+/// form; `from` and `to` are the sizes of what is read and what is written.
 pub(super) struct Window {
     pub(super) batch: usize,
     pub(super) from: [usize; 2],
@@ -19,32 +19,32 @@ pub(super) struct Window {
     pub(super) to: [usize; 2],
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
-    // Zeros before the first input pixel; fewer than none where the padding was wider than the kernel.
-    pub(super) before: [isize; 2],
-    // Steps from one input pixel to the next, zeros between.
-    pub(super) spread: [usize; 2],
+    // Zeros before the first input pixel; negative in the gradient where the padding is at least as wide as the kernel.
+    pub(super) padding: [isize; 2],
+    // Distance between neighbouring input pixels, with zeros between them.
+    pub(super) dilation: [usize; 2],
 }
 
-// A tile should leave room for the packed weights in the second-level cache.
+// Floats of a tile at most: it should leave room for the packed weights in the second-level cache.
 const TILE_FLOATS: usize = 48 * 1024;
-// To multiply a pixel takes about as long as to copy this many.
+// The time to multiply one pixel, in units of the time to copy one.
 const COPIES: usize = 12;
 
 impl Window {
-    /// Output pixels are rows of A, the tile's taps are segments of them.
-    pub(super) fn slide(&self, job: &Job, y: PixelsMut) {
-        let weight = job.weight;
+    /// Multiplies with output pixels as rows of A, and the taps in the tile as their segments.
+    pub(super) fn slide(&self, args: &ConvArgs, y: PixelsMut) {
+        let weight = args.weight;
         let c = SharedMut::new(y.data);
-        let words = weight.precision().words(self.channels);
-        let (pixel_stride, merged) = tile_pixel(words);
+        let lanes = weight.precision().lanes(self.channels);
+        let (pixel_stride, merged) = tile_pixel(lanes);
         let row_floats = self.tile_width() * pixel_stride;
-        let rows = self.rows_per_task(tile_shape(job.isa).0, row_floats);
+        let rows = self.rows_per_task(tile_shape(args.isa).0, row_floats);
         let tasks_per_image = self.to[0].div_ceil(rows);
         let segments = self.segments(pixel_stride, merged);
         let segment_len = if merged {
-            self.kernel[1] * words
+            self.kernel[1] * lanes
         } else {
-            words
+            lanes
         };
 
         threads::for_each(self.batch * tasks_per_image, |task| {
@@ -58,7 +58,7 @@ impl Window {
                     first,
                     pixel_stride,
                 };
-                self.fill_tile(job, place, tile);
+                self.fill_tile(args, place, tile);
                 let offsets: Vec<usize> = (0..rows * self.to[1])
                     .map(|i| {
                         let (row, column) = (i / self.to[1], i % self.to[1]);
@@ -77,10 +77,10 @@ impl Window {
                     stride: y.stride,
                     row: (image * self.to[0] + first) * self.to[1],
                     accumulate: false,
-                    after: job.after,
+                    after: args.after,
                 };
                 // SAFETY: `y` was checked to hold all pixels; each task has output rows of its own.
-                unsafe { multiply_block(job.isa, &block, weight, 0, 0..weight.panels(), out) };
+                unsafe { multiply_block(args.isa, &block, weight, 0, 0..weight.panels(), out) };
             });
         });
     }
@@ -88,8 +88,8 @@ impl Window {
     pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1]
             && self.stride == [1, 1]
-            && self.before == [0, 0]
-            && self.spread == [1, 1]
+            && self.padding == [0, 0]
+            && self.dilation == [1, 1]
     }
 
     fn tile_height(&self, rows: usize) -> usize {
@@ -108,9 +108,9 @@ impl Window {
             .collect()
     }
 
-    /// Output rows of one task: no more than the tile may hold, and among those the number with which the busiest thread
-    /// has least to do, multiplying, with strips that pixels do not fill, and copying. A sum is the same in whichever
-    /// task it is taken.
+    /// Output rows of one task. Of the numbers for which the tile is small enough, it is the one that gives the busiest thread
+    /// the least work: multiplication, including the unused rows of the last strip, and copies. A sum does not depend on the
+    /// task that computes it.
     fn rows_per_task(&self, strip: usize, row_floats: usize) -> usize {
         let fits =
             (TILE_FLOATS / row_floats.max(1)).saturating_sub(self.kernel[0] - 1) / self.stride[0];
@@ -120,49 +120,49 @@ impl Window {
             let copied = self.tile_height(rows) * self.tile_width();
             tasks.div_ceil(threads::count()) * (COPIES * multiplied + copied)
         };
-        // A task more for each thread makes up for what else the machine does.
+        // At least two tasks per image: a smaller task evens out what else runs on the machine.
         let most = fits.min(self.to[0].div_ceil(2)).max(1);
         (1..=most).rev().min_by_key(|&rows| cost(rows)).unwrap_or(1)
     }
 
-    /// Copies the input rows that output rows `first..` of `image` look at. The tile starts as zeros.
-    fn fill_tile(&self, job: &Job, place: Place, tile: &mut [f32]) {
+    /// Copies the input rows that output rows `first..` of `image` read. The tile starts as zeros.
+    fn fill_tile(&self, args: &ConvArgs, place: Place, tile: &mut [f32]) {
         let Place {
             image,
             first,
             pixel_stride,
         } = place;
-        let Job {
+        let ConvArgs {
             isa,
             x,
             before,
             weight,
             ..
-        } = *job;
-        let top = (first * self.stride[0]) as isize - self.before[0];
+        } = *args;
+        let top = (first * self.stride[0]) as isize - self.padding[0];
         for (i, row) in tile
             .chunks_exact_mut(self.tile_width() * pixel_stride)
             .enumerate()
         {
-            let Some(y) = source(top + i as isize, self.spread[0], self.from[0]) else {
+            let Some(y) = source(top + i as isize, self.dilation[0], self.from[0]) else {
                 continue;
             };
-            // The tile's columns that hold input pixels, `spread` apart.
-            let spread = self.spread[1] as isize;
-            let first_x = (-self.before[1]).max(0).div_euclid(spread)
-                + isize::from((-self.before[1]).max(0).rem_euclid(spread) != 0);
+            // The tile's columns that hold input pixels, `dilation` apart.
+            let dilation = self.dilation[1] as isize;
+            let first_x = (-self.padding[1]).max(0).div_euclid(dilation)
+                + isize::from((-self.padding[1]).max(0).rem_euclid(dilation) != 0);
             let last_x = (self.from[1] as isize - 1)
-                .min((self.tile_width() as isize - 1 - self.before[1]).div_euclid(spread));
+                .min((self.tile_width() as isize - 1 - self.padding[1]).div_euclid(dilation));
             if last_x < first_x {
                 continue;
             }
-            let start = (first_x * spread + self.before[1]) as usize;
+            let start = (first_x * dilation + self.padding[1]) as usize;
             let pixel = (image * self.from[0] + y) * self.from[1] + first_x as usize;
             let copy = CopyPixels {
                 from: &x.data[pixel * x.stride..],
                 from_stride: x.stride,
                 to: &mut row[start * pixel_stride..],
-                to_stride: self.spread[1] * pixel_stride,
+                to_stride: self.dilation[1] * pixel_stride,
                 pixels: (last_x - first_x + 1) as usize,
                 channels: self.channels,
                 before,
@@ -173,30 +173,30 @@ impl Window {
     }
 }
 
-/// Where a tile belongs: its image, its first output row, and the floats from one of its pixels to the next.
+/// The position of a tile: its image, its first output row, and the floats from one of its pixels to the next.
 struct Place {
     image: usize,
     first: usize,
     pixel_stride: usize,
 }
 
-/// The input coordinate at position `at` of an axis whose `len` pixels are `spread` apart, if one is there.
-fn source(at: isize, spread: usize, len: usize) -> Option<usize> {
+/// Returns the input coordinate at position `at` of an axis whose `len` pixels are `dilation` apart, if there is one.
+fn source(at: isize, dilation: usize, len: usize) -> Option<usize> {
     let at = usize::try_from(at).ok()?;
-    (at % spread == 0 && at / spread < len).then_some(at / spread)
+    (at % dilation == 0 && at / dilation < len).then_some(at / dilation)
 }
 
-/// Words from one pixel of the tile to the next where a pixel is `words`, and whether neighbouring taps of a row are one
-/// segment.
+/// Returns the floats from one pixel of the tile to the next where a pixel has `lanes` lanes, and whether neighbouring taps
+/// of a row form one segment.
 ///
-/// Few words (an image's three channels) are kept dense, so that a row of taps is one long run. Otherwise the distance
-/// is an odd number of cache lines: pixels an even power apart would all fall into the same few sets of the first-level
-/// cache.
-fn tile_pixel(words: usize) -> (usize, bool) {
-    if words < 16 {
-        (words, true)
+/// Few lanes (an image's three channels) are kept dense, so that a row of taps is one long segment. Otherwise the distance is
+/// an odd number of cache lines: at a multiple of a high power of two, all pixels would fall into the same few sets of the
+/// first-level cache.
+fn tile_pixel(lanes: usize) -> (usize, bool) {
+    if lanes < 16 {
+        (lanes, true)
     } else {
-        let lines = words.div_ceil(16);
+        let lines = lanes.div_ceil(16);
         ((lines | 1) * 16, false)
     }
 }

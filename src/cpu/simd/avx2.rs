@@ -1,4 +1,4 @@
-//! AVX2 with fused multiply-add: 8 floats a vector, 16 registers.
+//! AVX2 with fused multiply-add: 8 floats per vector, 16 registers.
 
 use core::arch::x86_64::*;
 
@@ -9,7 +9,7 @@ use super::Simd;
 pub struct Avx2(());
 
 impl Avx2 {
-    /// The token, unproven.
+    /// Returns the token without asking the processor.
     ///
     /// # Safety
     /// The processor has AVX2 and FMA, and the caller is compiled for both.
@@ -21,8 +21,8 @@ impl Avx2 {
 
 // Twelve accumulators, two vectors of B and one broadcast of A: fifteen of sixteen registers.
 //
-// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores pass
-// on what their caller vouches for.
+// SAFETY of every block below: `self` exists, so the processor has the instructions; the callers of loads and stores vouch
+// for the pointers.
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;

@@ -1,4 +1,4 @@
-//! AVX-512F: 16 floats a vector, 32 registers.
+//! AVX-512F: 16 floats per vector, 32 registers.
 
 use core::arch::x86_64::*;
 use core::mem::transmute;
@@ -6,12 +6,12 @@ use core::mem::transmute;
 use super::Simd;
 use crate::cpu::precision;
 
-/// Proof that the processor has AVX-512F (and AVX2 and FMA), and, where `PAIRS` says so, AVX512-BF16.
+/// Proof that the processor has AVX-512F (and AVX2 and FMA); with `PAIRS` also AVX512-BF16.
 #[derive(Clone, Copy)]
 pub struct Avx512<const PAIRS: bool>(());
 
 impl<const PAIRS: bool> Avx512<PAIRS> {
-    /// The token, unproven.
+    /// Returns the token without asking the processor.
     ///
     /// # Safety
     /// The processor has AVX-512F, AVX2 and FMA, with `PAIRS` also AVX512-BF16, and the caller is compiled for them.
@@ -24,8 +24,8 @@ impl<const PAIRS: bool> Avx512<PAIRS> {
 // Twenty-eight accumulators, two vectors of B and one broadcast of A: thirty-one of thirty-two registers.
 // Fourteen rows also cut DenseNet's 56, 28 and 14 pixels wide maps without a remainder.
 //
-// SAFETY of every block below: `self` exists, so the processor has the instructions; loads and stores pass
-// on what their caller vouches for.
+// SAFETY of every block below: `self` exists, so the processor has the instructions; the callers of loads and stores vouch
+// for the pointers.
 impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     type V = __m512;
     const LANES: usize = 16;
@@ -113,7 +113,7 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     #[inline(always)]
     fn pairs(self, low: __m512, high: __m512) -> __m512 {
         if !PAIRS {
-            return precision::pairs_in_steps(self, low, high);
+            return precision::pairs_in_software(self, low, high);
         }
         unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
     }

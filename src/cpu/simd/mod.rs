@@ -1,8 +1,8 @@
-//! A small trait over vectors of `f32`, and one file for each instruction set that implements it.
+//! A small trait over vectors of `f32`, implemented in one file for each instruction set.
 //!
-//! A kernel is written once, generic over [`Simd`], and compiled for each instruction set by
-//! [`Isa::dispatch`](super::Isa::dispatch), whose per-level functions carry `#[target_feature]`. Everything
-//! in here is `#[inline(always)]`, so that it ends up inside those functions and becomes single instructions.
+//! A kernel is written once, generic over [`Simd`]. [`Isa::dispatch`](super::Isa::dispatch) compiles it for each instruction
+//! set, in functions that carry `#[target_feature]`. Everything here is `#[inline(always)]`, so it ends up inside those
+//! functions and becomes single instructions.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -20,7 +20,7 @@ use super::precision;
 
 /// Work that can be compiled for any instruction set.
 pub trait WithSimd {
-    /// What the work yields.
+    /// The result of the work.
     type Output;
     /// Does the work with the vectors of `S`. Implementations are `#[inline(always)]`.
     fn run<S: Simd>(self, s: S) -> Self::Output;
@@ -29,7 +29,7 @@ pub trait WithSimd {
 /// Vectors of [`LANES`](Simd::LANES) `f32`s. A value of the implementing type proves that the processor
 /// has the instructions.
 pub trait Simd: Copy + Send + Sync + 'static {
-    /// The vector.
+    /// The vector type.
     type V: Copy;
     /// Floats in a vector.
     const LANES: usize;
@@ -42,7 +42,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::V;
-    /// The vector at `p`, of any alignment.
+    /// Loads the vector at `p`, of any alignment.
     ///
     /// # Safety
     /// `p` points to at least [`LANES`](Simd::LANES) readable floats.
@@ -64,9 +64,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the processor can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The larger of each lane; `b` where `a` is not a number.
+    /// The larger of each lane; `b` where `a` is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller of each lane; `b` where `a` is not a number.
+    /// The smaller of each lane; `b` where `a` is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The nearest integer, ties to even.
     fn round(self, a: Self::V) -> Self::V;
@@ -87,17 +87,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.mul_add(self.lower_halves(a), self.lower_halves(b), c)
     }
 
-    /// Twice as many numbers as there are lanes, rounded to bf16, neighbours as a pair.
+    /// Rounds two vectors to bf16 and packs neighbours into pairs: the numbers of `low`, then those of `high`.
     #[inline(always)]
     fn pairs(self, low: Self::V, high: Self::V) -> Self::V {
-        precision::pairs_in_steps(self, low, high)
+        precision::pairs_in_software(self, low, high)
     }
 
-    /// Says that the cache line at `p` will be read soon. `p` may point anywhere.
+    /// Prefetches the cache line at `p`. `p` may point anywhere.
     #[inline(always)]
     fn prefetch(self, _p: *const f32) {}
 
-    /// The first [`LANES`](Simd::LANES) floats of `x`; panics if there are fewer.
+    /// Loads the first [`LANES`](Simd::LANES) floats of `x`; panics if there are fewer.
     #[inline(always)]
     fn load(self, x: &[f32]) -> Self::V {
         assert!(x.len() >= Self::LANES);
@@ -113,7 +113,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.store_ptr(x.as_mut_ptr(), v) }
     }
 
-    /// At most [`LANES`](Simd::LANES) floats, the missing ones `fill`.
+    /// Loads at most [`LANES`](Simd::LANES) floats; lanes beyond the end of `x` are `fill`.
     #[inline(always)]
     fn load_part(self, x: &[f32], fill: f32) -> Self::V {
         let mut lanes = [fill; 16];

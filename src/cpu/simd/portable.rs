@@ -1,18 +1,18 @@
-//! Vectors for any processor, by the `wide` crate.
+//! Vectors for any processor, from the `wide` crate.
 //!
-//! `wide` picks its instructions when the crate is compiled, so a build for plain x86-64 gets two SSE
-//! halves, one for AArch64 two NEON halves, and anything else an array.
+//! `wide` picks its instructions when the crate is compiled: a build for plain x86-64 gets two SSE halves, one for AArch64
+//! two NEON halves, and any other build an array.
 
 use wide::{f32x8, i32x8};
 
 use super::Simd;
 
-/// The token of the portable vectors; there is nothing to prove.
+/// The token of the portable vectors, which need no particular processor.
 #[derive(Clone, Copy)]
 pub struct Portable(());
 
 impl Portable {
-    /// The token.
+    /// Returns the token.
     #[inline(always)]
     pub fn new() -> Self {
         Portable(())

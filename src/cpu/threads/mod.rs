@@ -1,7 +1,7 @@
-//! Work over cores: the only place that knows `rayon`.
+//! Distribution of work over cores: the only module that knows `rayon`.
 //!
-//! A result is the same on one core and on sixty-four: callers cut sums by shape, never by the number of threads, and
-//! let that number decide only which task computes which results.
+//! A result is the same on one core and on sixty-four. Callers divide sums by shape, never by the number of threads; that
+//! number only decides which task computes which results.
 
 mod team;
 
@@ -13,16 +13,16 @@ use team::Team;
 
 use crate::error::{Error, Result};
 
-/// How many threads share the work.
+/// Returns the number of threads that share the work.
 pub fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Starts the threads of the whole program, one for each core where no number is given; call it once, before any work.
-/// Without that they are started by the first work, which cannot go on where the system refuses them.
+/// Starts the threads of the whole program, one per core where `count` is `None`. Call it once, before any work. Without this
+/// call the first work starts them, and panics where the system refuses them.
 ///
 /// # Errors
-/// Where threads have been started already, or the system refuses so many.
+/// Where threads have been started already, or the system refuses to start so many.
 pub fn start(count: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(count.unwrap_or(0))
@@ -39,10 +39,12 @@ fn cannot_start(threads: usize) -> Error {
     ))
 }
 
-/// What `body` yields, or nothing where it panics, of which nothing is printed: for libraries that panic where the system
-/// refuses what they ask for. Call it while a program starts, when no other thread's panic could go unseen.
+/// Runs `body` and returns its result, or `None` where it panics; the panic prints nothing.
+///
+/// For libraries that panic where the system refuses a resource. Call it while a program starts: the panic of another thread
+/// at the same time would print nothing either.
 pub fn unless_it_panics<R>(body: impl FnOnce() -> R) -> Option<R> {
-    // The hook is the process's: two at a time would put each other's back, and the silent one would stay.
+    // The hook belongs to the process. Two callers at a time would restore each other's hook, and the silent one would stay.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
@@ -52,7 +54,7 @@ pub fn unless_it_panics<R>(body: impl FnOnce() -> R) -> Option<R> {
     result.ok()
 }
 
-/// Runs `body` with a pool of `threads` threads of its own.
+/// Runs `body` in a thread pool of its own, of `threads` threads.
 ///
 /// # Errors
 /// Where the threads cannot be started.
@@ -64,15 +66,15 @@ pub fn with_count<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R
     Ok(pool.install(body))
 }
 
-/// Runs `body` on this thread, while the others stay awake for the work that it shares out.
+/// Runs `body` on this thread, while the other threads stay awake for the work that it distributes.
 ///
-/// To wake a thread takes longer than many an operation's share of the work, so that a body that shares out a little
-/// work over and over is quicker here. It must wait for nothing but work.
+/// To wake a thread takes longer than its part of many an operation, so a body that distributes small pieces of work over
+/// and over is faster here. The body must not block on anything else.
 pub fn run<R>(body: impl FnOnce() -> R) -> R {
     Team::with(count() - 1, body)
 }
 
-/// Calls `body(i)` for every `i < tasks`, in no order.
+/// Calls `body(i)` for every `i < tasks`, in any order.
 pub fn for_each(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     if tasks <= 1 || Team::is_busy() {
         (0..tasks).for_each(body);
@@ -83,7 +85,7 @@ pub fn for_each(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     }
 }
 
-/// Calls `body(i)` for every `i < tasks` and returns what they yield, in order.
+/// Calls `body(i)` for every `i < tasks` and returns the results in order.
 pub fn map<R: Send>(tasks: usize, body: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
     let results: Vec<Mutex<Option<R>>> = (0..tasks).map(|_| Mutex::new(None)).collect();
     for_each(tasks, |i| *lock(&results[i]) = Some(body(i)));
@@ -94,7 +96,7 @@ pub fn map<R: Send>(tasks: usize, body: impl Fn(usize) -> R + Sync + Send) -> Ve
     results.collect()
 }
 
-/// Calls `body(i, chunk)` for every run of `size` elements of `data` (the last may be shorter).
+/// Calls `body(i, chunk)` for every chunk of `size` elements of `data` (the last may be shorter).
 pub fn for_each_chunk<T: Send>(
     data: &mut [T],
     size: usize,
@@ -114,30 +116,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// To begin a task takes as long as this many items of a strip.
-const BEGINNING: usize = 2;
+// Cost of starting a task, in items of a strip.
+const TASK_OVERHEAD: usize = 2;
 
-/// How many of `items` a task should take: at most `most`, about as many as every other task, and such that every thread
-/// has as many tasks as the next. For work whose results do not depend on how it is cut.
-pub fn share(items: usize, most: usize) -> usize {
+/// Returns how many of `items` a task should take: at most `most`, in tasks of about equal size, and equally many tasks for
+/// every thread. For work whose results do not depend on how it is divided.
+pub fn balanced(items: usize, most: usize) -> usize {
     let tasks = items.div_ceil(most).next_multiple_of(count());
     items.div_ceil(tasks.max(1)).max(1)
 }
 
-/// How many of `items` a task should take where they are worked on in strips: whole strips, `most` items or about that,
-/// and among those the number with which the busiest thread has least to do. For work whose results do not depend on how
-/// it is cut.
-pub fn strips(items: usize, strip: usize, most: usize) -> usize {
+/// Returns how many of `items` a task should take where they are processed in strips: whole strips, about `most` items or
+/// fewer. Of those sizes it is the one that gives the busiest thread the least work. For work whose results do not depend on
+/// how it is divided.
+pub fn balanced_strips(items: usize, strip: usize, most: usize) -> usize {
     let work = |step: usize| {
         let tasks = items.div_ceil(step).div_ceil(count());
-        tasks * (step + BEGINNING)
+        tasks * (step + TASK_OVERHEAD)
     };
     let steps = (1..=most.div_ceil(strip)).map(|strips| strips * strip);
     steps.min_by_key(|&step| work(step)).unwrap_or(strip)
 }
 
-/// The length of equal parts of `items`, none longer than `most`.
-pub fn even(items: usize, most: usize) -> usize {
+/// Returns the length of the fewest equal parts of `items` that are no longer than `most`.
+pub fn equal_part(items: usize, most: usize) -> usize {
     items.div_ceil(items.div_ceil(most).max(1)).max(1)
 }
 
@@ -161,23 +163,23 @@ impl SharedMut {
         self.0
     }
 
-    /// `len` elements from `first` on.
+    /// Returns `len` elements from `first` on.
     ///
     /// # Safety
     /// They lie in the same allocation, and nobody else reads or writes them meanwhile.
     #[inline(always)]
     pub(crate) unsafe fn row<'a>(self, first: usize, len: usize) -> &'a mut [f32] {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller vouches for the elements.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
     }
 
-    /// The pointer `by` elements on.
+    /// Returns the pointer moved by `by` elements.
     ///
     /// # Safety
     /// That element lies in the same allocation.
     #[inline]
     pub(crate) unsafe fn offset(self, by: usize) -> Self {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller vouches for the element.
         SharedMut(unsafe { self.0.add(by) })
     }
 }

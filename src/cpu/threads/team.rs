@@ -1,13 +1,12 @@
 //! Threads that stay awake between one piece of work and the next.
 //!
-//! A network is hundreds of small pieces of work, one after the other, and to wake a sleeping thread takes longer than
-//! its share of many of them. While a [`Team`] exists, threads of the pool stand by: they watch for a job, take its
-//! tasks by counting, and watch again. The owner of the team takes tasks like everybody else, so it waits for nobody
-//! who has not begun.
+//! A network is hundreds of small pieces of work, one after the other, and to wake a sleeping thread takes longer than its
+//! part of many of them. While a [`Team`] exists, threads of the pool spin: they wait for a job, take its tasks by
+//! incrementing a counter, and wait again. The owner of the team takes tasks like every other member, so it never waits
+//! for a thread that has not yet begun.
 //!
-//! Each member has a share of its own of every job, always the same part: what a core wrote last time, the upper half
-//! of a map, say, is what it reads next, and still lies in its cache. Only when its share is done does it help with the
-//! others'.
+//! Each member has a range of tasks of its own in every job, always the same part. A core that wrote the upper half of a
+//! map reads the upper half next, and still has it in its cache. A member whose range is done helps with the other ranges.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -17,33 +16,33 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-// How often a thread that stands by looks for a job before it lets others have the core for a moment.
-const LOOKS: u32 = 4096;
+// Checks of a waiting thread before it yields the core for a moment.
+const CHECKS: u32 = 4096;
 
-/// Waits a moment. Whoever has waited long lets others have the core: what is waited for may need it.
-fn look_again(looks: &mut u32) {
-    *looks += 1;
-    if looks.is_multiple_of(LOOKS) {
+/// Waits a moment. A thread that has waited long yields the core, which the thread that it waits for may need.
+fn wait_a_moment(checks: &mut u32) {
+    *checks += 1;
+    if checks.is_multiple_of(CHECKS) {
         std::thread::yield_now();
     }
     std::hint::spin_loop();
 }
 
-/// Calls of `body`, for the tasks that [`Board::shares`] count.
+/// Calls of `body`, for the tasks in [`Shared::ranges`].
 struct Job<'a> {
     body: &'a (dyn Fn(usize) + Sync),
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// The tasks from `next` to `end`, on cache lines of their own: one member counts here while another counts there.
+/// The tasks from `next` to `end`. It fills cache lines of its own, because each member increments its own range.
 #[derive(Default)]
 #[repr(align(128))]
-struct Share {
+struct TaskRange {
     next: AtomicUsize,
     end: AtomicUsize,
 }
 
-impl Share {
+impl TaskRange {
     /// Takes the next task, if there is one.
     fn take(&self) -> Option<usize> {
         let task = self.next.fetch_add(1, Ordering::Relaxed);
@@ -51,39 +50,39 @@ impl Share {
     }
 }
 
-/// What the owner and the others share.
-struct Board {
-    // The job there is to do, if there is one. It lives on the owner's stack.
+/// The state shared by the owner and the other members.
+struct Shared {
+    // The current job, or null. It lives on the owner's stack.
     job: AtomicPtr<Job<'static>>,
-    // One for each member, the owner's first. They change only while there is no job.
-    shares: Vec<Share>,
-    // Threads that may be looking at the job.
-    inside: AtomicUsize,
-    // Places for threads that want to stand by.
-    places: AtomicUsize,
-    over: AtomicBool,
+    // One range per member, the owner's first. They change only while there is no job.
+    ranges: Vec<TaskRange>,
+    // Number of threads that may hold a reference to the job.
+    readers: AtomicUsize,
+    // Number of threads that may still join.
+    vacancies: AtomicUsize,
+    ended: AtomicBool,
 }
 
-impl Board {
-    /// Hands out the tasks of the next job: neighbours to the same member.
-    fn share_out(&self, tasks: usize) {
-        let members = self.shares.len();
-        for (i, share) in self.shares.iter().enumerate() {
-            share.next.store(i * tasks / members, Ordering::Relaxed);
-            share
+impl Shared {
+    /// Divides the tasks of the next job into ranges.
+    fn divide(&self, tasks: usize) {
+        let members = self.ranges.len();
+        for (i, range) in self.ranges.iter().enumerate() {
+            range.next.store(i * tasks / members, Ordering::Relaxed);
+            range
                 .end
                 .store((i + 1) * tasks / members, Ordering::Relaxed);
         }
     }
 
-    /// Does the tasks of this member's share, and then what is left of the others'.
+    /// Does the tasks of this member's range, then those left in the other ranges.
     fn work(&self, job: &Job, member: usize) {
-        let (before, after) = self.shares.split_at(member);
-        for share in after.iter().chain(before) {
-            while let Some(task) = share.take() {
+        let (before, after) = self.ranges.split_at(member);
+        for range in after.iter().chain(before) {
+            while let Some(task) = range.take() {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.body)(task))) {
-                    // Nobody needs to begin another one.
-                    self.shares
+                    // No other task needs to begin.
+                    self.ranges
                         .iter()
                         .for_each(|s| s.end.store(0, Ordering::Relaxed));
                     let mut first = job.panic.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,30 +92,30 @@ impl Board {
         }
     }
 
-    /// Does what there is to do until the team breaks up.
-    fn stand_by(&self, member: usize) {
-        let mut looks = 0u32;
-        while !self.over.load(Ordering::Acquire) {
+    /// Works on one job after the other until the team ends.
+    fn spin(&self, member: usize) {
+        let mut checks = 0u32;
+        while !self.ended.load(Ordering::Acquire) {
             if self.job.load(Ordering::Relaxed).is_null() {
-                look_again(&mut looks);
+                wait_a_moment(&mut checks);
                 continue;
             }
-            looks = 0;
-            self.inside.fetch_add(1, Ordering::SeqCst);
+            checks = 0;
+            self.readers.fetch_add(1, Ordering::SeqCst);
             let job = self.job.load(Ordering::SeqCst);
             if !job.is_null() {
-                // SAFETY: the owner takes the job down before it lets go of it, and then waits for `inside` to fall to
-                // zero. Both sides write first and read then, in one order for all, so either this thread sees that the
-                // job is gone, or the owner sees this thread.
+                // SAFETY: the owner clears the job before the job's lifetime ends, and then waits for `readers` to fall to
+                // zero. Both sides write first and read then, in one sequentially consistent order: either this thread sees
+                // that the job is gone, or the owner sees this thread.
                 self.work(unsafe { &*job }, member);
             }
-            self.inside.fetch_sub(1, Ordering::SeqCst);
+            self.readers.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
 
-/// The threads that stand by for one owner.
-pub(super) struct Team(Arc<Board>);
+/// The threads that spin for one owner.
+pub(super) struct Team(Arc<Shared>);
 
 thread_local! {
     // The team that this thread owns.
@@ -126,19 +125,18 @@ thread_local! {
 }
 
 impl Team {
-    /// The team of this thread.
+    /// Returns the team that this thread owns.
     pub(super) fn own() -> Option<Rc<Team>> {
         OWN.with_borrow(|own| own.clone())
     }
 
-    /// Whether this thread is busy with a task already: everybody else is, too.
+    /// Returns whether this thread is inside a task of a team; then all its threads are busy.
     pub(super) fn is_busy() -> bool {
         BUSY.get()
     }
 
-    /// Runs `body` on this thread, with `others` threads of the pool standing by. Where there is a team already, this
-    /// thread's or another's, the body is just run: threads that watch are worth having only while they have cores to
-    /// themselves.
+    /// Runs `body` on this thread, with `others` threads of the pool spinning. Where a team exists already, this thread's or
+    /// another's, `body` just runs: spinning threads are worthwhile only while each has a core to itself.
     pub(super) fn with<R>(others: usize, body: impl FnOnce() -> R) -> R {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         struct GiveBack;
@@ -156,47 +154,47 @@ impl Team {
 
     /// Runs `body` with a team of its own.
     fn gathered<R>(others: usize, body: impl FnOnce() -> R) -> R {
-        struct BreakUp<'a>(&'a Board);
+        struct BreakUp<'a>(&'a Shared);
         impl Drop for BreakUp<'_> {
             fn drop(&mut self) {
                 OWN.set(None);
-                self.0.over.store(true, Ordering::Release);
+                self.0.ended.store(true, Ordering::Release);
             }
         }
-        let board = Arc::new(Board {
+        let shared = Arc::new(Shared {
             job: AtomicPtr::new(ptr::null_mut()),
-            shares: (0..=others).map(|_| Share::default()).collect(),
-            inside: AtomicUsize::new(0),
-            places: AtomicUsize::new(others),
-            over: AtomicBool::new(false),
+            ranges: (0..=others).map(|_| TaskRange::default()).collect(),
+            readers: AtomicUsize::new(0),
+            vacancies: AtomicUsize::new(others),
+            ended: AtomicBool::new(false),
         });
-        OWN.set(Some(Rc::new(Team(board.clone()))));
-        let _break_up = BreakUp(&board);
-        let standing_by = board.clone();
+        OWN.set(Some(Rc::new(Team(shared.clone()))));
+        let _break_up = BreakUp(&shared);
+        let member_state = shared.clone();
         rayon::spawn_broadcast(move |_| {
             let free = |n: usize| n.checked_sub(1);
             let relaxed = Ordering::Relaxed;
-            if let Ok(member) = standing_by.places.fetch_update(relaxed, relaxed, free) {
-                standing_by.stand_by(member);
+            if let Ok(member) = member_state.vacancies.fetch_update(relaxed, relaxed, free) {
+                member_state.spin(member);
             }
         });
         body()
     }
 
-    /// Calls `body(i)` for every `i < tasks`, each once, in no order.
+    /// Calls `body(i)` for every `i < tasks`, each once, in any order.
     pub(super) fn for_each(&self, tasks: usize, body: &(dyn Fn(usize) + Sync)) {
-        /// Takes the job down, also where something panics, and waits for those who are at it.
-        struct TakeDown<'a>(&'a Board);
-        impl Drop for TakeDown<'_> {
+        /// Clears the job, also on a panic, and waits for the threads that are working on it.
+        struct ClearJob<'a>(&'a Shared);
+        impl Drop for ClearJob<'_> {
             fn drop(&mut self) {
                 self.0.job.store(ptr::null_mut(), Ordering::SeqCst);
-                let mut looks = 0;
-                while self.0.inside.load(Ordering::SeqCst) != 0 {
-                    look_again(&mut looks);
+                let mut checks = 0;
+                while self.0.readers.load(Ordering::SeqCst) != 0 {
+                    wait_a_moment(&mut checks);
                 }
             }
         }
-        /// Restores what was there before, also where a task panics.
+        /// Restores the previous value, also where a task panics.
         struct Busy(bool);
         impl Drop for Busy {
             fn drop(&mut self) {
@@ -211,14 +209,14 @@ impl Team {
             body: &busy,
             panic: Mutex::new(None),
         };
-        self.0.share_out(tasks);
-        let take_down = TakeDown(&self.0);
-        // The lifetime is only a name here: `take_down` ends whatever others do with the job before `job` goes.
+        self.0.divide(tasks);
+        let clear_job = ClearJob(&self.0);
+        // The cast only changes the lifetime: `clear_job` waits for all members to leave the job before `job` is dropped.
         self.0
             .job
             .store((&raw const job).cast_mut().cast(), Ordering::SeqCst);
         self.0.work(&job, 0);
-        drop(take_down);
+        drop(clear_job);
         let panic = job
             .panic
             .lock()

@@ -331,7 +331,7 @@ fn walk_back(pass: &Pass, made: &Made, above: &Slice, h0_wanted: bool) -> Result
         };
         pass.gates("lstm_backward", t, before, above.offset + t * s.output())
             .constant("BEFORE", 1)
-            .constant("HAS_THROUGH", u32::from(t + 1 < s.steps))
+            .constant("HAS_GRAD_AFTER", u32::from(t + 1 < s.steps))
             .write(1, rows)
             .read(2, buffer)
             .read(4, results)

@@ -193,7 +193,7 @@ impl Saved {
     /// Gives the buffers to whoever asks for memory next.
     fn give(self) {
         let Saved { rows, means, cells } = self;
-        [rows, means, cells].into_iter().for_each(memory::give);
+        [rows, means, cells].into_iter().for_each(memory::recycle);
     }
 }
 

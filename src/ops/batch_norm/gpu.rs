@@ -116,7 +116,7 @@ pub(crate) fn learn(
     let [mean, var] = running;
     let old = [mean.on(gpu)?, var.on(gpu)?];
     let new = [batch.mean.on(gpu)?, batch.var.on(gpu)?];
-    let moved = norm::learn(
+    let moved = norm::update_running(
         gpu,
         [&old[0], &old[1]],
         [&new[0], &new[1]],

@@ -212,7 +212,7 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
                 precision,
             };
             layer.forward(isa, &mut buffer, total, &mut bottleneck);
-            memory::give(bottleneck);
+            memory::recycle(bottleneck);
             moments.push(None);
             continue;
         }
@@ -259,7 +259,7 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
                 weights: [layer.conv1.detach(), layer.conv2.detach()],
             });
         } else {
-            memory::give(bottleneck);
+            memory::recycle(bottleneck);
         }
     }
     let y = Tensor::computed(buffer, &[batch, height, width, total]);
@@ -331,7 +331,7 @@ fn backward(
                 stride: b,
             },
         );
-        memory::give(layer.bottleneck);
+        memory::recycle(layer.bottleneck);
         let first = backward(
             isa,
             &Composite {
@@ -353,7 +353,7 @@ fn backward(
                 stride: total,
             },
         );
-        memory::give(grad_bottleneck);
+        memory::recycle(grad_bottleneck);
         // The list is turned around at the end.
         grads.extend([
             Some(Tensor::computed(second.weight, layer.weights[1].dims())),
@@ -371,7 +371,7 @@ fn backward(
             to.copy_from_slice(&from[..first]);
         }
     });
-    memory::give(gathered);
+    memory::recycle(gathered);
     grads.push(Some(Tensor::computed(grad_x, dims)));
     grads.reverse();
     Ok(grads)

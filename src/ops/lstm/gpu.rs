@@ -212,7 +212,7 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
         ];
         gpu.kernel(Shader::Lstm, "lstm_backward")
             .constant("BEFORE", has_before)
-            .constant("HAS_THROUGH", u32::from(t + 1 < steps))
+            .constant("HAS_GRAD_AFTER", u32::from(t + 1 < steps))
             .params(&params.map(|n| n as u32))
             .write(1, &dz)
             .read(2, &c_before.data)

@@ -50,7 +50,7 @@ pub(crate) fn backward(isa: Isa, op: &Composite, grad: Pixels, grad_x: PixelsMut
         shape.pixels(),
         grad_x,
     );
-    memory::give(dz);
+    memory::recycle(dz);
     Grads {
         gamma,
         beta,

@@ -104,7 +104,7 @@ pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor,
             stride: channels,
         };
         rows::norm_grad_input(isa, x, map(&dz), state, sums, pixels, out);
-        memory::give(dz);
+        memory::recycle(dz);
         Ok(vec![
             Some(Tensor::computed(grad_x, kept.dims())),
             Some(Tensor::computed(gamma, &[channels])),

@@ -13,6 +13,6 @@ pub(crate) fn total(gpu: &Gpu, x: &Tensor, count: f64) -> Result<Tensor> {
 /// `dy / count` for every element.
 pub(crate) fn spread(gpu: &Gpu, dy: &Tensor, dims: &[usize], count: f64) -> Result<Tensor> {
     let len = dims.iter().product();
-    let dx = sum::spread(gpu, &dy.on(gpu)?, len, (1.0 / count) as f32)?;
+    let dx = sum::broadcast(gpu, &dy.on(gpu)?, len, (1.0 / count) as f32)?;
     Ok(Tensor::from_gpu(dx, dims))
 }

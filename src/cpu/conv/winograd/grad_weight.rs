@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::points::{evaluate_outputs, evaluate_taps_transposed};
-use super::{Evaluate, IN, OUT, POINTS, TILES, Tiling};
+use super::{IN, OUT, POINTS, TILES, Tiling, TransformInput};
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::conv::Pixels;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
@@ -13,22 +13,23 @@ use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 use crate::cpu::{Isa, memory};
 
-// Tiles whose products are summed before the running sum is touched again: what is evaluated of them should stay in a
-// cache that all cores share.
+// Tiles whose products are summed before the running sum is updated. Their transforms should stay in a cache that all
+// cores share.
 const GROUP: usize = 112;
-// With fewer tiles, the way back from 36 sums for each pair of channels takes longer than is saved before.
+// With fewer tiles, the transform back from 36 sums for each pair of channels costs more than the products save.
 const FEWEST_TILES: usize = 64;
 
 impl Tiling {
-    /// Whether there is enough to sum up for this to be worth it.
+    /// Returns whether there are enough tiles for this method to pay.
     pub(in crate::cpu::conv) fn suits_grad_weight(&self) -> bool {
         self.count() >= FEWEST_TILES
     }
 
-    /// The gradient by the weights, `[O, C, 3, 3]`, from the input, as `before` makes it, and the output's gradient.
+    /// Computes the gradient with respect to the weights, `[O, C, 3, 3]`, from the input, with `before` applied, and the output's
+    /// gradient.
     ///
-    /// A group of tiles at a time, first some tiles a task, then some points: each task of the second kind has sums of
-    /// its own.
+    /// Groups of tiles are processed in turn. In the first step a task transforms some of the group's tiles; in the second, a
+    /// task multiplies at one point, so it has sums of its own.
     pub(in crate::cpu::conv) fn grad_weight(
         &self,
         isa: Isa,
@@ -46,11 +47,11 @@ impl Tiling {
         let offsets: Vec<usize> = (0..channels).collect();
         for first in (0..self.count()).step_by(GROUP) {
             let group = GROUP.min(self.count() - first);
-            let step = threads::share(group, TILES);
+            let step = threads::balanced(group, TILES);
             let (to_values, to_grads) = (SharedMut::new(&mut values), SharedMut::new(&mut grads));
             threads::for_each(group.div_ceil(step), |task| {
                 let (skipped, count) = (task * step, step.min(group - task * step));
-                isa.dispatch(Evaluate {
+                isa.dispatch(TransformInput {
                     tiling: self,
                     x,
                     before,
@@ -60,13 +61,13 @@ impl Tiling {
                     // SAFETY: `values` has GROUP rows for each point; each task has rows of its own.
                     values: unsafe { to_values.offset(skipped * channels) },
                 });
-                isa.dispatch(EvaluateGrad {
+                isa.dispatch(TransformGrad {
                     tiling: self,
                     grad,
                     first: first + skipped,
                     count,
                     stride: out_stride,
-                    // SAFETY: as above.
+                    // SAFETY: `grads` has GROUP rows for each point; each task has rows of its own.
                     values: unsafe { to_grads.offset(skipped * outputs) },
                 });
             });
@@ -97,8 +98,8 @@ impl Tiling {
                 }
             });
         }
-        memory::give(values);
-        memory::give(grads);
+        memory::recycle(values);
+        memory::recycle(grads);
         // From [point, c, o] to [c, tap, o], and from there to [o, c, tap].
         let mut taps = memory::unset(9 * size);
         threads::for_each_chunk(&mut taps, 9 * outputs, |c, taps| {
@@ -120,13 +121,13 @@ impl Tiling {
                 *w = taps[i * outputs + o];
             }
         });
-        memory::give(sums);
-        memory::give(taps);
+        memory::recycle(sums);
+        memory::recycle(taps);
     }
 }
 
-/// `Q = A dY A^T` of some tiles: `values[point][tile][output]`, points `stride` apart.
-struct EvaluateGrad<'a> {
+/// Transforms output gradients: `Q = A dY A^T` of some tiles, as `values[point][tile][output]`, points `stride` apart.
+struct TransformGrad<'a> {
     tiling: &'a Tiling,
     grad: Pixels<'a>,
     first: usize,
@@ -136,7 +137,7 @@ struct EvaluateGrad<'a> {
     values: SharedMut,
 }
 
-impl WithSimd for EvaluateGrad<'_> {
+impl WithSimd for TransformGrad<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -146,7 +147,7 @@ impl WithSimd for EvaluateGrad<'_> {
     }
 }
 
-impl EvaluateGrad<'_> {
+impl TransformGrad<'_> {
     #[inline(always)]
     fn tile<S: Simd>(&self, s: S, t: usize) {
         let Tiling {

@@ -11,7 +11,8 @@
 //!
 //! `G` and `A` evaluate the two polynomials at the points, and `B` interpolates: from six values it finds the six
 //! coefficients. With `M(x) = x (x^2 - a^2) (x^2 - b^2)`, Lagrange's polynomial of a point `p` is
-//! `M(x) / (x - p) / M'(p)`; the constant `1 / M'(p)` stands in `G`, and the coefficients of the rest are a column of `B`. For a fixed `g` the product is a linear map of `v`, a 6x4 matrix. Filtering six neighbouring inputs `d`
+//! `M(x) / (x - p) / M'(p)`; the constant `1 / M'(p)` stands in `G`, and the coefficients of the rest are a column of `B`.
+//! For a fixed `g` the product is a linear map of `v`, a 6x4 matrix. Filtering six neighbouring inputs `d`
 //! with the taps, `y[k] = sum over j of g[j] d[k + j]` for four outputs, is the transpose of that matrix. The transpose
 //! of a chain of matrices is the chain of their transposes, backward, and `(G g) *` is a diagonal matrix, which is its own
 //! transpose:
@@ -25,10 +26,10 @@
 //! over channels, each of the 36 is a matrix product `[tiles, C] [C, O]`, and the transforms on both sides are a few
 //! additions for each channel.
 //!
-//! The points decide how much rounding is amplified. 0, 1, -1, 2, -2 and infinity, which everybody takes, cost a factor
-//! of five over the direct sum. Here they are `0, a, -a, b, -b` and infinity with `a = 1/sqrt(2)` and `b = sqrt(2)`,
-//! whose powers are more alike: a factor of two, a relative error of 1e-6 (the tests say 2e-6). (`B^T` comes from
-//! `(x^2 - a^2) (x^2 - b^2) = x^4 - 5/2 x^2 + 1`.)
+//! The points decide how much rounding is amplified. The usual points, 0, 1, -1, 2, -2 and infinity, have an error five
+//! times that of the direct sum. Here they are `0, a, -a, b, -b` and infinity with `a = 1/sqrt(2)` and `b = sqrt(2)`, whose
+//! powers are closer together: the error is twice that of the direct sum, 1e-6 relative (the tests demand 2e-6). (`B^T`
+//! comes from
 //!
 //! The gradient with respect to the weights is the transpose of `g -> Y`. With `dY` for the gradient with respect to a
 //! tile's outputs and `Q = A dY A^T`, their values at the points,
@@ -58,7 +59,7 @@ mod points;
 
 use points::{evaluate_taps, evaluate_transposed, interpolate_transposed};
 
-use super::{Job, Pixels, PixelsMut, Window};
+use super::{ConvArgs, Pixels, PixelsMut, Window};
 use crate::cpu::Isa;
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::aligned::with_scratch;
@@ -67,28 +68,28 @@ use crate::cpu::packed::PackedB;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 
-/// Output pixels of a tile, along each axis.
+/// Output pixels of a tile along each axis.
 const OUT: usize = 4;
-/// Input pixels that they look at.
+/// Input pixels of a tile along each axis.
 const IN: usize = 6;
-/// The points: as many as input pixels, along each axis.
+/// Points of a tile: as many as input pixels, along each axis.
 const POINTS: usize = IN * IN;
 
-// Inputs whose weights a task packs.
+// Input channels whose weights one task packs.
 const PACKED: usize = 16;
-// Tiles of a task, at most: their transformed inputs fill half of a second-level cache.
+// Tiles of a task at most: their transformed inputs fill half of a second-level cache.
 const TILES: usize = 14;
-// With fewer tiles than this, fetching the transformed weights, which are four times as many, costs more than the
-// multiplications that they save.
+// With fewer tiles than this, the method costs more than it saves: the transformed weights are four times as many, and
+// must be fetched.
 const FEWEST_TILES: usize = 32;
 
-/// Packs weights for `C` inputs and `O` outputs, `weight(c, o, tap)`: `U = G g G^T` as `[36 C, O]`.
+/// Transforms and packs weights for `C` inputs and `O` outputs, `weight(c, o, tap)`: `U = G g G^T` as `[36 C, O]`.
 pub(super) fn pack(
     isa: Isa,
     [channels, outputs]: [usize; 2],
     weight: impl Fn(usize, usize, usize) -> f32 + Sync + Send,
 ) -> PackedB {
-    let mut packed = PackedB::room(isa, POINTS * channels, outputs);
+    let mut packed = PackedB::zeroed(isa, POINTS * channels, outputs);
     let room = packed.shared();
     threads::for_each(channels.div_ceil(PACKED), |task| {
         let mut taps = vec![0.0; 9 * outputs];
@@ -103,7 +104,7 @@ pub(super) fn pack(
                 // SAFETY: the position lies within the panels, whose last vector is whole. Every `c` has rows of its own.
                 unsafe { room.offset(at) }
             };
-            isa.dispatch(EvaluateTaps {
+            isa.dispatch(TransformWeights {
                 taps: &taps,
                 outputs,
                 rows,
@@ -113,14 +114,15 @@ pub(super) fn pack(
     packed
 }
 
-/// `U = G g G^T` of one input, a vector of outputs at a time; point `i`'s from output `o` on go to `rows(i, o)`.
-struct EvaluateTaps<'a, F> {
+/// Transforms the weights of one input channel, `U = G g G^T`, a vector of outputs at a time. `rows(i, o)` receives point `i`
+/// of the outputs from `o` on.
+struct TransformWeights<'a, F> {
     taps: &'a [f32],
     outputs: usize,
     rows: F,
 }
 
-impl<F: Fn(usize, usize) -> SharedMut> WithSimd for EvaluateTaps<'_, F> {
+impl<F: Fn(usize, usize) -> SharedMut> WithSimd for TransformWeights<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -138,7 +140,7 @@ impl<F: Fn(usize, usize) -> SharedMut> WithSimd for EvaluateTaps<'_, F> {
             }
             for (i, row) in columns.into_iter().enumerate() {
                 for (j, value) in evaluate_taps(s, row).into_iter().enumerate() {
-                    // SAFETY: `rows` says where there is room for a vector.
+                    // SAFETY: `rows` returns a position with room for a vector.
                     unsafe { s.store_ptr((self.rows)(i * IN + j, o).get(), value) };
                 }
             }
@@ -146,7 +148,7 @@ impl<F: Fn(usize, usize) -> SharedMut> WithSimd for EvaluateTaps<'_, F> {
     }
 }
 
-/// The output cut into tiles of 4x4 pixels, those at the lower and right edge perhaps only partly used.
+/// The output divided into tiles of 4x4 pixels. Tiles at the lower and right edge may be only partly used.
 #[derive(Clone, Copy)]
 pub(super) struct Tiling {
     /// Tiles along each axis.
@@ -154,16 +156,16 @@ pub(super) struct Tiling {
     batch: usize,
     from: [usize; 2],
     to: [usize; 2],
-    before: [isize; 2],
+    padding: [isize; 2],
     channels: usize,
     outputs: usize,
 }
 
 impl Tiling {
-    /// Whether this convolution can be computed, and is better computed, this way.
+    /// Returns whether this method applies to the convolution and is the faster one.
     pub(super) fn suits(window: &Window, outputs: usize) -> bool {
         let fills_vectors = window.channels.is_multiple_of(16) && outputs.is_multiple_of(16);
-        let plain = window.kernel == [3, 3] && window.stride == [1, 1] && window.spread == [1, 1];
+        let plain = window.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
         plain && fills_vectors && Tiling::new(window, outputs).count() >= FEWEST_TILES
     }
 
@@ -173,7 +175,7 @@ impl Tiling {
             batch: window.batch,
             from: window.from,
             to: window.to,
-            before: window.before,
+            padding: window.padding,
             channels: window.channels,
             outputs,
         }
@@ -183,7 +185,7 @@ impl Tiling {
         self.batch * self.tiles[0] * self.tiles[1]
     }
 
-    /// The image of a tile, and the output pixel at its upper left.
+    /// Returns the image of a tile, and the output pixel at its upper left.
     fn place(&self, tile: usize) -> (usize, [usize; 2]) {
         let [rows, columns] = self.tiles;
         let (image, row, column) = (
@@ -194,23 +196,23 @@ impl Tiling {
         (image, [row * OUT, column * OUT])
     }
 
-    /// `y = after(conv(before(x)))`, some tiles a task.
-    pub(super) fn multiply(&self, job: &Job, y: PixelsMut) {
-        let (channels, outputs, weight) = (self.channels, self.outputs, job.weight);
+    /// Computes `y = after(conv(before(x)))`, some tiles per task.
+    pub(super) fn multiply(&self, args: &ConvArgs, y: PixelsMut) {
+        let (channels, outputs, weight) = (self.channels, self.outputs, args.weight);
         assert!(weight.k() == POINTS * channels && weight.columns() == outputs);
         let out = SharedMut::new(y.data);
-        let step = threads::share(self.count(), TILES);
-        // A cache line more for each point, lest the 36 places of a channel fall into the same few sets of the cache.
+        let step = threads::balanced(self.count(), TILES);
+        // One more cache line per point: otherwise the 36 elements of a channel would fall into the same few sets of the cache.
         let (in_stride, out_stride) = (step * channels + 16, step * outputs + 16);
         threads::for_each(self.count().div_ceil(step), |task| {
             let first = task * step;
             let count = step.min(self.count() - first);
             let offsets: Vec<usize> = (0..count).map(|t| t * channels).collect();
             with_scratch(POINTS * in_stride, |values| {
-                job.isa.dispatch(Evaluate {
+                args.isa.dispatch(TransformInput {
                     tiling: self,
-                    x: job.x,
-                    before: job.before,
+                    x: args.x,
+                    before: args.before,
                     first,
                     count,
                     stride: in_stride,
@@ -237,7 +239,7 @@ impl Tiling {
                                 after: After::Nothing,
                             };
                             multiply_block(
-                                job.isa,
+                                args.isa,
                                 &a,
                                 weight,
                                 point * channels,
@@ -246,13 +248,13 @@ impl Tiling {
                             );
                         }
                     }
-                    job.isa.dispatch(Interpolate {
+                    args.isa.dispatch(TransformOutput {
                         tiling: self,
                         products,
                         stride: out_stride,
                         first,
                         count,
-                        after: job.after,
+                        after: args.after,
                         y: out,
                         y_stride: y.stride,
                     });
@@ -262,8 +264,8 @@ impl Tiling {
     }
 }
 
-/// `V = B^T d B` of some tiles: `values[point][tile][channel]`, points `stride` apart.
-struct Evaluate<'a> {
+/// Transforms inputs: `V = B^T d B` of some tiles, as `values[point][tile][channel]`, points `stride` apart.
+struct TransformInput<'a> {
     tiling: &'a Tiling,
     x: Pixels<'a>,
     before: Option<ScaleShiftRelu<'a>>,
@@ -274,7 +276,7 @@ struct Evaluate<'a> {
     values: SharedMut,
 }
 
-impl WithSimd for Evaluate<'_> {
+impl WithSimd for TransformInput<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -297,17 +299,17 @@ impl WithSimd for Evaluate<'_> {
     }
 }
 
-impl Evaluate<'_> {
+impl TransformInput<'_> {
     #[inline(always)]
     fn tile<S: Simd>(&self, s: S, t: usize, before: impl Fn(usize, S::V) -> S::V) {
         let Tiling {
             from: [height, width],
             channels,
-            before: padding,
+            padding,
             ..
         } = *self.tiling;
         let (image, corner) = self.tiling.place(self.first + t);
-        // Where each input pixel of the tile is, if it is not one of the zeros around the map.
+        // The channels of each input pixel of the tile; `None` for the zeros around the map.
         let mut pixels = [[None; IN]; IN];
         for (i, row) in pixels.iter_mut().enumerate() {
             for (j, pixel) in row.iter_mut().enumerate() {
@@ -349,8 +351,8 @@ impl Evaluate<'_> {
     }
 }
 
-/// `Y = A^T M A` of some tiles, `M` as `products[point][tile][output]`, written to their places.
-struct Interpolate<'a> {
+/// Transforms products back: `Y = A^T M A` of some tiles, with `M` as `products[point][tile][output]`, written to `y`.
+struct TransformOutput<'a> {
     tiling: &'a Tiling,
     products: &'a [f32],
     stride: usize,
@@ -361,7 +363,7 @@ struct Interpolate<'a> {
     y_stride: usize,
 }
 
-impl WithSimd for Interpolate<'_> {
+impl WithSimd for TransformOutput<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -371,7 +373,7 @@ impl WithSimd for Interpolate<'_> {
     }
 }
 
-impl Interpolate<'_> {
+impl TransformOutput<'_> {
     #[inline(always)]
     fn tile<S: Simd>(&self, s: S, t: usize) {
         let Tiling {
@@ -420,7 +422,7 @@ mod tests {
             .collect()
     }
 
-    /// The sum as it is written, in 64 bits.
+    /// The convolution by its definition, in 64 bits.
     fn direct(
         window: &Window,
         outputs: usize,
@@ -436,10 +438,10 @@ mod tests {
                     let mut sum = 0.0;
                     for (i, j) in (0..3).flat_map(|i| (0..3).map(move |j| (i, j))) {
                         let row = (p + i)
-                            .checked_add_signed(-window.before[0])
+                            .checked_add_signed(-window.padding[0])
                             .filter(|&y| y < height);
                         let column = (q + j)
-                            .checked_add_signed(-window.before[1])
+                            .checked_add_signed(-window.padding[1])
                             .filter(|&x| x < width);
                         let Some((row, column)) = row.zip(column) else {
                             continue;
@@ -474,8 +476,8 @@ mod tests {
                 to: from.map(|n| n + 2 * padding - 2),
                 kernel: [3, 3],
                 stride: [1, 1],
-                before: [padding as isize; 2],
-                spread: [1, 1],
+                padding: [padding as isize; 2],
+                dilation: [1, 1],
             };
             assert!(Tiling::suits(&window, outputs));
             let x = numbers(batch * from[0] * from[1] * channels, 1);
@@ -490,7 +492,7 @@ mod tests {
                 let packed = pack(isa, [channels, outputs], |c, o, tap| {
                     weight[(o * channels + c) * 9 + tap]
                 });
-                let job = Job {
+                let args = ConvArgs {
                     isa,
                     x: Pixels {
                         data: &x,
@@ -502,7 +504,7 @@ mod tests {
                 };
                 let mut y = vec![0.0; want.len()];
                 Tiling::new(&window, outputs).multiply(
-                    &job,
+                    &args,
                     PixelsMut {
                         data: &mut y,
                         stride: outputs,
@@ -578,8 +580,8 @@ mod tests {
             to: [side; 2],
             kernel: [3, 3],
             stride: [1, 1],
-            before: [1, 1],
-            spread: [1, 1],
+            padding: [1, 1],
+            dilation: [1, 1],
         };
         assert!(Tiling::suits(&window(28, 32), 32));
         assert!(!Tiling::suits(&window(14, 32), 32));

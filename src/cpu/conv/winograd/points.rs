@@ -1,12 +1,12 @@
-//! The matrices of the transforms, applied to a vector of channels at a time. Points of opposite sign share the even and
-//! the odd part of what is computed for them.
+//! The matrices of the transforms, applied to a vector of channels at a time. Points of opposite sign share the even and the
+//! odd part of their polynomial.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use super::{IN, OUT};
 use crate::cpu::simd::Simd;
 
-/// `G g`: the values of the taps' polynomial at the points, scaled.
+/// `G g`: evaluates the taps' polynomial at the points, scaled.
 #[inline(always)]
 pub(super) fn evaluate_taps<S: Simd>(s: S, [g0, g1, g2]: [S::V; 3]) -> [S::V; IN] {
     let (third, sixth) = (s.splat(1.0 / 3.0), s.splat(1.0 / 6.0));
@@ -24,7 +24,7 @@ pub(super) fn evaluate_taps<S: Simd>(s: S, [g0, g1, g2]: [S::V; 3]) -> [S::V; IN
     ]
 }
 
-/// `B^T d`: the transpose of interpolating.
+/// `B^T d`: the transpose of the interpolation.
 #[inline(always)]
 pub(super) fn interpolate_transposed<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN] {
     let (a, b) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
@@ -48,7 +48,7 @@ pub(super) fn interpolate_transposed<S: Simd>(s: S, d: [S::V; IN]) -> [S::V; IN]
     ]
 }
 
-/// `A^T m`: the transpose of evaluating.
+/// `A^T m`: the transpose of the evaluation.
 #[inline(always)]
 pub(super) fn evaluate_transposed<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
     let (a, b) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
@@ -63,7 +63,7 @@ pub(super) fn evaluate_transposed<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT] {
     ]
 }
 
-/// `A y`: the values at the points of the polynomial whose coefficients are four outputs.
+/// `A y`: evaluates the polynomial whose coefficients are four outputs at the points.
 #[inline(always)]
 pub(super) fn evaluate_outputs<S: Simd>(s: S, y: [S::V; OUT]) -> [S::V; IN] {
     let (a, b) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
@@ -86,7 +86,7 @@ pub(super) fn evaluate_outputs<S: Simd>(s: S, y: [S::V; OUT]) -> [S::V; IN] {
     ]
 }
 
-/// `G^T u`: the transpose of evaluating the taps.
+/// `G^T u`: the transpose of the evaluation of the taps.
 pub(super) fn evaluate_taps_transposed([u0, u1, u2, u3, u4, u5]: [f32; IN]) -> [f32; 3] {
     let (sum_a, sum_b) = (u1 + u2, u3 + u4);
     let (difference_a, difference_b) = (FRAC_1_SQRT_2 * (u1 - u2), SQRT_2 * (u3 - u4));

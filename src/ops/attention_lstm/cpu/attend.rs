@@ -45,7 +45,7 @@ pub(super) struct BackwardSentence<'a> {
 
 /// Weights, mean and gated context of every sentence.
 pub(super) fn forward(isa: Isa, score: &[f32], sentences: &mut [ForwardSentence]) {
-    let share = threads::share(sentences.len(), SENTENCES);
+    let share = threads::balanced(sentences.len(), SENTENCES);
     threads::for_each_chunk(sentences, share, |_, sentences| {
         isa.dispatch(Forward { score, sentences });
     });
@@ -53,7 +53,7 @@ pub(super) fn forward(isa: Isa, score: &[f32], sentences: &mut [ForwardSentence]
 
 /// `dr`, `dm`, `de` and `dq` of every sentence.
 pub(super) fn backward(isa: Isa, score: &[f32], sentences: &mut [BackwardSentence]) {
-    let share = threads::share(sentences.len(), SENTENCES);
+    let share = threads::balanced(sentences.len(), SENTENCES);
     threads::for_each_chunk(sentences, share, |_, sentences| {
         isa.dispatch(Backward { score, sentences });
     });

@@ -214,7 +214,7 @@ pub(crate) fn backward(
         grad(db, &weights.bias)
     });
     let all = [rows, dm, queries, de];
-    all.into_iter().for_each(memory::give);
+    all.into_iter().for_each(memory::recycle);
     Grads {
         x,
         keys: dkeys.map(|d| grad(d, &inputs.keys)),
@@ -352,7 +352,7 @@ fn walk_back(
             gemm_packed(isa, all, w_hh, Product::into(&mut dh, s.hidden));
         }
     }
-    [dz, cells].into_iter().for_each(memory::give);
+    [dz, cells].into_iter().for_each(memory::recycle);
     Steps {
         rows,
         dm,

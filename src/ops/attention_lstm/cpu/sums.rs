@@ -112,7 +112,7 @@ pub(super) fn keys(isa: Isa, inputs: &Inputs, steps: &KeySteps) -> (Vec<f32>, Ve
         stride: s.key,
     };
     let dscore = sum_rows(isa, all, count, s.key);
-    memory::give(parts);
+    memory::recycle(parts);
     (dkeys, dscore)
 }
 
