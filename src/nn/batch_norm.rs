@@ -114,7 +114,7 @@ impl BatchNorm {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Running { mean, var, folded } = &mut *running;
         *folded = None;
-        moments.teach([mean, var], MOMENTUM, rows)
+        moments.update_running([mean, var], MOMENTUM, rows)
     }
 
     /// `[.., C]` to the same shape.
