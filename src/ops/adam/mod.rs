@@ -69,7 +69,8 @@ pub struct Step {
 /// Takes step number `step`, counted from 1, of all parameters. If the `norm` of their gradients is not finite, nothing
 /// changes.
 ///
-/// On the GPU this is one dispatch for as many parameters as one buffer holds. Afterwards they are contiguous in that buffer.
+/// On the GPU this is one dispatch for as many parameters as one buffer holds. Afterwards they are contiguous in that
+/// buffer.
 ///
 /// ```
 /// use glimpse::ops::adam::{self, Adam, Step};

@@ -1,4 +1,5 @@
-//! The GPU version: matrix products, `shaders/attention_lstm.wgsl` for the attention, and `shaders/lstm.wgsl` for the gates.
+//! The GPU version: matrix products, `shaders/attention_lstm.wgsl` for the attention, and `shaders/lstm.wgsl` for the
+//! gates.
 //!
 //! The results end with `c'` of the last step. Their buffer continues with `c'` of the earlier steps, from the last but one
 //! to the first. So the LSTM's shader has `c'` of all steps and `h'` in one buffer.

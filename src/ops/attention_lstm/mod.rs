@@ -1,8 +1,8 @@
 //! Soft attention and an LSTM over a whole sequence, as one operation (Xu et al. 2015, arXiv 1502.03044).
 //!
 //! Attention lets the decoder read the image again before each word. The state after the last word gives a query. The query
-//! is compared with a key of every position of the feature map, which gives a weight for each position. The weighted mean of
-//! the positions' values is the context, which the LSTM reads together with the word.
+//! is compared with a key of every position of the feature map, which gives a weight for each position. The weighted mean
+//! of the positions' values is the context, which the LSTM reads together with the word.
 //!
 //! # One step
 //!
@@ -23,15 +23,15 @@
 //! h' = o tanh(c')
 //! ```
 //!
-//! A prime means "after". The query needs no bias, because the linear layer that computes the keys has one, and query and key
-//! are only used as their sum. The scores need none either, because the softmax does not change when the same number is added
-//! to every `e_p`.
+//! A prime means "after". The query needs no bias, because the linear layer that computes the keys has one, and query and
+//! key are only used as their sum. The scores need none either, because the softmax does not change when the same number is
+//! added to every `e_p`.
 //!
 //! # The gradient
 //!
-//! The backward pass goes from the last step to the first. `dh'` is the gradient from above with respect to this step's `h'`,
-//! plus the `dh` of the step after. `dc'` is the `dc` of the step after, and at the last step the gradient from above.
-//! [`lstm`](mod@super::lstm) derives the gradient of the gates:
+//! The backward pass goes from the last step to the first. `dh'` is the gradient from above with respect to this step's
+//! `h'`, plus the `dh` of the step after. `dc'` is the `dc` of the step after, and at the last step the gradient from
+//! above. [`lstm`](mod@super::lstm) derives the gradient of the gates:
 //!
 //! ```text
 //! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
@@ -46,16 +46,16 @@
 //! ```
 //!
 //! The mean is linear in the weights and in the values. The derivative of `alpha_p` with respect to `e_j` is
-//! `alpha_p ([p = j] - alpha_j)`, where `[p = j]` is 1 for equal indices and 0 otherwise. The sum over `p` of `dalpha_p` times
-//! this derivative is `de_j`:
+//! `alpha_p ([p = j] - alpha_j)`, where `[p = j]` is 1 for equal indices and 0 otherwise. The sum over `p` of `dalpha_p`
+//! times this derivative is `de_j`:
 //!
 //! ```text
 //! dalpha_p = from above + dm . v_p       dv_p += alpha_p dm
 //! de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
 //! ```
 //!
-//! The score is linear in `s` and in `u_p`, so `du_p = de_p s`. The derivative of tanh is `1 - u_p^2`. Its argument is a sum,
-//! and both summands receive the gradient of the sum:
+//! The score is linear in `s` and in `u_p`, so `du_p = de_p s`. The derivative of tanh is `1 - u_p^2`. Its argument is a
+//! sum, and both summands receive the gradient of the sum:
 //!
 //! ```text
 //! ds += sum over p of de_p u_p
@@ -393,8 +393,8 @@ impl AttentionLstmWeights {
     }
 }
 
-/// Soft attention and an LSTM over sequences `x` `[S, T, E]`, from the state `h0`, `c0` `[S, H]`. Sentence `s` attends to the
-/// image `memory.image_of[s]`.
+/// Soft attention and an LSTM over sequences `x` `[S, T, E]`, from the state `h0`, `c0` `[S, H]`. Sentence `s` attends to
+/// the image `memory.image_of[s]`.
 ///
 /// All results are views of one buffer, which is one node on the tape: a loss may depend on any of them.
 ///

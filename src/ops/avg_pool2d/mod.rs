@@ -6,8 +6,8 @@
 //! dx[n][i][j][c] = 1/K sum of dy[n][p][q][c] over the windows that cover (i, j)
 //! ```
 //!
-//! The derivative of a mean of `K` elements is `1/K` with respect to each of them. There is no padding. Rows and columns at the
-//! lower and right edge that do not fill a window are ignored.
+//! The derivative of a mean of `K` elements is `1/K` with respect to each of them. There is no padding. Rows and columns at
+//! the lower and right edge that do not fill a window are ignored.
 
 mod cpu;
 mod gpu;

@@ -5,8 +5,8 @@
 //! mean = sum x / M                           var = sum (x - mean)^2 / M
 //! ```
 //!
-//! In training, `mean` and `var` are the statistics of the mini-batch, over the `M = N H W` values of each channel, and depend
-//! on `x`. All sums run over the values of one channel:
+//! In training, `mean` and `var` are the statistics of the mini-batch, over the `M = N H W` values of each channel, and
+//! depend on `x`. All sums run over the values of one channel:
 //!
 //! ```text
 //! dbeta = sum dy        dgamma = sum dy xhat
@@ -35,9 +35,10 @@
 //!    = s (dxhat - sum dxhat / M - xhat sum(dxhat xhat) / M)
 //! ```
 //!
-//! With `sum dxhat = gamma dbeta` and `sum dxhat xhat = gamma dgamma` this is the formula for `dx` above. Its two subtracted
-//! terms follow from two invariances. `y` does not change when a constant is added to all `x` of a channel, so `sum dx = 0`.
-//! For `eps = 0` it does not change either when all `x` are scaled about their mean, so then `sum dx xhat = 0`.
+//! With `sum dxhat = gamma dbeta` and `sum dxhat xhat = gamma dgamma` this is the formula for `dx` above. Its two
+//! subtracted terms follow from two invariances. `y` does not change when a constant is added to all `x` of a channel, so
+//! `sum dx = 0`. For `eps = 0` it does not change either when all `x` are scaled about their mean, so then
+//! `sum dx xhat = 0`.
 //!
 //! In inference the statistics are the running ones. They are constants, so only the direct path is left:
 //! `dx = gamma s dy`.
@@ -261,8 +262,8 @@ impl Norm<'_> {
     }
 }
 
-/// Batch norm of the channels, the last axis of `x` `[.., C]`. In training it also returns the moments of the mini-batch, for
-/// the running statistics.
+/// Batch norm of the channels, the last axis of `x` `[.., C]`. In training it also returns the moments of the mini-batch,
+/// for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{batch_norm, Norm, Statistics}, tensor::Tensor};

@@ -48,8 +48,9 @@ pub(crate) struct Draw<'a> {
 /// ```
 ///
 /// # Errors
-/// Where `logits` is not a matrix or has no words, `uniform` has another length or numbers outside `[0, 1)`, the temperature
-/// is not a finite number above 0, more than four words are barred, all words are, or a row has logits that are not finite.
+/// Where `logits` is not a matrix or has no words, `uniform` has another length or numbers outside `[0, 1)`, the
+/// temperature is not a finite number above 0, more than four words are barred, all words are, or a row has logits that are
+/// not finite.
 pub fn categorical(
     logits: &Tensor,
     uniform: &[f32],

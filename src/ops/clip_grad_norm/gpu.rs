@@ -1,5 +1,5 @@
-//! Dispatches `shaders/clip_grad_norm.wgsl`. The norm is not read back: the kernel that scales the gradients reads it on the
-//! GPU.
+//! Dispatches `shaders/clip_grad_norm.wgsl`. The norm is not read back: the kernel that scales the gradients reads it on
+//! the GPU.
 
 use std::ops::Range;
 

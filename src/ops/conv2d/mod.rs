@@ -5,8 +5,8 @@
 //! ```
 //!
 //! with stride `s`, padding `p`, and `x = 0` outside the image. `y` is a sum of products `x w`. The derivative of a product
-//! with respect to `x` is `w`, and with respect to `w` it is `x`. So each product adds `dy w` to the gradient with respect to
-//! its `x`, and `dy x` to the gradient with respect to its `w`:
+//! with respect to `x` is `w`, and with respect to `w` it is `x`. So each product adds `dy w` to the gradient with respect
+//! to its `x`, and `dy x` to the gradient with respect to its `w`:
 //!
 //! ```text
 //! dx[n, u, v, c]     = sum over o and all (i, j, ky, kx) with i s + ky - p = u, j s + kx - p = v of  dy[n, i, j, o] w[o, c, ky, kx]

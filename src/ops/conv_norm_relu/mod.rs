@@ -5,9 +5,9 @@
 //! ```
 //!
 //! where `scale` and `shift` are the folded batch norm. With running statistics they are known before the convolution. Then
-//! the kernel applies them and the ReLU to its sums before it writes them. With the statistics of the mini-batch, or where a
-//! gradient is wanted, the convolution comes first. A second pass over its result applies the other two, and the gradient is
-//! recorded on the tape as that of two operations: [`conv2d`](mod@crate::ops::conv2d), then
+//! the kernel applies them and the ReLU to its sums before it writes them. With the statistics of the mini-batch, or where
+//! a gradient is wanted, the convolution comes first. A second pass over its result applies the other two, and the gradient
+//! is recorded on the tape as that of two operations: [`conv2d`](mod@crate::ops::conv2d), then
 //! [`batch_norm`](mod@crate::ops::batch_norm) with a ReLU.
 
 mod gpu;

@@ -12,8 +12,8 @@
 //! da[s, t, p] = -2/S m[s, p] dy                          where t says a word, else 0
 //! ```
 //!
-//! The derivative of `m^2` with respect to `m` is `2 m`, and that of `m[s, p]` with respect to `a[s, t, p]` is -1 where step
-//! `t` says a word. The chain rule multiplies the two with `1/S` and `dy`.
+//! The derivative of `m^2` with respect to `m` is `2 m`, and that of `m[s, p]` with respect to `a[s, t, p]` is -1 where
+//! step `t` says a word. The chain rule multiplies the two with `1/S` and `dy`.
 
 mod cpu;
 mod gpu;

@@ -49,8 +49,8 @@ pub struct CrossEntropy {
 /// ```
 ///
 /// # Errors
-/// Where the number of targets is not that of the rows, a target is not a class, the smoothing is outside `[0, 1]`, or every
-/// row is ignored, so that there is no mean.
+/// Where the number of targets is not that of the rows, a target is not a class, the smoothing is outside `[0, 1]`, or
+/// every row is ignored, so that there is no mean.
 pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) -> Result<Tensor> {
     weighted_cross_entropy(logits, targets, &vec![1.0; targets.len()], options)
 }

@@ -4,10 +4,10 @@
 //! x_0 = x        x_l = [x_{l-1}, H_l(x_{l-1})]        H_l = composite 3x3 of composite 1x1
 //! ```
 //!
-//! where `composite` is [`norm_relu_conv`](mod@crate::ops::norm_relu_conv). With concatenations, the early channels would be
-//! copied once for every later layer. Here the whole block is one buffer `[N, H, W, C + L growth]`. Layer `l` reads its first
-//! `C + (l - 1) growth` channels and writes the next `growth`. The mean and variance of a channel are computed once and serve
-//! every layer that reads it.
+//! where `composite` is [`norm_relu_conv`](mod@crate::ops::norm_relu_conv). With concatenations, the early channels would
+//! be copied once for every later layer. Here the whole block is one buffer `[N, H, W, C + L growth]`. Layer `l` reads its
+//! first `C + (l - 1) growth` channels and writes the next `growth`. The mean and variance of a channel are computed once
+//! and serve every layer that reads it.
 //!
 //! `x_{l-1}` occurs twice in `x_l`: as its first channels, and as the input of `H_l`. So its gradient is a sum:
 //!
@@ -16,8 +16,8 @@
 //! ```
 //!
 //! The backward pass has one buffer of the same shape for these gradients. It starts as `dy` and is updated from the last
-//! layer to the first. When layer `l` is reached, all later layers have added their parts, so the gradient with respect to the
-//! channels that `l` wrote is complete. Layer `l` then adds its part to the channels that it read.
+//! layer to the first. When layer `l` is reached, all later layers have added their parts, so the gradient with respect to
+//! the channels that `l` wrote is complete. Layer `l` then adds its part to the channels that it read.
 
 mod cpu;
 mod gpu;
@@ -115,8 +115,8 @@ struct SavedLayer {
 /// The moments of a layer's two norms, in training.
 pub type LayerMoments = Option<[Moments; 2]>;
 
-/// A dense block over `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training it also returns the mini-batch's moments for
-/// each layer's two norms, for the running statistics.
+/// A dense block over `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training it also returns the mini-batch's moments
+/// for each layer's two norms, for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{dense_block, DenseLayer, Norm, Statistics}, tensor::Tensor};
@@ -274,7 +274,8 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
     Ok((y, moments))
 }
 
-/// Appends the moments of the channels written since the last call, up to `channels`; `fresh` begins with the first of them.
+/// Appends the moments of the channels written since the last call, up to `channels`; `fresh` begins with the first of
+/// them.
 fn extend_moments(
     isa: Isa,
     moments: &mut rows::Moments,

@@ -6,9 +6,9 @@
 //! dx[i] = dy[i] k[i] / (1 - p)
 //! ```
 //!
-//! The expectation of `y[i]` is `x[i] (1 - p) / (1 - p) = x[i]`, so inference uses `x` as it is. The mask `k` does not depend
-//! on `x`, so the derivative of `y[i]` with respect to `x[i]` is its factor, and the backward pass is the forward pass
-//! applied to `dy`.
+//! The expectation of `y[i]` is `x[i] (1 - p) / (1 - p) = x[i]`, so inference uses `x` as it is. The mask `k` does not
+//! depend on `x`, so the derivative of `y[i]` with respect to `x[i]` is its factor, and the backward pass is the forward
+//! pass applied to `dy`.
 //!
 //! Whether element `i` is kept depends on the seed and `i` alone, through a counter-based generator:
 //!

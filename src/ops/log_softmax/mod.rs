@@ -6,9 +6,9 @@
 //! dx[r][v] = dy[r][v] - exp(y[r][v]) sum_u dy[r][u]
 //! ```
 //!
-//! The derivative of `ln sum_u exp x[u]` with respect to `x[v]` is `exp x[v] / sum_u exp x[u] = exp y[v]`. This term occurs in
-//! every element of the row, so the derivative of `y[u]` with respect to `x[v]` is `[u = v] - exp y[v]`, where `[u = v]` is 1
-//! for equal indices and 0 otherwise. Summed over `u` with the factors `dy[u]` this is the second line.
+//! The derivative of `ln sum_u exp x[u]` with respect to `x[v]` is `exp x[v] / sum_u exp x[u] = exp y[v]`. This term occurs
+//! in every element of the row, so the derivative of `y[u]` with respect to `x[v]` is `[u = v] - exp y[v]`, where `[u = v]`
+//! is 1 for equal indices and 0 otherwise. Summed over `u` with the factors `dy[u]` this is the second line.
 //!
 //! The kernels subtract the row's largest logit first. That does not change the result, but keeps the exponentials finite.
 

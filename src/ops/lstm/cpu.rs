@@ -1,8 +1,8 @@
 //! One matrix product for the inputs of all steps, then the steps in order: each adds the recurrent product to its rows of
 //! `z`, and one pass over these rows computes the gates and the new state.
 //!
-//! The rows of one sequence are contiguous (`[N, T, ..]`). So step `t` of the mini-batch is a matrix whose row stride is `T`
-//! rows. The matrix product reads and writes such a matrix in place.
+//! The rows of one sequence are contiguous (`[N, T, ..]`). So step `t` of the mini-batch is a matrix whose row stride is
+//! `T` rows. The matrix product reads and writes such a matrix in place.
 
 use super::{Backward, Forward, Grads, Sizes};
 use crate::cpu::conv::Pixels;

@@ -39,8 +39,8 @@
 //!
 //! # The gradient of a sequence
 //!
-//! The state before a step is the state after the step before it. So the backward pass goes from the last step to the first,
-//! and each step passes its `dh` and `dc` to the step before it:
+//! The state before a step is the state after the step before it. So the backward pass goes from the last step to the
+//! first, and each step passes its `dh` and `dc` to the step before it:
 //!
 //! ```text
 //! dh'(t) = from above + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = dz(t+1) W_hh

@@ -6,9 +6,9 @@
 //! dx[n][i][j][c] = sum of dy[n][p][q][c] over the windows whose maximum is at (i, j)
 //! ```
 //!
-//! Padding is not zero but absent: a window takes the largest of those elements that lie on the image. The derivative of the
-//! maximum is 1 with respect to the element that was chosen and 0 with respect to all others. Of equal elements the first
-//! in row order is chosen. Windows may overlap, and an element that several windows chose receives the sum of their
+//! Padding is not zero but absent: a window takes the largest of those elements that lie on the image. The derivative of
+//! the maximum is 1 with respect to the element that was chosen and 0 with respect to all others. Of equal elements the
+//! first in row order is chosen. Windows may overlap, and an element that several windows chose receives the sum of their
 //! gradients.
 //!
 //! The backward pass searches the maxima again instead of storing where they are, because the ReLU before the pool keeps
@@ -45,8 +45,8 @@ impl Sizes {
     }
 }
 
-/// Max pooling of `x` `[N, H, W, C]`: `[N, OH, OW, C]`, where `OH = (H + 2 padding - kernel) / stride + 1`, rounded down, and
-/// `OW` likewise. Pairs are `[vertical, horizontal]`.
+/// Max pooling of `x` `[N, H, W, C]`: `[N, OH, OW, C]`, where `OH = (H + 2 padding - kernel) / stride + 1`, rounded down,
+/// and `OW` likewise. Pairs are `[vertical, horizontal]`.
 ///
 /// ```
 /// use glimpse::{ops::max_pool2d, tensor::Tensor};

@@ -48,8 +48,8 @@ pub(crate) struct Grads {
 }
 
 impl Composite {
-    /// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. The gradient with respect to `x` is written to `dx`,
-    /// or with `add` added to it.
+    /// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. The gradient with respect to `x` is written to
+    /// `dx`, or with `add` added to it.
     pub(crate) fn backward(&self, gpu: &Gpu, dy: &Rows, dx: &Rows, add: bool) -> Result<Grads> {
         let Composite {
             shape,

@@ -5,10 +5,10 @@
 //! z = max(0, scale x + shift)        y = conv(z, w)
 //! ```
 //!
-//! where `scale` and `shift` are the folded batch norm. `z` is never stored. It is computed while the convolution copies its
-//! input into cache, in the forward pass and again in the backward pass, which therefore needs only `x` (Pleiss et al., 2017,
-//! arXiv 1707.06990). The chain rule passes the three gradients in reverse order. First those of the convolution and of the
-//! ReLU:
+//! where `scale` and `shift` are the folded batch norm. `z` is never stored. It is computed while the convolution copies
+//! its input into cache, in the forward pass and again in the backward pass, which therefore needs only `x` (Pleiss et al.,
+//! 2017, arXiv 1707.06990). The chain rule passes the three gradients in reverse order. First those of the convolution and
+//! of the ReLU:
 //!
 //! ```text
 //! dw = conv_grad_weight(z, dy)        dz = conv_grad_input(dy, w) where z > 0, else 0

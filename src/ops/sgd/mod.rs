@@ -8,8 +8,8 @@
 //! param -= lr (d + momentum velocity)        Nesterov
 //! ```
 //!
-//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`; here it starts as zeros, which gives
-//! the same.
+//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`; here it starts as zeros, which
+//! gives the same.
 
 mod cpu;
 mod gpu;

@@ -1,9 +1,9 @@
 //! The CPU version: SIMD kernels on all cores.
 //!
-//! The words' part of the gates is one matrix product over all steps. Then the steps follow in order, each for all sentences:
-//! one product of the state with `W_hh`, the attention of every sentence, one product of the contexts with `W_iz`, and the
-//! gates. The rows of one sentence are contiguous (`[S, T, ..]`), so the rows of one step are a matrix whose row stride is `T`
-//! rows. The products read and write such a matrix in place.
+//! The words' part of the gates is one matrix product over all steps. Then the steps follow in order, each for all
+//! sentences: one product of the state with `W_hh`, the attention of every sentence, one product of the contexts with
+//! `W_iz`, and the gates. The rows of one sentence are contiguous (`[S, T, ..]`), so the rows of one step are a matrix
+//! whose row stride is `T` rows. The products read and write such a matrix in place.
 //!
 //! In the backward pass a step computes only what the step before needs. The gradients with respect to the weights, the
 //! words, the keys and the values are computed over all steps at the end.
@@ -123,8 +123,8 @@ pub(crate) fn forward(isa: Isa, inputs: &Inputs, keep: bool) -> (Vec<f32>, Saved
     (results, saved)
 }
 
-/// The rows of one step, from a matrix with a row for each step of each sentence. `data` begins with the first of them. They
-/// have `columns` elements, and the rows of successive steps are `width` elements apart.
+/// The rows of one step, from a matrix with a row for each step of each sentence. `data` begins with the first of them.
+/// They have `columns` elements, and the rows of successive steps are `width` elements apart.
 fn step_of(data: &[f32], s: Sizes, columns: usize, width: usize) -> Matrix<'_> {
     Matrix::strided(data, s.sentences, columns, s.steps * width)
 }
