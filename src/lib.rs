@@ -1,26 +1,26 @@
-//! Glimpse looks at a picture and says what it sees.
+//! Glimpse describes images in sentences (image captioning).
 //!
-//! One crate holds the whole of it: a tensor and its gradients, hand-written kernels, DenseNet, an LSTM
-//! decoder, the training loop, and the programs that people run. It is meant to be read, from the bottom up:
+//! One crate has all of it: a tensor with automatic differentiation, hand-written kernels for CPU and GPU, DenseNet, an
+//! LSTM decoder, the training loop, a web service and the command line. It is meant to be read. Each module builds only on
+//! those of lower floors:
 //!
 //! | floor | module | holds |
 //! |---|---|---|
-//! | 0 | [`error`] | one error type, messages of one line |
-//! | 1 | [`cpu`], [`gpu`] | the CPU: vector instructions, matrix products, convolution, threads; the GPU: buffers, shaders, command buffers |
+//! | 0 | [`error`] | the error type; every message is one line |
+//! | 1 | [`cpu`], [`gpu`] | the CPU: SIMD, matrix products, convolution, the thread pool; the GPU: buffers, shaders, the command stream |
 //! | 2 | [`tensor`] | the tensor and the tape |
-//! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernel |
+//! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernels |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
-//! | 5 | [`model`] | DenseNet, the decoder, the captioner, the file that describes itself |
-//! | 6 | [`caption`], [`metrics`], [`convert`], [`fetch`] | search; scores; encoders from others' weights, and where those are found |
+//! | 5 | [`model`] | DenseNet, the decoder, the captioner, the self-describing model file |
+//! | 6 | [`caption`], [`metrics`], [`convert`], [`fetch`] | search; scores of captions; conversion of published encoder weights; their download |
 //! | 7 | [`train`] | the stages of training: distillation, cross-entropy, self-critical |
-//! | 8 | [`web`] | the service: the same captions over HTTP |
+//! | 8 | [`web`] | the HTTP service |
 //! | 9 | [`cli`] | the command line |
 //!
-//! [The book](book) has its architecture, its glossary, and how to add an operation.
+//! `tests/floors.rs` checks that a module imports only from lower floors. A good start for reading is [`tensor`], then
+//! [`ops`], which derives every gradient. [The book](book) has the architecture, a glossary, and how to add an operation.
 //!
-//! A module imports only from lower floors; a test sees to it.
-//!
-//! The two lines that everything serves:
+//! The two pipelines that all modules serve:
 //!
 //! ```text
 //! caption:  file -> pixels -> tensor -> encoder (DenseNet) -> features -> decoder (LSTM) -> tokens -> text

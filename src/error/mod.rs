@@ -1,8 +1,7 @@
-//! The one error type of the engine.
+//! The one error type of the crate.
 //!
-//! Every message is a single line that says what was wrong, where, and, when
-//! there is something to do about it, what to do. Shape mistakes name the
-//! operation, the shapes it takes and the shapes it got.
+//! Every message is a single line. It says what is wrong, where and, if the user can do something about it, what to do.
+//! A wrong shape is reported with the operation, the shapes that it takes and the shapes that it got.
 
 mod name;
 mod reason;
@@ -14,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use name::{Name, is_unsafe, name, serialize_lossy};
 pub use reason::{is_link_loop, reason};
 
-/// What can go wrong, in one enum for the whole crate.
+/// The error type of the whole crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,7 +32,7 @@ pub enum Error {
     Value {
         /// The operation, as its function is spelled.
         op: &'static str,
-        /// What was wrong with the value.
+        /// The defect of the value.
         what: String,
     },
     /// A file could not be used; the message says why and what to do.
@@ -41,18 +40,18 @@ pub enum Error {
     File {
         /// The file (or `-` for standard input).
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect, and what to do about it.
         what: String,
     },
-    /// The graphics device could not do what was asked of it; the message says why and what to do.
+    /// The GPU could not do its work; the message says why and what to do.
     #[error("{device}: {what}")]
     Gpu {
-        /// The device's name, or `GPU` where there is none yet.
+        /// The GPU's name, or `GPU` before one is opened.
         device: String,
-        /// What went wrong.
+        /// The failure, and what to do about it.
         what: String,
     },
-    /// Something asked for on the command line or in a configuration file makes no sense.
+    /// A request on the command line or in a configuration file is wrong.
     #[error("{0}")]
     Usage(String),
     /// The user pressed Ctrl-C; the message says what was saved and how to go on.
@@ -64,7 +63,7 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A shape mistake: `op` wanted `expected` and got `got`.
+    /// A wrong shape: `op` takes `expected` and got `got`.
     pub fn shape(op: &'static str, expected: impl fmt::Display, got: impl fmt::Display) -> Self {
         Error::Shape {
             op,
@@ -81,7 +80,7 @@ impl Error {
         }
     }
 
-    /// Something wrong with the file at `path`.
+    /// The file at `path` cannot be used; `what` says why and what to do.
     pub fn file(path: impl AsRef<Path>, what: impl fmt::Display) -> Self {
         Error::File {
             path: path.as_ref().to_path_buf(),
@@ -89,7 +88,7 @@ impl Error {
         }
     }
 
-    /// The file at `path` cannot be read, as the system says.
+    /// The file at `path` cannot be read, for the reason that the system reports.
     pub fn unread(path: impl AsRef<Path>, why: &io::Error) -> Self {
         match why.kind() {
             ErrorKind::NotFound => Error::file(path, "does not exist; check the path"),
@@ -98,7 +97,7 @@ impl Error {
         }
     }
 
-    /// The file at `path` cannot be written, as the system says.
+    /// The file at `path` cannot be written, for the reason that the system reports.
     pub fn unwritten(path: impl AsRef<Path>, why: &io::Error) -> Self {
         match why.kind() {
             ErrorKind::NotFound => Error::file(
@@ -109,7 +108,7 @@ impl Error {
         }
     }
 
-    /// Something that the graphics device `device` could not do.
+    /// A failure of the GPU named `device`.
     pub fn gpu(device: impl fmt::Display, what: impl fmt::Display) -> Self {
         Error::Gpu {
             device: device.to_string(),
@@ -117,14 +116,14 @@ impl Error {
         }
     }
 
-    /// A request that makes no sense.
+    /// A wrong request.
     pub fn usage(what: impl fmt::Display) -> Self {
         Error::Usage(one_line(&what.to_string()))
     }
 }
 
-/// Folds a message that spans lines into one, drops the numbers of system errors, and makes visible what a terminal would
-/// obey: names out of foreign files are in messages too.
+/// Joins the lines of a message into one, drops the numbers of system errors, and escapes characters that a terminal would
+/// interpret. A message may contain names from files that somebody else wrote.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = reason::without_numbers(&line);

@@ -1,4 +1,4 @@
-//! A file's name as text: one line, nothing that a terminal would obey, and still the way back to the file.
+//! File names as text: on one line, without characters that a terminal would interpret, and still unambiguous.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -6,22 +6,22 @@ use std::path::Path;
 
 use serde::Serializer;
 
-/// `path` as messages and results in text write it.
+/// `path` as it is written in messages and in textual results.
 ///
-/// Names may hold anything but a zero byte. These characters are escaped as `ls --quoting-style=escape` does it, so that a
-/// name stays one field of one line and two files never have the same text:
+/// A file name may contain any byte but zero. These characters are escaped as `ls --quoting-style=escape` does it, so that
+/// a name stays one field of one line and two files never have the same text:
 ///
 /// - control characters: `\n`, `\t` and the others that C has a letter for, `\033` and the like otherwise;
 /// - bytes that are not UTF-8: `\377`, each byte as three octal digits;
-/// - line separators, and marks that turn the direction of what follows: the octal digits of their bytes;
+/// - line separators, and marks that change the direction of the text after them: the octal digits of their bytes;
 /// - a backslash: `\\`. On Windows, where it separates folders and names hold none, it stays as it is.
 ///
-/// A space stays a space, unlike in `ls`: it breaks no line.
+/// Unlike in `ls`, a space stays a space, because it does not end a line.
 pub fn name<P: AsRef<OsStr> + ?Sized>(path: &P) -> Name<'_> {
     Name(path.as_ref())
 }
 
-/// What [`name`] writes.
+/// The result of [`name`], which can be displayed.
 pub struct Name<'a>(&'a OsStr);
 
 impl fmt::Display for Name<'_> {
@@ -34,6 +34,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
+/// Writes one character, escaped where needed.
 fn letter(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
     match c {
         '\\' if !cfg!(windows) => f.write_str("\\\\"),
@@ -49,12 +50,13 @@ fn letter(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
     }
 }
 
+/// Writes bytes as octal escapes.
 fn octal(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\{byte:03o}"))
 }
 
-/// Writes a path into JSON and the like. Bytes that are not UTF-8 become a replacement character: such a path is
-/// no reason to fail at the end of hours.
+/// Serializes a path for JSON and the like. Bytes that are not UTF-8 become a replacement character, because such a path
+/// should not make hours of work fail when the result is written.
 ///
 /// # Errors
 /// Those of the format.
@@ -65,8 +67,8 @@ pub fn serialize_lossy<S: Serializer>(
     to.serialize_str(&path.as_ref().to_string_lossy())
 }
 
-/// Whether a terminal obeys `c`, or takes it for the end of a line: control characters, line and paragraph separators,
-/// and what embeds, overrides or isolates a direction of writing.
+/// Whether a terminal interprets `c` or treats it as the end of a line: control characters, line and paragraph separators,
+/// and characters that embed, override or isolate a direction of text.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,10 +1,10 @@
-//! What the system reports, in our words.
+//! Errors of the operating system in plain words.
 
 use std::io::{self, ErrorKind};
 
-/// Why the system did not do what was asked of it: `permission denied`, to be read after a colon.
+/// The reason of a system error, such as `permission denied`, worded to follow a colon.
 ///
-/// What is not expected keeps the system's own text, without the number that only programmers look up.
+/// An error that is not in the list keeps the system's own text, without its number, which only programmers look up.
 pub fn reason(error: &io::Error) -> String {
     if is_link_loop(error) {
         return "a link in its path leads back to itself".into();
@@ -33,7 +33,7 @@ pub fn reason(error: &io::Error) -> String {
         ErrorKind::OutOfMemory => "memory does not suffice",
         ErrorKind::WouldBlock => "the system allows no more at the moment",
         ErrorKind::Unsupported => "the system does not support it",
-        // The standard library says so of texts.
+        // The standard library reports this for text that is not UTF-8.
         ErrorKind::InvalidData if error.raw_os_error().is_none() => "it is not UTF-8 text",
         _ => {
             let text = error.to_string();
@@ -46,7 +46,7 @@ pub fn reason(error: &io::Error) -> String {
     known.into()
 }
 
-/// Whether a link was followed that leads, in the end, to itself.
+/// Whether the error is a symbolic link that leads back to itself.
 pub fn is_link_loop(error: &io::Error) -> bool {
     #[cfg(unix)]
     let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
@@ -58,7 +58,7 @@ pub fn is_link_loop(error: &io::Error) -> bool {
     is_loop
 }
 
-/// A message of the system, in the middle of a sentence.
+/// A message of the system, worded to follow in the middle of a sentence.
 fn systems_own(text: &str) -> String {
     let text = without_numbers(text);
     let mut letters = text.chars();
@@ -70,7 +70,7 @@ fn systems_own(text: &str) -> String {
     }
 }
 
-/// `text` without ` (os error 13)`, wherever it is in it.
+/// `text` without error numbers such as ` (os error 13)`.
 pub(super) fn without_numbers(text: &str) -> String {
     const BEFORE: &str = " (os error ";
     let (mut kept, mut rest) = (String::new(), text);

@@ -11,10 +11,10 @@ pub struct AttentionLstm {
 }
 
 impl AttentionLstm {
-    /// For words of `inputs` elements, keys of `key`, values of `value`, and `hidden` cells.
+    /// Random weights for words of `inputs` elements, keys of `key`, values of `value`, and `hidden` cells.
     ///
-    /// Matrices are uniform within `1 / sqrt(hidden)`, the score's vector within `1 / sqrt(key)`. As in
-    /// [`Lstm`](super::Lstm), the forget gates begin open.
+    /// Matrices are uniform in `[-1 / sqrt(hidden), 1 / sqrt(hidden))`, the score's vector in
+    /// `[-1 / sqrt(key), 1 / sqrt(key))`. As in [`Lstm`](super::Lstm), the forget gates have the bias 1.
     pub fn new(init: &mut Init, [inputs, key, value]: [usize; 3], hidden: usize) -> Self {
         let bound = |n: usize| 1.0 / (n.max(1) as f32).sqrt();
         let mut bias = Tensor::zeros(&[value + 4 * hidden]);
@@ -29,7 +29,7 @@ impl AttentionLstm {
         }
     }
 
-    /// All steps of `x` `[S, T, E]` from the state `h`, `c` `[S, H]`.
+    /// Runs all steps of `x` `[S, T, E]` from the state `h`, `c` `[S, H]`.
     ///
     /// # Errors
     /// Those of [`ops::attention_lstm()`].

@@ -5,35 +5,35 @@ use crate::error::Result;
 use crate::ops::{self, Folded, Moments, Norm, Statistics};
 use crate::tensor::Tensor;
 
-// How far the running statistics move towards the batch's, as in torchvision.
+// The weight of a mini-batch's statistics in the update of the running ones, as in torchvision.
 const MOMENTUM: f32 = 0.1;
 
 /// A batch norm with its running statistics.
 pub struct BatchNorm {
-    // Gamma and beta, `[C]`, and what is added to the variance before the root. Whoever changes them does so by
-    // `visit`, so that nothing stays folded that is no longer true.
+    // Gamma and beta, `[C]`, and the number added to the variance before the root. They can only be changed through
+    // `visit`, which drops `Running::folded`.
     weight: Tensor,
     bias: Tensor,
     eps: f32,
-    // A forward pass in training moves them, and takes the layer by shared reference like any other.
+    // Behind a lock because a forward pass in training updates them and has only a shared reference to the layer.
     running: Mutex<Running>,
 }
 
 struct Running {
     mean: Tensor,
     var: Tensor,
-    // Everything folded, until a parameter or a statistic may have changed.
+    // The norm folded into an affine map; dropped when a parameter or a statistic may have changed.
     folded: Option<Folded>,
 }
 
-/// A batch norm about to be used: in inference it holds the running statistics as they are now.
+/// A batch norm prepared for one forward pass; in inference it holds the folded running statistics.
 pub(super) struct Prepared<'a> {
     norm: &'a BatchNorm,
     folded: Option<Folded>,
 }
 
 impl Prepared<'_> {
-    /// As the operations take it.
+    /// The norm as an argument of the operations.
     pub(super) fn norm(&self) -> Norm<'_> {
         let statistics = match &self.folded {
             None => Statistics::Batch,
@@ -52,7 +52,7 @@ impl Prepared<'_> {
 }
 
 impl BatchNorm {
-    /// The identity: scale 1, shift 0, running mean 0 and variance 1.
+    /// A norm with scale 1, shift 0, running mean 0 and running variance 1.
     pub fn new(channels: usize, eps: f32) -> Self {
         let (zeros, ones) = (Tensor::zeros(&[channels]), Tensor::full(&[channels], 1.0));
         let running = Mutex::new(Running {
@@ -68,15 +68,15 @@ impl BatchNorm {
         }
     }
 
-    /// How many channels.
+    /// The number of channels.
     pub(super) fn channels(&self) -> usize {
         self.weight.len()
     }
 
-    /// The parameters as `mode` wants them.
+    /// Prepares the norm for a forward pass in `mode`.
     ///
     /// # Errors
-    /// Where a graphics device does not answer.
+    /// Where the GPU does not answer.
     pub(super) fn prepare(&self, mode: Mode) -> Result<Prepared<'_>> {
         let folded = match mode.is_training() {
             true => None,
@@ -85,6 +85,7 @@ impl BatchNorm {
         Ok(Prepared { norm: self, folded })
     }
 
+    /// The norm with its running statistics, folded at the first call after a change.
     fn folded(&self) -> Result<Option<Folded>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Running { mean, var, folded } = &mut *running;
@@ -102,28 +103,28 @@ impl BatchNorm {
         Ok(folded.clone())
     }
 
-    /// Moves the running statistics towards those of a batch of `rows` pixels:
-    /// `running = 0.9 running + 0.1 batch`, with the unbiased variance.
+    /// Updates the running statistics with the moments of a mini-batch of `rows` pixels:
+    /// `running = 0.9 running + 0.1 batch`, with the unbiased variance. Does nothing without moments.
     ///
     /// # Errors
-    /// Where a graphics device does not answer.
-    pub(super) fn learn(&self, moments: Option<&Moments>, rows: usize) -> Result<()> {
+    /// Where the GPU does not answer.
+    pub(super) fn update_running(&self, moments: Option<&Moments>, rows: usize) -> Result<()> {
         let Some(moments) = moments else {
             return Ok(());
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Running { mean, var, folded } = &mut *running;
         *folded = None;
-        moments.teach([mean, var], MOMENTUM, rows)
+        moments.update_running([mean, var], MOMENTUM, rows)
     }
 
-    /// `[.., C]` to the same shape.
+    /// Normalises `x` `[.., C]`; the result has the same shape. In training it updates the running statistics.
     ///
     /// # Errors
     /// Those of [`ops::batch_norm()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let (y, moments) = ops::batch_norm(x, &self.prepare(mode)?.norm())?;
-        self.learn(moments.as_ref(), x.len() / self.weight.len().max(1))?;
+        self.update_running(moments.as_ref(), x.len() / self.weight.len().max(1))?;
         Ok(y)
     }
 }

@@ -3,7 +3,7 @@ use crate::error::Result;
 use crate::ops::{self, Window};
 use crate::tensor::Tensor;
 
-/// A convolution without a bias, as DenseNet's all are: a batch norm follows.
+/// A convolution without a bias, as all of DenseNet's are: the batch norm that follows each has one.
 pub struct Conv2d {
     /// `[O, C, kh, kw]`
     pub weight: Tensor,
@@ -26,7 +26,7 @@ impl Conv2d {
         }
     }
 
-    /// `[N, H, W, C]` to `[N, OH, OW, O]`.
+    /// Convolves `x` `[N, H, W, C]`: `[N, OH, OW, O]`.
     ///
     /// # Errors
     /// Those of [`ops::conv2d()`].
@@ -42,7 +42,7 @@ impl Conv2d {
 pub fn conv_norm_relu(conv: &Conv2d, norm: &BatchNorm, x: &Tensor, mode: Mode) -> Result<Tensor> {
     let prepared = norm.prepare(mode)?;
     let (y, moments) = ops::conv_norm_relu(x, &conv.weight, conv.window, &prepared.norm())?;
-    norm.learn(moments.as_ref(), y.len() / norm.channels().max(1))?;
+    norm.update_running(moments.as_ref(), y.len() / norm.channels().max(1))?;
     Ok(y)
 }
 

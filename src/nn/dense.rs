@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::ops::{self, Window};
 use crate::tensor::Tensor;
 
-/// One layer of a dense block: 1x1 to the bottleneck, 3x3 to `growth` channels, batch norm and ReLU before each.
+/// One layer of a dense block: a 1x1 convolution to the bottleneck, then a 3x3 convolution to `growth` channels, with batch
+/// norm and ReLU before each.
 pub struct DenseLayer {
     norm1: BatchNorm,
     conv1: Conv2d,
@@ -18,8 +19,8 @@ pub struct DenseBlock {
 }
 
 impl DenseBlock {
-    /// `layers` layers that start from `channels` channels; `bottleneck` times `growth` channels lie between the
-    /// two convolutions of each.
+    /// A block of `layers` layers on `channels` input channels. Between the two convolutions of a layer there are
+    /// `bottleneck` times `growth` channels.
     pub fn new(
         init: &mut Init,
         layers: usize,
@@ -28,14 +29,14 @@ impl DenseBlock {
         bottleneck: usize,
         eps: f32,
     ) -> Self {
-        let middle = bottleneck * growth;
+        let bottleneck = bottleneck * growth;
         let layers = (0..layers).map(|l| {
             let c = channels + l * growth;
             DenseLayer {
                 norm1: BatchNorm::new(c, eps),
-                conv1: Conv2d::new(init, c, middle, 1, Window::square(1, 0)),
-                norm2: BatchNorm::new(middle, eps),
-                conv2: Conv2d::new(init, middle, growth, 3, Window::square(1, 1)),
+                conv1: Conv2d::new(init, c, bottleneck, 1, Window::square(1, 0)),
+                norm2: BatchNorm::new(bottleneck, eps),
+                conv2: Conv2d::new(init, bottleneck, growth, 3, Window::square(1, 1)),
             }
         });
         DenseBlock {
@@ -43,7 +44,7 @@ impl DenseBlock {
         }
     }
 
-    /// `[N, H, W, C]` to `[N, H, W, C + L growth]`.
+    /// Runs `L` layers on `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training it updates the running statistics.
     ///
     /// # Errors
     /// Those of [`ops::dense_block()`].
@@ -67,8 +68,12 @@ impl DenseBlock {
         let (y, moments) = ops::dense_block(x, &layers)?;
         let rows = x.len() / x.dims().last().copied().unwrap_or(1).max(1);
         for (layer, moments) in self.layers.iter().zip(&moments) {
-            layer.norm1.learn(moments.as_ref().map(|m| &m[0]), rows)?;
-            layer.norm2.learn(moments.as_ref().map(|m| &m[1]), rows)?;
+            layer
+                .norm1
+                .update_running(moments.as_ref().map(|m| &m[0]), rows)?;
+            layer
+                .norm2
+                .update_running(moments.as_ref().map(|m| &m[1]), rows)?;
         }
         Ok(y)
     }
@@ -86,15 +91,17 @@ impl Module for DenseBlock {
     }
 }
 
-/// Between two blocks: batch norm, ReLU, 1x1 to half the channels, 2x2 average; the average is taken before the
-/// convolution, which comes to the same and is less work.
+/// The transition between two dense blocks: batch norm, ReLU, a 1x1 convolution to fewer channels and 2x2 average pooling.
+///
+/// The pooling comes before the convolution. Both are linear and commute, and the convolution then has a quarter of the
+/// pixels.
 pub struct Transition {
     norm: BatchNorm,
     conv: Conv2d,
 }
 
 impl Transition {
-    /// From `channels` channels to `out`.
+    /// A transition from `channels` to `out` channels.
     pub fn new(init: &mut Init, channels: usize, out: usize, eps: f32) -> Self {
         Transition {
             norm: BatchNorm::new(channels, eps),
@@ -102,7 +109,7 @@ impl Transition {
         }
     }
 
-    /// `[N, H, W, C]` to `[N, H / 2, W / 2, C / 2]`.
+    /// Runs the transition on `x` `[N, H, W, C]`: `[N, H / 2, W / 2, out]`. In training it updates the running statistics.
     ///
     /// # Errors
     /// Those of [`ops::norm_relu_pool()`] and [`ops::conv2d()`].
@@ -110,8 +117,9 @@ impl Transition {
         let prepared = self.norm.prepare(mode)?;
         let (pooled, moments) = ops::norm_relu_pool(x, &prepared.norm(), 2)?;
         let rows = x.len() / x.dims().last().copied().unwrap_or(1).max(1);
-        self.norm.learn(moments.as_ref(), rows)?;
-        // Everything after reads this map: what is rounded here is not made up for by other layers.
+        self.norm.update_running(moments.as_ref(), rows)?;
+        // In f32 even where other layers use bf16: all later layers read this map, so its rounding error would be in all of
+        // them.
         Precision::F32.scope(|| self.conv.forward(&pooled))
     }
 }

@@ -11,14 +11,14 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Normal with standard deviation `std`.
+    /// Random vectors, normal with standard deviation `std`.
     pub fn new(init: &mut Init, words: usize, size: usize, std: f32) -> Self {
         Embedding {
             weight: init.normal(&[words, size], std),
         }
     }
 
-    /// The vectors of these words: `[ids, size]`.
+    /// The vectors of the words `ids`: `[ids.len(), size]`.
     ///
     /// # Errors
     /// Those of [`ops::embedding()`].

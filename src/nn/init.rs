@@ -1,20 +1,21 @@
-//! What parameters are before training: random, from a seed.
+//! Initial parameters: random numbers from a seed.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::tensor::Tensor;
 
-/// A source of initial parameters. The same seed gives the same ones, everywhere.
+/// A source of initial parameters. The same seed gives the same parameters on every machine.
 pub struct Init(Option<ChaCha8Rng>);
 
 impl Init {
-    /// From a seed.
+    /// A source of random parameters from `seed`.
     pub fn new(seed: u64) -> Self {
         Init(Some(ChaCha8Rng::seed_from_u64(seed)))
     }
 
-    /// Zeros, for parameters that are about to be read from a file: to draw millions of numbers takes longer than that.
+    /// A source of zeros, for parameters that are read from a file next. Drawing millions of random numbers would take
+    /// longer than reading the file.
     pub fn blank() -> Self {
         Init(None)
     }
@@ -39,7 +40,7 @@ impl Init {
         let len: usize = shape.iter().product();
         let mut data = Vec::with_capacity(len + 1);
         while data.len() < len {
-            // Box and Muller (1958): two uniform numbers make two normal ones.
+            // Box and Muller (1958): two uniform numbers give two normal ones.
             let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
             let (r, angle) = ((-2.0 * u.ln()).sqrt(), std::f64::consts::TAU * v);
             data.push((r * angle.cos()) as f32 * std);
@@ -49,8 +50,8 @@ impl Init {
         Tensor::computed(data, shape)
     }
 
-    /// For a convolution `[O, C, kh, kw]` before ReLU: normal with variance `2 / (C kh kw)` (He et al., 2015,
-    /// arXiv 1502.01852), so that activations keep their size from layer to layer.
+    /// Kaiming initialisation of a convolution `[O, C, kh, kw]` next to a ReLU: normal with variance `2 / (C kh kw)`, which
+    /// keeps the variance of activations from layer to layer (He et al., 2015, arXiv 1502.01852).
     pub fn kaiming(&mut self, shape: &[usize]) -> Tensor {
         let fan_in: usize = shape[1..].iter().product();
         self.normal(shape, (2.0 / fan_in.max(1) as f32).sqrt())

@@ -3,7 +3,7 @@ use crate::error::Result;
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// A matrix and a bias.
+/// A linear layer: a matrix and a bias; see [`ops::linear()`].
 #[derive(Clone)]
 pub struct Linear {
     /// `[out, in]`
@@ -13,7 +13,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Weights uniform within `1 / sqrt(in)`, the bias zero.
+    /// Weights uniform in `[-1 / sqrt(in), 1 / sqrt(in))`, the bias zero.
     pub fn new(init: &mut Init, inputs: usize, out: usize) -> Self {
         let bound = 1.0 / (inputs.max(1) as f32).sqrt();
         Linear {
@@ -22,7 +22,7 @@ impl Linear {
         }
     }
 
-    /// `[.., in]` to `[.., out]`.
+    /// Applies the layer to `x` `[.., in]`: `[.., out]`.
     ///
     /// # Errors
     /// Those of [`ops::linear()`].

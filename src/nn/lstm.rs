@@ -11,8 +11,8 @@ pub struct Lstm {
 }
 
 impl Lstm {
-    /// Weights uniform within `1 / sqrt(hidden)`; the forget gates begin open (bias 1), so that early gradients
-    /// reach far back (Jozefowicz et al., 2015).
+    /// Weights uniform in `[-1 / sqrt(hidden), 1 / sqrt(hidden))`. The forget gates have the bias 1, so they start nearly
+    /// open, and gradients reach far back from the first step of training on (Jozefowicz et al., 2015).
     pub fn new(init: &mut Init, inputs: usize, hidden: usize) -> Self {
         let bound = 1.0 / (hidden.max(1) as f32).sqrt();
         let mut bias = Tensor::zeros(&[4 * hidden]);
@@ -27,7 +27,7 @@ impl Lstm {
         }
     }
 
-    /// `h` after every step of `x` `[N, T, I]`: `[N, T, H]`.
+    /// Runs all steps of `x` `[N, T, I]` from the zero state; returns `h'` of every step, `[N, T, H]`.
     ///
     /// # Errors
     /// Those of [`ops::lstm_sequence`].
@@ -35,7 +35,7 @@ impl Lstm {
         ops::lstm_sequence(x, &self.weights)
     }
 
-    /// One step: `(h', c')` from `x` `[N, I]`, `h` and `c` `[N, H]`.
+    /// Runs one step: `(h', c')` from `x` `[N, I]`, `h` and `c` `[N, H]`.
     ///
     /// # Errors
     /// Those of [`ops::lstm_cell`].

@@ -1,7 +1,7 @@
 //! Floor 4: layers, which are operations that own their parameters.
 //!
-//! A layer is a plain struct of tensors with a `forward`. [`Module::visit`] walks over its parameters by name;
-//! loading, saving and optimizing are all built on that one walk.
+//! A layer is a plain struct of tensors with a `forward`. [`Module::visit`] calls a function for each parameter with its
+//! name. Loading, saving and optimizing are all built on it.
 
 mod attention_lstm;
 mod batch_norm;
@@ -29,9 +29,9 @@ use crate::tensor::{Device, Tensor};
 pub enum Mode {
     /// Running statistics, no dropout.
     Inference,
-    /// Batch statistics, which also move the running ones, and dropout.
+    /// Statistics of the mini-batch, which also update the running ones, and dropout.
     Training {
-        /// What this step's dropout masks are made from.
+        /// The seed of this step's dropout masks.
         seed: u64,
     },
 }
@@ -43,25 +43,25 @@ impl Mode {
     }
 }
 
-/// What a named tensor of a module is for.
+/// The role of a named tensor of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A matrix or kernel: the optimizer moves it, and weight decay applies.
+    /// A matrix or kernel: the optimizer updates it, and weight decay applies.
     Weight,
-    /// A bias, a norm's scale or shift, or word vectors: the optimizer moves it, without weight decay.
+    /// A bias, a norm's scale or shift, or word vectors: the optimizer updates it without weight decay.
     Offset,
-    /// A running statistic: kept with the model, never touched by the optimizer.
+    /// A running statistic: saved with the model, but not updated by the optimizer.
     Statistic,
 }
 
 impl Role {
-    /// Whether the optimizer moves it.
+    /// Whether the optimizer updates it.
     pub fn is_trained(self) -> bool {
         self != Role::Statistic
     }
 }
 
-/// Something with named parameters.
+/// A layer or a model with named parameters.
 pub trait Module {
     /// Calls `f` with the name, role and tensor of each parameter, always in the same order. Names begin with
     /// `prefix`, which is empty or ends in a dot.
@@ -81,11 +81,11 @@ pub trait Module {
         });
     }
 
-    /// Moves every parameter to `device`, where operations on it run from then on. What is a leaf of the tape is a leaf
-    /// again, a new one.
+    /// Moves every parameter to `device`, where operations on it run from then on. A parameter that is a leaf of the tape
+    /// becomes a new leaf.
     ///
     /// # Errors
-    /// Where the graphics device has no memory for them, or does not answer.
+    /// Where the GPU has no memory for them, or does not answer.
     fn to(&mut self, device: &Device) -> Result<()>
     where
         Self: Sized,
@@ -99,7 +99,7 @@ pub trait Module {
         result
     }
 
-    /// The number of elements that an optimizer moves.
+    /// The number of elements that an optimizer updates.
     fn parameter_count(&mut self) -> usize
     where
         Self: Sized,

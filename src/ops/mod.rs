@@ -1,16 +1,32 @@
 //! Floor 3: the operations, one folder each.
 //!
-//! A folder's `mod.rs` has the equation, the shapes, the public function and, right under it, its gradient;
-//! `naive.rs` is the definition as plain loops, the oracle that everything else is tested against (an operation that is
-//! composed of others has none: the composition is its oracle); `cpu.rs` has the vector kernel, and `gpu.rs` dispatches
-//! the shader of the same name in `shaders/`. Feature maps are
-//! `[N, H, W, C]` throughout: a pixel's channels lie side by side, so that kernels run along them and a dense block can
-//! write its channels next to its input's.
+//! A folder has up to four files:
 //!
-//! An operation runs on the GPU where one of its inputs is there, and on the CPU otherwise; its `mod.rs` decides, and
-//! nothing above it asks. On the GPU every operation can also fail because memory is short or the GPU no longer answers.
+//! - `mod.rs` has the equation, the shapes, the derivation of the gradient, and the public function with its backward pass.
+//! - `naive.rs` is the definition as plain loops: the oracle that the kernels are tested against. An operation that is
+//!   composed of others has none, because the composition is its oracle.
+//! - `cpu.rs` has the SIMD kernels.
+//! - `gpu.rs` dispatches the shader of the same name in `shaders/`.
 //!
-//! Operations do not import each other, with four exceptions that are composed of others by definition and fuse them:
+//! # Notation
+//!
+//! `dx` is the gradient of the loss with respect to `x`; it has the shape of `x`. An operation that computes `y` from `x`
+//! receives `dy` from the tape and returns `dx`, by the chain rule:
+//!
+//! ```text
+//! dx[i] = sum over j of dy[j] (derivative of y[j] with respect to x[i])
+//! ```
+//!
+//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, code and
+//! equation use the same names. Feature maps are `[N, H, W, C]`: the channels of a pixel are contiguous, so kernels loop
+//! along them, and a dense block can write new channels next to those of its input.
+//!
+//! # Where an operation runs
+//!
+//! An operation runs on the GPU if one of its inputs is there, and on the CPU otherwise. Its `mod.rs` decides; callers do
+//! not ask. On the GPU every operation can also fail because memory is used up or the GPU no longer answers.
+//!
+//! Operations do not import each other. There are four exceptions, which fuse others and are defined by them:
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`]; [`mod@conv_norm_relu`]; and [`mod@norm_relu_pool`].
 
 pub mod adam;

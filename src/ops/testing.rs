@@ -1,5 +1,5 @@
-//! What the operations' tests share: values recorded from PyTorch, difference quotients, and running one
-//! body on the oracle, on every instruction set, and on a graphics device.
+//! Shared by the operations' tests: values recorded from PyTorch, difference quotients, and functions that run one test
+//! body on the oracle, on every instruction set, and on the GPU.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,24 +11,24 @@ use crate::error::Result;
 use crate::gpu::{self, Choice, Gpu};
 use crate::tensor::{Device, Tensor};
 
-/// The environment variable that makes a missing graphics device a failure.
+/// The environment variable that turns a missing GPU into a failure of the tests.
 const REQUIRED: &str = "GLIMPSE_TEST_GPU";
 
-// How much more than a processor's a graphics device's result may be off: it may round its exponentials, roots and
-// quotients less exactly.
+// The tolerance on the GPU as a multiple of that on the CPU: a GPU may round its exponentials, roots and quotients less
+// exactly.
 const SLACK: f64 = 10.0;
 
 thread_local! {
-    // Where this thread's test tensors are made.
+    // The device on which this thread's test tensors are created.
     static DEVICE: RefCell<Device> = const { RefCell::new(Device::Cpu) };
 }
 
-/// Where this thread's test tensors are made.
+/// The device on which this thread's test tensors are created.
 pub(crate) fn device() -> Device {
     DEVICE.with_borrow(Device::clone)
 }
 
-/// The graphics device that tests run on: the one that is asked for, else the best, be it software. One for all.
+/// The GPU that all tests share: the one that the environment names, else the best one, which may be emulated in software.
 pub(crate) fn test_gpu() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
     let open = || {
@@ -41,7 +41,7 @@ pub(crate) fn test_gpu() -> Option<&'static Gpu> {
             }
             Err(e) if std::env::var_os(REQUIRED).is_some() => panic!("{e}"),
             Err(e) => {
-                println!("skipped on a graphics device: {e}");
+                println!("skipped on the GPU: {e}");
                 None
             }
         }
@@ -49,10 +49,10 @@ pub(crate) fn test_gpu() -> Option<&'static Gpu> {
     GPU.get_or_init(open).as_ref()
 }
 
-/// Runs `body` with tensors on the graphics device, and sees to it that work was done there. Where one instruction set
-/// is forced, that one is meant, and nothing happens here.
+/// Runs `body` with tensors on the GPU and asserts that it dispatched work there. Does nothing if the environment forces
+/// one instruction set, because that asks for the CPU.
 pub(crate) fn on_gpu(body: impl FnOnce()) {
-    // One at a time, so that what was started can be counted.
+    // One body at a time, because dispatches are counted.
     static ALONE: Mutex<()> = Mutex::new(());
     if std::env::var_os(crate::cpu::isa::ISA_VARIABLE).is_some() {
         return;
@@ -70,20 +70,20 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
     gpu.wait().unwrap();
     assert!(
         gpu.dispatches() > before,
-        "the body ran nothing on {}",
+        "the body dispatched nothing on {}",
         gpu.name()
     );
     println!("passed on {}", gpu.name());
 }
 
-/// Runs `body` on every instruction set, then on a graphics device.
+/// Runs `body` on every instruction set, then on the GPU.
 pub(crate) fn on_every_device(body: impl Fn()) {
     on_every_isa(&body);
     on_gpu(body);
 }
 
 /// Runs `body` on the oracle and on each instruction set of this processor (only the forced one where
-/// `GLIMPSE_ISA` is set), and says which.
+/// `GLIMPSE_ISA` is set), and prints each.
 pub(crate) fn on_every_isa(body: impl Fn()) {
     for isa in Isa::available() {
         isa.scope(|| {
@@ -98,7 +98,7 @@ pub(crate) fn on_every_isa(body: impl Fn()) {
     }
 }
 
-/// Repeatable numbers in `[-1, 1)`.
+/// Reproducible numbers in `[-1, 1)`.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let data = (0..shape.iter().product())
@@ -112,7 +112,7 @@ pub(crate) fn random(shape: &[usize], seed: u64) -> Tensor {
     here(Tensor::from_vec(data, shape).unwrap())
 }
 
-/// `tensor` on this thread's device.
+/// Moves `tensor` to this thread's device.
 #[track_caller]
 pub(crate) fn here(tensor: Tensor) -> Tensor {
     tensor.to(&device()).unwrap()
@@ -171,13 +171,13 @@ impl Case {
         here(Tensor::from_vec(data.collect(), view.shape()).unwrap())
     }
 
-    /// The same as a leaf of the tape.
+    /// The tensor recorded under `key`, as a leaf of the tape.
     #[track_caller]
     pub(crate) fn tracked(&self, key: &str) -> Tensor {
         self.tensor(key).tracked()
     }
 
-    /// Recorded integers.
+    /// The integers recorded under `key`.
     #[track_caller]
     pub(crate) fn integers(&self, key: &str) -> Vec<usize> {
         let view = self.file.tensor(&format!("{}/{key}", self.name)).unwrap();

@@ -1,4 +1,4 @@
-//! Every operation on views: tensors that begin somewhere in a buffer that holds more than them.
+//! Every operation on views: tensors that are a part of a longer buffer.
 
 use crate::cpu::{Isa, Level};
 use crate::error::Result;
@@ -6,32 +6,32 @@ use crate::ops::testing::{assert_close, on_every_device, random};
 use crate::ops::*;
 use crate::tensor::Tensor;
 
-/// Rows of a table, some more than once.
+/// Indices of rows of a table; some occur more than once.
 const EMBEDDED: [usize; 40] = [
     4, 0, 4, 1, 33, 2, 7, 8, 9, 0, 31, 12, 12, 12, 5, 6, 7, 30, 3, 1, 2, 29, 28, 4, 0, 4, 1, 49,
     48, 47, 46, 45, 44, 43, 3, 2, 1, 0, 25, 26,
 ];
 
-/// Random elements as the middle of a longer tensor.
+/// A random tensor that is the middle of a longer one.
 fn view(shape: &[usize], seed: u64) -> Tensor {
     let longer = [&[shape[0] + 3], &shape[1..]].concat();
     random(&longer, seed).narrow(2, shape[0]).unwrap()
 }
 
-/// What comes of `f` and of its gradients, with inputs, and the gradient from above, that are views.
-fn everything(shapes: &[&[usize]], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Vec<f32> {
+/// Runs `f` forward and backward on views that start in the middle of a buffer; returns the output and all gradients.
+fn output_and_gradients(shapes: &[&[usize]], f: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> Vec<f32> {
     let inputs: Vec<Tensor> = (0..)
         .zip(shapes)
         .map(|(i, s)| view(s, 10 + i).tracked())
         .collect();
     let y = f(&inputs).unwrap();
-    let above = match y.dims() {
+    let dy = match y.dims() {
         [] => Tensor::scalar(0.7),
         dims => view(dims, 5),
     };
-    let grads = y.backward_from(&above).unwrap();
-    let of_inputs = inputs.iter().filter_map(|x| grads.get(x));
-    let all = std::iter::once(&y).chain(of_inputs);
+    let grads = y.backward_from(&dy).unwrap();
+    let dx = inputs.iter().filter_map(|x| grads.get(x));
+    let all = std::iter::once(&y).chain(dx);
     all.flat_map(|t| t.data().to_vec()).collect()
 }
 
@@ -208,7 +208,7 @@ fn every_operation_takes_views() {
         ),
     ];
     for (name, shapes, f) in cases {
-        let run = || everything(shapes, f);
+        let run = || output_and_gradients(shapes, f);
         let want = Isa::new(Level::Naive).unwrap().scope(run);
         on_every_device(|| assert_close(name, &run(), &want, 5e-6));
     }

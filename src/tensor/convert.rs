@@ -1,4 +1,4 @@
-//! From and to `ndarray`.
+//! Conversions from and to `ndarray`.
 
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, Dimension, IxDyn};
 
@@ -12,7 +12,7 @@ impl<S: Data<Elem = f32>, D: Dimension> From<&ArrayBase<S, D>> for Tensor {
 }
 
 impl From<ArrayD<f32>> for Tensor {
-    /// Takes an array over, without a copy where it is row-major.
+    /// Takes over the array's memory if it is row-major, else copies it.
     fn from(array: ArrayD<f32>) -> Self {
         if !array.is_standard_layout() {
             return Tensor::from(&array);
@@ -46,7 +46,7 @@ impl Tensor {
             .expect("a tensor has as many elements as its shape says")
     }
 
-    /// The elements as an array of the same shape, without a copy where nobody shares them.
+    /// The elements as an array of the same shape, without a copy if no other tensor shares them.
     pub fn into_array(self) -> ArrayD<f32> {
         let shape = IxDyn(self.dims());
         ArrayD::from_shape_vec(shape, self.into_vec())

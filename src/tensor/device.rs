@@ -1,28 +1,28 @@
-//! Where tensors are, and how they get there.
+//! The devices that tensors are on, and how tensors move between them.
 
 use super::{Storage, Tensor};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Slice};
 use std::sync::Arc;
 
-/// Where a tensor's elements are and operations on it run.
+/// A device that holds a tensor's elements and runs operations on it.
 ///
-/// An operation runs on a graphics device where one of its inputs is there; the others are brought along. So a model
-/// whose parameters were moved computes where they are, whatever it is given.
+/// An operation runs on the GPU if one of its inputs is there; the other inputs are uploaded. So a model runs on the device
+/// of its parameters, whatever device its input is on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Device {
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// A graphics device.
+    /// A GPU.
     Gpu(Gpu),
 }
 
-// Floats of maps that may be under way together on a processor: three megabytes, which stay in its caches until they
-// have been used.
+// Floats of the feature maps that are processed together on the CPU: three megabytes, which stay in the processor's caches
+// until they are read again.
 const CACHED: usize = 3 << 18;
 
 impl Device {
-    /// Where an operation on these inputs runs.
+    /// The device on which an operation on these inputs runs.
     pub(crate) fn of(inputs: &[&Tensor]) -> Device {
         inputs
             .iter()
@@ -30,7 +30,7 @@ impl Device {
             .map_or(Device::Cpu, |gpu| Device::Gpu(gpu.clone()))
     }
 
-    /// As it is called.
+    /// The device's name.
     pub fn name(&self) -> &str {
         match self {
             Device::Cpu => "cpu",
@@ -38,8 +38,8 @@ impl Device {
         }
     }
 
-    /// How many images to take at a time whose largest maps have so many elements each: on the processor as many as
-    /// leave them in a cache, on a graphics device as many as fit one of its buffers.
+    /// The number of images to process together, whose largest feature maps have `elements` elements each: on the CPU as
+    /// many as fit the caches, on the GPU as many as fit one buffer.
     pub(crate) fn images_together(&self, elements: usize) -> usize {
         let room = match self {
             Device::Cpu => CACHED,
@@ -50,7 +50,7 @@ impl Device {
 }
 
 impl Tensor {
-    /// Where the elements are.
+    /// The device that holds the elements.
     pub fn device(&self) -> Device {
         Device::of(&[self])
     }
@@ -59,7 +59,8 @@ impl Tensor {
         self.storage.buffer().map(|buffer| buffer.gpu())
     }
 
-    /// The same elements on `device`, where they are not there already. Gradients find their way back.
+    /// The elements on `device`, copied if they are on another one. The copy is recorded on the tape, so gradients flow
+    /// back through it.
     ///
     /// ```
     /// use glimpse::tensor::{Device, Tensor};
@@ -69,7 +70,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// Where the graphics device has no memory for them, or does not answer.
+    /// Where the GPU has no memory for them, or does not answer.
     pub fn to(&self, device: &Device) -> Result<Tensor> {
         if self.device() == *device {
             return Ok(self.clone());
@@ -84,7 +85,7 @@ impl Tensor {
         moved.record(&[self], |grad| Ok(vec![Some(grad.clone())]))
     }
 
-    /// The elements on `gpu`, brought there where they are somewhere else.
+    /// The elements on `gpu`, uploaded if they are on another device.
     pub(crate) fn on(&self, gpu: &Gpu) -> Result<Slice> {
         match self.storage.buffer() {
             Some(buffer) if buffer.gpu() == gpu => Ok(Slice {
@@ -98,7 +99,7 @@ impl Tensor {
         }
     }
 
-    /// A tensor that an operation has computed on a graphics device.
+    /// A tensor that an operation has computed on the GPU.
     pub(crate) fn from_gpu(buffer: Arc<Buffer>, shape: &[usize]) -> Tensor {
         let shape = super::Shape::new(shape);
         Tensor {
@@ -109,8 +110,8 @@ impl Tensor {
         }
     }
 
-    /// These elements as `pack` makes them for a kernel on `gpu`; kept where the tensor is not tracked, as a trained
-    /// weight is not. `order` tells one way of packing from another.
+    /// The result of `pack`, which rearranges the elements for a kernel on `gpu`. It is cached if the tensor is not
+    /// tracked, as weights are in inference. `order` identifies the way of packing.
     pub(crate) fn packed_on(
         &self,
         gpu: &Gpu,
@@ -127,7 +128,7 @@ impl Tensor {
         Ok(pack(&self.on(gpu)?)?.into())
     }
 
-    /// The same place on the tape with other elements, as an optimizer leaves them.
+    /// A tensor with the elements of `of` that is the same leaf of the tape as `self`, as an optimizer needs it.
     pub(crate) fn with_elements(&self, of: &Tensor) -> Tensor {
         Tensor {
             storage: of.storage.clone(),

@@ -1,13 +1,13 @@
 //! Floor 2: the tensor and the tape.
 //!
-//! A [`Tensor`] is a shape over shared, row-major `f32` storage, and, where somebody wants gradients, a node
-//! on the tape. Cloning one copies a few words; [`Tensor::reshape`] and [`Tensor::narrow`] are views.
+//! A [`Tensor`] is a shape over shared, row-major `f32` storage. If gradients are wanted it also has a node on the tape.
+//! Cloning a tensor does not copy its elements; [`Tensor::reshape`] and [`Tensor::narrow`] are views.
 //!
-//! A tensor lives on a [`Device`], and operations run where their inputs are; nobody above them asks where that is.
+//! A tensor is on a [`Device`], and operations run on the device of their inputs, so callers do not depend on the device.
 //!
-//! The tape knows no operation by name. An operation computes its output and calls [`Tensor::record`] with
-//! its inputs and a closure that turns the output's gradient into theirs; where no input is tracked, nothing
-//! is kept.
+//! The tape has no list of operations. An operation computes its output and calls [`Tensor::record`] with its inputs and a
+//! closure that computes the gradients with respect to the inputs from the gradient with respect to the output. If no input
+//! is tracked, nothing is recorded.
 
 mod convert;
 mod device;
@@ -46,7 +46,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of these elements, row by row.
+    /// A tensor of these elements, in row-major order.
     ///
     /// # Errors
     /// Where their number is not that of `shape`.
@@ -67,8 +67,10 @@ impl Tensor {
         })
     }
 
-    /// A tensor that an operation has just computed; panics where the sizes differ, which is a mistake in the
-    /// operation.
+    /// A tensor that an operation has computed on the CPU.
+    ///
+    /// # Panics
+    /// If the number of elements is not that of the shape, which is a bug in the operation.
     pub(crate) fn computed(data: Vec<f32>, shape: &[usize]) -> Self {
         let shape = Shape::new(shape);
         assert_eq!(
@@ -84,17 +86,17 @@ impl Tensor {
         }
     }
 
-    /// All zeros.
+    /// A tensor of zeros.
     pub fn zeros(shape: &[usize]) -> Self {
         Self::full(shape, 0.0)
     }
 
-    /// `value` everywhere.
+    /// A tensor whose elements are all `value`.
     pub fn full(shape: &[usize], value: f32) -> Self {
         Self::computed(vec![value; shape.iter().product()], shape)
     }
 
-    /// One number, of shape `[]`.
+    /// A tensor of one number, of shape `[]`.
     pub fn scalar(value: f32) -> Self {
         Self::computed(vec![value], &[])
     }
@@ -119,25 +121,26 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// The elements, row by row. Those on a graphics device are read when they are asked for first, which waits for
-    /// everything before; should it no longer answer, they are not numbers, and whatever asks it next says why
-    /// ([`Tensor::to`] says so at once).
+    /// The elements, in row-major order.
+    ///
+    /// Elements on the GPU are read back at the first call, which waits for all work dispatched before. If the GPU was
+    /// lost, this returns NaNs, and the next call that uses the GPU returns the error. [`Tensor::to`] returns it at once.
     pub fn data(&self) -> &[f32] {
         &self.storage.data()[self.offset..self.offset + self.len()]
     }
 
-    /// The elements, for writing. They are copied first where another tensor shares them; those on a graphics device
-    /// are on the processor from then on.
+    /// The elements, for writing. They are copied first if another tensor shares them. A tensor on the GPU moves to the
+    /// CPU.
     pub fn data_mut(&mut self) -> &mut [f32] {
         if self.gpu().is_some() {
-            let here = self.data().to_vec();
-            (self.storage, self.offset) = (Storage::cpu(here), 0);
+            let data = self.data().to_vec();
+            (self.storage, self.offset) = (Storage::cpu(data), 0);
         }
         let range = self.offset..self.offset + self.len();
         &mut self.storage.data_mut()[range]
     }
 
-    /// The elements as a vector, without a copy where nobody shares them.
+    /// The elements as a vector, without a copy if no other tensor shares them.
     pub fn into_vec(self) -> Vec<f32> {
         let range = self.offset..self.offset + self.len();
         self.storage.into_vec(range)
@@ -146,7 +149,7 @@ impl Tensor {
     /// The only element.
     ///
     /// # Errors
-    /// Where there is not exactly one.
+    /// Where there is not exactly one element, or the GPU does not answer.
     pub fn item(&self) -> Result<f32> {
         let all = self.storage.read()?;
         match &all[self.offset..self.offset + self.len()] {
@@ -155,7 +158,7 @@ impl Tensor {
         }
     }
 
-    /// The same elements under another shape.
+    /// A view of the elements with another shape.
     ///
     /// # Errors
     /// Where the number of elements differs.
@@ -177,7 +180,7 @@ impl Tensor {
         out.record(&[self], move |grad| Ok(vec![Some(grad.reshape(&from)?)]))
     }
 
-    /// Element `index` of the first axis, without that axis: of `[N, H, W, C]`, an `[H, W, C]`.
+    /// A view of element `index` of the first axis, without that axis: `[N, H, W, C]` becomes `[H, W, C]`.
     ///
     /// # Errors
     /// Where there is no first axis; see also [`Tensor::narrow`].
@@ -186,7 +189,7 @@ impl Tensor {
         self.narrow(index, 1)?.reshape(&rest)
     }
 
-    /// `len` elements of the first axis, from `start` on: of `[N, ...]`, a `[len, ...]`.
+    /// A view of `len` elements of the first axis, from `start` on: `[N, ...]` becomes `[len, ...]`.
     ///
     /// # Errors
     /// Where they do not exist.
@@ -212,21 +215,21 @@ impl Tensor {
         out.record(&[self], move |grad| {
             if let Some(gpu) = grad.gpu() {
                 let whole = gpu.zeros(from.iter().product())?;
-                let place = Slice::from(whole.clone()).after(start * row);
-                gpu.copy(&grad.on(gpu)?, &place, len * row)?;
+                let part = Slice::from(whole.clone()).after(start * row);
+                gpu.copy(&grad.on(gpu)?, &part, len * row)?;
                 return Ok(vec![Some(Tensor::from_gpu(whole, &from))]);
             }
             let mut whole = memory::unset(from.iter().product());
             let (before, rest) = whole.split_at_mut(start * row);
-            let (here, after) = rest.split_at_mut(len * row);
+            let (part, after) = rest.split_at_mut(len * row);
             before.fill(0.0);
-            here.copy_from_slice(grad.data());
+            part.copy_from_slice(grad.data());
             after.fill(0.0);
             Ok(vec![Some(Tensor::computed(whole, &from))])
         })
     }
 
-    /// The same elements, unknown to the tape.
+    /// A tensor with these elements that is not on the tape.
     pub fn detach(&self) -> Self {
         Tensor {
             node: None,
@@ -234,7 +237,7 @@ impl Tensor {
         }
     }
 
-    /// The same elements as a leaf of the tape: [`Tensor::backward`] finds their gradient.
+    /// A tensor with these elements that is a leaf of the tape: [`Tensor::backward`] computes its gradient.
     pub fn tracked(&self) -> Self {
         Tensor {
             node: Some(Node::leaf()),
@@ -242,13 +245,13 @@ impl Tensor {
         }
     }
 
-    /// Whether the tape follows this tensor.
+    /// Whether this tensor is on the tape.
     pub fn is_tracked(&self) -> bool {
         self.node.is_some()
     }
 
-    /// These elements packed as the kernel's right-hand operand. Packed once and kept where the tensor is not
-    /// tracked, as a trained weight is not; packed anew each time where it may change.
+    /// The elements packed as the right-hand operand of the CPU's matrix product. The result is cached if the tensor is not
+    /// tracked, as weights are in inference. A tracked tensor may change and is packed at each call.
     pub(crate) fn packed(
         &self,
         isa: Isa,

@@ -32,7 +32,7 @@ impl Shape {
         self.len() == 0
     }
 
-    /// The number of elements, or `None` where it exceeds what an address can count.
+    /// The number of elements, or `None` if it overflows `usize`.
     pub fn checked_len(&self) -> Option<usize> {
         self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
     }

@@ -1,4 +1,4 @@
-//! Where a tensor's elements are.
+//! The memory that holds tensors' elements.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,33 +9,33 @@ use crate::cpu::{Isa, memory};
 use crate::error::Result;
 use crate::gpu::{Buffer, Slice};
 
-/// Where a tensor's elements are: a closed list, because both ends of it are ours. Tensors share storage, and
-/// the last one to go frees it.
+/// The memory that holds a tensor's elements. Tensors share storage, and dropping the last of them frees it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Storage {
-    /// In the memory of the processor.
+    /// Main memory.
     Cpu(Arc<CpuBuffer>),
-    /// In the memory of a graphics device.
+    /// The memory of a GPU.
     Gpu(Arc<GpuBuffer>),
 }
 
-/// Elements in the processor's memory, and, for weights, the order in which the kernels want them.
+/// Elements in main memory and, for weights, their copies packed for the kernels.
 pub struct CpuBuffer {
     data: Vec<f32>,
-    // One for each instruction set and order that was asked for: hardly ever more than one.
+    // One for each instruction set, layout and shape that was used: hardly ever more than one.
     packed: Mutex<Vec<Packed>>,
 }
 
-/// Elements in a graphics device's memory, and what was made of them there and read of them here. They never change.
+/// Elements in the memory of a GPU, which never change, and cached copies of them: packed ones on the GPU, and one in main
+/// memory.
 pub struct GpuBuffer {
     buffer: Arc<Buffer>,
     len: usize,
-    // Read when somebody asks, once.
+    // The elements in main memory, once they have been read back.
     host: OnceLock<Vec<f32>>,
-    // What is shown of them where they cannot be read.
+    // NaNs, which stand for the elements if the GPU was lost.
     lost: OnceLock<Vec<f32>>,
-    // Weights in a kernel's order, by whatever tells the orders apart.
+    // Packed weights, with the order that they were packed in and their shape.
     packed: Mutex<Vec<(usize, Shape, Arc<Buffer>)>>,
 }
 
@@ -51,8 +51,7 @@ impl GpuBuffer {
         Ok(self.host.get_or_init(|| data))
     }
 
-    /// The elements, or, where the device does not answer any more, as many that are not numbers; whatever asks the
-    /// device next says why.
+    /// The elements. If the GPU was lost these are NaNs, and the next call that uses the GPU returns the error.
     fn data(&self) -> &[f32] {
         match self.read() {
             Ok(data) => data,
@@ -61,7 +60,7 @@ impl GpuBuffer {
     }
 }
 
-/// Weights in the kernels' order, and what they were packed as.
+/// Weights packed for the kernels of one instruction set.
 struct Packed {
     isa: Isa,
     layout: Layout,
@@ -108,7 +107,7 @@ impl Storage {
         }
     }
 
-    /// The elements, or why they cannot be had.
+    /// The elements, or the error of the GPU that holds them.
     pub(super) fn read(&self) -> Result<&[f32]> {
         match self {
             Storage::Cpu(buffer) => Ok(&buffer.data),
@@ -116,7 +115,7 @@ impl Storage {
         }
     }
 
-    /// The graphics device's memory, where they are there.
+    /// The GPU's buffer, if the elements are on a GPU.
     pub(super) fn buffer(&self) -> Option<&Arc<Buffer>> {
         match self {
             Storage::Cpu(_) => None,
@@ -124,7 +123,7 @@ impl Storage {
         }
     }
 
-    /// The elements for writing: copied where they are shared, and what was packed of them forgotten.
+    /// The elements for writing. They are copied first if they are shared, and packed copies of them are dropped.
     pub(super) fn data_mut(&mut self) -> &mut [f32] {
         match self {
             Storage::Cpu(buffer) => {
@@ -159,7 +158,7 @@ impl Storage {
         }
     }
 
-    /// What `pack` makes of the elements, kept for the next time they are asked for in this shape and order.
+    /// The result of `pack`, cached for each instruction set, layout and shape.
     pub(super) fn packed(
         &self,
         isa: Isa,
@@ -170,18 +169,19 @@ impl Storage {
         let Storage::Cpu(buffer) = self else {
             return Arc::new(pack(self.data()));
         };
-        let kept = || buffer.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let cache = || buffer.packed.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |p: &&Packed| p.isa == isa && p.layout == layout && p.shape == *shape;
-        if let Some(packed) = kept().iter().find(same) {
+        if let Some(packed) = cache().iter().find(same) {
             return packed.panels.clone();
         }
-        // Packing shares out work, and a thread that waits for the others may come by here again: nothing is locked.
+        // `pack` runs on the thread pool, and a thread that waits there may run a task that calls this function. So the
+        // lock is not held while packing.
         let panels = Arc::new(pack(&buffer.data));
-        let mut kept = kept();
-        if let Some(packed) = kept.iter().find(same) {
+        let mut cache = cache();
+        if let Some(packed) = cache.iter().find(same) {
             return packed.panels.clone();
         }
-        kept.push(Packed {
+        cache.push(Packed {
             isa,
             layout,
             shape: shape.clone(),
@@ -190,8 +190,7 @@ impl Storage {
         panels
     }
 
-    /// What `pack` makes of the elements on their graphics device, kept for the next time they are asked for in this
-    /// shape and order.
+    /// The result of `pack` on the GPU, cached for each order and shape; `None` if the elements are not on a GPU.
     pub(super) fn packed_on_gpu(
         &self,
         order: usize,
@@ -201,8 +200,8 @@ impl Storage {
         let Storage::Gpu(buffer) = self else {
             return None;
         };
-        let mut kept = buffer.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().find(|(o, s, _)| *o == order && s == shape);
+        let mut cache = buffer.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = cache.iter().find(|(o, s, _)| *o == order && s == shape);
         if let Some((_, _, packed)) = found {
             return Some(Ok(packed.clone().into()));
         }
@@ -210,7 +209,7 @@ impl Storage {
             Ok(packed) => packed,
             Err(e) => return Some(Err(e)),
         };
-        kept.push((order, shape.clone(), packed.clone()));
+        cache.push((order, shape.clone(), packed.clone()));
         Some(Ok(packed.into()))
     }
 }

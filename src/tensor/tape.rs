@@ -1,9 +1,10 @@
-//! The tape: who was computed from whom, and how gradients flow back.
+//! The tape: records which tensors were computed from which, and propagates gradients back (reverse-mode automatic
+//! differentiation).
 //!
-//! For a loss `L` and an operation `y = f(x)`, the chain rule says `dL/dx = (dy/dx)^T dL/dy`. Each operation
-//! leaves a node with a closure that does this for its own `f`. [`Tensor::backward`] walks the nodes from the
-//! newest to the oldest, which is an order in which every node's gradient is complete before it is passed on:
-//! whatever used a tensor was computed after it.
+//! For a loss `L` and an operation `y = f(x)`, the chain rule says `dL/dx = (dy/dx)^T dL/dy`. Each operation records a node
+//! with a closure that computes this product for its own `f`. [`Tensor::backward`] visits the nodes from the newest to the
+//! oldest. In this order the gradient of each node is complete before it is propagated, because all operations that read a
+//! tensor were recorded after it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,14 +18,14 @@ use crate::gpu::copy;
 
 type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
 
-/// A place on the tape.
+/// A node of the tape.
 #[derive(Clone)]
 pub(super) struct Node(Arc<Inner>);
 
 struct Inner {
     id: u64,
     inputs: Vec<Option<Node>>,
-    // Gone once the gradient has passed, and what it remembers with it. A leaf has none.
+    // `None` for a leaf, and after the backward pass, which frees the tensors that the closure has captured.
     backward: Mutex<Option<Backward>>,
     is_leaf: bool,
     origin: Origin,
@@ -47,28 +48,28 @@ impl Node {
     }
 }
 
-/// The gradients of the leaves that a result was computed from.
+/// The gradients with respect to the leaves that a result was computed from.
 #[derive(Default)]
 pub struct Gradients(HashMap<u64, Tensor>);
 
 impl Gradients {
-    /// The gradient of a tracked leaf, of its shape; `None` where the result does not depend on it.
+    /// The gradient with respect to a tracked leaf, of its shape; `None` if the result does not depend on it.
     pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
         self.0.get(&leaf.node.as_ref()?.0.id)
     }
 
-    /// Takes the gradient of a tracked leaf out.
+    /// Removes and returns the gradient with respect to a tracked leaf.
     pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
         self.0.remove(&leaf.node.as_ref()?.0.id)
     }
 }
 
 impl Tensor {
-    /// Leaves a node on the tape for this output of an operation, where one of its inputs is tracked.
+    /// Records a node for this output of an operation if one of its inputs is tracked.
     ///
-    /// `backward` takes the output's gradient and returns one for each input (or `None` where there is none).
-    /// It is dropped, unboxed, where nothing is tracked. Captured inputs should be [detached](Tensor::detach), so that
-    /// what they were computed from can be freed.
+    /// `backward` takes the gradient with respect to the output and returns the gradient with respect to each input (or
+    /// `None` where there is none). If no input is tracked it is dropped without being boxed. Captured inputs should be
+    /// [detached](Tensor::detach), so that what they were computed from can be freed.
     ///
     /// ```
     /// use glimpse::tensor::Tensor;
@@ -100,10 +101,10 @@ impl Tensor {
         Ok(self)
     }
 
-    /// The gradients of this number by every leaf that it was computed from. The tape behind it is consumed.
+    /// The gradients of this number with respect to every leaf that it was computed from. Consumes the tape behind it.
     ///
     /// # Errors
-    /// Where this is not one number, or nothing it came from is tracked, or it was called before.
+    /// Where this is not one number, nothing that it was computed from is tracked, or the tape was consumed before.
     pub fn backward(&self) -> Result<Gradients> {
         if self.len() != 1 {
             return Err(Error::shape("backward", "one element", self.shape()));
@@ -111,7 +112,7 @@ impl Tensor {
         self.backward_from(&Tensor::full(self.dims(), 1.0))
     }
 
-    /// The same for a tensor of any shape, given the gradient of some loss by it.
+    /// The gradients of a loss with respect to every leaf, given its gradient `grad` with respect to this tensor.
     ///
     /// # Errors
     /// As [`Tensor::backward`]; also where the shapes differ.
@@ -125,12 +126,12 @@ impl Tensor {
                 "nothing this was computed from is tracked",
             ));
         };
-        threads::run(|| walk(node, grad))
+        threads::run(|| propagate(node, grad))
     }
 }
 
-/// Passes `grad` from `node` back to the leaves.
-fn walk(node: &Node, grad: &Tensor) -> Result<Gradients> {
+/// Propagates `grad` from `node` back to the leaves.
+fn propagate(node: &Node, grad: &Tensor) -> Result<Gradients> {
     let mut leaves = HashMap::new();
     let mut waiting = BTreeMap::from([(node.0.id, (node.clone(), grad.detach()))]);
     while let Some((id, (node, grad))) = waiting.pop_last() {
@@ -171,9 +172,9 @@ fn walk(node: &Node, grad: &Tensor) -> Result<Gradients> {
 }
 
 // Elements that one task adds.
-const RUN: usize = 1 << 16;
+const CHUNK: usize = 1 << 16;
 
-/// Adds `grad` to `sum`, where they are.
+/// Adds `grad` to `sum`, on the device that they are on.
 fn add(sum: &mut Tensor, grad: &Tensor) -> Result<()> {
     if let Device::Gpu(gpu) = Device::of(&[sum, grad]) {
         let both = copy::sum_of(&gpu, &sum.on(&gpu)?, &grad.on(&gpu)?, grad.len())?;
@@ -181,8 +182,8 @@ fn add(sum: &mut Tensor, grad: &Tensor) -> Result<()> {
         return Ok(());
     }
     let grad = grad.data();
-    threads::for_each_chunk(sum.data_mut(), RUN, |i, sum| {
-        let pairs = sum.iter_mut().zip(&grad[i * RUN..]);
+    threads::for_each_chunk(sum.data_mut(), CHUNK, |i, sum| {
+        let pairs = sum.iter_mut().zip(&grad[i * CHUNK..]);
         pairs.for_each(|(a, b)| *a += b);
     });
     Ok(())

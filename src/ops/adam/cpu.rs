@@ -1,13 +1,13 @@
-//! The same in vectors, in one pass, a run of elements a task.
+//! SIMD kernels, in one pass over memory. Each task takes one chunk of the elements.
 
 use super::{Adam, Factors};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-// Elements of one task.
-const RUN: usize = 1 << 12;
+// Elements per task.
+const CHUNK: usize = 1 << 12;
 
-struct Run<'a> {
+struct Chunk<'a> {
     param: &'a mut [f32],
     grad: &'a [f32],
     m: &'a mut [f32],
@@ -16,7 +16,7 @@ struct Run<'a> {
     options: Adam,
 }
 
-/// One step.
+/// One step of one parameter.
 pub(crate) fn step(
     isa: Isa,
     param: &mut [f32],
@@ -26,11 +26,11 @@ pub(crate) fn step(
     options: &Adam,
 ) {
     let parts = param
-        .chunks_mut(RUN)
-        .zip(grad.chunks(RUN))
-        .zip(m.chunks_mut(RUN).zip(v.chunks_mut(RUN)));
-    let mut runs: Vec<Run> = parts
-        .map(|((param, grad), (m, v))| Run {
+        .chunks_mut(CHUNK)
+        .zip(grad.chunks(CHUNK))
+        .zip(m.chunks_mut(CHUNK).zip(v.chunks_mut(CHUNK)));
+    let mut chunks: Vec<Chunk> = parts
+        .map(|((param, grad), (m, v))| Chunk {
             param,
             grad,
             m,
@@ -39,12 +39,12 @@ pub(crate) fn step(
             options: *options,
         })
         .collect();
-    threads::for_each_chunk(&mut runs, 1, |_, runs| {
-        runs.iter_mut().for_each(|run| isa.dispatch(run));
+    threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
+        chunks.iter_mut().for_each(|chunk| isa.dispatch(chunk));
     });
 }
 
-impl WithSimd for &mut Run<'_> {
+impl WithSimd for &mut Chunk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -69,15 +69,15 @@ impl WithSimd for &mut Run<'_> {
     }
 }
 
-impl Run<'_> {
-    /// What becomes of some parameters and their moments.
+impl Chunk<'_> {
+    /// One step of a vector of parameters with their `m` and `v`.
     #[inline(always)]
     fn vector<S: Simd>(&self, s: S, grad: S::V, [param, m, v]: [S::V; 3]) -> [S::V; 3] {
         let Factors {
             shrink,
             decay,
             rate,
-            root,
+            root: root_factor,
         } = self.factors;
         let Adam {
             beta1, beta2, eps, ..
@@ -85,8 +85,8 @@ impl Run<'_> {
         let g = s.mul_add(s.splat(decay), param, grad);
         let m = s.mul_add(s.splat(beta1), m, s.mul(s.splat(1.0 - beta1), g));
         let v = s.mul_add(s.splat(beta2), v, s.mul(s.mul(s.splat(1.0 - beta2), g), g));
-        let below = s.mul_add(s.sqrt(v), s.splat(root), s.splat(eps));
-        let step = s.div(s.mul(s.splat(rate), m), below);
+        let root = s.mul_add(s.sqrt(v), s.splat(root_factor), s.splat(eps));
+        let step = s.div(s.mul(s.splat(rate), m), root);
         [s.sub(s.mul(s.splat(shrink), param), step), m, v]
     }
 }

@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/adam.wgsl`: one run over all parameters.
+//! Dispatches `shaders/adam.wgsl` once for all parameters that fit one buffer.
 
 use super::{Adam, Factors, Step};
 use crate::error::Result;
@@ -6,8 +6,8 @@ use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// One step of all parameters, those that decay first; as many together as one buffer holds. Should memory run out, none
-/// has moved.
+/// One step of all parameters, those with weight decay first, in groups that each fit one buffer. If memory runs out, no
+/// parameter has changed.
 pub(crate) fn step(
     gpu: &Gpu,
     all: &mut [Step],
@@ -21,24 +21,24 @@ pub(crate) fn step(
     let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
     let groups = groups_that_fit(gpu, &lens).into_iter();
     let groups = groups.map(|group| {
-        let moved = together(gpu, &order[group.clone()], &norm, factors, options)?;
-        Ok((group, moved))
+        let updated = step_group(gpu, &order[group.clone()], &norm, factors, options)?;
+        Ok((group, updated))
     });
     for (group, [param, m, v]) in groups.collect::<Result<Vec<_>>>()? {
-        let mut place = 0;
+        let mut first = 0;
         for step in &mut order[group] {
             let len = step.param.len();
-            step.param = step.param.with_elements(&param.narrow(place, len)?);
-            step.m = step.m.with_elements(&m.narrow(place, len)?);
-            step.v = step.v.with_elements(&v.narrow(place, len)?);
-            place += len;
+            step.param = step.param.with_elements(&param.narrow(first, len)?);
+            step.m = step.m.with_elements(&m.narrow(first, len)?);
+            step.v = step.v.with_elements(&v.narrow(first, len)?);
+            first += len;
         }
     }
     Ok(())
 }
 
-/// What becomes of some parameters and their moments, one after the other.
-fn together(
+/// The updated parameters, `m` and `v` of one group, each contiguous.
+fn step_group(
     gpu: &Gpu,
     all: &[&mut Step],
     norm: &Slice,

@@ -1,4 +1,4 @@
-//! Adam and AdamW, one step of one parameter (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
+//! One step of Adam or AdamW for all parameters (Kingma and Ba, 2015; Loshchilov and Hutter, 2019).
 //!
 //! ```text
 //! g = grad + weight_decay param              coupled: Adam
@@ -8,8 +8,9 @@
 //! param -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 //! ```
 //!
-//! `m` and `v` begin as zeros, and after `t` steps are too small by the factors `1 - beta^t` that the last line
-//! divides out. This is PyTorch's `Adam` and `AdamW`.
+//! where `t` is the number of the step, counted from 1. `m` and `v` start as zeros. After `t` steps `m` is the sum of the
+//! gradients `g` of step `i` with the weights `(1 - beta1) beta1^(t - i)`, which sum to `1 - beta1^t` instead of 1, and
+//! likewise `v`. The last line divides by these sums. This is PyTorch's `Adam` and `AdamW`.
 
 mod cpu;
 mod gpu;
@@ -20,29 +21,29 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// How to descend.
+/// Options of Adam.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// The learning rate.
     pub lr: f32,
-    /// How much of the mean gradient lives on to the next step.
+    /// The part of the mean gradient that is kept for the next step.
     pub beta1: f32,
-    /// How much of the mean squared gradient lives on to the next step.
+    /// The part of the mean squared gradient that is kept for the next step.
     pub beta2: f32,
     /// Added to the root, against division by zero.
     pub eps: f32,
-    /// How strongly parameters are pulled to zero.
+    /// How strongly parameters are pulled towards zero.
     pub weight_decay: f32,
-    /// Pull the parameter itself (AdamW) instead of adding to its gradient (Adam).
+    /// Whether the decay shrinks the parameter itself (AdamW) instead of adding to its gradient (Adam).
     pub decoupled: bool,
 }
 
 /// The factors that are the same for all elements of a step.
 #[derive(Clone, Copy)]
 pub(crate) struct Factors {
-    /// What the parameter is multiplied by first.
+    /// `1 - lr weight_decay` if decoupled, else 1: the parameter is multiplied by it.
     shrink: f32,
-    /// How much of the parameter is added to its gradient.
+    /// `weight_decay` if coupled, else 0: this multiple of the parameter is added to its gradient.
     decay: f32,
     /// `lr / (1 - beta1^t)`
     rate: f32,
@@ -50,24 +51,26 @@ pub(crate) struct Factors {
     root: f32,
 }
 
-/// A parameter, its gradient, and what is remembered of the gradients before; all of one shape.
+/// A parameter, its gradient, and the running means over earlier gradients; all of one shape.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What is moved. It keeps its place on the tape.
+    /// The parameter, which the step updates. It stays the same leaf of the tape.
     pub param: Tensor,
-    /// By which gradient.
+    /// Its gradient.
     pub grad: Tensor,
     /// The mean gradient; zeros before the first step.
     pub m: Tensor,
     /// The mean squared gradient; zeros before the first step.
     pub v: Tensor,
-    /// Whether it is pulled to zero.
+    /// Whether weight decay applies to it.
     pub decays: bool,
 }
 
-/// Step `step`, counted from 1, of all parameters. Where the `norm` of their gradients is no finite number, nothing moves.
+/// Takes step number `step`, counted from 1, of all parameters. If the `norm` of their gradients is not finite, nothing
+/// changes.
 ///
-/// On a graphics device this is one run over all of them, which from then on lie side by side in one buffer.
+/// On the GPU this is one dispatch for as many parameters as one buffer holds. Afterwards they are contiguous in that
+/// buffer.
 ///
 /// ```
 /// use glimpse::ops::adam::{self, Adam, Step};
@@ -113,15 +116,15 @@ pub fn step(all: &mut [Step], norm: &Tensor, step: u64, options: &Adam) -> Resul
             root: (1.0 / bias(options.beta2).sqrt()) as f32,
         }
     };
-    let places: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
-    if let Device::Gpu(gpu) = Device::of(&places) {
+    let inputs: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
+    if let Device::Gpu(gpu) = Device::of(&inputs) {
         return gpu::step(&gpu, all, norm, factors(true), options);
     }
     if !norm.item()?.is_finite() {
         return Ok(());
     }
     let isa = Isa::current();
-    let run = if isa.is_naive() {
+    let kernel = if isa.is_naive() {
         naive::step
     } else {
         cpu::step
@@ -135,7 +138,7 @@ pub fn step(all: &mut [Step], norm: &Tensor, step: u64, options: &Adam) -> Resul
     } in all
     {
         let state = [m.data_mut(), v.data_mut()];
-        run(
+        kernel(
             isa,
             param.data_mut(),
             grad.data(),

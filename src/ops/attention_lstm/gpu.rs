@@ -1,8 +1,8 @@
-//! On a GPU: matrix products, `shaders/attention_lstm.wgsl` for the attention, and `shaders/lstm.wgsl` for the gates.
+//! The GPU version: matrix products, `shaders/attention_lstm.wgsl` for the attention, and `shaders/lstm.wgsl` for the
+//! gates.
 //!
-//! The buffer of the results goes on after the last cells with the cells of the earlier steps, from the last but one to
-//! the first: so the LSTM's shader finds all of them in one buffer with `h'`, and the last ones lie where the results
-//! end.
+//! The results end with `c'` of the last step. Their buffer continues with `c'` of the earlier steps, from the last but one
+//! to the first. So the LSTM's shader has `c'` of all steps and `h'` in one buffer.
 
 use super::{Grads, Inputs, Wanted};
 use crate::error::Result;
@@ -13,17 +13,18 @@ use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
 /// The results of a forward pass.
-pub(crate) struct Made {
-    /// The results, and after them the earlier cells.
+pub(crate) struct ForwardResults {
+    /// The results, and after them `c'` of the earlier steps.
     pub(crate) results: Slice,
     /// `[S, T, A + V + 4H]`: `q`, `beta`, and the gates i, f, g, o of every step.
     rows: Slice,
     /// `[S, T, V]`: `m`; after it room for `q` `[S, T, A]`, `de` `[S, T, P]`, and `dz` `[S, V]` of the backward pass.
     saved: Slice,
+    /// The result of [`lists`].
     lists: Slice,
 }
 
-/// A pass: its inputs where the GPU has them.
+/// A pass, and its inputs on the GPU.
 struct Pass<'a> {
     gpu: &'a Gpu,
     inputs: &'a Inputs,
@@ -61,14 +62,14 @@ impl<'a> Pass<'a> {
         [words, contexts]
     }
 
-    /// Where the cells of step `t` begin among the results.
+    /// The offset of `c'` of step `t` in the buffer of the results.
     fn cells(&self, t: usize) -> usize {
         let s = self.inputs.sizes;
         let [_, _, last, _] = s.parts();
         last + (s.steps - 1 - t) * s.sentences * s.hidden
     }
 
-    /// An entry point of the attention's shader, at step `t`.
+    /// An entry point of the attention's shader, for step `t`; `above` is the offset of the gradient from above.
     fn kernel(&self, entry: &'static str, t: usize, above: u32) -> Kernel<'a> {
         let s = self.inputs.sizes;
         let sizes = [
@@ -95,8 +96,8 @@ impl<'a> Pass<'a> {
             .params(&starts)
     }
 
-    /// The LSTM's shader at step `t`. `before` is where `c` before the step begins in its buffer, and `above` where `dh'`
-    /// does.
+    /// An entry point of the LSTM's shader, for step `t`. `before` is the offset of `c` before the step in its buffer, and
+    /// `above` that of the gradient with respect to `h'` from above.
     fn gates(&self, entry: &'static str, t: usize, before: usize, above: usize) -> Kernel<'a> {
         let s = self.inputs.sizes;
         let params = [
@@ -119,14 +120,15 @@ impl<'a> Pass<'a> {
             .params(&params.map(|n| n as u32))
     }
 
-    /// Of a matrix with a row for each step of each sentence, the rows of the step that begins at `data`; `width`
-    /// elements lie between the beginnings of two steps.
+    /// The rows of one step, from a matrix with a row for each step of each sentence. `data` begins with the first of them;
+    /// the rows of successive steps are `width` elements apart.
     fn step_of(&self, data: Slice, width: usize) -> Matrix {
         Matrix::new(data, self.inputs.sizes.steps * width)
     }
 }
 
-/// The image of each sentence, the sentences sorted by image, and where each image's begin and end in that order.
+/// The image of each sentence; the sentences sorted by image; and for each image where its sentences begin and end in that
+/// order.
 fn lists(inputs: &Inputs) -> Vec<u32> {
     let image_of = &inputs.image_of;
     let mut order: Vec<usize> = (0..image_of.len()).collect();
@@ -141,8 +143,8 @@ fn lists(inputs: &Inputs) -> Vec<u32> {
     all.map(|n| n as u32).collect()
 }
 
-/// All steps. To `keep` is to leave room for what the backward pass adds.
-pub(crate) fn forward(gpu: &Gpu, inputs: &Inputs, keep: bool) -> Result<Made> {
+/// Runs all steps. `keep` leaves room in the buffers for the results of the backward pass.
+pub(crate) fn forward(gpu: &Gpu, inputs: &Inputs, keep: bool) -> Result<ForwardResults> {
     let pass = Pass::new(gpu, inputs)?;
     let s = inputs.sizes;
     let (width, [_, _, last_cells, _]) = (s.recurrent(), s.parts());
@@ -151,7 +153,7 @@ pub(crate) fn forward(gpu: &Gpu, inputs: &Inputs, keep: bool) -> Result<Made> {
     let more = s.rows() * (s.key + s.positions) + s.sentences * s.value;
     let saved = Slice::from(gpu.unset(means + if keep { more } else { 0 })?);
     let lists = Slice::from(gpu.upload(&lists(inputs))?);
-    // Queries and gates of the context begin at zero, so that the product of the state can be added to all at once.
+    // Queries and the context's gates start at zero, so one product can add the state's part to all of `rows`.
     let rows = Slice::from(gpu.zeros(s.rows() * width)?);
     let [w_ix, w_iz] = pass.input_weights();
     let w_hh = Matrix::new(pass.w_hh.clone(), s.hidden).t();
@@ -202,19 +204,19 @@ pub(crate) fn forward(gpu: &Gpu, inputs: &Inputs, keep: bool) -> Result<Made> {
             &w_iz.t(),
             &gates,
         )?;
-        // A binding that this entry point does not use gets a buffer that is only read.
-        let (from, before, buffer) = match t {
+        // A binding that the kernel does not use gets a buffer that this dispatch does not write.
+        let (c_source, before, buffer) = match t {
             0 => (1, pass.c0.offset, &pass.c0),
             _ => (2, pass.cells(t - 1), &pass.w_ih),
         };
         pass.gates("lstm_forward", t, before, 0)
-            .constant("BEFORE", from)
+            .constant("BEFORE", c_source)
             .write(1, &rows)
             .read(2, buffer)
             .write(3, &results)
             .over(s.sentences * s.hidden)?;
     }
-    Ok(Made {
+    Ok(ForwardResults {
         results,
         rows,
         saved,
@@ -222,58 +224,58 @@ pub(crate) fn forward(gpu: &Gpu, inputs: &Inputs, keep: bool) -> Result<Made> {
     })
 }
 
-/// The gradients that are wanted. `above` is laid out like the results.
+/// The wanted gradients. `above` is laid out like the results.
 pub(crate) fn backward(
     gpu: &Gpu,
     inputs: &Inputs,
-    made: &Made,
+    forward: &ForwardResults,
     above: &Tensor,
     wanted: Wanted,
 ) -> Result<Grads> {
     let pass = Pass::new(gpu, inputs)?;
     let s = inputs.sizes;
     let above = above.on(gpu)?;
-    let (dh, dc) = walk_back(&pass, made, &above, wanted.h0)?;
+    let (dh, dc) = walk_back(&pass, forward, &above, wanted.h0)?;
     let weights = &inputs.weights;
-    let [by_keys, by_score] = match wanted.keys || wanted.score {
-        true => key_grads(&pass, made)?.map(Some),
+    let [dkeys, dscore] = match wanted.keys || wanted.score {
+        true => key_grads(&pass, forward)?.map(Some),
         false => [None, None],
     };
-    let by_values = || {
-        let grad = Slice::from(gpu.unset(inputs.values.len())?);
+    let dvalues = || {
+        let dvalues = Slice::from(gpu.unset(inputs.values.len())?);
         pass.kernel("attention_lstm_value_grads", 0, 0)
-            .write(6, &made.results)
-            .write(7, &made.saved)
-            .read(8, &made.lists)
-            .write(10, &grad)
+            .write(6, &forward.results)
+            .write(7, &forward.saved)
+            .read(8, &forward.lists)
+            .write(10, &dvalues)
             .over(inputs.values.len())?;
-        Ok(Tensor::from_gpu(grad.buffer, inputs.values.dims()))
+        Ok(Tensor::from_gpu(dvalues.buffer, inputs.values.dims()))
     };
     let (width, words) = (s.recurrent(), s.inputs + s.value);
-    let all = Matrix::new(made.rows.clone(), width);
-    let da = Matrix::new(made.rows.after(s.gates()), width);
-    let by_x = || {
+    let all = Matrix::new(forward.rows.clone(), width);
+    let da = Matrix::new(forward.rows.after(s.gates()), width);
+    let dx = || {
         let dx = Slice::from(gpu.unset(inputs.x.len())?);
         let [w_ix, _] = pass.input_weights();
         let out = Product::into(dx.clone(), s.inputs);
         gemm(gpu, [s.rows(), 4 * s.hidden, s.inputs], &da, &w_ix, &out)?;
         Ok(Tensor::from_gpu(dx.buffer, inputs.x.dims()))
     };
-    let by_w_ih = || {
+    let dw_ih = || {
         let dw = Slice::from(gpu.unset(weights.w_ih.len())?);
         let x = Matrix::new(inputs.x.on(gpu)?, s.inputs);
-        let z = Matrix::new(made.results.after(s.hidden), s.output());
+        let z = Matrix::new(forward.results.after(s.hidden), s.output());
         for (read, columns, first) in [(x, s.inputs, 0), (z, s.value, s.inputs)] {
             let out = Product::into(dw.after(first), words);
             gemm(gpu, [4 * s.hidden, s.rows(), columns], &da.t(), &read, &out)?;
         }
         Ok(Tensor::from_gpu(dw.buffer, weights.w_ih.dims()))
     };
-    let by_w_hh = || {
+    let dw_hh = || {
         let before = Slice::from(gpu.unset(s.rows() * s.hidden)?);
         pass.kernel("attention_lstm_states_before", 0, 0)
             .read(5, &pass.h0)
-            .write(6, &made.results)
+            .write(6, &forward.results)
             .write(10, &before)
             .over(s.rows() * s.hidden)?;
         let dw = Slice::from(gpu.unset(weights.w_hh.len())?);
@@ -282,42 +284,47 @@ pub(crate) fn backward(
         gemm(gpu, [width, s.rows(), s.hidden], &all.t(), &before, &out)?;
         Ok(Tensor::from_gpu(dw.buffer, weights.w_hh.dims()))
     };
-    let by_bias = || {
+    let db = || {
         let biased = Rows {
-            data: made.rows.after(s.key),
+            data: forward.rows.after(s.key),
             stride: width,
         };
         let db = sum::rows(gpu, &biased, [s.rows(), s.value + 4 * s.hidden])?;
         Ok(Tensor::from_gpu(db, weights.bias.dims()))
     };
     Ok(Grads {
-        x: wanted.x.then(by_x).transpose()?,
-        keys: by_keys,
-        values: wanted.values.then(by_values).transpose()?,
+        x: wanted.x.then(dx).transpose()?,
+        keys: dkeys,
+        values: wanted.values.then(dvalues).transpose()?,
         h0: wanted
             .h0
             .then(|| Tensor::from_gpu(dh.buffer, inputs.h0.dims())),
         c0: wanted
             .c0
             .then(|| Tensor::from_gpu(dc.buffer, inputs.c0.dims())),
-        w_ih: wanted.w_ih.then(by_w_ih).transpose()?,
-        w_hh: wanted.w_hh.then(by_w_hh).transpose()?,
-        bias: wanted.bias.then(by_bias).transpose()?,
-        score: by_score,
+        w_ih: wanted.w_ih.then(dw_ih).transpose()?,
+        w_hh: wanted.w_hh.then(dw_hh).transpose()?,
+        bias: wanted.bias.then(db).transpose()?,
+        score: dscore,
     })
 }
 
-/// The steps from the last to the first; returns the gradients with respect to the state before the first.
-fn walk_back(pass: &Pass, made: &Made, above: &Slice, h0_wanted: bool) -> Result<(Slice, Slice)> {
+/// Goes from the last step to the first; returns the gradients with respect to the state before the first.
+fn walk_back(
+    pass: &Pass,
+    forward: &ForwardResults,
+    above: &Slice,
+    h0_wanted: bool,
+) -> Result<(Slice, Slice)> {
     let (gpu, s) = (pass.gpu, pass.inputs.sizes);
     let width = s.recurrent();
     let [_, _, cells_at, _] = s.parts();
-    let Made {
+    let ForwardResults {
         results,
         rows,
         saved,
         lists,
-    } = made;
+    } = forward;
     let dc = Slice::from(gpu.unset(s.sentences * s.hidden)?);
     gpu.copy(&above.after(cells_at), &dc, s.sentences * s.hidden)?;
     let dh = Slice::from(gpu.unset(s.sentences * s.hidden)?);
@@ -368,17 +375,17 @@ fn walk_back(pass: &Pass, made: &Made, above: &Slice, h0_wanted: bool) -> Result
 }
 
 /// The gradients with respect to the keys and to `score`.
-fn key_grads(pass: &Pass, made: &Made) -> Result<[Tensor; 2]> {
+fn key_grads(pass: &Pass, forward: &ForwardResults) -> Result<[Tensor; 2]> {
     let (gpu, inputs) = (pass.gpu, pass.inputs);
     let (keys, s) = (&inputs.keys, inputs.sizes);
-    let grad = Slice::from(gpu.unset(keys.len())?);
+    let dkeys = Slice::from(gpu.unset(keys.len())?);
     let parts = Slice::from(gpu.unset(keys.len())?);
     pass.kernel("attention_lstm_key_grads", 0, 0)
         .read(2, &pass.keys)
         .read(4, &pass.score)
-        .write(7, &made.saved)
-        .read(8, &made.lists)
-        .write(10, &grad)
+        .write(7, &forward.saved)
+        .read(8, &forward.lists)
+        .write(10, &dkeys)
         .write(11, &parts)
         .over(keys.len())?;
     let parts = Rows {
@@ -387,7 +394,7 @@ fn key_grads(pass: &Pass, made: &Made) -> Result<[Tensor; 2]> {
     };
     let dscore = sum::rows(gpu, &parts, [s.images * s.positions, s.key])?;
     Ok([
-        Tensor::from_gpu(grad.buffer, keys.dims()),
+        Tensor::from_gpu(dkeys.buffer, keys.dims()),
         Tensor::from_gpu(dscore, &[s.key]),
     ])
 }

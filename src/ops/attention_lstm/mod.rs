@@ -1,8 +1,8 @@
 //! Soft attention and an LSTM over a whole sequence, as one operation (Xu et al. 2015, arXiv 1502.03044).
 //!
-//! Before each word the decoder looks at the image again. The state after the last word makes a query, the query is
-//! compared with a key of every position of the map, and the weighted mean of the positions' values is the context
-//! that the LSTM reads beside the word.
+//! Attention lets the decoder read the image again before each word. The state after the last word gives a query. The query
+//! is compared with a key of every position of the feature map, which gives a weight for each position. The weighted mean
+//! of the positions' values is the context, which the LSTM reads together with the word.
 //!
 //! # One step
 //!
@@ -23,42 +23,44 @@
 //! h' = o tanh(c')
 //! ```
 //!
-//! A prime means "after". The query needs no bias, because the linear layer that made the keys has one and the two are
-//! only ever added. The scores need none either: the softmax does not change when the same number is added to every
-//! `e_p`.
+//! A prime means "after". The query needs no bias, because the linear layer that computes the keys has one, and query and
+//! key are only used as their sum. The scores need none either, because the softmax does not change when the same number is
+//! added to every `e_p`.
 //!
 //! # The gradient
 //!
-//! The steps are walked from the last to the first. `dh'` is what arrives from above at this step's `h'`, plus the `dh`
-//! of the step after; `dc'` likewise. The gates' gradient is that of [`lstm`](mod@super::lstm):
+//! The backward pass goes from the last step to the first. `dh'` is the gradient from above with respect to this step's
+//! `h'`, plus the `dh` of the step after. `dc'` is the `dc` of the step after, and at the last step the gradient from
+//! above. [`lstm`](mod@super::lstm) derives the gradient of the gates:
 //!
 //! ```text
 //! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
 //! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //! ```
 //!
-//! The context reaches the loss from above and through `W_iz`. It is a product, so each factor's gradient is `dz` times
-//! the other factor, and `beta (1 - beta)` is the slope of the sigmoid:
+//! The context `z` is an output and is also read through `W_iz`, so its gradient has two terms. It is a product, so the
+//! gradient with respect to each factor is `dz` times the other factor. The derivative of the sigmoid is `beta (1 - beta)`:
 //!
 //! ```text
 //! dz = from above + W_iz^T da            dm = dz beta            dr = dz m beta (1 - beta)
 //! ```
 //!
-//! The mean is linear in the weights and in the values. The softmax has `d alpha_p / d e_j = alpha_p ([p = j] - alpha_j)`,
-//! so that summing `dalpha_p` times this over `p` gives `de`:
+//! The mean is linear in the weights and in the values. The derivative of `alpha_p` with respect to `e_j` is
+//! `alpha_p ([p = j] - alpha_j)`, where `[p = j]` is 1 for equal indices and 0 otherwise. The sum over `p` of `dalpha_p`
+//! times this derivative is `de_j`:
 //!
 //! ```text
 //! dalpha_p = from above + dm . v_p       dv_p += alpha_p dm
 //! de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
 //! ```
 //!
-//! The score is linear in `s` and in `u_p`, tanh has the slope `1 - u_p^2`, and its argument is a sum, whose gradient
-//! both summands receive:
+//! The score is linear in `s` and in `u_p`, so `du_p = de_p s`. The derivative of tanh is `1 - u_p^2`. Its argument is a
+//! sum, and both summands receive the gradient of the sum:
 //!
 //! ```text
 //! ds += sum over p of de_p u_p
 //! dk_p += de_p s (1 - u_p^2)             dq = sum over p of de_p s (1 - u_p^2)
-//! dh = W_hh^T [dq, dr, da]               handed to the step before
+//! dh = W_hh^T [dq, dr, da]               forward to the step before
 //! ```
 //!
 //! The remaining gradients are sums over all steps and sentences, each one matrix product at the end:
@@ -67,10 +69,10 @@
 //! dx = W_ix^T da      dW_ih += da [x, z]^T      dW_hh += [dq, dr, da] h^T      db += [dr, da]
 //! ```
 //!
-//! `u` is `P A` numbers a step, more than everything else together, and is computed again on the way back instead of
-//! kept. The gradients of the keys and values of an image are sums over all steps of all its sentences. They are
-//! taken when all steps are done, position by position in the order of the sentences, so that no two threads add to one
-//! element and the result has the same bits for any number of threads.
+//! `u` has `P A` elements in each step, more than all other results together. It is computed again in the backward pass
+//! instead of stored. The gradients with respect to the keys and values of an image are sums over all steps of all its
+//! sentences. They are computed after all steps, position by position, in the order of the sentences. So each element is
+//! written by one thread, and the result has the same bits for any number of threads.
 
 mod cpu;
 mod gpu;
@@ -84,14 +86,14 @@ use crate::tensor::{Device, Tensor};
 /// The weights, for words of `E` elements, keys of `A`, values of `V`, and `H` cells.
 #[derive(Clone, Debug)]
 pub struct AttentionLstmWeights {
-    /// `[4H, E + V]`: what the gates i, f, g, o read of the word and of the context.
+    /// `[4H, E + V]`: the rows of the gates i, f, g, o; the columns of the word, then those of the context.
     pub w_ih: Tensor,
-    /// `[A + V + 4H, H]`: what reads the state. First the query's rows, then those of the context's gate, then those of
-    /// the gates i, f, g, o. One matrix, because one product makes all three.
+    /// `[A + V + 4H, H]`: the rows of the query, then of the context's gate, then of the gates i, f, g, o. All of them read
+    /// the state, so they are one matrix and computed by one product.
     pub w_hh: Tensor,
     /// `[V + 4H]`: the bias of the context's gate, then that of the gates i, f, g, o.
     pub bias: Tensor,
-    /// `[A]`: what turns a position's `tanh(key + query)` into its score.
+    /// `[A]`: `s`, whose dot product with a position's `tanh(key + query)` is its score.
     pub score: Tensor,
 }
 
@@ -109,16 +111,16 @@ pub struct Memory<'a> {
 /// The results of [`attention_lstm`].
 #[derive(Clone, Debug)]
 pub struct Attended {
-    /// `[S, T, H + V]`: of every step the new state `h'`, and beside it the gated context `z`. Both lie in one row
-    /// because a decoder's output layer reads both.
+    /// `[S, T, H + V]`: the new state `h'` of every step, followed by the gated context `z`. They share a row because the
+    /// output layer of a decoder reads both.
     pub output: Tensor,
-    /// `[S, T, P]`: the weights `alpha` of the positions, which add up to 1.
+    /// `[S, T, P]`: the weights `alpha` of the positions, which sum to 1.
     pub weights: Tensor,
-    /// `[S, H]`: the cells after the last step.
+    /// `[S, H]`: `c'` of the last step.
     pub c: Tensor,
 }
 
-/// The sizes of everything.
+/// The sizes of all arrays.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) sentences: usize,
@@ -136,17 +138,17 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Rows of matrices that have one for each step of each sentence.
+    /// Rows of a matrix that has one row for each step of each sentence.
     fn rows(&self) -> usize {
         self.sentences * self.steps
     }
 
-    /// Rows of `W_hh`: query, the context's gate, the LSTM's gates.
+    /// Rows of `W_hh`: those of the query, of the context's gate, and of the LSTM's gates.
     fn recurrent(&self) -> usize {
         self.key + self.value + 4 * self.hidden
     }
 
-    /// Where the LSTM's gates begin among those.
+    /// The first row of the LSTM's gates in `W_hh`.
     fn gates(&self) -> usize {
         self.key + self.value
     }
@@ -156,8 +158,7 @@ impl Sizes {
         self.hidden + self.value
     }
 
-    /// Where the results begin in the one buffer that holds them: the output, the weights, the last cells, and where
-    /// the buffer ends.
+    /// Offsets in the buffer of the results: of the output, of the weights and of the last cells, and the buffer's length.
     fn parts(&self) -> [usize; 4] {
         let weights = self.rows() * self.output();
         let cells = weights + self.rows() * self.positions;
@@ -190,14 +191,14 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Gives the buffers to whoever asks for memory next.
-    fn give(self) {
+    /// Returns the buffers to the buffer pool.
+    fn recycle(self) {
         let Saved { rows, means, cells } = self;
         [rows, means, cells].into_iter().for_each(memory::recycle);
     }
 }
 
-/// Which gradients somebody asked for.
+/// Which gradients are wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     x: bool,
@@ -211,7 +212,7 @@ pub(crate) struct Wanted {
     score: bool,
 }
 
-/// The gradients, at least those that were wanted.
+/// The gradients; at least the wanted ones.
 pub(crate) struct Grads {
     x: Option<Tensor>,
     keys: Option<Tensor>,
@@ -259,7 +260,7 @@ impl Inputs {
         })
     }
 
-    /// Those that gradients can be asked for, in the order of [`Grads::list`].
+    /// The inputs that can have a gradient, in the order of [`Grads::list`].
     fn all(&self) -> [&Tensor; 9] {
         let AttentionLstmWeights {
             w_ih,
@@ -297,7 +298,7 @@ impl Inputs {
         }
     }
 
-    /// The same tensors, unknown to the tape.
+    /// Detaches all tensors from the tape.
     fn detach(&self) -> Self {
         let [x, keys, values, h0, c0, w_ih, w_hh, bias, score] = self.all().map(Tensor::detach);
         Inputs {
@@ -319,6 +320,7 @@ impl Inputs {
 }
 
 impl Grads {
+    /// The gradients in the order of [`Inputs::all`].
     fn list(self) -> Vec<Option<Tensor>> {
         let Grads {
             x,
@@ -336,17 +338,17 @@ impl Grads {
 }
 
 impl AttentionLstmWeights {
-    /// The sizes, where all shapes fit together and nothing is empty.
+    /// The sizes; an error where the shapes do not fit together or one is empty.
     fn sizes(&self, x: &Tensor, memory: &Memory) -> Result<Sizes> {
         let [x_dims, keys, values] = [x, memory.keys, memory.values].map(Tensor::dims);
         let sentences = memory.image_of.len();
         let (&[s, steps, inputs], &[images, positions, key], &[n, p, value]) =
             (x_dims, keys, values)
         else {
-            return Err(self.misfit(x, memory));
+            return Err(self.shape_error(x, memory));
         };
         let &[_, hidden] = self.w_hh.dims() else {
-            return Err(self.misfit(x, memory));
+            return Err(self.shape_error(x, memory));
         };
         let sizes = Sizes {
             sentences,
@@ -366,12 +368,12 @@ impl AttentionLstmWeights {
             && self.score.dims() == [key];
         let all = [s, steps, images, positions, inputs, key, value, hidden];
         if !fits || all.contains(&0) {
-            return Err(self.misfit(x, memory));
+            return Err(self.shape_error(x, memory));
         }
         Ok(sizes)
     }
 
-    fn misfit(&self, x: &Tensor, memory: &Memory) -> Error {
+    fn shape_error(&self, x: &Tensor, memory: &Memory) -> Error {
         Error::shape(
             "attention_lstm",
             "x [S, T, E], keys [N, P, A], values [N, P, V], S images, w_ih [4H, E + V], w_hh [A + V + 4H, H], \
@@ -391,8 +393,8 @@ impl AttentionLstmWeights {
     }
 }
 
-/// Soft attention and an LSTM over sequences x `[S, T, E]`, from the state h0, c0 `[S, H]`. Sentence `s` looks at image
-/// `memory.image_of[s]`.
+/// Soft attention and an LSTM over sequences `x` `[S, T, E]`, from the state `h0`, `c0` `[S, H]`. Sentence `s` attends to
+/// the image `memory.image_of[s]`.
 ///
 /// All results are views of one buffer, which is one node on the tape: a loss may depend on any of them.
 ///
@@ -428,16 +430,16 @@ pub fn attention_lstm(
     let sizes = format_args!("{} at {}", x.shape(), memory.keys.shape());
     let _timer = profile::time("attention_lstm", sizes, 0.0);
     let inputs = Inputs::check(x, memory, [h0, c0], weights)?;
-    let made = match Device::of(&inputs.all()) {
+    let results = match Device::of(&inputs.all()) {
         Device::Cpu => on_cpu(&inputs)?,
         Device::Gpu(gpu) => on_gpu(gpu, &inputs)?,
     };
-    Attended::from(&made, inputs.sizes)
+    Attended::from(&results, inputs.sizes)
 }
 
 impl Attended {
     /// The results as views of the buffer that holds them.
-    fn from(made: &Tensor, sizes: Sizes) -> Result<Self> {
+    fn from(results: &Tensor, sizes: Sizes) -> Result<Self> {
         let Sizes {
             sentences,
             steps,
@@ -446,7 +448,7 @@ impl Attended {
             ..
         } = sizes;
         let [output, weights, c, end] = sizes.parts();
-        let view = |start, end, dims: &[usize]| made.narrow(start, end - start)?.reshape(dims);
+        let view = |start, end, dims: &[usize]| results.narrow(start, end - start)?.reshape(dims);
         Ok(Attended {
             output: view(output, weights, &[sentences, steps, sizes.output()])?,
             weights: view(weights, c, &[sentences, steps, positions])?,
@@ -458,22 +460,22 @@ impl Attended {
 fn on_cpu(inputs: &Inputs) -> Result<Tensor> {
     let isa = Isa::current();
     let keep = inputs.is_tracked();
-    let (made, saved) = match isa.is_naive() {
+    let (results, saved) = match isa.is_naive() {
         true => naive::forward(isa, inputs, keep),
         false => cpu::forward(isa, inputs, keep),
     };
-    let len = made.len();
-    let made = Tensor::computed(made, &[len]);
+    let len = results.len();
+    let results = Tensor::computed(results, &[len]);
     if !keep {
-        saved.give();
-        return Ok(made);
+        saved.recycle();
+        return Ok(results);
     }
-    let (kept, made_kept, wanted) = (inputs.detach(), made.clone(), inputs.wanted());
-    made.record(&inputs.all(), move |grad| {
-        let (made, above) = (made_kept.data(), grad.data());
+    let (kept, results_kept, wanted) = (inputs.detach(), results.clone(), inputs.wanted());
+    results.record(&inputs.all(), move |above| {
+        let (results, above) = (results_kept.data(), above.data());
         let grads = match isa.is_naive() {
-            true => naive::backward(isa, &kept, made, saved, above, wanted),
-            false => cpu::backward(isa, &kept, made, saved, above, wanted),
+            true => naive::backward(isa, &kept, results, saved, above, wanted),
+            false => cpu::backward(isa, &kept, results, saved, above, wanted),
         };
         Ok(grads.list())
     })
@@ -481,15 +483,15 @@ fn on_cpu(inputs: &Inputs) -> Result<Tensor> {
 
 fn on_gpu(gpu: Gpu, inputs: &Inputs) -> Result<Tensor> {
     let keep = inputs.is_tracked();
-    let passed = gpu::forward(&gpu, inputs, keep)?;
+    let forward = gpu::forward(&gpu, inputs, keep)?;
     let [_, _, _, len] = inputs.sizes.parts();
-    let made = Tensor::from_gpu(passed.results.buffer.clone(), &[len]);
+    let results = Tensor::from_gpu(forward.results.buffer.clone(), &[len]);
     if !keep {
-        return Ok(made);
+        return Ok(results);
     }
     let (kept, wanted) = (inputs.detach(), inputs.wanted());
-    made.record(&inputs.all(), move |above| {
-        Ok(gpu::backward(&gpu, &kept, &passed, above, wanted)?.list())
+    results.record(&inputs.all(), move |above| {
+        Ok(gpu::backward(&gpu, &kept, &forward, above, wanted)?.list())
     })
 }
 

@@ -1,4 +1,4 @@
-//! The definition: a sentence at a time, a step at a time.
+//! The definition as plain loops, sentence by sentence and step by step.
 
 use super::{AttentionLstmWeights, Grads, Inputs, Saved, Sizes, Wanted};
 use crate::cpu::Isa;
@@ -12,7 +12,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// `y += W x`, for W with `stride` columns from one row to the next.
+/// `y += W x`; the rows of `W` are `stride` elements apart.
 fn add_product(y: &mut [f32], w: &[f32], stride: usize, x: &[f32]) {
     for (y, row) in y.iter_mut().zip(w.chunks(stride)) {
         *y += dot(&row[..x.len()], x);
@@ -33,7 +33,7 @@ fn add_outer_product(w: &mut [f32], stride: usize, y: &[f32], x: &[f32]) {
     }
 }
 
-/// `alpha` from `e`, in place.
+/// `alpha = softmax(e)`, in place.
 fn softmax(e: &mut [f32]) {
     let largest = e.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     e.iter_mut().for_each(|e| *e = (*e - largest).exp());
@@ -41,7 +41,7 @@ fn softmax(e: &mut [f32]) {
     e.iter_mut().for_each(|e| *e /= sum);
 }
 
-/// Output, weights and last cells in one buffer, and what the backward pass needs.
+/// Output, weights and last cells in one buffer, and the intermediate results for the backward pass.
 pub(crate) fn forward(_: Isa, inputs: &Inputs, _keep: bool) -> (Vec<f32>, Saved) {
     let s = inputs.sizes;
     let Sizes {
@@ -60,8 +60,8 @@ pub(crate) fn forward(_: Isa, inputs: &Inputs, _keep: bool) -> (Vec<f32>, Saved)
         score,
     } = &inputs.weights;
     let [_, _, _, end] = s.parts();
-    let mut made = vec![0.0; end];
-    let (output, rest) = made.split_at_mut(s.rows() * s.output());
+    let mut results = vec![0.0; end];
+    let (output, rest) = results.split_at_mut(s.rows() * s.output());
     let (alphas, last_c) = rest.split_at_mut(s.rows() * positions);
     let mut saved = Saved {
         rows: vec![0.0; s.rows() * s.recurrent()],
@@ -75,10 +75,10 @@ pub(crate) fn forward(_: Isa, inputs: &Inputs, _keep: bool) -> (Vec<f32>, Saved)
         let mut c = inputs.c0.data()[sentence * hidden..][..hidden].to_vec();
         for row in sentence * steps..(sentence + 1) * steps {
             // [q, r, a] = W_hh h + [0, b]
-            let made = &mut saved.rows[row * s.recurrent()..][..s.recurrent()];
-            made[key..].copy_from_slice(bias.data());
-            add_product(made, w_hh.data(), hidden, &h);
-            let (q, rest) = made.split_at_mut(key);
+            let reads = &mut saved.rows[row * s.recurrent()..][..s.recurrent()];
+            reads[key..].copy_from_slice(bias.data());
+            add_product(reads, w_hh.data(), hidden, &h);
+            let (q, rest) = reads.split_at_mut(key);
             let (beta, gates) = rest.split_at_mut(value);
 
             let alpha = &mut alphas[row * positions..][..positions];
@@ -91,7 +91,7 @@ pub(crate) fn forward(_: Isa, inputs: &Inputs, _keep: bool) -> (Vec<f32>, Saved)
             // m, then z = beta m
             let mean = &mut saved.means[row * value..][..value];
             add_transposed_product(mean, values, value, alpha);
-            let (new_h, z) = output[row * s.output()..][..s.output()].split_at_mut(hidden);
+            let (h_new, z) = output[row * s.output()..][..s.output()].split_at_mut(hidden);
             for j in 0..value {
                 beta[j] = sigmoid(beta[j]);
                 z[j] = beta[j] * mean[j];
@@ -109,19 +109,19 @@ pub(crate) fn forward(_: Isa, inputs: &Inputs, _keep: bool) -> (Vec<f32>, Saved)
                 c[k] = f * c[k] + i * g;
                 h[k] = o * c[k].tanh();
             }
-            new_h.copy_from_slice(&h);
+            h_new.copy_from_slice(&h);
             saved.cells[row * hidden..][..hidden].copy_from_slice(&c);
         }
         last_c[sentence * hidden..][..hidden].copy_from_slice(&c);
     }
-    (made, saved)
+    (results, saved)
 }
 
-/// Every gradient, wanted or not. `above` is laid out like `made`.
+/// Every gradient, wanted or not. `above` is laid out like `results`.
 pub(crate) fn backward(
     _: Isa,
     inputs: &Inputs,
-    made: &[f32],
+    results: &[f32],
     saved: Saved,
     above: &[f32],
     _wanted: Wanted,
@@ -156,8 +156,8 @@ pub(crate) fn backward(
         let values = &inputs.values.data()[image * positions * value..][..positions * value];
         let dkeys = &mut dkeys[image * positions * key..][..positions * key];
         let dvalues = &mut dvalues[image * positions * value..][..positions * value];
-        // The gradients that arrive from the following step.
-        let mut dh_after = vec![0.0; hidden];
+        // dh and dc of the step after.
+        let mut dh = vec![0.0; hidden];
         let mut dc = above[cells_at + sentence * hidden..][..hidden].to_vec();
         for row in (sentence * steps..(sentence + 1) * steps).rev() {
             let is_first = row == sentence * steps;
@@ -165,7 +165,7 @@ pub(crate) fn backward(
                 let state = |t: &Tensor| t.data()[sentence * hidden..][..hidden].to_vec();
                 (state(&inputs.h0), state(&inputs.c0))
             } else {
-                let h = &made[(row - 1) * s.output()..][..hidden];
+                let h = &results[(row - 1) * s.output()..][..hidden];
                 let c = &saved.cells[(row - 1) * hidden..][..hidden];
                 (h.to_vec(), c.to_vec())
             };
@@ -180,12 +180,12 @@ pub(crate) fn backward(
             for k in 0..hidden {
                 let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gates[gate * hidden + k]);
                 let tanh_c = saved.cells[row * hidden + k].tanh();
-                let dh = above_here[k] + dh_after[k];
-                let dc_new = dc[k] + dh * o * (1.0 - tanh_c * tanh_c);
+                let dh_new = above_here[k] + dh[k];
+                let dc_new = dc[k] + dh_new * o * (1.0 - tanh_c * tanh_c);
                 da[k] = dc_new * g * i * (1.0 - i);
                 da[hidden + k] = dc_new * c[k] * f * (1.0 - f);
                 da[2 * hidden + k] = dc_new * i * (1.0 - g * g);
-                da[3 * hidden + k] = dh * tanh_c * o * (1.0 - o);
+                da[3 * hidden + k] = dh_new * tanh_c * o * (1.0 - o);
                 dc[k] = dc_new * f;
             }
 
@@ -198,7 +198,7 @@ pub(crate) fn backward(
                 dr[j] = dz[j] * mean[j] * beta[j] * (1.0 - beta[j]);
             }
 
-            let alpha = &made[alphas_at + row * positions..][..positions];
+            let alpha = &results[alphas_at + row * positions..][..positions];
             let mut dalpha = above[alphas_at + row * positions..][..positions].to_vec();
             add_product(&mut dalpha, values, value, &dm);
             add_outer_product(dvalues, value, alpha, &dm);
@@ -216,17 +216,17 @@ pub(crate) fn backward(
 
             let da = &d[s.gates()..];
             let x = &inputs.x.data()[row * words..][..words];
-            let z = &made[row * s.output() + hidden..][..value];
+            let z = &results[row * s.output() + hidden..][..value];
             let dx = &mut dx[row * words..][..words];
             add_transposed_product(dx, w_ih.data(), words + value, da);
             add_outer_product(&mut dw_ih, words + value, da, x);
             add_outer_product(&mut dw_ih[words..], words + value, da, z);
             add_outer_product(&mut dw_hh, hidden, &d, &h);
             dbias.iter_mut().zip(&d[key..]).for_each(|(b, d)| *b += d);
-            dh_after.fill(0.0);
-            add_transposed_product(&mut dh_after, w_hh.data(), hidden, &d);
+            dh.fill(0.0);
+            add_transposed_product(&mut dh, w_hh.data(), hidden, &d);
         }
-        dh0[sentence * hidden..][..hidden].copy_from_slice(&dh_after);
+        dh0[sentence * hidden..][..hidden].copy_from_slice(&dh);
         dc0[sentence * hidden..][..hidden].copy_from_slice(&dc);
     }
     let grad = |data: Vec<f32>, of: &Tensor| Some(Tensor::computed(data, of.dims()));

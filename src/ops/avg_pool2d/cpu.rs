@@ -1,10 +1,10 @@
-//! The same along the channels, which lie side by side.
+//! SIMD kernels along the channels, which are contiguous.
 
 use super::Sizes;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-/// `y = sum of x / K`; a row of the output a task.
+/// `y = sum of x / K`. Each task computes one row of the output.
 pub(crate) fn forward(isa: Isa, sizes: Sizes, x: &[f32], y: &mut [f32]) {
     let Sizes {
         input: [height, width],
@@ -56,7 +56,7 @@ impl WithSimd for ForwardRow<'_> {
     }
 }
 
-/// `dx = sum of dy / K`; an image a task, as windows may overlap.
+/// `dx = sum of dy / K`. Each task takes one image, because windows may overlap.
 pub(crate) fn backward(isa: Isa, sizes: Sizes, dy: &[f32], dx: &mut [f32]) {
     let Sizes {
         input: [height, width],
@@ -92,8 +92,8 @@ impl WithSimd for BackwardImage<'_> {
             stride,
         } = self.sizes;
         let factor = 1.0 / (kernel[0] * kernel[1]) as f32;
-        for (place, dy) in self.dy.chunks_exact(channels).enumerate() {
-            let (p, q) = (place / output[1], place % output[1]);
+        for (pixel, dy) in self.dy.chunks_exact(channels).enumerate() {
+            let (p, q) = (pixel / output[1], pixel % output[1]);
             for u in 0..kernel[0] {
                 for v in 0..kernel[1] {
                     let (i, j) = (p * stride[0] + u, q * stride[1] + v);

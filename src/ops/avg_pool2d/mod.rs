@@ -6,8 +6,8 @@
 //! dx[n][i][j][c] = 1/K sum of dy[n][p][q][c] over the windows that cover (i, j)
 //! ```
 //!
-//! Every element under a window moves the mean by `1/K`. There is no padding, and what is left at the lower and
-//! right edge, too little for a window, is not looked at.
+//! The derivative of a mean of `K` elements is `1/K` with respect to each of them. There is no padding. Rows and columns at
+//! the lower and right edge that do not fill a window are ignored.
 
 mod cpu;
 mod gpu;
@@ -18,7 +18,7 @@ use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// Sizes of the maps and the window, height before width.
+/// Sizes of the feature maps and of the window, height before width.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     input: [usize; 2],
@@ -28,8 +28,8 @@ pub(crate) struct Sizes {
     stride: [usize; 2],
 }
 
-/// The mean under each window, x `[N, H, W, C]`; sizes are height, then width. The result's height is
-/// `(H - kernel) / stride + 1`, rounded down, and its width likewise.
+/// Average pooling of `x` `[N, H, W, C]`: `[N, OH, OW, C]`, where `OH = (H - kernel) / stride + 1`, rounded down, and `OW`
+/// likewise. Pairs are `[vertical, horizontal]`.
 ///
 /// ```
 /// use glimpse::{ops::avg_pool2d, tensor::Tensor};
@@ -39,7 +39,7 @@ pub(crate) struct Sizes {
 /// ```
 ///
 /// # Errors
-/// Where `x` is no map, a kernel or stride is zero, or the kernel exceeds the map.
+/// Where `x` is not `[N, H, W, C]`, a kernel or stride is zero, or the kernel exceeds the map.
 pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<Tensor> {
     let _timer = profile::time("avg_pool2d", x.shape(), 0.0);
     let &[batch, height, width, channels] = x.dims() else {
@@ -64,8 +64,8 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     };
     let dims = x.dims().to_vec();
     if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, grad, &dims)?)])
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, dy, &dims)?)])
         });
     }
     let isa = Isa::current();
@@ -76,15 +76,15 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     };
     let mut y = memory::zeros(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
-    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |grad| {
+    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let mut grad_x = memory::zeros(dims.iter().product());
-        backward(isa, sizes, grad.data(), &mut grad_x);
-        Ok(vec![Some(Tensor::computed(grad_x, &dims))])
+        let mut dx = memory::zeros(dims.iter().product());
+        backward(isa, sizes, dy.data(), &mut dx);
+        Ok(vec![Some(Tensor::computed(dx, &dims))])
     })
 }
 

@@ -1,9 +1,10 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::Sizes;
 use crate::cpu::Isa;
 
-/// For every output and every input under its window, calls `found(output, input)` with their places.
+/// For every element of the output and every element of the input under its window, calls `found(output, input)` with
+/// their indices.
 fn each(sizes: Sizes, outputs: usize, mut found: impl FnMut(usize, usize)) {
     let Sizes {
         input: [height, width],
@@ -13,8 +14,8 @@ fn each(sizes: Sizes, outputs: usize, mut found: impl FnMut(usize, usize)) {
         stride,
     } = sizes;
     let per_image = output[0] * output[1] * channels;
-    for place in 0..outputs {
-        let (n, rest) = (place / per_image, place % per_image);
+    for out in 0..outputs {
+        let (n, rest) = (out / per_image, out % per_image);
         let (p, q, c) = (
             rest / channels / output[1],
             rest / channels % output[1],
@@ -23,7 +24,7 @@ fn each(sizes: Sizes, outputs: usize, mut found: impl FnMut(usize, usize)) {
         for u in 0..kernel[0] {
             for v in 0..kernel[1] {
                 let (i, j) = (p * stride[0] + u, q * stride[1] + v);
-                found(place, ((n * height + i) * width + j) * channels + c);
+                found(out, ((n * height + i) * width + j) * channels + c);
             }
         }
     }

@@ -1,47 +1,54 @@
-//! By the row loops of [`crate::cpu::rows`].
+//! The SIMD loops over rows of [`crate::cpu::rows`].
 
-use super::Grads;
+use super::{Grads, Variant};
 use crate::cpu::conv::{Pixels, PixelsMut};
 pub(crate) use crate::cpu::rows::moments;
 use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{Isa, memory};
 
-/// `y = x scale + shift`; with `relu`, the larger of that and zero.
-pub(crate) fn forward(isa: Isa, x: &[f32], f: &Normalizer, relu: bool) -> Vec<f32> {
-    let stride = f.scale.len();
+/// `y = scale x + shift`, or `y = max(0, scale x + shift)` with `relu`.
+pub(crate) fn forward(isa: Isa, x: &[f32], norm: &Normalizer, relu: bool) -> Vec<f32> {
+    let stride = norm.scale.len();
     let mut y = memory::unset(x.len());
     let out = PixelsMut {
         data: &mut y,
         stride,
     };
     let x = Pixels { data: x, stride };
-    rows::scale_shift(isa, x, f.affine(), relu, x.data.len() / stride.max(1), out);
+    rows::scale_shift(
+        isa,
+        x,
+        norm.affine(),
+        relu,
+        x.data.len() / stride.max(1),
+        out,
+    );
     y
 }
 
-/// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`; with running
-/// statistics (`batch` is false) `dx = scale dy`. With `relu`, `dy` counts where `y` is positive.
+/// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`. With
+/// running statistics `dx = scale dy`. With ReLU, `dy` is 0 where `y` is.
 pub(crate) fn backward(
     isa: Isa,
     x: &[f32],
-    grad: &[f32],
-    f: &Normalizer,
-    [batch, relu]: [bool; 2],
+    dy: &[f32],
+    norm: &Normalizer,
+    Variant { batch, relu }: Variant,
 ) -> Grads {
-    let stride = f.scale.len();
+    let stride = norm.scale.len();
     let n = x.len() / stride.max(1);
-    let (x, grad) = (Pixels { data: x, stride }, Pixels { data: grad, stride });
-    let (beta, gamma) = rows::norm_grad_sums(isa, x, grad, f.state(relu), n);
-    let mut grad_x = memory::zeros(x.data.len());
-    let sums = batch.then_some((&beta[..], &gamma[..]));
+    let (x, dy) = (Pixels { data: x, stride }, Pixels { data: dy, stride });
+    let (dbeta, dgamma) = rows::norm_grad_sums(isa, x, dy, norm.state(relu), n);
+    let mut dx = memory::zeros(x.data.len());
+    let sums = batch.then_some((&dbeta[..], &dgamma[..]));
     let out = PixelsMut {
-        data: &mut grad_x,
+        data: &mut dx,
         stride,
     };
-    rows::norm_grad_input(isa, x, grad, f.state(relu), sums, n, out);
+    rows::norm_grad_input(isa, x, dy, norm.state(relu), sums, n, out);
     Grads {
-        x: grad_x,
-        gamma,
-        beta,
+        x: dx,
+        gamma: dgamma,
+        beta: dbeta,
     }
 }

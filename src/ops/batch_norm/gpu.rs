@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/batch_norm.wgsl`.
+//! Dispatches `shaders/batch_norm.wgsl`.
 
 use super::{Folded, FoldedOn, Moments, Norm, Statistics};
 use crate::error::Result;
@@ -7,14 +7,15 @@ use crate::gpu::norm::{self, Backward, Parts};
 use crate::gpu::{Gpu, Slice};
 use crate::tensor::Tensor;
 
-/// `[2, C]` as two tensors `[C]`.
+/// Splits `[2, C]` into two tensors `[C]`.
 pub(crate) fn halves(both: &Slice, channels: usize) -> Result<[Tensor; 2]> {
     let both = Tensor::from_gpu(both.buffer.clone(), &[2, channels]);
     Ok([both.index(0)?, both.index(1)?])
 }
 
 impl Norm<'_> {
-    /// The state `[4, C]` of this norm for the rows `x`, and the batch's moments where those were asked for.
+    /// Folds this norm for the rows `x` into a state `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`. Also returns the
+    /// moments of the mini-batch if the norm uses them.
     pub(crate) fn state(
         &self,
         gpu: &Gpu,
@@ -33,7 +34,7 @@ impl Norm<'_> {
         Ok((state, Some(Moments { mean, var })))
     }
 
-    /// The state of this norm whatever the batch, where it has running statistics.
+    /// Folds this norm if it has running statistics, which do not depend on the input.
     pub(crate) fn running_state(&self, gpu: &Gpu) -> Result<Option<Slice>> {
         match self.statistics {
             Statistics::Batch => Ok(None),
@@ -48,7 +49,7 @@ impl Norm<'_> {
         }
     }
 
-    /// The state of this norm with these statistics.
+    /// Folds this norm with these statistics.
     pub(crate) fn fold_on(&self, gpu: &Gpu, mean: &Slice, var: &Slice) -> Result<Slice> {
         let (gamma, beta) = (self.weight.on(gpu)?, self.bias.on(gpu)?);
         let parts = Parts {
@@ -62,8 +63,7 @@ impl Norm<'_> {
     }
 }
 
-/// `y = x scale + shift`; with `relu`, the larger of that and zero. On the way back what
-/// [`Backward`] computes.
+/// `y = scale x + shift`, or `y = max(0, scale x + shift)` with `relu`. [`Backward`] computes its gradient.
 pub(crate) fn normalise(
     gpu: Gpu,
     x: &Tensor,
@@ -82,7 +82,7 @@ pub(crate) fn normalise(
     norm::forward(&gpu, &from, &state, relu, &to, sizes)?;
     let (dims, batch) = (x.dims().to_vec(), norm.is_batch());
     let y = Tensor::from_gpu(to.data.buffer, x.dims());
-    let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
+    let y = y.record(&[x, norm.weight, norm.bias], move |dy| {
         let back = Backward {
             x: &from,
             state: &state,
@@ -90,22 +90,22 @@ pub(crate) fn normalise(
             batch,
             sizes,
         };
-        let grad = rows(grad.on(&gpu)?);
-        let sums = back.sums(&gpu, &grad)?;
+        let dy = rows(dy.on(&gpu)?);
+        let sums = back.sums(&gpu, &dy)?;
         let to = rows(gpu.unset(sizes[0] * channels)?.into());
-        back.input(&gpu, &grad, &sums, &to, false)?;
-        let [beta, gamma] = halves(&sums, channels)?;
+        back.input(&gpu, &dy, &sums, &to, false)?;
+        let [dbeta, dgamma] = halves(&sums, channels)?;
         Ok(vec![
             Some(Tensor::from_gpu(to.data.buffer, &dims)),
-            Some(gamma),
-            Some(beta),
+            Some(dgamma),
+            Some(dbeta),
         ])
     })?;
     Ok((y, moments))
 }
 
-/// The running statistics `[C]` moved by `momentum` towards those of a batch.
-pub(crate) fn learn(
+/// `running = (1 - momentum) running + momentum batch`, with the variance of the batch times `unbiased`.
+pub(crate) fn update_running(
     gpu: &Gpu,
     running: [&mut Tensor; 2],
     batch: &Moments,
@@ -116,13 +116,13 @@ pub(crate) fn learn(
     let [mean, var] = running;
     let old = [mean.on(gpu)?, var.on(gpu)?];
     let new = [batch.mean.on(gpu)?, batch.var.on(gpu)?];
-    let moved = norm::update_running(
+    let updated = norm::update_running(
         gpu,
         [&old[0], &old[1]],
         [&new[0], &new[1]],
         [momentum, unbiased],
         channels,
     )?;
-    [*mean, *var] = halves(&moved.into(), channels)?;
+    [*mean, *var] = halves(&updated.into(), channels)?;
     Ok(())
 }

@@ -1,41 +1,50 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015, arXiv 1502.03167), one mean and variance a channel.
+//! Batch normalisation (Ioffe and Szegedy, 2015, arXiv 1502.03167), with one mean and one variance for each channel.
 //!
 //! ```text
 //! xhat = (x - mean) / sqrt(var + eps)        y = gamma xhat + beta
+//! mean = sum x / M                           var = sum (x - mean)^2 / M
 //! ```
 //!
-//! In training the statistics are those of the batch, over `M = N H W` values a channel, and depend on `x`:
+//! In training, `mean` and `var` are the statistics of the mini-batch, over the `M = N H W` values of each channel, and
+//! depend on `x`. All sums run over the values of one channel:
 //!
 //! ```text
 //! dbeta = sum dy        dgamma = sum dy xhat
 //! dx    = gamma / sqrt(var + eps) (dy - dbeta / M - xhat dgamma / M)
 //! ```
 //!
-//! The first line follows from `y = gamma xhat + beta`. For the second, write `s = 1 / sqrt(var + eps)`, so that
-//! `xhat = s (x - mean)`, and `dxhat = gamma dy`. A value reaches the loss on three ways: directly, through the mean, and
-//! through the variance. The statistics depend on each value of their channel by
+//! The first line follows from `y = gamma xhat + beta`. For the second, write `s = 1 / sqrt(var + eps)`. Then
+//! `xhat = s (x - mean)` and `dxhat = gamma dy`. The loss depends on a value along three paths: directly, through the mean,
+//! and through the variance. The derivatives of the statistics with respect to a value are
 //!
 //! ```text
 //! dmean/dx = 1 / M        dvar/dx = 2 (x - mean) / M = 2 xhat / (s M)
 //! ```
 //!
-//! (how the variance changes with the mean vanishes, for `sum (x - mean) = 0`), and `xhat` depends on the statistics by
+//! The variance also contains the mean, but its derivative with respect to the mean is `-2 sum (x - mean) / M = 0`. The
+//! derivatives of `xhat` with respect to the statistics are
 //!
 //! ```text
 //! dxhat/dmean = -s        dxhat/dvar = -1/2 s^3 (x - mean) = -1/2 s^2 xhat
 //! ```
 //!
-//! Substitute, with the sums over the channel:
+//! The chain rule adds the three paths:
 //!
 //! ```text
 //! dx = s dxhat - s / M sum dxhat - 1/2 s^2 (sum dxhat xhat) 2 xhat / (s M)
 //!    = s (dxhat - sum dxhat / M - xhat sum(dxhat xhat) / M)
 //! ```
 //!
-//! and collect: `sum dxhat = gamma dbeta` and `sum dxhat xhat = gamma dgamma`, which gives the line above. The two
-//! subtracted terms have a meaning: `y` does not change when a constant is added to all `x` of a channel, so `dx` sums to
-//! 0, and for `eps = 0` it does not change when they are stretched about their mean, so that then `sum dx xhat = 0`, too.
-//! With running statistics, which are constants, only the direct way is left: `dx = gamma s dy`.
+//! With `sum dxhat = gamma dbeta` and `sum dxhat xhat = gamma dgamma` this is the formula for `dx` above. Its two
+//! subtracted terms follow from two invariances. `y` does not change when a constant is added to all `x` of a channel, so
+//! `sum dx = 0`. For `eps = 0` it does not change either when all `x` are scaled about their mean, so then
+//! `sum dx xhat = 0`.
+//!
+//! In inference the statistics are the running ones. They are constants, so only the direct path is left:
+//! `dx = gamma s dy`.
+//!
+//! Either way batch norm is an affine map of each channel, `y = scale x + shift` with `scale = gamma s` and
+//! `shift = beta - gamma s mean`. Computing these two is called folding.
 
 mod cpu;
 pub(crate) mod gpu;
@@ -60,27 +69,27 @@ pub struct Norm<'a> {
     pub bias: &'a Tensor,
     /// Added to the variance before the root; 1e-5 in torchvision.
     pub eps: f32,
-    /// What to normalise by.
+    /// The mean and variance to normalise by.
     pub statistics: Statistics<'a>,
 }
 
-/// What batch norm normalises by.
+/// Source of the mean and variance that batch norm normalises by.
 #[derive(Clone, Copy)]
 pub enum Statistics<'a> {
-    /// The batch's own mean and variance: training.
+    /// The mini-batch's own mean and variance: training.
     Batch,
-    /// Those gathered in training, both `[C]`: inference.
+    /// The running mean and variance gathered in training, both `[C]`: inference.
     Running {
         /// The mean of each channel.
         mean: &'a Tensor,
         /// The variance of each channel.
         var: &'a Tensor,
     },
-    /// The same, with the scale and the shift of this norm folded in beforehand.
+    /// Running statistics, folded beforehand with the scale and shift of this norm.
     Folded(&'a Folded),
 }
 
-/// Mean and variance of each channel of a batch.
+/// Mean and variance of each channel of a mini-batch.
 #[derive(Clone, Debug)]
 pub struct Moments {
     /// `sum(x) / rows`, `[C]`.
@@ -100,12 +109,18 @@ impl From<rows::Moments> for Moments {
 }
 
 impl Moments {
-    /// Moves running statistics, both `[C]`, by `momentum` towards these moments of a batch of `rows` pixels, with the
-    /// unbiased variance: `running = (1 - momentum) running + momentum batch`.
+    /// Updates running statistics `mean` and `var`, both `[C]`, with these moments of a mini-batch of `rows` pixels.
+    ///
+    /// `running = (1 - momentum) running + momentum batch`; the variance of the batch is made unbiased.
     ///
     /// # Errors
-    /// Where the channels differ, or a graphics device does not answer.
-    pub fn teach(&self, [mean, var]: [&mut Tensor; 2], momentum: f32, rows: usize) -> Result<()> {
+    /// Where the channels differ, or the GPU does not answer.
+    pub fn update_running(
+        &self,
+        [mean, var]: [&mut Tensor; 2],
+        momentum: f32,
+        rows: usize,
+    ) -> Result<()> {
         let unbiased = rows as f32 / (rows.max(2) - 1) as f32;
         if mean.dims() != self.mean.dims() || var.dims() != self.mean.dims() {
             let got = format_args!("{} and {}", mean.shape(), var.shape());
@@ -113,7 +128,7 @@ impl Moments {
             return Err(Error::shape("batch_norm", want, got));
         }
         if let Device::Gpu(gpu) = Device::of(&[&self.mean, mean]) {
-            return gpu::learn(&gpu, [mean, var], self, momentum, unbiased);
+            return gpu::update_running(&gpu, [mean, var], self, momentum, unbiased);
         }
         for (r, m) in mean.data_mut().iter_mut().zip(self.mean.data()) {
             *r += momentum * (m - *r);
@@ -125,22 +140,22 @@ impl Moments {
     }
 }
 
-/// A norm with running statistics as the affine map that it is, ready to be used again and again.
+/// A norm with running statistics, folded into an affine map once for many uses.
 #[derive(Clone)]
 pub struct Folded(FoldedOn);
 
 #[derive(Clone)]
 enum FoldedOn {
     Cpu(Arc<Normalizer>),
-    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`; and C.
+    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`; and the number of channels `C`.
     Gpu(Slice, usize),
 }
 
 impl Folded {
-    /// Of `norm`, or `None` where it has the batch's statistics.
+    /// Folds `norm`; `None` if it uses the statistics of the mini-batch.
     ///
     /// # Errors
-    /// Where a graphics device does not answer.
+    /// Where the GPU does not answer.
     pub fn new(norm: &Norm) -> Result<Option<Self>> {
         let folded = match norm.device(&[]) {
             Device::Gpu(gpu) => {
@@ -161,7 +176,7 @@ impl Folded {
 }
 
 impl Norm<'_> {
-    /// Whether all parameters are `[channels]`.
+    /// Checks that all parameters are `[channels]`.
     pub(crate) fn check(&self, op: &'static str, channels: usize) -> Result<()> {
         let running = match self.statistics {
             Statistics::Batch | Statistics::Folded(_) => vec![],
@@ -186,7 +201,7 @@ impl Norm<'_> {
         }
     }
 
-    /// Where an operation with this norm and these other inputs runs.
+    /// The device on which an operation with this norm and these other inputs runs.
     pub(crate) fn device(&self, others: &[&Tensor]) -> Device {
         match self.statistics {
             Statistics::Folded(Folded(FoldedOn::Gpu(state, _))) => {
@@ -196,8 +211,7 @@ impl Norm<'_> {
         }
     }
 
-    /// The affine map that this norm is for `rows` pixels `x`, and the batch's moments where those were asked
-    /// for.
+    /// Folds this norm for `rows` pixels `x`; also returns the moments of the mini-batch if the norm uses them.
     pub(crate) fn fold(
         &self,
         isa: Isa,
@@ -218,13 +232,13 @@ impl Norm<'_> {
         }
     }
 
-    /// The affine map that this norm is whatever the batch, where it has running statistics.
+    /// Folds this norm if it has running statistics, which do not depend on the input.
     pub(crate) fn running_normalizer(&self) -> Option<Arc<Normalizer>> {
         match self.statistics {
             Statistics::Batch => None,
             Statistics::Running { mean, var } => Some(self.running(mean, var)),
             Statistics::Folded(Folded(FoldedOn::Cpu(folded))) => Some(folded.clone()),
-            // Where this is so, the operation runs on that device.
+            // Then the operation runs on the GPU, and this is not called.
             Statistics::Folded(Folded(FoldedOn::Gpu(..))) => None,
         }
     }
@@ -235,21 +249,21 @@ impl Norm<'_> {
         Arc::new(folded)
     }
 
-    /// The affine map that this norm is for a batch with these moments.
+    /// Folds this norm for a mini-batch with these moments.
     pub(crate) fn normalizer(&self, moments: &rows::Moments) -> Arc<Normalizer> {
         let (gamma, beta) = (self.weight.data(), self.bias.data());
         let folded = Normalizer::new(gamma, beta, &moments.mean, &moments.var, self.eps);
         Arc::new(folded)
     }
 
-    /// Whether the statistics are the batch's own.
+    /// Whether the norm uses the statistics of the mini-batch.
     pub(crate) fn is_batch(&self) -> bool {
         matches!(self.statistics, Statistics::Batch)
     }
 }
 
-/// Batch norm over the last axis of `x` `[.., C]`. In training the batch's moments come along, for the running
-/// statistics.
+/// Batch norm of the channels, the last axis of `x` `[.., C]`. In training it also returns the moments of the mini-batch,
+/// for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{batch_norm, Norm, Statistics}, tensor::Tensor};
@@ -269,7 +283,7 @@ pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> 
     normalise(x, norm, false)
 }
 
-/// [`batch_norm`], then, where `relu` says so, the larger of that and zero, without a map between the two.
+/// [`batch_norm`] and, if `relu`, a ReLU of its result, without storing the map between the two.
 pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, Option<Moments>)> {
     let channels = x.dims().last().copied().unwrap_or(0);
     norm.check("batch_norm", channels)?;
@@ -294,13 +308,19 @@ pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, 
     let y = Tensor::computed(forward(isa, x.data(), &normalizer, relu), x.dims());
 
     let (kept, batch) = (x.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
+    let y = y.record(&[x, norm.weight, norm.bias], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let grads = backward(isa, kept.data(), grad.data(), &normalizer, [batch, relu]);
+        let grads = backward(
+            isa,
+            kept.data(),
+            dy.data(),
+            &normalizer,
+            Variant { batch, relu },
+        );
         Ok(vec![
             Some(Tensor::computed(grads.x, kept.dims())),
             Some(Tensor::computed(grads.gamma, &[channels])),
@@ -310,7 +330,16 @@ pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, 
     Ok((y, moments.map(Moments::from)))
 }
 
-/// What the kernels return to the gradient.
+/// Which of the operation's gradients is computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Variant {
+    /// The norm used the statistics of the mini-batch.
+    pub(crate) batch: bool,
+    /// A ReLU followed the norm.
+    pub(crate) relu: bool,
+}
+
+/// The gradients with respect to the input and the parameters.
 pub(crate) struct Grads {
     pub(crate) x: Vec<f32>,
     pub(crate) gamma: Vec<f32>,
@@ -422,7 +451,9 @@ mod tests {
                 let mut all = vec![y.data().to_vec(), of(&x), of(&gamma), of(&beta)];
                 if let Some(moments) = moments {
                     let (mut mean, mut var) = (mean, var);
-                    moments.teach([&mut mean, &mut var], 0.1, rows).unwrap();
+                    moments
+                        .update_running([&mut mean, &mut var], 0.1, rows)
+                        .unwrap();
                     all.extend(
                         [&moments.mean, &moments.var, &mean, &var].map(|t| t.data().to_vec()),
                     );

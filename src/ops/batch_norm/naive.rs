@@ -1,6 +1,6 @@
-//! The definition.
+//! The definition as plain loops.
 
-use super::Grads;
+use super::{Grads, Variant};
 use crate::cpu::Isa;
 use crate::cpu::conv::Pixels;
 use crate::cpu::rows::{Moments, Normalizer};
@@ -19,50 +19,50 @@ pub(crate) fn moments(_: Isa, x: Pixels, rows: usize, channels: usize) -> Moment
     }
 }
 
-/// `y = x scale + shift`; with `relu`, the larger of that and zero.
-pub(crate) fn forward(_: Isa, x: &[f32], f: &Normalizer, relu: bool) -> Vec<f32> {
-    let c = f.scale.len();
+/// `y = scale x + shift`, or `y = max(0, scale x + shift)` with `relu`.
+pub(crate) fn forward(_: Isa, x: &[f32], norm: &Normalizer, relu: bool) -> Vec<f32> {
+    let c = norm.scale.len();
     x.iter()
         .enumerate()
-        .map(|(i, x)| x * f.scale[i % c] + f.shift[i % c])
+        .map(|(i, x)| x * norm.scale[i % c] + norm.shift[i % c])
         .map(|y| if relu { y.max(0.0) } else { y })
         .collect()
 }
 
-/// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`; with running
-/// statistics (`batch` is false) `dx = scale dy`. With `relu`, `dy` counts where `y` is positive.
+/// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`. With
+/// running statistics `dx = scale dy`. With ReLU, `dy` is 0 where `y` is.
 pub(crate) fn backward(
     isa: Isa,
     x: &[f32],
-    grad: &[f32],
-    f: &Normalizer,
-    [batch, relu]: [bool; 2],
+    dy: &[f32],
+    norm: &Normalizer,
+    Variant { batch, relu }: Variant,
 ) -> Grads {
-    let y = forward(isa, x, f, false);
-    let passed = grad
+    let y = forward(isa, x, norm, false);
+    let passed = dy
         .iter()
         .zip(&y)
-        .map(|(&g, &y)| if relu && y <= 0.0 { 0.0 } else { g });
-    let grad: Vec<f32> = passed.collect();
-    let c = f.scale.len();
+        .map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy });
+    let dy: Vec<f32> = passed.collect();
+    let c = norm.scale.len();
     let m = (x.len() / c) as f64;
-    let xhat = |i: usize| f64::from(x[i] - f.mean[i % c]) * f64::from(f.inv_std[i % c]);
-    let (mut beta, mut gamma) = (vec![0.0f64; c], vec![0.0f64; c]);
-    for (i, &g) in grad.iter().enumerate() {
-        beta[i % c] += f64::from(g);
-        gamma[i % c] += f64::from(g) * xhat(i);
+    let xhat = |i: usize| f64::from(x[i] - norm.mean[i % c]) * f64::from(norm.inv_std[i % c]);
+    let (mut dbeta, mut dgamma) = (vec![0.0f64; c], vec![0.0f64; c]);
+    for (i, &dy) in dy.iter().enumerate() {
+        dbeta[i % c] += f64::from(dy);
+        dgamma[i % c] += f64::from(dy) * xhat(i);
     }
-    let grad_x = (0..x.len()).map(|i| {
-        let undone = if batch {
-            (beta[i % c] + xhat(i) * gamma[i % c]) / m
+    let dx = (0..x.len()).map(|i| {
+        let through_statistics = if batch {
+            (dbeta[i % c] + xhat(i) * dgamma[i % c]) / m
         } else {
             0.0
         };
-        (f64::from(f.scale[i % c]) * (f64::from(grad[i]) - undone)) as f32
+        (f64::from(norm.scale[i % c]) * (f64::from(dy[i]) - through_statistics)) as f32
     });
     Grads {
-        x: grad_x.collect(),
-        gamma: gamma.iter().map(|&g| g as f32).collect(),
-        beta: beta.iter().map(|&b| b as f32).collect(),
+        x: dx.collect(),
+        gamma: dgamma.iter().map(|&g| g as f32).collect(),
+        beta: dbeta.iter().map(|&b| b as f32).collect(),
     }
 }

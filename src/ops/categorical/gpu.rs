@@ -1,14 +1,14 @@
-//! Inversion on a GPU, by `shaders/categorical.wgsl`: a workgroup a row, and one word of each row is read back.
+//! Dispatches `shaders/categorical.wgsl`. One workgroup draws from one row, and only the words are read back.
 
-use super::{Draw, MOST_BARRED};
+use super::{Draw, MAX_BARRED};
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-// No word.
+// Stands for no word.
 const NONE: u32 = u32::MAX;
 
-/// The word drawn from each row, none where a row has no finite sum to draw from.
+/// The word drawn from each row; `None` for a row whose sum is not finite.
 pub(crate) fn forward(
     gpu: &Gpu,
     draw: Draw,
@@ -21,7 +21,7 @@ pub(crate) fn forward(
     }
     let x = logits.on(gpu)?;
     let uniform = Slice::from(gpu.upload(uniform)?);
-    let mut barred = [NONE; MOST_BARRED];
+    let mut barred = [NONE; MAX_BARRED];
     for (to, &word) in barred.iter_mut().zip(draw.barred) {
         *to = word as u32;
     }

@@ -1,4 +1,4 @@
-//! One word for each row of logits, drawn at random: a sample of the categorical distribution that softmax makes of them.
+//! Sampling: draws one word for each row of logits from the categorical distribution given by their softmax.
 //!
 //! ```text
 //! p[r][w] = e^(x[r][w] / T) / sum over allowed v of e^(x[r][v] / T)        T: the temperature
@@ -6,13 +6,13 @@
 //! drawn[r] = the first allowed w with  p[r][0] + ... + p[r][w] > u[r]
 //! ```
 //!
-//! `u[r]` is a uniform random number in `[0, 1)` that the caller gives, so the same numbers draw the same words. This is
-//! sampling by inversion: it takes one random number a row, where the Gumbel-max trick (`argmax of x / T + Gumbel noise`)
-//! takes one a word, and all it needs beyond the softmax's own sum is to find where the cumulated sum passes `u` times
-//! the total. On a GPU only the words leave the device, not the logits.
+//! A word is an index of the vocabulary. `u[r]` is a uniform random number in `[0, 1)` from the caller, so the same numbers
+//! draw the same words. This is sampling by inversion. It needs one random number for each row, where the Gumbel-max trick
+//! (`argmax of x / T + Gumbel noise`) needs one for each word. Its only cost beyond the softmax's sum is to find where the
+//! cumulative sum exceeds `u` times the total. On the GPU only the drawn words are read back, not the logits.
 //!
 //! Rounding may move the border between two neighbouring words by a few millionths, so devices can disagree on a `u` that
-//! falls on a border. Nothing here has a gradient.
+//! falls on a border. Sampling has no gradient.
 
 mod cpu;
 mod gpu;
@@ -22,19 +22,21 @@ use crate::cpu::{Isa, profile, threads};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// The most words that can be barred.
-const MOST_BARRED: usize = 4;
+/// Maximum number of words that can be barred.
+const MAX_BARRED: usize = 4;
 
 /// The settings of a draw.
 #[derive(Clone, Copy)]
 pub(crate) struct Draw<'a> {
     /// `1 / T`
     inverse: f32,
+    /// Words that are never drawn.
     barred: &'a [usize],
 }
 
-/// Draws a word for each row of `logits` `[R, V]` at `temperature`, by the random numbers `uniform`, one a row in
-/// `[0, 1)`. The `barred` words, at most four, are never drawn.
+/// Draws a word for each row of `logits` `[R, V]` at `temperature`.
+///
+/// `uniform` has a random number in `[0, 1)` for each row. The `barred` words, at most four, are never drawn.
 ///
 /// ```
 /// use glimpse::{ops::categorical, tensor::Tensor};
@@ -46,8 +48,9 @@ pub(crate) struct Draw<'a> {
 /// ```
 ///
 /// # Errors
-/// Where `logits` is no matrix or has no words, `uniform` has another length or numbers outside `[0, 1)`, the temperature
-/// is not a finite number above 0, more than four words are barred, all words are, or a row has logits that are not finite.
+/// Where `logits` is not a matrix or has no words, `uniform` has another length or numbers outside `[0, 1)`, the
+/// temperature is not a finite number above 0, more than four words are barred, all words are, or a row has logits that are
+/// not finite.
 pub fn categorical(
     logits: &Tensor,
     uniform: &[f32],
@@ -83,7 +86,7 @@ pub fn categorical(
     Ok(found)
 }
 
-/// Rows and words of `logits`, where all arguments make sense.
+/// Checks the arguments; returns the numbers of rows and words of `logits`.
 fn check(
     logits: &Tensor,
     uniform: &[f32],
@@ -116,9 +119,9 @@ fn check(
         let what = format_args!("a temperature of {temperature}: take a finite one above 0");
         return Err(Error::value("categorical", what));
     }
-    if barred.len() > MOST_BARRED {
+    if barred.len() > MAX_BARRED {
         let what = format_args!(
-            "{} words are barred, {MOST_BARRED} are the most",
+            "{} words are barred, {MAX_BARRED} are the most",
             barred.len()
         );
         return Err(Error::value("categorical", what));

@@ -1,17 +1,17 @@
-//! The same in vectors, a run of elements a task; the runs are added in order.
+//! SIMD kernels. Each task sums one chunk of the elements; the chunks' sums are added in order.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-// Elements of one task: a quarter of a megabyte.
-const RUN: usize = 1 << 16;
+// Elements per task: a quarter of a megabyte.
+const CHUNK: usize = 1 << 16;
 
 /// `sum of g^2`
 pub(crate) fn squares(isa: Isa, g: &[f32]) -> f64 {
-    let runs = threads::map(g.len().div_ceil(RUN), |i| {
-        isa.dispatch(Squares(&g[i * RUN..g.len().min((i + 1) * RUN)]))
+    let sums = threads::map(g.len().div_ceil(CHUNK), |i| {
+        isa.dispatch(Squares(&g[i * CHUNK..g.len().min((i + 1) * CHUNK)]))
     });
-    runs.iter().sum()
+    sums.iter().sum()
 }
 
 struct Squares<'a>(&'a [f32]);
@@ -32,7 +32,7 @@ impl WithSimd for Squares<'_> {
 
 /// `g = g * factor`
 pub(crate) fn scale(isa: Isa, g: &mut [f32], factor: f32) {
-    threads::for_each_chunk(g, RUN, |_, g| isa.dispatch(Scale(g, factor)));
+    threads::for_each_chunk(g, CHUNK, |_, g| isa.dispatch(Scale(g, factor)));
 }
 
 struct Scale<'a>(&'a mut [f32], f32);

@@ -1,5 +1,5 @@
-//! The same on a graphics device, by `shaders/clip_grad_norm.wgsl`. Nothing is read back: every element is multiplied by
-//! what follows from the norm where that is.
+//! Dispatches `shaders/clip_grad_norm.wgsl`. The norm is not read back: the kernel that scales the gradients reads it on
+//! the GPU.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
-/// The norm of all gradients, which are scaled by it and then lie side by side; as many together as one buffer holds.
+/// Scales all gradients and returns their norm. The gradients become contiguous, in groups that each fit one buffer.
 pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Tensor> {
     let lens: Vec<usize> = grads.iter().map(Tensor::len).collect();
     let mut groups: Vec<(Slice, usize, Range<usize>)> = Vec::new();
@@ -21,7 +21,7 @@ pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Ten
     }
     let total: usize = groups.iter().map(|(_, len, _)| sum::chunks(*len)[0]).sum();
     let squares = Slice::from(gpu.unset(total)?);
-    let mut place = 0;
+    let mut first = 0;
     for (all, len, _) in &groups {
         let [chunks, length] = sum::chunks(*len);
         let out = Slice::from(gpu.unset(chunks)?);
@@ -30,8 +30,8 @@ pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Ten
             .read(1, all)
             .write(3, &out)
             .groups(chunks)?;
-        gpu.copy(&out, &squares.after(place), chunks)?;
-        place += chunks;
+        gpu.copy(&out, &squares.after(first), chunks)?;
+        first += chunks;
     }
     let norm = Slice::from(gpu.unset(1)?);
     gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_root")
@@ -49,11 +49,11 @@ pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Ten
             .write(3, &scaled)
             .over(len)?;
         let scaled = Tensor::from_gpu(scaled.buffer, &[len]);
-        let mut place = 0;
+        let mut first = 0;
         for grad in members {
             let len = grads[grad].len();
-            grads[grad] = grads[grad].with_elements(&scaled.narrow(place, len)?);
-            place += len;
+            grads[grad] = grads[grad].with_elements(&scaled.narrow(first, len)?);
+            first += len;
         }
     }
     Ok(Tensor::from_gpu(norm.buffer, &[]))

@@ -1,12 +1,12 @@
-//! Gradient clipping: all gradients together, seen as one vector, are made no longer than a given length.
+//! Gradient clipping: scales all gradients so that their norm, taken as one vector, is at most a given number.
 //!
 //! ```text
 //! norm = sqrt(sum over all elements of g^2)
 //! g *= min(1, max_norm / (norm + 1e-6))
 //! ```
 //!
-//! This is PyTorch's `clip_grad_norm_`. The sum is taken in `f64`, slice by slice, in an order that depends on
-//! the shapes alone.
+//! This is PyTorch's `clip_grad_norm_`. The sum is taken in `f64`, chunk by chunk, in an order that depends only on the
+//! shapes.
 
 mod cpu;
 mod gpu;
@@ -17,10 +17,9 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// Scales the gradients so that their common norm is at most `max_norm`, and returns what it was before, one number.
+/// Scales the gradients so that their common norm is at most `max_norm`; returns the norm before, one number.
 ///
-/// A norm that is infinite or not a number is returned as it is and nothing is scaled: the caller had better
-/// leave this step out.
+/// If the norm is infinite or NaN it is returned and nothing is scaled. The caller should then skip the step.
 ///
 /// ```
 /// use glimpse::{ops::clip_grad_norm, tensor::Tensor};

@@ -1,11 +1,11 @@
-//! The same on a graphics device, by `shaders/concat.wgsl`: a run for each part.
+//! Dispatches `shaders/concat.wgsl` once for each part.
 
 use crate::error::Result;
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice};
 use crate::tensor::Tensor;
 
-/// `y[r] = [a[r], b[r], ...]`, of these dimensions.
+/// `y[r] = [a[r], b[r], ...]`, with dimensions `dims`.
 pub(crate) fn forward(
     gpu: &Gpu,
     rows: usize,
@@ -28,7 +28,7 @@ pub(crate) fn forward(
     Ok(Tensor::from_gpu(y.data.buffer, dims))
 }
 
-/// `d part[r] = dy[r][columns]`, of these dimensions.
+/// `dpart[r] = dy[r][columns]`, with dimensions `dims`.
 pub(crate) fn backward(
     gpu: &Gpu,
     rows: usize,

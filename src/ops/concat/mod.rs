@@ -1,4 +1,4 @@
-//! Concatenation along the last axis: the channels of several maps side by side.
+//! Concatenation along the last axis, the channels of feature maps.
 //!
 //! ```text
 //! y[r] = [a[r], b[r], ...]        a [.., A]   b [.., B]   y [.., A + B + ...]
@@ -6,7 +6,7 @@
 //! da[r] = dy[r][0..A]             db[r] = dy[r][A..A + B]
 //! ```
 //!
-//! Every element goes to one place, and its gradient comes back from there.
+//! Every element is copied to one element of `y`, so the derivative is 1 there, and its gradient is copied back.
 
 mod cpu;
 mod gpu;
@@ -17,7 +17,7 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// The tensors `[.., A]`, `[.., B]` and so on side by side, as `[.., A + B + ..]`.
+/// Concatenates tensors `[.., A]`, `[.., B]` and so on along the last axis: `[.., A + B + ..]`.
 ///
 /// ```
 /// use glimpse::{ops::concat, tensor::Tensor};
@@ -51,15 +51,15 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(parts) {
         let y = gpu::forward(&gpu, rows, &widths, parts, &out_dims)?;
         let leading = leading.to_vec();
-        return y.record(parts, move |grad| {
+        return y.record(parts, move |dy| {
             let total = widths.iter().sum();
             let mut first = 0;
             let each = widths.iter().zip(wanted).map(|(&width, wanted)| {
                 let columns = first..first + width;
                 first += width;
                 let dims = [&leading[..], &[width]].concat();
-                let by_part = || gpu::backward(&gpu, rows, total, columns, grad, &dims);
-                wanted.then(by_part).transpose()
+                let dpart = || gpu::backward(&gpu, rows, total, columns, dy, &dims);
+                wanted.then(dpart).transpose()
             });
             each.collect()
         });
@@ -74,7 +74,7 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let y = forward(isa, rows, &widths, &data);
     let y = Tensor::computed(y, &out_dims);
     let leading = leading.to_vec();
-    y.record(parts, move |grad| {
+    y.record(parts, move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
@@ -86,7 +86,7 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
             let from = first;
             first += width;
             wanted.then(|| {
-                let part = backward(isa, rows, total, from..from + width, grad.data());
+                let part = backward(isa, rows, total, from..from + width, dy.data());
                 Tensor::computed(part, &[&leading[..], &[width]].concat())
             })
         });

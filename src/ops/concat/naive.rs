@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use crate::cpu::Isa;
 
@@ -15,7 +15,7 @@ pub(crate) fn forward(_: Isa, rows: usize, widths: &[usize], parts: &[&[f32]]) -
     y
 }
 
-/// `d part[r] = dy[r][columns]`
+/// `dpart[r] = dy[r][columns]`
 pub(crate) fn backward(
     _: Isa,
     rows: usize,
@@ -23,11 +23,11 @@ pub(crate) fn backward(
     columns: std::ops::Range<usize>,
     dy: &[f32],
 ) -> Vec<f32> {
-    let mut part = Vec::new();
+    let mut dpart = Vec::new();
     for r in 0..rows {
         for c in columns.clone() {
-            part.push(dy[r * total + c]);
+            dpart.push(dy[r * total + c]);
         }
     }
-    part
+    dpart
 }

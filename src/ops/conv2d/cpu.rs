@@ -1,4 +1,4 @@
-//! By the implicit matrix product of [`crate::cpu::conv`].
+//! The implicit matrix product of [`crate::cpu::conv`].
 
 use super::{Grads, Wanted, packed_weight};
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
@@ -14,8 +14,8 @@ pub(crate) fn forward(
     bias: Option<&[f32]>,
     precision: Precision,
 ) -> Vec<f32> {
-    let o = shape.out_channels;
-    let mut y = memory::unset(shape.out_pixels() * o);
+    let stride = shape.out_channels;
+    let mut y = memory::unset(shape.out_pixels() * stride);
     let packed = packed_weight(isa, shape, precision, weight);
     conv::forward(
         isa,
@@ -26,7 +26,7 @@ pub(crate) fn forward(
         bias.into(),
         PixelsMut {
             data: &mut y,
-            stride: o,
+            stride,
         },
     );
     y
@@ -38,32 +38,32 @@ pub(crate) fn backward(
     shape: &ConvShape,
     x: Pixels,
     weight: &[f32],
-    grad: &[f32],
+    dy: &[f32],
     wanted: Wanted,
 ) -> Grads {
-    let grad = Pixels {
-        data: grad,
+    let dy = Pixels {
+        data: dy,
         stride: shape.out_channels,
     };
-    let grad_x = wanted.x.then(|| {
-        let mut grad_x = memory::unset(shape.pixels() * shape.channels);
+    let dx = wanted.x.then(|| {
+        let mut dx = memory::unset(shape.pixels() * shape.channels);
         let out = PixelsMut {
-            data: &mut grad_x,
+            data: &mut dx,
             stride: shape.channels,
         };
-        conv::grad_input(isa, shape, grad, weight, out);
-        grad_x
+        conv::grad_input(isa, shape, dy, weight, out);
+        dx
     });
-    let grad_weight = wanted.weight.then(|| {
-        let mut grad_weight = memory::unset(weight.len());
-        conv::grad_weight(isa, shape, x, None, grad, &mut grad_weight);
-        grad_weight
+    let dw = wanted.weight.then(|| {
+        let mut dw = memory::unset(weight.len());
+        conv::grad_weight(isa, shape, x, None, dy, &mut dw);
+        dw
     });
-    let sum = || rows::sum_rows(isa, grad, shape.out_pixels(), shape.out_channels);
-    let bias = wanted.bias.then(sum);
+    let sum = || rows::sum_rows(isa, dy, shape.out_pixels(), shape.out_channels);
+    let db = wanted.bias.then(sum);
     Grads {
-        x: grad_x,
-        weight: grad_weight,
-        bias,
+        x: dx,
+        weight: dw,
+        bias: db,
     }
 }

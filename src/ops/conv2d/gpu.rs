@@ -1,4 +1,4 @@
-//! By the implicit matrix product of [`crate::gpu::conv`].
+//! The implicit matrix product of [`crate::gpu::conv`].
 
 use crate::cpu::conv::ConvShape;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::gpu::copy::Rows;
 use crate::gpu::{Gpu, Slice, sum};
 use crate::tensor::Tensor;
 
-/// The sizes as the floor below counts them.
+/// The sizes as [`crate::gpu::conv`] takes them.
 pub(crate) fn sizes(shape: &ConvShape) -> Shape {
     Shape {
         batch: shape.batch,
@@ -31,7 +31,7 @@ pub(crate) fn out_dims(shape: &ConvShape) -> [usize; 4] {
     ]
 }
 
-/// The weights as the product wants them; `backward` for the gradient by the input.
+/// `weight`, packed for the product: for the forward pass or, if `backward`, for the gradient with respect to the input.
 pub(crate) fn packed(
     gpu: &Gpu,
     shape: &Shape,
@@ -45,7 +45,7 @@ pub(crate) fn packed(
     })
 }
 
-/// A map whose pixels lie side by side.
+/// A feature map whose pixels are contiguous.
 pub(crate) fn map(data: impl Into<Slice>, channels: usize) -> Rows {
     Rows {
         data: data.into(),

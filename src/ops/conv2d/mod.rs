@@ -1,11 +1,12 @@
-//! Two-dimensional convolution (as everywhere in this field: cross-correlation).
+//! Two-dimensional convolution; as usual in deep learning, it is a cross-correlation.
 //!
 //! ```text
 //! y[n, i, j, o] = b[o] + sum over ky, kx, c of  x[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx]
 //! ```
 //!
-//! with stride `s`, padding `p`, and zero where `x` is asked outside the image. Each product `x w` adds
-//! `dy w` to the gradient of that `x` and `dy x` to that of that `w`:
+//! with stride `s`, padding `p`, and `x = 0` outside the image. `y` is a sum of products `x w`. The derivative of a product
+//! with respect to `x` is `w`, and with respect to `w` it is `x`. So each product adds `dy w` to the gradient with respect
+//! to its `x`, and `dy x` to the gradient with respect to its `w`:
 //!
 //! ```text
 //! dx[n, u, v, c]     = sum over o and all (i, j, ky, kx) with i s + ky - p = u, j s + kx - p = v of  dy[n, i, j, o] w[o, c, ky, kx]
@@ -27,17 +28,17 @@ use crate::gpu::Gpu;
 use crate::gpu::conv::Operands;
 use crate::tensor::{Device, Tensor};
 
-/// How the window moves. Pairs are `[vertical, horizontal]`.
+/// Stride and padding of a convolution. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Input pixels from one output pixel to the next.
+    /// Distance in input pixels between the windows of two neighbouring output pixels.
     pub stride: [usize; 2],
-    /// Zeros around the image.
+    /// Rows and columns of zeros added on each side of the image.
     pub padding: [usize; 2],
 }
 
 impl Window {
-    /// The same stride and padding both ways.
+    /// Equal stride, and equal padding, in both directions.
     pub const fn square(stride: usize, padding: usize) -> Self {
         Window {
             stride: [stride; 2],
@@ -46,7 +47,7 @@ impl Window {
     }
 }
 
-/// The sizes of `op` on `x` `[N, H, W, C]` with `weight` `[O, C, kh, kw]`, or what does not fit.
+/// The sizes of `op` on `x` `[N, H, W, C]` with `weight` `[O, C, kh, kw]`; an error where they do not fit.
 pub(crate) fn conv_shape(
     op: &'static str,
     x: &Tensor,
@@ -98,7 +99,7 @@ pub(crate) fn conv_shape(
     })
 }
 
-/// What products of these are taken of: gradients are wanted of `f32` alone.
+/// Precision of the operands on the CPU: bf16 only in inference; tracked inputs are multiplied in `f32`.
 pub(crate) fn precision(inputs: &[&Tensor]) -> Precision {
     match inputs.iter().any(|t| t.is_tracked()) {
         true => Precision::F32,
@@ -106,7 +107,7 @@ pub(crate) fn precision(inputs: &[&Tensor]) -> Precision {
     }
 }
 
-/// The same on a graphics device.
+/// Precision of the operands on the GPU: f16 only in inference; tracked inputs are multiplied in `f32`.
 pub(crate) fn operands(gpu: &Gpu, inputs: &[&Tensor]) -> Operands {
     let tracked = inputs.iter().any(|t| t.is_tracked());
     match !tracked && Precision::current() == Precision::Bf16 && gpu.has_f16() {
@@ -115,7 +116,7 @@ pub(crate) fn operands(gpu: &Gpu, inputs: &[&Tensor]) -> Operands {
     }
 }
 
-/// `weight` `[O, C, kh, kw]` as the kernels want it for this convolution.
+/// `weight` `[O, C, kh, kw]`, packed for the CPU kernels of this convolution.
 pub(crate) fn packed_weight(
     isa: Isa,
     shape: &ConvShape,
@@ -127,8 +128,8 @@ pub(crate) fn packed_weight(
     })
 }
 
-/// Convolution of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`, plus `bias` `[O]`: `[N, OH, OW, O]` with
-/// `OH = (H + 2 padding - kh) / stride + 1`, rounded down.
+/// Convolution of `x` `[N, H, W, C]` with `weight` `[O, C, kh, kw]`, plus `bias` `[O]`: `[N, OH, OW, O]`, where
+/// `OH = (H + 2 padding - kh) / stride + 1`, rounded down, and `OW` likewise.
 ///
 /// ```
 /// use glimpse::{ops::{conv2d, Window}, tensor::Tensor};
@@ -173,15 +174,15 @@ pub fn conv2d(
         let y = gpu::forward(&gpu, &sizes, operands, x, weight, bias)?;
         let y = Tensor::from_gpu(y.buffer, &gpu::out_dims(&shape));
         return y.record(&inputs, move |dy| {
-            let by_x = || gpu::grad_input(&gpu, &sizes, &kept_weight, dy, kept_x.dims());
-            let by_weight = || gpu::grad_weight(&gpu, &sizes, &kept_x, dy, kept_weight.dims());
-            let by_bias = || gpu::grad_bias(&gpu, &sizes, dy);
+            let dx = || gpu::grad_input(&gpu, &sizes, &kept_weight, dy, kept_x.dims());
+            let dw = || gpu::grad_weight(&gpu, &sizes, &kept_x, dy, kept_weight.dims());
+            let db = || gpu::grad_bias(&gpu, &sizes, dy);
             let mut grads = vec![
-                wanted.x.then(by_x).transpose()?,
-                wanted.weight.then(by_weight).transpose()?,
+                wanted.x.then(dx).transpose()?,
+                wanted.weight.then(dw).transpose()?,
             ];
             if has_bias {
-                grads.push(wanted.bias.then(by_bias).transpose()?);
+                grads.push(wanted.bias.then(db).transpose()?);
             }
             Ok(grads)
         });
@@ -215,7 +216,7 @@ pub fn conv2d(
         ],
     );
 
-    y.record(&inputs, move |grad| {
+    y.record(&inputs, move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
@@ -225,22 +226,22 @@ pub fn conv2d(
             data: kept_x.data(),
             stride: shape.channels,
         };
-        let grads = backward(isa, &shape, x, kept_weight.data(), grad.data(), wanted);
+        let grads = backward(isa, &shape, x, kept_weight.data(), dy.data(), wanted);
         let mut out = vec![
-            grads.x.map(|g| Tensor::computed(g, kept_x.dims())),
+            grads.x.map(|dx| Tensor::computed(dx, kept_x.dims())),
             grads
                 .weight
-                .map(|g| Tensor::computed(g, kept_weight.dims())),
+                .map(|dw| Tensor::computed(dw, kept_weight.dims())),
         ];
         if has_bias {
             let bias = grads.bias;
-            out.push(bias.map(|g| Tensor::computed(g, &[shape.out_channels])));
+            out.push(bias.map(|db| Tensor::computed(db, &[shape.out_channels])));
         }
         Ok(out)
     })
 }
 
-/// The inputs that a gradient is wanted of.
+/// The inputs with respect to which a gradient is wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     x: bool,
@@ -248,7 +249,7 @@ pub(crate) struct Wanted {
     bias: bool,
 }
 
-/// The gradients that were wanted.
+/// The wanted gradients, with respect to each input.
 pub(crate) struct Grads {
     x: Option<Vec<f32>>,
     weight: Option<Vec<f32>>,

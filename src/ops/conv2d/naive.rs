@@ -1,11 +1,11 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::{Grads, Wanted};
 use crate::cpu::conv::{ConvShape, Pixels};
 use crate::cpu::{Isa, Precision};
 use crate::tensor::Tensor;
 
-/// Calls `body(output element, input element, weight element)` for every product of the definition.
+/// Calls `body` for every product of the definition, with the indices of its elements in the output, input and weight.
 pub(crate) fn for_each_product(
     shape: &ConvShape,
     stride: usize,
@@ -65,26 +65,27 @@ pub(crate) fn backward(
     shape: &ConvShape,
     x: Pixels,
     weight: &[f32],
-    grad: &[f32],
+    dy: &[f32],
     wanted: Wanted,
 ) -> Grads {
-    let mut grad_x = vec![0.0f64; shape.pixels() * shape.channels];
-    let mut grad_weight = vec![0.0f64; weight.len()];
-    let mut bias = vec![0.0f64; shape.out_channels];
+    let mut dx = vec![0.0f64; shape.pixels() * shape.channels];
+    let mut dw = vec![0.0f64; weight.len()];
+    let mut db = vec![0.0f64; shape.out_channels];
     for_each_product(shape, x.stride, |yi, xi, wi| {
-        // The gradient of a strided input is dense.
+        // The input's pixels may be `x.stride` elements apart, those of its gradient are contiguous.
         let dense = xi / x.stride * shape.channels + xi % x.stride;
-        grad_x[dense] += f64::from(grad[yi]) * f64::from(weight[wi]);
-        grad_weight[wi] += f64::from(grad[yi]) * f64::from(x.data[xi]);
+        dx[dense] += f64::from(dy[yi]) * f64::from(weight[wi]);
+        dw[wi] += f64::from(dy[yi]) * f64::from(x.data[xi]);
     });
-    let biased = if wanted.bias { grad } else { &[] };
-    for (i, &g) in biased.iter().enumerate() {
-        bias[i % shape.out_channels] += f64::from(g);
+    if wanted.bias {
+        for (i, &dy) in dy.iter().enumerate() {
+            db[i % shape.out_channels] += f64::from(dy);
+        }
     }
-    let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+    let to_f32 = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     Grads {
-        x: wanted.x.then(|| narrow(grad_x)),
-        weight: wanted.weight.then(|| narrow(grad_weight)),
-        bias: wanted.bias.then(|| narrow(bias)),
+        x: wanted.x.then(|| to_f32(dx)),
+        weight: wanted.weight.then(|| to_f32(dw)),
+        bias: wanted.bias.then(|| to_f32(db)),
     }
 }

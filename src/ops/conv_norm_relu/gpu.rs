@@ -1,4 +1,4 @@
-//! In inference the norm and the ReLU are done to the convolution's sums before they are written.
+//! Inference: the kernel applies the norm and the ReLU to the convolution's sums before it writes them.
 
 use crate::cpu::conv::ConvShape;
 use crate::error::Result;

@@ -1,12 +1,14 @@
-//! A convolution, batch norm, ReLU: how DenseNet begins.
+//! Convolution, batch norm and ReLU as one operation: the first layers of DenseNet.
 //!
 //! ```text
 //! y = max(0, scale conv(x, w) + shift)
 //! ```
 //!
-//! With running statistics `scale` and `shift` are known before the convolution is, so that they, and the ReLU, are
-//! done to its sums before they are written. With the batch's own statistics, or where a gradient is wanted, the
-//! convolution comes first and the other two after it, in one pass over its result.
+//! where `scale` and `shift` are the folded batch norm. With running statistics they are known before the convolution. Then
+//! the kernel applies them and the ReLU to its sums before it writes them. With the statistics of the mini-batch, or where
+//! a gradient is wanted, the convolution comes first. A second pass over its result applies the other two, and the gradient
+//! is recorded on the tape as that of two operations: [`conv2d`](mod@crate::ops::conv2d), then
+//! [`batch_norm`](mod@crate::ops::batch_norm) with a ReLU.
 
 mod gpu;
 
@@ -18,8 +20,8 @@ use crate::ops::batch_norm::{Moments, Norm, normalise};
 use crate::ops::conv2d::{Window, conv_shape, conv2d, packed_weight};
 use crate::tensor::{Device, Tensor};
 
-/// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training the
-/// batch's moments come along, for the running statistics.
+/// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
+/// returns the moments of the mini-batch, for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{conv_norm_relu, Norm, Statistics, Window}, tensor::Tensor};
@@ -60,8 +62,8 @@ pub fn conv_norm_relu(
             return normalise(&conv2d(x, weight, None, window)?, norm, true);
         }
     };
-    let o = shape.out_channels;
-    let mut y = memory::unset(shape.out_pixels() * o);
+    let out_channels = shape.out_channels;
+    let mut y = memory::unset(shape.out_pixels() * out_channels);
     let packed = packed_weight(isa, &shape, Precision::current(), weight);
     let pixels = Pixels {
         data: x.data(),
@@ -69,11 +71,16 @@ pub fn conv_norm_relu(
     };
     let out = PixelsMut {
         data: &mut y,
-        stride: o,
+        stride: out_channels,
     };
     let after = After::ScaleShiftRelu(normalizer.affine());
     conv::forward(isa, &shape, pixels, None, &packed, after, out);
-    let dims = [shape.batch, shape.out_height(), shape.out_width(), o];
+    let dims = [
+        shape.batch,
+        shape.out_height(),
+        shape.out_width(),
+        out_channels,
+    ];
     Ok((Tensor::computed(y, &dims), None))
 }
 

@@ -1,4 +1,4 @@
-//! Vector loops over positions; a task takes one sentence.
+//! SIMD loops over positions. Each task takes one sentence.
 
 use super::Sizes;
 use crate::cpu::simd::{Simd, WithSimd};
@@ -34,16 +34,16 @@ pub(crate) fn backward(
         steps,
         positions,
     } = sizes;
-    let mut grad = vec![0.0; sentences * steps * positions];
+    let mut da = vec![0.0; sentences * steps * positions];
     let sentence = (steps * positions).max(1);
-    threads::for_each_chunk(&mut grad, sentence, |s, grad| {
+    threads::for_each_chunk(&mut da, sentence, |s, da| {
         let missing = &missing[s * positions..][..positions];
         for t in (0..steps).filter(|t| said[s * steps + t]) {
-            let grad = &mut grad[t * positions..][..positions];
-            isa.dispatch(Scaled(grad, missing, factor));
+            let da = &mut da[t * positions..][..positions];
+            isa.dispatch(Scaled(da, missing, factor));
         }
     });
-    grad
+    da
 }
 
 /// `self.0 -= self.1`

@@ -1,17 +1,19 @@
-//! How evenly attention covers the positions of a map: the penalty of doubly stochastic attention (Xu et al., 2015,
+//! Penalty for attention that covers the positions of a map unevenly: doubly stochastic attention (Xu et al., 2015,
 //! arXiv 1502.03044, section 4.2.1).
 //!
-//! The weights `a[s, t, p]` of sentence `s` add up to one over the positions `p` of each step `t`. The penalty asks that they
-//! also add up to one over the steps that say a word, so that no part of the image is ignored:
+//! The attention weights `a[s, t, p]` of sentence `s` sum to 1 over the positions `p` of each step `t`. The penalty is the
+//! squared distance of their sums over the steps from 1, so that no part of the image is ignored. Steps that only pad the
+//! mini-batch, and say no word, are left out:
 //!
 //! ```text
-//! m[s, p] = 1 - sum over said t of a[s, t, p]            what is missing at position p
+//! m[s, p] = 1 - sum over said t of a[s, t, p]            attention missing at position p
 //! y = 1/S sum over s, p of m[s, p]^2
 //!
 //! da[s, t, p] = -2/S m[s, p] dy                          where t says a word, else 0
 //! ```
 //!
-//! The derivative of the square is `2 m`, and `m` falls by one for each unit of a weight of its position.
+//! The derivative of `m^2` with respect to `m` is `2 m`, and that of `m[s, p]` with respect to `a[s, t, p]` is -1 where
+//! step `t` says a word. The chain rule multiplies the two with `1/S` and `dy`.
 
 mod cpu;
 mod gpu;
@@ -31,7 +33,7 @@ pub(crate) struct Sizes {
 
 /// The mean over sentences of the squared distance of each position's summed attention from one: one number.
 ///
-/// `attention` is `[S, T, P]`; `said` has `S T` entries and tells which steps say a word rather than fill the batch.
+/// `attention` is `[S, T, P]`. `said` has `S T` entries: true for steps that say a word, false for padding.
 ///
 /// ```
 /// use glimpse::{ops::coverage, tensor::Tensor};
@@ -69,9 +71,9 @@ pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
         positions,
     };
     if let Device::Gpu(gpu) = Device::of(&[attention]) {
-        let (y, kept) = gpu::forward(&gpu, sizes, attention, said)?;
+        let (y, saved) = gpu::forward(&gpu, sizes, attention, said)?;
         return y.record(&[attention], move |dy| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, dy)?)])
+            Ok(vec![Some(gpu::backward(&gpu, sizes, &saved, dy)?)])
         });
     }
     let isa = Isa::current();
@@ -84,12 +86,12 @@ pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
     let said = said.to_vec();
     y.record(&[attention], move |dy| {
         let factor = -2.0 / sentences as f32 * dy.item()?;
-        let grad = match isa.is_naive() {
+        let da = match isa.is_naive() {
             true => naive::backward(isa, sizes, &missing, &said, factor),
             false => cpu::backward(isa, sizes, &missing, &said, factor),
         };
         Ok(vec![Some(Tensor::computed(
-            grad,
+            da,
             &[sentences, steps, positions],
         ))])
     })

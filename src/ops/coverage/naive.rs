@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::Sizes;
 use crate::cpu::Isa;
@@ -36,15 +36,15 @@ pub(crate) fn backward(
         steps,
         positions,
     } = sizes;
-    let mut grad = vec![0.0; sentences * steps * positions];
+    let mut da = vec![0.0; sentences * steps * positions];
     for s in 0..sentences {
         for t in 0..steps {
             for p in 0..positions {
                 if said[s * steps + t] {
-                    grad[(s * steps + t) * positions + p] = factor * missing[s * positions + p];
+                    da[(s * steps + t) * positions + p] = factor * missing[s * positions + p];
                 }
             }
         }
     }
-    grad
+    da
 }

@@ -1,30 +1,31 @@
-//! A row at a time: its largest logit, then its exponentials and their sum, then what is left of the row.
+//! SIMD kernels. Each row is read three times: for its largest logit, for its exponentials and their sum, and for the
+//! residual `w (p - q)`.
 
-use super::{CrossEntropy, Job};
+use super::{CrossEntropy, Inputs};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, threads};
 
-// Rows of one task, and elements of one task where rows do not matter.
+// Rows per task, and elements per task of `scale`.
 const ROWS: usize = 8;
-const RUN: usize = 1 << 16;
+const CHUNK: usize = 1 << 16;
 
-/// The weighted sum of the rows' losses; `w (p - q)` in `residual`, unless that is empty.
-pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
-    let classes = job.classes.max(1);
-    let mut kept = residual.chunks_mut(ROWS * classes);
-    let mut blocks: Vec<Block> = job
+/// The weighted sum of the rows' losses; writes `w (p - q)` to `residual`, unless that is empty.
+pub(crate) fn forward(isa: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
+    let classes = inputs.classes.max(1);
+    let mut residuals = residual.chunks_mut(ROWS * classes);
+    let mut blocks: Vec<Block> = inputs
         .logits
         .chunks(ROWS * classes)
-        .zip(job.targets.chunks(ROWS))
-        .zip(job.weights.chunks(ROWS))
+        .zip(inputs.targets.chunks(ROWS))
+        .zip(inputs.weights.chunks(ROWS))
         .map(|((logits, targets), weights)| Block {
-            job: Job {
+            inputs: Inputs {
                 logits,
                 targets,
                 weights,
-                ..job
+                ..inputs
             },
-            residual: kept.next(),
+            residual: residuals.next(),
             loss: 0.0,
         })
         .collect();
@@ -36,9 +37,9 @@ pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
     blocks.iter().map(|block| block.loss).sum()
 }
 
-/// Some rows.
+/// The rows of one task.
 struct Block<'a> {
-    job: Job<'a>,
+    inputs: Inputs<'a>,
     residual: Option<&'a mut [f32]>,
     loss: f64,
 }
@@ -47,13 +48,13 @@ impl WithSimd for &mut Block<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Job {
+        let Inputs {
             logits,
             classes,
             targets,
             weights,
             options,
-        } = self.job;
+        } = self.inputs;
         let CrossEntropy {
             ignore_index,
             label_smoothing: smoothing,
@@ -70,8 +71,8 @@ impl WithSimd for &mut Block<'_> {
                 Some(residual) => {
                     let p = &mut residual[r * classes..][..classes];
                     let sum = exponentials(s, x, largest, Some(&mut *p));
-                    let (factor, even) = (weight / sum, weight * smoothing / classes as f32);
-                    p.iter_mut().for_each(|p| *p = *p * factor - even);
+                    let (factor, smoothed) = (weight / sum, weight * smoothing / classes as f32);
+                    p.iter_mut().for_each(|p| *p = *p * factor - smoothed);
                     p[target] -= weight * (1.0 - smoothing);
                     sum
                 }
@@ -88,15 +89,16 @@ impl WithSimd for &mut Block<'_> {
     }
 }
 
+/// The largest element.
 #[inline(always)]
 fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     let mut chunks = x.chunks_exact(S::LANES);
-    let mut most = s.splat(f32::NEG_INFINITY);
+    let mut maxima = s.splat(f32::NEG_INFINITY);
     for x in &mut chunks {
-        most = s.max(s.load(x), most);
+        maxima = s.max(s.load(x), maxima);
     }
-    most = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), most);
-    s.largest(most)
+    maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
+    s.largest(maxima)
 }
 
 /// `exp(x - shift)`
@@ -105,7 +107,7 @@ fn term<S: Simd>(s: S, x: S::V, shift: S::V) -> S::V {
     math::exp(s, s.sub(x, shift))
 }
 
-/// The sum of `exp(x - largest)`; the terms go to `out`.
+/// The sum of `exp(x - largest)`; writes the terms to `out`.
 #[inline(always)]
 fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>) -> f32 {
     let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
@@ -146,5 +148,5 @@ pub(crate) fn scale(isa: Isa, x: &mut [f32], factor: f32) {
             self.0.iter_mut().for_each(|x| *x *= self.1);
         }
     }
-    threads::for_each_chunk(x, RUN, |_, x| isa.dispatch(Scale(x, factor)));
+    threads::for_each_chunk(x, CHUNK, |_, x| isa.dispatch(Scale(x, factor)));
 }

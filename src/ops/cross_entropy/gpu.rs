@@ -1,29 +1,29 @@
-//! The kernels of `shaders/cross_entropy.wgsl`: a workgroup takes one row.
+//! Dispatches `shaders/cross_entropy.wgsl`. One workgroup computes one row.
 
-use super::Job;
+use super::Inputs;
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
-// A row that does not count.
+// The target of a row that is ignored.
 const IGNORED: u32 = u32::MAX;
 
-/// The weighted mean of the rows' losses over the `counted` ones, and `w (p - q)` where it is wanted.
+/// The weighted mean of the losses of the `counted` rows, and `w (p - q)` if the logits are tracked.
 pub(crate) fn forward(
     gpu: &Gpu,
     logits: &Tensor,
-    job: Job,
+    inputs: Inputs,
     counted: usize,
 ) -> Result<(Tensor, Option<Slice>)> {
-    let Job {
+    let Inputs {
         classes,
         targets,
         weights,
         options,
         ..
-    } = job;
+    } = inputs;
     let rows = targets.len();
-    let classes_of_rows: Vec<u32> = targets
+    let classes_or_ignored: Vec<u32> = targets
         .iter()
         .map(|&t| {
             if Some(t) == options.ignore_index {
@@ -33,13 +33,13 @@ pub(crate) fn forward(
             }
         })
         .collect();
-    let targets = Slice::from(gpu.upload(&classes_of_rows)?);
+    let targets = Slice::from(gpu.upload(&classes_or_ignored)?);
     let weights = Slice::from(gpu.upload(weights)?);
-    let (x, wanted) = (logits.on(gpu)?, logits.is_tracked());
-    let residual = Slice::from(gpu.unset(if wanted { logits.len() } else { 1 })?);
+    let (x, tracked) = (logits.on(gpu)?, logits.is_tracked());
+    let residual = Slice::from(gpu.unset(if tracked { logits.len() } else { 1 })?);
     let losses = Slice::from(gpu.unset(rows)?);
     gpu.kernel(Shader::CrossEntropy, "cross_entropy_forward")
-        .constant("RESIDUAL", wanted.into())
+        .constant("RESIDUAL", tracked.into())
         .params(&[rows as u32, classes as u32, x.start()])
         .params(&[options.label_smoothing])
         .params(&[0u32; 3])
@@ -50,10 +50,10 @@ pub(crate) fn forward(
         .read(6, &weights)
         .groups(rows)?;
     let loss = sum::total(gpu, &losses, rows, (1.0 / counted as f64) as f32)?;
-    Ok((Tensor::from_gpu(loss, &[]), wanted.then_some(residual)))
+    Ok((Tensor::from_gpu(loss, &[]), tracked.then_some(residual)))
 }
 
-/// `dx = dloss w (p - q) / counted`, of these dimensions.
+/// `dx = dloss w (p - q) / counted`, with dimensions `dims`.
 pub(crate) fn backward(
     gpu: &Gpu,
     residual: &Slice,
@@ -62,12 +62,12 @@ pub(crate) fn backward(
     counted: usize,
 ) -> Result<Tensor> {
     let len: usize = dims.iter().product();
-    let (dx, grad) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
+    let (dx, dloss) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
     gpu.kernel(Shader::CrossEntropy, "cross_entropy_backward")
-        .params(&[0, 0, 0, 0, len as u32, grad.start()])
+        .params(&[0, 0, 0, 0, len as u32, dloss.start()])
         .params(&[(1.0 / counted as f64) as f32])
         .read(1, residual)
-        .read(3, &grad)
+        .read(3, &dloss)
         .write(4, &dx)
         .over(len)?;
     Ok(Tensor::from_gpu(dx.buffer, dims))

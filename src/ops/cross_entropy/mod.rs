@@ -1,22 +1,23 @@
-//! Softmax and cross-entropy in one: how surprised the model is by the right answer.
+//! Softmax and cross-entropy in one operation: the negative log-likelihood of the targets.
 //!
 //! ```text
-//! p = softmax(x)                         x [R, V], a row a prediction
-//! q = (1 - e) onehot(target) + e / V     e: label smoothing
-//! loss = mean over rows of -sum_v q[v] ln p[v]
+//! p = softmax(x)                         x [R, V]: logits, one row for each prediction
+//! q = (1 - s) onehot(target) + s / V     s: label smoothing
+//! loss = 1/R sum over rows of w[r] (-sum_v q[r][v] ln p[r][v])        w: the rows' weights, all 1 by default
 //!
-//! dx[r] = (p[r] - q[r]) / R
+//! dx[r] = dloss w[r] / R (p[r] - q[r])
 //! ```
 //!
-//! With `ln p[v] = x[v] - ln sum exp x` and `sum q = 1`, a row's loss is `ln sum exp x - sum_v q[v] x[v]`. The
-//! derivative of the first term by `x[v]` is `p[v]`, that of the second `q[v]`. Rows whose target is ignored
-//! count neither in the sum nor in `R`, and have no gradient.
+//! With `ln p[v] = x[v] - ln sum_u exp x[u]` and `sum_v q[v] = 1`, the inner sum of a row is
+//! `ln sum_u exp x[u] - sum_v q[v] x[v]`. The derivative of the first term with respect to `x[v]` is
+//! `exp x[v] / sum_u exp x[u] = p[v]`, that of the second is `q[v]`. Rows whose target is ignored count neither in the sum
+//! nor in `R`, and their gradient is zero.
 //!
-//! Where the logits are tracked, the forward pass writes `p - q` over its own exponentials; going back is only
-//! a multiplication of that buffer.
+//! If the logits are tracked, the forward pass writes `w (p - q)` over its own exponentials. The backward pass only
+//! multiplies that buffer by `dloss / R`.
 //!
-//! [`weighted_cross_entropy`] multiplies the loss of row `r`, and with it the row of the gradient, by a weight `w[r]`.
-//! With the advantages of sampled words as weights this is the policy gradient of REINFORCE (Williams, 1992).
+//! With the advantages of sampled words as weights, [`weighted_cross_entropy`] has the policy gradient of REINFORCE
+//! (Williams, 1992) as its gradient.
 
 mod cpu;
 mod gpu;
@@ -28,17 +29,16 @@ use crate::error::{Error, Result};
 use crate::gpu::Slice;
 use crate::tensor::{Device, Tensor};
 
-/// What [`cross_entropy`] ignores and how sure it wants the model to be.
+/// Options of [`cross_entropy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CrossEntropy {
-    /// Rows with this target do not count; it need not be a class.
+    /// Rows with this target are left out; it need not be a class.
     pub ignore_index: Option<usize>,
-    /// How much of the wanted probability is spread evenly over all classes, in `[0, 1]`.
+    /// The part of the target probability that is spread evenly over all classes, in `[0, 1]`.
     pub label_smoothing: f32,
 }
 
-/// The mean cross-entropy of logits `[.., V]` with one target for each row, over the rows that are not
-/// ignored: one number.
+/// Mean cross-entropy of logits `[.., V]` and one target for each row, over the rows that are not ignored: one number.
 ///
 /// ```
 /// use glimpse::{ops::{CrossEntropy, cross_entropy}, tensor::Tensor};
@@ -49,13 +49,13 @@ pub struct CrossEntropy {
 /// ```
 ///
 /// # Errors
-/// Where the number of targets is not that of the rows, a target is no class, the smoothing is outside `[0, 1]`,
-/// or every row is ignored: a mean over nothing.
+/// Where the number of targets is not that of the rows, a target is not a class, the smoothing is outside `[0, 1]`, or
+/// every row is ignored, so that there is no mean.
 pub fn cross_entropy(logits: &Tensor, targets: &[usize], options: CrossEntropy) -> Result<Tensor> {
     weighted_cross_entropy(logits, targets, &vec![1.0; targets.len()], options)
 }
 
-/// Cross-entropy with a weight for each row: `1/R sum_r w[r] loss[r]` over the `R` rows that are not ignored, one number.
+/// Cross-entropy with a weight for each row: `1/R sum_r w[r] loss[r]` over the `R` rows that are not ignored; one number.
 ///
 /// A weight may be negative; the row's target then becomes less likely.
 ///
@@ -77,7 +77,7 @@ pub fn weighted_cross_entropy(
 ) -> Result<Tensor> {
     let _timer = profile::time("cross_entropy", logits.shape(), 0.0);
     let (classes, counted) = check(logits, targets, weights, options)?;
-    let job = Job {
+    let inputs = Inputs {
         logits: &[],
         classes,
         targets,
@@ -85,11 +85,11 @@ pub fn weighted_cross_entropy(
         options,
     };
     if let Device::Gpu(gpu) = Device::of(&[logits]) {
-        let (loss, residual) = gpu::forward(&gpu, logits, job, counted)?;
+        let (loss, residual) = gpu::forward(&gpu, logits, inputs, counted)?;
         let dims = logits.dims().to_vec();
-        return loss.record(&[logits], move |grad| {
-            let by = |r: Slice| gpu::backward(&gpu, &r, grad, &dims, counted);
-            Ok(vec![residual.map(by).transpose()?])
+        return loss.record(&[logits], move |dloss| {
+            let dx = |r: Slice| gpu::backward(&gpu, &r, dloss, &dims, counted);
+            Ok(vec![residual.map(dx).transpose()?])
         });
     }
     let isa = Isa::current();
@@ -98,30 +98,30 @@ pub fn weighted_cross_entropy(
     } else {
         cpu::forward
     };
-    let job = Job {
+    let inputs = Inputs {
         logits: logits.data(),
-        ..job
+        ..inputs
     };
-    // p - q, where somebody wants it.
+    // w (p - q), which the backward pass needs.
     let mut residual = if logits.is_tracked() {
         memory::zeros(logits.len())
     } else {
         Vec::new()
     };
-    let loss = forward(isa, job, &mut residual) / counted as f64;
+    let loss = forward(isa, inputs, &mut residual) / counted as f64;
     let dims = logits.dims().to_vec();
-    Tensor::scalar(loss as f32).record(&[logits], move |grad| {
+    Tensor::scalar(loss as f32).record(&[logits], move |dloss| {
         let scale = if isa.is_naive() {
             naive::scale
         } else {
             cpu::scale
         };
-        scale(isa, &mut residual, grad.item()? / counted as f32);
+        scale(isa, &mut residual, dloss.item()? / counted as f32);
         Ok(vec![Some(Tensor::computed(residual, &dims))])
     })
 }
 
-/// Refuses what has no loss; the number of classes and of the rows that count.
+/// Checks the arguments; returns the number of classes and of the rows that are not ignored.
 fn check(
     logits: &Tensor,
     targets: &[usize],
@@ -174,9 +174,9 @@ fn check(
     Ok((classes, counted))
 }
 
-/// The inputs of the kernels. On the GPU the logits are passed as a tensor, and `logits` is empty.
+/// Inputs of the kernels. On the GPU the logits are passed as a tensor, and `logits` is empty.
 #[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
+pub(crate) struct Inputs<'a> {
     logits: &'a [f32],
     classes: usize,
     targets: &'a [usize],

@@ -1,17 +1,17 @@
-//! The definition.
+//! The definition as plain loops.
 
-use super::Job;
+use super::Inputs;
 use crate::cpu::Isa;
 
-/// The weighted sum of the rows' losses; `w (p - q)` in `residual`, unless that is empty.
-pub(crate) fn forward(_: Isa, job: Job, residual: &mut [f32]) -> f64 {
-    let Job {
+/// The weighted sum of the rows' losses; writes `w (p - q)` to `residual`, unless that is empty.
+pub(crate) fn forward(_: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
+    let Inputs {
         logits,
         classes,
         targets,
         weights,
         options,
-    } = job;
+    } = inputs;
     let smoothing = f64::from(options.label_smoothing);
     let mut loss = 0.0;
     for (r, &target) in targets.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A layer in inference, where nothing is remembered and the statistics are known beforehand: the second norm and
-//! its ReLU are done to the first convolution's sums before they are written.
+//! One layer in inference. No intermediate results are kept, and the second norm's statistics are known beforehand. So the
+//! first convolution applies that norm and its ReLU to its sums before it writes them.
 
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
@@ -8,8 +8,7 @@ use crate::cpu::{Isa, Precision};
 use crate::ops::conv2d::packed_weight;
 use crate::tensor::Tensor;
 
-/// A layer of two convolutions, the first of which reads the first channels of the block's buffer while the second
-/// writes the next.
+/// The two convolutions of a layer. The first reads the first channels of the block's buffer, the second writes the next.
 pub(super) struct Layer<'a> {
     pub(super) shapes: [ConvShape; 2],
     pub(super) normalizers: [&'a Normalizer; 2],
@@ -18,7 +17,7 @@ pub(super) struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// `buffer` is `[N, H, W, total]`, `bottleneck` `[N, H, W, B]` and of any contents.
+    /// Computes the layer. `buffer` is `[N, H, W, total]`; `bottleneck` `[N, H, W, B]` is overwritten.
     pub(super) fn forward(
         &self,
         isa: Isa,
@@ -28,7 +27,7 @@ impl Layer<'_> {
     ) {
         let [one, three] = &self.shapes;
         let [first, second] = self.normalizers;
-        let middle = one.out_channels;
+        let bottleneck_channels = one.out_channels;
         let [w1, w2] =
             [0, 1].map(|i| packed_weight(isa, &self.shapes[i], self.precision, self.weights[i]));
         let x = Pixels {
@@ -37,14 +36,14 @@ impl Layer<'_> {
         };
         let out = PixelsMut {
             data: &mut *bottleneck,
-            stride: middle,
+            stride: bottleneck_channels,
         };
         let after = After::ScaleShiftRelu(second.affine());
         conv::forward(isa, one, x, Some(first.affine()), &w1, after, out);
 
         let z = Pixels {
             data: bottleneck,
-            stride: middle,
+            stride: bottleneck_channels,
         };
         let written = one.channels.min(buffer.len());
         let out = PixelsMut {

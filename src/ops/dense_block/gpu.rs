@@ -1,4 +1,4 @@
-//! The same block on a graphics device: one buffer that every layer reads from the left of and writes its channels into.
+//! The block on the GPU: one buffer from which every layer reads the first channels and into which it writes the next.
 
 use super::{DenseLayer, LayerMoments};
 use crate::cpu::conv::ConvShape;
@@ -12,26 +12,25 @@ use crate::ops::conv2d::operands;
 use crate::ops::norm_relu_conv::gpu::{Composite, forward};
 use crate::tensor::Tensor;
 
-/// The moments of the channels that have been written so far, `[C]` of at most `total` each; a channel's are taken once
-/// and serve every layer that reads it.
-struct Known {
+/// The moments of the first `channels` channels of the block's buffer. Both slices have room for all of its channels.
+struct ChannelMoments {
     mean: Slice,
     var: Slice,
     channels: usize,
 }
 
-impl Known {
+impl ChannelMoments {
     fn new(gpu: &Gpu, total: usize) -> Result<Self> {
         let mean = Slice::from(gpu.unset(2 * total)?);
         let var = mean.after(total);
-        Ok(Known {
+        Ok(ChannelMoments {
             mean,
             var,
             channels: 0,
         })
     }
 
-    /// Takes those of the channels written since, up to `channels`.
+    /// Computes the moments of the channels written since the last call, up to `channels`.
     fn extend(&mut self, gpu: &Gpu, buffer: &Rows, rows: usize, channels: usize) -> Result<()> {
         let fresh = channels - self.channels;
         if fresh > 0 {
@@ -46,7 +45,7 @@ impl Known {
         Ok(())
     }
 
-    /// Those of the first `channels`.
+    /// The moments of the first `channels`.
     fn moments(&self, total: usize, channels: usize) -> Result<Moments> {
         let all = Tensor::from_gpu(self.mean.buffer.clone(), &[2 * total]);
         Ok(Moments {
@@ -56,7 +55,7 @@ impl Known {
     }
 }
 
-/// The block over `x`, on the tape; `inputs` are x and the parameters, layer by layer.
+/// [`dense_block`](super::dense_block()) on the GPU; `inputs` are `x` and the parameters, layer by layer.
 pub(super) fn dense_block(
     gpu: Gpu,
     x: &Tensor,
@@ -76,23 +75,25 @@ pub(super) fn dense_block(
     let buffer = map(gpu.unset(rows * total)?, total);
     copy::columns(&gpu, &map(x.on(&gpu)?, first), &buffer, [rows, first])?;
 
-    let mut known = Known::new(&gpu, total)?;
-    let (mut moments, mut kept) = (Vec::new(), Vec::new());
+    let mut channel_moments = ChannelMoments::new(&gpu, total)?;
+    let (mut moments, mut saved) = (Vec::new(), Vec::new());
     for (layer, shape) in layers.iter().zip(shapes) {
         let [one, three] = [0, 1].map(|i| sizes(&shape[i]));
         let (c, b) = (one.channels, one.out_channels);
         let mut first_moments = None;
         let state1 = if layer.norm1.is_batch() {
-            known.extend(&gpu, &buffer, rows, c)?;
-            first_moments = Some(known.moments(total, c)?);
-            layer.norm1.fold_on(&gpu, &known.mean, &known.var)?
+            channel_moments.extend(&gpu, &buffer, rows, c)?;
+            first_moments = Some(channel_moments.moments(total, c)?);
+            layer
+                .norm1
+                .fold_on(&gpu, &channel_moments.mean, &channel_moments.var)?
         } else {
             layer.norm1.state(&gpu, &buffer, [rows, c])?.0
         };
         let bottleneck = map(gpu.unset(rows * b)?, b);
         let out = buffer.from_column(c);
         if let (false, Some(state2)) = (tracked, layer.norm2.running_state(&gpu)?) {
-            // The second norm and its ReLU are done to the first convolution's sums before they are written.
+            // The first convolution applies the second norm and its ReLU to its sums before it writes them.
             let after = After::NormRelu(&state2);
             forward(
                 &gpu,
@@ -139,7 +140,7 @@ pub(super) fn dense_block(
                 batch,
                 weight: weight.detach(),
             };
-            kept.push([
+            saved.push([
                 composite(one, &buffer, state1, layer.norm1.is_batch(), layer.conv1),
                 composite(
                     three,
@@ -154,11 +155,11 @@ pub(super) fn dense_block(
     let dims = [&x.dims()[..3], &[total]].concat();
     let x_dims = x.dims().to_vec();
     let y = Tensor::from_gpu(buffer.data.buffer, &dims);
-    let y = y.record(inputs, move |grad| backward(&gpu, kept, grad, &x_dims))?;
+    let y = y.record(inputs, move |dy| backward(&gpu, saved, dy, &x_dims))?;
     Ok((y, moments))
 }
 
-/// `y = conv(x, w)`, of what is normalised already.
+/// `y = conv(x, w)`, without a norm.
 fn plain(
     gpu: &Gpu,
     shape: &Shape,
@@ -179,30 +180,31 @@ fn plain(
     forward(gpu, shape, &product)
 }
 
+/// The gradients with respect to `x` and all parameters, in the order of the operation's inputs.
 fn backward(
     gpu: &Gpu,
-    mut kept: Vec<[Composite; 2]>,
-    grad: &Tensor,
+    mut saved: Vec<[Composite; 2]>,
+    dy: &Tensor,
     dims: &[usize],
 ) -> Result<Vec<Option<Tensor>>> {
-    let (total, first) = (grad.dims()[3], dims[3]);
+    let (total, first) = (dy.dims()[3], dims[3]);
     let rows = dims[..3].iter().product::<usize>();
-    let gathered = map(gpu.unset(rows * total)?, total);
-    gpu.copy(&grad.on(gpu)?, &gathered.data, rows * total)?;
-    let mut grads = Vec::with_capacity(1 + 6 * kept.len());
-    while let Some([one, three]) = kept.pop() {
+    let dbuffer = map(gpu.unset(rows * total)?, total);
+    gpu.copy(&dy.on(gpu)?, &dbuffer.data, rows * total)?;
+    let mut grads = Vec::with_capacity(1 + 6 * saved.len());
+    while let Some([one, three]) = saved.pop() {
         let (c, b) = (one.shape.channels, one.shape.out_channels);
-        let grad_bottleneck = map(gpu.unset(rows * b)?, b);
-        let second = three.backward(gpu, &gathered.from_column(c), &grad_bottleneck, false)?;
+        let dbottleneck = map(gpu.unset(rows * b)?, b);
+        let second = three.backward(gpu, &dbuffer.from_column(c), &dbottleneck, false)?;
         drop(three);
-        let first = one.backward(gpu, &grad_bottleneck, &gathered, true)?;
-        // The list is turned around at the end.
+        let first = one.backward(gpu, &dbottleneck, &dbuffer, true)?;
+        // In reverse, because the whole list is reversed at the end.
         grads.extend([second.weight, second.beta, second.gamma].map(Some));
         grads.extend([first.weight, first.beta, first.gamma].map(Some));
     }
-    let grad_x = map(gpu.unset(rows * first)?, first);
-    copy::columns(gpu, &gathered, &grad_x, [rows, first])?;
-    grads.push(Some(Tensor::from_gpu(grad_x.data.buffer, dims)));
+    let dx = map(gpu.unset(rows * first)?, first);
+    copy::columns(gpu, &dbuffer, &dx, [rows, first])?;
+    grads.push(Some(Tensor::from_gpu(dx.data.buffer, dims)));
     grads.reverse();
     Ok(grads)
 }

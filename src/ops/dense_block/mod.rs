@@ -1,17 +1,23 @@
-//! A dense block: every layer sees the channels of all layers before it (Huang et al., 2017,
-//! arXiv 1608.06993).
+//! A dense block: every layer reads the channels of all layers before it (Huang et al., 2017, arXiv 1608.06993).
 //!
 //! ```text
 //! x_0 = x        x_l = [x_{l-1}, H_l(x_{l-1})]        H_l = composite 3x3 of composite 1x1
 //! ```
 //!
-//! Written as concatenations this copies the early channels once for every later layer. Here the whole block is
-//! one buffer `[N, H, W, C + L growth]`; layer `l` reads its first `C + (l - 1) growth` channels and writes the
-//! next `growth`. A channel's mean and variance are taken once and serve every layer that reads it.
+//! where `composite` is [`norm_relu_conv`](mod@crate::ops::norm_relu_conv). With concatenations, the early channels would
+//! be copied once for every later layer. Here the whole block is one buffer `[N, H, W, C + L growth]`. Layer `l` reads its
+//! first `C + (l - 1) growth` channels and writes the next `growth`. The mean and variance of a channel are computed once
+//! and serve every layer that reads it.
 //!
-//! Backward is the same buffer for gradients, walked from the last layer to the first. When layer `l`'s turn
-//! comes, every later layer has added its part to the gradient of the channels that `l` wrote, so they are
-//! complete; its own part is added to the channels that it read.
+//! `x_{l-1}` occurs twice in `x_l`: as its first channels, and as the input of `H_l`. So its gradient is a sum:
+//!
+//! ```text
+//! dx_{l-1} = dx_l[first C + (l - 1) growth channels] + (gradient of H_l, applied to dx_l[next growth channels])
+//! ```
+//!
+//! The backward pass has one buffer of the same shape for these gradients. It starts as `dy` and is updated from the last
+//! layer to the first. When layer `l` is reached, all later layers have added their parts, so the gradient with respect to
+//! the channels that `l` wrote is complete. Layer `l` then adds its part to the channels that it read.
 
 mod cpu;
 mod gpu;
@@ -28,8 +34,8 @@ use crate::ops::conv2d::precision;
 use crate::ops::norm_relu_conv::{self, Composite};
 use crate::tensor::{Device, Tensor};
 
-/// The parameters of one layer that reads `C` channels: batch norm, ReLU, 1x1 to the bottleneck `B`; batch
-/// norm, ReLU, 3x3 to `growth`.
+/// The parameters of one layer that reads `C` channels: batch norm, ReLU and a 1x1 convolution to the `B` channels of the
+/// bottleneck; then batch norm, ReLU and a 3x3 convolution to `growth` channels.
 #[derive(Clone, Copy)]
 pub struct DenseLayer<'a> {
     /// Over `C` channels.
@@ -42,7 +48,7 @@ pub struct DenseLayer<'a> {
     pub conv2: &'a Tensor,
 }
 
-/// The sizes of layer `index`, or what does not fit.
+/// The sizes of the two convolutions of layer `index`; an error where they do not fit.
 fn layer_shapes(
     x: &Tensor,
     channels: usize,
@@ -94,11 +100,11 @@ fn layer_shapes(
     Ok([one, three])
 }
 
-// Pixels that a task copies into or out of a block's buffer.
-const COPIED: usize = 512;
+// Pixels that one task copies into or out of a block's buffer.
+const PIXELS_PER_TASK: usize = 512;
 
-/// What the backward pass remembers of one layer.
-struct Kept {
+/// Intermediate results of one layer that the backward pass reads.
+struct SavedLayer {
     shapes: [ConvShape; 2],
     normalizers: [Arc<Normalizer>; 2],
     batch: [bool; 2],
@@ -109,8 +115,8 @@ struct Kept {
 /// The moments of a layer's two norms, in training.
 pub type LayerMoments = Option<[Moments; 2]>;
 
-/// A dense block over `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training the batch's moments of each
-/// layer's two norms come along, for the running statistics.
+/// A dense block over `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training it also returns the mini-batch's moments
+/// for each layer's two norms, for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{dense_block, DenseLayer, Norm, Statistics}, tensor::Tensor};
@@ -166,28 +172,28 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
 
     let mut buffer = memory::unset(rows * total);
     let source = x.data();
-    threads::for_each_chunk(&mut buffer, COPIED * total.max(1), |i, pixels| {
-        let source = source[i * COPIED * first..].chunks_exact(first.max(1));
+    threads::for_each_chunk(&mut buffer, PIXELS_PER_TASK * total.max(1), |i, pixels| {
+        let source = source[i * PIXELS_PER_TASK * first..].chunks_exact(first.max(1));
         for (to, from) in pixels.chunks_exact_mut(total).zip(source) {
             to[..first].copy_from_slice(from);
         }
     });
-    let mut known = rows::Moments {
+    let mut channel_moments = rows::Moments {
         mean: Vec::new(),
         var: Vec::new(),
     };
     let mut moments = Vec::with_capacity(layers.len());
-    let mut kept = Vec::new();
+    let mut saved = Vec::new();
     for (layer, &[one, three]) in layers.iter().zip(&shapes) {
         let (c, b) = (one.channels, one.out_channels);
         let normalizer1 = if layer.norm1.is_batch() {
             let fresh = Pixels {
-                data: &buffer[known.mean.len()..],
+                data: &buffer[channel_moments.mean.len()..],
                 stride: total,
             };
             let norm = layer.norm1;
-            extend_moments(isa, &mut known, fresh, rows, c);
-            norm.normalizer(&known)
+            extend_moments(isa, &mut channel_moments, fresh, rows, c);
+            norm.normalizer(&channel_moments)
         } else {
             layer
                 .norm1
@@ -248,10 +254,10 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
         moments.push(
             moments2
                 .filter(|_| layer.norm1.is_batch())
-                .map(|second| [known.clone().into(), second.into()]),
+                .map(|second| [channel_moments.clone().into(), second.into()]),
         );
         if tracked {
-            kept.push(Kept {
+            saved.push(SavedLayer {
                 shapes: [one, three],
                 normalizers: [normalizer1, normalizer2],
                 batch: [layer.norm1.is_batch(), layer.norm2.is_batch()],
@@ -264,35 +270,35 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
     }
     let y = Tensor::computed(buffer, &[batch, height, width, total]);
     let (buffer, dims) = (y.clone(), x.dims().to_vec());
-    let y = y.record(&inputs, move |grad| {
-        backward(isa, &buffer, kept, grad, &dims)
-    })?;
+    let y = y.record(&inputs, move |dy| backward(isa, &buffer, saved, dy, &dims))?;
     Ok((y, moments))
 }
 
-/// Adds the moments of the channels that have been written since, up to `channels`.
+/// Appends the moments of the channels written since the last call, up to `channels`; `fresh` begins with the first of
+/// them.
 fn extend_moments(
     isa: Isa,
-    known: &mut rows::Moments,
+    moments: &mut rows::Moments,
     fresh: Pixels,
     rows: usize,
     channels: usize,
 ) {
-    let moments = if isa.is_naive() {
+    let compute = if isa.is_naive() {
         crate::ops::batch_norm::naive::moments
     } else {
         crate::cpu::rows::moments
     };
-    let new = moments(isa, fresh, rows, channels - known.mean.len());
-    known.mean.extend(new.mean);
-    known.var.extend(new.var);
+    let new = compute(isa, fresh, rows, channels - moments.mean.len());
+    moments.mean.extend(new.mean);
+    moments.var.extend(new.var);
 }
 
+/// The gradients with respect to `x` and all parameters, in the order of the operation's inputs.
 fn backward(
     isa: Isa,
     buffer: &Tensor,
-    mut kept: Vec<Kept>,
-    grad: &Tensor,
+    mut saved: Vec<SavedLayer>,
+    dy: &Tensor,
     dims: &[usize],
 ) -> Result<Vec<Option<Tensor>>> {
     let backward = if isa.is_naive() {
@@ -301,15 +307,15 @@ fn backward(
         norm_relu_conv::cpu::backward
     };
     let (total, first) = (buffer.dims()[3], dims[3]);
-    let mut gathered = memory::unset(grad.len());
-    threads::for_each_chunk(&mut gathered, COPIED * total.max(1), |i, to| {
-        to.copy_from_slice(&grad.data()[i * COPIED * total..][..to.len()]);
+    let mut dbuffer = memory::unset(dy.len());
+    threads::for_each_chunk(&mut dbuffer, PIXELS_PER_TASK * total.max(1), |i, to| {
+        to.copy_from_slice(&dy.data()[i * PIXELS_PER_TASK * total..][..to.len()]);
     });
-    let mut grads = Vec::with_capacity(1 + 6 * kept.len());
-    while let Some(layer) = kept.pop() {
+    let mut grads = Vec::with_capacity(1 + 6 * saved.len());
+    while let Some(layer) = saved.pop() {
         let [one, three] = layer.shapes;
         let (c, b) = (one.channels, one.out_channels);
-        let mut grad_bottleneck = memory::zeros(layer.bottleneck.len());
+        let mut dbottleneck = memory::zeros(layer.bottleneck.len());
         let second = backward(
             isa,
             &Composite {
@@ -323,11 +329,11 @@ fn backward(
                 weight: layer.weights[1].data(),
             },
             Pixels {
-                data: &gathered[c.min(gathered.len())..],
+                data: &dbuffer[c.min(dbuffer.len())..],
                 stride: total,
             },
             PixelsMut {
-                data: &mut grad_bottleneck,
+                data: &mut dbottleneck,
                 stride: b,
             },
         );
@@ -345,16 +351,16 @@ fn backward(
                 weight: layer.weights[0].data(),
             },
             Pixels {
-                data: &grad_bottleneck,
+                data: &dbottleneck,
                 stride: b,
             },
             PixelsMut {
-                data: &mut gathered,
+                data: &mut dbuffer,
                 stride: total,
             },
         );
-        memory::recycle(grad_bottleneck);
-        // The list is turned around at the end.
+        memory::recycle(dbottleneck);
+        // In reverse, because the whole list is reversed at the end.
         grads.extend([
             Some(Tensor::computed(second.weight, layer.weights[1].dims())),
             Some(Tensor::computed(second.beta, &[b])),
@@ -364,15 +370,15 @@ fn backward(
             Some(Tensor::computed(first.gamma, &[c])),
         ]);
     }
-    let mut grad_x = memory::unset(dims.iter().product());
-    threads::for_each_chunk(&mut grad_x, COPIED * first.max(1), |i, pixels| {
-        let source = gathered[i * COPIED * total..].chunks_exact(total);
+    let mut dx = memory::unset(dims.iter().product());
+    threads::for_each_chunk(&mut dx, PIXELS_PER_TASK * first.max(1), |i, pixels| {
+        let source = dbuffer[i * PIXELS_PER_TASK * total..].chunks_exact(total);
         for (to, from) in pixels.chunks_exact_mut(first).zip(source) {
             to.copy_from_slice(&from[..first]);
         }
     });
-    memory::recycle(gathered);
-    grads.push(Some(Tensor::computed(grad_x, dims)));
+    memory::recycle(dbuffer);
+    grads.push(Some(Tensor::computed(dx, dims)));
     grads.reverse();
     Ok(grads)
 }

@@ -1,35 +1,35 @@
-//! The same in vectors, a run of elements a task.
+//! SIMD kernels. Each task takes one chunk of the elements.
 
 use super::Mask;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
 
-// Elements of one task; a power of two, so that the high word of the index is the same for all of them.
-const RUN: usize = 1 << 16;
+// Elements per task. It is a power of two, so the high half of the index is the same for all of them.
+const CHUNK: usize = 1 << 16;
 
 /// `y = x k / (1 - p)`
 pub(crate) fn forward(isa: Isa, mask: Mask, x: &[f32]) -> Vec<f32> {
     let mut y = memory::unset(x.len());
-    threads::for_each_chunk(&mut y, RUN, |i, y| {
-        let first = i as u64 * RUN as u64;
-        isa.dispatch(Run {
+    threads::for_each_chunk(&mut y, CHUNK, |i, y| {
+        let first = i as u64 * CHUNK as u64;
+        isa.dispatch(Chunk {
             mask,
             first,
-            x: &x[i * RUN..],
+            x: &x[i * CHUNK..],
             y,
         });
     });
     y
 }
 
-struct Run<'a> {
+struct Chunk<'a> {
     mask: Mask,
     first: u64,
     x: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl WithSimd for Run<'_> {
+impl WithSimd for Chunk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {

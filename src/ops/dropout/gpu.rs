@@ -1,4 +1,4 @@
-//! The same mask on a graphics device, by `shaders/dropout.wgsl`.
+//! Dispatches `shaders/dropout.wgsl`, which computes the same mask.
 
 use super::Mask;
 use crate::error::Result;
@@ -7,17 +7,17 @@ use crate::tensor::Tensor;
 
 /// `y = x k / (1 - p)`
 pub(crate) fn forward(gpu: &Gpu, mask: Mask, x: &Tensor) -> Result<Tensor> {
-    let (y, len, at) = (Slice::from(gpu.unset(x.len())?), x.len(), x.on(gpu)?);
+    let (y, len, data) = (Slice::from(gpu.unset(x.len())?), x.len(), x.on(gpu)?);
     gpu.kernel(Shader::Dropout, "dropout_forward")
         .params(&[
             len as u32,
-            at.start(),
+            data.start(),
             mask.key[0],
             mask.key[1],
             mask.threshold,
         ])
         .params(&[mask.factor])
-        .read(1, &at)
+        .read(1, &data)
         .write(2, &y)
         .over(len)?;
     Ok(Tensor::from_gpu(y.buffer, x.dims()))

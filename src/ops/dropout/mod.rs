@@ -1,4 +1,4 @@
-//! Dropout: while training, some elements are set to zero and the others made up for it.
+//! Dropout: in training, random elements are set to zero and the others are scaled up to compensate.
 //!
 //! ```text
 //! y[i] = x[i] k[i] / (1 - p)        k[i] = 0 with probability p, else 1
@@ -6,21 +6,23 @@
 //! dx[i] = dy[i] k[i] / (1 - p)
 //! ```
 //!
-//! The expectation of `y` is `x`, so that nothing needs to be scaled where nothing is dropped.
+//! The expectation of `y[i]` is `x[i] (1 - p) / (1 - p) = x[i]`, so inference uses `x` as it is. The mask `k` does not
+//! depend on `x`, so the derivative of `y[i]` with respect to `x[i]` is its factor, and the backward pass is the forward
+//! pass applied to `dy`.
 //!
 //! Whether element `i` is kept depends on the seed and `i` alone, through a counter-based generator:
 //!
 //! ```text
-//! key  = splitmix64(seed)                                  once; two words, low and high
+//! key  = splitmix64(seed)                                  once; its halves are low and high
 //! bits = mix(mix(low(i) ^ low(key)) ^ high(i) ^ high(key))
 //! k[i] = (bits >> 8) >= ceil(p 2^24)
 //! mix(x): x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16
 //! ```
 //!
-//! `mix` is Wellons' `lowbias32` (2018), a bijection of 32 bits whose every input bit flips every output bit with
-//! probability one half; `splitmix64` is the generator of Steele, Lea and Flood (2014). All of it is 32-bit
-//! integer arithmetic, element by element, so any device, vector or thread makes the same mask, and the way back
-//! makes it again instead of remembering it.
+//! `mix` is Wellons' `lowbias32` (2018), a bijection of 32 bits: each input bit flips each output bit with a probability
+//! close to one half. `splitmix64` is the generator of Steele, Lea and Flood (2014). After the key, all of it is 32-bit
+//! integer arithmetic, element by element. So every device, instruction set and thread computes the same mask, and the
+//! backward pass computes the mask again instead of storing it.
 
 mod cpu;
 mod gpu;
@@ -31,7 +33,7 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// Which elements are kept, and by what they are multiplied.
+/// Decides which elements are kept, and holds their factor.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask {
     key: [u32; 2],
@@ -74,8 +76,8 @@ fn mix(mut x: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-/// Sets elements to zero with probability `p` and divides the others by `1 - p`; x of any shape. The same seed
-/// drops the same elements.
+/// Sets elements of `x`, of any shape, to zero with probability `p` and divides the others by `1 - p`. The same seed drops
+/// the same elements.
 ///
 /// ```
 /// use glimpse::{ops::dropout, tensor::Tensor};
@@ -100,8 +102,8 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
     let mask = Mask::new(p, seed);
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let y = gpu::forward(&gpu, mask, x)?;
-        return y.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::forward(&gpu, mask, grad)?)])
+        return y.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::forward(&gpu, mask, dy)?)])
         });
     }
     let isa = Isa::current();
@@ -112,15 +114,14 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
     };
     let y = Tensor::computed(forward(isa, mask, x.data()), x.dims());
     let dims = x.dims().to_vec();
-    y.record(&[x], move |grad| {
-        // The same multiplication.
+    y.record(&[x], move |dy| {
         let backward = if isa.is_naive() {
             naive::forward
         } else {
             cpu::forward
         };
         Ok(vec![Some(Tensor::computed(
-            backward(isa, mask, grad.data()),
+            backward(isa, mask, dy.data()),
             &dims,
         ))])
     })

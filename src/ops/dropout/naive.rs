@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::Mask;
 use crate::cpu::Isa;

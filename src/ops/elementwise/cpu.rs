@@ -1,32 +1,32 @@
-//! The same in vectors, a run of elements a task.
+//! SIMD kernels. Each task takes one chunk of the elements.
 
 use super::{Pair, Single};
 use crate::cpu::math::{self, Function};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
 
-// Elements of one task: a quarter of a megabyte.
-const RUN: usize = 1 << 16;
+// Elements per task: a quarter of a megabyte.
+const CHUNK: usize = 1 << 16;
 
 /// `f(a, b)` of every two elements
 pub(crate) fn pair(isa: Isa, f: Pair, a: &[f32], b: &[f32]) -> Vec<f32> {
     let mut y = memory::unset(a.len());
-    threads::for_each_chunk(&mut y, RUN, |i, y| {
+    threads::for_each_chunk(&mut y, CHUNK, |i, y| {
         let n = y.len();
-        let (a, b) = (&a[i * RUN..][..n], &b[i * RUN..][..n]);
-        isa.dispatch(PairRun { f, a, b, y });
+        let (a, b) = (&a[i * CHUNK..][..n], &b[i * CHUNK..][..n]);
+        isa.dispatch(PairChunk { f, a, b, y });
     });
     y
 }
 
-struct PairRun<'a> {
+struct PairChunk<'a> {
     f: Pair,
     a: &'a [f32],
     b: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl PairRun<'_> {
+impl PairChunk<'_> {
     #[inline(always)]
     fn map(self, f: impl Fn(f32, f32) -> f32) {
         for ((y, &a), &b) in self.y.iter_mut().zip(self.a).zip(self.b) {
@@ -35,7 +35,7 @@ impl PairRun<'_> {
     }
 }
 
-impl WithSimd for PairRun<'_> {
+impl WithSimd for PairChunk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
@@ -52,7 +52,7 @@ impl WithSimd for PairRun<'_> {
 /// `f(x)` of every element
 pub(crate) fn single(isa: Isa, f: Single, x: &[f32]) -> Vec<f32> {
     let mut y = x.to_vec();
-    threads::for_each_chunk(&mut y, RUN, |_, y| match f {
+    threads::for_each_chunk(&mut y, CHUNK, |_, y| match f {
         Single::Scale(k) => isa.dispatch(Scale(k, y)),
         Single::Tanh => math::apply(isa, Function::Tanh, y),
         Single::Sigmoid => math::apply(isa, Function::Sigmoid, y),

@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/elementwise.wgsl`.
+//! Dispatches `shaders/elementwise.wgsl`.
 
 use super::{Pair, Single};
 use crate::error::Result;

@@ -9,7 +9,15 @@
 //! sigmoid  y = 1/(1 + e^-x)     dx = dy y (1 - y)
 //! ```
 //!
-//! The derivatives of tanh and of the sigmoid are functions of their own values, so only those are kept.
+//! Each element of `y` depends on one element of each input, so the chain rule is a single product. The product rule
+//! gives the row of `mul`. The derivatives of tanh and of the sigmoid are functions of their own values:
+//!
+//! ```text
+//! tanh x = sinh x / cosh x         derivative (cosh^2 x - sinh^2 x) / cosh^2 x = 1 - y^2
+//! sigmoid x = 1/(1 + e^-x)         derivative e^-x / (1 + e^-x)^2 = y (1 - y),   as 1 - y = e^-x / (1 + e^-x)
+//! ```
+//!
+//! So the backward pass needs only the output.
 
 mod cpu;
 mod gpu;
@@ -20,7 +28,7 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// What becomes of two elements `a` and `b`.
+/// A function of two elements `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pair {
     /// `a + b`
@@ -29,13 +37,13 @@ pub(crate) enum Pair {
     Sub,
     /// `a b`
     Mul,
-    /// `a (1 - b^2)`: the gradient of tanh, from that of its output and the output.
+    /// `a (1 - b^2)`: the gradient of tanh, with `a = dy` and `b = y`.
     TanhGrad,
-    /// `a b (1 - b)`: the gradient of the sigmoid, from that of its output and the output.
+    /// `a b (1 - b)`: the gradient of the sigmoid, with `a = dy` and `b = y`.
     SigmoidGrad,
 }
 
-/// What becomes of one element `x`.
+/// A function of one element `x`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Single {
     /// `k x`
@@ -50,24 +58,27 @@ fn pair(isa: Isa, f: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[a, b]) {
         return gpu::pair(&gpu, f, a, b);
     }
-    let run = if isa.is_naive() {
+    let kernel = if isa.is_naive() {
         naive::pair
     } else {
         cpu::pair
     };
-    Ok(Tensor::computed(run(isa, f, a.data(), b.data()), a.dims()))
+    Ok(Tensor::computed(
+        kernel(isa, f, a.data(), b.data()),
+        a.dims(),
+    ))
 }
 
 fn single(isa: Isa, f: Single, x: &Tensor) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         return gpu::single(&gpu, f, x);
     }
-    let run = if isa.is_naive() {
+    let kernel = if isa.is_naive() {
         naive::single
     } else {
         cpu::single
     };
-    Ok(Tensor::computed(run(isa, f, x.data()), x.dims()))
+    Ok(Tensor::computed(kernel(isa, f, x.data()), x.dims()))
 }
 
 fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -92,9 +103,8 @@ fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("add", a.shape(), 0.0);
     same_shape("add", a, b)?;
-    pair(Isa::current(), Pair::Add, a, b)?.record(&[a, b], |grad| {
-        Ok(vec![Some(grad.clone()), Some(grad.clone())])
-    })
+    pair(Isa::current(), Pair::Add, a, b)?
+        .record(&[a, b], |dy| Ok(vec![Some(dy.clone()), Some(dy.clone())]))
 }
 
 /// `a - b`, of the same shape.
@@ -113,9 +123,9 @@ pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_shape("sub", a, b)?;
     let isa = Isa::current();
     let b_wanted = b.is_tracked();
-    pair(isa, Pair::Sub, a, b)?.record(&[a, b], move |grad| {
-        let grad_b = b_wanted.then(|| single(isa, Single::Scale(-1.0), grad));
-        Ok(vec![Some(grad.clone()), grad_b.transpose()?])
+    pair(isa, Pair::Sub, a, b)?.record(&[a, b], move |dy| {
+        let db = b_wanted.then(|| single(isa, Single::Scale(-1.0), dy));
+        Ok(vec![Some(dy.clone()), db.transpose()?])
     })
 }
 
@@ -136,8 +146,8 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let isa = Isa::current();
     let wanted = [a.is_tracked(), b.is_tracked()];
     let (a_kept, b_kept) = (a.detach(), b.detach());
-    pair(isa, Pair::Mul, a, b)?.record(&[a, b], move |grad| {
-        let times = |other: &Tensor| pair(isa, Pair::Mul, grad, other);
+    pair(isa, Pair::Mul, a, b)?.record(&[a, b], move |dy| {
+        let times = |other: &Tensor| pair(isa, Pair::Mul, dy, other);
         Ok(vec![
             wanted[0].then(|| times(&b_kept)).transpose()?,
             wanted[1].then(|| times(&a_kept)).transpose()?,
@@ -154,11 +164,11 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// Where a graphics device has no memory left or does not answer.
+/// On the GPU, where its memory is used up or it no longer answers.
 pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
     let _timer = profile::time("scale", x.shape(), 0.0);
     let (isa, f) = (Isa::current(), Single::Scale(factor));
-    single(isa, f, x)?.record(&[x], move |grad| Ok(vec![Some(single(isa, f, grad)?)]))
+    single(isa, f, x)?.record(&[x], move |dy| Ok(vec![Some(single(isa, f, dy)?)]))
 }
 
 /// The hyperbolic tangent, of any shape.
@@ -170,7 +180,7 @@ pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// Where a graphics device has no memory left or does not answer.
+/// On the GPU, where its memory is used up or it no longer answers.
 pub fn tanh(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("tanh", x.shape(), 0.0);
     function(x, Single::Tanh, Pair::TanhGrad)
@@ -185,19 +195,19 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// Where a graphics device has no memory left or does not answer.
+/// On the GPU, where its memory is used up or it no longer answers.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("sigmoid", x.shape(), 0.0);
     function(x, Single::Sigmoid, Pair::SigmoidGrad)
 }
 
-/// A function whose derivative is one of its value.
+/// A function whose derivative is a function of its value.
 fn function(x: &Tensor, f: Single, derivative: Pair) -> Result<Tensor> {
     let isa = Isa::current();
     let y = single(isa, f, x)?;
     let kept = y.clone();
-    y.record(&[x], move |grad| {
-        Ok(vec![Some(pair(isa, derivative, grad, &kept)?)])
+    y.record(&[x], move |dy| {
+        Ok(vec![Some(pair(isa, derivative, dy, &kept)?)])
     })
 }
 

@@ -1,4 +1,4 @@
-//! The same a row at a time: copies out, vector additions back.
+//! Whole rows at a time: copied in the forward pass, added with SIMD in the backward pass.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory};

@@ -1,10 +1,10 @@
-//! The same on a graphics device, by `shaders/embedding.wgsl`.
+//! Dispatches `shaders/embedding.wgsl`.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// `y[r] = W[id[r]]`
+/// `y[r] = W[ids[r]]`
 pub(crate) fn forward(gpu: &Gpu, weight: &Tensor, ids: &[usize], columns: usize) -> Result<Tensor> {
     let rows: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
     let rows = Slice::from(gpu.upload(&rows)?);
@@ -21,29 +21,29 @@ pub(crate) fn forward(gpu: &Gpu, weight: &Tensor, ids: &[usize], columns: usize)
     Ok(Tensor::from_gpu(y.buffer, &[ids.len(), columns]))
 }
 
-/// `dW[w] = sum of dy[r]` over the rows `r` of that word. They are sorted by word here, so that one thread finds all that
-/// it has to add.
+/// `dW[v] = sum of dy[r]` over those `r` with `ids[r] = v`. The `r` are sorted by id here, so one invocation finds all the
+/// rows that it has to add.
 pub(crate) fn backward(gpu: &Gpu, dims: &[usize], ids: &[usize], dy: &Tensor) -> Result<Tensor> {
     let columns = dims[1];
     let mut order: Vec<u32> = (0..ids.len() as u32).collect();
     order.sort_by_key(|&row| ids[row as usize]);
-    // Of each word that occurs: the word, and its first and last place in the order.
-    let mut words: Vec<[u32; 3]> = Vec::new();
-    for (place, &row) in (0u32..).zip(&order) {
-        let word = ids[row as usize] as u32;
-        match words.last_mut() {
-            Some(last) if last[0] == word => last[2] = place + 1,
-            _ => words.push([word, place, place + 1]),
+    // For each id that occurs: the id, and where its rows begin and end in the order.
+    let mut groups: Vec<[u32; 3]> = Vec::new();
+    for (index, &row) in (0u32..).zip(&order) {
+        let id = ids[row as usize] as u32;
+        match groups.last_mut() {
+            Some(last) if last[0] == id => last[2] = index + 1,
+            _ => groups.push([id, index, index + 1]),
         }
     }
     let dw = Slice::from(gpu.zeros(dims[0] * columns)?);
-    let (order, count) = (Slice::from(gpu.upload(&order)?), words.len());
-    let (words, dy) = (Slice::from(gpu.upload(&words)?), dy.on(gpu)?);
+    let (order, count) = (Slice::from(gpu.upload(&order)?), groups.len());
+    let (groups, dy) = (Slice::from(gpu.upload(&groups)?), dy.on(gpu)?);
     gpu.kernel(Shader::Embedding, "embedding_backward")
         .params(&[count as u32, columns as u32, dy.start()])
         .read(1, &dy)
         .read(2, &order)
-        .read(3, &words)
+        .read(3, &groups)
         .write(4, &dw)
         .over(count * columns)?;
     Ok(Tensor::from_gpu(dw.buffer, dims))

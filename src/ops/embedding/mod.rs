@@ -1,4 +1,4 @@
-//! Embedding: rows of a table, looked up by number.
+//! Embedding: rows of a table, looked up by index.
 //!
 //! ```text
 //! y[r] = W[ids[r]]        W [V, E]   ids [R]   y [R, E]
@@ -6,7 +6,8 @@
 //! dW[v] = sum of dy[r] over those r with ids[r] = v
 //! ```
 //!
-//! A row that is looked up twice adds to the loss twice, so its gradients are added, in the order of `ids`.
+//! Each `y[r]` is a copy of one row, so its derivative with respect to that row is 1. A row that is looked up several times
+//! receives the sum of the gradients, added in the order of `ids`.
 
 mod cpu;
 mod gpu;
@@ -28,7 +29,7 @@ use crate::tensor::{Device, Tensor};
 /// ```
 ///
 /// # Errors
-/// Where the table is no matrix, or has no such row.
+/// Where the table is not a matrix, or an id is not below the number of its rows.
 pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     let _timer = profile::time(
         "embedding",
@@ -45,8 +46,8 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[weight]) {
         let y = gpu::forward(&gpu, weight, ids, width)?;
         let ids = ids.to_vec();
-        return y.record(&[weight], move |grad| {
-            Ok(vec![Some(gpu::backward(&gpu, &[rows, width], &ids, grad)?)])
+        return y.record(&[weight], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, &[rows, width], &ids, dy)?)])
         });
     }
     let isa = Isa::current();
@@ -61,14 +62,14 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     } else {
         Vec::new()
     };
-    y.record(&[weight], move |grad| {
+    y.record(&[weight], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let grad = backward(isa, grad.data(), rows, width, &ids);
-        Ok(vec![Some(Tensor::computed(grad, &[rows, width]))])
+        let dw = backward(isa, dy.data(), rows, width, &ids);
+        Ok(vec![Some(Tensor::computed(dw, &[rows, width]))])
     })
 }
 

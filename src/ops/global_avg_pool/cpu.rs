@@ -1,4 +1,4 @@
-//! The same a pixel at a time, an image a task.
+//! SIMD kernels along the channels of a pixel. Each task takes one image.
 
 use crate::cpu::conv::Pixels;
 use crate::cpu::rows::sum_rows;
@@ -23,8 +23,8 @@ pub(crate) fn forward(isa: Isa, pixels: usize, channels: usize, x: &[f32], y: &m
 pub(crate) fn backward(_: Isa, pixels: usize, channels: usize, dy: &[f32], dx: &mut [f32]) {
     threads::for_each_chunk(dx, pixels * channels, |n, dx| {
         let dy = &dy[n * channels..][..channels];
-        let share: Vec<f32> = dy.iter().map(|dy| dy / pixels as f32).collect();
+        let dpixel: Vec<f32> = dy.iter().map(|dy| dy / pixels as f32).collect();
         dx.chunks_exact_mut(channels)
-            .for_each(|dx| dx.copy_from_slice(&share));
+            .for_each(|dx| dx.copy_from_slice(&dpixel));
     });
 }

@@ -1,10 +1,11 @@
-//! The same on a graphics device, by `shaders/global_avg_pool.wgsl`: a thread an element of the result.
+//! Dispatches `shaders/global_avg_pool.wgsl`. One invocation computes one element of the result.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-fn run(
+/// Dispatches `entry`, whose result has dimensions `dims`.
+fn dispatch(
     gpu: &Gpu,
     entry: &'static str,
     sizes: [usize; 3],
@@ -12,19 +13,19 @@ fn run(
     dims: &[usize],
 ) -> Result<Tensor> {
     let len = dims.iter().product();
-    let (y, at) = (Slice::from(gpu.unset(len)?), x.on(gpu)?);
+    let (y, data) = (Slice::from(gpu.unset(len)?), x.on(gpu)?);
     gpu.kernel(Shader::GlobalAvgPool, entry)
         .params(&sizes.map(|n| n as u32))
-        .params(&[at.start()])
-        .read(1, &at)
+        .params(&[data.start()])
+        .read(1, &data)
         .write(2, &y)
         .over(len)?;
     Ok(Tensor::from_gpu(y.buffer, dims))
 }
 
-/// `y[n][c]`, the mean over the pixels; sizes are images, pixels, channels.
+/// `y = sum of x / (H W)`; `sizes` are images, pixels, channels.
 pub(crate) fn forward(gpu: &Gpu, sizes: [usize; 3], x: &Tensor) -> Result<Tensor> {
-    run(
+    dispatch(
         gpu,
         "global_avg_pool_forward",
         sizes,
@@ -33,12 +34,12 @@ pub(crate) fn forward(gpu: &Gpu, sizes: [usize; 3], x: &Tensor) -> Result<Tensor
     )
 }
 
-/// `dx = dy / (H W)`, of these dimensions.
+/// `dx = dy / (H W)`, with dimensions `dims`.
 pub(crate) fn backward(
     gpu: &Gpu,
     sizes: [usize; 3],
     dy: &Tensor,
     dims: &[usize],
 ) -> Result<Tensor> {
-    run(gpu, "global_avg_pool_backward", sizes, dy, dims)
+    dispatch(gpu, "global_avg_pool_backward", sizes, dy, dims)
 }

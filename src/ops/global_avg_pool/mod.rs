@@ -6,7 +6,7 @@
 //! dx[n][i][j][c] = dy[n][c] / (H W)
 //! ```
 //!
-//! Every pixel moves the mean by `1/(H W)`, so each receives that share of its gradient.
+//! The derivative of the mean with respect to each pixel is `1/(H W)`.
 
 mod cpu;
 mod gpu;
@@ -17,7 +17,7 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// The mean over the pixels of x `[N, H, W, C]`, as `[N, C]`.
+/// The mean over the pixels of `x` `[N, H, W, C]`: `[N, C]`.
 ///
 /// ```
 /// use glimpse::{ops::global_avg_pool, tensor::Tensor};
@@ -27,7 +27,7 @@ use crate::tensor::{Device, Tensor};
 /// ```
 ///
 /// # Errors
-/// Where `x` is no map, or one without pixels.
+/// Where `x` is not `[N, H, W, C]` or has no pixels.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("global_avg_pool", x.shape(), 0.0);
     let &[batch, height, width, channels] = x.dims() else {
@@ -44,8 +44,8 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let dims = x.dims().to_vec();
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let sizes = [batch, pixels, channels];
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, grad, &dims)?)])
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, dy, &dims)?)])
         });
     }
     let isa = Isa::current();
@@ -56,15 +56,15 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     };
     let mut y = vec![0.0; batch * channels];
     forward(isa, pixels, channels, x.data(), &mut y);
-    Tensor::computed(y, &[batch, channels]).record(&[x], move |grad| {
+    Tensor::computed(y, &[batch, channels]).record(&[x], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let mut grad_x = vec![0.0; dims.iter().product()];
-        backward(isa, pixels, channels, grad.data(), &mut grad_x);
-        Ok(vec![Some(Tensor::computed(grad_x, &dims))])
+        let mut dx = vec![0.0; dims.iter().product()];
+        backward(isa, pixels, channels, dy.data(), &mut dx);
+        Ok(vec![Some(Tensor::computed(dx, &dims))])
     })
 }
 

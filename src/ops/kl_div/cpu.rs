@@ -1,28 +1,28 @@
-//! Both rows of exponentials with SIMD, then one pass over them for the loss and `q - p`.
+//! SIMD kernels: the exponentials of both rows, then one pass over them for the loss and `q - p`.
 
-use super::Job;
+use super::Inputs;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, threads};
 
-// Rows of one task, and elements of one task of `scale`. Fixed, so that sums do not depend on the number of threads.
+// Rows per task, and elements per task of `scale`. They are fixed, so sums do not depend on the number of threads.
 const ROWS: usize = 8;
 const ELEMENTS: usize = 1 << 16;
 
-/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; `q - p` goes to `residual`, unless that is empty.
-pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
-    let block = ROWS * job.classes;
-    let mut kept = residual.chunks_mut(block);
-    let mut blocks: Vec<Block> = job
+/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; writes `q - p` to `residual`, unless that is empty.
+pub(crate) fn forward(isa: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
+    let block = ROWS * inputs.classes;
+    let mut residuals = residual.chunks_mut(block);
+    let mut blocks: Vec<Block> = inputs
         .student
         .chunks(block)
-        .zip(job.teacher.chunks(block))
+        .zip(inputs.teacher.chunks(block))
         .map(|(student, teacher)| Block {
-            job: Job {
+            inputs: Inputs {
                 student,
                 teacher,
-                ..job
+                ..inputs
             },
-            residual: kept.next(),
+            residual: residuals.next(),
             loss: 0.0,
         })
         .collect();
@@ -34,9 +34,9 @@ pub(crate) fn forward(isa: Isa, job: Job, residual: &mut [f32]) -> f64 {
     blocks.iter().map(|block| block.loss).sum()
 }
 
-/// A few rows: the work of one task.
+/// The rows of one task.
 struct Block<'a> {
-    job: Job<'a>,
+    inputs: Inputs<'a>,
     residual: Option<&'a mut [f32]>,
     loss: f64,
 }
@@ -45,12 +45,12 @@ impl WithSimd for &mut Block<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Job {
+        let Inputs {
             student,
             teacher,
             classes,
             temperature,
-        } = self.job;
+        } = self.inputs;
         let inverse = 1.0 / temperature;
         let mut exponentials = vec![0.0f32; 2 * classes];
         let (p, q) = exponentials.split_at_mut(classes);
@@ -69,12 +69,12 @@ impl WithSimd for &mut Block<'_> {
                     *y = q * factor_q - p * factor_p;
                 }
             }
-            // sum_k e^t[k] (t[k] - x[k]), where both logits are taken from their row's largest.
+            // sum_k e^t[k] (t[k] - x[k]), where the row's largest logit is subtracted from both.
             let mut sums = [0.0f64; 16];
             for ((p, x), t) in p.chunks(16).zip(x.chunks(16)).zip(t.chunks(16)) {
                 for (((sum, &p), &x), &t) in sums.iter_mut().zip(p).zip(x).zip(t) {
                     let difference = f64::from(t - largest_t) - f64::from(x - largest_x);
-                    // Where the exponential is zero so is the term, however far the logits are apart.
+                    // If the exponential is zero so is the term, however far apart the logits are.
                     *sum += f64::from(p) * difference;
                 }
             }
@@ -85,15 +85,16 @@ impl WithSimd for &mut Block<'_> {
     }
 }
 
+/// The largest element.
 #[inline(always)]
 fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     let mut chunks = x.chunks_exact(S::LANES);
-    let mut most = s.splat(f32::NEG_INFINITY);
+    let mut maxima = s.splat(f32::NEG_INFINITY);
     for x in &mut chunks {
-        most = s.max(s.load(x), most);
+        maxima = s.max(s.load(x), maxima);
     }
-    most = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), most);
-    s.largest(most)
+    maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
+    s.largest(maxima)
 }
 
 /// `out = exp((x - largest) inverse)`; returns the sum.

@@ -1,10 +1,10 @@
-//! On the GPU, by `shaders/kl_div.wgsl`: one workgroup a row.
+//! Dispatches `shaders/kl_div.wgsl`. One workgroup computes one row.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
-/// `T^2` times the mean of the rows' divergences, and `q - p` where the student's logits are tracked.
+/// `T^2` times the mean of the rows' divergences, and `q - p` if the student's logits are tracked.
 pub(crate) fn forward(
     gpu: &Gpu,
     student: &Tensor,
@@ -31,7 +31,7 @@ pub(crate) fn forward(
     Ok((Tensor::from_gpu(loss, &[]), tracked.then_some(residual)))
 }
 
-/// `ds = dloss T (q - p) / rows`, of these dimensions.
+/// `ds = dloss T (q - p) / rows`, with dimensions `dims`.
 pub(crate) fn backward(
     gpu: &Gpu,
     residual: &Slice,
@@ -41,13 +41,13 @@ pub(crate) fn backward(
 ) -> Result<Tensor> {
     let len: usize = dims.iter().product();
     let rows = len / dims.last().copied().unwrap_or(1);
-    let (dx, grad) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
+    let (ds, dloss) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
     gpu.kernel(Shader::KlDiv, "kl_div_backward")
-        .params(&[0, 0, 0, 0, 0, len as u32, grad.start()])
+        .params(&[0, 0, 0, 0, 0, len as u32, dloss.start()])
         .params(&[temperature / rows as f32])
         .read(1, residual)
-        .read(3, &grad)
-        .write(4, &dx)
+        .read(3, &dloss)
+        .write(4, &ds)
         .over(len)?;
-    Ok(Tensor::from_gpu(dx.buffer, dims))
+    Ok(Tensor::from_gpu(ds.buffer, dims))
 }

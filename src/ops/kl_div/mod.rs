@@ -1,20 +1,20 @@
-//! Kullback-Leibler divergence of a student's classes from a teacher's, at a temperature.
+//! Kullback-Leibler divergence of a student's class probabilities from a teacher's, at a temperature.
 //!
 //! ```text
-//! p = softmax(t / T)                     t [R, K]: the teacher's logits, a row an image
+//! p = softmax(t / T)                     t [R, K]: the teacher's logits, one row for each image
 //! q = softmax(s / T)                     s [R, K]: the student's logits
 //! loss = T^2 mean over rows of sum_k p[k] (ln p[k] - ln q[k])
 //!
-//! ds[r] = T / R (q[r] - p[r])
+//! ds[r] = dloss T / R (q[r] - p[r])
 //! ```
 //!
 //! With `ln q[k] = s[k]/T - ln sum exp(s/T)` and `sum p = 1`, the part of a row's loss that depends on `s` is
 //! `ln sum exp(s/T) - sum_k p[k] s[k]/T`. The derivative of the first term with respect to `s[k]` is `q[k]/T`, that of
 //! the second `p[k]/T`. The factor `T^2` turns `1/T` into `T`: a high temperature flattens both distributions, which
-//! makes `q - p` smaller by about `1/T`, so that the gradient keeps its size whatever the temperature is (Hinton,
-//! Vinyals and Dean 2015, section 2, arXiv 1503.02531).
+//! makes `q - p` smaller by about `1/T`. So the size of the gradient hardly depends on the temperature (Hinton, Vinyals and
+//! Dean 2015, section 2, arXiv 1503.02531).
 //!
-//! The teacher is a constant: no gradient flows into its logits. Where the student's logits are tracked, the forward
+//! The teacher is a constant: no gradient flows into its logits. If the student's logits are tracked, the forward
 //! pass keeps `q - p`; the backward pass only multiplies that buffer.
 
 mod cpu;
@@ -59,9 +59,9 @@ pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Te
 
     if let Device::Gpu(gpu) = Device::of(&[student, teacher]) {
         let (loss, residual) = gpu::forward(&gpu, student, teacher, temperature)?;
-        return loss.record(&[student], move |grad| {
-            let backward = |r: Slice| gpu::backward(&gpu, &r, grad, &dims, temperature);
-            Ok(vec![residual.map(backward).transpose()?])
+        return loss.record(&[student], move |dloss| {
+            let ds = |r: Slice| gpu::backward(&gpu, &r, dloss, &dims, temperature);
+            Ok(vec![residual.map(ds).transpose()?])
         });
     }
     let isa = Isa::current();
@@ -70,34 +70,38 @@ pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Te
     } else {
         cpu::forward
     };
-    let job = Job {
+    let inputs = Inputs {
         student: student.data(),
         teacher: teacher.data(),
         classes,
         temperature,
     };
-    // q - p, where the backward pass will need it.
+    // q - p, which the backward pass needs.
     let mut residual = if student.is_tracked() {
         memory::zeros(student.len())
     } else {
         Vec::new()
     };
     let square = f64::from(temperature) * f64::from(temperature);
-    let loss = square * forward(isa, job, &mut residual) / rows as f64;
-    Tensor::scalar(loss as f32).record(&[student], move |grad| {
+    let loss = square * forward(isa, inputs, &mut residual) / rows as f64;
+    Tensor::scalar(loss as f32).record(&[student], move |dloss| {
         let scale = if isa.is_naive() {
             naive::scale
         } else {
             cpu::scale
         };
-        scale(isa, &mut residual, grad.item()? * temperature / rows as f32);
+        scale(
+            isa,
+            &mut residual,
+            dloss.item()? * temperature / rows as f32,
+        );
         Ok(vec![Some(Tensor::computed(residual, &dims))])
     })
 }
 
-/// The input of both kernels: logits of both networks, row by row.
+/// Inputs of the CPU kernels: the logits of both networks, row by row.
 #[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
+pub(crate) struct Inputs<'a> {
     student: &'a [f32],
     teacher: &'a [f32],
     classes: usize,

@@ -1,16 +1,16 @@
-//! The definition.
+//! The definition as plain loops.
 
-use super::Job;
+use super::Inputs;
 use crate::cpu::Isa;
 
-/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; `q - p` goes to `residual`, unless that is empty.
-pub(crate) fn forward(_: Isa, job: Job, residual: &mut [f32]) -> f64 {
-    let Job {
+/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; writes `q - p` to `residual`, unless that is empty.
+pub(crate) fn forward(_: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
+    let Inputs {
         student,
         teacher,
         classes,
         temperature,
-    } = job;
+    } = inputs;
     let mut loss = 0.0;
     for r in 0..student.len() / classes {
         let ln_p = log_softmax(&teacher[r * classes..][..classes], temperature);

@@ -1,4 +1,4 @@
-//! Three matrix products and a sum over rows; the transpositions are only strides.
+//! Three matrix products and a sum over rows. A transposition only swaps strides.
 
 use super::Sizes;
 use crate::cpu::conv::Pixels;
@@ -8,7 +8,7 @@ use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, memory};
 use crate::tensor::Tensor;
 
-/// `y = x W^T + b`, W packed once and kept where it is not being trained.
+/// `y = x W^T + b`. A weight that is not trained is packed once and kept.
 pub(crate) fn forward(
     isa: Isa,
     sizes: Sizes,
@@ -59,7 +59,7 @@ pub(crate) fn grad_weight(isa: Isa, sizes: Sizes, dy: &[f32], x: &[f32]) -> Vec<
     dw
 }
 
-/// The sum over rows of `dy`.
+/// `db`: the sum over rows of `dy`.
 pub(crate) fn grad_bias(isa: Isa, sizes: Sizes, dy: &[f32]) -> Vec<f32> {
     let dy = Pixels {
         data: dy,

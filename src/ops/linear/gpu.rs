@@ -1,4 +1,4 @@
-//! Three matrix products and a sum over rows, on a graphics device.
+//! Three matrix products and a sum over rows, on the GPU.
 
 use super::Sizes;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::gpu::gemm::{Matrix, Product, gemm};
 use crate::gpu::{Gpu, Slice, sum};
 use crate::tensor::Tensor;
 
-/// `y = x W^T + b`, of these dimensions.
+/// `y = x W^T + b`, with dimensions `dims`.
 pub(crate) fn forward(
     gpu: &Gpu,
     sizes: Sizes,
@@ -78,7 +78,7 @@ pub(crate) fn grad_weight(gpu: &Gpu, sizes: Sizes, dy: &Tensor, x: &Tensor) -> R
     Ok(Tensor::from_gpu(dw.buffer, &[outputs, inputs]))
 }
 
-/// The sum over rows of `dy`.
+/// `db`: the sum over rows of `dy`.
 pub(crate) fn grad_bias(gpu: &Gpu, sizes: Sizes, dy: &Tensor) -> Result<Tensor> {
     let Sizes { rows, outputs, .. } = sizes;
     let dy = Rows {

@@ -6,9 +6,13 @@
 //! dx = dy W            dW = dy^T x            db = sum over rows of dy
 //! ```
 //!
-//! `y[r][o]` is the sum over `i` of `x[r][i] W[o][i]`, plus `b[o]`. So `dy[r][o]` reaches `x[r][i]` through
-//! `W[o][i]`, `W[o][i]` through `x[r][i]`, and `b[o]` as it is; summing over whatever is free gives the products
-//! above.
+//! `y[r][o]` is `b[o]` plus the sum over `i` of `x[r][i] W[o][i]`. Its derivative with respect to `x[r][i]` is `W[o][i]`,
+//! with respect to `W[o][i]` it is `x[r][i]`, and with respect to `b[o]` it is 1. The chain rule sums over the remaining
+//! index, and these sums are the products above:
+//!
+//! ```text
+//! dx[r][i] = sum over o of dy[r][o] W[o][i]        dW[o][i] = sum over r of dy[r][o] x[r][i]
+//! ```
 
 mod cpu;
 mod gpu;
@@ -27,8 +31,7 @@ pub(crate) struct Sizes {
     outputs: usize,
 }
 
-/// `x W^T + b`, with x `[.., in]`, weight `[out, in]` and, if there is one, bias `[out]`; the result is
-/// `[.., out]`.
+/// `x W^T + b` of `x` `[.., in]`, `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`.
 ///
 /// ```
 /// use glimpse::{ops::linear, tensor::Tensor};
@@ -76,15 +79,15 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if let Device::Gpu(gpu) = Device::of(&parents) {
         let y = gpu::forward(&gpu, sizes, x, weight, bias, &out_dims)?;
         return y.record(&parents, move |dy| {
-            let by_x = || gpu::grad_input(&gpu, sizes, dy, &weight_kept, x_kept.dims());
-            let by_weight = || gpu::grad_weight(&gpu, sizes, dy, &x_kept);
-            let by_bias = || gpu::grad_bias(&gpu, sizes, dy);
+            let dx = || gpu::grad_input(&gpu, sizes, dy, &weight_kept, x_kept.dims());
+            let dw = || gpu::grad_weight(&gpu, sizes, dy, &x_kept);
+            let db = || gpu::grad_bias(&gpu, sizes, dy);
             let mut grads = vec![
-                wanted[0].then(by_x).transpose()?,
-                wanted[1].then(by_weight).transpose()?,
+                wanted[0].then(dx).transpose()?,
+                wanted[1].then(dw).transpose()?,
             ];
             if let Some(wanted) = bias_wanted {
-                grads.push(wanted.then(by_bias).transpose()?);
+                grads.push(wanted.then(db).transpose()?);
             }
             Ok(grads)
         });
@@ -97,8 +100,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     };
     let y = forward(isa, sizes, x.data(), weight, bias.map(Tensor::data));
     let y = Tensor::computed(y, &out_dims);
-    y.record(&parents, move |grad| {
-        let (x, weight, dy) = (x_kept, weight_kept, grad.data());
+    y.record(&parents, move |dy| {
+        let (x, weight, dy) = (x_kept, weight_kept, dy.data());
         let (grad_input, grad_weight, grad_bias) = if isa.is_naive() {
             (
                 naive::grad_input as fn(_, _, _, _) -> _,

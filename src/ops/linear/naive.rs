@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::Sizes;
 use crate::cpu::Isa;

@@ -1,9 +1,9 @@
-//! The same in vectors, some rows a task.
+//! SIMD kernels. Each task takes some rows.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, threads};
 
-// Rows of one task.
+// Rows per task.
 const ROWS: usize = 8;
 
 /// `y = x - ln sum exp x`
@@ -23,12 +23,12 @@ impl WithSimd for Forward<'_> {
     fn run<S: Simd>(self, s: S) {
         for row in self.1.chunks_exact_mut(self.0) {
             let mut chunks = row.chunks_exact(S::LANES);
-            let mut most = s.splat(f32::NEG_INFINITY);
+            let mut maxima = s.splat(f32::NEG_INFINITY);
             for x in &mut chunks {
-                most = s.max(s.load(x), most);
+                maxima = s.max(s.load(x), maxima);
             }
-            most = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), most);
-            let largest = s.largest(most);
+            maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
+            let largest = s.largest(maxima);
 
             let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
             let mut chunks = row.chunks_exact(S::LANES);
@@ -59,7 +59,7 @@ pub(crate) fn backward(isa: Isa, classes: usize, y: &[f32], dy: &[f32]) -> Vec<f
 struct Backward<'a> {
     classes: usize,
     dy: &'a [f32],
-    /// `exp(y)` before.
+    /// Holds `exp(y)` and is overwritten by `dx`.
     dx: &'a mut [f32],
 }
 

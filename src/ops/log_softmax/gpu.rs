@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/log_softmax.wgsl`: a workgroup a row.
+//! Dispatches `shaders/log_softmax.wgsl`. One workgroup computes one row.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
@@ -6,10 +6,10 @@ use crate::tensor::Tensor;
 
 /// `y = x - ln sum e^x`
 pub(crate) fn forward(gpu: &Gpu, x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
-    let (y, at) = (Slice::from(gpu.unset(x.len())?), x.on(gpu)?);
+    let (y, data) = (Slice::from(gpu.unset(x.len())?), x.on(gpu)?);
     gpu.kernel(Shader::LogSoftmax, "log_softmax_forward")
-        .params(&[rows as u32, columns as u32, at.start(), 0])
-        .read(1, &at)
+        .params(&[rows as u32, columns as u32, data.start(), 0])
+        .read(1, &data)
         .write(3, &y)
         .groups(rows)?;
     Ok(Tensor::from_gpu(y.buffer, x.dims()))
@@ -22,11 +22,11 @@ pub(crate) fn backward(
     dy: &Tensor,
     [rows, columns]: [usize; 2],
 ) -> Result<Tensor> {
-    let (dx, at, grad) = (Slice::from(gpu.unset(y.len())?), y.on(gpu)?, dy.on(gpu)?);
+    let (dx, data, dy) = (Slice::from(gpu.unset(y.len())?), y.on(gpu)?, dy.on(gpu)?);
     gpu.kernel(Shader::LogSoftmax, "log_softmax_backward")
-        .params(&[rows as u32, columns as u32, at.start(), grad.start()])
-        .read(1, &at)
-        .read(2, &grad)
+        .params(&[rows as u32, columns as u32, data.start(), dy.start()])
+        .read(1, &data)
+        .read(2, &dy)
         .write(3, &dx)
         .groups(rows)?;
     Ok(Tensor::from_gpu(dx.buffer, y.dims()))

@@ -1,4 +1,4 @@
-//! Logarithm of the softmax: log-probabilities from logits.
+//! Log-softmax: log-probabilities from logits.
 //!
 //! ```text
 //! y[r][v] = x[r][v] - ln sum_u exp x[r][u]        over the last axis
@@ -6,8 +6,11 @@
 //! dx[r][v] = dy[r][v] - exp(y[r][v]) sum_u dy[r][u]
 //! ```
 //!
-//! The logarithm's derivative by `x[v]` is `exp x[v] / sum exp x = exp y[v]`, and it stands in every element of
-//! the row. The largest logit is subtracted first, which changes nothing but keeps the exponentials finite.
+//! The derivative of `ln sum_u exp x[u]` with respect to `x[v]` is `exp x[v] / sum_u exp x[u] = exp y[v]`. This term occurs
+//! in every element of the row, so the derivative of `y[u]` with respect to `x[v]` is `[u = v] - exp y[v]`, where `[u = v]`
+//! is 1 for equal indices and 0 otherwise. Summed over `u` with the factors `dy[u]` this is the second line.
+//!
+//! The kernels subtract the row's largest logit first. That does not change the result, but keeps the exponentials finite.
 
 mod cpu;
 mod gpu;
@@ -18,7 +21,7 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// Log-probabilities over the last axis, x `[.., V]`.
+/// Log-probabilities over the last axis of `x` `[.., V]`.
 ///
 /// ```
 /// use glimpse::{ops::log_softmax, tensor::Tensor};
@@ -38,8 +41,8 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
         let sizes = [x.len() / classes.max(1), classes];
         let y = gpu::forward(&gpu, x, sizes)?;
         let kept = y.clone();
-        return y.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::backward(&gpu, &kept, grad, sizes)?)])
+        return y.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, &kept, dy, sizes)?)])
         });
     }
     let isa = Isa::current();
@@ -50,14 +53,14 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     };
     let y = Tensor::computed(forward(isa, classes, x.data()), x.dims());
     let kept = y.clone();
-    y.record(&[x], move |grad| {
+    y.record(&[x], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let grad = backward(isa, classes, kept.data(), grad.data());
-        Ok(vec![Some(Tensor::computed(grad, kept.dims()))])
+        let dx = backward(isa, classes, kept.data(), dy.data());
+        Ok(vec![Some(Tensor::computed(dx, kept.dims()))])
     })
 }
 

@@ -1,8 +1,8 @@
-//! One matrix product for the inputs of all steps, then a step at a time: the recurrent product is added to the
-//! rows of that step where they lie, and one pass over them makes the gates and the new state.
+//! One matrix product for the inputs of all steps, then the steps in order: each adds the recurrent product to its rows of
+//! `z`, and one pass over these rows computes the gates and the new state.
 //!
-//! Rows of one sequence lie side by side (`[N, T, ..]`), so step `t` of the batch is a matrix whose rows are `T`
-//! rows apart, which the matrix product reads and writes as it is.
+//! The rows of one sequence are contiguous (`[N, T, ..]`). So step `t` of the mini-batch is a matrix whose row stride is
+//! `T` rows. The matrix product reads and writes such a matrix in place.
 
 use super::{Backward, Forward, Grads, Sizes};
 use crate::cpu::conv::Pixels;
@@ -13,7 +13,7 @@ use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, memory};
 
 /// `h'` and `c'` of every step; returns the gates.
-pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
+pub(crate) fn forward(isa: Isa, sizes: Sizes, pass: Forward) -> Vec<f32> {
     let Sizes {
         batch,
         steps,
@@ -24,12 +24,13 @@ pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
         x,
         weights,
         h0,
-        h,
+        h_new,
         c,
-        mut cells,
-    } = job;
-    let (width, wide) = (4 * hidden, 4 * hidden * steps);
-    let mut gates = memory::unset(batch * wide);
+        mut c_new,
+    } = pass;
+    // Elements of a row, and from one sequence to the next.
+    let (width, stride) = (4 * hidden, 4 * hidden * steps);
+    let mut gates = memory::unset(batch * stride);
     if gates.is_empty() {
         return gates;
     }
@@ -43,40 +44,40 @@ pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
     let bias = Some(weights.bias.data());
     gemm_packed(isa, x, &w_ih, Product::into(&mut gates, width).bias(bias));
     for t in 0..steps {
-        let before = match (t, h0) {
+        let h = match (t, h0) {
             (0, None) => None,
             (0, Some(h0)) => Some(Matrix::new(h0, batch, hidden)),
             _ => Some(Matrix::strided(
-                &h[(t - 1) * hidden..],
+                &h_new[(t - 1) * hidden..],
                 batch,
                 hidden,
                 steps * hidden,
             )),
         };
-        if let Some(before) = before {
+        if let Some(h) = h {
             let z = Product {
                 c: &mut gates[t * width..],
-                stride: wide,
+                stride,
                 accumulate: true,
                 bias: None,
             };
-            gemm_packed(isa, before, &w_hh, z);
+            gemm_packed(isa, h, &w_hh, z);
         }
-        let mut no_cells = [];
-        let mut cells = match &mut cells {
-            Some(cells) => cells.chunks_exact_mut(steps * hidden),
-            None => no_cells.chunks_exact_mut(1),
+        let mut none = [];
+        let mut c_new = match &mut c_new {
+            Some(c_new) => c_new.chunks_exact_mut(steps * hidden),
+            None => none.chunks_exact_mut(1),
         };
         let rows = gates
-            .chunks_exact_mut(wide)
-            .zip(h.chunks_exact_mut(steps * hidden))
+            .chunks_exact_mut(stride)
+            .zip(h_new.chunks_exact_mut(steps * hidden))
             .zip(c.chunks_exact_mut(hidden));
         let mut rows: Vec<ForwardRow> = rows
-            .map(|((gates, h), c)| ForwardRow {
+            .map(|((gates, h_new), c)| ForwardRow {
                 gates: &mut gates[t * width..][..width],
-                h: &mut h[t * hidden..][..hidden],
+                h: &mut h_new[t * hidden..][..hidden],
                 c,
-                cell: cells.next().map(|cells| &mut cells[t * hidden..][..hidden]),
+                cell: c_new.next().map(|c_new| &mut c_new[t * hidden..][..hidden]),
             })
             .collect();
         gates::forward(isa, &mut rows);
@@ -84,8 +85,9 @@ pub(crate) fn forward(isa: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
     gates
 }
 
-/// The gradients: `dz` step by step, backward, over the gates; then one product for each that is wanted.
-pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
+/// The gradients: first `dz`, which overwrites the gates from the last step to the first; then one product for each wanted
+/// gradient.
+pub(crate) fn backward(isa: Isa, sizes: Sizes, pass: Backward) -> Grads {
     let Sizes {
         batch,
         steps,
@@ -97,58 +99,56 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
         weights,
         h0,
         c0,
-        h,
-        cells,
+        h_new,
+        c_new,
         gates,
-        dh,
+        above,
         mut dc,
         wanted,
-    } = job;
-    let (width, wide, deep) = (4 * hidden, 4 * hidden * steps, hidden * steps);
+    } = pass;
+    // Elements of a row of the gates, and from one sequence to the next in the gates and in the states.
+    let (width, stride, state_stride) = (4 * hidden, 4 * hidden * steps, hidden * steps);
     let rows = batch * steps;
     let mut dz = gates;
     let w_hh = Matrix::new(weights.w_hh.data(), width, hidden);
     let w_hh = (steps > 1 || wanted.h0).then(|| w_hh.pack(isa));
-    // What arrives at h of the step before through the recurrent product.
-    let mut through = vec![0.0; batch * hidden];
+    // dh of the step after the one at hand.
+    let mut dh = vec![0.0; batch * hidden];
     for t in (0..if hidden == 0 { 0 } else { steps }).rev() {
-        let every = dz
-            .chunks_exact_mut(wide)
+        let all = dz
+            .chunks_exact_mut(stride)
             .zip(dc.chunks_exact_mut(hidden))
-            .zip(dh.chunks_exact(deep))
-            .zip(cells.chunks_exact(deep))
+            .zip(above.chunks_exact(state_stride))
+            .zip(c_new.chunks_exact(state_stride))
             .enumerate();
-        let mut every: Vec<BackwardRow> = every
-            .map(|(n, (((gates, dc), dh), cells))| BackwardRow {
+        let mut all: Vec<BackwardRow> = all
+            .map(|(n, (((gates, dc), above), c_new))| BackwardRow {
                 gates: &mut gates[t * width..][..width],
                 dc,
-                dh: [
-                    &dh[t * hidden..][..hidden],
-                    &through[n * hidden..][..hidden],
-                ],
-                cell: &cells[t * hidden..][..hidden],
+                dh: [&above[t * hidden..][..hidden], &dh[n * hidden..][..hidden]],
+                cell: &c_new[t * hidden..][..hidden],
                 before: match t {
                     0 => c0.map(|c0| &c0[n * hidden..][..hidden]),
-                    _ => Some(&cells[(t - 1) * hidden..][..hidden]),
+                    _ => Some(&c_new[(t - 1) * hidden..][..hidden]),
                 },
             })
             .collect();
-        gates::backward(isa, &mut every);
-        drop(every);
+        gates::backward(isa, &mut all);
+        drop(all);
         if let Some(w_hh) = w_hh.as_ref().filter(|_| t > 0 || wanted.h0) {
-            let dz = Matrix::strided(&dz[t * width..], batch, width, wide);
-            gemm_packed(isa, dz, w_hh, Product::into(&mut through, hidden));
+            let dz = Matrix::strided(&dz[t * width..], batch, width, stride);
+            gemm_packed(isa, dz, w_hh, Product::into(&mut dh, hidden));
         }
     }
 
     let all = Matrix::new(&dz, rows, width);
-    let grad_x = wanted.x.then(|| {
+    let dx = wanted.x.then(|| {
         let mut dx = memory::unset(rows * inputs);
         let w_ih = Matrix::new(weights.w_ih.data(), width, inputs);
         gemm(isa, all, w_ih, Product::into(&mut dx, inputs));
         dx
     });
-    let grad_w_ih = wanted.w_ih.then(|| {
+    let dw_ih = wanted.w_ih.then(|| {
         let mut dw = memory::unset(width * inputs);
         gemm(
             isa,
@@ -158,7 +158,7 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
         );
         dw
     });
-    let grad_bias = wanted.bias.then(|| {
+    let db = wanted.bias.then(|| {
         sum_rows(
             isa,
             Pixels {
@@ -169,20 +169,20 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
             width,
         )
     });
-    let grad_w_hh = wanted.w_hh.then(|| {
+    let dw_hh = wanted.w_hh.then(|| {
         let mut dw = memory::zeros(width * hidden);
         if let Some(h0) = h0 {
-            let first = Matrix::strided(&dz, batch, width, wide);
+            let first = Matrix::strided(&dz, batch, width, stride);
             let h0 = Matrix::new(h0, batch, hidden);
             gemm(isa, first.t(), h0, Product::into(&mut dw, hidden));
         }
         if rows > 1 && steps > 1 {
-            // A row of dz meets the row of h before it. Where that belongs to the sequence before, at each first
-            // step, dz is no longer needed and becomes zero.
-            dz.chunks_exact_mut(wide.max(1))
+            // Each row of dz is multiplied with the row of h' before it. Before the first step of a sequence that row
+            // belongs to another sequence, so dz of the first steps, which is no longer needed, is set to zero.
+            dz.chunks_exact_mut(stride.max(1))
                 .for_each(|dz| dz[..width].fill(0.0));
             let dz = Matrix::new(&dz[width..], rows - 1, width);
-            let h = Matrix::new(h, rows - 1, hidden);
+            let h = Matrix::new(h_new, rows - 1, hidden);
             let out = Product::into(&mut dw, hidden);
             let out = if h0.is_some() { out.accumulate() } else { out };
             gemm(isa, dz.t(), h, out);
@@ -190,11 +190,11 @@ pub(crate) fn backward(isa: Isa, sizes: Sizes, job: Backward) -> Grads {
         dw
     });
     Grads {
-        x: grad_x,
-        h0: wanted.h0.then_some(through),
+        x: dx,
+        h0: wanted.h0.then_some(dh),
         c0: dc,
-        w_ih: grad_w_ih,
-        w_hh: grad_w_hh,
-        bias: grad_bias,
+        w_ih: dw_ih,
+        w_hh: dw_hh,
+        bias: db,
     }
 }

@@ -1,6 +1,6 @@
-//! The same steps on a graphics device, by `shaders/lstm.wgsl` and the tiled product.
+//! The steps on the GPU: matrix products of [`crate::gpu::gemm`], and `shaders/lstm.wgsl` for the gates.
 //!
-//! `h'` and `c'` of all steps are one buffer `[2, N, T, H]`, for a run may not name one buffer twice where it writes it.
+//! `h'` and `c'` of all steps are one buffer `[2, N, T, H]`, because a dispatch that writes a buffer may bind it only once.
 
 use super::{LstmWeights, Sizes, Wanted};
 use crate::error::Result;
@@ -9,15 +9,15 @@ use crate::gpu::gemm::{Matrix, Product, gemm};
 use crate::gpu::{Gpu, Shader, Slice, sum};
 use crate::tensor::Tensor;
 
-/// What a forward pass leaves.
-pub(crate) struct Made {
+/// The results of a forward pass.
+pub(crate) struct ForwardResults {
     /// `[N, T, 4H]`: i, f, g, o of every step.
     gates: Slice,
     /// `[2, N, T, H]`: `h'`, then `c'`, of every step.
     pub(crate) states: Slice,
 }
 
-/// The gradients, those that were wanted.
+/// The wanted gradients.
 pub(crate) struct Grads {
     pub(crate) x: Option<Tensor>,
     pub(crate) h0: Option<Tensor>,
@@ -27,14 +27,14 @@ pub(crate) struct Grads {
     pub(crate) bias: Option<Tensor>,
 }
 
-/// `h'` and `c'` of every step of x `[N, T, I]`, from the state before the first, which is zero where there is none.
+/// `h'` and `c'` of every step for `x` `[N, T, I]`. The state `before` the first step is zero if there is none.
 pub(crate) fn forward(
     gpu: &Gpu,
     sizes: Sizes,
     x: &Tensor,
     weights: &LstmWeights,
     before: Option<[&Tensor; 2]>,
-) -> Result<Made> {
+) -> Result<ForwardResults> {
     let Sizes {
         batch,
         steps,
@@ -62,14 +62,14 @@ pub(crate) fn forward(
         Some([h, c]) => [Some(h.on(gpu)?), Some(c.on(gpu)?)],
     };
     for t in 0..steps {
-        let h_before = match t {
+        let h = match t {
             0 => h0.as_ref().map(|h| Matrix::new(h.clone(), hidden)),
             _ => Some(Matrix {
                 row: steps * hidden,
                 ..Matrix::new(states.after((t - 1) * hidden), hidden)
             }),
         };
-        if let Some(h) = h_before {
+        if let Some(h) = h {
             let z = Product {
                 accumulate: true,
                 ..Product::into(gates.after(t * width), steps * width)
@@ -77,7 +77,7 @@ pub(crate) fn forward(
             gemm(gpu, [batch, hidden, width], &h, &w_hh, &z)?;
         }
         let cells = rows * hidden;
-        let (from, c_before) = match (t, &c0) {
+        let (c_source, c) = match (t, &c0) {
             (0, None) => (0, None),
             (0, Some(c)) => (
                 1,
@@ -97,7 +97,7 @@ pub(crate) fn forward(
                 )
             }
         };
-        let c_before = c_before.unwrap_or(Rows {
+        let c = c.unwrap_or(Rows {
             data: gates.clone(),
             stride: 0,
         });
@@ -110,43 +110,46 @@ pub(crate) fn forward(
             steps * hidden,
             cells + t * hidden,
             steps * hidden,
-            c_before.data.offset,
-            c_before.stride,
+            c.data.offset,
+            c.stride,
             0,
             0,
             0,
         ];
-        // What is not looked at is bound to something that is only read.
-        let only_read = if from == 1 {
-            &c_before.data
-        } else {
-            &w_ih.data
-        };
+        // A binding that the kernel does not use gets a buffer that this dispatch does not write.
+        let before = if c_source == 1 { &c.data } else { &w_ih.data };
         gpu.kernel(Shader::Lstm, "lstm_forward")
-            .constant("BEFORE", from)
+            .constant("BEFORE", c_source)
             .params(&params.map(|n| n as u32))
             .write(1, &gates)
-            .read(2, only_read)
+            .read(2, before)
             .write(3, &states)
             .over(batch * hidden)?;
     }
-    Ok(Made { gates, states })
+    Ok(ForwardResults { gates, states })
 }
 
-/// What arrives from above, and what the forward pass began with.
+/// Inputs of a backward pass.
 pub(crate) struct Backward<'a> {
     pub(crate) x: &'a Tensor,
     pub(crate) weights: &'a LstmWeights,
+    /// `h` and `c` before the first step; zero if there are none.
     pub(crate) before: Option<[&'a Tensor; 2]>,
-    /// `[N, T, H]`, contiguous.
-    pub(crate) dh: Slice,
-    /// `[N, H]`; zero where there is none.
+    /// `[N, T, H]`, contiguous: the gradient with respect to `h'` of every step, from above.
+    pub(crate) above: Slice,
+    /// `[N, H]`: the gradient with respect to `c'` of the last step; zero if there is none.
     pub(crate) dc: Option<Slice>,
     pub(crate) wanted: Wanted,
 }
 
-/// The gradients: `dz` step by step, backward, over the gates; then one product for each that is wanted.
-pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> Result<Grads> {
+/// The gradients: first `dz`, which overwrites the gates from the last step to the first; then one product for each wanted
+/// gradient.
+pub(crate) fn backward(
+    gpu: &Gpu,
+    sizes: Sizes,
+    forward: ForwardResults,
+    pass: &Backward,
+) -> Result<Grads> {
     let Sizes {
         batch,
         steps,
@@ -157,29 +160,29 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
         x,
         weights,
         before,
-        dh,
-        dc,
+        above,
+        dc: last_dc,
         wanted,
-    } = job;
+    } = pass;
     let (rows, width, cells) = (batch * steps, 4 * hidden, batch * steps * hidden);
-    let Made { gates: dz, states } = made;
+    let ForwardResults { gates: dz, states } = forward;
     let [h0, c0] = match before {
         None => [None, None],
         Some([h, c]) => [Some(h.on(gpu)?), Some(c.on(gpu)?)],
     };
     let w_hh = Matrix::new(weights.w_hh.on(gpu)?, hidden);
-    let grad_cell = match dc {
+    let dc = match last_dc {
         None => Slice::from(gpu.zeros(batch * hidden)?),
-        Some(dc) => {
-            let own = Slice::from(gpu.unset(batch * hidden)?);
-            gpu.copy(dc, &own, batch * hidden)?;
-            own
+        Some(last_dc) => {
+            let dc = Slice::from(gpu.unset(batch * hidden)?);
+            gpu.copy(last_dc, &dc, batch * hidden)?;
+            dc
         }
     };
-    // What arrives at h of the step before through the recurrent product.
-    let through = Slice::from(gpu.unset(batch * hidden)?);
+    // dh of the step after the one at hand.
+    let dh = Slice::from(gpu.unset(batch * hidden)?);
     for t in (0..steps).rev() {
-        let c_before = match (t, &c0) {
+        let c = match (t, &c0) {
             (0, None) => None,
             (0, Some(c)) => Some(Rows {
                 data: c.clone(),
@@ -190,8 +193,8 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
                 stride: steps * hidden,
             }),
         };
-        let has_before = u32::from(c_before.is_some());
-        let c_before = c_before.unwrap_or(Rows {
+        let has_c = u32::from(c.is_some());
+        let c = c.unwrap_or(Rows {
             data: states.clone(),
             stride: 0,
         });
@@ -204,34 +207,34 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
             0,
             cells + t * hidden,
             steps * hidden,
-            c_before.data.offset,
-            c_before.stride,
-            dh.offset + t * hidden,
+            c.data.offset,
+            c.stride,
+            above.offset + t * hidden,
             steps * hidden,
             0,
         ];
         gpu.kernel(Shader::Lstm, "lstm_backward")
-            .constant("BEFORE", has_before)
+            .constant("BEFORE", has_c)
             .constant("HAS_GRAD_AFTER", u32::from(t + 1 < steps))
             .params(&params.map(|n| n as u32))
             .write(1, &dz)
-            .read(2, &c_before.data)
+            .read(2, &c.data)
             .read(4, &states)
-            .read(5, dh)
-            .read(6, &through)
-            .write(7, &grad_cell)
+            .read(5, above)
+            .read(6, &dh)
+            .write(7, &dc)
             .over(batch * hidden)?;
         if t > 0 || wanted.h0 {
-            let a = Matrix {
+            let dz = Matrix {
                 row: steps * width,
                 ..Matrix::new(dz.after(t * width), width)
             };
             gemm(
                 gpu,
                 [batch, width, hidden],
-                &a,
+                &dz,
                 &w_hh,
-                &Product::into(through.clone(), hidden),
+                &Product::into(dh.clone(), hidden),
             )?;
         }
     }
@@ -242,28 +245,28 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
         gemm(gpu, sizes, a, b, &Product::into(out.clone(), sizes[2]))?;
         Ok(Tensor::from_gpu(out.buffer, dims))
     };
-    let by_x = || {
+    let dx = || {
         let w_ih = Matrix::new(weights.w_ih.on(gpu)?, inputs);
         product([rows, width, inputs], &all, &w_ih, x.dims())
     };
-    let by_w_ih = || {
+    let dw_ih = || {
         let x = Matrix::new(x.on(gpu)?, inputs);
         product([width, rows, inputs], &all.t(), &x, &[width, inputs])
     };
-    let by_w_hh = || {
-        // h before each step: what was there before the first, then h' of all but the last.
-        let earlier = Rows {
+    let dw_hh = || {
+        // h before each step: h0 or zero before the first, then h' of all steps but the last.
+        let h = Rows {
             data: gpu.zeros(cells)?.into(),
             stride: steps * hidden,
         };
-        let h = Rows {
+        let h_new = Rows {
             data: states.clone(),
             stride: steps * hidden,
         };
         copy::columns(
             gpu,
-            &h,
-            &earlier.from_column(hidden),
+            &h_new,
+            &h.from_column(hidden),
             [batch, (steps - 1) * hidden],
         )?;
         if let Some(h0) = &h0 {
@@ -271,12 +274,12 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
                 data: h0.clone(),
                 stride: hidden,
             };
-            copy::columns(gpu, &h0, &earlier, [batch, hidden])?;
+            copy::columns(gpu, &h0, &h, [batch, hidden])?;
         }
-        let earlier = Matrix::new(earlier.data, hidden);
-        product([width, rows, hidden], &all.t(), &earlier, &[width, hidden])
+        let h = Matrix::new(h.data, hidden);
+        product([width, rows, hidden], &all.t(), &h, &[width, hidden])
     };
-    let by_bias = || {
+    let db = || {
         let dz = Rows {
             data: dz.clone(),
             stride: width,
@@ -287,13 +290,13 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, made: Made, job: &Backward) -> R
         ))
     };
     Ok(Grads {
-        x: wanted.x.then(by_x).transpose()?,
+        x: wanted.x.then(dx).transpose()?,
         h0: wanted
             .h0
-            .then(|| Tensor::from_gpu(through.buffer.clone(), &[batch, hidden])),
-        c0: Tensor::from_gpu(grad_cell.buffer.clone(), &[batch, hidden]),
-        w_ih: wanted.w_ih.then(by_w_ih).transpose()?,
-        w_hh: wanted.w_hh.then(by_w_hh).transpose()?,
-        bias: wanted.bias.then(by_bias).transpose()?,
+            .then(|| Tensor::from_gpu(dh.buffer.clone(), &[batch, hidden])),
+        c0: Tensor::from_gpu(dc.buffer.clone(), &[batch, hidden]),
+        w_ih: wanted.w_ih.then(dw_ih).transpose()?,
+        w_hh: wanted.w_hh.then(dw_hh).transpose()?,
+        bias: wanted.bias.then(db).transpose()?,
     })
 }

@@ -1,4 +1,4 @@
-//! Long short-term memory: one step, and a whole sequence, each one primitive.
+//! Long short-term memory (Hochreiter and Schmidhuber, 1997): one step, or a whole sequence, as one operation.
 //!
 //! ```text
 //! z = x W_ih^T + h W_hh^T + b            x [N, I]   h, c [N, H]   W_ih [4H, I]   W_hh [4H, H]   b [4H]
@@ -10,27 +10,45 @@
 //! h' = o tanh(c')
 //! ```
 //!
-//! A prime means "after the step": `h` and `c` are the state before it, `h'` and `c'` the state after it. The gates'
-//! order i, f, g, o is PyTorch's; its two biases only ever occur as their sum, which is `b`.
+//! A prime means "after the step": `h` and `c` are the state before it, `h'` and `c'` the state after it; the code writes
+//! `h_new` and `c_new`. The order i, f, g, o of the gates is PyTorch's. PyTorch has two biases, which only occur as their
+//! sum `b`.
 //!
-//! Going back, `dc'` is what arrives at `c'` directly and through `h'`; the rest follows from the derivatives
-//! `s (1 - s)` of the sigmoid and `1 - t^2` of tanh, in terms of their own values:
+//! # The gradient of one step
+//!
+//! `dh'` and `dc'` arrive from above. `h'` depends on `c'`, which adds a term to `dc'`:
 //!
 //! ```text
-//! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
+//! dc' += dh' o (1 - tanh(c')^2)
+//! ```
+//!
+//! Then each factor of the products in `c'` and `h'` receives the gradient of the product times the other factor:
+//!
+//! ```text
+//! di = dc' g      df = dc' c      dg = dc' i      do = dh' tanh(c')      dc = dc' f
+//! ```
+//!
+//! The derivative of the sigmoid is `s (1 - s)` and that of tanh is `1 - t^2`, in terms of their own values. They turn the
+//! gradients with respect to the gates into `dz`. `z` is a sum of two matrix products and a bias, whose gradients
+//! [`linear`](mod@super::linear) derives:
+//!
+//! ```text
 //! dz = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //! dx = dz W_ih      dh = dz W_hh      dW_ih = dz^T x      dW_hh = dz^T h      db = sum over rows of dz
 //! ```
 //!
-//! In a sequence `h` and `c` of one step are `h'` and `c'` of the step before. So the steps are walked backward, and each
-//! hands its `dh` and `dc` on to the step before it:
+//! # The gradient of a sequence
+//!
+//! The state before a step is the state after the step before it. So the backward pass goes from the last step to the
+//! first, and each step passes its `dh` and `dc` to the step before it:
 //!
 //! ```text
-//! dh'(t) = from above + dz(t+1) W_hh        dc'(t) = dc(t+1)
+//! dh'(t) = from above + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = dz(t+1) W_hh
 //! ```
 //!
-//! where "from above" is the gradient with respect to the output `h'(t)`. Everything else waits for the end: the products
-//! with `W_ih`, and the gradients with respect to the weights, are each one matrix product over all steps.
+//! where "from above" is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last
+//! step. The remaining products need no order. The product with `W_ih`, and the gradients with respect to the weights, are
+//! each one matrix product over all steps at the end.
 
 mod cpu;
 mod gpu;
@@ -53,7 +71,7 @@ pub struct LstmWeights {
 }
 
 impl LstmWeights {
-    /// `[I, H]`, where the shapes fit together.
+    /// The sizes `[I, H]`; an error where the shapes do not fit together.
     fn sizes(&self, op: &'static str) -> Result<[usize; 2]> {
         if let (&[rows, inputs], &[_, hidden]) = (self.w_ih.dims(), self.w_hh.dims())
             && self.w_hh.dims()[0] == rows
@@ -82,7 +100,7 @@ impl LstmWeights {
         }
     }
 
-    /// The gradients that somebody wants of a pass over `x` from zero state.
+    /// The gradients that are wanted of a pass over `x` from the zero state.
     fn wanted(&self, x: &Tensor) -> Wanted {
         Wanted {
             x: x.is_tracked(),
@@ -94,7 +112,7 @@ impl LstmWeights {
     }
 }
 
-/// Sizes of the arrays; one cell is a sequence of one step.
+/// Sizes of the arrays. A single step is a sequence of length 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     batch: usize,
@@ -103,39 +121,42 @@ pub(crate) struct Sizes {
     hidden: usize,
 }
 
-/// What a forward pass takes and leaves. `x` is `[N, T, I]`.
+/// Inputs and outputs of a forward pass. `x` is `[N, T, I]`.
 pub(crate) struct Forward<'a> {
     x: &'a [f32],
     weights: &'a LstmWeights,
-    /// `[N, H]` before the first step; zero where there is none.
+    /// `[N, H]`: `h` before the first step; zero if there is none.
     h0: Option<&'a [f32]>,
-    /// `[N, T, H]`: `h'` of every step.
-    h: &'a mut [f32],
-    /// `[N, H]`: `c` before the first step, `c'` after the last.
+    /// `[N, T, H]`: receives `h'` of every step.
+    h_new: &'a mut [f32],
+    /// `[N, H]`: `c` before the first step, overwritten by `c'` after the last.
     c: &'a mut [f32],
-    /// `[N, T, H]`, where they are wanted: `c'` of every step.
-    cells: Option<&'a mut [f32]>,
+    /// `[N, T, H]`: receives `c'` of every step if it is given.
+    c_new: Option<&'a mut [f32]>,
 }
 
-/// What a backward pass takes. The forward pass has left `gates`, `h` and `cells`.
+/// Inputs of a backward pass; `gates`, `h_new` and `c_new` are results of the forward pass.
 pub(crate) struct Backward<'a> {
     x: &'a [f32],
     weights: &'a LstmWeights,
-    /// `[N, H]` before the first step; zero where there is none.
+    /// `[N, H]`: `h` before the first step; zero if there is none.
     h0: Option<&'a [f32]>,
+    /// `[N, H]`: `c` before the first step; zero if there is none.
     c0: Option<&'a [f32]>,
-    h: &'a [f32],
-    cells: &'a [f32],
+    /// `[N, T, H]`: `h'` of every step.
+    h_new: &'a [f32],
+    /// `[N, T, H]`: `c'` of every step.
+    c_new: &'a [f32],
     /// `[N, T, 4H]`: i, f, g, o of every step. Overwritten by `dz`.
     gates: Vec<f32>,
-    /// `[N, T, H]`: the gradient by `h`.
-    dh: &'a [f32],
-    /// `[N, H]`: the gradient by the last `c'`.
+    /// `[N, T, H]`: the gradient with respect to `h'` of every step, from above.
+    above: &'a [f32],
+    /// `[N, H]`: the gradient with respect to `c'` of the last step.
     dc: Vec<f32>,
     wanted: Wanted,
 }
 
-/// Which gradients somebody asked for; that by `c0` costs nothing.
+/// Which gradients are wanted. The gradient with respect to `c0` is always computed, because it costs nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     x: bool,
@@ -145,7 +166,7 @@ pub(crate) struct Wanted {
     bias: bool,
 }
 
-/// The gradients, those that were wanted.
+/// The wanted gradients.
 pub(crate) struct Grads {
     x: Option<Vec<f32>>,
     h0: Option<Vec<f32>>,
@@ -155,9 +176,9 @@ pub(crate) struct Grads {
     bias: Option<Vec<f32>>,
 }
 
-/// One step: `(h', c')` from x `[N, I]` and h, c `[N, H]`.
+/// One step: `(h', c')` from `x` `[N, I]` and the state `h`, `c` `[N, H]`.
 ///
-/// It is one node on the tape, whose output is `[2, N, H]`; `h'` and `c'` are views of that.
+/// It is one node on the tape with the output `[2, N, H]`; `h'` and `c'` are views of that.
 ///
 /// ```
 /// use glimpse::{ops::{LstmWeights, lstm_cell}, tensor::Tensor};
@@ -204,24 +225,24 @@ pub fn lstm_cell(
         ..weights.wanted(x)
     };
     if let Device::Gpu(gpu) = Device::of(&inputs) {
-        let made = gpu::forward(&gpu, sizes, x, weights, Some([h, c]))?;
-        let output = Tensor::from_gpu(made.states.buffer.clone(), &[2, batch, hidden]);
+        let forward = gpu::forward(&gpu, sizes, x, weights, Some([h, c]))?;
+        let output = Tensor::from_gpu(forward.states.buffer.clone(), &[2, batch, hidden]);
         let (kept, weights) = ([x, h, c].map(Tensor::detach), weights.detach());
-        let output = output.record(&inputs, move |grad| {
+        let output = output.record(&inputs, move |above| {
             let [x, h, c] = &kept;
-            let dh = grad.on(&gpu)?;
-            let dc = dh.after(batch * hidden);
-            let job = gpu::Backward {
+            let above = above.on(&gpu)?;
+            let dc = above.after(batch * hidden);
+            let pass = gpu::Backward {
                 x,
                 weights: &weights,
                 before: Some([h, c]),
-                dh,
+                above,
                 dc: Some(dc),
                 wanted,
             };
-            let grads = gpu::backward(&gpu, sizes, made, &job)?;
-            let by_states = [grads.x, grads.h0, Some(grads.c0)];
-            Ok([by_states, [grads.w_ih, grads.w_hh, grads.bias]].concat())
+            let grads = gpu::backward(&gpu, sizes, forward, &pass)?;
+            let inputs = [grads.x, grads.h0, Some(grads.c0)];
+            Ok([inputs, [grads.w_ih, grads.w_hh, grads.bias]].concat())
         })?;
         return Ok((output.index(0)?, output.index(1)?));
     }
@@ -232,43 +253,43 @@ pub fn lstm_cell(
         cpu::forward
     };
     let mut output = memory::zeros(2 * batch * hidden);
-    let (new_h, new_c) = output.split_at_mut(batch * hidden);
-    new_c.copy_from_slice(c.data());
-    let job = Forward {
+    let (h_new, c_new) = output.split_at_mut(batch * hidden);
+    c_new.copy_from_slice(c.data());
+    let pass = Forward {
         x: x.data(),
         weights,
         h0: Some(h.data()),
-        h: new_h,
-        c: new_c,
-        cells: None,
+        h_new,
+        c: c_new,
+        c_new: None,
     };
-    let gates = forward(isa, sizes, job);
+    let gates = forward(isa, sizes, pass);
     let output = Tensor::computed(output, &[2, batch, hidden]);
 
     let kept = [x.detach(), h.detach(), c.detach(), output.clone()];
     let weights = weights.detach();
-    let output = output.record(&inputs, move |grad| {
+    let output = output.record(&inputs, move |above| {
         let [x, h, c, output] = kept;
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let (new_h, new_c) = output.data().split_at(batch * hidden);
-        let (dh, dc) = grad.data().split_at(batch * hidden);
-        let job = Backward {
+        let (h_new, c_new) = output.data().split_at(batch * hidden);
+        let (above, dc) = above.data().split_at(batch * hidden);
+        let pass = Backward {
             x: x.data(),
             weights: &weights,
             h0: Some(h.data()),
             c0: Some(c.data()),
-            h: new_h,
-            cells: new_c,
+            h_new,
+            c_new,
             gates,
-            dh,
+            above,
             dc: dc.to_vec(),
             wanted,
         };
-        let grads = backward(isa, sizes, job);
+        let grads = backward(isa, sizes, pass);
         let LstmWeights { w_ih, w_hh, bias } = &weights;
         Ok(vec![
             grads.x.map(|g| Tensor::computed(g, x.dims())),
@@ -282,7 +303,7 @@ pub fn lstm_cell(
     Ok((output.index(0)?, output.index(1)?))
 }
 
-/// `h'` of every step, `[N, T, H]`, for x `[N, T, I]`, starting from zero state.
+/// `h'` of every step, `[N, T, H]`, for `x` `[N, T, I]`, starting from the zero state.
 ///
 /// ```
 /// use glimpse::{ops::{LstmWeights, lstm_sequence}, tensor::Tensor};
@@ -321,19 +342,19 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
     let parents = [x, w_ih, w_hh, bias];
     let wanted = weights.wanted(x);
     if let Device::Gpu(gpu) = Device::of(&parents) {
-        let made = gpu::forward(&gpu, sizes, x, weights, None)?;
-        let states = Tensor::from_gpu(made.states.buffer.clone(), &[2, batch, steps, hidden]);
+        let forward = gpu::forward(&gpu, sizes, x, weights, None)?;
+        let states = Tensor::from_gpu(forward.states.buffer.clone(), &[2, batch, steps, hidden]);
         let (x, weights) = (x.detach(), weights.detach());
-        return states.index(0)?.record(&parents, move |grad| {
-            let job = gpu::Backward {
+        return states.index(0)?.record(&parents, move |above| {
+            let pass = gpu::Backward {
                 x: &x,
                 weights: &weights,
                 before: None,
-                dh: grad.on(&gpu)?,
+                above: above.on(&gpu)?,
                 dc: None,
                 wanted,
             };
-            let grads = gpu::backward(&gpu, sizes, made, &job)?;
+            let grads = gpu::backward(&gpu, sizes, forward, &pass)?;
             Ok(vec![grads.x, grads.w_ih, grads.w_hh, grads.bias])
         });
     }
@@ -344,43 +365,43 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
         cpu::forward
     };
     let keep = parents.iter().any(|t| t.is_tracked());
-    let mut cells = if keep {
+    let mut c_new = if keep {
         memory::zeros(batch * steps * hidden)
     } else {
         Vec::new()
     };
-    let mut h = memory::zeros(batch * steps * hidden);
-    let job = Forward {
+    let mut h_new = memory::zeros(batch * steps * hidden);
+    let pass = Forward {
         x: x.data(),
         weights,
         h0: None,
-        h: &mut h,
+        h_new: &mut h_new,
         c: &mut vec![0.0; batch * hidden],
-        cells: keep.then_some(&mut cells),
+        c_new: keep.then_some(&mut c_new),
     };
-    let gates = forward(isa, sizes, job);
-    let h = Tensor::computed(h, &[batch, steps, hidden]);
+    let gates = forward(isa, sizes, pass);
+    let h_new = Tensor::computed(h_new, &[batch, steps, hidden]);
 
-    let (x_kept, h_kept, weights) = (x.detach(), h.clone(), weights.detach());
-    h.record(&parents, move |grad| {
+    let (x_kept, h_kept, weights) = (x.detach(), h_new.clone(), weights.detach());
+    h_new.record(&parents, move |above| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let job = Backward {
+        let pass = Backward {
             x: x_kept.data(),
             weights: &weights,
             h0: None,
             c0: None,
-            h: h_kept.data(),
-            cells: &cells,
+            h_new: h_kept.data(),
+            c_new: &c_new,
             gates,
-            dh: grad.data(),
+            above: above.data(),
             dc: vec![0.0; batch * hidden],
             wanted,
         };
-        let grads = backward(isa, sizes, job);
+        let grads = backward(isa, sizes, pass);
         let LstmWeights { w_ih, w_hh, bias } = &weights;
         Ok(vec![
             grads.x.map(|g| Tensor::computed(g, x_kept.dims())),

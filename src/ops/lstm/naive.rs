@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::{Backward, Forward, Grads, Sizes};
 use crate::cpu::Isa;
@@ -8,7 +8,7 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 /// `h'` and `c'` of every step; returns the gates.
-pub(crate) fn forward(_: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
+pub(crate) fn forward(_: Isa, sizes: Sizes, pass: Forward) -> Vec<f32> {
     let Sizes {
         batch,
         steps,
@@ -19,10 +19,10 @@ pub(crate) fn forward(_: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
         x,
         weights,
         h0,
-        h,
+        h_new,
         c,
-        mut cells,
-    } = job;
+        mut c_new,
+    } = pass;
     let (w_ih, w_hh, bias) = (
         weights.w_ih.data(),
         weights.w_hh.data(),
@@ -34,27 +34,26 @@ pub(crate) fn forward(_: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
             let row = n * steps + t;
             for j in 0..4 * hidden {
                 let mut z = bias[j];
-                for i in 0..inputs {
-                    z += x[row * inputs + i] * w_ih[j * inputs + i];
+                for e in 0..inputs {
+                    z += x[row * inputs + e] * w_ih[j * inputs + e];
                 }
                 for k in 0..hidden {
-                    let before = match h0 {
+                    let h = match h0 {
                         Some(h0) if t == 0 => h0[n * hidden + k],
                         None if t == 0 => 0.0,
-                        _ => h[(row - 1) * hidden + k],
+                        _ => h_new[(row - 1) * hidden + k],
                     };
-                    z += before * w_hh[j * hidden + k];
+                    z += h * w_hh[j * hidden + k];
                 }
                 let is_candidate = j / hidden == 2;
                 gates[row * 4 * hidden + j] = if is_candidate { z.tanh() } else { sigmoid(z) };
             }
             for k in 0..hidden {
                 let [i, f, g, o] = [0, 1, 2, 3].map(|q| gates[(row * 4 + q) * hidden + k]);
-                let new = f * c[n * hidden + k] + i * g;
-                c[n * hidden + k] = new;
-                h[row * hidden + k] = o * new.tanh();
-                if let Some(cells) = &mut cells {
-                    cells[row * hidden + k] = new;
+                c[n * hidden + k] = f * c[n * hidden + k] + i * g;
+                h_new[row * hidden + k] = o * c[n * hidden + k].tanh();
+                if let Some(c_new) = &mut c_new {
+                    c_new[row * hidden + k] = c[n * hidden + k];
                 }
             }
         }
@@ -63,7 +62,7 @@ pub(crate) fn forward(_: Isa, sizes: Sizes, job: Forward) -> Vec<f32> {
 }
 
 /// Every gradient, wanted or not.
-pub(crate) fn backward(_: Isa, sizes: Sizes, job: Backward) -> Grads {
+pub(crate) fn backward(_: Isa, sizes: Sizes, pass: Backward) -> Grads {
     let Sizes {
         batch,
         steps,
@@ -75,54 +74,55 @@ pub(crate) fn backward(_: Isa, sizes: Sizes, job: Backward) -> Grads {
         weights,
         h0,
         c0,
-        h,
-        cells,
+        h_new,
+        c_new,
         gates,
-        dh,
+        above,
         mut dc,
         wanted: _,
-    } = job;
+    } = pass;
     let (w_ih, w_hh) = (weights.w_ih.data(), weights.w_hh.data());
     let mut dx = vec![0.0; x.len()];
     let mut dh0 = vec![0.0; batch * hidden];
     let (mut dw_ih, mut dw_hh) = (vec![0.0; w_ih.len()], vec![0.0; w_hh.len()]);
     let mut db = vec![0.0; 4 * hidden];
     for n in 0..batch {
-        // What arrives at h of the step before through the recurrent product.
-        let mut through = vec![0.0; hidden];
+        // dh of the step after this one.
+        let mut dh = vec![0.0; hidden];
         for t in (0..steps).rev() {
             let row = n * steps + t;
-            let before = |now: &[f32], first: Option<&[f32]>, k: usize| match first {
+            // h or c before this step.
+            let before = |after: &[f32], first: Option<&[f32]>, k: usize| match first {
                 Some(first) if t == 0 => first[n * hidden + k],
                 None if t == 0 => 0.0,
-                _ => now[(row - 1) * hidden + k],
+                _ => after[(row - 1) * hidden + k],
             };
             let mut dz = vec![0.0; 4 * hidden];
             for k in 0..hidden {
                 let [i, f, g, o] = [0, 1, 2, 3].map(|q| gates[(row * 4 + q) * hidden + k]);
-                let tanh_c = cells[row * hidden + k].tanh();
-                let dh = dh[row * hidden + k] + through[k];
-                let dcell = dc[n * hidden + k] + dh * o * (1.0 - tanh_c * tanh_c);
-                dz[k] = dcell * g * i * (1.0 - i);
-                dz[hidden + k] = dcell * before(cells, c0, k) * f * (1.0 - f);
-                dz[2 * hidden + k] = dcell * i * (1.0 - g * g);
-                dz[3 * hidden + k] = dh * tanh_c * o * (1.0 - o);
-                dc[n * hidden + k] = dcell * f;
+                let tanh_c = c_new[row * hidden + k].tanh();
+                let dh_new = above[row * hidden + k] + dh[k];
+                let dc_new = dc[n * hidden + k] + dh_new * o * (1.0 - tanh_c * tanh_c);
+                dz[k] = dc_new * g * i * (1.0 - i);
+                dz[hidden + k] = dc_new * before(c_new, c0, k) * f * (1.0 - f);
+                dz[2 * hidden + k] = dc_new * i * (1.0 - g * g);
+                dz[3 * hidden + k] = dh_new * tanh_c * o * (1.0 - o);
+                dc[n * hidden + k] = dc_new * f;
             }
-            through.fill(0.0);
+            dh.fill(0.0);
             for (j, dz) in dz.into_iter().enumerate() {
-                for i in 0..inputs {
-                    dx[row * inputs + i] += dz * w_ih[j * inputs + i];
-                    dw_ih[j * inputs + i] += dz * x[row * inputs + i];
+                for e in 0..inputs {
+                    dx[row * inputs + e] += dz * w_ih[j * inputs + e];
+                    dw_ih[j * inputs + e] += dz * x[row * inputs + e];
                 }
                 for k in 0..hidden {
-                    through[k] += dz * w_hh[j * hidden + k];
-                    dw_hh[j * hidden + k] += dz * before(h, h0, k);
+                    dh[k] += dz * w_hh[j * hidden + k];
+                    dw_hh[j * hidden + k] += dz * before(h_new, h0, k);
                 }
                 db[j] += dz;
             }
         }
-        dh0[n * hidden..][..hidden].copy_from_slice(&through);
+        dh0[n * hidden..][..hidden].copy_from_slice(&dh);
     }
     Grads {
         x: Some(dx),

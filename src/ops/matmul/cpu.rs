@@ -1,4 +1,4 @@
-//! The packed matrix product of the floor below.
+//! The packed matrix product of [`crate::cpu::gemm`].
 
 use crate::cpu::gemm::{Matrix, Product, gemm};
 use crate::cpu::{Isa, memory};

@@ -6,8 +6,12 @@
 //! dA = dC B^T    dB = A^T dC
 //! ```
 //!
-//! `C[i][j]` is the sum over `k` of `A[i][k] B[k][j]`: `dC[i][j]` reaches `A[i][k]` through `B[k][j]` and
-//! `B[k][j]` through `A[i][k]`, and each is summed over the index that is free.
+//! `C[i][j]` is the sum over `k` of `A[i][k] B[k][j]`. Its derivative with respect to `A[i][k]` is `B[k][j]`, and with
+//! respect to `B[k][j]` it is `A[i][k]`. The chain rule sums over the remaining index:
+//!
+//! ```text
+//! dA[i][k] = sum over j of dC[i][j] B[k][j]        dB[k][j] = sum over i of A[i][k] dC[i][j]
+//! ```
 
 mod cpu;
 mod gpu;
@@ -21,7 +25,7 @@ use crate::gpu::Gpu;
 use crate::gpu::gemm::Matrix as OnGpu;
 use crate::tensor::{Device, Tensor};
 
-/// `A B` of a `[M, K]` and b `[K, N]`, as `[M, N]`.
+/// Matrix product `A B` of `a` `[M, K]` and `b` `[K, N]`: `[M, N]`.
 ///
 /// ```
 /// use glimpse::{ops::matmul, tensor::Tensor};
@@ -47,13 +51,13 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[a, b]) {
         let matrix = |gpu: &Gpu, t: &Tensor, columns| Ok(OnGpu::new(t.on(gpu)?, columns));
         let c = gpu::multiply(&gpu, [m, k, n], &matrix(&gpu, a, k)?, &matrix(&gpu, b, n)?)?;
-        return c.record(&[a, b], move |grad| {
-            let dc = matrix(&gpu, grad, n)?;
-            let by_a = || gpu::multiply(&gpu, [m, n, k], &dc, &matrix(&gpu, &b_kept, n)?.t());
-            let by_b = || gpu::multiply(&gpu, [k, m, n], &matrix(&gpu, &a_kept, k)?.t(), &dc);
+        return c.record(&[a, b], move |dc| {
+            let dc = matrix(&gpu, dc, n)?;
+            let da = || gpu::multiply(&gpu, [m, n, k], &dc, &matrix(&gpu, &b_kept, n)?.t());
+            let db = || gpu::multiply(&gpu, [k, m, n], &matrix(&gpu, &a_kept, k)?.t(), &dc);
             Ok(vec![
-                wanted[0].then(by_a).transpose()?,
-                wanted[1].then(by_b).transpose()?,
+                wanted[0].then(da).transpose()?,
+                wanted[1].then(db).transpose()?,
             ])
         });
     }
@@ -68,7 +72,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         Matrix::new(a.data(), m, k),
         Matrix::new(b.data(), k, n),
     );
-    Tensor::computed(c, &[m, n]).record(&[a, b], move |grad| {
+    Tensor::computed(c, &[m, n]).record(&[a, b], move |dc| {
         let multiply = if isa.is_naive() {
             naive::multiply
         } else {
@@ -78,7 +82,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             Matrix::new(a_kept.data(), m, k),
             Matrix::new(b_kept.data(), k, n),
         );
-        let dc = Matrix::new(grad.data(), m, n);
+        let dc = Matrix::new(dc.data(), m, n);
         Ok(vec![
             wanted[0].then(|| Tensor::computed(multiply(isa, dc, b.t()), &[m, k])),
             wanted[1].then(|| Tensor::computed(multiply(isa, a.t(), dc), &[k, n])),

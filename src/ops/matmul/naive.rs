@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use crate::cpu::Isa;
 use crate::cpu::gemm::Matrix;

@@ -1,10 +1,10 @@
-//! The same along the channels: a window is a few pixels, and for each the channels lie side by side.
+//! SIMD kernels along the channels: a window is a few pixels, and the channels of a pixel are contiguous.
 
 use super::Sizes;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-/// `y = x` where it is largest; a row of the output a task.
+/// `y = x` of the chosen element. Each task computes one row of the output.
 pub(crate) fn forward(isa: Isa, sizes: Sizes, x: &[f32], y: &mut [f32]) {
     let Sizes {
         input: [height, width],
@@ -55,7 +55,7 @@ impl WithSimd for ForwardRow<'_> {
     }
 }
 
-/// `dx += dy` where `x` is largest; an image a task, as windows overlap.
+/// `dx += dy` of the chosen element. Each task takes one image, because windows overlap.
 pub(crate) fn backward(isa: Isa, sizes: Sizes, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let Sizes {
         input: [height, width],
@@ -89,32 +89,32 @@ impl WithSimd for BackwardImage<'_> {
         } = self.sizes;
         let mut best = vec![0.0f32; channels];
         let mut chosen = vec![0u32; channels];
-        for (place, dy) in self.dy.chunks_exact(channels).enumerate() {
-            let [rows, columns] = self.sizes.window([place / output[1], place % output[1]]);
-            // The first pixel is chosen until another is larger, so that a window of -inf has one too.
+        for (pixel, dy) in self.dy.chunks_exact(channels).enumerate() {
+            let [rows, columns] = self.sizes.window([pixel / output[1], pixel % output[1]]);
+            // The first pixel is chosen until another is larger, so a pixel is chosen even where all are -inf.
             let first = &self.x[(rows.start * width + columns.start) * channels..][..channels];
             best.copy_from_slice(first);
             chosen.fill(0);
-            let mut number = 0;
+            let mut tap = 0;
             for i in rows.clone() {
                 for j in columns.clone() {
                     let x = &self.x[(i * width + j) * channels..][..channels];
                     for ((best, chosen), &x) in best.iter_mut().zip(&mut chosen).zip(x) {
                         let better = x > *best || x.is_nan();
                         *best = if better { x } else { *best };
-                        *chosen = if better { number } else { *chosen };
+                        *chosen = if better { tap } else { *chosen };
                     }
-                    number += 1;
+                    tap += 1;
                 }
             }
-            let mut number = 0;
+            let mut tap = 0;
             for i in rows {
                 for j in columns.clone() {
                     let dx = &mut self.dx[(i * width + j) * channels..][..channels];
                     for ((dx, &dy), &chosen) in dx.iter_mut().zip(dy).zip(&chosen) {
-                        *dx += if chosen == number { dy } else { 0.0 };
+                        *dx += if chosen == tap { dy } else { 0.0 };
                     }
-                    number += 1;
+                    tap += 1;
                 }
             }
         }

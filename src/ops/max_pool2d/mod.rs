@@ -6,12 +6,13 @@
 //! dx[n][i][j][c] = sum of dy[n][p][q][c] over the windows whose maximum is at (i, j)
 //! ```
 //!
-//! Outside the image there is nothing, not zero: a padded window takes the largest of what it covers. Only the
-//! element that was chosen moves the output, so it alone receives the gradient; of equals, the first in row
-//! order. Windows may overlap, and then an element can be chosen by several: their gradients add up.
+//! Padding is not zero but absent: a window takes the largest of those elements that lie on the image. The derivative of
+//! the maximum is 1 with respect to the element that was chosen and 0 with respect to all others. Of equal elements the
+//! first in row order is chosen. Windows may overlap, and an element that several windows chose receives the sum of their
+//! gradients.
 //!
-//! Which element was chosen is found again on the way back instead of being remembered: the input is kept by
-//! the ReLU before it anyway.
+//! The backward pass searches the maxima again instead of storing where they are, because the ReLU before the pool keeps
+//! the input anyway.
 
 mod cpu;
 mod gpu;
@@ -22,7 +23,7 @@ use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// Sizes of the maps and the window, height before width.
+/// Sizes of the feature maps and of the window, height before width.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     input: [usize; 2],
@@ -34,18 +35,18 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// The part of the window at `(row, column)` of the output that lies on the image: rows, then columns.
-    fn window(&self, place: [usize; 2]) -> [std::ops::Range<usize>; 2] {
+    /// The rows and the columns of the image under the window of the output pixel `[row, column]`.
+    fn window(&self, pixel: [usize; 2]) -> [std::ops::Range<usize>; 2] {
         [0, 1].map(|axis| {
-            let start = place[axis] * self.stride[axis];
+            let start = pixel[axis] * self.stride[axis];
             let end = (start + self.kernel[axis]).saturating_sub(self.padding[axis]);
             start.saturating_sub(self.padding[axis])..end.min(self.input[axis])
         })
     }
 }
 
-/// The largest value under each window, x `[N, H, W, C]`; sizes are height, then width. The result's height is
-/// `(H + 2 padding - kernel) / stride + 1`, rounded down, and its width likewise.
+/// Max pooling of `x` `[N, H, W, C]`: `[N, OH, OW, C]`, where `OH = (H + 2 padding - kernel) / stride + 1`, rounded down,
+/// and `OW` likewise. Pairs are `[vertical, horizontal]`.
 ///
 /// ```
 /// use glimpse::{ops::max_pool2d, tensor::Tensor};
@@ -57,7 +58,7 @@ impl Sizes {
 /// ```
 ///
 /// # Errors
-/// Where `x` is no map, a kernel or stride is zero, the padding exceeds half the kernel, or the kernel exceeds
+/// Where `x` is not `[N, H, W, C]`, a kernel or stride is zero, the padding exceeds half the kernel, or the kernel exceeds
 /// the padded image.
 pub fn max_pool2d(
     x: &Tensor,
@@ -94,8 +95,8 @@ pub fn max_pool2d(
     };
     let kept = x.detach();
     if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, grad)?)])
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, dy)?)])
         });
     }
     let isa = Isa::current();
@@ -106,15 +107,15 @@ pub fn max_pool2d(
     };
     let mut y = memory::unset(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
-    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |grad| {
+    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let mut grad_x = memory::zeros(kept.len());
-        backward(isa, sizes, kept.data(), grad.data(), &mut grad_x);
-        Ok(vec![Some(Tensor::computed(grad_x, kept.dims()))])
+        let mut dx = memory::zeros(kept.len());
+        backward(isa, sizes, kept.data(), dy.data(), &mut dx);
+        Ok(vec![Some(Tensor::computed(dx, kept.dims()))])
     })
 }
 

@@ -1,10 +1,10 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::Sizes;
 use crate::cpu::Isa;
 
-/// For every window and channel, calls `found(output, input)` with the places of the output and of the largest
-/// value in the input.
+/// For every window and channel, calls `found` with the index of the element of the output and with that of the largest
+/// element of the input.
 fn each(sizes: Sizes, x: &[f32], mut found: impl FnMut(usize, usize)) {
     let Sizes {
         input: [height, width],
@@ -13,7 +13,7 @@ fn each(sizes: Sizes, x: &[f32], mut found: impl FnMut(usize, usize)) {
         ..
     } = sizes;
     let image = height * width * channels;
-    let mut place = 0;
+    let mut out = 0;
     for n in 0..x.len() / image.max(1) {
         for p in 0..output[0] {
             for q in 0..output[1] {
@@ -28,20 +28,20 @@ fn each(sizes: Sizes, x: &[f32], mut found: impl FnMut(usize, usize)) {
                             }
                         }
                     }
-                    found(place, best);
-                    place += 1;
+                    found(out, best);
+                    out += 1;
                 }
             }
         }
     }
 }
 
-/// `y = x` where it is largest
+/// `y = x` of the chosen element
 pub(crate) fn forward(_: Isa, sizes: Sizes, x: &[f32], y: &mut [f32]) {
     each(sizes, x, |to, from| y[to] = x[from]);
 }
 
-/// `dx += dy` there
+/// `dx += dy` of the chosen element
 pub(crate) fn backward(_: Isa, sizes: Sizes, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     each(sizes, x, |from, to| dx[to] += dy[from]);
 }

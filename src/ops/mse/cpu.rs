@@ -1,18 +1,18 @@
-//! The same in vectors, a run of elements a task; the runs are added in order.
+//! SIMD kernels. Each task sums one chunk of the elements; the chunks' sums are added in order.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-// Elements of one task: a quarter of a megabyte.
-const RUN: usize = 1 << 16;
+// Elements per task: a quarter of a megabyte.
+const CHUNK: usize = 1 << 16;
 
 /// `sum of (x - t)^2`
 pub(crate) fn forward(isa: Isa, x: &[f32], t: &[f32]) -> f64 {
-    let runs = threads::map(x.len().div_ceil(RUN), |i| {
-        let range = i * RUN..x.len().min((i + 1) * RUN);
+    let sums = threads::map(x.len().div_ceil(CHUNK), |i| {
+        let range = i * CHUNK..x.len().min((i + 1) * CHUNK);
         isa.dispatch(Squares(&x[range.clone()], &t[range]))
     });
-    runs.iter().sum()
+    sums.iter().sum()
 }
 
 struct Squares<'a>(&'a [f32], &'a [f32]);
@@ -32,13 +32,13 @@ impl WithSimd for Squares<'_> {
     }
 }
 
-/// `factor (x - t)`
+/// `dx = factor (x - t)`, with `factor = 2 dy / n`
 pub(crate) fn backward(isa: Isa, x: &[f32], t: &[f32], factor: f32) -> Vec<f32> {
-    let mut y = x.to_vec();
-    threads::for_each_chunk(&mut y, RUN, |i, y| {
-        isa.dispatch(Difference(y, &t[i * RUN..], factor));
+    let mut dx = x.to_vec();
+    threads::for_each_chunk(&mut dx, CHUNK, |i, dx| {
+        isa.dispatch(Difference(dx, &t[i * CHUNK..], factor));
     });
-    y
+    dx
 }
 
 struct Difference<'a>(&'a mut [f32], &'a [f32], f32);

@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/mse.wgsl`.
+//! Dispatches `shaders/mse.wgsl`.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice, sum};
@@ -20,7 +20,7 @@ pub(crate) fn forward(gpu: &Gpu, x: &Tensor, target: &Tensor) -> Result<Tensor> 
     Ok(Tensor::from_gpu(y, &[]))
 }
 
-/// `factor dy (x - t)`
+/// `dx = factor dy (x - t)`, with `factor = 2 / n`
 pub(crate) fn backward(
     gpu: &Gpu,
     x: &Tensor,

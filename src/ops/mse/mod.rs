@@ -6,7 +6,8 @@
 //! dx[i] = dy 2/n (x[i] - t[i])        dt = -dx
 //! ```
 //!
-//! The derivative of a square is twice its root; the target stands there with the opposite sign.
+//! By the chain rule the derivative of `(x - t)^2` with respect to `x` is `2 (x - t)`, and with respect to `t` it is
+//! `-2 (x - t)`.
 
 mod cpu;
 mod gpu;
@@ -17,7 +18,7 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// The mean of `(x - target)^2` over all elements, of the same shape: one number.
+/// The mean of `(x - target)^2` over all elements of two tensors of one shape: one number.
 ///
 /// ```
 /// use glimpse::{ops::mse, tensor::Tensor};
@@ -41,12 +42,12 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     let (x_kept, target_kept) = (x.detach(), target.detach());
     if let Device::Gpu(gpu) = Device::of(&[x, target]) {
         let y = gpu::forward(&gpu, x, target)?;
-        return y.record(&[x, target], move |grad| {
+        return y.record(&[x, target], move |dy| {
             let factor = (2.0 / x_kept.len() as f64) as f32;
-            let by = |factor| gpu::backward(&gpu, &x_kept, &target_kept, grad, factor);
+            let dx = |factor| gpu::backward(&gpu, &x_kept, &target_kept, dy, factor);
             Ok(vec![
-                wanted[0].then(|| by(factor)).transpose()?,
-                wanted[1].then(|| by(-factor)).transpose()?,
+                wanted[0].then(|| dx(factor)).transpose()?,
+                wanted[1].then(|| dx(-factor)).transpose()?,
             ])
         });
     }
@@ -58,20 +59,20 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     };
     let n = x.len() as f64;
     let y = Tensor::scalar((forward(isa, x.data(), target.data()) / n) as f32);
-    y.record(&[x, target], move |grad| {
+    y.record(&[x, target], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let factor = (f64::from(grad.item()?) * 2.0 / n) as f32;
-        let by = |factor| {
-            let grad = backward(isa, x_kept.data(), target_kept.data(), factor);
-            Tensor::computed(grad, x_kept.dims())
+        let factor = (f64::from(dy.item()?) * 2.0 / n) as f32;
+        let dx = |factor| {
+            let dx = backward(isa, x_kept.data(), target_kept.data(), factor);
+            Tensor::computed(dx, x_kept.dims())
         };
         Ok(vec![
-            wanted[0].then(|| by(factor)),
-            wanted[1].then(|| by(-factor)),
+            wanted[0].then(|| dx(factor)),
+            wanted[1].then(|| dx(-factor)),
         ])
     })
 }

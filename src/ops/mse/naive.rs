@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use crate::cpu::Isa;
 
@@ -10,7 +10,7 @@ pub(crate) fn forward(_: Isa, x: &[f32], t: &[f32]) -> f64 {
         .sum()
 }
 
-/// `factor (x - t)`
+/// `dx = factor (x - t)`, with `factor = 2 dy / n`
 pub(crate) fn backward(_: Isa, x: &[f32], t: &[f32], factor: f32) -> Vec<f32> {
     x.iter().zip(t).map(|(x, t)| factor * (x - t)).collect()
 }

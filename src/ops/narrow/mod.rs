@@ -1,11 +1,12 @@
-//! A run of one axis.
+//! Consecutive elements of one axis.
 //!
 //! ```text
 //! y[.., i, ..] = x[.., start + i, ..]        dx[.., start + i, ..] = dy[.., i, ..], zero elsewhere
 //! ```
 //!
-//! Along the first axis [`Tensor::narrow`] is a view; along any other the elements are not contiguous and are
-//! copied. There is nothing to compute, so one version serves every instruction set.
+//! Every element of `y` is a copy of one element of `x`, so its gradient is copied back; the other elements of `x` do not
+//! influence `y`. Along the first axis [`Tensor::narrow`] is a view. Along any other axis the elements are not contiguous
+//! and are copied. There is nothing to compute, so one version serves every instruction set.
 
 mod gpu;
 
@@ -13,17 +14,17 @@ use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// A run of columns of a matrix.
+/// Consecutive columns of a matrix.
 #[derive(Clone, Copy)]
-struct Run {
+struct Columns {
     rows: usize,
-    /// Columns of the matrix.
+    /// Number of columns of the matrix.
     stride: usize,
     start: usize,
     len: usize,
 }
 
-/// Elements `start .. start + len` of `axis`; the other axes stay.
+/// Elements `start .. start + len` along `axis`; the other axes stay whole.
 ///
 /// ```
 /// use glimpse::{ops::narrow, tensor::Tensor};
@@ -51,20 +52,20 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
         ));
     }
     let inner: usize = dims[axis + 1..].iter().product();
-    let (from, run) = (dims[axis] * inner, len * inner);
-    let range = start * inner..start * inner + run;
+    let (from, width) = (dims[axis] * inner, len * inner);
+    let range = start * inner..start * inner + width;
     let mut to = dims.clone();
     to[axis] = len;
     if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let columns = Run {
+        let columns = Columns {
             rows: dims[..axis].iter().product(),
             stride: from,
             start: range.start,
-            len: run,
+            len: width,
         };
         let y = gpu::forward(&gpu, &columns, x, &to)?;
-        return y.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::backward(&gpu, &columns, grad, &dims)?)])
+        return y.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::backward(&gpu, &columns, dy, &dims)?)])
         });
     }
     let mut data = Vec::with_capacity(to.iter().product());
@@ -73,17 +74,14 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
             .chunks_exact(from)
             .for_each(|row| data.extend_from_slice(&row[range.clone()]));
     }
-    Tensor::computed(data, &to).record(&[x], move |grad| {
-        let mut grad_x = memory::zeros(dims.iter().product());
-        if run > 0 {
-            for (row, grad) in grad_x
-                .chunks_exact_mut(from)
-                .zip(grad.data().chunks_exact(run))
-            {
-                row[range.clone()].copy_from_slice(grad);
+    Tensor::computed(data, &to).record(&[x], move |dy| {
+        let mut dx = memory::zeros(dims.iter().product());
+        if width > 0 {
+            for (row, dy) in dx.chunks_exact_mut(from).zip(dy.data().chunks_exact(width)) {
+                row[range.clone()].copy_from_slice(dy);
             }
         }
-        Ok(vec![Some(Tensor::computed(grad_x, &dims))])
+        Ok(vec![Some(Tensor::computed(dx, &dims))])
     })
 }
 

@@ -1,4 +1,4 @@
-//! Normalisation and ReLU happen while the convolution copies its input.
+//! The convolution of [`crate::cpu::conv`] applies the norm and the ReLU while it copies its input.
 
 use super::{Composite, Grads};
 use crate::cpu::after::After;
@@ -13,47 +13,55 @@ pub(crate) fn forward(
     isa: Isa,
     shape: &ConvShape,
     x: Pixels,
-    f: &Normalizer,
+    norm: &Normalizer,
     weight: &Tensor,
     precision: Precision,
     y: PixelsMut,
 ) {
     let packed = packed_weight(isa, shape, precision, weight);
-    conv::forward(isa, shape, x, Some(f.affine()), &packed, After::Nothing, y);
+    conv::forward(
+        isa,
+        shape,
+        x,
+        Some(norm.affine()),
+        &packed,
+        After::Nothing,
+        y,
+    );
 }
 
-/// `dw`, then `dz` where `z > 0`, then through batch norm; `dx` is added to `grad_x`.
-pub(crate) fn backward(isa: Isa, op: &Composite, grad: Pixels, grad_x: PixelsMut) -> Grads {
-    let (shape, f) = (&op.shape, op.normalizer);
-    let mut weight = memory::unset(op.weight.len());
-    conv::grad_weight(isa, shape, op.x, Some(f.affine()), grad, &mut weight);
+/// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. Its gradient with respect to `x` is added to `dx`.
+pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> Grads {
+    let (shape, norm) = (&op.shape, op.normalizer);
+    let mut dw = memory::unset(op.weight.len());
+    conv::grad_weight(isa, shape, op.x, Some(norm.affine()), dy, &mut dw);
 
     let mut dz = memory::unset(shape.pixels() * shape.channels);
     let out = PixelsMut {
         data: &mut dz,
         stride: shape.channels,
     };
-    conv::grad_input(isa, shape, grad, op.weight, out);
+    conv::grad_input(isa, shape, dy, op.weight, out);
 
     let pixels = Pixels {
         data: &dz,
         stride: shape.channels,
     };
-    let (beta, gamma) = rows::norm_grad_sums(isa, op.x, pixels, f.state(true), shape.pixels());
-    let sums = op.batch.then_some((&beta[..], &gamma[..]));
+    let (dbeta, dgamma) = rows::norm_grad_sums(isa, op.x, pixels, norm.state(true), shape.pixels());
+    let sums = op.batch.then_some((&dbeta[..], &dgamma[..]));
     rows::norm_grad_input(
         isa,
         op.x,
         pixels,
-        f.state(true),
+        norm.state(true),
         sums,
         shape.pixels(),
-        grad_x,
+        dx,
     );
     memory::recycle(dz);
     Grads {
-        gamma,
-        beta,
-        weight,
+        gamma: dgamma,
+        beta: dbeta,
+        weight: dw,
     }
 }

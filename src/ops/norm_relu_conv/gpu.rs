@@ -1,4 +1,4 @@
-//! Normalisation and ReLU happen while the convolution fetches its input.
+//! The convolution of [`crate::gpu::conv`] applies the norm and the ReLU while it loads its input.
 
 use crate::error::Result;
 use crate::gpu::conv::{self, After, Operands, Product, Shape};
@@ -9,7 +9,7 @@ use crate::ops::batch_norm::gpu::halves;
 use crate::ops::conv2d::gpu::{map, packed};
 use crate::tensor::Tensor;
 
-/// `y = conv(max(0, scale x + shift), w)`, and what comes after.
+/// `y = conv(max(0, scale x + shift), w)`, then `after` applied to `y`.
 pub(crate) fn forward(
     gpu: &Gpu,
     shape: &Shape,
@@ -30,17 +30,17 @@ pub(crate) fn forward(
     conv::forward(gpu, shape, &product)
 }
 
-/// What the backward pass knows of the forward pass.
+/// Sizes and inputs of the forward pass, for the backward pass.
 pub(crate) struct Composite {
     pub(crate) shape: Shape,
     pub(crate) x: Rows,
     pub(crate) state: Slice,
-    /// Whether the norm used the batch's own statistics.
+    /// Whether the norm used the statistics of the mini-batch.
     pub(crate) batch: bool,
     pub(crate) weight: Tensor,
 }
 
-/// The gradients by the parameters; that by `x` goes to where it is gathered.
+/// The gradients with respect to the parameters. That with respect to `x` is written to a buffer instead.
 pub(crate) struct Grads {
     pub(crate) gamma: Tensor,
     pub(crate) beta: Tensor,
@@ -48,14 +48,9 @@ pub(crate) struct Grads {
 }
 
 impl Composite {
-    /// `dw`, then `dz` where `z > 0`, then through batch norm; `dx` is written to `grad_x`, or added to what is there.
-    pub(crate) fn backward(
-        &self,
-        gpu: &Gpu,
-        grad: &Rows,
-        grad_x: &Rows,
-        add: bool,
-    ) -> Result<Grads> {
+    /// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. The gradient with respect to `x` is written to
+    /// `dx`, or with `add` added to it.
+    pub(crate) fn backward(&self, gpu: &Gpu, dy: &Rows, dx: &Rows, add: bool) -> Result<Grads> {
         let Composite {
             shape,
             x,
@@ -63,12 +58,12 @@ impl Composite {
             batch,
             weight,
         } = self;
-        let grad_weight = conv::grad_weight(gpu, shape, x, Some(state), grad)?;
+        let dw = conv::grad_weight(gpu, shape, x, Some(state), dy)?;
         let dz = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
         conv::grad_input(
             gpu,
             shape,
-            grad,
+            dy,
             &packed(gpu, shape, Operands::F32, weight, true)?,
             &dz,
         )?;
@@ -80,12 +75,12 @@ impl Composite {
             sizes: [shape.pixels(), shape.channels],
         };
         let sums = back.sums(gpu, &dz)?;
-        back.input(gpu, &dz, &sums, grad_x, add)?;
-        let [beta, gamma] = halves(&sums, shape.channels)?;
+        back.input(gpu, &dz, &sums, dx, add)?;
+        let [dbeta, dgamma] = halves(&sums, shape.channels)?;
         Ok(Grads {
-            gamma,
-            beta,
-            weight: Tensor::from_gpu(grad_weight, weight.dims()),
+            gamma: dgamma,
+            beta: dbeta,
+            weight: Tensor::from_gpu(dw, weight.dims()),
         })
     }
 }

@@ -5,15 +5,17 @@
 //! z = max(0, scale x + shift)        y = conv(z, w)
 //! ```
 //!
-//! with `scale` and `shift` the folded batch norm. `z` is never stored: it is computed while the convolution
-//! copies its input into cache, in the forward pass and again in the backward pass, which therefore remembers
-//! nothing but `x` (Pleiss et al., 2017, arXiv 1707.06990). Backward:
+//! where `scale` and `shift` are the folded batch norm. `z` is never stored. It is computed while the convolution copies
+//! its input into cache, in the forward pass and again in the backward pass, which therefore needs only `x` (Pleiss et al.,
+//! 2017, arXiv 1707.06990). The chain rule passes the three gradients in reverse order. First those of the convolution and
+//! of the ReLU:
 //!
 //! ```text
 //! dw = conv_grad_weight(z, dy)        dz = conv_grad_input(dy, w) where z > 0, else 0
 //! ```
 //!
-//! and then `dz` goes through batch norm, as [`batch_norm`](crate::ops::batch_norm()) derives.
+//! Then `dz` is the gradient with respect to the output of batch norm, whose
+//! [module](mod@crate::ops::batch_norm) derives `dx`, `dgamma` and `dbeta` from it.
 
 pub(crate) mod cpu;
 pub(crate) mod gpu;
@@ -30,8 +32,8 @@ use crate::ops::conv2d::gpu::{map, out_dims, sizes};
 use crate::ops::conv2d::{Window, conv_shape, operands, precision};
 use crate::tensor::{Device, Tensor};
 
-/// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` by `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In
-/// training the batch's moments come along, for the running statistics.
+/// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
+/// returns the moments of the mini-batch, for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{norm_relu_conv, Norm, Statistics, Window}, tensor::Tensor};
@@ -64,8 +66,8 @@ pub fn norm_relu_conv(
         stride: shape.channels,
     };
     let (normalizer, moments) = norm.fold(isa, pixels, shape.pixels());
-    let o = shape.out_channels;
-    let mut y = memory::unset(shape.out_pixels() * o);
+    let out_channels = shape.out_channels;
+    let mut y = memory::unset(shape.out_pixels() * out_channels);
     let forward = if isa.is_naive() {
         naive::forward
     } else {
@@ -80,19 +82,25 @@ pub fn norm_relu_conv(
         precision(&[x, norm.weight, norm.bias, weight]),
         PixelsMut {
             data: &mut y,
-            stride: o,
+            stride: out_channels,
         },
     );
-    let y = Tensor::computed(y, &[shape.batch, shape.out_height(), shape.out_width(), o]);
+    let dims = [
+        shape.batch,
+        shape.out_height(),
+        shape.out_width(),
+        out_channels,
+    ];
+    let y = Tensor::computed(y, &dims);
 
     let (kept_x, kept_weight, batch) = (x.detach(), weight.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |grad| {
+    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
-        let mut grad_x = memory::zeros(kept_x.len());
+        let mut dx = memory::zeros(kept_x.len());
         let pixels = Pixels {
             data: kept_x.data(),
             stride: shape.channels,
@@ -107,16 +115,16 @@ pub fn norm_relu_conv(
                 weight: kept_weight.data(),
             },
             Pixels {
-                data: grad.data(),
+                data: dy.data(),
                 stride: shape.out_channels,
             },
             PixelsMut {
-                data: &mut grad_x,
+                data: &mut dx,
                 stride: shape.channels,
             },
         );
         Ok(vec![
-            Some(Tensor::computed(grad_x, kept_x.dims())),
+            Some(Tensor::computed(dx, kept_x.dims())),
             Some(Tensor::computed(grads.gamma, &[shape.channels])),
             Some(Tensor::computed(grads.beta, &[shape.channels])),
             Some(Tensor::computed(grads.weight, kept_weight.dims())),
@@ -125,7 +133,7 @@ pub fn norm_relu_conv(
     Ok((y, moments.map(Moments::from)))
 }
 
-/// The same on a graphics device.
+/// [`norm_relu_conv`] on the GPU.
 fn on_gpu(
     gpu: Gpu,
     x: &Tensor,
@@ -156,29 +164,29 @@ fn on_gpu(
     };
     let x_dims = x.dims().to_vec();
     let y = Tensor::from_gpu(to.data.buffer, &dims);
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |grad| {
-        let grad_x = map(gpu.unset(x_dims.iter().product())?, sizes.channels);
-        let grad = map(grad.on(&gpu)?, sizes.out_channels);
-        let grads = composite.backward(&gpu, &grad, &grad_x, false)?;
-        let grad_x = Tensor::from_gpu(grad_x.data.buffer, &x_dims);
-        Ok([grad_x, grads.gamma, grads.beta, grads.weight]
+    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy| {
+        let dx = map(gpu.unset(x_dims.iter().product())?, sizes.channels);
+        let dy = map(dy.on(&gpu)?, sizes.out_channels);
+        let grads = composite.backward(&gpu, &dy, &dx, false)?;
+        let dx = Tensor::from_gpu(dx.data.buffer, &x_dims);
+        Ok([dx, grads.gamma, grads.beta, grads.weight]
             .map(Some)
             .to_vec())
     })?;
     Ok((y, moments))
 }
 
-/// What the backward pass knows of the forward pass.
+/// Sizes and inputs of the forward pass, for the backward pass.
 pub(crate) struct Composite<'a> {
     pub(crate) shape: crate::cpu::conv::ConvShape,
     pub(crate) x: Pixels<'a>,
     pub(crate) normalizer: &'a crate::cpu::rows::Normalizer,
-    /// Whether the norm used the batch's own statistics.
+    /// Whether the norm used the statistics of the mini-batch.
     pub(crate) batch: bool,
     pub(crate) weight: &'a [f32],
 }
 
-/// What the kernels return to the gradient; that by `x` is added to where it is gathered.
+/// The gradients with respect to the parameters. The kernels add the gradient with respect to `x` to a buffer instead.
 pub(crate) struct Grads {
     pub(crate) gamma: Vec<f32>,
     pub(crate) beta: Vec<f32>,

@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/norm_relu_pool.wgsl` and batch norm's gradient.
+//! Dispatches `shaders/norm_relu_pool.wgsl`, and in the backward pass the kernels of batch norm's gradient.
 
 use super::Sizes;
 use crate::error::Result;
@@ -20,7 +20,7 @@ fn params(sizes: Sizes, batch: usize, start: u32) -> [u32; 6] {
     [batch, height, width, channels, window, start]
 }
 
-/// The pooled map, on the tape, and the batch's moments.
+/// [`norm_relu_pool`](super::norm_relu_pool()) on the GPU.
 pub(crate) fn norm_relu_pool(
     gpu: Gpu,
     sizes: Sizes,
@@ -46,31 +46,30 @@ pub(crate) fn norm_relu_pool(
         .write(3, &y)
         .over(len)?;
     let (x_dims, is_batch) = (x.dims().to_vec(), norm.is_batch());
-    let y =
-        Tensor::from_gpu(y.buffer, &dims).record(&[x, norm.weight, norm.bias], move |grad| {
-            let len = pixels[0] * channels;
-            let (dz, grad) = (rows(gpu.unset(len)?.into()), grad.on(&gpu)?);
-            gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
-                .params(&params(sizes, batch, grad.start()))
-                .read(1, &grad)
-                .write(3, &dz.data)
-                .over(len)?;
-            let back = Backward {
-                x: &from,
-                state: &state,
-                relu: true,
-                batch: is_batch,
-                sizes: pixels,
-            };
-            let sums = back.sums(&gpu, &dz)?;
-            let dx = rows(gpu.unset(len)?.into());
-            back.input(&gpu, &dz, &sums, &dx, false)?;
-            let [beta, gamma] = halves(&sums, channels)?;
-            Ok(vec![
-                Some(Tensor::from_gpu(dx.data.buffer, &x_dims)),
-                Some(gamma),
-                Some(beta),
-            ])
-        })?;
+    let y = Tensor::from_gpu(y.buffer, &dims).record(&[x, norm.weight, norm.bias], move |dy| {
+        let len = pixels[0] * channels;
+        let (dz, dy) = (rows(gpu.unset(len)?.into()), dy.on(&gpu)?);
+        gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
+            .params(&params(sizes, batch, dy.start()))
+            .read(1, &dy)
+            .write(3, &dz.data)
+            .over(len)?;
+        let back = Backward {
+            x: &from,
+            state: &state,
+            relu: true,
+            batch: is_batch,
+            sizes: pixels,
+        };
+        let sums = back.sums(&gpu, &dz)?;
+        let dx = rows(gpu.unset(len)?.into());
+        back.input(&gpu, &dz, &sums, &dx, false)?;
+        let [dbeta, dgamma] = halves(&sums, channels)?;
+        Ok(vec![
+            Some(Tensor::from_gpu(dx.data.buffer, &x_dims)),
+            Some(dgamma),
+            Some(dbeta),
+        ])
+    })?;
     Ok((y, moments))
 }

@@ -1,15 +1,21 @@
-//! Batch norm, ReLU, average pooling: how DenseNet passes from one block to the next.
+//! Batch norm, ReLU and average pooling as one operation: DenseNet's transition from one block to the next.
 //!
 //! ```text
 //! z = max(0, scale x + shift)        y[n][p][q][c] = 1/s^2 sum over u, v of z[n][p s + u][q s + v][c]
 //! ```
 //!
-//! In DenseNet's paper a 1x1 convolution stands between the ReLU and the pool. Both are linear, one over channels and
-//! the other over pixels, so they change places without changing the result: pooled first, the convolution has a
-//! quarter of the pixels to do.
+//! where `s` is the window, `scale` and `shift` are the folded batch norm, and `z` is never stored. In DenseNet's paper a
+//! 1x1 convolution stands between the ReLU and the pool. Both are linear, the convolution over channels and the pool over
+//! pixels, so they commute. With the pool first and a window of 2, the convolution has a quarter of the pixels.
 //!
-//! `z` is never stored. Backward, each `dz` under a window is `dy / s^2`; where `z > 0` it goes on through batch norm,
-//! as [`batch_norm`](crate::ops::batch_norm()) derives.
+//! The gradient is composed of those of the three operations:
+//!
+//! ```text
+//! dz[n][i][j][c] = 1/s^2 dy[n][i / s][j / s][c] where z > 0 and a window covers (i, j), else 0
+//! ```
+//!
+//! Then `dz` is the gradient with respect to the output of batch norm, whose [module](mod@crate::ops::batch_norm) derives
+//! `dx`, `dgamma` and `dbeta` from it.
 
 mod cpu;
 mod gpu;
@@ -23,7 +29,7 @@ use crate::ops::batch_norm::{Moments, Norm, batch_norm};
 use crate::ops::relu::relu;
 use crate::tensor::{Device, Tensor};
 
-/// The sizes of the map, and of the window, which is as wide as it is high and moves by its own size.
+/// Sizes of the map and of the window, which is square. Its stride is its size.
 #[derive(Clone, Copy)]
 struct Sizes {
     input: [usize; 2],
@@ -37,9 +43,11 @@ impl Sizes {
     }
 }
 
-/// The mean of `relu(batch_norm(x))` under windows of `window` by `window` pixels, `[N, H, W, C]` to
-/// `[N, H / window, W / window, C]`; what is left at the lower and right edge is not looked at. In training the batch's
-/// moments come along, for the running statistics.
+/// The mean of `relu(batch_norm(x))` under windows of `window` by `window` pixels: `[N, H, W, C]` to
+/// `[N, H / window, W / window, C]`.
+///
+/// Rows and columns at the lower and right edge that do not fill a window are ignored. In training it also returns the
+/// moments of the mini-batch, for the running statistics.
 ///
 /// ```
 /// use glimpse::{ops::{norm_relu_pool, Norm, Statistics}, tensor::Tensor};
@@ -52,7 +60,7 @@ impl Sizes {
 /// ```
 ///
 /// # Errors
-/// Where `x` is no map, is smaller than the window, or the norm's parameters are not `[C]`.
+/// Where `x` is not `[N, H, W, C]` or is smaller than the window, or the norm's parameters are not `[C]`.
 pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("norm_relu_pool", x.shape(), 0.0);
     let &[batch, height, width, channels] = x.dims() else {
@@ -88,27 +96,27 @@ pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor,
 
     let (kept, is_batch) = (x.detach(), norm.is_batch());
     let y = Tensor::computed(y, &[batch, out_height, out_width, channels]);
-    let y = y.record(&[x, norm.weight, norm.bias], move |grad| {
+    let y = y.record(&[x, norm.weight, norm.bias], move |dy| {
         let map = |data| Pixels {
             data,
             stride: channels,
         };
         let mut dz = memory::zeros(kept.len());
-        cpu::spread(isa, sizes, grad.data(), &mut dz);
+        cpu::spread(isa, sizes, dy.data(), &mut dz);
         let (x, state) = (map(kept.data()), normalizer.state(true));
-        let (beta, gamma) = rows::norm_grad_sums(isa, x, map(&dz), state, pixels);
-        let sums = is_batch.then_some((&beta[..], &gamma[..]));
-        let mut grad_x = memory::zeros(kept.len());
+        let (dbeta, dgamma) = rows::norm_grad_sums(isa, x, map(&dz), state, pixels);
+        let sums = is_batch.then_some((&dbeta[..], &dgamma[..]));
+        let mut dx = memory::zeros(kept.len());
         let out = PixelsMut {
-            data: &mut grad_x,
+            data: &mut dx,
             stride: channels,
         };
         rows::norm_grad_input(isa, x, map(&dz), state, sums, pixels, out);
         memory::recycle(dz);
         Ok(vec![
-            Some(Tensor::computed(grad_x, kept.dims())),
-            Some(Tensor::computed(gamma, &[channels])),
-            Some(Tensor::computed(beta, &[channels])),
+            Some(Tensor::computed(dx, kept.dims())),
+            Some(Tensor::computed(dgamma, &[channels])),
+            Some(Tensor::computed(dbeta, &[channels])),
         ])
     })?;
     Ok((y, moments.map(Moments::from)))

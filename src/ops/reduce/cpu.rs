@@ -1,17 +1,17 @@
-//! Sixteen sums side by side, a run of elements a task; the runs are added in order.
+//! SIMD kernel with sixteen partial sums. Each task sums one chunk of the elements; the chunks' sums are added in order.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-// Elements of one task: a quarter of a megabyte.
-const RUN: usize = 1 << 16;
+// Elements per task: a quarter of a megabyte.
+const CHUNK: usize = 1 << 16;
 
 /// The sum of `x`.
 pub(crate) fn sum(isa: Isa, x: &[f32]) -> f64 {
-    let runs = threads::map(x.len().div_ceil(RUN), |i| {
-        isa.dispatch(Sum(&x[i * RUN..x.len().min((i + 1) * RUN)]))
+    let sums = threads::map(x.len().div_ceil(CHUNK), |i| {
+        isa.dispatch(Sum(&x[i * CHUNK..x.len().min((i + 1) * CHUNK)]))
     });
-    runs.iter().sum()
+    sums.iter().sum()
 }
 
 struct Sum<'a>(&'a [f32]);

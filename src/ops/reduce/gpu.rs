@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/reduce.wgsl`.
+//! Dispatches `shaders/reduce.wgsl`.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, sum};
@@ -10,7 +10,7 @@ pub(crate) fn total(gpu: &Gpu, x: &Tensor, count: f64) -> Result<Tensor> {
     Ok(Tensor::from_gpu(y, &[]))
 }
 
-/// `dy / count` for every element.
+/// `dx = dy / count` for every element.
 pub(crate) fn spread(gpu: &Gpu, dy: &Tensor, dims: &[usize], count: f64) -> Result<Tensor> {
     let len = dims.iter().product();
     let dx = sum::broadcast(gpu, &dy.on(gpu)?, len, (1.0 / count) as f32)?;

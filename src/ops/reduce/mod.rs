@@ -5,8 +5,8 @@
 //! mean  y = 1/n sum over i of x[i]       dx[i] = dy / n
 //! ```
 //!
-//! Every element moves the sum as much as itself. Sums are taken in `f64`, in an order that depends on the
-//! number of elements alone.
+//! The derivative of the sum with respect to each element is 1, that of the mean is `1/n`. Sums are taken in `f64`, in an
+//! order that depends only on the number of elements.
 
 mod cpu;
 mod gpu;
@@ -26,7 +26,7 @@ use crate::tensor::{Device, Tensor};
 /// ```
 ///
 /// # Errors
-/// Where a graphics device has no memory left or does not answer.
+/// On the GPU, where its memory is used up or it no longer answers.
 pub fn sum(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("sum", x.shape(), 0.0);
     total(x, 1.0)
@@ -54,16 +54,16 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
 fn total(x: &Tensor, count: f64) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let dims = x.dims().to_vec();
-        return gpu::total(&gpu, x, count)?.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::spread(&gpu, grad, &dims, count)?)])
+        return gpu::total(&gpu, x, count)?.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::spread(&gpu, dy, &dims, count)?)])
         });
     }
     let isa = Isa::current();
     let sum = if isa.is_naive() { naive::sum } else { cpu::sum };
     let dims = x.dims().to_vec();
-    Tensor::scalar((sum(isa, x.data()) / count) as f32).record(&[x], move |grad| {
-        let share = f64::from(grad.item()?) / count;
-        Ok(vec![Some(Tensor::full(&dims, share as f32))])
+    Tensor::scalar((sum(isa, x.data()) / count) as f32).record(&[x], move |dy| {
+        let dx = f64::from(dy.item()?) / count;
+        Ok(vec![Some(Tensor::full(&dims, dx as f32))])
     })
 }
 

@@ -1,18 +1,22 @@
-//! The same on a graphics device, by `shaders/relu.wgsl`.
+//! Dispatches `shaders/relu.wgsl`.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// `passed` where `decides > 0`, else 0: of x and x it is ReLU, of y and dy its gradient.
-pub(crate) fn select(gpu: &Gpu, decides: &Tensor, passed: &Tensor) -> Result<Tensor> {
-    let (y, len) = (Slice::from(gpu.unset(passed.len())?), passed.len());
-    let (sign, from) = (decides.on(gpu)?, passed.on(gpu)?);
+/// `value` where `sign > 0`, else 0. With `x` for both it is ReLU; with `y` and `dy` it is the gradient.
+pub(crate) fn select(gpu: &Gpu, sign: &Tensor, value: &Tensor) -> Result<Tensor> {
+    let (y, len, dims) = (
+        Slice::from(gpu.unset(value.len())?),
+        value.len(),
+        value.dims(),
+    );
+    let (sign, value) = (sign.on(gpu)?, value.on(gpu)?);
     gpu.kernel(Shader::Relu, "relu_select")
-        .params(&[len as u32, sign.start(), from.start(), 0])
+        .params(&[len as u32, sign.start(), value.start(), 0])
         .read(1, &sign)
-        .read(2, &from)
+        .read(2, &value)
         .write(3, &y)
         .over(len)?;
-    Ok(Tensor::from_gpu(y.buffer, passed.dims()))
+    Ok(Tensor::from_gpu(y.buffer, dims))
 }

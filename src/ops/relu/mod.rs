@@ -4,8 +4,8 @@
 //! y = max(0, x)        dx = dy where x > 0, else 0
 //! ```
 //!
-//! The derivative at zero is taken to be zero. As `y > 0` just where `x > 0`, the gradient needs only the
-//! output, which the next operation keeps anyway.
+//! The derivative of `max(0, x)` is 1 for `x > 0` and 0 for `x < 0`. At `x = 0` there is none; as usual it is set to 0.
+//! Because `y > 0` exactly where `x > 0`, the gradient needs only the output, which the next operation keeps anyway.
 
 mod cpu;
 mod gpu;
@@ -26,14 +26,14 @@ use crate::tensor::{Device, Tensor};
 /// ```
 ///
 /// # Errors
-/// Where a graphics device has no memory left or does not answer.
+/// On the GPU, where its memory is used up or it no longer answers.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("relu", x.shape(), 0.0);
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let y = gpu::select(&gpu, x, x)?;
         let kept = y.clone();
-        return y.record(&[x], move |grad| {
-            Ok(vec![Some(gpu::select(&gpu, &kept, grad)?)])
+        return y.record(&[x], move |dy| {
+            Ok(vec![Some(gpu::select(&gpu, &kept, dy)?)])
         });
     }
     let isa = Isa::current();
@@ -44,14 +44,14 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     };
     let y = Tensor::computed(forward(isa, x.data()), x.dims());
     let kept = y.clone();
-    y.record(&[x], move |grad| {
+    y.record(&[x], move |dy| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
             cpu::backward
         };
         Ok(vec![Some(Tensor::computed(
-            backward(isa, kept.data(), grad.data()),
+            backward(isa, kept.data(), dy.data()),
             kept.dims(),
         ))])
     })

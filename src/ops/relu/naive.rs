@@ -1,4 +1,4 @@
-//! The definition.
+//! The definition as plain loops.
 
 use crate::cpu::Isa;
 
@@ -8,9 +8,9 @@ pub(crate) fn forward(_: Isa, x: &[f32]) -> Vec<f32> {
 }
 
 /// `dx = dy` where `y > 0`, else 0
-pub(crate) fn backward(_: Isa, y: &[f32], grad: &[f32]) -> Vec<f32> {
+pub(crate) fn backward(_: Isa, y: &[f32], dy: &[f32]) -> Vec<f32> {
     y.iter()
-        .zip(grad)
+        .zip(dy)
         .map(|(&y, &g)| if y > 0.0 { g } else { 0.0 })
         .collect()
 }

@@ -1,39 +1,39 @@
-//! The same in vectors, in one pass, a run of elements a task.
+//! SIMD kernels, in one pass over memory. Each task takes one chunk of the elements.
 
 use super::Sgd;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 
-// Elements of one task.
-const RUN: usize = 1 << 15;
+// Elements per task.
+const CHUNK: usize = 1 << 15;
 
-struct Run<'a> {
+struct Chunk<'a> {
     param: &'a mut [f32],
     grad: &'a [f32],
     velocity: &'a mut [f32],
     options: Sgd,
 }
 
-/// One step.
+/// One step of one parameter.
 pub(crate) fn step(isa: Isa, param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd) {
     let parts = param
-        .chunks_mut(RUN)
-        .zip(grad.chunks(RUN))
-        .zip(velocity.chunks_mut(RUN));
-    let mut runs: Vec<Run> = parts
-        .map(|((param, grad), velocity)| Run {
+        .chunks_mut(CHUNK)
+        .zip(grad.chunks(CHUNK))
+        .zip(velocity.chunks_mut(CHUNK));
+    let mut chunks: Vec<Chunk> = parts
+        .map(|((param, grad), velocity)| Chunk {
             param,
             grad,
             velocity,
             options: *options,
         })
         .collect();
-    threads::for_each_chunk(&mut runs, 1, |_, runs| {
-        runs.iter_mut().for_each(|run| isa.dispatch(run));
+    threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
+        chunks.iter_mut().for_each(|chunk| isa.dispatch(chunk));
     });
 }
 
-impl WithSimd for &mut Run<'_> {
+impl WithSimd for &mut Chunk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
@@ -43,7 +43,7 @@ impl WithSimd for &mut Run<'_> {
             weight_decay,
             nesterov,
         } = self.options;
-        // d + ahead velocity is Nesterov's direction; the plain one is 0 d + velocity.
+        // The direction is `now d + ahead velocity`: `d + momentum velocity` with Nesterov, else `velocity`.
         let (now, ahead) = if nesterov {
             (1.0, momentum)
         } else {

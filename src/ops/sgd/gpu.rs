@@ -1,4 +1,4 @@
-//! The same on a graphics device, by `shaders/sgd.wgsl`: one run over all parameters.
+//! Dispatches `shaders/sgd.wgsl` once for all parameters that fit one buffer.
 
 use super::{Sgd, Step};
 use crate::error::Result;
@@ -6,30 +6,34 @@ use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// One step of all parameters, those that decay first; as many together as one buffer holds. Should memory run out, none
-/// has moved.
+/// One step of all parameters, those with weight decay first, in groups that each fit one buffer. If memory runs out, no
+/// parameter has changed.
 pub(crate) fn step(gpu: &Gpu, all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
     let mut order: Vec<&mut Step> = all.iter_mut().collect();
     order.sort_by_key(|s| !s.decays);
     let norm = norm.on(gpu)?;
     let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
     let groups = groups_that_fit(gpu, &lens).into_iter();
-    let groups =
-        groups.map(|group| Ok((group.clone(), together(gpu, &order[group], &norm, options)?)));
+    let groups = groups.map(|group| {
+        Ok((
+            group.clone(),
+            step_group(gpu, &order[group], &norm, options)?,
+        ))
+    });
     for (group, [param, velocity]) in groups.collect::<Result<Vec<_>>>()? {
-        let mut place = 0;
+        let mut first = 0;
         for step in &mut order[group] {
             let len = step.param.len();
-            step.param = step.param.with_elements(&param.narrow(place, len)?);
-            step.velocity = step.velocity.with_elements(&velocity.narrow(place, len)?);
-            place += len;
+            step.param = step.param.with_elements(&param.narrow(first, len)?);
+            step.velocity = step.velocity.with_elements(&velocity.narrow(first, len)?);
+            first += len;
         }
     }
     Ok(())
 }
 
-/// What becomes of some parameters and their velocities, one after the other.
-fn together(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Result<[Tensor; 2]> {
+/// The updated parameters and velocities of one group, each contiguous.
+fn step_group(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Result<[Tensor; 2]> {
     let len: usize = all.iter().map(|s| s.param.len()).sum();
     let decaying: usize = all.iter().filter(|s| s.decays).map(|s| s.param.len()).sum();
     let gather = |of: fn(&Step) -> &Tensor| -> Result<Slice> {
@@ -46,7 +50,7 @@ fn together(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Result
         weight_decay,
         nesterov,
     } = *options;
-    // d + ahead velocity is Nesterov's direction; the plain one is 0 d + velocity.
+    // The direction is `now d + ahead velocity`: `d + momentum velocity` with Nesterov, else `velocity`.
     let [now, ahead] = if nesterov {
         [1.0, momentum]
     } else {

@@ -1,4 +1,4 @@
-//! Stochastic gradient descent with momentum, one step of one parameter.
+//! One step of stochastic gradient descent with momentum for all parameters.
 //!
 //! ```text
 //! d = grad + weight_decay param
@@ -8,8 +8,8 @@
 //! param -= lr (d + momentum velocity)        Nesterov
 //! ```
 //!
-//! This is PyTorch's `SGD` (without dampening). There the first velocity is `d` itself, which is what a velocity
-//! of zeros becomes.
+//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`; here it starts as zeros, which
+//! gives the same.
 
 mod cpu;
 mod gpu;
@@ -20,33 +20,33 @@ use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// How to descend.
+/// Options of stochastic gradient descent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// The learning rate.
     pub lr: f32,
-    /// How much of the velocity lives on to the next step.
+    /// The part of the velocity that is kept for the next step.
     pub momentum: f32,
-    /// How much of the parameter is added to its gradient.
+    /// This multiple of the parameter is added to its gradient.
     pub weight_decay: f32,
-    /// Look ahead along the velocity.
+    /// Whether the step looks ahead along the velocity (Nesterov).
     pub nesterov: bool,
 }
 
 /// A parameter, its gradient, and its velocity; all of one shape.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What is moved. It keeps its place on the tape.
+    /// The parameter, which the step updates. It stays the same leaf of the tape.
     pub param: Tensor,
-    /// By which gradient.
+    /// Its gradient.
     pub grad: Tensor,
-    /// How fast it moves; zeros before the first step.
+    /// Its velocity; zeros before the first step.
     pub velocity: Tensor,
-    /// Whether it is pulled to zero.
+    /// Whether weight decay applies to it.
     pub decays: bool,
 }
 
-/// One step of all parameters. Where the `norm` of their gradients is no finite number, nothing moves.
+/// Takes one step of all parameters. If the `norm` of their gradients is not finite, nothing changes.
 ///
 /// ```
 /// use glimpse::ops::sgd::{self, Sgd, Step};
@@ -78,15 +78,15 @@ pub fn step(all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
             return Err(Error::shape("sgd", want, got));
         }
     }
-    let places: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
-    if let Device::Gpu(gpu) = Device::of(&places) {
+    let inputs: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
+    if let Device::Gpu(gpu) = Device::of(&inputs) {
         return gpu::step(&gpu, all, norm, options);
     }
     if !norm.item()?.is_finite() {
         return Ok(());
     }
     let isa = Isa::current();
-    let run = if isa.is_naive() {
+    let kernel = if isa.is_naive() {
         naive::step
     } else {
         cpu::step
@@ -103,7 +103,7 @@ pub fn step(all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
             weight_decay,
             ..*options
         };
-        run(
+        kernel(
             isa,
             param.data_mut(),
             grad.data(),

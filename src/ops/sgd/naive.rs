@@ -1,9 +1,9 @@
-//! The definition.
+//! The definition as plain loops.
 
 use super::Sgd;
 use crate::cpu::Isa;
 
-/// One step.
+/// One step of one parameter.
 pub(crate) fn step(_: Isa, param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd) {
     let Sgd {
         lr,

@@ -1,14 +1,14 @@
-//! The same in one pass that hardly ever looks twice: once a few words are found, whole blocks of others are below them.
+//! One pass over the logits. After a few words are found, nearly every block is below all of them and is skipped whole.
 
 use super::{Allowed, Likeliest};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math};
 
-// Powers that are added up in `f32` before they join the sum, a multiple of every vector's length; few enough that
-// the rounding of a long vocabulary does not pile up.
+// Exponentials that are summed in `f32` before they are added to the `f64` total, which bounds the rounding error of a
+// large vocabulary. A multiple of every vector's length.
 const BLOCK: usize = 256;
 
-/// What is found in one row.
+/// The most likely words of one row.
 pub(crate) fn row(isa: Isa, logits: &[f32], k: usize, allowed: Allowed) -> Likeliest {
     let mut words: Vec<(usize, f32)> = likeliest(logits, k, |w| allowed.allows(w))
         .into_iter()
@@ -21,10 +21,10 @@ pub(crate) fn row(isa: Isa, logits: &[f32], k: usize, allowed: Allowed) -> Likel
     }
 }
 
-/// The `n` words with the largest logits among those `allowed`, in no order; of equal ones the first.
+/// The `n` words with the largest logits among those `allowed`, in any order; of equal logits the lower index.
 fn likeliest(logits: &[f32], n: usize, allowed: impl Fn(usize) -> bool) -> Vec<usize> {
-    // Words that are looked at together; nearly always none of them is among the best.
-    const TOGETHER: usize = 16;
+    // Words that are compared together. Nearly always none of them is among the best.
+    const COMPARED: usize = 16;
     if n == 0 {
         return Vec::new();
     }
@@ -37,20 +37,20 @@ fn likeliest(logits: &[f32], n: usize, allowed: impl Fn(usize) -> bool) -> Vec<u
         }
     };
     let mut best = Vec::with_capacity(2 * n);
-    // What a word has to exceed. Nothing is at most NaN, so that at first every word passes.
-    let mut bar = f32::NAN;
-    for (block, first) in logits.chunks(TOGETHER).zip((0..).step_by(TOGETHER)) {
-        if block.iter().fold(true, |none, &x| none & (x <= bar)) {
+    // The logit that a word has to exceed. No comparison with NaN is true, so at first every word passes.
+    let mut threshold = f32::NAN;
+    for (block, first) in logits.chunks(COMPARED).zip((0..).step_by(COMPARED)) {
+        if block.iter().fold(true, |none, &x| none & (x <= threshold)) {
             continue;
         }
         for (&x, word) in block.iter().zip(first..) {
-            if x <= bar || !allowed(word) {
+            if x <= threshold || !allowed(word) {
                 continue;
             }
             best.push(word);
             if best.len() == 2 * n {
                 keep_best(&mut best);
-                bar = logits[best[n - 1]];
+                threshold = logits[best[n - 1]];
             }
         }
     }
@@ -58,7 +58,7 @@ fn likeliest(logits: &[f32], n: usize, allowed: impl Fn(usize) -> bool) -> Vec<u
     best
 }
 
-/// `ln sum exp x` over logits `[V]`: by how much each exceeds its log-probability.
+/// `ln sum exp x` over logits `[V]`. A word's log-probability is its logit minus this.
 pub(crate) fn log_sum_exp(isa: Isa, logits: &[f32]) -> f64 {
     isa.dispatch(LogSumExp(logits))
 }
@@ -69,14 +69,14 @@ impl WithSimd for LogSumExp<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let mut most = s.splat(f32::NEG_INFINITY);
+        let mut maxima = s.splat(f32::NEG_INFINITY);
         let vectors = self.0.chunks_exact(S::LANES);
         let tail = vectors.remainder();
         for x in vectors {
-            most = s.max(s.load(x), most);
+            maxima = s.max(s.load(x), maxima);
         }
-        most = s.max(s.load_part(tail, f32::NEG_INFINITY), most);
-        let largest = s.largest(most);
+        maxima = s.max(s.load_part(tail, f32::NEG_INFINITY), maxima);
+        let largest = s.largest(maxima);
 
         let (shift, mut total) = (s.splat(largest), 0.0);
         for block in self.0.chunks(BLOCK) {
@@ -86,7 +86,7 @@ impl WithSimd for LogSumExp<'_> {
             for x in vectors {
                 sum = s.add(sum, math::exp(s, s.sub(s.load(x), shift)));
             }
-            // What fills the last vector has no power to speak of.
+            // The exponential of the -inf that pads the last vector is negligible.
             let last = s.load_part(tail, f32::NEG_INFINITY);
             sum = s.add(sum, math::exp(s, s.sub(last, shift)));
             total += f64::from(s.sum(sum));

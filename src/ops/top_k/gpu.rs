@@ -1,18 +1,18 @@
-//! The same on a graphics device, by `shaders/top_k_subgroups.wgsl` where it has subgroups, else by `shaders/top_k.wgsl`: a
-//! workgroup a row, and a few numbers of each row are read.
+//! Dispatches `shaders/top_k_subgroups.wgsl` if the GPU has subgroups, else `shaders/top_k.wgsl`. One workgroup takes one
+//! row, and only the results are read back.
 
 use super::{Allowed, Likeliest};
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::tensor::Tensor;
 
-/// The most words that are looked for here; a row is looked through once for each.
-pub(crate) const MOST: usize = 64;
+/// Maximum `k` on the GPU, which searches the whole row once for each word.
+pub(crate) const MAX_K: usize = 64;
 
-// No word.
+// Stands for no word.
 const NONE: u32 = u32::MAX;
 
-/// What is found in each row.
+/// The most likely words of each row.
 pub(crate) fn top_k(
     gpu: &Gpu,
     logits: &Tensor,

@@ -1,11 +1,11 @@
-//! The likeliest words of each row of logits, with the logarithm of the row's sum of powers.
+//! The most likely words of each row of logits, and the row's log-sum-exp.
 //!
 //! ```text
 //! log p[r][w] = x[r][w] - ln sum over v of e^x[r][v]
 //! ```
 //!
-//! A search looks at a few words of each row, whose vocabulary has thousands; so only those leave the device that the
-//! logits are on. Of words that are equally likely the lower number comes first. Nothing here has a gradient.
+//! A word is an index of the vocabulary. A search reads only a few words of each row of thousands, so on the GPU only those
+//! are read back. Of equally likely words the lower index comes first. Selecting words has no gradient.
 
 mod cpu;
 mod gpu;
@@ -34,16 +34,16 @@ impl Allowed<'_> {
     }
 }
 
-/// What was found in one row.
+/// The most likely words of one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Likeliest {
     /// `ln sum e^x` over the whole row.
     pub log_sum: f64,
-    /// The words and their logits, the likeliest first.
+    /// The words and their logits, the most likely first.
     pub words: Vec<(usize, f32)>,
 }
 
-/// The `k` likeliest `allowed` words of each row of `logits` `[R, V]`, fewer where there are fewer.
+/// The `k` most likely `allowed` words of each row of `logits` `[R, V]`; fewer if fewer are allowed.
 ///
 /// ```
 /// use glimpse::{ops::top_k::{Allowed, top_k}, tensor::Tensor};
@@ -54,7 +54,7 @@ pub struct Likeliest {
 /// ```
 ///
 /// # Errors
-/// Where `logits` is no matrix, has no words, or more than four words are barred.
+/// Where `logits` is not a matrix or has no words, or more than four words are barred.
 pub fn top_k(logits: &Tensor, k: usize, allowed: Allowed) -> Result<Vec<Likeliest>> {
     let _timer = profile::time("top_k", logits.shape(), 0.0);
     let &[rows, words] = logits.dims() else {
@@ -70,7 +70,7 @@ pub fn top_k(logits: &Tensor, k: usize, allowed: Allowed) -> Result<Vec<Likelies
         return Err(Error::value("top_k", what));
     }
     if let Device::Gpu(gpu) = Device::of(&[logits])
-        && k <= gpu::MOST
+        && k <= gpu::MAX_K
     {
         return gpu::top_k(&gpu, logits, k, allowed);
     }
@@ -97,7 +97,7 @@ mod tests {
         all
     }
 
-    /// On a graphics device `body` twice, for there are two shaders.
+    /// Runs `body` twice on the GPU, because there are two shaders.
     fn with_and_without_subgroups(body: impl Fn()) -> impl Fn() {
         move || {
             body();

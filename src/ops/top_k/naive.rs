@@ -1,9 +1,9 @@
-//! The definition: all words in order, and the first of them.
+//! The definition: sorts all words and takes the first `k`.
 
 use super::{Allowed, Likeliest};
 use crate::cpu::Isa;
 
-/// What is found in one row.
+/// The most likely words of one row.
 pub(crate) fn row(_: Isa, logits: &[f32], k: usize, allowed: Allowed) -> Likeliest {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - largest).exp()).sum();

@@ -1,16 +1,16 @@
-//! The attention of one step, a sentence at a time.
+//! The attention of one step, sentence by sentence.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, threads};
 
-// Sentences of one task at most.
+// Maximum number of sentences per task.
 const SENTENCES: usize = 4;
 
-/// One sentence at one step, on the way forward. All positions' keys and values lie one after the other.
+/// One sentence at one step of the forward pass. Keys and values are those of all positions, contiguous.
 pub(super) struct ForwardSentence<'a> {
     /// `[A]`
     pub(super) q: &'a [f32],
-    /// `[V]`: the gate before its sigmoid, and after.
+    /// `[V]`: holds `r`, overwritten by `beta`.
     pub(super) beta: &'a mut [f32],
     /// Receives `m`, `[V]`.
     pub(super) mean: &'a mut [f32],
@@ -22,13 +22,13 @@ pub(super) struct ForwardSentence<'a> {
     pub(super) values: &'a [f32],
 }
 
-/// One sentence at one step, on the way back.
+/// One sentence at one step of the backward pass.
 pub(super) struct BackwardSentence<'a> {
-    /// `[A]`: `q` before, `dq` after.
+    /// `[A]`: holds `q`, overwritten by `dq`.
     pub(super) q: &'a mut [f32],
-    /// `[V]`: `beta` before, `dr` after.
+    /// `[V]`: holds `beta`, overwritten by `dr`.
     pub(super) beta: &'a mut [f32],
-    /// `[V]`: `m` before, `dm` after.
+    /// `[V]`: holds `m`, overwritten by `dm`.
     pub(super) mean: &'a mut [f32],
     /// Receives a copy of `q`.
     pub(super) query: &'a mut [f32],
@@ -45,21 +45,21 @@ pub(super) struct BackwardSentence<'a> {
 
 /// Weights, mean and gated context of every sentence.
 pub(super) fn forward(isa: Isa, score: &[f32], sentences: &mut [ForwardSentence]) {
-    let share = threads::balanced(sentences.len(), SENTENCES);
-    threads::for_each_chunk(sentences, share, |_, sentences| {
+    let per_task = threads::balanced(sentences.len(), SENTENCES);
+    threads::for_each_chunk(sentences, per_task, |_, sentences| {
         isa.dispatch(Forward { score, sentences });
     });
 }
 
 /// `dr`, `dm`, `de` and `dq` of every sentence.
 pub(super) fn backward(isa: Isa, score: &[f32], sentences: &mut [BackwardSentence]) {
-    let share = threads::balanced(sentences.len(), SENTENCES);
-    threads::for_each_chunk(sentences, share, |_, sentences| {
+    let per_task = threads::balanced(sentences.len(), SENTENCES);
+    threads::for_each_chunk(sentences, per_task, |_, sentences| {
         isa.dispatch(Backward { score, sentences });
     });
 }
 
-/// The vector at `i`, filled with zeros where the slice ends.
+/// The vector at `i`, padded with zeros where the slice ends.
 #[inline(always)]
 pub(super) fn get<S: Simd>(s: S, x: &[f32], i: usize) -> S::V {
     match x.len() - i >= S::LANES {
@@ -127,10 +127,10 @@ fn softmax<S: Simd>(s: S, e: &mut [f32]) {
     let largest = s.splat(s.largest(largest));
     let mut sum = 0.0;
     for p in (0..e.len()).step_by(S::LANES) {
-        let power = math::exp(s, s.sub(get(s, e, p), largest));
-        put(s, e, p, power);
+        let exponential = math::exp(s, s.sub(get(s, e, p), largest));
+        put(s, e, p, exponential);
         sum += match e.len() - p >= S::LANES {
-            true => s.sum(power),
+            true => s.sum(exponential),
             false => e[p..].iter().sum(),
         };
     }
@@ -141,18 +141,18 @@ fn softmax<S: Simd>(s: S, e: &mut [f32]) {
     }
 }
 
-// Positions whose values are added in one pass over the mean, or multiplied with one load of its gradient.
-const TOGETHER: usize = 4;
+// Positions whose values are added in one pass over `m`, or multiplied with one load of `dm`.
+const BLOCK: usize = 4;
 
 /// `m = sum over p of alpha_p v_p`
 #[inline(always)]
 fn mean_of_values<S: Simd>(s: S, alpha: &[f32], values: &[f32], mean: &mut [f32]) {
     let width = mean.len();
     mean.fill(0.0);
-    let mut some = alpha.chunks_exact(TOGETHER);
-    let mut rows = values.chunks_exact(TOGETHER * width);
+    let mut some = alpha.chunks_exact(BLOCK);
+    let mut rows = values.chunks_exact(BLOCK * width);
     for (alpha, values) in some.by_ref().zip(rows.by_ref()) {
-        add_values::<S, TOGETHER>(s, alpha, values, mean);
+        add_values::<S, BLOCK>(s, alpha, values, mean);
     }
     let rest = rows.remainder().chunks_exact(width);
     for (alpha, value) in some.remainder().chunks_exact(1).zip(rest) {
@@ -221,10 +221,10 @@ fn weight_grads<S: Simd>(s: S, sentence: &mut BackwardSentence) {
         ..
     } = sentence;
     let width = mean.len();
-    let mut some = de.chunks_exact_mut(TOGETHER);
-    let mut rows = values.chunks_exact(TOGETHER * width);
+    let mut some = de.chunks_exact_mut(BLOCK);
+    let mut rows = values.chunks_exact(BLOCK * width);
     for (products, values) in some.by_ref().zip(rows.by_ref()) {
-        products.copy_from_slice(&dot_values::<S, TOGETHER>(s, mean, values));
+        products.copy_from_slice(&dot_values::<S, BLOCK>(s, mean, values));
     }
     let rest = rows.remainder().chunks_exact(width);
     for (product, value) in some.into_remainder().iter_mut().zip(rest) {

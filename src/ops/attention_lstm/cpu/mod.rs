@@ -1,12 +1,12 @@
-//! In vectors, over all cores.
+//! The CPU version: SIMD kernels on all cores.
 //!
-//! The words' part of the gates is one matrix product over all steps. Then come the steps, each for all sentences
-//! together: one product of the state with everything that reads it, the attention of every sentence, one product of
-//! the contexts, and the gates. The rows of one sentence lie side by side (`[S, T, ..]`), so that the rows of one step
-//! are a matrix whose rows are `T` rows apart, which the products read and write as it is.
+//! The words' part of the gates is one matrix product over all steps. Then the steps follow in order, each for all
+//! sentences: one product of the state with `W_hh`, the attention of every sentence, one product of the contexts with
+//! `W_iz`, and the gates. The rows of one sentence are contiguous (`[S, T, ..]`), so the rows of one step are a matrix
+//! whose row stride is `T` rows. The products read and write such a matrix in place.
 //!
-//! On the way back the steps hold only what the step before waits for; the gradients of the weights, of the words, and
-//! of the keys and values are taken over all steps at the end.
+//! In the backward pass a step computes only what the step before needs. The gradients with respect to the weights, the
+//! words, the keys and the values are computed over all steps at the end.
 
 mod attend;
 mod sums;
@@ -21,14 +21,14 @@ use crate::cpu::{Isa, memory};
 use crate::tensor::Tensor;
 use attend::{BackwardSentence, ForwardSentence};
 
-/// Output, weights and last cells in one buffer, and, to `keep`, what the backward pass needs.
+/// Output, weights and last cells in one buffer and, with `keep`, the intermediate results for the backward pass.
 pub(crate) fn forward(isa: Isa, inputs: &Inputs, keep: bool) -> (Vec<f32>, Saved) {
     let s = inputs.sizes;
     let weights = &inputs.weights;
     let (width, stride) = (s.recurrent(), s.steps * s.recurrent());
     let [_, alphas_at, cells_at, end] = s.parts();
-    let mut made = memory::unset(end);
-    let (output, rest) = made.split_at_mut(alphas_at);
+    let mut results = memory::unset(end);
+    let (output, rest) = results.split_at_mut(alphas_at);
     let (alphas, c) = rest.split_at_mut(cells_at - alphas_at);
     c.copy_from_slice(inputs.c0.data());
     let mut saved = Saved {
@@ -64,13 +64,13 @@ pub(crate) fn forward(isa: Isa, inputs: &Inputs, keep: bool) -> (Vec<f32>, Saved
             0 => Matrix::new(inputs.h0.data(), s.sentences, s.hidden),
             _ => step_of(&output[(t - 1) * s.output()..], s, s.hidden, s.output()),
         };
-        let read_by_all = Product {
+        let state_product = Product {
             c: &mut rows[t * width..],
             stride,
             accumulate: true,
             bias: None,
         };
-        gemm_packed(isa, h, &w_hh, read_by_all);
+        gemm_packed(isa, h, &w_hh, state_product);
 
         let all = rows
             .chunks_exact_mut(stride)
@@ -120,11 +120,11 @@ pub(crate) fn forward(isa: Isa, inputs: &Inputs, keep: bool) -> (Vec<f32>, Saved
             .collect();
         gates::forward(isa, &mut all);
     }
-    (made, saved)
+    (results, saved)
 }
 
-/// Of a matrix with a row for each step of each sentence, the rows of the step that `data` begins with. They have
-/// `columns`, and `width` elements lie between the beginnings of two steps.
+/// The rows of one step, from a matrix with a row for each step of each sentence. `data` begins with the first of them.
+/// They have `columns` elements, and the rows of successive steps are `width` elements apart.
 fn step_of(data: &[f32], s: Sizes, columns: usize, width: usize) -> Matrix<'_> {
     Matrix::strided(data, s.sentences, columns, s.steps * width)
 }
@@ -134,7 +134,7 @@ fn image_of(all: &Tensor, image: usize, len: usize) -> &[f32] {
     &all.data()[image * len..][..len]
 }
 
-/// Results of the backward pass's steps that the sums over all steps read.
+/// Results of the steps of the backward pass, which the sums over all steps read.
 struct Steps {
     /// `[S, T, A + V + 4H]`: `dq`, `dr`, `da`.
     rows: Vec<f32>,
@@ -144,23 +144,24 @@ struct Steps {
     queries: Vec<f32>,
     /// `[S, T, P]`: `de`.
     de: Vec<f32>,
-    /// `[S, H]`: with respect to the state before the first step.
+    /// `[S, H]`: the gradient with respect to `h` before the first step.
     dh: Vec<f32>,
+    /// `[S, H]`: the gradient with respect to `c` before the first step.
     dc: Vec<f32>,
 }
 
-/// The gradients that are wanted. `made` is what the forward pass returned, and `above` is laid out like it.
+/// The wanted gradients. `results` is what the forward pass returned; `above` is laid out like it.
 pub(crate) fn backward(
     isa: Isa,
     inputs: &Inputs,
-    made: &[f32],
+    results: &[f32],
     saved: Saved,
     above: &[f32],
     wanted: Wanted,
 ) -> Grads {
     let s = inputs.sizes;
     let weights = &inputs.weights;
-    let steps = walk_back(isa, inputs, made, saved, above, wanted.h0);
+    let steps = walk_back(isa, inputs, results, saved, above, wanted.h0);
     let Steps {
         rows,
         dm,
@@ -174,17 +175,17 @@ pub(crate) fn backward(
     let da = Matrix::strided(&rows[s.gates()..], rows_count, 4 * s.hidden, s.recurrent());
     let grad = |data: Vec<f32>, of: &Tensor| Tensor::computed(data, of.dims());
 
-    let by_keys = (wanted.keys || wanted.score).then(|| {
+    let key_grads = (wanted.keys || wanted.score).then(|| {
         let steps = sums::KeySteps {
             queries: &queries,
             de: &de,
         };
         sums::keys(isa, inputs, &steps)
     });
-    let (dkeys, dscore) = by_keys.unzip();
+    let (dkeys, dscore) = key_grads.unzip();
     let values = wanted.values.then(|| {
         let [_, alphas_at, cells_at, _] = s.parts();
-        let dvalues = sums::values(isa, inputs, &made[alphas_at..cells_at], &dm);
+        let dvalues = sums::values(isa, inputs, &results[alphas_at..cells_at], &dm);
         grad(dvalues, &inputs.values)
     });
     let x = wanted.x.then(|| {
@@ -195,13 +196,13 @@ pub(crate) fn backward(
     });
     let w_ih = wanted.w_ih.then(|| {
         let mut dw = memory::unset(4 * s.hidden * words);
-        let read = words_and_contexts(isa, inputs, made);
+        let read = words_and_contexts(isa, inputs, results);
         gemm_packed(isa, da.t(), &read, Product::into(&mut dw, words));
         grad(dw, &weights.w_ih)
     });
     let w_hh = wanted.w_hh.then(|| {
         let mut dw = memory::unset(s.recurrent() * s.hidden);
-        let read = states_before(isa, inputs, made);
+        let read = states_before(isa, inputs, results);
         gemm_packed(isa, all.t(), &read, Product::into(&mut dw, s.hidden));
         grad(dw, &weights.w_hh)
     });
@@ -229,13 +230,13 @@ pub(crate) fn backward(
 }
 
 /// `[x, z]` of every step, packed as the right-hand operand `[S T, E + V]`.
-fn words_and_contexts(isa: Isa, inputs: &Inputs, made: &[f32]) -> PackedB {
+fn words_and_contexts(isa: Isa, inputs: &Inputs, results: &[f32]) -> PackedB {
     let s = inputs.sizes;
     let x = inputs.x.data();
     PackedB::new(isa, s.rows(), s.inputs + s.value, |row, first, to| {
         let (x, z) = (
             &x[row * s.inputs..][..s.inputs],
-            &made[row * s.output() + s.hidden..],
+            &results[row * s.output() + s.hidden..],
         );
         let from_x = x.get(first..).unwrap_or(&[]);
         let from_x = &from_x[..from_x.len().min(to.len())];
@@ -249,23 +250,23 @@ fn words_and_contexts(isa: Isa, inputs: &Inputs, made: &[f32]) -> PackedB {
 }
 
 /// `h` before every step, packed as the right-hand operand `[S T, H]`.
-fn states_before(isa: Isa, inputs: &Inputs, made: &[f32]) -> PackedB {
+fn states_before(isa: Isa, inputs: &Inputs, results: &[f32]) -> PackedB {
     let s = inputs.sizes;
     let h0 = inputs.h0.data();
     PackedB::new(isa, s.rows(), s.hidden, |row, first, to| {
         let h = match row % s.steps {
             0 => &h0[row / s.steps * s.hidden..],
-            _ => &made[(row - 1) * s.output()..],
+            _ => &results[(row - 1) * s.output()..],
         };
         to.copy_from_slice(&h[first..first + to.len()]);
     })
 }
 
-/// The steps from the last to the first.
+/// Goes from the last step to the first.
 fn walk_back(
     isa: Isa,
     inputs: &Inputs,
-    made: &[f32],
+    results: &[f32],
     saved: Saved,
     above: &[f32],
     h0_wanted: bool,
@@ -279,7 +280,7 @@ fn walk_back(
         means,
         cells,
     } = saved;
-    // `m` before, `dm` after.
+    // Holds `m`, overwritten by `dm`.
     let mut dm = means;
     let mut queries = memory::unset(s.rows() * s.key);
     let mut de = memory::unset(s.rows() * s.positions);
@@ -338,7 +339,7 @@ fn walk_back(
                         &above[row * s.output() + s.hidden..][..s.value],
                         &dz[n * s.value..][..s.value],
                     ],
-                    alpha: &made[alphas.clone()],
+                    alpha: &results[alphas.clone()],
                     dalpha: &above[alphas],
                     keys: image_of(&inputs.keys, image, s.positions * s.key),
                     values: image_of(&inputs.values, image, s.positions * s.value),

@@ -1,7 +1,7 @@
 //! The gradients with respect to keys, values and `score`: sums over all steps of all sentences of an image.
 //!
-//! A task takes some positions of one image and walks over that image's sentences in their order, so each element has
-//! one writer and one order of summation.
+//! Each task takes some positions of one image and reads that image's sentences in order. So each element is written by one
+//! task, and its sum has a fixed order.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, memory, threads};
 use crate::ops::attention_lstm::Inputs;
 
-// Positions of one task.
+// Positions per task.
 const POSITIONS: usize = 8;
 
-/// The steps' contributions to the gradient with respect to the keys, one row for each step of each sentence.
+/// Inputs of the gradients with respect to the keys and `score`, one row for each step of each sentence.
 pub(super) struct KeySteps<'a> {
     /// `[S, T, A]`
     pub(super) queries: &'a [f32],
@@ -23,7 +23,7 @@ pub(super) struct KeySteps<'a> {
     pub(super) de: &'a [f32],
 }
 
-/// The sentences of each image, in their order.
+/// The sentences of each image, in order.
 fn sentences_of(inputs: &Inputs) -> Vec<Vec<usize>> {
     let mut of = vec![Vec::new(); inputs.sizes.images];
     for (sentence, &image) in inputs.image_of.iter().enumerate() {
@@ -32,9 +32,9 @@ fn sentences_of(inputs: &Inputs) -> Vec<Vec<usize>> {
     of
 }
 
-/// Some positions of one image.
+/// A task: some positions of one image.
 struct Task<'a> {
-    /// The rows of each of the image's sentences: `T` from this one on.
+    /// The image's sentences.
     sentences: &'a [usize],
     steps: usize,
     positions: usize,
@@ -45,7 +45,7 @@ struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// All tasks that together fill `grad`, whose positions have `width` elements each.
+    /// The tasks that together fill `grad`, whose positions have `width` elements each.
     fn all(
         inputs: &Inputs,
         sentences: &'a [Vec<usize>],
@@ -55,8 +55,8 @@ impl<'a> Task<'a> {
         let (steps, positions) = (inputs.sizes.steps, inputs.sizes.positions);
         let images = grad.chunks_mut(positions * width).zip(sentences);
         let tasks = images.flat_map(|(grad, sentences)| {
-            let some = grad.chunks_mut(POSITIONS * width).enumerate();
-            some.map(move |(i, grad)| Task {
+            let positions_of_tasks = grad.chunks_mut(POSITIONS * width).enumerate();
+            positions_of_tasks.map(move |(i, grad)| Task {
                 sentences,
                 steps,
                 positions,
@@ -67,7 +67,7 @@ impl<'a> Task<'a> {
         tasks.collect()
     }
 
-    /// The rows of all steps of this image's sentences, in order, by the first and last of each sentence.
+    /// The range of rows of each of this image's sentences, in order.
     #[inline(always)]
     fn rows(&self) -> impl Iterator<Item = Range<usize>> {
         let steps = self.steps;
@@ -77,7 +77,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// With respect to the keys and to `score`:
+/// The gradients with respect to the keys and to `score`:
 /// `dk_p = score sum of de_p (1 - u_p^2)` and `dscore = sum of de_p u_p`, with `u_p = tanh(k_p + q)` computed again.
 pub(super) fn keys(isa: Isa, inputs: &Inputs, steps: &KeySteps) -> (Vec<f32>, Vec<f32>) {
     let s = inputs.sizes;
@@ -150,7 +150,7 @@ impl WithSimd for KeyGrads<'_, '_> {
     }
 }
 
-/// With respect to the values: `dv_p = sum of alpha_p dm`.
+/// The gradient with respect to the values: `dv_p = sum of alpha_p dm`.
 pub(super) fn values(isa: Isa, inputs: &Inputs, alphas: &[f32], dm: &[f32]) -> Vec<f32> {
     let sentences = sentences_of(inputs);
     let mut dvalues = memory::unset(inputs.values.len());
@@ -187,19 +187,19 @@ impl WithSimd for ValueGrads<'_, '_> {
         for i in 0..self.task.grad.len() / width {
             let whole = width / (VECTORS * S::LANES) * VECTORS * S::LANES;
             for j in (0..whole).step_by(VECTORS * S::LANES) {
-                self.some::<S, VECTORS>(s, i, j);
+                self.vectors::<S, VECTORS>(s, i, j);
             }
             for j in (whole..width).step_by(S::LANES) {
-                self.some::<S, 1>(s, i, j);
+                self.vectors::<S, 1>(s, i, j);
             }
         }
     }
 }
 
 impl ValueGrads<'_, '_> {
-    /// `N` vectors from element `j` on of the task's position `i`.
+    /// Computes `N` vectors, from element `j` on, of the gradient of the task's position `i`.
     #[inline(always)]
-    fn some<S: Simd, const N: usize>(&mut self, s: S, i: usize, j: usize) {
+    fn vectors<S: Simd, const N: usize>(&mut self, s: S, i: usize, j: usize) {
         let (width, dm) = (self.width, self.dm);
         let mut sums = [s.splat(0.0); N];
         let position = self.task.first + i;
