@@ -1,6 +1,6 @@
-//! What can go wrong with a graphics device, and what is left then.
+//! What can go wrong with a GPU, and what is left then.
 //!
-//! Without any graphics device, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
+//! Without any GPU, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
 //! is set.
 
 #[path = "common/dataset.rs"]

@@ -18,7 +18,7 @@ pub struct DeviceArgs {
     /// Where to compute [default: auto, or what the environment variable GLIMPSE_DEVICE says]
     #[arg(long, global = true, value_enum, display_order = 100)]
     device: Option<Kind>,
-    /// Which graphics device, by its number or a part of its name; `glimpse devices` lists them [default: the best, or
+    /// Which GPU, by its number or a part of its name; `glimpse devices` lists them [default: the best, or
     /// what the environment variable GLIMPSE_GPU names]
     #[arg(long, global = true, value_name = "NAME|INDEX", display_order = 101)]
     gpu: Option<String>,
@@ -38,7 +38,7 @@ enum Kind {
 }
 
 impl DeviceArgs {
-    /// Whether a graphics device is named that is not to be used.
+    /// Whether a GPU is named that is not to be used.
     pub fn contradict(&self) -> bool {
         self.device == Some(Kind::Cpu) && self.gpu.is_some()
     }
@@ -103,7 +103,7 @@ fn quietly<T>(find: impl FnOnce() -> T) -> T {
     find()
 }
 
-/// List what can be computed on: the processor, and the graphics devices with their limits
+/// List what can be computed on: the processor, and the GPUs with their limits
 #[derive(Args)]
 pub struct DevicesArgs {
     /// Print a JSON object for each
@@ -111,7 +111,7 @@ pub struct DevicesArgs {
     json: bool,
 }
 
-/// What is printed of a graphics device with `--json`.
+/// What is printed of a GPU with `--json`.
 #[derive(Serialize)]
 struct Line<'a> {
     device: &'static str,

@@ -164,7 +164,7 @@ pub fn main() -> ExitCode {
     let Common { device, threads } = cli.common;
     if device.contradict() {
         return output::misused(
-            "--gpu names a graphics device and --device cpu wants none; take one of them",
+            "--gpu names a GPU and --device cpu wants none; take one of them",
         );
     }
     let code = prepare(threads)

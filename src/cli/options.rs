@@ -95,7 +95,7 @@ pub enum Precision {
     /// bfloat16, whose products are summed in 32 bits: a third less time where the processor has instructions for it;
     /// features differ by less than a hundredth
     Bf16,
-    /// 16-bit floating point on a graphics device, whose products are summed in 32 bits; with GLIMPSE_MATRICES=1 on its
+    /// 16-bit floating point on a GPU, whose products are summed in 32 bits; with GLIMPSE_MATRICES=1 on its
     /// matrix units (experimental)
     F16,
 }
@@ -120,7 +120,7 @@ impl Precision {
                 "--precision bf16 is for the processor; add --device cpu, or take --precision f16",
             )),
             (Precision::F16, Device::Cpu) => Err(Error::usage(
-                "--precision f16 is for graphics devices; add --device gpu, or take --precision bf16",
+                "--precision f16 is for GPUs; add --device gpu, or take --precision bf16",
             )),
             (Precision::F16, Device::Gpu(gpu)) if !gpu.has_f16() => Err(Error::gpu(
                 gpu.name(),

@@ -98,7 +98,7 @@ impl Optimizer {
     /// [schedule](super::schedule::schedule) says, and returns the norm that the gradients had before clipping.
     ///
     /// # Errors
-    /// Where a gradient is not a finite number, or a graphics device has no memory left; nothing has moved then.
+    /// Where a gradient is not a finite number, or a GPU has no memory left; nothing has moved then.
     pub fn step(&mut self, module: &mut impl Module, grads: Gradients, share: f64) -> Result<f64> {
         let norm = threads::run(|| self.update(module, grads, share))?.item()?;
         if !norm.is_finite() {
@@ -186,7 +186,7 @@ impl Optimizer {
         moved.map(|()| norm)
     }
 
-    /// What goes back to its place should a group fail when another has moved already. Only a graphics device can run
+    /// What goes back to its place should a group fail when another has moved already. Only a GPU can run
     /// out of memory there, and it writes what it moves anew: keeping the old costs nothing. The processor would have
     /// to copy it.
     fn before(&self, moving: &[Moving]) -> Vec<Before> {

@@ -1,6 +1,6 @@
 //! `--device gpu`: the same results as on the processor, and one line where there is no such device.
 //!
-//! Without any graphics device, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
+//! Without any GPU, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
 //! is set.
 
 use std::path::Path;
@@ -16,9 +16,9 @@ pub fn is_there() -> bool {
     if !there {
         assert!(
             std::env::var_os("GLIMPSE_TEST_GPU").is_none(),
-            "GLIMPSE_TEST_GPU is set, and there is no graphics device"
+            "GLIMPSE_TEST_GPU is set, and there is no GPU"
         );
-        println!("skipped: there is no graphics device");
+        println!("skipped: there is no GPU");
     }
     there
 }
@@ -29,7 +29,7 @@ fn devices() -> Vec<Value> {
     run.objects()
 }
 
-/// The objects that a command prints on each of the two devices; the graphics device's name is told.
+/// The objects that a command prints on each of the two devices; the GPU's name is told.
 pub fn on_both(dir: &Path, args: &[&str]) -> [Vec<Value>; 2] {
     ["cpu", "gpu"].map(|device| {
         let run = glimpse(dir, &[args, &["--json", "--device", device]].concat());

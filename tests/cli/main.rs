@@ -114,7 +114,7 @@ impl Run {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse"));
-    // Where tests run shall not decide what they say; those that want a graphics device ask for one, and whoever runs
+    // Where tests run shall not decide what they say; those that want a GPU ask for one, and whoever runs
     // them may have fetched encoders.
     command
         .current_dir(dir)

@@ -79,7 +79,7 @@ struct Report {
     ms: Spread,
     /// From the median.
     gflops: f64,
-    /// What the kernels of one more run took by a graphics device's own clock.
+    /// What the kernels of one more run took by the GPU's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_ms: Option<f64>,
     /// Whether 16-bit products were taken on matrix units.
@@ -208,7 +208,7 @@ impl Report {
 }
 
 impl Bench<'_> {
-    /// Measures `work`, then runs it once more by the clock of a graphics device, if it is one that has a clock.
+    /// Measures `work`, then runs it once more by the clock of a GPU, if it is one that has a clock.
     fn measure(
         &self,
         parts: usize,
