@@ -9,51 +9,51 @@ use crate::error::{Error, Result};
 use crate::nn::{Init, Mode, Module, Role};
 use crate::tensor::Tensor;
 
-/// Encoder, decoder, and what belongs to them.
+/// A captioner: encoder, decoder, vocabulary, preprocessing and provenance.
 pub struct Captioner {
-    /// Image to features.
+    /// Computes features of an image.
     pub encoder: DenseNet,
-    /// Features to words.
+    /// Generates words from features.
     pub decoder: Decoder,
     /// Words and their ids.
     pub vocabulary: Vocabulary,
-    /// Image file to the encoder's input.
+    /// How an image becomes the encoder's input.
     pub recipe: Recipe,
-    /// The classes that the encoder recognises, where it does.
+    /// The classes that the encoder recognises, if it has any.
     pub tags: Option<Tags>,
-    /// What the features say of a picture, and how far captions can be trusted, where `glimpse calibrate` has learnt it.
+    /// Detectors of words and the confidence of captions, if `glimpse calibrate` has learnt them.
     pub recognition: Option<Recognition>,
-    /// Where the encoder's weights come from, where they were converted.
+    /// The source of the encoder's weights, if they were converted.
     pub origin: Option<Origin>,
-    /// How the weights came about.
+    /// How the model was trained.
     pub training: BTreeMap<String, serde_json::Value>,
-    /// Scores.
+    /// Scores of the model.
     pub metrics: BTreeMap<String, serde_json::Value>,
 }
 
 const BUNDLED: &[u8] = include_bytes!("../../weights/glimpse.safetensors");
 
 impl Captioner {
-    /// The model that is part of the program.
+    /// The model that is embedded in the program.
     ///
     /// # Errors
-    /// Never with the file this was built from; the same as [`Captioner::load`] otherwise.
+    /// None, if the program was built with an intact model; otherwise those of [`Captioner::load`].
     pub fn bundled() -> Result<Self> {
         Self::read(&WeightFile::embedded("the bundled model", BUNDLED)?)
     }
 
-    /// The model in the file at `path`.
+    /// Loads the model in the file at `path`.
     ///
     /// # Errors
-    /// Where it is no captioner, or its tensors do not fit what it says of itself.
+    /// Where the file is not a captioner, or its tensors do not fit its description.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::read(&WeightFile::open(path)?)
     }
 
-    /// The model in an opened file.
+    /// Reads the model in an opened file.
     ///
     /// # Errors
-    /// As [`Captioner::load`].
+    /// Those of [`Captioner::load`].
     pub fn read(weights: &WeightFile) -> Result<Self> {
         let refuse = |what: &str| Err(Error::file(weights.path(), what));
         let Some(description) = Description::read(weights)? else {
@@ -92,7 +92,7 @@ impl Captioner {
         Ok(captioner)
     }
 
-    /// What a file with this model says of itself.
+    /// The description of a file of this kind with this model.
     pub fn description(&self, kind: Kind) -> Description {
         Description {
             format: FORMAT,
@@ -112,7 +112,7 @@ impl Captioner {
     /// Writes the model to `path`, atomically.
     ///
     /// # Errors
-    /// Where the file cannot be written; what was there before is then untouched.
+    /// Where the file cannot be written; a file that was there before stays as it was.
     pub fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
         let description = self.description(Kind::Captioner);
         file::write(
@@ -123,15 +123,15 @@ impl Captioner {
         )
     }
 
-    /// Rows and columns of the map over which the decoder attends, for images that the recipe has prepared; `None` for a
-    /// decoder that does not attend.
+    /// Rows and columns of the feature map over which the decoder attends, for images prepared by the recipe; `None` for a
+    /// decoder without attention.
     pub fn attention_grid(&self) -> Option<[usize; 2]> {
         let side = self.encoder.config().map_side(self.recipe.size() as usize);
         self.decoder.takes_map().then_some([side, side])
     }
 
-    /// Preprocessed images `[N, H, W, 3]` as the decoder wants them: `[N, C]`, the average over the encoder's last map,
-    /// or `[N, P, C]` where the decoder [takes the map](Decoder::takes_map), whose `P` places are in order row by row.
+    /// The decoder's input for preprocessed images `[N, H, W, 3]`: `[N, C]`, the average over the encoder's last map, or
+    /// `[N, P, C]`, its `P` positions row by row, if the decoder [takes the map](Decoder::takes_map).
     ///
     /// # Errors
     /// Those of [`DenseNet::spatial`].
@@ -139,7 +139,7 @@ impl Captioner {
         self.encode_in(images, Mode::Inference)
     }
 
-    /// [`Captioner::encode`] in training, or in inference.
+    /// [`Captioner::encode`] in training or in inference.
     ///
     /// # Errors
     /// Those of [`DenseNet::spatial`].
@@ -156,11 +156,11 @@ impl Captioner {
 }
 
 impl Captioner {
-    /// What the encoder recognises in images with these features, of [`Captioner::encode`]; nothing where the model has
-    /// no classes. A list for each image.
+    /// The classes recognised in each image, from the features that [`Captioner::encode`] returns; empty lists if the model
+    /// has no classes.
     ///
     /// # Errors
-    /// Where the features are another encoder's.
+    /// Where the features are those of another encoder.
     pub fn tags(&self, features: &Tensor) -> Result<Vec<Vec<Tag>>> {
         let images = features.dims().first().copied().unwrap_or(0);
         match &self.tags {

@@ -23,7 +23,7 @@ pub struct DenseNetConfig {
     /// Channels between a layer's two convolutions, in units of `growth`.
     #[serde(default = "four")]
     pub bottleneck: usize,
-    /// Added to batch norm's variances: 1e-5 in torchvision, 1.001e-5 in Keras.
+    /// The number added to the variances in batch norm: 1e-5 in torchvision, 1.001e-5 in Keras.
     #[serde(default = "torchvision_eps")]
     pub eps: f32,
 }
@@ -36,9 +36,9 @@ fn torchvision_eps() -> f32 {
     1e-5
 }
 
-// Far above anything useful, low enough that a hostile file cannot make sizes overflow.
-const MOST_CHANNELS: usize = 1 << 16;
-const MOST_LAYERS: usize = 1 << 10;
+// Limits far above any useful network, and low enough that a malicious file cannot make sizes overflow.
+const MAX_CHANNELS: usize = 1 << 16;
+const MAX_LAYERS: usize = 1 << 10;
 
 impl DenseNetConfig {
     /// The published networks: `densenet121`, `densenet161`, `densenet169`, `densenet201`.
@@ -60,20 +60,21 @@ impl DenseNetConfig {
         })
     }
 
-    /// The names that [`DenseNetConfig::named`] knows.
+    /// The names that [`DenseNetConfig::named`] accepts.
     pub const NAMES: [&str; 4] = ["densenet121", "densenet161", "densenet169", "densenet201"];
 
-    /// The published network that has these sizes, if one has.
+    /// The name of the published network with these sizes, if there is one.
     pub fn name(&self) -> Option<&'static str> {
         Self::NAMES.into_iter().find(|name| {
             Self::named(name).is_some_and(|c| DenseNetConfig { eps: self.eps, ..c } == *self)
         })
     }
 
-    /// The sizes of a network, read off the shapes of its tensors: `shape` is given a name of torchvision's.
+    /// Infers the sizes of a network from the shapes of its tensors; `shape` returns the shape of a tensor by its name in
+    /// torchvision.
     ///
     /// # Errors
-    /// In words, the first tensor that is missing or is none of a DenseNet's.
+    /// A message about the first tensor that is missing or has a shape that no DenseNet has.
     pub fn infer(eps: f32, shape: impl Fn(&str) -> Option<Vec<usize>>) -> Result<Self, String> {
         let conv = |block: usize, layer: usize, conv: usize| {
             let name = format!("features.denseblock{block}.denselayer{layer}.conv{conv}.weight");
@@ -83,7 +84,7 @@ impl DenseNetConfig {
             Some(shape) => Ok((name, shape)),
             None => Err(format!("holds no DenseNet: `{name}` {like} is missing")),
         };
-        let other = |(name, shape): (String, Vec<usize>), like: &str| {
+        let wrong = |(name, shape): (String, Vec<usize>), like: &str| {
             Err(format!(
                 "is another network: `{name}` is {shape:?}, a DenseNet for images of ImageNet's size has {like}"
             ))
@@ -91,40 +92,40 @@ impl DenseNetConfig {
         let first = "features.conv0.weight".to_string();
         let first = need((shape(&first), first), "[stem, 3, 7, 7]")?;
         let &[stem, 3, 7, 7] = &first.1[..] else {
-            return other(first, "[stem, 3, 7, 7]");
+            return wrong(first, "[stem, 3, 7, 7]");
         };
         let one = need(conv(1, 1, 1), "[bottleneck, stem, 1, 1]")?;
-        let &[middle, _, 1, 1] = &one.1[..] else {
-            return other(one, "[bottleneck, stem, 1, 1]");
+        let &[bottleneck, _, 1, 1] = &one.1[..] else {
+            return wrong(one, "[bottleneck, stem, 1, 1]");
         };
         let three = need(conv(1, 1, 2), "[growth, bottleneck, 3, 3]")?;
         let &[growth, _, 3, 3] = &three.1[..] else {
-            return other(three, "[growth, bottleneck, 3, 3]");
+            return wrong(three, "[growth, bottleneck, 3, 3]");
         };
-        if growth == 0 || middle % growth != 0 {
-            return other(one, "a multiple of the growth first");
+        if growth == 0 || bottleneck % growth != 0 {
+            return wrong(one, "a multiple of the growth first");
         }
         let layers = |block: usize| (1..).take_while(|&l| conv(block, l, 1).0.is_some()).count();
         let config = DenseNetConfig {
             growth,
             blocks: (1..).map(layers).take_while(|&n| n > 0).collect(),
             stem,
-            bottleneck: middle / growth,
+            bottleneck: bottleneck / growth,
             eps,
         };
         config.check().map_err(|e| e.to_string())?;
         Ok(config)
     }
 
-    /// The side of the map before the global average, for images of `size` pixels a side: 7 for 224 and four blocks; 0
-    /// where they are too small.
+    /// Height and width of the last feature map, for images of `size` by `size` pixels: 7 for 224 and four blocks; 0 if the
+    /// images are too small.
     pub fn map_side(&self, size: usize) -> usize {
         // The first convolution and the pool after it have a stride of 2 and round up; the transitions' pools round down.
         let stem = size.div_ceil(2).div_ceil(2);
         (1..self.blocks.len()).fold(stem, |side, _| side / 2)
     }
 
-    /// Channels of the features.
+    /// Number of channels of the features.
     pub fn features(&self) -> usize {
         let mut channels = self.stem;
         for (i, layers) in self.blocks.iter().enumerate() {
@@ -136,8 +137,8 @@ impl DenseNetConfig {
         channels
     }
 
-    /// Elements, at least, of the maps that training keeps of an image of `size` pixels a side: the input, the first
-    /// convolution's, and those of the blocks.
+    /// Lower bound of the number of elements that training keeps for the backward pass of an image of `size` by `size`
+    /// pixels: the input and the maps of the first convolution and of the blocks.
     pub fn kept_elements(&self, size: usize) -> u128 {
         let map = |side: usize, channels: usize| (side as u128).pow(2) * channels as u128;
         let half = size.div_ceil(2);
@@ -151,19 +152,19 @@ impl DenseNetConfig {
         sum
     }
 
-    /// Elements of all parameters and running statistics. Sizes that pass [`DenseNetConfig::check`] cannot
-    /// overflow it.
+    /// Number of elements of all parameters and running statistics. It cannot overflow for sizes that pass
+    /// [`DenseNetConfig::check`].
     pub fn elements(&self) -> u128 {
         let norm = |channels: usize| 4 * channels as u128;
         let conv =
             |channels: usize, out: usize, taps: usize| (channels as u128) * (out * taps) as u128;
-        let middle = self.bottleneck * self.growth;
+        let bottleneck = self.bottleneck * self.growth;
         let mut channels = self.stem;
         let mut sum = conv(3, channels, 49) + norm(channels);
         for (i, &layers) in self.blocks.iter().enumerate() {
             for _ in 0..layers {
-                sum += norm(channels) + conv(channels, middle, 1);
-                sum += norm(middle) + conv(middle, self.growth, 9);
+                sum += norm(channels) + conv(channels, bottleneck, 1);
+                sum += norm(bottleneck) + conv(bottleneck, self.growth, 9);
                 channels += self.growth;
             }
             if i + 1 < self.blocks.len() {
@@ -174,26 +175,26 @@ impl DenseNetConfig {
         sum + norm(channels)
     }
 
-    /// Refuses sizes that are no network.
+    /// Checks the sizes.
     ///
     /// # Errors
-    /// Where a size is zero or absurd.
+    /// Where a size is zero or absurdly large.
     pub fn check(&self) -> Result<()> {
         let sizes = [self.growth, self.stem, self.bottleneck];
         let layers = self
             .blocks
             .iter()
             .try_fold(0usize, |n, &l| n.checked_add(l));
-        let sane = sizes.iter().all(|s| (1..=MOST_CHANNELS).contains(s))
-            && layers.is_some_and(|n| (1..=MOST_LAYERS).contains(&n))
+        let sane = sizes.iter().all(|s| (1..=MAX_CHANNELS).contains(s))
+            && layers.is_some_and(|n| (1..=MAX_LAYERS).contains(&n))
             && self.blocks.len() <= 16
             && self
                 .bottleneck
                 .checked_mul(self.growth)
-                .is_some_and(|b| b <= MOST_CHANNELS)
+                .is_some_and(|b| b <= MAX_CHANNELS)
             && self.eps.is_finite()
             && self.eps > 0.0;
-        if sane && self.features() <= 4 * MOST_CHANNELS {
+        if sane && self.features() <= 4 * MAX_CHANNELS {
             return Ok(());
         }
         Err(Error::value(
@@ -207,27 +208,27 @@ impl DenseNetConfig {
     }
 }
 
-/// How training treats a [`DenseNet`]; by default all of it is trained, by the statistics of each batch.
+/// How training treats a [`DenseNet`]. By default all of it is trained, with the statistics of each mini-batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// Whether only the last block and the last batch norm are trained. Everything before them is frozen: it computes
-    /// what it computes in inference, keeps its running statistics, and no gradient gets there.
+    /// Whether only the last block and the last batch norm are trained. All parts before them are frozen: they run as in
+    /// inference, keep their running statistics, and receive no gradient.
     pub last_block: bool,
-    /// Whether what is trained normalises by its running statistics and leaves them as they are, instead of by the
-    /// batch's. Gradients flow to scales and shifts either way.
+    /// Whether the trained parts normalise by their running statistics, and do not update them, instead of by the
+    /// statistics of the mini-batch. Gradients flow to scales and shifts either way.
     pub frozen_statistics: bool,
 }
 
-// Parts with the largest maps by far: the first convolution, and the first block.
-const EARLY: usize = 2;
+// Number of parts with by far the largest maps: the first convolution and the first block.
+const EARLY_PARTS: usize = 2;
 
-// How many times as many images go through the other parts at a time: maps are smaller there, and weights, which all
-// images of a group share, are more.
-const LATER: usize = 8;
+// Inference runs this many times as many images together through the later parts: their maps are smaller, and their
+// weights, which are loaded once for all images of a group, are larger.
+const LATER_GROUP_FACTOR: usize = 8;
 
-/// The encoder: an image to a feature vector.
+/// The encoder, which computes a feature map and a feature vector of an image.
 ///
-/// Parameters are named as in torchvision, `features.denseblock1.denselayer1.norm1.weight` and so on.
+/// Parameters have their names in torchvision, `features.denseblock1.denselayer1.norm1.weight` and so on.
 pub struct DenseNet {
     config: DenseNetConfig,
     conv0: Conv2d,
@@ -240,7 +241,7 @@ pub struct DenseNet {
 }
 
 impl DenseNet {
-    /// With random weights.
+    /// A network with random weights.
     ///
     /// # Errors
     /// Those of [`DenseNetConfig::check`].
@@ -279,18 +280,18 @@ impl DenseNet {
         })
     }
 
-    /// Sets what inference multiplies in its dense blocks. In bf16 features differ by up to a hundredth. The first
-    /// convolution, the transitions and all training stay in `f32`.
+    /// Sets the precision of the operands in the dense blocks in inference. With bf16 the features differ by up to a
+    /// hundredth. The first convolution, the transitions and all training stay in `f32`.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
     }
 
-    /// Sets how training treats it. What is a leaf of the tape stays so until [`DenseNet::track_tuned`].
+    /// Sets how training treats the network. Leaves of the tape stay leaves until [`DenseNet::track_tuned`] is called.
     pub fn set_tuning(&mut self, tuning: Tuning) {
         self.tuning = tuning;
     }
 
-    /// Makes what training moves leaves of the tape, and nothing else.
+    /// Makes the parameters that training updates leaves of the tape, and no others.
     pub fn track_tuned(&mut self) {
         self.track(false);
         for part in self.frozen_parts()..self.parts() {
@@ -307,7 +308,7 @@ impl DenseNet {
         &self.config
     }
 
-    /// The map before the global average: `[N, H, W, 3]` to `[N, H / 32, W / 32, C]` (7x7 at 224 for four
+    /// The last feature map, before the global average: `[N, H, W, 3]` to `[N, H / 32, W / 32, C]` (7x7 at 224 for four
     /// blocks).
     ///
     /// # Errors
@@ -323,14 +324,14 @@ impl DenseNet {
     fn layers(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let all = self.parts();
         if !mode.is_training() {
-            return self.inferred(x, all);
+            return self.infer(x, all);
         }
         let frozen = self.frozen_parts();
         let x = match frozen {
             0 => x.clone(),
-            _ => self.inferred(&x.detach(), frozen)?.detach(),
+            _ => self.infer(&x.detach(), frozen)?.detach(),
         };
-        // There is no dropout: by running statistics, training and inference are the same pass.
+        // DenseNet has no dropout, so with running statistics training and inference are the same pass.
         let mode = match self.tuning.frozen_statistics {
             true => Mode::Inference,
             false => mode,
@@ -338,27 +339,28 @@ impl DenseNet {
         self.run(frozen..all, x, mode)
     }
 
-    /// The map after the first `end` parts, in inference, a few images at a time.
-    fn inferred(&self, x: &Tensor, end: usize) -> Result<Tensor> {
+    /// Runs the first `end` parts in inference, a few images at a time.
+    fn infer(&self, x: &Tensor, end: usize) -> Result<Tensor> {
         let together = self.images_together(x);
         let run = |parts, x: &Tensor| self.run(parts, x.clone(), Mode::Inference);
-        in_groups(x, LATER * together, |x| {
-            let x = in_groups(x, together, |x| run(0..end.min(EARLY), x))?;
-            run(EARLY..end, &x)
+        in_groups(x, LATER_GROUP_FACTOR * together, |x| {
+            let x = in_groups(x, together, |x| run(0..end.min(EARLY_PARTS), x))?;
+            run(EARLY_PARTS..end, &x)
         })
     }
 
+    /// Runs these parts one after the other.
     fn run(&self, mut parts: Range<usize>, x: Tensor, mode: Mode) -> Result<Tensor> {
         parts.try_fold(x, |x, part| self.part(part, &x, mode))
     }
 
-    /// The first convolution with the pool; each block with the transition after it, where there is one; the last batch
-    /// norm.
+    /// The number of parts. The first is the first convolution with the pool, then each block with the transition after it,
+    /// if there is one, and the last batch norm.
     fn parts(&self) -> usize {
         self.blocks.len() + 2
     }
 
-    /// How many parts training leaves as they are.
+    /// The number of parts, from the first on, that training does not update.
     fn frozen_parts(&self) -> usize {
         match self.tuning.last_block {
             true => self.blocks.len(),
@@ -366,6 +368,7 @@ impl DenseNet {
         }
     }
 
+    /// Runs one part.
     fn part(&self, part: usize, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let Some(block) = part.checked_sub(1) else {
             let x = Precision::F32.scope(|| conv_norm_relu(&self.conv0, &self.norm0, x, mode))?;
@@ -381,6 +384,7 @@ impl DenseNet {
         }
     }
 
+    /// Calls `f` for each parameter of one part.
     fn visit_part(
         &mut self,
         part: usize,
@@ -401,7 +405,7 @@ impl DenseNet {
         }
     }
 
-    /// How many images to take through the early parts at a time, whose maps are the largest by far.
+    /// The number of images to run together through the early parts.
     fn images_together(&self, x: &Tensor) -> usize {
         let pixels = x.dims().iter().skip(1).take(2).product::<usize>();
         let block = self.config.stem + self.config.blocks[0] * self.config.growth;
@@ -414,7 +418,7 @@ impl DenseNet {
         Device::of(&[x, &self.conv0.weight]).images_together(largest)
     }
 
-    /// The features, the 'second-to-last layer': the mean of [`DenseNet::spatial`] over its pixels, `[N, C]`.
+    /// The features, or activations of the penultimate layer: the mean of [`DenseNet::spatial`] over its pixels, `[N, C]`.
     ///
     /// # Errors
     /// Those of [`DenseNet::spatial`].
@@ -423,7 +427,7 @@ impl DenseNet {
     }
 }
 
-/// `run` of `x` `[N, ..]`, `together` images at a time: no image's result depends on another's.
+/// Applies `run` to `x` `[N, ..]`, `together` images at a time. In inference no image's result depends on the others.
 fn in_groups(
     x: &Tensor,
     together: usize,

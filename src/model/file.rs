@@ -1,7 +1,7 @@
-//! One file that describes itself: weights, architecture, vocabulary, preprocessing, provenance and scores.
+//! The self-describing model file: weights, architecture, vocabulary, preprocessing, provenance and scores.
 //!
-//! The metadata entry `glimpse` of a safetensors file holds a [`Description`] as JSON. A file without one is
-//! taken for a bare DenseNet with torchvision's names, and its sizes are read off the shapes.
+//! The metadata entry `glimpse` of a safetensors file holds a [`Description`] as JSON. A file without one is read as a bare
+//! DenseNet with torchvision's tensor names, and its sizes are inferred from the shapes of its tensors.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -21,11 +21,11 @@ use crate::tensor::Tensor;
 /// The metadata entry that holds the description.
 pub const METADATA_KEY: &str = "glimpse";
 
-/// The version of the format that this program writes, and the newest that it reads. Since 2 the tensors of an encoder
-/// alone bear torchvision's own names, without a prefix.
+/// The version of the format that this program writes, and the newest that it reads. Since version 2 the tensors of a file
+/// with only an encoder have torchvision's names, without a prefix.
 pub const FORMAT: u32 = 2;
 
-/// What a file is for.
+/// The kind of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -33,38 +33,38 @@ pub enum Kind {
     Encoder,
     /// Encoder, decoder and vocabulary.
     Captioner,
-    /// A captioner in the middle of its training, with the optimizer's state.
+    /// A captioner during its training, with the optimizer's state.
     Checkpoint,
 }
 
-/// What a file says of itself.
+/// The description of a model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// The version of the format.
     pub format: u32,
-    /// What the file is for.
+    /// The kind of the file.
     pub kind: Kind,
     /// The encoder's sizes.
     pub encoder: DenseNetConfig,
     /// The decoder's sizes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoder: Option<DecoderConfig>,
-    /// The words, each at its id, and the rules that cut captions into them.
+    /// The words in the order of their ids, and the rules that split captions into words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Vocabulary>,
     /// How an image becomes the encoder's input.
     pub recipe: Recipe,
-    /// The names of the classes that the encoder recognises, where it does; the tensors `tags.weight` and `tags.bias`
-    /// make their logits of its features.
+    /// The names of the classes that the encoder recognises, if it has any. The tensors `tags.weight` and `tags.bias` are
+    /// the linear layer that computes their logits from the features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// What `glimpse calibrate` has learnt about a captioner, where it has; the tensors `recognition.*` belong to it.
+    /// The results of `glimpse calibrate` for a captioner, if it was calibrated; the tensors `recognition.*` belong to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognition: Option<RecognitionConfig>,
-    /// Where the weights of an encoder come from, where it was converted.
+    /// The source of the encoder's weights, if they were converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// How the weights came about: data, configuration, steps, program version.
+    /// How the model was trained: data, configuration, steps, program version.
     #[serde(default)]
     pub training: BTreeMap<String, Value>,
     /// Scores, each with the split that it was measured on.
@@ -72,27 +72,27 @@ pub struct Description {
     pub metrics: BTreeMap<String, Value>,
 }
 
-/// Where the weights of an encoder come from.
+/// The source of an encoder's weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The name of the file that they were converted from.
     pub file: String,
     /// The SHA-256 of that file.
     pub sha256: String,
-    /// How it held them.
+    /// The format of that file.
     pub format: String,
-    /// Whose layout and names it had: `PyTorch` or `Keras`.
+    /// The framework whose layout and tensor names it had: `PyTorch` or `Keras`.
     pub framework: String,
-    /// Where it was downloaded from.
+    /// The address that it was downloaded from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
 impl Description {
-    /// What the file says of itself, or `None` where it says nothing.
+    /// Reads the description of a file; `None` if it has none.
     ///
     /// # Errors
-    /// Where it says something that this program does not understand.
+    /// Where the description is damaged, of a newer format, or has sizes that are not allowed.
     pub fn read(file: &WeightFile) -> Result<Option<Self>> {
         let Some(text) = file.metadata(METADATA_KEY)? else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl Description {
         Ok(Some(description))
     }
 
-    /// Elements, at most, of what comes beside encoder and decoder.
+    /// Maximum number of elements of the tensors other than those of encoder and decoder.
     pub(super) fn more_elements(&self) -> u128 {
         let names = self.tags.as_ref().map_or(0, Vec::len);
         let features = self.encoder.features();
@@ -152,7 +152,7 @@ impl Description {
     }
 }
 
-/// The classes that the encoder in `file` recognises; the description is the file's.
+/// Loads the classes that the encoder in `file` recognises; `description` is that of the file.
 pub(super) fn load_tags(file: &WeightFile, description: &Description) -> Result<Option<Tags>> {
     let Some(names) = &description.tags else {
         return Ok(None);
@@ -174,7 +174,7 @@ pub(super) fn load_tags(file: &WeightFile, description: &Description) -> Result<
     Ok(Some(tags))
 }
 
-/// What the captioner in `file` recognises; the description is the file's.
+/// Loads the recognition of the captioner in `file`; `description` is that of the file.
 pub(super) fn load_recognition(
     file: &WeightFile,
     description: &Description,
@@ -187,11 +187,11 @@ pub(super) fn load_recognition(
     Ok(Some(recognition))
 }
 
-/// Refuses a file that claims to hold far more than it does, or more than there is memory for, before any is set aside for
-/// it. What is missing from a file that is nearly right, [`load_module`] names.
+/// Checks, before memory is allocated, that a file holds about as many numbers as its description claims, and that they fit
+/// memory. If only some tensors are missing, [`load_module`] reports them.
 ///
 /// # Errors
-/// Where less than a quarter of `elements` numbers are in the file, or they are too many.
+/// Where the file has less than a quarter of `elements` numbers, or there is too little memory.
 pub(crate) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
     let held: u128 = file
         .entries()?
@@ -207,7 +207,7 @@ pub(crate) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
             ),
         ));
     }
-    // The network itself, and the numbers as they come from the file.
+    // 4 bytes a number, once in the network and once as read from the file.
     let bytes = 2 * 4 * elements;
     available::check(bytes).map_err(|available| {
         let bytes = Bytes(bytes);
@@ -221,8 +221,8 @@ pub(crate) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
 /// Fills `module` with the tensors of `file` whose names begin with `prefix`.
 ///
 /// # Errors
-/// Where tensors are missing, have other shapes or hold values that are not numbers; the message names the
-/// first and says how many.
+/// Where tensors are missing, have other shapes or hold values that are not finite; the message names the first and how
+/// many more there are.
 pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) -> Result<()> {
     let mut names = Vec::new();
     module.visit(prefix, &mut |name, _, _| names.push(name.to_string()));
@@ -255,7 +255,7 @@ pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) ->
     }
 }
 
-/// Every tensor of `module`, named from `prefix` on.
+/// Every tensor of `module`, with names that begin with `prefix`.
 pub fn module_tensors(prefix: &str, module: &mut impl Module) -> Vec<(String, Tensor)> {
     let mut tensors = Vec::new();
     module.visit(prefix, &mut |name, _, t| {
@@ -267,7 +267,7 @@ pub fn module_tensors(prefix: &str, module: &mut impl Module) -> Vec<(String, Te
 /// Writes tensors and their description to `path`, atomically.
 ///
 /// # Errors
-/// Where the file cannot be written; what was there before is then untouched.
+/// Where the file cannot be written; a file that was there before stays as it was.
 pub fn write(
     path: &Path,
     description: &Description,
@@ -277,7 +277,7 @@ pub fn write(
     write_with(path, description, tensors, precision, HashMap::new())
 }
 
-/// As [`write()`], with more metadata entries.
+/// [`write()`] with additional metadata entries `notes`.
 ///
 /// # Errors
 /// Those of [`write()`].
@@ -298,10 +298,10 @@ pub fn write_with(
     write_weights(path, tensors, precision, notes)
 }
 
-/// The sizes of a DenseNet with torchvision's names, read off its tensors' shapes.
+/// Infers the sizes of a DenseNet with torchvision's tensor names from the shapes of its tensors.
 ///
 /// # Errors
-/// Where these are no DenseNet's.
+/// Where the tensors are not those of a DenseNet.
 pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     let entries = file.entries()?;
     DenseNetConfig::infer(1e-5, |name| {
@@ -312,20 +312,20 @@ pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     .map_err(|what| Error::file(file.path(), what))
 }
 
-/// An encoder, and what its file says of it.
+/// An encoder, with the description and the tags of its file.
 pub struct EncoderFile {
     /// The encoder.
     pub encoder: DenseNet,
-    /// What the file says of itself, where it is one of Glimpse's.
+    /// The file's description, if Glimpse wrote the file.
     pub description: Option<Description>,
-    /// The classes that the encoder recognises, where it does.
+    /// The classes that the encoder recognises, if it has any.
     pub tags: Option<Tags>,
 }
 
-/// The encoder in `path`, with its tags: of a Glimpse file of any kind, or a bare DenseNet with torchvision's names.
+/// Reads the encoder in `path`, with its tags, from a Glimpse file of any kind or a bare DenseNet with torchvision's names.
 ///
 /// # Errors
-/// Where there is none, or its tensors do not fit.
+/// Where the file has no encoder, or its tensors do not fit.
 pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
     let file = WeightFile::open(path)?;
     let description = Description::read(&file)?;
@@ -349,7 +349,7 @@ pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
     })
 }
 
-/// As [`read_encoder`], without the tags.
+/// [`read_encoder`] without the tags.
 ///
 /// # Errors
 /// Those of [`read_encoder`].

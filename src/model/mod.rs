@@ -1,8 +1,8 @@
 //! Floor 5: the networks.
 //!
-//! [`DenseNet`] turns an image into a map and its average, [`mod@decoder`] has the networks that turn one of these
-//! into words, and [`Captioner`] joins the two with the vocabulary and the preprocessing recipe that they were trained with.
-//! [`mod@file`] keeps all of that in one safetensors file that describes itself.
+//! [`DenseNet`], the encoder, computes a feature map of an image and its average. The decoders of [`mod@decoder`] generate
+//! words from one of these. [`Captioner`] joins encoder and decoder with the vocabulary and the preprocessing recipe that
+//! they were trained with. [`mod@file`] saves all of that in one self-describing safetensors file.
 
 mod captioner;
 pub mod decoder;

@@ -1,4 +1,4 @@
-//! The directions in which vectors vary most (principal components).
+//! Principal components: the directions in which vectors vary most.
 //!
 //! Rows `x[n]` of a matrix `[N, D]` with the mean `m` have the covariance
 //!
@@ -6,23 +6,24 @@
 //! C = 1/N sum over n of (x[n] - m) (x[n] - m)^T
 //! ```
 //!
-//! Its eigenvectors with the largest eigenvalues are those directions. They are found together by orthogonal iteration
-//! (Golub and Van Loan, "Matrix Computations", section 7.3.2): multiply some vectors by `C`, make them orthonormal again,
-//! repeat. Each round shrinks what lies outside the wanted directions by the ratio of the eigenvalues.
+//! The eigenvectors of `C` with the largest eigenvalues are these directions. Orthogonal iteration finds them together
+//! (Golub and Van Loan, "Matrix Computations", section 7.3.2): it multiplies some vectors by `C`, makes them orthonormal
+//! again, and repeats. Each round shrinks the error, the part outside the wanted directions, by the ratio of the largest
+//! eigenvalue outside to the smallest eigenvalue inside.
 
 use crate::error::{Error, Result};
 use crate::nn::Init;
 use crate::ops;
 use crate::tensor::{Device, Tensor};
 
-/// Enough for directions that matter: those whose eigenvalues are nearly equal are as good as each other.
+/// Rounds of the iteration. Directions with nearly equal eigenvalues converge slowly, but are equally good.
 const ROUNDS: usize = 40;
 
-/// The mean `[D]` of the rows of `x [N, D]`, and the `count` orthonormal directions in which they vary most,
+/// The mean `[D]` of the rows of `x` `[N, D]`, and the `count` orthonormal directions in which they vary most,
 /// `[count, D]`.
 ///
 /// # Errors
-/// Where there are no rows, or more directions are asked for than the rows have elements.
+/// Where there are no rows, or `count` is 0 or above the number of elements of a row.
 pub fn directions(x: &Tensor, count: usize) -> Result<(Vec<f32>, Tensor)> {
     let x = x.to(&Device::Cpu)?;
     let &[rows, width] = x.dims() else {
@@ -55,21 +56,21 @@ pub fn directions(x: &Tensor, count: usize) -> Result<(Vec<f32>, Tensor)> {
     Ok((mean, Tensor::from_vec(directions, &[count, width])?))
 }
 
-/// A matrix `[N, D]` as `[D, N]`.
+/// Transposes a matrix `[N, D]` to `[D, N]`.
 ///
 /// # Errors
-/// Where it is no matrix.
+/// Where `x` is not a matrix.
 pub fn transposed(x: &Tensor) -> Result<Tensor> {
     let &[rows, width] = x.dims() else {
         return Err(Error::shape("transposed", "[N, D]", x.shape()));
     };
     let data = x.data();
-    let turned = (0..width).flat_map(|c| (0..rows).map(move |r| data[r * width + c]));
-    Tensor::from_vec(turned.collect(), &[width, rows])
+    let transposed = (0..width).flat_map(|c| (0..rows).map(move |r| data[r * width + c]));
+    Tensor::from_vec(transposed.collect(), &[width, rows])
 }
 
-/// Gram and Schmidt's method, twice over, which is enough (Giraud et al., 2005): rows become orthonormal, one after the
-/// other. A row that nothing is left of, for the rows before it span it, becomes an axis that they do not.
+/// Makes rows orthonormal, one after the other, with the Gram-Schmidt process applied twice, which suffices (Giraud et al.,
+/// 2005). A row in the span of the rows before it is replaced by the first axis that is not in their span.
 fn orthonormal(rows: &[f32], width: usize) -> Vec<f32> {
     let mut done: Vec<Vec<f64>> = Vec::new();
     for row in rows.chunks(width) {
@@ -87,7 +88,7 @@ fn orthonormal(rows: &[f32], width: usize) -> Vec<f32> {
     done.iter().flatten().map(|&v| v as f32).collect()
 }
 
-/// What is left of a row without its parts along `directions`, at length 1; none where that is nearly nothing.
+/// The component of a row orthogonal to `directions`, scaled to length 1; `None` if it is nearly zero.
 fn without(mut row: Vec<f64>, directions: &[Vec<f64>]) -> Option<Vec<f64>> {
     let length = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
     let before = length(&row);

@@ -1,32 +1,32 @@
-//! Recognition: what an encoder's features say about a picture before any word is chosen.
+//! Recognition: detectors on the encoder's features, which judge a picture independently of the decoder.
 //!
-//! A decoder says something of every picture, also of a blank page. Some linear layers on the encoder's pooled features
-//! `f [F]`, learnt after the captioner by logistic regression (`crate::train::calibrate`), tell what it may be
-//! trusted with:
+//! A decoder generates a caption for every picture, even for a blank page. Two linear layers on the encoder's pooled
+//! features `f` `[F]` estimate how far the caption can be trusted. They are learnt after the captioner, by logistic
+//! regression (`crate::train::calibrate`):
 //!
 //! ```text
 //! y = V f + c                                            y [R]: the R directions in which features vary most
-//! p(word w is used of the picture) = sigmoid(d[w])       d = D y + b: a row for each word, kind, and question
+//! p(word w is used for the picture) = sigmoid(d[w])       d = D y + b: a row for each word, kind, and question
 //! p(an animal of kind k is in it)  = sigmoid(d[k])
 //! p(it is a photograph)            = sigmoid(d[photograph])
 //! familiarity                      = d[familiar]         log-odds that it comes from the captioned pictures rather than
 //!                                                        from other photographs
 //! ```
 //!
-//! Detectors of words are those of "From captions to visual concepts and back" (Fang et al., 2015, arXiv 1411.4952), here
-//! with labels of whole pictures and one linear layer.
+//! The detectors of words are those of "From captions to visual concepts and back" (Fang et al., 2015, arXiv 1411.4952),
+//! here with labels for whole pictures and one linear layer.
 //!
 //! # Confidence
 //!
-//! The confidence of a caption is the probability that at least half of its content words are words that people used of
+//! The confidence of a caption is the probability that at least half of its content words are words that people used for
 //! the picture:
 //!
 //! ```text
 //! confidence = p(it is a photograph) x sigmoid(offset + sum over signals s of weight[s] value[s])
 //! ```
 //!
-//! The sum is a logistic regression on pictures with people's captions that neither network has learnt from; the
-//! [`Signal`]s say what is measured of a caption.
+//! The weights are those of a logistic regression on pictures with people's captions that neither network was trained on.
+//! The [`Signal`]s are measurements of the caption.
 
 use std::collections::BTreeMap;
 
@@ -37,19 +37,19 @@ use crate::nn::{Linear, Module, Role};
 use crate::ops;
 use crate::tensor::{Device, Tensor};
 
-/// What is measured of a caption to judge it.
+/// A measurement of a caption, from which its confidence is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signal {
     /// The mean log-probability of its tokens, the end mark included.
     LogProb,
-    /// Its words, the end mark included.
+    /// The number of its words, the end mark included.
     Words,
     /// The mean probability of its content words, by the detectors of words.
     Evidence,
-    /// Its mean similarity to the sentences that the search found beside it, weighted by probability.
+    /// Its mean similarity to the other sentences that the search found, weighted by their probability.
     Agreement,
-    /// The log-odds that the picture is like those that the captions were learnt from.
+    /// The log-odds that the picture is like those that the captioner was trained on.
     Familiarity,
 }
 
@@ -70,7 +70,7 @@ impl Signal {
 pub struct Confidence {
     /// The log-odds where all signals are 0.
     pub offset: f64,
-    /// What a unit of each signal adds to the log-odds.
+    /// The change of the log-odds for each unit of a signal.
     pub weights: BTreeMap<Signal, f64>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// A kind of animal, and the words that say it.
+/// A kind of animal, and the words for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kind {
@@ -97,33 +97,34 @@ pub struct Kind {
     pub words: Vec<u32>,
 }
 
-/// What a file says of a [`Recognition`].
+/// The part of a file's description about a [`Recognition`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecognitionConfig {
-    /// Directions that features are reduced to.
+    /// The number of directions that features are reduced to.
     pub rank: usize,
     /// The ids of the words that have a detector, ascending.
     pub words: Vec<u32>,
     /// The kinds of animals that have a detector.
     pub kinds: Vec<Kind>,
-    /// How signals become a confidence.
+    /// The regression from signals to confidence.
     pub confidence: Confidence,
 }
 
-/// Rows of the detectors after those of words and kinds.
+/// Number of detectors besides those of words and kinds: photograph and familiarity.
 const QUESTIONS: usize = 2;
 
 impl RecognitionConfig {
-    /// Rows of the layer of detectors: words, kinds, whether it is a photograph, and whether it is familiar.
+    /// The number of detectors: of words, of kinds, of photographs, and of familiar pictures.
     pub fn detectors(&self) -> usize {
         self.words.len() + self.kinds.len() + QUESTIONS
     }
 
-    /// Refuses a description that no recognition can have.
+    /// Checks the description.
     ///
     /// # Errors
-    /// Where ids are not ascending or beyond the `vocabulary`, or the rank or a number makes no sense.
+    /// Where ids are not ascending or not below `vocabulary`, the rank is not 1 to `features`, a kind has no name, or a
+    /// number is not finite.
     pub fn check(&self, vocabulary: usize, features: usize) -> Result<()> {
         let refuse = |what: &str| Err(Error::value("recognition", what));
         if !(1..=features).contains(&self.rank) {
@@ -152,14 +153,14 @@ impl RecognitionConfig {
         Ok(())
     }
 
-    /// Elements of the tensors.
+    /// The number of elements of the tensors.
     pub(super) fn elements(&self, features: usize) -> u128 {
         let [rank, features, rows] = [self.rank, features, self.detectors()].map(|n| n as u128);
         rank * (features + 1) + rows * (rank + 1)
     }
 }
 
-/// Linear layers that say what is in a picture, and how far captions of it can be trusted.
+/// Linear layers that recognise what a picture shows and how far captions of it can be trusted.
 #[derive(Clone)]
 pub struct Recognition {
     config: RecognitionConfig,
@@ -169,21 +170,22 @@ pub struct Recognition {
     detectors: Linear,
 }
 
-/// What was recognised in one picture.
+/// The results of recognition for one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// For each word with a detector, the probability that people use it of the picture.
+    /// For each word with a detector, the probability that people use it for the picture.
     pub words: Vec<f64>,
     /// For each kind of animal, the probability that the picture shows one.
     pub kinds: Vec<f64>,
     /// The probability that it is a photograph.
     pub photograph: f64,
-    /// The log-odds that it is like the pictures that the captions were learnt from, within -10 and 10.
+    /// The log-odds that it is like the pictures that the captioner was trained on, clamped to -10..10.
     pub familiarity: f64,
 }
 
 impl Recognition {
-    /// Recognition by these layers: `basis [R, F]`, then `detectors [K, R]` with the rows that `config` counts.
+    /// Recognition with the layers `basis` `[R, F]` and `detectors` `[K, R]`, where `K` is
+    /// [`RecognitionConfig::detectors`].
     ///
     /// # Errors
     /// Where the layers' sizes are not those of `config`.
@@ -197,20 +199,20 @@ impl Recognition {
                 return Err(Error::shape("recognition", format_args!("{want:?}"), got));
             }
         }
-        let here = |layer: &Linear| -> Result<Linear> {
+        let to_cpu = |layer: &Linear| -> Result<Linear> {
             Ok(Linear {
                 weight: layer.weight.detach().to(&Device::Cpu)?,
                 bias: layer.bias.detach().to(&Device::Cpu)?,
             })
         };
         Ok(Recognition {
-            basis: here(basis)?,
-            detectors: here(detectors)?,
+            basis: to_cpu(basis)?,
+            detectors: to_cpu(detectors)?,
             config,
         })
     }
 
-    /// Zeros, to be filled from a file.
+    /// Recognition with zeros for weights, which are then loaded from a file.
     pub(super) fn blank(config: RecognitionConfig, features: usize) -> Self {
         let zeros = |out: usize, inputs: usize| Linear {
             weight: Tensor::zeros(&[out, inputs]),
@@ -228,29 +230,31 @@ impl Recognition {
         &self.config
     }
 
-    /// Sets how signals become a confidence.
+    /// Sets the regression from signals to confidence.
     pub fn set_confidence(&mut self, confidence: Confidence) {
         self.config.confidence = confidence;
     }
 
-    /// What is recognised in pictures with these features: pooled `[N, F]`, or maps `[N, P, F]`, whose means count.
+    /// Recognises what pictures show, from their features: pooled `[N, F]`, or maps `[N, P, F]`, of which the means are
+    /// taken.
     ///
     /// # Errors
-    /// Where the features are another encoder's.
+    /// Where the features are those of another encoder.
     pub fn see(&self, features: &Tensor) -> Result<Vec<Seen>> {
         let pooled = pooled(features)?;
-        let odds = self
+        let log_odds = self
             .detectors
             .forward(&self.basis.forward(&pooled)?)?
             .to(&Device::Cpu)?;
-        let rows = odds.data().chunks(self.config.detectors());
+        let rows = log_odds.data().chunks(self.config.detectors());
         Ok(rows.map(|row| self.seen(row)).collect())
     }
 
-    fn seen(&self, odds: &[f32]) -> Seen {
-        let (words, rest) = odds.split_at(self.config.words.len());
+    fn seen(&self, log_odds: &[f32]) -> Seen {
+        let (words, rest) = log_odds.split_at(self.config.words.len());
         let (kinds, rest) = rest.split_at(self.config.kinds.len());
-        let probabilities = |odds: &[f32]| odds.iter().map(|&x| sigmoid(x.into())).collect();
+        let probabilities =
+            |log_odds: &[f32]| log_odds.iter().map(|&x| sigmoid(x.into())).collect();
         Seen {
             words: probabilities(words),
             kinds: probabilities(kinds),
@@ -260,10 +264,7 @@ impl Recognition {
     }
 }
 
-/// The mean over the positions of maps `[N, P, F]`; pooled features `[N, F]` as they are.
-///
-/// # Errors
-/// Where the features are neither.
+/// The mean over the positions of maps `[N, P, F]`; features that are pooled already, `[N, F]`, are returned unchanged.
 pub(crate) fn pooled(features: &Tensor) -> Result<Tensor> {
     match *features.dims() {
         [n, p, f] => ops::global_avg_pool(&features.reshape(&[n, p, 1, f])?),
@@ -272,7 +273,7 @@ pub(crate) fn pooled(features: &Tensor) -> Result<Tensor> {
 }
 
 impl Module for Recognition {
-    /// All tensors have the role of a statistic: they belong to the model, and no optimizer moves them.
+    /// All tensors have the role of a statistic: they are saved with the model, but no optimizer updates them.
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         let layers = [
             ("basis", &mut self.basis),

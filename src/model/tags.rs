@@ -1,18 +1,18 @@
-//! Tags: the classes that an encoder learnt from a teacher and recognises.
+//! Tags: the classes that an encoder recognises, learnt from a teacher.
 //!
-//! In distillation the student predicts the teacher's standardised features, `y = H f + h`, and the teacher's last layer,
-//! on standardised features, makes logits of them, `l = W y + b`. Two linear layers one after another are one:
+//! In distillation the student, the encoder with features `f`, predicts the teacher's standardised features `y = H f + h`.
+//! The teacher's last layer computes the logits `l = W y + b` from them. The composition of two linear layers is linear:
 //!
 //! ```text
 //! l = W (H f + h) + b = (W H) f + (W h + b)
 //! ```
 //!
-//! so the classes cost a model one matrix `[K, F]` and one vector `[K]`, the tensors `tags.weight` and `tags.bias` of its
-//! file; the classes' names are `tags` of its description. They stay as they are while a decoder is trained. Training the
-//! encoder further moves its features away from what the tags were learnt on.
+//! So the classes need one matrix `[K, F]` and one vector `[K]`, the tensors `tags.weight` and `tags.bias` of the file. The
+//! classes' names are `tags` of its description. Training a decoder does not change them. Training the encoder further
+//! makes them less accurate, because its features change and the tags do not.
 //!
-//! The logits of many classes vary together, so few directions hold nearly all of their variance. With the `R` directions
-//! `U [K, R]` in which they vary most, the matrix becomes a product of two, which [`Tags::compress`] finds:
+//! The logits of many classes are correlated, so a few directions have nearly all of their variance. With the `R`
+//! directions `U` `[K, R]` in which the logits vary most, [`Tags::compress`] replaces the matrix by a product of two:
 //!
 //! ```text
 //! l ~ mean(l) + U U^T (l - mean(l)) = U (U^T W) f + (b + (I - U U^T) W mean(f))
@@ -29,11 +29,11 @@ use crate::nn::{Linear, Module, Role};
 use crate::ops;
 use crate::tensor::{Device, Tensor};
 
-/// The least probability of a tag that is worth saying.
+/// Tags with a lower probability are not reported.
 pub const LEAST_PROBABILITY: f32 = 0.3;
 
-/// The most classes that a file may name: far more than any classifier has.
-const MOST_CLASSES: usize = 1 << 20;
+/// Maximum number of classes in a file, far above that of any classifier.
+const MAX_CLASSES: usize = 1 << 20;
 
 /// The classes that an encoder recognises.
 pub struct Tags {
@@ -53,10 +53,10 @@ pub struct Tag {
 }
 
 impl Tags {
-    /// Classes by a linear layer from an encoder's features, `[F]` to `[K]`.
+    /// Classes whose logits `[K]` a linear layer computes from the encoder's features `[F]`.
     ///
     /// # Errors
-    /// Where it has not as many outputs as there are names, or one of them is no name.
+    /// Where the layer does not have one output for each name, or a name is empty or has control characters.
     pub fn new(names: Vec<String>, linear: &Linear) -> Result<Self> {
         Self::check(&names)?;
         if linear.weight.dims().first() != Some(&names.len()) || linear.bias.len() != names.len() {
@@ -77,15 +77,15 @@ impl Tags {
         })
     }
 
-    /// Classes by two linear layers: `head` from the encoder's features to a teacher's, `classifier` from there to its
-    /// classes.
+    /// Classes from the composition of two linear layers: `head` from the encoder's features to a teacher's, and
+    /// `classifier` from those to the logits of the teacher's classes.
     ///
     /// # Errors
-    /// Where one does not follow on the other, or there are not as many classes as names.
+    /// Where the sizes of the layers do not fit together, or there are not as many classes as names.
     pub fn compose(names: Vec<String>, head: &Linear, classifier: &Linear) -> Result<Self> {
-        let here = |x: &Tensor| x.detach().to(&Device::Cpu);
-        let (w, b) = (here(&classifier.weight)?, here(&classifier.bias)?);
-        let (h, bias) = (here(&head.weight)?, here(&head.bias)?);
+        let to_cpu = |x: &Tensor| x.detach().to(&Device::Cpu);
+        let (w, b) = (to_cpu(&classifier.weight)?, to_cpu(&classifier.bias)?);
+        let (h, bias) = (to_cpu(&head.weight)?, to_cpu(&head.bias)?);
         let bias = ops::linear(&bias.reshape(&[1, bias.len()])?, &w, Some(&b))?;
         let composed = Linear {
             weight: ops::matmul(&w, &h)?,
@@ -94,7 +94,7 @@ impl Tags {
         Tags::new(names, &composed)
     }
 
-    /// Zeros for these classes, to be filled from a file; with a `rank`, two matrices.
+    /// Tags with zeros for weights, which are then loaded from a file; compressed if a `rank` is given.
     pub(super) fn blank(names: Vec<String>, features: usize, rank: Option<usize>) -> Self {
         let linear = Linear {
             weight: Tensor::zeros(&[names.len(), rank.unwrap_or(features)]),
@@ -107,10 +107,10 @@ impl Tags {
         }
     }
 
-    /// Refuses names that are none, or that a terminal would obey.
+    /// Checks the number of classes, and that no name is empty or has characters that a terminal would interpret.
     pub(crate) fn check(names: &[String]) -> Result<()> {
-        if !(1..=MOST_CLASSES).contains(&names.len()) {
-            let what = format_args!("{} classes; there must be 1 to {MOST_CLASSES}", names.len());
+        if !(1..=MAX_CLASSES).contains(&names.len()) {
+            let what = format_args!("{} classes; there must be 1 to {MAX_CLASSES}", names.len());
             return Err(Error::value("tags", what));
         }
         match names
@@ -125,7 +125,7 @@ impl Tags {
         }
     }
 
-    /// Elements of both tensors for so many classes and features.
+    /// The number of elements of the weight and the bias of uncompressed tags.
     pub(super) fn elements(names: usize, features: usize) -> u128 {
         names as u128 * (features as u128 + 1)
     }
@@ -135,18 +135,18 @@ impl Tags {
         &self.names
     }
 
-    /// The layer that makes logits of features, or of the directions of compressed tags.
+    /// The layer that computes the logits, from the features or, for compressed tags, from their projections.
     pub fn linear(&self) -> &Linear {
         &self.linear
     }
 
-    /// Directions that compressed tags are made of; none where they are not compressed.
+    /// The number of directions of compressed tags; `None` if they are not compressed.
     pub fn rank(&self) -> Option<usize> {
         self.basis.as_ref().map(|basis| basis.dims()[0])
     }
 
-    /// Replaces the matrix by a product of two of this `rank`, which keeps most of what the logits of pictures with these
-    /// `features [N, F]` vary. The [module](self) has the formula.
+    /// Replaces the matrix by a product of two of this `rank`, which keeps most of the variance of the logits of pictures
+    /// with these `features` `[N, F]`. The [module](self) has the formula.
     ///
     /// # Errors
     /// Where the rank is 0 or not below the number of classes and of features, or the tags are compressed already.
@@ -165,7 +165,7 @@ impl Tags {
         let logits = self.linear.forward(features)?;
         let (mean, directions) = principal::directions(&logits, rank)?;
         let basis = ops::matmul(&directions, &self.linear.weight)?;
-        // The offset within the directions is what the basis does not add: U^T (b - mean) on the way in, mean on the way out.
+        // The new bias: mean + U U^T (b - mean).
         let from_mean = Tensor::from_vec(
             self.linear
                 .bias
@@ -191,7 +191,7 @@ impl Tags {
     /// The logits of pooled features `[N, F]`: `[N, K]`.
     ///
     /// # Errors
-    /// Where the features are another encoder's.
+    /// Where the features are those of another encoder.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
         match &self.basis {
             Some(basis) => self.linear.forward(&ops::linear(features, basis, None)?),
@@ -199,8 +199,8 @@ impl Tags {
         }
     }
 
-    /// Divides the logits by `temperature`, once for all: how classes are calibrated after training (Guo et al. 2017,
-    /// arXiv 1706.04599).
+    /// Divides the weights, and so all logits, by `temperature`, which calibrates the classes' probabilities after training
+    /// (Guo et al. 2017, arXiv 1706.04599).
     ///
     /// # Errors
     /// Where the temperature is not a finite number above 0.
@@ -214,11 +214,11 @@ impl Tags {
         Ok(())
     }
 
-    /// The probabilities of all classes, `[N, K]`, from an encoder's features: pooled `[N, F]`, or a map `[N, P, F]`,
-    /// whose mean over its positions they are.
+    /// The probabilities of all classes, `[N, K]`, from the encoder's features: pooled `[N, F]`, or maps `[N, P, F]`, of
+    /// which the means over the positions are taken.
     ///
     /// # Errors
-    /// Where the features are another encoder's.
+    /// Where the features are those of another encoder.
     pub fn probabilities(&self, features: &Tensor) -> Result<Tensor> {
         let pooled = match *features.dims() {
             [n, p, f] => ops::global_avg_pool(&features.reshape(&[n, p, 1, f])?)?,
@@ -229,7 +229,7 @@ impl Tags {
         Tensor::from_vec(p, log_p.dims())
     }
 
-    /// For each image the classes with a probability of [`LEAST_PROBABILITY`] or more, the likeliest first.
+    /// For each image the classes with a probability of at least [`LEAST_PROBABILITY`], the most likely first.
     ///
     /// # Errors
     /// Those of [`Tags::probabilities`].
@@ -255,7 +255,7 @@ impl Tags {
 }
 
 impl Module for Tags {
-    /// All tensors have the role of a statistic: they belong to the model, and no optimizer moves them.
+    /// All tensors have the role of a statistic: they are saved with the model, but no optimizer updates them.
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         if let Some(basis) = &mut self.basis {
             f(&format!("{prefix}basis.weight"), Role::Statistic, basis);

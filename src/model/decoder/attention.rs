@@ -1,4 +1,4 @@
-//! The image's map looked at again before every word.
+//! The attention decoder: reads the image's feature map again before every word.
 //!
 //! ```text
 //! v[p] = W_image map[p] + b_image             map [P, F]: the encoder's last map, v [P, H]
@@ -9,15 +9,15 @@
 //! logits[t] = output([h[t + 1], z[t]])        of the word after word[t]; word[0] is the start mark
 //! ```
 //!
-//! Soft attention after "Show, Attend and Tell", Xu et al. (2015, arXiv 1502.03044): section 3.1.2 for the state's
-//! beginning and for the output, which reads the context `z[t]` beside the state, 4.2 for the weights, 4.2.1 for the
-//! gate on the context. [`crate::ops::attention_lstm`](mod@crate::ops::attention_lstm) has the equations of a step.
-//! Other than there, the map is first brought to the size of the state, which makes it ten times cheaper to look at
-//! than 1024 channels; the gate has an element for each of the context's instead of one for all; and the output layer
-//! reads `[h, z]` directly.
+//! Soft attention after "Show, Attend and Tell", Xu et al. (2015, arXiv 1502.03044): section 3.1.2 for the initial state
+//! and for the output, which reads the context `z[t]` and the state; 4.2 for the weights; 4.2.1 for the gate on the
+//! context. [`crate::ops::attention_lstm`](mod@crate::ops::attention_lstm) has the equations of a step. There are three
+//! differences to the paper. The map is first projected to the size of the state, which makes attention ten times cheaper
+//! than over 1024 channels. The gate has one element for each element of the context instead of one for all. The output
+//! layer reads `[h, z]` directly.
 //!
-//! Values and keys are computed once an image and shared by all its sentences. Dropped in training: the values, word
-//! vectors, and `[h, z]` before the output layer.
+//! Values and keys are computed once for each image and shared by all its sentences. Training applies dropout to the
+//! values, the word vectors, and `[h, z]` before the output layer.
 
 use super::config::DecoderConfig;
 use super::dropout::{BEFORE_OUTPUT, IMAGE, WORDS, drop};
@@ -28,6 +28,7 @@ use crate::nn::{AttentionLstm, Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops::{self, Memory};
 use crate::tensor::Tensor;
 
+/// The decoder of [`DecoderKind::Attention`](super::DecoderKind::Attention).
 #[derive(Clone)]
 pub(super) struct Attention {
     image: Linear,
@@ -40,6 +41,7 @@ pub(super) struct Attention {
     dropout: f32,
 }
 
+/// The number of elements of the parameters.
 pub(super) fn elements(config: &DecoderConfig) -> u128 {
     let DecoderConfig {
         features,
@@ -59,14 +61,15 @@ pub(super) fn elements(config: &DecoderConfig) -> u128 {
         + output::elements(config, 2 * hidden)
 }
 
-/// What is computed of images once.
-struct Seen {
+/// The tensors that are computed once for each image.
+struct ImageState {
     /// `[N, P, A]`
     keys: Tensor,
     /// `[N, P, H]`
     values: Tensor,
-    /// `[N, H]`: the state before the first word.
+    /// `[N, H]`: `h` before the first word.
     h: Tensor,
+    /// `[N, H]`: `c` before the first word.
     c: Tensor,
 }
 
@@ -87,15 +90,15 @@ impl Attention {
         }
     }
 
-    /// What the decoder computes of maps `[N, P, F]`.
-    fn see(&self, map: &Tensor, mode: Mode) -> Result<Seen> {
+    /// Computes keys, values and initial states of the maps `[N, P, F]`.
+    fn read_images(&self, map: &Tensor, mode: Mode) -> Result<ImageState> {
         let values = drop(&self.image.forward(map)?, self.dropout, mode, IMAGE)?;
         let &[images, positions, hidden] = values.dims() else {
             unreachable!("a linear layer keeps the first axes of [N, P, F]")
         };
         let as_map = values.reshape(&[images, positions, 1, hidden])?;
         let mean = ops::global_avg_pool(&as_map)?;
-        Ok(Seen {
+        Ok(ImageState {
             keys: self.keys.forward(&values)?,
             h: ops::tanh(&self.h0.forward(&mean)?)?,
             c: ops::tanh(&self.c0.forward(&mean)?)?,
@@ -111,16 +114,16 @@ impl Attention {
         mode: Mode,
     ) -> Result<Forced> {
         let (sentences, steps) = (image_of.len(), words.len() / image_of.len());
-        let seen = self.see(map, mode)?;
+        let images = self.read_images(map, mode)?;
         let x = drop(&self.words.forward(words)?, self.dropout, mode, WORDS)?;
         let x = x.reshape(&[sentences, steps, x.dims()[1]])?;
         let memory = Memory {
-            keys: &seen.keys,
-            values: &seen.values,
+            keys: &images.keys,
+            values: &images.values,
             image_of,
         };
-        let h = ops::embedding(&seen.h, image_of)?;
-        let c = ops::embedding(&seen.c, image_of)?;
+        let h = ops::embedding(&images.h, image_of)?;
+        let c = ops::embedding(&images.c, image_of)?;
         let attended = self.lstm.forward(&x, &memory, &h, &c)?;
         let output = drop(&attended.output, self.dropout, mode, BEFORE_OUTPUT)?;
         Ok(Forced {
@@ -130,7 +133,7 @@ impl Attention {
     }
 
     pub(super) fn start(&self, map: &Tensor) -> Result<DecoderState> {
-        let Seen { keys, values, h, c } = self.see(map, Mode::Inference)?;
+        let ImageState { keys, values, h, c } = self.read_images(map, Mode::Inference)?;
         Ok(DecoderState {
             cells: vec![(h, c)],
             image_of: (0..keys.dims()[0]).collect(),

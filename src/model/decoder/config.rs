@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How a decoder uses the image.
+/// The kind of a decoder, by how it uses the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecoderKind {
@@ -10,13 +10,13 @@ pub enum DecoderKind {
     /// 1411.4555). Tanti et al. (2018, arXiv 1703.09137) call this pre-inject.
     #[default]
     Inject,
-    /// The image is a part of the LSTM's input at every step, beside the word: LRCN, Donahue et al. (2015, arXiv
+    /// The image is a part of the LSTM's input at every step, concatenated with the word: LRCN, Donahue et al. (2015, arXiv
     /// 1411.4389); the par-inject of Tanti et al.
     ParInject,
     /// The LSTM reads words only; the image is merged with the LSTM's output: Tanti et al. (2017, arXiv
     /// 1708.02043), and the tutorials for Keras.
     Merge,
-    /// The LSTM looks at a weighted mean of the image's places, with other weights at every step: soft attention,
+    /// The LSTM reads a weighted mean over the image's positions, with new weights at every step: soft attention,
     /// "Show, Attend and Tell", Xu et al. (2015, arXiv 1502.03044).
     Attention,
 }
@@ -30,7 +30,7 @@ impl DecoderKind {
         DecoderKind::Attention,
     ];
 
-    /// As files and configurations spell it.
+    /// The name in files and configurations.
     pub fn name(self) -> &'static str {
         match self {
             DecoderKind::Inject => "inject",
@@ -43,25 +43,25 @@ impl DecoderKind {
 
 /// The sizes of a decoder.
 ///
-/// Files of before there were several kinds say nothing of `kind` and what follows; they hold one LSTM layer of the
-/// kind [`DecoderKind::Inject`] with an output matrix of its own.
+/// Files from before there were several kinds do not have `kind` and the fields after it. They hold a decoder of the kind
+/// [`DecoderKind::Inject`] with one LSTM layer and an output matrix of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderConfig {
-    /// Elements of the image's feature vector: channels of the encoder's last map.
+    /// Elements of the image's feature vector: the channels of the encoder's last map.
     pub features: usize,
     /// Elements of a word's vector.
     pub embedding: usize,
     /// Cells of each LSTM layer.
     pub hidden: usize,
-    /// Words, the special ones included.
+    /// Number of words, the special ones included.
     pub vocabulary: usize,
-    /// The probability with which training drops an element, in `[0, 1)`. Each kind documents what it drops.
+    /// The dropout probability in training, in `[0, 1)`. Each kind documents where it applies dropout.
     pub dropout: f32,
     /// How the image is used.
     #[serde(default)]
     pub kind: DecoderKind,
-    /// LSTM layers: 1 or 2; attention has 1.
+    /// Number of LSTM layers: 1 or 2; attention has 1.
     #[serde(default = "one")]
     pub layers: usize,
     /// Whether the matrix of the output layer is the table of word vectors (Press and Wolf, 2017, arXiv 1608.05859).
@@ -81,18 +81,19 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
+// Maximum of every size, which keeps sums of sizes from overflowing.
 const LARGEST: usize = 1 << 24;
 
 impl DecoderConfig {
-    /// Whether such a decoder takes the encoder's map instead of its average, and says where it looks.
+    /// Whether the decoder takes the encoder's map instead of its average, and returns attention weights.
     pub fn takes_map(&self) -> bool {
         self.kind == DecoderKind::Attention
     }
 
-    /// Refuses sizes that are no decoder.
+    /// Checks the sizes.
     ///
     /// # Errors
-    /// Where a size is zero or absurd, or is not for this kind.
+    /// Where a size is zero, absurdly large, or not allowed for this kind.
     pub fn check(&self) -> Result<()> {
         let sizes = [
             ("features", self.features),
@@ -112,8 +113,8 @@ impl DecoderConfig {
             ));
         }
         let attends = self.kind == DecoderKind::Attention;
-        let most = if attends { 1 } else { 2 };
-        if !(1..=most).contains(&self.layers) {
+        let max_layers = if attends { 1 } else { 2 };
+        if !(1..=max_layers).contains(&self.layers) {
             let must = if attends {
                 "must be 1"
             } else {

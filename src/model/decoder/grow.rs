@@ -1,4 +1,4 @@
-//! More words for a decoder that has learnt some already.
+//! Adds words to the vocabulary of a trained decoder.
 
 use super::Decoder;
 use super::config::DecoderConfig;
@@ -7,21 +7,23 @@ use crate::error::{Error, Result};
 use crate::nn::{Init, Module};
 use crate::tensor::Tensor;
 
-/// How far a new word's row lies from the mean of the known words' rows, as a share of their standard deviation: far
-/// enough that new words differ, near enough that the decoder takes them for words.
+/// Standard deviation of a new word's row about the mean of the known words' rows, relative to theirs. It is large enough
+/// that new words differ, and small enough that their vectors are like those of known words.
 const SPREAD: f32 = 0.3;
 
-/// The share of known words whose output bias is below that of a new word. The bias of a word is mostly how often it
-/// was said, so that a new word begins as a rare one.
+/// The fraction of known words whose output bias is below that of a new word. The bias of a word mostly reflects how often
+/// it occurs, so a new word starts as a rare one.
 const RARITY: f64 = 0.05;
 
 impl Decoder {
-    /// The decoder with `vocabulary` words, of which the first ones are those that it knows, with the weights that they
-    /// have. A new word's row in the table of word vectors and in the output matrix is the mean of the known words' rows
-    /// with something random added; its output bias is that of a rare word.
+    /// The decoder with a vocabulary of `vocabulary` words. The first of them are the known words, which keep their
+    /// weights.
+    ///
+    /// A new word's row in the table of word vectors and in the output matrix is the mean of the known words' rows plus
+    /// random numbers. Its output bias is that of a rare word.
     ///
     /// # Errors
-    /// Where `vocabulary` is smaller than the decoder's, or no decoder's.
+    /// Where `vocabulary` is smaller than the decoder's, or too large.
     pub fn with_words(mut self, vocabulary: usize, init: &mut Init) -> Result<Self> {
         let known = self.config.vocabulary;
         if vocabulary < known {
@@ -45,7 +47,7 @@ impl Decoder {
             let Some(weight) = weights.next() else {
                 return;
             };
-            // Only what has a row for each word has another size.
+            // Only tensors with a row for each word differ in size.
             *tensor = match weight.dims() == tensor.dims() {
                 true => weight,
                 false => grown(&weight, tensor.dims(), init),
@@ -55,17 +57,17 @@ impl Decoder {
     }
 }
 
-/// `old` with more rows, of the shape `dims`.
+/// Extends `old` by rows for new words, to the shape `dims`.
 fn grown(old: &Tensor, dims: &[usize], init: &mut Init) -> Tensor {
     let known = old.dims()[0];
     let new = dims[0] - known;
     let mut data = old.data().to_vec();
     if dims.len() == 1 {
-        data.extend(std::iter::repeat_n(rare(old.data()), new));
+        data.extend(std::iter::repeat_n(rare_bias(old.data()), new));
         return Tensor::computed(data, dims);
     }
     let width = data.len() / known.max(1);
-    let first = ordinary(known);
+    let first = first_ordinary(known);
     let (mean, deviation) = moments(&data[first * width..], width);
     let random = init.normal(&[new, width], SPREAD);
     for row in random.data().chunks_exact(width) {
@@ -75,8 +77,8 @@ fn grown(old: &Tensor, dims: &[usize], init: &mut Init) -> Tensor {
     Tensor::computed(data, dims)
 }
 
-/// The first row of an ordinary word among `known`: the special words are no example for others.
-fn ordinary(known: usize) -> usize {
+/// The first row of an ordinary word among `known` rows. Special words are left out, because they are not typical.
+fn first_ordinary(known: usize) -> usize {
     if known > SPECIAL_WORDS {
         SPECIAL_WORDS
     } else {
@@ -84,12 +86,12 @@ fn ordinary(known: usize) -> usize {
     }
 }
 
-/// The bias of a rare word, of those of all known ones.
-fn rare(biases: &[f32]) -> f32 {
-    let mut sorted = biases[ordinary(biases.len())..].to_vec();
+/// The bias of a rare word, given those of all known words.
+fn rare_bias(biases: &[f32]) -> f32 {
+    let mut sorted = biases[first_ordinary(biases.len())..].to_vec();
     sorted.sort_by(f32::total_cmp);
-    let place = (sorted.len() as f64 * RARITY) as usize;
-    sorted.get(place).copied().unwrap_or(0.0)
+    let index = (sorted.len() as f64 * RARITY) as usize;
+    sorted.get(index).copied().unwrap_or(0.0)
 }
 
 /// Mean and standard deviation of each column.

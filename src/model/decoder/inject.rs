@@ -1,4 +1,4 @@
-//! The image as the first word.
+//! The inject decoder: the image is the LSTM's first input, in place of a word.
 //!
 //! ```text
 //! x[-1] = W_image f + b_image                 f [F]: the image's features
@@ -7,9 +7,9 @@
 //! logits[t] = output(h[t])                    of the word after word[t]
 //! ```
 //!
-//! Vinyals et al. (2015, arXiv 1411.4555), equations 10 to 12: the image is shown to the LSTM once, as it would overfit
-//! and pick up noise otherwise. Dropped in training, as Zaremba et al. (2014, arXiv 1409.2329) do, which Vinyals et
-//! al. follow: word vectors, `h` between two layers, and `h` before the output layer.
+//! Vinyals et al. (2015, arXiv 1411.4555), equations 10 to 12: the LSTM reads the image only once, because with the image
+//! at every step it overfits and fits noise. As Vinyals et al., training applies dropout where Zaremba et al. (2014, arXiv
+//! 1409.2329) do: to the word vectors, to `h` between two layers, and to `h` before the output layer.
 
 use super::config::DecoderConfig;
 use super::dropout::{BEFORE_OUTPUT, WORDS, drop};
@@ -21,6 +21,7 @@ use crate::nn::{Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
+/// The decoder of [`DecoderKind::Inject`](super::DecoderKind::Inject).
 #[derive(Clone)]
 pub(super) struct Inject {
     image: Linear,
@@ -30,6 +31,7 @@ pub(super) struct Inject {
     dropout: f32,
 }
 
+/// The number of elements of the parameters.
 pub(super) fn elements(config: &DecoderConfig) -> u128 {
     let [f, e, v] = [config.features, config.embedding, config.vocabulary].map(|n| n as u128);
     (f + 1) * e
@@ -62,7 +64,7 @@ impl Inject {
         let words = drop(&self.words.forward(words)?, self.dropout, mode, WORDS)?;
         let inputs = ops::concat(&[&image, &words.reshape(&[sentences, steps * size])?])?;
         let inputs = inputs.reshape(&[sentences, steps + 1, size])?;
-        // What the LSTM makes of the image alone is not asked for: the first word follows the start mark.
+        // The output after the image is not used: the first word is predicted after the start mark.
         let h = ops::narrow(&self.lstm.forward(&inputs, mode)?, 1, 1, steps)?;
         let h = drop(&h, self.dropout, mode, BEFORE_OUTPUT)?;
         Ok(Forced {

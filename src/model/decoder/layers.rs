@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::nn::{Init, Lstm, Mode, Module, Role};
 use crate::tensor::Tensor;
 
-/// One or two LSTM layers, each of which reads the `h` of the one below.
+/// One or two LSTM layers, each of which reads the `h` of the layer before it.
 ///
-/// Dropout is between the layers, never along time: Zaremba et al. (2014, arXiv 1409.2329). What is dropped before
-/// the first layer and after the last is for whoever has them to say.
+/// Dropout is applied between the layers, but not between time steps: Zaremba et al. (2014, arXiv 1409.2329). The caller
+/// applies it before the first layer and after the last.
 #[derive(Clone)]
 pub(super) struct Layers {
     all: Vec<Lstm>,
@@ -16,7 +16,7 @@ pub(super) struct Layers {
     dropout: f32,
 }
 
-/// Elements of the parameters of [`Layers`] over `inputs` elements.
+/// The number of elements of the parameters of [`Layers`] with inputs of `inputs` elements.
 pub(super) fn elements(config: &DecoderConfig, inputs: usize) -> u128 {
     let lstm = |inputs: u128, hidden: u128| 4 * hidden * (inputs + hidden + 1);
     let hidden = config.hidden as u128;
@@ -24,7 +24,7 @@ pub(super) fn elements(config: &DecoderConfig, inputs: usize) -> u128 {
 }
 
 impl Layers {
-    /// For inputs of `inputs` elements.
+    /// Random layers for inputs of `inputs` elements.
     pub(super) fn new(config: &DecoderConfig, inputs: usize, init: &mut Init) -> Self {
         let hidden = config.hidden;
         let inputs = |layer| if layer == 0 { inputs } else { hidden };
@@ -37,7 +37,7 @@ impl Layers {
         }
     }
 
-    /// `h` of the last layer after every step of `x` `[S, T, I]`: `[S, T, H]`.
+    /// `h'` of the last layer at every step, `[S, T, H]`, for `x` `[S, T, I]`.
     pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, layer) in self.all.iter().enumerate() {
@@ -49,13 +49,13 @@ impl Layers {
         Ok(x)
     }
 
-    /// `S` sentences before their first input.
+    /// The zero state of `sentences` sentences.
     pub(super) fn start(&self, sentences: usize) -> Cells {
         let zero = Tensor::zeros(&[sentences, self.hidden]);
         vec![(zero.clone(), zero); self.all.len()]
     }
 
-    /// One step of inference for `x` `[S, I]`: what the layers remember after it.
+    /// The state after one step of inference for `x` `[S, I]`.
     pub(super) fn step(&self, x: &Tensor, cells: &Cells) -> Result<Cells> {
         let mut after = Cells::new();
         for (layer, (h, c)) in self.all.iter().zip(cells) {

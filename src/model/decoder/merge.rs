@@ -1,4 +1,4 @@
-//! The image merged with what the LSTM made of the words.
+//! The merge decoder: the image is merged with the LSTM's output, and the LSTM reads words only.
 //!
 //! ```text
 //! v = relu(W_image f + b_image)               f [F]: the image's features, v [H]
@@ -7,11 +7,11 @@
 //! logits[t] = output(m[t])                    of the word after word[t]
 //! ```
 //!
-//! Tanti et al. (2017, arXiv 1708.02043): the LSTM is a language model that never sees the image, and what it remembers
-//! is all about words. These are the layers of the tutorials for Keras: `Dropout(0.5)` and `Dense(256, relu)` for the
-//! image; `Embedding(256)`, `Dropout(0.5)` and `LSTM(256)` for the words; `add`, `Dense(256, relu)`, and a `Dense` of
-//! the vocabulary's size. Dropped in training, as there: the image's features and word vectors; between two LSTM layers
-//! also `h` (Zaremba et al., 2014, arXiv 1409.2329).
+//! Tanti et al. (2017, arXiv 1708.02043): the LSTM is a language model that never reads the image, so its whole state is
+//! about words. These are the layers of the tutorials for Keras: `Dropout(0.5)` and `Dense(256, relu)` for the image;
+//! `Embedding(256)`, `Dropout(0.5)` and `LSTM(256)` for the words; `add`, `Dense(256, relu)`, and a `Dense` of the
+//! vocabulary's size. As there, training applies dropout to the image's features and the word vectors; with two LSTM layers
+//! also to `h` between them (Zaremba et al., 2014, arXiv 1409.2329).
 
 use super::config::DecoderConfig;
 use super::dropout::{IMAGE, WORDS, drop};
@@ -23,6 +23,7 @@ use crate::nn::{Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
+/// The decoder of [`DecoderKind::Merge`](super::DecoderKind::Merge).
 #[derive(Clone)]
 pub(super) struct Merge {
     image: Linear,
@@ -33,6 +34,7 @@ pub(super) struct Merge {
     dropout: f32,
 }
 
+/// The number of elements of the parameters.
 pub(super) fn elements(config: &DecoderConfig) -> u128 {
     let DecoderConfig {
         features,

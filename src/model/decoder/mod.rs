@@ -1,17 +1,18 @@
-//! Decoders: from an image's features to words, one word after another.
+//! Decoders: networks that generate a caption word by word from an image's features.
 //!
-//! All of them are a table of word vectors, an LSTM of one or two layers, and an output layer that gives the logits of
-//! the next word. They differ in where the image comes in ([`DecoderKind`]); each kind has a file of its own, which opens
-//! with its paper and its equations:
+//! All of them have a table of word vectors, an LSTM of one or two layers, and an output layer that computes the logits of
+//! the next word. They differ in where they read the image ([`DecoderKind`]). Each kind has its own file, which opens with
+//! its equations and its paper:
 //!
-//! | kind | the image | file |
+//! | kind | use of the image | file |
 //! |---|---|---|
-//! | inject | is the LSTM's first input | `inject.rs` |
-//! | par-inject | is beside every word | `par_inject.rs` |
-//! | merge | is merged with what the LSTM made of the words | `merge.rs` |
-//! | attention | is looked at again before every word | `attention.rs` |
+//! | inject | the LSTM's first input | `inject.rs` |
+//! | par-inject | concatenated with every word | `par_inject.rs` |
+//! | merge | merged with the LSTM's output | `merge.rs` |
+//! | attention | read again before every word | `attention.rs` |
 //!
-//! `layers.rs`, `output.rs` and `dropout.rs` hold what they share, `state.rs` what goes from one word to the next.
+//! They share the LSTM layers of `layers.rs`, the output layer of `output.rs` and the dropout of `dropout.rs`. `state.rs`
+//! has the state between two words, and `grow.rs` adds words to a trained decoder.
 
 mod attention;
 mod config;
@@ -37,7 +38,7 @@ use crate::nn::{Init, Mode, Module, Role};
 use crate::tensor::Tensor;
 
 impl DecoderConfig {
-    /// Elements of all parameters. Sizes that pass [`DecoderConfig::check`] cannot overflow it.
+    /// The number of elements of all parameters. It cannot overflow for sizes that pass [`DecoderConfig::check`].
     pub fn elements(&self) -> u128 {
         match self.kind {
             DecoderKind::Inject => inject::elements(self),
@@ -50,8 +51,8 @@ impl DecoderConfig {
 
 /// A decoder of one of the kinds of [`DecoderKind`].
 ///
-/// In training [`Decoder::forward`] is given the words of a caption and predicts each from those before it (teacher
-/// forcing). In inference [`Decoder::start`] and [`Decoder::step`] take one word at a time; their logits are the same.
+/// In training, [`Decoder::forward`] takes the words of a caption and predicts each from those before it (teacher forcing).
+/// In inference, [`Decoder::start`] and [`Decoder::step`] take one word at a time and compute the same logits.
 #[derive(Clone)]
 pub struct Decoder {
     config: DecoderConfig,
@@ -67,7 +68,7 @@ enum Network {
 }
 
 impl Decoder {
-    /// With random weights.
+    /// A decoder with random weights.
     ///
     /// # Errors
     /// Those of [`DecoderConfig::check`].
@@ -85,7 +86,7 @@ impl Decoder {
         })
     }
 
-    /// The decoder with the same weights that drops another share of elements in training.
+    /// The decoder with the same weights and another dropout probability.
     ///
     /// # Errors
     /// Where `dropout` is not in `[0, 1)`.
@@ -111,17 +112,17 @@ impl Decoder {
         &self.config
     }
 
-    /// Whether an image is given as the places of the encoder's map, `[N, P, C]`, and the decoder says where it looks;
-    /// otherwise as the average over them, `[N, C]`.
+    /// Whether an image is given as the positions of the encoder's map, `[N, P, C]`, and the decoder returns attention
+    /// weights. Otherwise it is given as the average over them, `[N, C]`.
     pub fn takes_map(&self) -> bool {
         self.config.takes_map()
     }
 
     /// Teacher forcing: the logits of the next word after each of the `T` words of each of `S` sentences.
     ///
-    /// `words` is `[S, T]`, row by row, each beginning with the start mark. `image` is `[N, C]`, or `[N, P, C]` where the
-    /// decoder [takes the map](Decoder::takes_map), and `image_of` gives each sentence's row in it, so that several
-    /// captions of an image share what is computed of it.
+    /// `words` is `[S, T]` in row-major order; each row begins with the start mark. `image` is `[N, C]`, or `[N, P, C]` if
+    /// the decoder [takes the map](Decoder::takes_map). `image_of` has each sentence's row in `image`, so several captions
+    /// of an image share its computations.
     ///
     /// # Errors
     /// Where sizes do not fit or a word is not in the vocabulary.
@@ -149,8 +150,8 @@ impl Decoder {
         })
     }
 
-    /// What the decoder remembers after seeing images `[N, C]`, or `[N, P, C]` where it
-    /// [takes the map](Decoder::takes_map), before any word: the state of one sentence an image.
+    /// The state before the first word, one sentence for each image of `image` `[N, C]`, or `[N, P, C]` if the decoder
+    /// [takes the map](Decoder::takes_map).
     ///
     /// # Errors
     /// Where `image` has another shape.
@@ -164,7 +165,7 @@ impl Decoder {
         }
     }
 
-    /// One word further in each of `S` sentences: the new state and the logits `[S, V]` of the next word.
+    /// Adds one word to each of `S` sentences; returns the new state and the logits `[S, V]` of the next word.
     ///
     /// # Errors
     /// Where their numbers differ or a word is not in the vocabulary.
@@ -177,10 +178,11 @@ impl Decoder {
         }
     }
 
+    /// Checks the shape of `image`.
     fn check_image(&self, image: &Tensor) -> Result<()> {
         let features = self.config.features;
         let (fits, expected) = match (self.takes_map(), image.dims()) {
-            (true, &[_, places, channels]) => (places > 0 && channels == features, "[N, P, "),
+            (true, &[_, positions, channels]) => (positions > 0 && channels == features, "[N, P, "),
             (true, _) => (false, "[N, P, "),
             (false, dims) => (dims.len() == 2 && dims[1] == features, "[N, "),
         };

@@ -4,32 +4,33 @@ use crate::nn::{Embedding, Init, Linear, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// From a vector of `n` elements to the logits of all `V` words.
+/// The output layer, which computes the logits of all `V` words from a vector of `n` elements.
 ///
 /// ```text
-/// logits = x W^T + b          W [V, n]                  a matrix of its own
+/// logits = x W^T + b          W [V, n]                  own matrix
 /// logits = x E^T + b          E [V, E]                  tied, n = E
 /// logits = (x P^T) E^T + b    P [E, n]                  tied, n other than E
 /// ```
 ///
 /// Tied means that `E` is the table of word vectors (Press and Wolf, 2017, arXiv 1608.05859; their section 3 has the
-/// projection `P`, which needs no bias, since `b` stands for it already). The table belongs to [`Embedding`] and
-/// is lent to [`OutputLayer::forward`], so it exists once, [`Module::visit`] meets it once, and the tape adds
-/// the gradients of its two uses.
+/// projection `P`, which needs no bias because `b` can represent it). The table belongs to [`Embedding`] and is borrowed by
+/// [`OutputLayer::forward`]. So it exists once, [`Module::visit`] visits it once, and the tape adds the gradients of its
+/// two uses.
 #[derive(Clone)]
 pub(super) enum OutputLayer {
     /// With a matrix of its own.
     Own(Linear),
     /// With the table of word vectors.
     Tied {
-        /// `[E, n]`; none where `n = E`.
+        /// `[E, n]`; `None` if `n = E`.
         projection: Option<Tensor>,
         /// `[V]`
         bias: Tensor,
     },
 }
 
-/// Elements of the parameters of an [`OutputLayer`] over `inputs` elements; the table of word vectors is not among them.
+/// The number of elements of the parameters of an [`OutputLayer`] for vectors of `inputs` elements, without the table of
+/// word vectors.
 pub(super) fn elements(config: &DecoderConfig, inputs: usize) -> u128 {
     let [n, e, v] = [inputs, config.embedding, config.vocabulary].map(|n| n as u128);
     match config.tied {
@@ -40,7 +41,7 @@ pub(super) fn elements(config: &DecoderConfig, inputs: usize) -> u128 {
 }
 
 impl OutputLayer {
-    /// For vectors of `inputs` elements.
+    /// A random output layer for vectors of `inputs` elements.
     pub(super) fn new(config: &DecoderConfig, inputs: usize, init: &mut Init) -> Self {
         if !config.tied {
             return OutputLayer::Own(Linear::new(init, inputs, config.vocabulary));
@@ -53,7 +54,7 @@ impl OutputLayer {
         }
     }
 
-    /// `x` `[.., n]` to logits `[.., V]`; `words` is the decoder's table of word vectors.
+    /// The logits `[.., V]` for `x` `[.., n]`; `words` is the decoder's table of word vectors.
     pub(super) fn forward(&self, x: &Tensor, words: &Embedding) -> Result<Tensor> {
         match self {
             OutputLayer::Own(linear) => linear.forward(x),

@@ -1,4 +1,4 @@
-//! The image beside every word.
+//! The par-inject decoder: the LSTM reads the image at every step, concatenated with the word.
 //!
 //! ```text
 //! v = W_image f + b_image                     f [F]: the image's features
@@ -7,10 +7,10 @@
 //! logits[t] = output(h[t])                    of the word after word[t]
 //! ```
 //!
-//! LRCN, Donahue et al. (2015, arXiv 1411.4389), figure 3; Tanti et al. (2018, arXiv 1703.09137), section 2.3, name it
-//! par-inject. The LSTM need not remember the image, but everything it remembers is mixed with it. Dropped in training,
-//! as Zaremba et al. (2014, arXiv 1409.2329) do: the LSTM's whole input, `h` between two layers, and `h` before
-//! the output layer.
+//! LRCN, Donahue et al. (2015, arXiv 1411.4389), figure 3; Tanti et al. (2018, arXiv 1703.09137), section 2.3, call it
+//! par-inject. The LSTM's state does not need to store the image, but it always mixes image and words. Training applies
+//! dropout where Zaremba et al. (2014, arXiv 1409.2329) do: to the LSTM's whole input, to `h` between two layers, and to
+//! `h` before the output layer.
 
 use super::config::DecoderConfig;
 use super::dropout::{BEFORE_OUTPUT, WORDS, drop};
@@ -22,6 +22,7 @@ use crate::nn::{Embedding, Init, Linear, Mode, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
 
+/// The decoder of [`DecoderKind::ParInject`](super::DecoderKind::ParInject).
 #[derive(Clone)]
 pub(super) struct ParInject {
     image: Linear,
@@ -31,6 +32,7 @@ pub(super) struct ParInject {
     dropout: f32,
 }
 
+/// The number of elements of the parameters.
 pub(super) fn elements(config: &DecoderConfig) -> u128 {
     let [f, e, v] = [config.features, config.embedding, config.vocabulary].map(|n| n as u128);
     (f + 1) * e

@@ -7,8 +7,8 @@ use crate::tensor::Tensor;
 pub struct Forced {
     /// `[S, T, V]`: the logits of the next word after each of the `T` words of each sentence.
     pub logits: Tensor,
-    /// `[S, T, P]`, where the decoder attends: how much of the `P` places of the image it looked at before each of
-    /// these predictions; the weights of a step add up to 1.
+    /// `[S, T, P]`, if the decoder has attention: the weights of the image's `P` positions for each of these predictions.
+    /// The weights of a step sum to 1.
     pub attention: Option<Tensor>,
 }
 
@@ -17,26 +17,26 @@ pub(super) type Cells = Vec<(Tensor, Tensor)>;
 
 /// The state of `S` sentences between two words.
 ///
-/// It is made by [`Decoder::start`](super::Decoder::start) and [`Decoder::step`](super::Decoder::step), and is good
-/// for the decoder that made it.
+/// [`Decoder::start`](super::Decoder::start) and [`Decoder::step`](super::Decoder::step) create it. It is only valid for
+/// the decoder that created it.
 #[derive(Clone, Debug)]
 pub struct DecoderState {
     pub(super) cells: Cells,
-    /// Tensors that the decoder computed of the images once, `[N, ..]` each: shared by all sentences, and by all states that
-    /// come of one start.
+    /// Tensors `[N, ..]` that the decoder computed once from the images. All sentences, and all states from one start,
+    /// share them.
     pub(super) images: Vec<Tensor>,
     /// For each sentence, the row of its image in `images`.
     pub(super) image_of: Vec<usize>,
-    /// `[S, P]`, where the decoder attends and has taken a step.
+    /// `[S, P]`, if the decoder has attention and has taken a step.
     pub(super) attention: Option<Tensor>,
 }
 
 impl DecoderState {
-    /// The state of these sentences, in this order; a sentence may occur more than once. The attention is left behind:
-    /// it belongs to the step that made it.
+    /// The state of these sentences, in this order; a sentence may occur more than once. The result has no attention
+    /// weights, because they belong to the step that computed them.
     ///
     /// # Errors
-    /// Where one does not exist.
+    /// Where a sentence does not exist.
     pub fn select(&self, sentences: &[usize]) -> Result<Self> {
         let image_of = sentences.iter().map(|&s| self.image_of.get(s).copied());
         let Some(image_of) = image_of.collect() else {
@@ -75,14 +75,14 @@ impl DecoderState {
         &self.cells[self.cells.len() - 1].0
     }
 
-    /// The `at`th tensor that was computed of the images, with a row for each sentence: `[N, D]` to `[S, D]`.
-    pub(super) fn image(&self, at: usize) -> Result<Tensor> {
-        ops::embedding(&self.images[at], &self.image_of)
+    /// Tensor `index` of those computed from the images, with a row for each sentence: `[N, D]` to `[S, D]`.
+    pub(super) fn image(&self, index: usize) -> Result<Tensor> {
+        ops::embedding(&self.images[index], &self.image_of)
     }
 
-    /// Where the decoder looked in the step that made this state: weights `[S, P]` over the `P` places of each
-    /// sentence's image, row by row of its map, which add up to 1. `None` before the first step, after
-    /// [`DecoderState::select`], and where the decoder does not attend.
+    /// The attention weights `[S, P]` of the step that computed this state, over the `P` positions of each sentence's
+    /// image, row by row of its map; they sum to 1. `None` before the first step, after [`DecoderState::select`], and for
+    /// decoders without attention.
     pub fn attention(&self) -> Option<&Tensor> {
         self.attention.as_ref()
     }
