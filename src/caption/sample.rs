@@ -3,7 +3,6 @@
 //! With a temperature `T` the logits are divided by `T` first. Below 1, likely words become likelier still; above 1,
 //! less likely. Nucleus sampling (Holtzman et al., 2020, arXiv 1904.09751) draws only from the likeliest words whose
 //! probabilities together reach `top_p`.
-//! probabilities together reach `top_p` are drawn from.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,7 +26,7 @@ pub struct Sampling {
     pub temperature: f64,
     /// The total probability of the words that are drawn from, in `(0, 1]`.
     pub top_p: f64,
-    /// The same seed draws the same captions.
+    /// The seed of the random numbers; equal seeds draw equal captions.
     pub seed: u64,
     /// The number of captions of each image.
     pub count: usize,
