@@ -14,10 +14,10 @@ use crate::data::bytes::Bytes;
 
 const DAMAGED: &str = "is damaged; get the file again";
 
-/// Bytes of the largest configuration that is taken out of a `.keras` archive.
+/// Size limit, in bytes, of the configuration in a `.keras` archive.
 const LARGEST_CONFIG: usize = 16 << 20;
 
-/// A zip archive, whichever of the two kinds it is, and the configuration in it.
+/// Opens a zip archive of either kind, and reads the configuration in it.
 pub(super) fn open(bytes: Bytes) -> Result<(Source, Option<Value>), String> {
     let largest = largest(&bytes);
     let mut archive =
@@ -47,7 +47,7 @@ pub(super) fn open(bytes: Bytes) -> Result<(Source, Option<Value>), String> {
     }
 }
 
-/// The bytes of an archive's entry, at most `most` of them; `None` where there is no such entry.
+/// Reads an archive's entry of at most `most` bytes; `None` if there is no such entry.
 pub(super) fn read_entry(
     archive: &mut ZipArchive<Cursor<Bytes>>,
     name: &str,
@@ -69,7 +69,7 @@ pub(super) fn read_entry(
         })
     })?;
     let size = entry.size();
-    // What it says is not believed before it is there: the buffer grows with what really comes out.
+    // The declared size is not trusted: the buffer grows with the bytes that really come out.
     if size > most as u64 {
         return Err(format!(
             "entry `{}` says it holds {size} bytes, where at most {most} belong",
