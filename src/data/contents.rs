@@ -194,14 +194,14 @@ fn from_hex(text: &str) -> Option<Sum> {
 }
 
 /// The digest of one file, and whether and where it may be recorded.
-struct Digest {
+struct FileSum {
     sum: Sum,
     was_read: bool,
     /// The key and metadata for the record; `None` if the file may not be recorded.
     at: Option<(PathBuf, Stat)>,
 }
 
-fn sum(path: &Path, records: &HashMap<PathBuf, Record>) -> Result<Digest> {
+fn sum(path: &Path, records: &HashMap<PathBuf, Record>) -> Result<FileSum> {
     let unread = |e: std::io::Error| Error::unread(path, &e);
     // Read before the contents. If the file changes meanwhile, the record has the old metadata and is invalid.
     let stat = Stat::of(&fs::metadata(path).map_err(unread)?);
@@ -209,7 +209,7 @@ fn sum(path: &Path, records: &HashMap<PathBuf, Record>) -> Result<Digest> {
     if let (Some(stat), Some(record)) = (stat, records.get(&full))
         && record.stat == stat
     {
-        return Ok(Digest {
+        return Ok(FileSum {
             sum: record.sum,
             was_read: false,
             at: None,
@@ -217,7 +217,7 @@ fn sum(path: &Path, records: &HashMap<PathBuf, Record>) -> Result<Digest> {
     }
     let sum = Sha256::digest(fs::read(path).map_err(unread)?).into();
     let now = SystemTime::now();
-    Ok(Digest {
+    Ok(FileSum {
         sum,
         was_read: true,
         at: stat
