@@ -1,4 +1,4 @@
-//! `glimpse fetch`, from servers on this machine that keep their promises or do not; no other network is asked.
+//! Tests of `glimpse fetch`, from well-behaved and faulty servers on this machine; no other network is used.
 
 use std::fs;
 use std::path::Path;

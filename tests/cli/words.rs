@@ -1,4 +1,4 @@
-//! Messages are the program's own: no library's wording, and what to do instead.
+//! Test that messages are in the program's own words, not a library's, and say what to do instead.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Files that are made to do harm.
+//! Tests of malicious files.
 
 use std::io::{Cursor, Read, Write};
 

@@ -1,7 +1,7 @@
-//! Foreign weights: every format that is read against what PyTorch and Keras compute, and everything that is refused.
+//! Tests of foreign weights: every supported format against PyTorch and Keras, and every refusal.
 //!
-//! `tools/make_convert_fixtures.py` wrote one tiny network in all formats, `tools/make_around_fixtures.py` the files in
-//! which it is not alone.
+//! `tools/make_convert_fixtures.py` wrote one tiny network in all formats, `tools/make_around_fixtures.py` the files
+//! that contain other networks or objects too.
 
 mod around;
 #[path = "../common/compare.rs"]

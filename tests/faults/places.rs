@@ -1,4 +1,4 @@
-//! Folders, programs and what they leave there.
+//! Tests of the folders that programs write to, and of files left behind there.
 
 use std::collections::BTreeSet;
 use std::fs;

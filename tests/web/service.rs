@@ -1,4 +1,4 @@
-//! What the service says of itself.
+//! Tests of the service's description, health and metrics.
 
 use glimpse::data::SAMPLES;
 use glimpse::tensor::Device;
