@@ -312,7 +312,7 @@ fn read(archive: &mut Archive, found: &Located, precision: Precision) -> Result<
     if let Some(at) = tensor.data().iter().position(|x| !x.is_finite()) {
         let x = tensor.data()[at];
         return Err(refuse(format!(
-            "tensor `{name}` holds {x} at {at}, which is no number"
+            "tensor `{name}` holds {x} at {at}, which is not a finite number"
         )));
     }
     if name.ends_with("running_var")

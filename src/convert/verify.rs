@@ -159,13 +159,12 @@ fn check(features: &Tensor) -> std::result::Result<(), String> {
     let all = features.data();
     if all.iter().any(|x| !x.is_finite()) {
         return Err(
-            "the features of the sample photos are no numbers; the weights are not right".into(),
+            "the features of the sample photos are not finite numbers; the weights are wrong"
+                .into(),
         );
     }
     if all.iter().all(|&x| x == 0.0) {
-        return Err(
-            "the features of the sample photos are all zero; the weights are not right".into(),
-        );
+        return Err("the features of the sample photos are all zero; the weights are wrong".into());
     }
     let size = features.dims()[1].max(1);
     let rows: Vec<&[f32]> = all.chunks_exact(size).collect();
@@ -176,9 +175,7 @@ fn check(features: &Tensor) -> std::result::Result<(), String> {
         apart.sum::<f64>()
     });
     if farthest.fold(0.0, f64::max) <= norm * SAME * SAME {
-        return Err(
-            "the features of all sample photos are the same; the weights are not right".into(),
-        );
+        return Err("the features of all sample photos are equal; the weights are wrong".into());
     }
     Ok(())
 }
@@ -208,7 +205,7 @@ impl Classes {
             let object: std::collections::BTreeMap<usize, (String, String)> =
                 serde_json::from_str(&text).map_err(|e| {
                     refuse(format!(
-                        "is no list of classes as Keras writes it: {}",
+                        "is not a list of classes as Keras writes it: {}",
                         words::json(&e)
                     ))
                 })?;

@@ -15,7 +15,7 @@ pub fn json(error: &serde_json::Error) -> String {
     };
     match error.classify() {
         Category::Io => "cannot be read".into(),
-        Category::Syntax => format!("{place}is no JSON"),
+        Category::Syntax => format!("{place}is not JSON"),
         Category::Eof => format!("{place}is JSON that ends early"),
         Category::Data => {
             let text = error.to_string();
@@ -43,7 +43,7 @@ pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     if let Err(error) = toml::from_str::<toml::Table>(text) {
         let what = match error.message() {
             message if message.contains("duplicate key") => "has a key twice",
-            _ => "is no TOML",
+            _ => "is not TOML",
         };
         return Err(format!("{}{what}", place(&error)));
     }
@@ -224,7 +224,7 @@ mod tests {
             (
                 "{\"epochs\": 3,\n \"rate\" 3}",
                 "line 2, column 9",
-                "is no JSON",
+                "is not JSON",
             ),
             (
                 "{\"epochs\": 3",
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn toml_mistakes_have_our_words_and_a_place() {
         for (text, expected) in [
-            ("rate = = 3\n", "line 2, column 8: is no TOML"),
+            ("rate = = 3\n", "line 2, column 8: is not TOML"),
             ("epochs = 4\n", "line 2, column 1: has a key twice"),
             (
                 "rates = 4\n",
@@ -314,7 +314,7 @@ mod tests {
                 "inner = \"x\"\n",
                 "line 2, column 9: has the text \"x\" where a table belongs",
             ),
-            ("[inner\n", "line 2, column 7: is no TOML"),
+            ("[inner\n", "line 2, column 7: is not TOML"),
         ] {
             let said = read_toml::<Thing>(&format!("epochs = 3\n{text}")).unwrap_err();
             assert_eq!(said, expected, "{text}");

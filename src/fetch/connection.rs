@@ -31,7 +31,7 @@ pub fn address(url: &str) -> Result<Uri> {
         })
         .ok_or_else(|| {
             Error::usage(format_args!(
-                "`{url}` is no address; give one that begins with https:// or http://"
+                "`{url}` is not an address; give one that begins with https:// or http://"
             ))
         })
 }
@@ -135,7 +135,7 @@ fn proxy(address: &Uri) -> Result<Option<Proxy>> {
     // The value may contain a password and is not repeated.
     Proxy::new(&value).map(Some).map_err(|_| {
         Error::usage(format_args!(
-            "{variable} is no proxy's address; it should be like http://HOST:PORT"
+            "{variable} is not a proxy's address; it should be like http://HOST:PORT"
         ))
     })
 }

@@ -168,7 +168,7 @@ impl Download {
             }
         }
         Ok(Err(End::Broken {
-            why: "is sent on and on without end".into(),
+            why: "is redirected without end".into(),
             passing: false,
         }))
     }
@@ -177,13 +177,13 @@ impl Download {
     fn next(&self, address: &Uri, location: &str) -> Result<Uri> {
         let Some(next) = connection::follow(address, location) else {
             return Err(self.refuse(format_args!(
-                "sends on to `{location}`, which is no address; give another one with --url"
+                "redirects to `{location}`, which is not an address; give another one with --url"
             )));
         };
         let encrypted = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
         if encrypted(&connection::address(&self.url)?) && !encrypted(&next) {
             return Err(self.refuse(
-                "sends on to an address without encryption; if you trust that one, give it with --url",
+                "redirects to an address without encryption; if you trust that one, give it with --url",
             ));
         }
         Ok(next)
@@ -270,7 +270,7 @@ impl Download {
     fn limit(&self, total: Option<u64>) -> Result<()> {
         match total {
             Some(bytes) if bytes > MOST_BYTES => Err(self.refuse(format_args!(
-                "sends {bytes} bytes or more, and {MOST_BYTES} is the most that is taken; that is no encoder"
+                "sends {bytes} bytes or more, more than the {MOST_BYTES} that are accepted; that is not an encoder"
             ))),
             _ => Ok(()),
         }
@@ -322,20 +322,19 @@ impl Download {
                 ),
                 _ => (format!("no connection: {}", reason(e)), false),
             },
-            E::TooManyRedirects | E::RedirectFailed => (
-                "the server sends from one address to the next without an end".into(),
-                false,
-            ),
-            E::ConnectionFailed => ("no connection came about".into(), false),
+            E::TooManyRedirects | E::RedirectFailed => {
+                ("the server redirects without end".into(), false)
+            }
+            E::ConnectionFailed => ("no connection was established".into(), false),
             E::ConnectProxyFailed(said) => {
                 // The library's message contains the proxy's status.
                 let status = said
                     .split(|c: char| !c.is_ascii_digit())
                     .find(|digits| digits.len() == 3);
                 let said = status.map_or_else(String::new, |status| format!(" ({status})"));
-                (format!("the proxy does not lead there{said}"), false)
+                (format!("the proxy refused the connection{said}"), false)
             }
-            E::InvalidProxyUrl => ("the proxy's address makes no sense".into(), false),
+            E::InvalidProxyUrl => ("the proxy's address is malformed".into(), false),
             E::Tls(_) | E::Rustls(_) => (
                 format!(
                     "cannot be trusted: {}; {CERTIFICATES} may name other certificates",
@@ -378,7 +377,7 @@ fn distrust(text: &str) -> &'static str {
     let known = [
         (
             "UnknownIssuer",
-            "nobody who is trusted vouches for its certificate",
+            "its certificate is not from a trusted authority",
         ),
         ("Expired", "its certificate has expired"),
         (
@@ -387,8 +386,8 @@ fn distrust(text: &str) -> &'static str {
         ),
         ("NotValidForName", "its certificate is another server's"),
         ("not valid for name", "its certificate is another server's"),
-        ("Revoked", "its certificate was called back"),
-        ("peer certificate", "its certificate is no good"),
+        ("Revoked", "its certificate has been revoked"),
+        ("peer certificate", "its certificate is invalid"),
     ];
     let found = known.iter().find(|(mark, _)| text.contains(mark));
     found.map_or("its encryption does not work", |(_, words)| words)
@@ -403,14 +402,14 @@ mod tests {
         for (text, expected) in [
             (
                 "invalid peer certificate: UnknownIssuer",
-                "nobody who is trusted vouches",
+                "not from a trusted authority",
             ),
             ("invalid peer certificate: Expired", "has expired"),
             (
                 "invalid peer certificate: certificate not valid for name \"a\"",
                 "another server's",
             ),
-            ("invalid peer certificate: Other(X)", "is no good"),
+            ("invalid peer certificate: Other(X)", "is invalid"),
             (
                 "received fatal alert: HandshakeFailure",
                 "encryption does not work",

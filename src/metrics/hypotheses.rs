@@ -62,7 +62,7 @@ pub fn parse_hypotheses(name: &Path, mut input: impl Read) -> Result<Vec<Hypothe
 fn array(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
     let values: Vec<Value> = serde_json::from_str(text).map_err(|e| {
         let place = format_args!("line {}, column {}", e.line(), e.column());
-        Error::file(name, format_args!("is no whole JSON array: see {place}"))
+        Error::file(name, format_args!("is not a whole JSON array: see {place}"))
     })?;
     let numbered = (1..).zip(values);
     Ok(numbered
@@ -80,7 +80,7 @@ fn lines(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
         Err(e) => Err(Error::file(
             name,
             format_args!(
-                "line {number} is not an object {{\"image\": …, \"text\": …}}: it is no JSON, see column {}",
+                "line {number} is not an object {{\"image\": …, \"text\": …}}: it is not JSON, see column {}",
                 e.column()
             ),
         )),
@@ -114,7 +114,7 @@ fn hypothesis(value: Value) -> Result<Hypothesis, String> {
                 .ok_or("has \"captions\" without \"text\"")?,
             None => return Err(format!("has no caption of {image}: \"captions\" is empty")),
         },
-        (None, Some(_)) => return Err("has \"captions\" that are no list".into()),
+        (None, Some(_)) => return Err("has \"captions\" that are not a list".into()),
         (None, None) => return Err("has neither \"text\" nor \"caption\" nor \"captions\"".into()),
     };
     match text {
@@ -125,7 +125,7 @@ fn hypothesis(value: Value) -> Result<Hypothesis, String> {
         Value::Null => Err(format!(
             "has no caption of {image} but null, as --min-confidence leaves it; caption without it"
         )),
-        _ => Err(format!("has a caption of {image} that is no text")),
+        _ => Err(format!("has a caption of {image} that is not text")),
     }
 }
 
@@ -235,7 +235,7 @@ mod tests {
         for (line, expected) in [
             (
                 "x",
-                "is not an object {\"image\": …, \"text\": …}: it is no JSON, see column 1",
+                "is not an object {\"image\": …, \"text\": …}: it is not JSON, see column 1",
             ),
             ("3", "is not an object {\"image\": …, \"text\": …}"),
             (
@@ -264,7 +264,7 @@ mod tests {
             ),
             (
                 "{\"image\": \"b\", \"captions\": 3}",
-                "has \"captions\" that are no list",
+                "has \"captions\" that are not a list",
             ),
             (
                 "{\"image\": \"b\", \"captions\": [{\"text\": null}]}",
@@ -272,7 +272,7 @@ mod tests {
             ),
             (
                 "{\"image\": \"b\", \"text\": 3}",
-                "has a caption of b that is no text",
+                "has a caption of b that is not text",
             ),
         ] {
             let message = read(&format!("{good}\n{line}")).unwrap_err().to_string();
@@ -285,7 +285,7 @@ mod tests {
         );
         assert_eq!(
             message("[{\"image_id\": 1,"),
-            "h.jsonl: is no whole JSON array: see line 1, column 16"
+            "h.jsonl: is not a whole JSON array: see line 1, column 16"
         );
         let cut = parse_hypotheses(Path::new("h.jsonl"), &b"\n\xff\xfe\n"[..]);
         assert_eq!(

@@ -17,7 +17,7 @@ const PORT: u16 = 8080;
 pub fn address(text: &str) -> Result<String> {
     read(text).ok_or_else(|| {
         Error::usage(format_args!(
-            "`{text}` is nowhere to listen; give HOST:PORT, a host or a port, such as 127.0.0.1:8080, [::1]:8080, \
+            "`{text}` is not an address to listen on; give HOST:PORT, a host or a port, such as 127.0.0.1:8080, [::1]:8080, \
              localhost, 0.0.0.0 (all addresses) or 8080 (this machine alone)"
         ))
     })

@@ -58,7 +58,7 @@ pub async fn check_origin(
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             format!(
-                "{host} is no name of this service; start it with --allow-host {}, or with --token",
+                "{host} is not a name of this service; start it with --allow-host {}, or with --token",
                 host.host()
             ),
         ));
@@ -133,7 +133,7 @@ fn host(request: &Request) -> Result<Option<Authority>, Refusal> {
     let parse = |text: &[u8], what: &str| {
         let wrong = || {
             Refusal::bad_request(format!(
-                "{what} is no host; it may be a name or an address, and a port of digits"
+                "{what} is not a host; it may be a name or an address, and a port of digits"
             ))
             .closing()
         };

@@ -26,7 +26,7 @@ pub fn find(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
         "414" => "the address is too long",
         "431" => "the headers are too many or too large",
         _ => {
-            "this is no request that can be read: its first line, a header or its length is not as HTTP/1.1 has them"
+            "the request cannot be read: its first line, a header or its length is not valid in HTTP/1.1"
         }
     };
     let complaint = Complaint {
@@ -54,7 +54,7 @@ mod tests {
         let (at, answer) = find(refusal).unwrap();
         let answer = String::from_utf8(answer).unwrap();
         assert!(at == 0 && answer.starts_with("HTTP/1.1 400 Bad Request\r\ndate: today\r\n"));
-        assert!(answer.contains("\r\n\r\n{\"error\":\"this is no request"));
+        assert!(answer.contains("\r\n\r\n{\"error\":\"the request cannot be read"));
         assert!(!answer.contains("content-length: 0"));
 
         let before = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";

@@ -275,7 +275,7 @@ fn answers_that_are_no_file_are_one_line() {
         (redirect("/a"), "without end"),
         (
             redirect("ftp://localhost/a"),
-            "sends on to `ftp://localhost/a`",
+            "redirects to `ftp://localhost/a`",
         ),
         (
             Answer::new("302 Found", &["Content-Length: 0"], b""),

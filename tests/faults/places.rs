@@ -1,4 +1,4 @@
-//! Tests of the folders that programs write to, and of files left behind there.
+//! Runs the programs in folders of the tests, and checks the files that they leave there.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Tests of the service's description, health and metrics.
+//! Tests of the service's page, headers, description and metrics.
 
 use glimpse::data::SAMPLES;
 use glimpse::tensor::Device;

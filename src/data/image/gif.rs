@@ -138,6 +138,6 @@ fn explain(error: &gif::DecodingError) -> Unreadable {
         gif::DecodingError::Io(_) => Fault::Damaged.because(format!(
             "is cut off: the GIF file ends before its pixels; {COPY_AGAIN}"
         )),
-        _ => fault::damaged("GIF", "has headers that make no sense"),
+        _ => fault::damaged("GIF", "has malformed headers"),
     }
 }

@@ -87,6 +87,6 @@ fn explain(error: Error) -> Unreadable {
             "is cut off: the HEIC file ends before its pixels; {COPY_AGAIN}"
         )),
         Error::Unsupported(_) => fault::unsupported("HEIC", "its coding"),
-        _ => fault::damaged("HEIC", "has a container that makes no sense"),
+        _ => fault::damaged("HEIC", "has a malformed container"),
     }
 }

@@ -197,7 +197,7 @@ impl<'a> Png<'a> {
 
     /// Decodes the clean file, with or without verifying the checksum of its pixels.
     fn pixels(&self, clean: &[u8], with_checksum: bool) -> Result<RgbImage, Unreadable> {
-        let nonsense = || fault::damaged("PNG", "has a header that makes no sense");
+        let nonsense = || fault::damaged("PNG", "has a malformed header");
         let (width, height) = self.size();
         let mut options = png::DecodeOptions::default();
         options.set_ignore_crc(true);

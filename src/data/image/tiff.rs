@@ -63,10 +63,7 @@ impl Tiff {
         match values_fit(bytes) {
             Some(true) => {}
             Some(false) => {
-                return Err(fault::damaged(
-                    "TIFF",
-                    "has a directory that makes no sense",
-                ));
+                return Err(fault::damaged("TIFF", "has a malformed directory"));
             }
             None => return Err(fault::no_header("TIFF")),
         }
@@ -383,6 +380,6 @@ fn explain(error: &tiff::TiffError) -> Unreadable {
         tiff::TiffError::IoError(_) => Fault::Damaged.because(format!(
             "is cut off: the TIFF file ends before its pixels; {COPY_AGAIN}"
         )),
-        _ => fault::damaged("TIFF", "has a directory that makes no sense"),
+        _ => fault::damaged("TIFF", "has a malformed directory"),
     }
 }

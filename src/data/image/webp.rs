@@ -61,7 +61,7 @@ impl<'a> WebP<'a> {
             whole[flags] &= !(EXIF | XMP | PROFILE);
         }
         let decoder = WebPDecoder::new(Cursor::new(whole))
-            .map_err(|_| fault::damaged("WebP", "has headers that make no sense"))?;
+            .map_err(|_| fault::damaged("WebP", "has malformed headers"))?;
         Ok(WebP {
             decoder,
             file_bytes: bytes.len() as u64,

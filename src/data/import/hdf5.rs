@@ -104,9 +104,9 @@ fn broken(error: Error) -> String {
     let is_unknown = error.to_string().starts_with("unsupported");
     match is_unknown {
         true => {
-            "is damaged, or uses parts of HDF5 that are not read here; save it again with Keras"
+            "is damaged, or uses parts of HDF5 that are not supported; save it again with Keras"
         }
-        false => "is no whole HDF5 file; get it again",
+        false => "is not a whole HDF5 file; get it again",
     }
     .into()
 }
@@ -114,7 +114,7 @@ fn broken(error: Error) -> String {
 /// Lists all datasets in `root` and the groups within.
 fn datasets(root: Group) -> Result<Vec<Described>, String> {
     let too_many =
-        |what: &str| format!("is no file of weights: it has more {what} than those have");
+        |what: &str| format!("is not a file of weights: it has more {what} than those have");
     let mut found = Vec::new();
     let mut seen = HashSet::from([root.address()]);
     let mut waiting = vec![(root, String::new(), 0)];

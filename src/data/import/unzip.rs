@@ -20,8 +20,8 @@ const LARGEST_CONFIG: usize = 16 << 20;
 /// Opens a zip archive of either kind, and reads the configuration in it.
 pub(super) fn open(bytes: Bytes) -> Result<(Source, Option<Value>), String> {
     let largest = largest(&bytes);
-    let mut archive =
-        ZipArchive::new(Cursor::new(bytes)).map_err(|_| "is no whole zip archive; get it again")?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|_| "is not a whole zip archive; get it again")?;
     if archive.index_for_name("model.weights.h5").is_some() {
         let weights = read_entry(&mut archive, "model.weights.h5", largest)?;
         let config = read_entry(&mut archive, "config.json", LARGEST_CONFIG)?;
@@ -63,7 +63,7 @@ pub(super) fn read_entry(
                 "is encrypted; store it without a password"
             }
             ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
-                "is packed in a way that is not read here; save the file again with the program that made it"
+                "is compressed in a way that is not supported; save the file again with the program that made it"
             }
             _ => DAMAGED,
         })

@@ -119,7 +119,7 @@ fn fault(error: &SafeTensorError) -> &'static str {
             "its header does not have the length that it says"
         }
         SafeTensorError::InvalidHeader(_) | SafeTensorError::InvalidHeaderDeserialization(_) => {
-            "its header is no JSON of that format"
+            "its header is not JSON of that format"
         }
         SafeTensorError::MetadataIncompleteBuffer => {
             "it has fewer or more bytes than its header says"

@@ -58,7 +58,7 @@ impl Paraphrases {
             };
             pairs += 1;
             if pairs > MOST_PAIRS {
-                return Err(lines.wrong("is one pair too many"));
+                return Err(lines.wrong("is beyond the largest number of pairs"));
             }
             paraphrases.longest = paraphrases.longest.max(phrase.len());
             paraphrases.table.entry(phrase).or_default().push(other);
@@ -100,7 +100,9 @@ impl<R: Read> Lines<'_, R> {
                 Err(self.wrong("cannot be read: the file is damaged or not compressed by gzip"))
             }
             Ok(length) if length > LONGEST_LINE => Err(self.wrong("is too long for a phrase")),
-            Ok(_) if self.number > MOST_LINES => Err(self.wrong("is one too many")),
+            Ok(_) if self.number > MOST_LINES => {
+                Err(self.wrong("is beyond the largest number of lines"))
+            }
             Ok(length) => {
                 while self.line.last().is_some_and(u8::is_ascii_whitespace) {
                     self.line.pop();

@@ -54,7 +54,7 @@ impl<'a> Jpeg<'a> {
                 return Err(fault::damaged("JPEG", "names impossible sampling factors"));
             }
             if widest % horizontal != 0 || highest % vertical != 0 {
-                let what = "sampling factors that are no multiples of each other";
+                let what = "sampling factors that are not multiples of each other";
                 return Err(fault::unsupported("JPEG", what));
             }
         }

@@ -295,7 +295,7 @@ where
             }
         }
         Err(format!(
-            "calls something that is no name of a weight file, at byte {}",
+            "calls something that is not a name of a weight file, at byte {}",
             self.at
         ))
     }
@@ -443,7 +443,7 @@ where
     }
 
     fn broken(&self) -> String {
-        format!("its pickle makes no sense at byte {}", self.at)
+        format!("its pickle is malformed at byte {}", self.at)
     }
 
     fn unknown(&self, opcode: u8) -> String {

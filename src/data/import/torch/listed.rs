@@ -220,7 +220,7 @@ pub(super) fn storages(
         let before = all.insert(key.to_string(), (element, count));
         if before.is_some_and(|before| before != (element, count)) {
             return Err(format!(
-                "speaks of storage `{}` in two ways",
+                "describes storage `{}` in two ways",
                 Printable(key)
             ));
         }
@@ -330,12 +330,7 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
         },
         _ => return Ok(None),
     };
-    let broken = || {
-        format!(
-            "describes tensor `{}` in a way that makes no sense",
-            Printable(name)
-        )
-    };
+    let broken = || format!("describes tensor `{}` inconsistently", Printable(name));
     let Some([data, offset, shape, stride, ..]) = pickle.items(arguments) else {
         return Err(broken());
     };

@@ -90,7 +90,7 @@ impl TorchFile {
         }
         let version = next()?;
         if version.get(version.root()) != &Value::Int(1001) {
-            return Err("is of a version of PyTorch's old format that nobody has written".into());
+            return Err("is of an unknown version of PyTorch's old format".into());
         }
         let system = next()?;
         if is_big_endian(&system) {
@@ -196,7 +196,7 @@ fn legacy_places(
     for &key in keys_list {
         let key = keys
             .text(key)
-            .ok_or("names a storage by something that is no text")?;
+            .ok_or("names a storage by something that is not text")?;
         let &(element, count) = stored
             .get(key)
             .ok_or_else(|| format!("holds a storage `{}` that no tensor has", Printable(key)))?;
