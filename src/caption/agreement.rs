@@ -29,7 +29,7 @@ use super::sentence::Sentence;
 use crate::data::vocabulary::END;
 
 /// Length of the longest n-grams that are compared.
-const LONGEST: usize = 4;
+const MAX_ORDER: usize = 4;
 
 /// Sorts the `candidates` by their agreement, the highest first. Candidates with equal agreement keep their order.
 pub(super) fn by_agreement(candidates: Vec<Sentence>, how: &Search) -> Vec<Sentence> {
@@ -79,7 +79,7 @@ fn weights(candidates: &[Sentence], how: &Search) -> Vec<f64> {
 
 /// Computes the mean F1 of the n-grams, from 0 to 1.
 fn similarity(a: &[usize], b: &[usize]) -> f64 {
-    let longest = a.len().max(b.len()).min(LONGEST);
+    let longest = a.len().max(b.len()).min(MAX_ORDER);
     if longest == 0 {
         return 1.0;
     }

@@ -13,8 +13,8 @@
 //! penalised log p(w) = log p(w) - strength x ln(max over kinds j of p(j) / p(k))      w a word for kind k
 //! ```
 //!
-//! Here `p(k)` counts as at least [`LEAST`]. A dog beside a horse costs little, because both are likely. If no kind
-//! reaches [`PRESENT`], no word costs anything.
+//! Here `p(k)` counts as at least [`MIN_PROBABILITY`]. A dog beside a horse costs little, because both are likely. If no kind
+//! reaches [`MIN_PRESENT`], no word costs anything.
 //!
 //! Both rules only lower words. The argument in [`penalties`](super::penalties) about the likeliest words of a row
 //! therefore holds: if `p` words may be touched, the `beam + 1 + p` likeliest words are enough.
@@ -26,10 +26,10 @@ use crate::data::vocabulary::UNKNOWN;
 use crate::model::{Captioner, recognition::Seen};
 
 /// The probability from which on a kind of animal counts as present in the picture.
-const PRESENT: f64 = 0.3;
+const MIN_PRESENT: f64 = 0.3;
 
 /// Lower bound for the probability of a kind.
-const LEAST: f64 = 1e-3;
+const MIN_PROBABILITY: f64 = 1e-3;
 
 /// Costs up to this are dropped.
 const NEGLIGIBLE: f64 = 0.05;
@@ -103,10 +103,10 @@ fn leading(vocabulary: &Vocabulary) -> Vec<usize> {
 /// Returns the costs of the `words` of each kind, from the kinds' probabilities.
 fn costs(words: &[&[u32]], kinds: &[f64], strength: f64) -> Costs {
     let likeliest = kinds.iter().copied().fold(0.0, f64::max);
-    if likeliest < PRESENT {
+    if likeliest < MIN_PRESENT {
         return Costs::default();
     }
-    let cost = |p: &f64| strength * (likeliest / p.max(LEAST)).ln();
+    let cost = |p: &f64| strength * (likeliest / p.max(MIN_PROBABILITY)).ln();
     let of_kind = |(words, p): (&&[u32], &f64)| -> Vec<(usize, f64)> {
         words.iter().map(|&word| (word as usize, cost(p))).collect()
     };

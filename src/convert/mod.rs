@@ -235,8 +235,8 @@ fn unknown(archive: &Archive, missing: &str) -> String {
 
 /// Shortens a long name to its beginning.
 fn shortened(name: &str) -> String {
-    const LONGEST: usize = 100;
-    match name.char_indices().nth(LONGEST) {
+    const MAX_CHARS: usize = 100;
+    match name.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_string(),
     }

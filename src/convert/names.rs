@@ -15,7 +15,7 @@ use crate::data::Recipe;
 use crate::data::import::Archive;
 
 /// The largest number of networks in a file; real files have fewer.
-const MOST: usize = 16;
+const MAX_NETWORKS: usize = 16;
 
 /// A DenseNet's tensors: torchvision's name and the index of the entry.
 type Names = Vec<(String, usize)>;
@@ -42,8 +42,8 @@ pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
         let first = format!("{prefix}conv0.weight");
         entries.iter().any(|e| e.name == first)
     };
-    if blocks.len() + sequences.len() > MOST {
-        return Err(format!("holds more than {MOST} DenseNets"));
+    if blocks.len() + sequences.len() > MAX_NETWORKS {
+        return Err(format!("holds more than {MAX_NETWORKS} DenseNets"));
     }
     let mut networks: Vec<(String, Names)> = Vec::new();
     for prefix in blocks.iter().filter(has_first) {

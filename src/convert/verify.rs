@@ -20,7 +20,7 @@ use crate::tensor::Tensor;
 const LIKELIEST: usize = 5;
 
 /// Features of two photos that differ by less than this fraction of their norm count as equal.
-const SAME: f64 = 1e-4;
+const EQUAL_TOLERANCE: f64 = 1e-4;
 
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,7 +174,7 @@ fn check(features: &Tensor) -> std::result::Result<(), String> {
         let apart = row.iter().zip(rows[0]).map(|(a, b)| square(a - b));
         apart.sum::<f64>()
     });
-    if farthest.fold(0.0, f64::max) <= norm * SAME * SAME {
+    if farthest.fold(0.0, f64::max) <= norm * EQUAL_TOLERANCE * EQUAL_TOLERANCE {
         return Err("the features of all sample photos are equal; the weights are wrong".into());
     }
     Ok(())

@@ -14,7 +14,7 @@ use memmap2::Mmap;
 use crate::error::{Error, Result};
 
 /// Size in bytes of the largest file that is read rather than mapped.
-const READ: u64 = 64 << 20;
+const MAX_READ: u64 = 64 << 20;
 
 /// The bytes of a file. Copies share them.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl Bytes {
         if meta.len() == 0 {
             return Err(Error::file(path, format_args!("is empty, not {what}")));
         }
-        if meta.len() <= READ {
+        if meta.len() <= MAX_READ {
             let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
             // If the file grows meanwhile, the additional byte makes the contents invalid.
             let mut limited = file.take(meta.len() + 1);

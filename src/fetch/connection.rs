@@ -13,7 +13,7 @@ use super::forward::Forward;
 use crate::error::{Error, Result, reason};
 
 // A server that is up answers in a fraction of this.
-pub(super) const CONNECT: Duration = Duration::from_secs(20);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The environment variable for the file of trusted certificates, as OpenSSL and its users call it.
 pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
@@ -84,7 +84,7 @@ pub(super) fn agent(silence: Duration) -> Result<Agent> {
         .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .max_redirects(0)
-        .timeout_connect(Some(CONNECT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(silence))
         .timeout_per_write(Some(silence))
         .proxy(None)

@@ -9,7 +9,7 @@ use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::{Agent, Body, Timeout};
 
-use super::connection::{self, CERTIFICATES, CONNECT};
+use super::connection::{self, CERTIFICATES, CONNECT_TIMEOUT};
 use super::partial::{Origin, Partial, address_digest};
 use super::response::{self, ContentRange};
 use crate::error::{Error, Result, reason};
@@ -296,7 +296,7 @@ impl Download {
         // If a connection could not be established, another attempt is not likely to succeed.
         let (why, passing) = match e {
             E::Timeout(Timeout::Connect | Timeout::Resolve) => (
-                format!("no connection within {} s", CONNECT.as_secs()),
+                format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
                 false,
             ),
             E::Timeout(_) => (

@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::task;
 use tokio::time::{sleep, timeout};
 
-use super::memory::CONNECTION;
+use super::memory::CONNECTION_BYTES;
 use super::peers::{Peer, Phase, Place};
 use super::stream::Stream;
 
 /// Maximum age of a connection; bounds clients that never read the answer.
-const LIFETIME: Duration = Duration::from_secs(120);
+const MAX_AGE: Duration = Duration::from_secs(120);
 
 /// The timeouts of a connection.
 #[derive(Clone, Copy)]
@@ -56,7 +56,7 @@ pub async fn serve(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .max_buf_size(CONNECTION)
+            .max_buf_size(CONNECTION_BYTES)
             .header_read_timeout(timeouts.headers)
             .serve_connection(TokioIo::new(Stream::new(stream, timeouts.write)), service)
     );
@@ -64,7 +64,7 @@ pub async fn serve(
         _ = connection.as_mut() => return,
         () = peer.closed() => return,
         _ = stopped.wait_for(|&stopped| stopped) => timeouts.stop,
-        () = sleep(LIFETIME) => timeouts.end,
+        () = sleep(MAX_AGE) => timeouts.end,
     };
     connection.as_mut().graceful_shutdown();
     tokio::select! {

@@ -11,15 +11,15 @@ use super::refusal::{Refusal, shown};
 use super::upload::{IMAGE, Picture};
 
 /// The accepted names of an image's field: those of this service, and those of services whose clients come here.
-const IMAGES: [&str; 8] = [
+const IMAGE_FIELDS: [&str; 8] = [
     IMAGE, "images", "file", "files", "image[]", "images[]", "file[]", "files[]",
 ];
 
 /// The fields that a form may have, for messages.
-const TAKEN: &str = "`image` (or `images`, `file`, `files`, also with `[]`)";
+const IMAGE_FIELDS_TEXT: &str = "`image` (or `images`, `file`, `files`, also with `[]`)";
 
 /// The largest number of fields that a message names.
-const NAMED: usize = 8;
+const MAX_NAMED: usize = 8;
 
 /// Returns the content type, if it is that of a multipart form.
 pub fn kind(headers: &HeaderMap) -> Option<&HeaderValue> {
@@ -53,7 +53,7 @@ pub async fn read(
     let (mut known, mut unknown) = (Names::default(), Names::default());
     while let Some(field) = form.next_field().await.map_err(|_| malformed())? {
         let Disposition { field: name, file } = Disposition::of(field.headers());
-        if IMAGES.contains(&name.as_str()) {
+        if IMAGE_FIELDS.contains(&name.as_str()) {
             if pictures.len() == options.images {
                 return Err(too_many(options.images));
             }
@@ -75,7 +75,7 @@ pub async fn read(
     }
     match unknown.listed() {
         Some(names) => Err(Refusal::bad_request(format!(
-            "the form has the unknown {names}; it may have {TAKEN}, {}",
+            "the form has the unknown {names}; it may have {IMAGE_FIELDS_TEXT}, {}",
             CaptionParams::NAMES
         ))),
         None => Ok(pictures),
@@ -101,7 +101,7 @@ fn no_image(names: Names) -> Refusal {
         None => "no field at all".into(),
     };
     Refusal::bad_request(format!(
-        "the multipart form has no image: it has {came}; send each image in a field {TAKEN}"
+        "the multipart form has no image: it has {came}; send each image in a field {IMAGE_FIELDS_TEXT}"
     ))
 }
 
@@ -117,7 +117,7 @@ impl Names {
         if self.some.contains(&name) {
             return;
         }
-        match self.some.len() < NAMED {
+        match self.some.len() < MAX_NAMED {
             true => self.some.push(name),
             false => self.more = true,
         }

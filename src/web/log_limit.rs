@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const PAUSE: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts the messages that are suppressed. It prevents an attacker from filling the log.
 pub struct LogLimit(Mutex<State>);
@@ -24,7 +24,7 @@ impl LogLimit {
     /// Returns whether the message may be logged now: the number of messages suppressed since the last one, or `None`.
     pub fn suppressed(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.told.is_some_and(|told| told.elapsed() < PAUSE) {
+        if state.told.is_some_and(|told| told.elapsed() < INTERVAL) {
             state.suppressed += 1;
             return None;
         }
@@ -42,7 +42,7 @@ mod tests {
         let limit = LogLimit::new();
         assert_eq!(limit.suppressed(), Some(0));
         assert_eq!((0..3).filter_map(|_| limit.suppressed()).count(), 0);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(INTERVAL);
         assert_eq!(limit.suppressed(), Some(3));
         assert_eq!(limit.suppressed(), None);
     }

@@ -10,22 +10,22 @@ use crate::cpu::memory;
 use crate::error::{Error, Result};
 
 /// The memory of an open connection, at most: its buffers for requests and answers.
-pub const CONNECTION: usize = 64 << 10;
+pub const CONNECTION_BYTES: usize = 64 << 10;
 
 /// The memory of an image in the model's batch: the activations of an encoder and of a search, with a margin.
-const IN_BATCH: usize = 20 << 20;
+const BATCH_IMAGE_BYTES: usize = 20 << 20;
 
 /// The memory of an image that waits for the model, at the encoder's input size.
-const IN_QUEUE: usize = 512 << 10;
+const QUEUED_IMAGE_BYTES: usize = 512 << 10;
 
 /// The assumed memory of the process if the system does not report it.
 const UNKNOWN: usize = 96 << 20;
 
 /// The smallest amount for either purpose: with less, an ordinary photo could not be captioned.
-const LEAST: usize = 32 << 20;
+const MIN_SHARE: usize = 32 << 20;
 
 /// The divisor of the rest that gives the default memory for uploads: a fifth.
-const UPLOADS: usize = 5;
+const UPLOAD_DIVISOR: usize = 5;
 
 /// The memory for each purpose, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +45,18 @@ impl Shares {
     pub fn new(options: &Options) -> Result<Self> {
         let shares = Shares::beside(resident().unwrap_or(UNKNOWN), options)?;
         // Buffers that operations keep for later ones count as the batch's.
-        memory::keep_at_most(options.batch * IN_BATCH / 2);
+        memory::keep_at_most(options.batch * BATCH_IMAGE_BYTES / 2);
         Ok(shares)
     }
 
     /// Divides the memory that is left beside the `resident` bytes of the process.
     fn beside(resident: usize, options: &Options) -> Result<Self> {
         let aside = resident
-            + options.connections * CONNECTION / 4
-            + options.batch * IN_BATCH
-            + options.queue * IN_QUEUE;
-        let least_uploads = options.held_bytes.unwrap_or(LEAST).max(LEAST);
-        let least = aside + least_uploads + LEAST;
+            + options.connections * CONNECTION_BYTES / 4
+            + options.batch * BATCH_IMAGE_BYTES
+            + options.queue * QUEUED_IMAGE_BYTES;
+        let least_uploads = options.held_bytes.unwrap_or(MIN_SHARE).max(MIN_SHARE);
+        let least = aside + least_uploads + MIN_SHARE;
         if options.memory_bytes < least {
             return Err(Error::usage(format_args!(
                 "--memory-mb {} is too little: the model, {} connections, a batch of {} and uploads take {} MB; grant at \
@@ -69,8 +69,8 @@ impl Shares {
         }
         let rest = options.memory_bytes - aside;
         // The largest upload must fit, if the rest allows it at all.
-        let usual = (rest / UPLOADS)
-            .max(LEAST)
+        let usual = (rest / UPLOAD_DIVISOR)
+            .max(MIN_SHARE)
             .max(options.upload_bytes.min(rest / 2));
         let uploads = options.held_bytes.unwrap_or(usual);
         Ok(Shares {

@@ -13,12 +13,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Bounds of the histograms of seconds: from a small model's part of a batch to the timeout of a request.
-const SECONDS: [f64; 15] = [
+const SECONDS_BOUNDS: [f64; 15] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// Bounds of the histogram of batch sizes.
-const IMAGES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+const BATCH_BOUNDS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
 /// The stages of an image, in order, and the whole of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,8 @@ impl Metrics {
     pub fn new() -> Self {
         let requests = Family::default();
         let stages: Family<_, _, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(SECONDS));
-        let batches = Histogram::new(IMAGES);
+            Family::new_with_constructor(|| Histogram::new(SECONDS_BOUNDS));
+        let batches = Histogram::new(BATCH_BOUNDS);
         let (queue, memory) = (Gauge::default(), Gauge::default());
         let mut registry = Registry::default();
         registry.register(

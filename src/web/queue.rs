@@ -18,7 +18,7 @@ use crate::data::Image;
 use crate::model::Tag;
 
 /// Time without a request after which the service counts as idle.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
 /// The number of accounts that are kept before those at the current level are deleted.
 const MOST_ACCOUNTS: usize = 1024;
@@ -141,7 +141,7 @@ impl Queue {
                 state = waited.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let waited = self.changed.wait_timeout(state, IDLE);
+            let waited = self.changed.wait_timeout(state, IDLE_AFTER);
             let timeout;
             (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             if timeout.timed_out() {
@@ -403,7 +403,7 @@ mod tests {
                 };
                 assert!(queue.take(rest).is_none());
             });
-            std::thread::sleep(2 * IDLE + IDLE / 2);
+            std::thread::sleep(2 * IDLE_AFTER + IDLE_AFTER / 2);
             queue.close();
         });
         assert_eq!(rests.load(Relaxed), 1);

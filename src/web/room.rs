@@ -18,7 +18,7 @@ use crate::data::Cost;
 const SMALL_SHARE: u64 = 16;
 
 /// How long small pictures may go before a large one.
-const LONG: Duration = Duration::from_secs(5);
+const MAX_LARGE_WAIT: Duration = Duration::from_secs(5);
 
 /// The number of clients that are remembered.
 const MOST_SERVED: usize = 4096;
@@ -150,7 +150,7 @@ impl Room {
         };
         let order = |w: &Waiting| {
             let is_large = self.is_large(w.cost.bytes);
-            let is_due = is_large && state.large == 0 && w.since.elapsed() >= LONG;
+            let is_due = is_large && state.large == 0 && w.since.elapsed() >= MAX_LARGE_WAIT;
             let served = state.served.get(&w.client).copied().unwrap_or(0);
             (!is_due, is_large, served, w.since)
         };

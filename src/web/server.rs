@@ -30,7 +30,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: u32 = 4096;
 
 /// The number of connections accepted in a row before existing ones are served again.
-const BURST: usize = 16;
+const MAX_ACCEPTS: usize = 16;
 
 /// Size in bytes of the system's buffer for unread answers: enough for any answer of this service. The system's default
 /// is megabytes for each client.
@@ -178,7 +178,7 @@ fn listen_at(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// How long an idle decoding thread lives: practically for ever.
-const IDLE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Creates an event loop on this thread, and threads for decoding images: one more than images are decoded at a time,
 /// for reading headers. One of these threads is started here and stays alive. If the system grants no more, images wait
@@ -188,7 +188,7 @@ fn runtime() -> Result<Runtime> {
         .enable_io()
         .enable_time()
         .max_blocking_threads(threads::count() + 1)
-        .thread_keep_alive(IDLE)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_name("decoder")
         .build()
         .map_err(|e| {
@@ -235,7 +235,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
                 tokio::spawn(connection::serve(stream, router, timeouts, place, stopped));
                 // Existing connections get a turn before many more are accepted; otherwise a burst would close them
                 // before they were served.
-                burst = (burst + 1) % BURST;
+                burst = (burst + 1) % MAX_ACCEPTS;
                 if burst == 0 {
                     task::yield_now().await;
                 }

@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use super::unparsed;
 
 /// How long input is read and dropped after the last answer, and how long the client may be silent meanwhile.
-const LINGER: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(200);
+const MAX_DRAIN: Duration = Duration::from_secs(2);
+const MAX_DRAIN_SILENCE: Duration = Duration::from_millis(200);
 
 /// A stream that is closed only after the remaining input has been read.
 ///
@@ -122,8 +122,8 @@ impl AsyncWrite for Stream {
         }
         let now = Instant::now();
         let closing = this.closing.get_or_insert_with(|| Closing {
-            end: now + LINGER,
-            silence: Box::pin(sleep(SILENCE)),
+            end: now + MAX_DRAIN,
+            silence: Box::pin(sleep(MAX_DRAIN_SILENCE)),
         });
         let mut thrown_away = [0; 16 << 10];
         loop {
@@ -136,7 +136,7 @@ impl AsyncWrite for Stream {
                     }
                     closing
                         .silence
-                        .set(sleep_until((now + SILENCE).min(closing.end)));
+                        .set(sleep_until((now + MAX_DRAIN_SILENCE).min(closing.end)));
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => {

@@ -21,7 +21,7 @@ pub const IMAGE: &str = "image";
 const PIECE: usize = 4 << 10;
 
 /// The largest buffer, in bytes, that is allocated before any data has arrived.
-const FIRST: usize = 64 << 10;
+const MAX_FIRST_BUFFER: usize = 64 << 10;
 
 /// The memory that all uploads together may take.
 pub struct UploadMemory(Arc<Semaphore>);
@@ -90,7 +90,7 @@ impl Reader<'_> {
         }
         let mut upload = Upload {
             // The announced length may be false, so little is allocated at first.
-            bytes: Vec::with_capacity(announced.unwrap_or(0).min(FIRST)),
+            bytes: Vec::with_capacity(announced.unwrap_or(0).min(MAX_FIRST_BUFFER)),
             share: self.share(0)?,
         };
         let started = Instant::now();

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 /// The deepest nesting of networks that is followed; real models are not nested as deeply.
-const DEEPEST: usize = 6;
+const MAX_DEPTH: usize = 6;
 
 /// A layer in the configuration.
 pub(super) struct Configured {
@@ -63,7 +63,7 @@ fn add(layer: &Value, place: String, around: &[String], depth: usize, found: &mu
     let name = config.get("name").or_else(|| layer.get("name"));
     let name = name.and_then(Value::as_str).unwrap_or_default().to_string();
     let is_norm = layer.get("class_name").and_then(Value::as_str) == Some("BatchNormalization");
-    if depth < DEEPEST {
+    if depth < MAX_DEPTH {
         let around = [around, std::slice::from_ref(&name)].concat();
         children(layer, &format!("{place}/"), &around, depth + 1, found);
     }

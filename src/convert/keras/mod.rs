@@ -34,7 +34,7 @@ use crate::data::import::Archive;
 const EPS: f32 = 1.001e-5;
 
 /// The first layer of every DenseNet of Keras.
-const FIRST: &str = "conv1_conv";
+const FIRST_LAYER: &str = "conv1_conv";
 
 /// A layer of a DenseNet: its name, as the table above spells it, and its index among all layers.
 type Member = (String, usize);
@@ -118,8 +118,8 @@ impl<'a> Scope<'a> {
     /// Returns the scope of the DenseNet that begins with `layer`, if one does.
     fn of(layer: &'a Layer) -> Option<Self> {
         let scope = |within, name: &str| {
-            let at = name.find(FIRST)?;
-            let (before, after) = (&name[..at], &name[at + FIRST.len()..]);
+            let at = name.find(FIRST_LAYER)?;
+            let (before, after) = (&name[..at], &name[at + FIRST_LAYER.len()..]);
             let is_apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
             (is_apart(before.chars().next_back()) && is_apart(after.chars().next())).then(|| {
                 Scope {
@@ -175,7 +175,7 @@ impl<'a> Scope<'a> {
         // In the second of two networks in one model, a number follows the names.
         match &*self.after {
             "" => prefix,
-            after => format!("{prefix}{FIRST}{after}"),
+            after => format!("{prefix}{FIRST_LAYER}{after}"),
         }
     }
 }

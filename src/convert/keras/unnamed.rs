@@ -100,7 +100,7 @@ fn choose_last(
         return Ok(());
     };
     /// Means that differ by more than this many standard deviations belong to different channels.
-    const APART: f32 = 0.1;
+    const MIN_DISTANCE: f32 = 0.1;
     let mut numbers = |at: usize, name: &str| -> Result<Vec<f32>, String> {
         let index = layers[row[at]].variable(name).unwrap_or_default();
         let tensor = archive.tensor(index).map_err(|e| e.to_string())?;
@@ -137,7 +137,10 @@ fn choose_last(
             .map(distance)
             .collect();
         apart.sort_by(f32::total_cmp);
-        if apart.get(apart.len() / 2).is_some_and(|d| *d < APART) {
+        if apart
+            .get(apart.len() / 2)
+            .is_some_and(|d| *d < MIN_DISTANCE)
+        {
             near.push(at);
         }
     }

@@ -78,9 +78,9 @@ pub fn is_picture_name(path: &Path) -> bool {
 
 /// Whether the file at `path` begins like an image; reads its first bytes. False if it cannot be read.
 pub fn begins_as_picture(path: &Path) -> bool {
-    const FIRST: u64 = 16;
-    let mut bytes = Vec::with_capacity(FIRST as usize);
-    let read = File::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut bytes));
+    const BYTES_READ: u64 = 16;
+    let mut bytes = Vec::with_capacity(BYTES_READ as usize);
+    let read = File::open(path).and_then(|file| file.take(BYTES_READ).read_to_end(&mut bytes));
     read.is_ok() && is_beginning(&bytes)
 }
 

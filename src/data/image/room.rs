@@ -15,7 +15,7 @@ use super::fault::{Fault, Unreadable};
 use crate::cpu::available::{self, Available, Bytes};
 
 /// Smaller requests are not checked: a few megabytes are always available, and a check takes a tenth of a millisecond.
-const SMALL: u64 = 8 << 20;
+const MIN_CHECKED: u64 = 8 << 20;
 
 /// The number and length of the pauses before a request that waits for nobody gives up.
 const PAUSES: u32 = 5;
@@ -42,7 +42,7 @@ pub(super) fn take(bytes: u64) -> Result<Room, Unreadable> {
 
 /// Reserves `bytes`, with `together` as the limit of all reservations.
 fn take_within(bytes: u64, together: u64) -> Result<Room, Unreadable> {
-    if bytes < SMALL {
+    if bytes < MIN_CHECKED {
         return Ok(Room { bytes: 0 });
     }
     let mut taken = lock();

@@ -259,12 +259,14 @@ fn number(decoder: &mut Decoder<Cursor<Vec<u8>>>, tag: Tag) -> Option<u32> {
 /// Whether it is a camera's raw file. The signs are the tag of digital negatives, a camera's own compression, or a
 /// first picture that is declared a thumbnail of others.
 fn is_raw(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> bool {
-    const NEGATIVE: Tag = Tag::Unknown(50706);
-    const CAMERAS: [u32; 3] = [32767, 34713, 65535];
+    const DNG_VERSION: Tag = Tag::Unknown(50706);
+    const CAMERA_COMPRESSIONS: [u32; 3] = [32767, 34713, 65535];
     let compression = number(decoder, Tag::Compression).unwrap_or(1);
     let is_thumbnail = number(decoder, Tag::NewSubfileType).unwrap_or(0) & 1 == 1;
     let mut has = |tag| decoder.find_tag(tag).ok().flatten().is_some();
-    has(NEGATIVE) || CAMERAS.contains(&compression) || is_thumbnail && has(Tag::SubIfd)
+    has(DNG_VERSION)
+        || CAMERA_COMPRESSIONS.contains(&compression)
+        || is_thumbnail && has(Tag::SubIfd)
 }
 
 /// Returns the orientation from TIFF's own tag; if there is none, from XMP data.

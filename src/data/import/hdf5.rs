@@ -20,13 +20,13 @@ pub(super) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 const LARGEST_HEADER: usize = 16 << 20;
 
 /// The largest number of groups and datasets; no DenseNet of Keras has as many.
-const MOST: usize = 50_000;
+const MAX_OBJECTS: usize = 50_000;
 
 /// The length in bytes of the longest path that is followed.
-const LONGEST: usize = 1024;
+const MAX_PATH_BYTES: usize = 1024;
 
 /// The deepest nesting of groups that is followed.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// An HDF5 file with the list of its datasets.
 pub(super) struct Hdf5 {
@@ -127,7 +127,7 @@ fn datasets(root: Group) -> Result<Vec<Described>, String> {
         let layer = layer.and_then(|name| name.read_string().ok());
         for dataset in datasets {
             let name = format!("{path}{}", dataset.name());
-            if name.len() > LONGEST {
+            if name.len() > MAX_PATH_BYTES {
                 return Err(too_many("letters in a name"));
             }
             let shape = dataset.shape().iter().map(|&d| usize::try_from(d));
@@ -145,12 +145,12 @@ fn datasets(root: Group) -> Result<Vec<Described>, String> {
         }
         for group in groups {
             // The groups may form a cycle.
-            if depth < DEEPEST && path.len() < LONGEST && seen.insert(group.address()) {
+            if depth < MAX_DEPTH && path.len() < MAX_PATH_BYTES && seen.insert(group.address()) {
                 let path = format!("{path}{}/", group.name());
                 waiting.push((group, path, depth + 1));
             }
         }
-        if found.len() + waiting.len() > MOST {
+        if found.len() + waiting.len() > MAX_OBJECTS {
             return Err(too_many("groups and datasets"));
         }
     }

@@ -19,10 +19,10 @@
 use crate::cpu::{Isa, formats, threads};
 
 /// The largest integer that is used: the range is symmetric, -128 is not written.
-const MOST: f32 = 127.0;
+const MAX_INTEGER: f32 = 127.0;
 
-/// Scales that are tried for a row: `max |x| / 127` times `1 - i / STEPS` for `i < TRIED`.
-const TRIED: usize = 20;
+/// Scales that are tried for a row: `max |x| / 127` times `1 - i / STEPS` for `i < CANDIDATES`.
+const CANDIDATES: usize = 20;
 const STEPS: f32 = 64.0;
 
 /// The smallest number of elements that one task quantises.
@@ -76,8 +76,8 @@ fn quantise_row(x: &[f32], numbers: &mut Vec<u8>) -> f32 {
 /// Returns the candidate scale with the smallest squared error; zero if all elements are too small for any scale.
 fn best_scale(x: &[f32], largest: f32) -> f32 {
     let mut best = (f64::INFINITY, 0.0);
-    for i in 0..TRIED {
-        let scale = shorten(largest / MOST * (1.0 - i as f32 / STEPS));
+    for i in 0..CANDIDATES {
+        let scale = shorten(largest / MAX_INTEGER * (1.0 - i as f32 / STEPS));
         // The reciprocal of a subnormal number may be infinite.
         if scale < f32::MIN_POSITIVE {
             break;
@@ -103,7 +103,7 @@ fn shorten(scale: f32) -> f32 {
 fn integer(x: f32, reciprocal: f32) -> f32 {
     // From 1.5 * 2^23 on floats are 1 apart: the addition rounds to the nearest integer, ties to even.
     const ROUND: f32 = 12_582_912.0;
-    (x * reciprocal).clamp(-MOST, MOST) + ROUND - ROUND
+    (x * reciprocal).clamp(-MAX_INTEGER, MAX_INTEGER) + ROUND - ROUND
 }
 
 fn squared_error(x: &[f32], scale: f32) -> f64 {
@@ -175,7 +175,7 @@ mod tests {
             for ((x, y), scale) in x.chunks(row).zip(y.chunks(row)).zip(&q.scales) {
                 let error = squares(x.iter().zip(y).map(|(x, y)| x - y));
                 let largest = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-                let full = shorten(largest / MOST);
+                let full = shorten(largest / MAX_INTEGER);
                 let of_full = squares(x.iter().map(|&x| x - integer(x, 1.0 / full) * full));
                 assert!(error <= of_full * (1.0 + 1e-4), "{error} {of_full}");
                 // Uniform errors of up to half a step have a variance of a twelfth of its square; allow a quarter.

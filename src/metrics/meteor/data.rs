@@ -14,12 +14,12 @@ use crate::error::{Error, Result};
 /// The archive, as METEOR is published, that holds everything but the paraphrases.
 const ARCHIVE: &str = "meteor-1.5.jar";
 const WORDS: &str = "function/english.words";
-const SETS: &str = "synonym/english.synsets";
+const SYNSETS: &str = "synonym/english.synsets";
 const EXCEPTIONS: &str = "synonym/english.exceptions";
 /// The places where the paraphrases may be.
 const PARAPHRASES: [&str; 2] = ["data/paraphrase-en.gz", "paraphrase-en.gz"];
 /// The size limit of one file in bytes; METEOR's largest has 3.7 million.
-const LARGEST: u64 = 1 << 26;
+const MAX_FILE_BYTES: u64 = 1 << 26;
 
 /// METEOR's own files for English, which the stages beyond exact and stem matches need.
 ///
@@ -58,7 +58,7 @@ impl Data {
         if text.trim().is_empty() {
             return Err(Error::file(path, "has no words"));
         }
-        let (sets, exceptions) = (files.text(SETS)?, files.text(EXCEPTIONS)?);
+        let (sets, exceptions) = (files.text(SYNSETS)?, files.text(EXCEPTIONS)?);
         Ok(Data {
             function_words,
             synonyms: Synonyms::read((&sets.0, &sets.1), (&exceptions.0, &exceptions.1))?,
@@ -110,13 +110,13 @@ impl<'a> Files<'a> {
         let mut path = self.folder.join(name);
         let mut bytes = Vec::new();
         let read = if path.is_file() {
-            File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+            File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         } else if let Some(archive) = &mut self.archive {
             path = self.folder.join(ARCHIVE).join(name);
             let entry = archive
                 .by_name(name)
                 .map_err(|_| Error::file(&path, "is not in the archive, or damaged"))?;
-            entry.take(LARGEST + 1).read_to_end(&mut bytes)
+            entry.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)
         } else {
             return Err(Error::file(
                 self.folder,
@@ -126,7 +126,7 @@ impl<'a> Files<'a> {
             ));
         };
         read.map_err(|e| Error::unread(&path, &e))?;
-        if bytes.len() as u64 > LARGEST {
+        if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(Error::file(&path, "is too large to be METEOR's"));
         }
         let text = String::from_utf8(bytes).map_err(|_| Error::file(&path, "is not UTF-8 text"))?;

@@ -9,8 +9,8 @@ use super::super::Image;
 impl Image {
     /// Encodes the picture as a JPEG of this `quality`, 1 to 100; `None` if it is too large for one.
     pub fn jpeg(&self, quality: u8) -> Option<Vec<u8>> {
-        const MOST: u32 = 65_500;
-        if self.width() > MOST || self.height() > MOST {
+        const MAX_SIDE: u32 = 65_500;
+        if self.width() > MAX_SIDE || self.height() > MAX_SIDE {
             return None;
         }
         // The library reports errors by unwinding.

@@ -146,7 +146,7 @@ impl<'a> Jpeg<'a> {
             self.check_rows()?;
             warnings.push("has no end marker, but all of its pixels".to_string());
             ended.extend_from_slice(&bytes[..self.headers.data_ends]);
-            ended.extend_from_slice(&END);
+            ended.extend_from_slice(&END_MARKER);
             bytes = &ended;
         }
 
@@ -288,13 +288,13 @@ impl<'a> Jpeg<'a> {
 }
 
 /// The side of a block of coefficients, in pixels.
-const SIDE: u32 = 8;
+const BLOCK_SIDE: u32 = 8;
 
 /// Whether the last blocks of the picture equal each other but for their average. If data ends before the pixels do, a
 /// decoder continues with zeros, and the blocks that it invents have this property. A photo seldom ends so.
 fn ends_alike(picture: &RgbImage) -> bool {
     let (width, height) = picture.dimensions();
-    let (across, down) = ((width - 1) / SIDE, (height - 1) / SIDE);
+    let (across, down) = ((width - 1) / BLOCK_SIDE, (height - 1) / BLOCK_SIDE);
     match (across, down) {
         (0, 0) => false,
         (0, _) => is_alike(picture, (0, down), (0, down - 1)),
@@ -308,15 +308,18 @@ fn ends_alike(picture: &RgbImage) -> bool {
 
 /// Whether the blocks at these positions, in units of blocks, differ only by their average.
 fn is_alike(picture: &RgbImage, one: (u32, u32), other: (u32, u32)) -> bool {
-    let (left, top) = (one.0 * SIDE, one.1 * SIDE);
-    let (back, up) = ((one.0 - other.0) * SIDE, (one.1 - other.1) * SIDE);
+    let (left, top) = (one.0 * BLOCK_SIDE, one.1 * BLOCK_SIDE);
+    let (back, up) = (
+        (one.0 - other.0) * BLOCK_SIDE,
+        (one.1 - other.1) * BLOCK_SIDE,
+    );
     let difference = |x: u32, y: u32| {
         let (here, there) = (picture.get_pixel(x, y), picture.get_pixel(x - back, y - up));
         [0, 1, 2].map(|c| i16::from(here.0[c]) - i16::from(there.0[c]))
     };
     // Upsampling of chroma blurs the edges of blocks, so these are left out.
     let inside = |from: u32, end: u32| {
-        let to = end.min(from + SIDE);
+        let to = end.min(from + BLOCK_SIDE);
         if to - from > 2 {
             from + 1..to - 1
         } else {
@@ -335,7 +338,7 @@ fn is_alike(picture: &RgbImage, one: (u32, u32), other: (u32, u32)) -> bool {
 }
 
 /// The end marker.
-const END: [u8; 2] = [0xFF, 0xD9];
+const END_MARKER: [u8; 2] = [0xFF, 0xD9];
 
 /// Returns the number of rows, from the top, that the entropy-coded data at the end of `bytes` covers.
 ///
@@ -345,13 +348,13 @@ fn rows_present(bytes: &[u8], headers: &Headers<'_>) -> Result<u32, Unreadable> 
     const LENGTH: usize = 4096;
     const FIRST_BYTES: [u8; 4] = [0x00, 0x55, 0xAA, 0xF0];
     // A sequence of this many zeros is not image data; a file system filled it in.
-    const FILLING: usize = 256;
+    const MIN_ZEROS: usize = 256;
     let without = |filling: u8| {
         let last = bytes.iter().rposition(|&byte| byte != filling);
         last.map_or(0, |last| last + 1)
     };
     let end = match without(0) {
-        end if bytes.len() - end >= FILLING => end,
+        end if bytes.len() - end >= MIN_ZEROS => end,
         // Half of a marker or of a coded 0xFF.
         _ => without(0xFF),
     };
@@ -365,12 +368,12 @@ fn rows_present(bytes: &[u8], headers: &Headers<'_>) -> Result<u32, Unreadable> 
             // Never 0xFF, which would begin a marker.
             (state >> 24) as u8 & 0xFE
         });
-        let mut longer = Vec::with_capacity(end + zeros + 1 + LENGTH + END.len());
+        let mut longer = Vec::with_capacity(end + zeros + 1 + LENGTH + END_MARKER.len());
         longer.extend_from_slice(&bytes[..end]);
         longer.extend(std::iter::repeat_n(0, zeros));
         longer.push(first);
         longer.extend(noise.take(LENGTH));
-        longer.extend(END);
+        longer.extend(END_MARKER);
         turbo::digests(&longer)
     };
     let one = continued(FIRST_BYTES[0])?;

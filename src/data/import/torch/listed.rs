@@ -6,7 +6,7 @@ use crate::data::float::Float;
 use crate::data::import::pickle::{self, Id, Pickle, Printable, Value};
 
 /// The deepest nesting of dictionaries and objects that is searched for weights.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// The largest number of tensors; no checkpoint of a DenseNet has as many.
 const MOST_TENSORS: usize = 100_000;
@@ -242,7 +242,7 @@ pub(super) fn tensors(pickle: &Pickle<Global>) -> Result<Vec<Described>, String>
             }
             continue;
         }
-        if depth == DEEPEST || !seen.insert(id) {
+        if depth == MAX_DEPTH || !seen.insert(id) {
             continue;
         }
         for (key, value) in members(pickle, id).into_iter().rev() {
