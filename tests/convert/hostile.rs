@@ -108,7 +108,7 @@ fn nothing_is_executed() {
         ),
         (
             b"ctorch._utils\n_rebuild_tensor_v2\n\x85R.".to_vec(),
-            "no sense",
+            "is malformed",
         ),
     ];
     for (program, part) in programs {
