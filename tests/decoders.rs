@@ -1,5 +1,5 @@
-//! Every decoder learns the captions of twenty pictures by heart: trained as the trainer trains it, read out by beam search,
-//! scored by BLEU, and the same again after its model went through a file.
+//! Test that every decoder learns the captions of twenty pictures by heart: it is trained by the trainer, decoded by
+//! beam search and scored by BLEU, before and after its model was stored in a file.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! DenseNet against PyTorch: values in inference, gradients and running statistics in training, of all of it and of
-//! parts.
+//! Tests of DenseNet and its parts against PyTorch: values in inference, gradients and running statistics in training.
 
 #[path = "common/compare.rs"]
 mod compare;

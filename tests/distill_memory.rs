@@ -1,6 +1,6 @@
-//! Training on target files takes no more memory for a larger file.
+//! Test that training on target files takes no more memory for a larger file.
 //!
-//! A test binary of its own with one test, for memory is the process's and others would be seen too.
+//! It is the only test in its binary, because memory is measured for the whole process.
 
 use std::fs::File;
 use std::io::Write;

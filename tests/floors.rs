@@ -1,7 +1,6 @@
-//! The house has floors: a file imports only from lower ones, and neighbours on a floor do not import each other.
+//! Test of the floors: a file imports only from lower floors, and modules on one floor do not import each other.
 //!
-//! Every `crate::` path of every file under `src` is looked at, in `use` lines and anywhere else outside
-//! comments.
+//! The test reads every `crate::` path of every file under `src`, in `use` lines and elsewhere, except in comments.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! Every reader of foreign weights, fed with damaged files: whatever it says, it says it in one line, without a panic, and
-//! without memory that the file's size does not warrant.
+//! Feeds every reader of foreign weights with damaged files: each must answer with at most one line of error, without a
+//! panic, and without more memory than the file's size justifies.
 //!
-//! `GLIMPSE_FUZZ` says how many inputs each gets; a million takes the slowest, HDF5, some minutes.
+//! `GLIMPSE_FUZZ` sets the number of inputs for each reader. A million take the slowest reader, HDF5, some minutes.
 
 #[path = "common/damage.rs"]
 mod damage;

@@ -1,5 +1,5 @@
-//! Every reader of foreign text, fed with thousands of damaged inputs: whatever it says, it says it in one line and
-//! without a panic. Image files and weight files have tests of their own kind beside their readers.
+//! Feeds every reader of foreign text with thousands of damaged inputs: each must answer with at most one line of error
+//! and without a panic. The tests of image files and weight files are beside their readers.
 
 #[path = "common/damage.rs"]
 mod damage;

@@ -1,7 +1,7 @@
-//! What can go wrong with a GPU, and what is left then.
+//! Tests of faults of the GPU and of the program's state after them.
 //!
-//! Without any GPU, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
-//! is set.
+//! Without a GPU, not even a software one, these tests print a message and do nothing, unless `GLIMPSE_TEST_GPU` is
+//! set.
 
 #[path = "common/dataset.rs"]
 mod dataset;

@@ -1,7 +1,6 @@
-//! What the system gives this process while it works: it stays what it was, however long the work goes on.
+//! Test that the memory of this process does not grow, however long it works.
 //!
-//! A test binary of its own, whose tests run one after another, for memory is the process's and others would be seen
-//! too.
+//! It is a test binary of its own whose tests run one after another, because memory is measured for the whole process.
 
 #[path = "common/bombs.rs"]
 mod bombs;

@@ -1,4 +1,5 @@
-//! The metrics against values recorded from the COCO caption evaluation, and what must hold for any captions.
+//! Tests of the metrics against recorded values of the COCO caption evaluation, and of properties that hold for any
+//! captions.
 
 use std::collections::BTreeMap;
 use std::fs;

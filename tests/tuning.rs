@@ -1,4 +1,4 @@
-//! Fine-tuning an encoder: what moves, by how much, and what stays as it came.
+//! Tests of fine-tuning an encoder: which parameters change, by how much, and which stay as they were.
 
 #[path = "common/dataset.rs"]
 mod dataset;

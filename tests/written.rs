@@ -1,7 +1,7 @@
-//! What the programs print goes through the functions that are there for it.
+//! Test that the programs print only through the functions for that purpose.
 //!
-//! `eprintln!` and its relatives end a program with a panic where the message cannot be written: on a full disk, or in a
-//! pipe whose reader has gone. In the middle of a training that loses everything.
+//! `eprintln!` and its relatives panic if the message cannot be written: on a full disk, or to a pipe without a reader.
+//! In the middle of a training that loses everything.
 
 use std::fs;
 use std::path::{Path, PathBuf};

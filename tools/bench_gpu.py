@@ -5,11 +5,12 @@ setup: cargo build --release, and a Python with numpy, torch and torchvision tha
 usage: bench_gpu.py [--glimpse target/release/glimpse] [--gpu NAME|INDEX] [--rounds 3] [--runs 12] [--photos FOLDER]
                     [--tflops 67 --tflops-f16 989 --gbps 3350] [--small]
 
-Each round runs every measurement of both once; what counts is the median over the rounds of each one's medians. Without
-PyTorch, or where it sees no GPU, its column stays empty. PyTorch computes in f32 with TF32 off, in f16 under autocast.
-The two limits beside each figure are what the GPU's data sheet allows: the arithmetic at its peak rate, and every map read
-and written once by each convolution at its memory's. The defaults are NVIDIA's figures for an H100 SXM (dense, without
-tensor cores for f32); an H200 has 4800 GB/s. `--small` takes batches that a software device can do, to try the script.
+Each round runs every measurement once with each program. The table shows the median over the rounds of each measurement's
+median. The column of PyTorch stays empty if PyTorch is missing or sees no GPU. PyTorch computes in f32 with TF32 off, and
+in f16 under autocast. The two limits beside each figure follow from the GPU's data sheet: the arithmetic at the peak rate,
+and the memory traffic, where each convolution reads and writes every map once, at the memory bandwidth. The defaults are
+NVIDIA's figures for an H100 SXM (dense, without tensor cores for f32); an H200 has 4800 GB/s. `--small` uses batches that
+a software device can run, to try the script.
 """
 
 import argparse
@@ -21,13 +22,13 @@ import sys
 import time
 
 GROWTH, BLOCKS, STEM = 32, (6, 12, 24, 16), 64
-# Maps are read and written that many times as often in a training step as in inference, about: forward, and backward once
-# for the weights, once for the input and twice for the norms.
+# Memory traffic of a training step, as a multiple of that in inference, approximately: forward, and backward once for the
+# weights, once for the input and twice for the norms.
 TRAINING_BYTES = 5
 
 
 def densenet_work():
-    """Floating-point operations and bytes of maps of one image's features, and bytes of the weights."""
+    """Returns the operations and the bytes of maps for one image's features, and the bytes of the weights."""
     flops = elements = weights = 0
 
     def conv(pixels, taps, channels, out):
@@ -51,7 +52,7 @@ def densenet_work():
 
 
 def glimpse(args, what, *more, precision="f32", matrices=False):
-    """Milliseconds, as `glimpse bench` has them; None where it refuses, or has no matrix units that are wanted."""
+    """Returns the milliseconds that `glimpse bench` reports; None if it refuses, or lacks the matrix units that are wanted."""
     command = [args.glimpse, "bench", what, "--json", "--device", "gpu", "--runs", str(args.runs), *more]
     if precision != "f32":
         command += ["--precision", precision]
@@ -69,7 +70,7 @@ def glimpse(args, what, *more, precision="f32", matrices=False):
 
 
 class Torch:
-    """The same work in PyTorch; `None` for everything where there is none."""
+    """The measurements in PyTorch; all return `None` if PyTorch is missing."""
 
     def __init__(self, runs):
         self.runs = runs
@@ -168,7 +169,7 @@ class Torch:
 
 
 def captions_a_second(args):
-    """Photos of the folder captioned a second, whole process, with the bundled model."""
+    """Returns the photos captioned a second, by a whole process with the bundled model."""
     command = [args.glimpse, "caption", args.photos, "--device", "gpu", "--json"]
     started = time.perf_counter()
     run = subprocess.run(command, capture_output=True, text=True)

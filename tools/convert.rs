@@ -1,4 +1,4 @@
-//! `glimpse-convert`: the weights that everyone has, as an encoder of Glimpse.
+//! `glimpse-convert`: converts published weights to an encoder of Glimpse.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,38 +13,39 @@ use glimpse::error::{Error, Result};
 use glimpse::model::DenseNetConfig;
 use serde_json::json;
 
-/// Turns a pretrained DenseNet's weights into an encoder of Glimpse
+/// Converts a pretrained DenseNet's weights to an encoder of Glimpse
 ///
-/// Reads PyTorch's .pth and .pt (torchvision's and timm's names, published files and training checkpoints), safetensors,
-/// and Keras' .h5, .weights.h5 and .keras. Which DenseNet it is, is seen from the tensors; it may lie under any prefix,
-/// and within another network whose layers are left out. Nothing in a file is ever executed: objects beside the weights
-/// are passed over and named. A file without a whole DenseNet, or with several that differ, is refused.
+/// Reads PyTorch's .pth and .pt (torchvision's and timm's names, published files and training checkpoints),
+/// safetensors, and Keras' .h5, .weights.h5 and .keras. The architecture is recognised from the tensors. The network
+/// may have any prefix, and may be a part of another network, whose layers are left out. Nothing in a file is ever
+/// executed: objects beside the weights are skipped and listed. A file without a whole DenseNet, or with several that
+/// differ, is refused.
 #[derive(Parser)]
 #[command(name = "glimpse-convert", version, max_term_width = 100)]
 struct Cli {
     /// The weights: .pth, .pt, .safetensors, .h5 or .keras
     #[arg(value_name = "INPUT")]
     input: PathBuf,
-    /// Where the encoder goes; the options --encoder of glimpse take it from there
+    /// The encoder to write; the options --encoder of glimpse take this file
     #[arg(value_name = "OUTPUT.safetensors")]
     output: PathBuf,
-    /// Refuse anything but this network [default: whichever it is]
+    /// Refuse all architectures but this one [default: accept any]
     #[arg(long, value_name = "NAME", value_parser = DenseNetConfig::NAMES)]
     arch: Option<String>,
-    /// How numbers are stored: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as 8-bit integers
-    /// with a scale for each row
+    /// Precision of the stored numbers: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as
+    /// 8-bit integers with a scale for each row
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     dtype: Dtype,
-    /// How images become the encoder's input: torchvision, squash or keras-nearest, or NAME:SIZE for a size other than
+    /// Preprocessing of the encoder's input: torchvision, squash or keras-nearest, or NAME:SIZE for a size other than
     /// 224 pixels [default: torchvision, keras-nearest for Keras]
     #[arg(long, value_name = "RECIPE")]
     preprocess: Option<Recipe>,
-    /// Of several networks in a file, the one whose tensors' names begin with this [default: the only one, or any where
-    /// all are the same]
+    /// Of several networks in a file, choose the one whose tensors' names begin with this [default: the only one, or
+    /// any if all are equal]
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Report every layer (shape, mean, standard deviation, hash), the features of three sample photos, and what the
-    /// classifier, where there is one, takes these for
+    /// Report every layer (shape, mean, standard deviation, hash), the features of three sample photos and, if there is
+    /// a classifier, the classes that it gives them
     #[arg(long)]
     verify: bool,
     /// The names of the classifier's classes for --verify: one a line, or Keras' imagenet_class_index.json
@@ -119,7 +120,7 @@ fn run(cli: &Cli) -> Result<()> {
     summarise(cli, &converted)
 }
 
-/// Names what is no part of the encoder, of many the first.
+/// Lists tensors or objects that are not part of the encoder; only the first if there are many.
 fn tell_of(what: &str, all: &[String]) {
     const SHOWN: usize = 40;
     if all.is_empty() {
@@ -138,7 +139,7 @@ fn same_file(cli: &Cli) -> bool {
     input.is_some() && input == output
 }
 
-/// What came of it, in a line.
+/// Prints a summary of the conversion in one line.
 fn summarise(cli: &Cli, converted: &Converted) -> Result<()> {
     let description = &converted.description;
     let config = &description.encoder;

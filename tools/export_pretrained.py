@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes full-size DenseNets as people have them, and what the frameworks compute with them.
+"""Writes full-size DenseNets in the formats in which they are distributed, with the frameworks' outputs for them.
 
     python tools/export_pretrained.py FOLDER [densenet121 densenet161 ...]
 
 The weights are random, the batch-norm statistics fit (see `export_torchvision.py`). For each network:
 
 * `NAME.pth`: PyTorch's legacy format under the names of torchvision's published files (`norm.1`);
-* `NAME.zip.pth`, `NAME.safetensors`: `state_dict()` as it is;
+* `NAME.zip.pth`, `NAME.safetensors`: the unchanged `state_dict()`;
 * `NAME.expected.safetensors`: the images `x` [2, 3, 224, 224], `spatial` [2, C, 7, 7] (the map after
   the last batch norm and ReLU) and `features` [2, C] (its average), computed by torchvision in float64;
 * `NAME.images.safetensors`: `features` [3, C] of the sample photos, whose names are the metadata entry `names`
@@ -15,8 +15,8 @@ The weights are random, the batch-norm statistics fit (see `export_torchvision.p
 For those that Keras has (all but 161), the same weights from Keras 3, on the same `x`:
 
 * `NAME.keras`, `NAME.keras.h5` (a whole model in the legacy format), `NAME.notop.weights.h5`;
-* `NAME.keras.expected.safetensors` and `NAME.keras.images.safetensors`: the same by Keras, with its own epsilon
-  and its own preprocessing; in float64 but for the batch norms, which Keras keeps in f32: exact to some 1e-6.
+* `NAME.keras.expected.safetensors` and `NAME.keras.images.safetensors`: Keras' outputs, with its own epsilon and
+  preprocessing. They are computed in float64, except for the batch norms, which Keras keeps in f32: exact to some 1e-6.
 
 Everything in the safetensors files is NCHW. They are large and not meant for the repository.
 """
@@ -60,12 +60,12 @@ TORCHVISION_RECIPE = transforms.Compose(
 
 
 def torchvision_photos():
-    """The sample photos as torchvision prepares them."""
+    """Returns the sample photos with torchvision's preprocessing."""
     return torch.stack([TORCHVISION_RECIPE(Image.open(path).convert("RGB")) for path in PHOTOS])
 
 
 def keras_photos():
-    """The sample photos as Keras prepares them, NCHW."""
+    """Returns the sample photos with Keras' preprocessing, NCHW."""
     photos = [keras.utils.img_to_array(keras.utils.load_img(path, target_size=(224, 224))) for path in PHOTOS]
     prepared = keras.applications.densenet.preprocess_input(np.stack(photos))
     return np.ascontiguousarray(prepared.transpose(0, 3, 1, 2), np.float32)

@@ -5,16 +5,16 @@
 
 For each architecture:
 
-* `NAME.safetensors`: `state_dict()` as it is, torchvision's own names;
+* `NAME.safetensors`: the unchanged `state_dict()`, with torchvision's own names;
 * `NAME.expected.safetensors`: the images `x` [2, 3, 224, 224], `spatial` [2, C, 7, 7] (the map after the
   last batch norm and ReLU) and `features` [2, C] (its average), computed in float64. The metadata
-  entry `f32_error` is PyTorch's own relative error in f32, a yardstick for a comparison's tolerance.
+  entry `f32_error` is PyTorch's own relative error in f32, from which a test can choose its tolerance.
 
 Everything here is NCHW. The files are large and are not meant for the repository.
 
-Random batch-norm statistics do not fit the activations, and 200 layers of misfit overflow or die
-out. So the statistics are measured first, in one training-mode pass, and then jittered: every layer gets
-values of its own and the activations stay in range.
+Random batch-norm statistics do not match the activations, which then overflow or vanish over 200 layers. The
+statistics are therefore measured first, in one training-mode pass, and then perturbed a little. Every layer gets
+different values, and the activations stay in range.
 """
 
 import sys
@@ -29,18 +29,18 @@ NAMES = ["densenet121", "densenet161", "densenet169", "densenet201"]
 
 
 def features(net, x):
-    """The map after the last ReLU, and its average over the image."""
+    """Returns the map after the last ReLU, and its average over the image."""
     spatial = F.relu(net.features(x))
     return spatial, spatial.mean((2, 3))
 
 
 def relative_error(got, expected):
-    """The norm of the difference over the norm of what was expected."""
+    """Returns the norm of the difference, divided by the norm of the expected value."""
     return ((got.double() - expected).norm() / expected.norm()).item()
 
 
 def randomise(net, x):
-    """Gives every batch norm a scale, a shift and statistics of its own that suit its input."""
+    """Gives every batch norm its own scale, shift and statistics, which match its input."""
     norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     for norm in norms:
         torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -55,7 +55,7 @@ def randomise(net, x):
 
 
 def random_network(name):
-    """The architecture with weights and statistics of its own, and the images that they suit."""
+    """Returns the architecture with random weights and statistics, and the images that the statistics match."""
     torch.manual_seed(NAMES.index(name))
     net = getattr(torchvision.models, name)(weights=None)
     x = torch.randn(2, 3, 224, 224)

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Writes weight files in which the tiny DenseNet is not alone: another network is around it, objects lie beside it.
+"""Writes weight files that contain more than the tiny DenseNet: another network around it, or objects beside it.
 
     python tools/make_around_fixtures.py FOLDER [torch keras3 keras2]     (default: torch)
 
 FOLDER is `tests/fixtures/convert`, where `make_convert_fixtures.py` has written `torchvision.safetensors`: the weights of
-the DenseNet in all of these files, so that what is read can be held against it. The parts need the packages that the
-parts of that script need.
+the DenseNet in all of these files, with which tests compare the result. Each part needs the packages of the part of that
+script with the same name.
 
-* `torch`: a checkpoint with everything beside the weights that people have there, a whole captioner, TorchScript.
-* `keras3`, `keras2`: the network between a stem and a head that have convolutions and batch norms of the same sizes as
-  its own, in the same model (`flat`) and as a layer of a model (`nested`); two of it in one model; one without names
-  whose statistics tell which batch norm is its last.
+* `torch`: a checkpoint with the usual objects beside the weights, a whole captioner, TorchScript.
+* `keras3`, `keras2`: the network between a stem and a head with convolutions and batch norms of the same sizes, in the same
+  model (`flat`) and as a layer of a model (`nested`); two such networks in one model; one without names, whose statistics
+  show which batch norm is its last.
 
-All files are packed again as tightly as their formats allow; nothing that Keras wrote in them is changed but for that.
+All files are compressed again as far as their formats allow; Keras' contents are otherwise unchanged.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from make_convert_fixtures import CLASSES, SIZE, keras_densenet, tiny_densenet, 
 
 
 class Vocabulary:
-    """As in every tutorial on captioning."""
+    """The vocabulary class of many tutorials on captioning."""
 
     def __init__(self):
         self.word2idx = {"<pad>": 0, "a": 1, "dog": 2}
@@ -42,11 +42,11 @@ class Vocabulary:
 
 
 class Config(dict):
-    """A dictionary with attributes, as configuration libraries have it."""
+    """A dictionary with attributes, like those of configuration libraries."""
 
 
 def reference_net(folder):
-    """The network of all fixtures."""
+    """Returns the network of all fixtures."""
     from safetensors.torch import load_file as load_tensors
 
     net = tiny_densenet()
@@ -55,7 +55,7 @@ def reference_net(folder):
 
 
 def captioner(net):
-    """A captioner whose encoder is the network under two names, as `self.densenet` and in a sequence."""
+    """Returns a captioner that contains its encoder under two names, as `self.densenet` and in a sequence."""
     import torch
 
     class Encoder(torch.nn.Module):
@@ -73,7 +73,7 @@ def captioner(net):
 
 
 def write_torch(folder):
-    """Checkpoints, a whole model, TorchScript."""
+    """Writes checkpoints, a whole model and TorchScript."""
     import torch
 
     net = reference_net(folder)
@@ -109,7 +109,7 @@ def write_torch(folder):
 
 
 def surrounded(keras, state, nested):
-    """The network between a stem and a head, whose batch norms and convolutions are of its own ones' sizes."""
+    """Returns the network between a stem and a head whose batch norms and convolutions have the same sizes as its own."""
     layers = keras.layers
     inputs = layers.Input((SIZE, SIZE, 1))
     x = layers.Rescaling(1 / 255)(inputs)
@@ -133,7 +133,7 @@ def surrounded(keras, state, nested):
 
 
 def again(layer, base, x):
-    """A layer of `base` applied in another model; a dense block's concatenations take up what was before."""
+    """Applies a layer of `base` in another model; a concatenation of a dense block also takes the block's earlier output."""
     key = id(base)
     made = again.__dict__.setdefault(key, {})
     sources = layer.input if isinstance(layer.input, list) else [layer.input]
@@ -144,7 +144,7 @@ def again(layer, base, x):
 
 
 def scramble(model):
-    """Numbers that are nobody's in all variables, so that one taken for another is seen."""
+    """Fills all variables with distinct numbers, so that a confusion of two is noticed."""
     numbers = np.random.default_rng(33)
     for layer in model.layers:
         if hasattr(layer, "layers"):
@@ -154,7 +154,7 @@ def scramble(model):
 
 
 def transplant_into(model, state):
-    """Gives the layers of a DenseNet among those of a model its weights."""
+    """Sets the weights of the DenseNet's layers in a larger model."""
 
     class Part:
         layers = [layer for layer in model.layers if layer.name == "bn" or layer.name.startswith(("conv1_", "conv2_", "conv3_", "pool2_"))]
@@ -163,7 +163,7 @@ def transplant_into(model, state):
 
 
 def twins(keras, state):
-    """Two of the network in one model, the second with other numbers."""
+    """Returns a model with two such networks, the second with other numbers."""
     layers = keras.layers
     inputs = layers.Input((SIZE, SIZE, 3))
     bases = [keras_densenet(keras, top=False) for _ in range(2)]
@@ -175,8 +175,8 @@ def twins(keras, state):
 
 
 def consistent(state):
-    """The state of a network that was trained: the last batch norm's means are those of the last layer's, as far as they
-    see the same channels."""
+    """Returns the state of a trained network: the means of the last batch norm equal those of the last layer for the
+    channels that both see."""
     state = dict(state)
     mean = state["features.norm5.running_mean"].copy()
     mean[:8] = state["features.denseblock2.denselayer1.norm1.running_mean"]
@@ -185,7 +185,7 @@ def consistent(state):
 
 
 def trained(keras, state):
-    """A flat model with a batch norm of the last one's size in its head."""
+    """Returns a flat model whose head has a batch norm of the size of the last one."""
     base = keras_densenet(keras, top=False)
     x = keras.layers.GlobalAveragePooling2D()(base.output)
     x = keras.layers.BatchNormalization()(x)
@@ -196,14 +196,14 @@ def trained(keras, state):
 
 
 def write_keras(name, prefix, folder):
-    """The files of one version of Keras."""
+    """Writes the files of one version of Keras."""
     keras = importlib.import_module(name)
     state = load_file(folder / "torchvision.safetensors")
     for kind in ("flat", "nested"):
         model = surrounded(keras, state, nested=kind == "nested")
         for end in (".h5", ".keras", ".weights.h5"):
             path = folder / f"around-{prefix}-{kind}{end}"
-            # Keras 3 knows the older format of weights alone no more.
+            # Keras 3 no longer supports the older format of weights alone.
             alone = end == ".weights.h5" or (end == ".h5" and kind == "nested" and prefix == "keras2")
             (model.save_weights if alone else model.save)(path)
             rezip(path) if end == ".keras" else repack(path)
@@ -228,7 +228,7 @@ def write_keras2(folder):
 
 
 def repack(path):
-    """Writes an HDF5 file again with its attributes, its data compressed and its groups as newer versions have them."""
+    """Rewrites an HDF5 file with its attributes, compressed data and the groups of newer versions of the format."""
     import h5py
 
     old_path = path.rename(path.with_suffix(".old"))
@@ -248,7 +248,7 @@ def repack(path):
 
 
 def rezip(path):
-    """Writes a zip archive again, its entries compressed."""
+    """Rewrites a zip archive with compressed entries."""
     with zipfile.ZipFile(path) as old:
         entries = [(info.filename, old.read(info)) for info in old.infolist()]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:

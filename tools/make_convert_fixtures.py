@@ -3,22 +3,22 @@
 
     python tools/make_convert_fixtures.py FOLDER [torch keras3 keras2]     (default: torch keras3)
 
-FOLDER is `tests/fixtures/convert`. The parts need different packages, Keras 2 an environment of its own:
+FOLDER is `tests/fixtures/convert`. The parts need different packages; Keras 2 needs a separate environment:
 
-* `torch`: torch, torchvision, timm, safetensors. Makes the weights, which the other parts take from
-  `torchvision.safetensors`, so it comes first.
-* `keras3`: keras 3 with torch behind it (set here), h5py, safetensors.
+* `torch`: torch, torchvision, timm, safetensors. Run it first: it makes the weights, which the other parts read
+  from `torchvision.safetensors`.
+* `keras3`: keras 3 with torch as its backend (set by this script), h5py, safetensors.
 * `keras2`: tensorflow-cpu, tf_keras, h5py, safetensors.
 
 The network has torchvision's structure with two dense blocks, of two layers and of one; its batch-norm
-statistics are measured and jittered (see `export_torchvision.py`). `expected.safetensors` holds an input
-`x` [2, 3, 32, 32] and what torchvision computes for it in float64: `spatial` [2, C, 4, 4] (the map after
-the last batch norm and ReLU), `features` [2, C] (its average) and `logits` [2, 5]. What Keras
-computes is in `expected_keras.safetensors`: its epsilon is 1.001e-5, not 1e-5, and its batch norms are in
-f32 even where everything else is in float64 (keras 3 on torch), so it is exact to some 2e-7. Everything is NCHW.
+statistics are measured and perturbed (see `export_torchvision.py`). `expected.safetensors` holds an input
+`x` [2, 3, 32, 32] and torchvision's outputs for it in float64: `spatial` [2, C, 4, 4] (the map after
+the last batch norm and ReLU), `features` [2, C] (its average) and `logits` [2, 5]. `expected_keras.safetensors`
+holds Keras' outputs. They differ, because Keras' epsilon is 1.001e-5 instead of 1e-5. They are exact to some 2e-7,
+because its batch norms are in f32 even if everything else is in float64 (keras 3 on torch). Everything is NCHW.
 
-The seed is fixed and the same versions write the same bytes, but for PyTorch's legacy files (memory
-addresses name the storages in them and order them) and what Keras writes (dates, and names that count up).
+The seed is fixed, and equal versions of the packages write equal bytes, with two exceptions: PyTorch's legacy files
+(memory addresses name and order their storages) and Keras' files (dates, and names with a running number).
 """
 
 import argparse
@@ -44,7 +44,7 @@ SIZE = 32
 
 
 def tiny_densenet():
-    """The network whose weights all files hold."""
+    """Returns the network whose weights are in all files."""
     import torch
     import torchvision
 
@@ -60,7 +60,7 @@ def tiny_densenet():
 
 
 def expected(net):
-    """An input, and what the network makes of it in float64."""
+    """Returns an input and the network's outputs for it, computed in float64."""
     import torch
 
     from export_torchvision import features
@@ -74,7 +74,7 @@ def expected(net):
 
 
 def published_names(state):
-    """The state as torchvision's published files have it: `norm.1`, and no `num_batches_tracked`."""
+    """Returns the state under the names of torchvision's published files: `norm.1`, and no `num_batches_tracked`."""
     dotted = collections.OrderedDict()
     for name, value in state.items():
         for part in ("norm1", "norm2", "conv1", "conv2"):
@@ -85,7 +85,7 @@ def published_names(state):
 
 
 def used_optimizer(net):
-    """The state of an optimizer after one step, with its momentum buffers. `net` itself stays as it is."""
+    """Returns the state of an optimizer after one step, with its momentum buffers. `net` itself stays unchanged."""
     import torch
 
     net = copy.deepcopy(net)
@@ -96,7 +96,7 @@ def used_optimizer(net):
 
 
 def unusual_tensors(net):
-    """Parameters instead of tensors, one of them channels-last; the norms are slices of one storage."""
+    """Returns a state of parameters instead of tensors, one of them channels-last; the norms are slices of one storage."""
     import torch
 
     state = dict(net.state_dict())
@@ -114,7 +114,7 @@ def unusual_tensors(net):
 
 
 def tiny_resnet():
-    """A state with a ResNet's names: one basic block."""
+    """Returns a state with a ResNet's names: one basic block."""
     import torch
 
     def norm(name, channels):
@@ -139,7 +139,7 @@ def tiny_resnet():
 
 
 def cifar_densenet():
-    """A DenseNet for CIFAR: a 3x3 stem with no norm, three blocks, the last norm under another name."""
+    """Returns a DenseNet for CIFAR: a 3x3 stem without a norm, three blocks, the last norm under another name."""
     import torchvision
 
     net = torchvision.models.DenseNet(
@@ -155,14 +155,14 @@ def cifar_densenet():
 
 
 def changed(state, name, value):
-    """The state with the first element of one of its tensors changed."""
+    """Returns the state with the first element of one tensor changed."""
     state = copy.deepcopy(state)
     state[name].view(-1)[0] = value
     return state
 
 
 def write_torch(folder):
-    """PyTorch's files and safetensors, timm's names, and the files to be refused."""
+    """Writes PyTorch's files and safetensors, with timm's names too, and the files that must be refused."""
     import timm
     import torch
     import torchvision
@@ -230,7 +230,7 @@ def write_torch(folder):
 
 
 def keras_densenet(keras, top=True, slashes=False, dtype="float32"):
-    """The same structure as `keras.applications` builds it, layer by layer under the same names.
+    """Returns the network that `keras.applications` would build, layer by layer and under the same names.
 
     With `slashes` the stem's layers are called `conv1/conv` and so on, as in Keras 2.
     """
@@ -267,7 +267,7 @@ def keras_densenet(keras, top=True, slashes=False, dtype="float32"):
 
 
 def torch_layer(name):
-    """The name torchvision has for a Keras layer with weights."""
+    """Returns torchvision's name of a Keras layer with weights."""
     fixed = {
         "conv1_conv": "features.conv0",
         "conv1_bn": "features.norm0",
@@ -286,7 +286,7 @@ def torch_layer(name):
 
 
 def transplant(model, state):
-    """Gives a Keras DenseNet the weights of a torchvision state (arrays by name)."""
+    """Sets the weights of a Keras DenseNet from a torchvision state (arrays by name)."""
     for layer in model.layers:
         if not layer.weights:
             continue
@@ -301,7 +301,7 @@ def transplant(model, state):
 
 
 def keras_features(model, x):
-    """What a Keras DenseNet without its top makes of NCHW images: the map, NCHW too, and its average."""
+    """Returns the outputs of a Keras DenseNet without its top for NCHW images: the map, NCHW too, and its average."""
     spatial = np.asarray(model.predict_on_batch(x.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)
     return {
         "spatial": np.ascontiguousarray(spatial, np.float32),
@@ -310,7 +310,7 @@ def keras_features(model, x):
 
 
 def another_model(keras):
-    """A Keras model of another kind."""
+    """Returns a Keras model that is not a DenseNet."""
     layers = keras.layers
     inputs = layers.Input(shape=(8, 8, 3))
     x = layers.Flatten()(layers.Conv2D(4, 3, strides=2, activation="relu")(inputs))
@@ -318,7 +318,7 @@ def another_model(keras):
 
 
 def write_nested(keras, state, folder):
-    """The network as a layer of another model, under a new head, as people who train on pictures of theirs have it."""
+    """Writes the network as a layer of another model with a new head, the usual form after transfer learning."""
     base = keras_densenet(keras, top=False)
     transplant(base, state)
     inputs = keras.layers.Input((SIZE, SIZE, 3))
@@ -327,7 +327,7 @@ def write_nested(keras, state, folder):
 
 
 def write_keras3(folder):
-    """Keras 3: its own archive, its own weights, its legacy HDF5, and another network."""
+    """Writes the files of Keras 3: its archive, its weights, its legacy HDF5, and another network."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
 
@@ -355,7 +355,7 @@ def write_keras3(folder):
 
 
 def copy_with_fixed_strings(source, target):
-    """Copies an HDF5 file with its attributes' strings in fixed lengths, as h5py 2 wrote the published files."""
+    """Copies an HDF5 file with attribute strings of fixed length, as h5py 2 wrote them in the published files."""
     import h5py
 
     def fixed(value):
@@ -378,7 +378,7 @@ def copy_with_fixed_strings(source, target):
 
 
 def repack(source, target):
-    """Copies an HDF5 file the way newer versions of the format have it: compressed in chunks, groups without B-trees."""
+    """Copies an HDF5 file in the form of newer versions of the format: compressed chunks, groups without B-trees."""
     import h5py
 
     def copy_object(name, old):
@@ -390,7 +390,7 @@ def repack(source, target):
 
 
 def write_keras2(folder):
-    """Keras 2: HDF5 with a group for each layer, and the archive it had towards its end."""
+    """Writes the files of Keras 2: HDF5 with a group for each layer, and the archive of its last versions."""
     os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"})
     import tf_keras
 

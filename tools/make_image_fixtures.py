@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/images: small pictures of every kind, and what Pillow and torchvision make of them.
+"""Makes tests/fixtures/images: small pictures of every kind, with Pillow's and torchvision's results for them.
 
     python tools/make_image_fixtures.py tests/fixtures/images
 
-Needs Pillow, torchvision and NumPy. Every picture is drawn here, so there is no licence to respect. For a
+Needs Pillow, torchvision and NumPy. Every picture is drawn by this script, so there is no licence to respect. For a
 picture NAME.EXT the file NAME.EXT.rgb.png holds the RGB pixels that Pillow reads from it (upright, over
 white); prepared/ holds the inputs and outputs of the preprocessing recipes.
 """
@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 45, 29  # odd, and no multiple of a JPEG block
 
 
 def scene(width=WIDTH, height=HEIGHT):
-    """A smooth picture with two hard-edged shapes; no two corners are alike."""
+    """Returns a smooth picture with two hard-edged shapes; all corners differ."""
     y, x = np.mgrid[0:height, 0:width]
     u, v = x / (width - 1), y / (height - 1)
     rgb = np.stack([60 + 180 * u, 40 + 150 * v, 210 - 120 * u * v], axis=-1)
@@ -33,7 +33,7 @@ def scene(width=WIDTH, height=HEIGHT):
 
 
 def ramp():
-    """An alpha channel from clear at the left to opaque at the right."""
+    """Returns an alpha channel from clear at the left to opaque at the right."""
     return Image.fromarray(np.tile(np.linspace(0, 255, WIDTH).round().astype(np.uint8), (HEIGHT, 1)), "L")
 
 
@@ -44,7 +44,7 @@ def over_white(image):
 
 
 def expected(data):
-    """What Pillow makes of a file: its first frame, upright, over white, RGB."""
+    """Returns the first frame of a file as Pillow reads it: upright, over white, RGB."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return over_white(image)
@@ -67,7 +67,7 @@ def orientation(number):
 
 
 def png_16(array):
-    """A 16-bit PNG of [H, W, channels]; Pillow writes none with more than one channel."""
+    """Returns a 16-bit PNG of [H, W, channels]; Pillow writes such files with one channel only."""
     height, width, channels = array.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -86,11 +86,11 @@ def cmyk():
 
 
 def ycck():
-    """A four-channel JPEG whose first three hold YCbCr.
+    """Returns a four-channel JPEG whose first three channels are YCbCr.
 
-    Pillow writes none. But it stores what it is given, inverted, so it is given the inverse of what such a
-    file holds (the YCbCr of the inks C, M, Y and the inverse of K, as Adobe does it), and the Adobe segment
-    is changed to say so.
+    Pillow cannot write such a file, but it stores the inverse of the channels that it is given. It is therefore given
+    the inverse of the file's channels (in Adobe's convention the YCbCr of the inks C, M, Y, and the inverse of K), and
+    the Adobe segment is changed accordingly.
     """
     c, m, y, k = cmyk().split()
     stored = Image.merge("CMYK", (*Image.merge("RGB", (c, m, y)).convert("YCbCr").split(), ImageOps.invert(k)))
@@ -145,14 +145,14 @@ def pictures():
 
 
 def with_thumbnail(data):
-    """The JPEG with a small JPEG, end marker and all, inside a segment of its own."""
+    """Returns the JPEG with a small JPEG, including its end marker, in an additional segment."""
     small = encoded(scene(16, 12), "JPEG", quality=50)
     segment = b"\xff\xe1" + struct.pack(">H", 2 + 6 + len(small)) + b"Thumb\0" + small
     return data[:2] + segment + data[2:]
 
 
 def prepared(folder):
-    """Pillow's scaling and the recipes, on sizes whose halves and fractions are awkward."""
+    """Writes results of Pillow's scaling and of the recipes, for sizes that lead to rounding."""
     folder.mkdir(exist_ok=True)
     wide, tall = scene(131, 87), scene(61, 103)
     wide.save(folder / "wide.png", optimize=True)

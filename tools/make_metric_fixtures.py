@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records what the COCO caption evaluation computes on made-up captions.
+"""Records the scores of the COCO caption evaluation for made-up captions.
 
     python tools/make_metric_fixtures.py [OUTPUT_FOLDER]       (default: tests/fixtures)
 
@@ -9,7 +9,7 @@ writes `metrics.json`:
      "sets": [{"name": ..., "images": {IMAGE: {"hypothesis": ..., "references": [...]}},
                "bleu": [BLEU-1, BLEU-2, BLEU-3, BLEU-4],        between 0 and 1
                "rouge_l": {"all": ..., "images": {IMAGE: ...}},        between 0 and 1
-               "cider": {"all": ..., "images": {IMAGE: ...}},          between 0 and 10, as pycocoevalcap's class Cider has it
+               "cider": {"all": ..., "images": {IMAGE: ...}},          between 0 and 10, of pycocoevalcap's class Cider
                "cider_plain": {"all": ..., "images": {IMAGE: ...}},    the paper's first formula, computed in this script
                "meteor": {"all": ..., "images": {IMAGE: ...}},         between 0 and 1, all stages
                "meteor_stem": {"all": ..., "images": {IMAGE: ...}}}]}  between 0 and 1, exact and stem matches alone
@@ -32,10 +32,10 @@ from pycocoevalcap.meteor import meteor as meteor_package
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-# The tokenizer is a Java program and reads its input in the locale's encoding unless told otherwise.
+# The tokenizer is a Java program, which by default reads its input in the locale's encoding.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-Dfile.encoding=UTF-8")
 
-# What tokenizers stumble over, one line each.
+# Texts that are difficult for tokenizers, one a line.
 CAPTIONS = """\
 A dog runs across the field.
 A dog runs across the field
@@ -84,13 +84,13 @@ PLACES = ["on the beach", "in the snow .", "on a well-kept lawn", "near the wate
 
 
 def sentence(generator):
-    """A caption in the manner of captions."""
+    """Returns a made-up caption."""
     parts = [SUBJECTS, VERBS, PLACES][: generator.choice([2, 3, 3, 3])]
     return " ".join(generator.choice(part) for part in parts)
 
 
 def caption_set(name, seed, images, references):
-    """Random hypotheses and references."""
+    """Returns a set of random hypotheses and references."""
     generator = random.Random(seed)
     return {
         "name": name,
@@ -109,7 +109,7 @@ def one_image(name, hypothesis, *references):
 
 
 def several(name, *images):
-    """Images given as (hypothesis, reference, ...)."""
+    """Returns a set of images given as (hypothesis, reference, ...)."""
     return {
         "name": name,
         "images": {
@@ -163,19 +163,19 @@ SETS = [
 
 
 def tokenize(texts):
-    """The tokens of each text. Every text gets a neighbour, because the tokenizer reads on over line ends."""
+    """Returns the tokens of each text. Each text is followed by another, because the tokenizer reads beyond line ends."""
     lines = {index: [{"caption": text}, {"caption": "a"}] for index, text in enumerate(texts)}
     return [tokens[0] for tokens in PTBTokenizer().tokenize(lines).values()]
 
 
 def grams(text):
-    """How often each n-gram occurs, by n - 1."""
+    """Returns the count of each n-gram, by n - 1."""
     words = text.split()
     return [Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1)) for n in range(1, 5)]
 
 
 def plain_cider(references, hypotheses):
-    """CIDEr by equations 1 to 3 of the paper, times 10; no package on PyPI has it."""
+    """Returns CIDEr by equations 1 to 3 of the paper, times 10; no package on PyPI computes it."""
     frequency = Counter(g for texts in references for g in {g for text in texts for n in grams(text) for g in n})
     scores = []
     for hypothesis, texts in zip(hypotheses, references):
@@ -191,7 +191,7 @@ def plain_cider(references, hypotheses):
 
 
 def meteor(stages, references, hypotheses):
-    """METEOR 1.5 as pycocoevalcap calls it: the score of all, and each one's."""
+    """Returns METEOR 1.5 as pycocoevalcap calls it: the score of all images, and of each."""
     command = ["java", "-jar", "-Xmx2G", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm", "-m", stages]
     process = subprocess.Popen(
         command,

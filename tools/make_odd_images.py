@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/odd: image files of the odd kinds that cameras, telephones and old programs write.
+"""Makes tests/fixtures/odd: image files with the oddities of cameras, telephones and old programs.
 
     python tools/make_odd_images.py tests/fixtures/odd
 
@@ -28,7 +28,7 @@ RGB = np.asarray(SCENE)
 
 
 def cjpeg(*options, scans=None):
-    """The scene as libjpeg-turbo's own program writes it."""
+    """Returns the scene as a JPEG written by libjpeg-turbo's own program."""
     with tempfile.TemporaryDirectory() as folder:
         ppm = Path(folder, "scene.ppm")
         SCENE.save(ppm)
@@ -40,7 +40,7 @@ def cjpeg(*options, scans=None):
 
 
 def segments(jpeg):
-    """The segments up to the first scan's header, as (marker, bytes), and the rest."""
+    """Returns the segments up to the first scan's header, as (marker, bytes), and the rest of the file."""
     at, found = 2, []
     while True:
         length = struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
@@ -60,7 +60,7 @@ def without(jpeg, *markers):
 
 
 def with_segment(jpeg, marker, data, first=True):
-    """`jpeg` with one more segment, before all others or after the first."""
+    """Returns `jpeg` with an additional segment, before all others or after the first."""
     parts, rest = segments(jpeg)
     parts.insert(0 if first else 1, (marker, bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data))
     return joined(parts, rest)
@@ -71,7 +71,7 @@ def adobe(transform):
 
 
 def named(jpeg, ids):
-    """`jpeg` with other component ids."""
+    """Returns `jpeg` with other component ids."""
     parts, rest = segments(jpeg)
     changed = []
     for marker, data in parts:
@@ -86,7 +86,7 @@ def named(jpeg, ids):
 
 
 def exif(value, kind=3, order="<"):
-    """EXIF data that says how the camera was held, with the tag spelled as a BYTE (1), SHORT (3) or LONG (4)."""
+    """Returns EXIF data with the camera's orientation, written as a BYTE (1), SHORT (3) or LONG (4)."""
     head = b"II*\0" if order == "<" else b"MM\0*"
     stored = {1: bytes([value, 0, 0, 0]), 3: struct.pack(order + "HH", value, 0), 4: struct.pack(order + "I", value)}[kind]
     entry = struct.pack(order + "HHI", 0x0112, kind, 1) + stored
@@ -94,7 +94,7 @@ def exif(value, kind=3, order="<"):
 
 
 def turned(image):
-    """Stored so that orientation 6 turns it upright."""
+    """Rotates the picture so that orientation 6 turns it upright."""
     return image.transpose(Image.Transpose.ROTATE_90)
 
 
@@ -129,7 +129,7 @@ def png_chunk(kind, data):
 
 
 def apple_png():
-    """Pixels as Apple's tools store them: no frame of zlib, blue first, colours multiplied by alpha."""
+    """Returns a PNG in the form of Apple's tools: without zlib's frame, blue first, colours multiplied by alpha."""
     alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
     rows = b"".join(b"\0" + row.tobytes() for row in np.concatenate([RGB[:, :, ::-1], alpha], axis=2))
     bare = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -140,7 +140,7 @@ def apple_png():
 
 
 def interlaced_png():
-    """The seven passes of Adam7."""
+    """Returns a PNG with the seven passes of Adam7."""
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     rows = b""
     for x, y, across, down in passes:
@@ -178,13 +178,13 @@ def bmp(header, pixels, palette=b"", masks=b"", offset=None):
 
 
 def info(size, bits, compression=0, height=HEIGHT, rest=b""):
-    """An information header of any size: of OS/2 (16, 64) or of Windows (40 to 124)."""
+    """Returns an information header of any size: of OS/2 (16, 64) or of Windows (40 to 124)."""
     fields = struct.pack("<IiiHHIIiiII", size, WIDTH, height, 1, bits, compression, 0, 0, 0, 0, 0)
     return (fields + rest + b"\0" * size)[:size]
 
 
 def runs(indices):
-    """Pixels of 8 bits as runs of equal ones."""
+    """Returns 8-bit pixels in run-length encoding."""
     coded = b""
     for row in indices:
         x = 0
@@ -272,7 +272,7 @@ def tiffs():
     buffer = io.BytesIO()
     multiplied = np.asarray(clear.convert("RGBa")).tobytes()
     Image.frombytes("RGBA", SCENE.size, multiplied).save(buffer, "TIFF")
-    # The tag ExtraSamples, a SHORT: 2 says plain alpha, 1 alpha by which the colours are multiplied.
+    # The tag ExtraSamples, a SHORT: 2 is plain alpha, 1 alpha by which the colours are multiplied.
     plain, associated = (struct.pack("<HHIHH", 338, 3, 1, value, 0) for value in (2, 1))
     tiff = buffer.getvalue()
     assert tiff.count(plain) == 1
@@ -290,7 +290,7 @@ def heics():
 
 
 def shown(data):
-    """What Pillow reads, or the scene where Pillow refuses."""
+    """Returns the pixels that Pillow reads, or the scene if Pillow refuses the file."""
     try:
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         # An alpha channel of zeros in a BMP was never filled in.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records what PyTorch computes, so that the engine's tests can compare without Python.
+"""Records results of PyTorch, with which the engine's tests can compare without Python.
 
     python tools/make_op_fixtures.py [OUTPUT_FOLDER]          (default: tests/fixtures)
 
@@ -8,10 +8,10 @@ writes two files:
 * `ops.safetensors`: one case for each operation, loss and optimizer, with its values and gradients;
 * `densenet_tiny.safetensors`: a whole small DenseNet, forward and backward.
 
-Inputs are drawn as f32; PyTorch then computes on them in float64, so that the recorded values are
-exact to the last bit of the f32 they are stored in, and a test's tolerance measures the engine alone.
+Inputs are drawn as f32, and PyTorch computes on them in float64. The recorded values are therefore exact to the
+last bit of the f32 in which they are stored, and a test's tolerance measures only the engine's error.
 
-What the keys mean (`ops.safetensors`):
+The keys of `ops.safetensors`:
 
     CASE/<input>                    each input of the operation
     CASE/output, CASE/grad_output   the result, and a random cotangent of the same shape
@@ -42,17 +42,17 @@ cases = {}
 
 
 def normal(*shape):
-    """A standard normal tensor, drawn in f32 so that storing it loses nothing."""
+    """Returns a standard normal tensor, drawn in f32 so that storing it loses nothing."""
     return torch.randn(shape, dtype=torch.float32)
 
 
 def uniform(low, high, *shape):
-    """A tensor with values between `low` and `high`."""
+    """Returns a tensor with values between `low` and `high`."""
     return torch.rand(shape, dtype=torch.float32) * (high - low) + low
 
 
 def stored(name, tensor):
-    """`tensor` as the file holds it: f32 or i64, feature maps NHWC, scalars of one element."""
+    """Returns `tensor` in the form of the file: f32 or i64, feature maps NHWC, scalars of one element."""
     tensor = tensor.detach()
     if tensor.ndim == 4 and not name.endswith("weight"):
         tensor = tensor.permute(0, 2, 3, 1)
@@ -136,7 +136,7 @@ MOMENTUM = 0.1
 
 
 def norm_inputs(channels):
-    """A scale and a shift, gamma of both signs so that no kernel can assume otherwise."""
+    """Returns a scale and a shift; gamma has both signs, so that no kernel can assume one."""
     gamma = uniform(0.5, 1.5, channels)
     gamma[channels // 2] *= -1
     return {"gamma": gamma, "beta": normal(channels) / 2}
@@ -179,7 +179,7 @@ for mode, training in (("train", True), ("eval", False)):
 
 
 def randomise(module):
-    """Gives every batch norm of `module` a scale, shift and statistics of its own."""
+    """Gives every batch norm of `module` its own scale, shift and statistics."""
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             channels = layer.num_features
@@ -198,7 +198,7 @@ randomise(block)
 block_state = {n: t for n, t in block.state_dict().items() if "num_batches_tracked" not in n}
 block_input = normal(2, 6, 5, 7)
 for mode, training in (("train", True), ("eval", False)):
-    # `functional_call` works on the very tensors it is given, so the buffers passed in are updated.
+    # `functional_call` uses the given tensors in place, so the buffers passed in are updated.
     def run(x, **state):
         block.train(training)
         return torch.func.functional_call(block.double(), state, (x,))
@@ -217,7 +217,7 @@ x = normal(2, 3, 4, 5)
 x[0, 0] = 0.0  # the gradient at zero is zero
 record("relu", "relu", lambda x: F.relu(x), {"x": x})
 
-# A map after a ReLU is full of equal zeros: the first of several maxima, in row order, gets the gradient.
+# A map after a ReLU has many equal zeros: the first of several maxima, in row order, gets the gradient.
 pool = {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)}
 for case, x in (
     ("max_pool2d_ties", F.relu(normal(2, 5, 9, 7) - 1.0)),
@@ -352,11 +352,11 @@ for case, max_norm in (("clip_grad_norm", 1.5), ("clip_grad_norm_within", 100.0)
 
 
 def coverage(attention, said):
-    """The penalty of doubly stochastic attention (Xu et al. 2015), a mean over sentences."""
+    """Returns the penalty of doubly stochastic attention (Xu et al. 2015), a mean over sentences."""
     return (1 - (attention * said[..., None]).sum(1)).square().sum(1).mean()
 
 
-# A generator state of its own: cases that are added here leave the random numbers of the others as they are.
+# A separate generator state: cases that are added here do not change the random numbers of the others.
 with torch.random.fork_rng():
     torch.manual_seed(21)
     record(
@@ -371,7 +371,7 @@ with torch.random.fork_rng():
 
 
 def attention_lstm(x, keys, values, image_of, h0, c0, w_ih, w_hh, bias, score):
-    """The decoder of Xu et al. (2015) step by step, as one writes it in PyTorch."""
+    """Runs the decoder of Xu et al. (2015) step by step, written with PyTorch's operations."""
     key, value = keys.shape[2], values.shape[2]
     query_weight, gate_weight, lstm_weight = w_hh.split([key, value, w_hh.shape[0] - key - value])
     gate_bias, lstm_bias = bias.split([value, bias.shape[0] - value])
@@ -391,7 +391,7 @@ def attention_lstm(x, keys, values, image_of, h0, c0, w_ih, w_hh, bias, score):
 
 
 def attention_lstm_inputs(images, steps, positions, words, key, value, hidden):
-    """One sentence for each element of `images`."""
+    """Returns inputs with one sentence for each element of `images`."""
     sentences, count = len(images), max(images) + 1
     return {
         "x": normal(sentences, steps, words),
@@ -407,14 +407,14 @@ def attention_lstm_inputs(images, steps, positions, words, key, value, hidden):
     }
 
 
-# Numbers of their own, so that every other case stays as it was.
+# A separate generator state, so that the other cases do not change.
 with torch.random.fork_rng():
     torch.manual_seed(21)
     record(
         "attention_lstm_step", "attention_lstm", attention_lstm,
         attention_lstm_inputs([0, 1, 2], steps=1, positions=4, words=5, key=7, value=6, hidden=3),
     )
-    # Two sentences look at the first image, none at the second.
+    # Two sentences belong to the first image, none to the second.
     record(
         "attention_lstm_sequence", "attention_lstm", attention_lstm,
         attention_lstm_inputs([0, 2, 0, 3], steps=5, positions=9, words=6, key=10, value=19, hidden=17),
@@ -425,7 +425,7 @@ with torch.random.fork_rng():
 
 
 def densenet_tiny():
-    """Parameters under their torchvision names, `x`, and what comes out under `eval/` and `train/`.
+    """Returns parameters under torchvision's names, `x`, and the outputs under `eval/` and `train/`.
 
     `eval/spatial` is the map after the last ReLU and `eval/pooled` its average; `train/grad/NAME`
     are the gradients of sum(pooled * train/grad_pooled) with batch statistics, `train/grad_x` that
@@ -445,7 +445,7 @@ def densenet_tiny():
     net.double()
 
     def gradients(mode, pooled, leaf):
-        """Stores the gradients of sum(pooled * cotangent) by the image and by every parameter."""
+        """Stores the gradients of sum(pooled * cotangent) with respect to the image and every parameter."""
         net.zero_grad()
         (pooled * cotangent.double()).sum().backward()
         found[f"{mode}/grad_x"] = stored("x", leaf.grad)
@@ -483,14 +483,14 @@ def divergences():
             wanted = F.log_softmax(teacher.detach() / temperature, dim=-1)
             got = F.log_softmax(student / temperature, dim=-1)
             divergence = F.kl_div(got, wanted, log_target=True, reduction="batchmean")
-            # The teacher is a constant; autograd wants it to take part all the same.
+            # The teacher is a constant, but autograd needs it to be a part of the graph.
             return divergence * temperature**2 + 0.0 * teacher.sum()
 
         inputs = {"student": normal(9, 37) * 3, "teacher": normal(9, 37) * 3}
         record(case, "kl_div", run, inputs, temperature=temperature)
 
 
-# A seed of its own, after which the other cases draw as if this one were not there.
+# A separate generator state, so that the other cases do not change.
 with torch.random.fork_rng():
     torch.manual_seed(1503)
     divergences()

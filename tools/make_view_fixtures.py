@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Records views as the teachers see them: tests/fixtures/distill holds three small pictures and a target file of them.
+"""Records a teacher's views: writes three small pictures and a target file for them to tests/fixtures/distill.
 
     python tools/make_view_fixtures.py [OUTPUT_FOLDER]          (default: tests/fixtures/distill)
 
-The teacher says of a view the mean levels of its 4 x 4 fields, in each of three channels, over 255. A test draws the same
-views from the same pictures and asks itself the same.
+The teacher's features are the mean levels of a view's 4 x 4 fields in each of three channels, divided by 255. A test
+renders the views of these pictures itself and computes the features again.
 """
 
 import sys
@@ -29,7 +29,7 @@ class Fields:
 
 
 def pictures(folder):
-    """Noise on slopes, in sizes larger and smaller than the view; one with transparency, one grey."""
+    """Draws noise on gradients, in sizes larger and smaller than the view; one picture has transparency, one is grey."""
     rng = np.random.default_rng(2106)
     y, x = np.mgrid[:70, :90]
     levels = np.stack([x * 2.5, y * 3.4, (x + y) * 1.5], 2) + rng.normal(0, 30, (70, 90, 3))

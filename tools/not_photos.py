@@ -1,10 +1,10 @@
-"""Makes pictures that are no photographs: pages, tables, code, charts, diagrams, screens, icons, line drawings, patterns,
-noise and blank ones. `glimpse calibrate --not-photos DIR` learns from them what a photograph is not.
+"""Makes pictures that are not photographs: pages, tables, code, charts, diagrams, screens, icons, line drawings, patterns,
+noise and blank ones. `glimpse calibrate --not-photos DIR` uses them as negative examples of photographs.
 
     pip install pillow matplotlib          (fontawesomefree, if it is there, adds its symbols to the icons)
     python tools/not_photos.py OUT --count 3000 --seed 1
 
-The same seed makes the same pictures with the same fonts. Files are named after their kind: `chart-00017.jpg`.
+Equal seeds make equal pictures, provided that the fonts are equal. Files are named after their kind: `chart-00017.jpg`.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def words(r, least, most):
 
 
 class Fonts:
-    """The machine's fonts, those of text and those of symbols."""
+    """The fonts of this machine, for text and for symbols."""
 
     def __init__(self):
         found = sorted(matplotlib.font_manager.findSystemFonts())
@@ -76,7 +76,7 @@ def colour(r, least=0.0, most=1.0, value=(0.0, 1.0)):
 
 
 def paper(r):
-    """A background: white, nearly white, or dark."""
+    """Returns a background colour: white, nearly white, or dark."""
     kind = r.random()
     if kind < 0.5:
         return (255, 255, 255), (r.randrange(70),) * 3
@@ -136,7 +136,7 @@ def page(r, fonts):
 
 
 def scanned(r, fonts):
-    """A page as a scanner or a phone sees it: turned, uneven, grainy."""
+    """Draws a page like a scan or a phone's picture of one: rotated, unevenly lit, grainy."""
     image = page(r, fonts).rotate(r.uniform(-6, 6), expand=False, fillcolor=colour(r, 0, 0.3, (0.2, 0.95)))
     a = np.asarray(image, np.float32)
     h, w, _ = a.shape
@@ -148,7 +148,7 @@ def scanned(r, fonts):
 
 
 def few_words(r, fonts):
-    """A sign, a slide, a card: few large words."""
+    """Draws a sign, a slide or a card with few large words."""
     background, ink = paper(r) if r.random() < 0.5 else (colour(r), colour(r))
     image, draw, (w, h) = canvas(r, background)
     for _ in range(r.randint(1, 5)):
@@ -274,7 +274,7 @@ def formula(r, fonts):
 
 
 def diagram(r, fonts):
-    """Boxes and arrows."""
+    """Draws boxes and arrows."""
     background, ink = paper(r)
     image, draw, (w, h) = canvas(r, background)
     font = fonts.of(r, r.randint(9, 16))
@@ -295,7 +295,7 @@ def diagram(r, fonts):
 
 
 def screen(r, fonts):
-    """The window of a program or of a page."""
+    """Draws the window of a program or of a page."""
     dark = r.random() < 0.35
     background = colour(r, 0, 0.3, (0.08, 0.2)) if dark else colour(r, 0, 0.06, (0.93, 1.0))
     ink, accent = ((230,) * 3 if dark else (40,) * 3), colour(r, 0.3, 0.9, (0.4, 0.9))
@@ -348,7 +348,7 @@ def screen(r, fonts):
 
 
 def icon(r, fonts):
-    """A symbol, or a few plain shapes, on a plain background."""
+    """Draws a symbol, or a few plain shapes, on a plain background."""
     background = r.choice([(255, 255, 255), (0, 0, 0), colour(r, 0, 0.7, (0.5, 1.0)), colour(r)])
     side = r.randint(64, 512)
     image = Image.new("RGB", (side, side), background)
@@ -357,7 +357,7 @@ def icon(r, fonts):
         draw.rounded_rectangle((side * 0.05,) * 2 + (side * 0.95,) * 2, side * r.uniform(0, 0.45), fill=colour(r))
     if fonts.symbols and r.random() < 0.6:
         font = ImageFont.truetype(r.choice(fonts.symbols), int(side * r.uniform(0.35, 0.85)))
-        # The private range in which such fonts keep their symbols; what a font lacks is drawn as a box.
+        # The private range in which such fonts have their symbols; a missing symbol is drawn as a box.
         draw.text((side / 2, side / 2), chr(r.randint(0xF000, 0xF5FF)), colour(r), font, anchor="mm")
         return image
     for _ in range(r.randint(1, 6)):
@@ -378,7 +378,7 @@ def icon(r, fonts):
 
 
 def drawing(r, fonts):
-    """Lines by a pen: curves, faces and figures of strokes, hatching, handwriting."""
+    """Draws lines like a pen's: curves, faces and figures of strokes, hatching, handwriting."""
     background, ink = paper(r)
     image, draw, (w, h) = canvas(r, background)
     width = r.randint(1, 5)
@@ -424,7 +424,7 @@ def drawing(r, fonts):
 
 
 def pattern(r, fonts):
-    """Stripes, checks, dots, bar codes and square codes, gradients."""
+    """Draws stripes, checks, dots, bar codes, square codes or gradients."""
     image, draw, (w, h) = canvas(r, colour(r))
     kind, step, a, b = r.randrange(6), r.randint(3, 60), colour(r), colour(r)
     if kind == 0:
@@ -514,9 +514,9 @@ def save(image, r, path):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    arguments.add_argument("out", help="the folder that the pictures go to")
-    arguments.add_argument("--count", type=int, default=3000, help="pictures [default: 3000]")
-    arguments.add_argument("--seed", type=int, default=1, help="the same seed makes the same pictures [default: 1]")
+    arguments.add_argument("out", help="the folder for the pictures")
+    arguments.add_argument("--count", type=int, default=3000, help="number of pictures [default: 3000]")
+    arguments.add_argument("--seed", type=int, default=1, help="seed; equal seeds make equal pictures [default: 1]")
     arguments = arguments.parse_args()
     os.makedirs(arguments.out, exist_ok=True)
     fonts = Fonts()

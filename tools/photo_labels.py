@@ -1,18 +1,19 @@
-"""Says which kinds of animals photos show, from their names, as `glimpse calibrate --labels` reads it.
+"""Lists the kinds of animals that photos show, by the photos' names, in the format of `glimpse calibrate --labels`.
 
     python tools/photo_labels.py FOLDER > labels.tsv
 
-A line for each photo whose name says something: its name, a tab, its kinds with commas between them, `-` for a photo that
-shows no animal, or `?` where the name does not tell, a tab, and the name of its ImageNet class where that is one. The names are those of the collections
-that the bundled model's encoder learnt from: cats and dogs (`cd_cat.1.jpg`), Stanford 40 actions
-(`st40_riding_a_horse_001.jpg`) and ImageNet (`imgn_n02129165_1_lion.jpg`, `nette_n02102040__...`).
+The output has a line for each photo whose name is informative, with three fields separated by tabs: the name; the kinds,
+separated by commas, `-` for a photo without animals, or `?` if the name does not tell; and the name of the ImageNet class,
+if there is one. The names are those of the collections that the bundled model's encoder was trained on: cats
+and dogs (`cd_cat.1.jpg`), Stanford 40 actions (`st40_riding_a_horse_001.jpg`) and ImageNet (`imgn_n02129165_1_lion.jpg`,
+`nette_n02102040__...`).
 """
 
 import os
 import re
 import sys
 
-# Words in the names of ImageNet classes, and the kind that they are of. What is not listed says nothing.
+# Words in the names of ImageNet classes, and the kind that each belongs to. Other words are ignored.
 KINDS = {
     "dog": "dog terrier retriever spaniel hound setter shepherd sheepdog poodle collie corgi husky malamute boxer mastiff "
     "pinscher schnauzer chihuahua pug dalmatian rottweiler basenji whippet beagle pekinese dinmont airedale papillon "
@@ -50,7 +51,7 @@ NETTE_KINDS = {"tench": "fish", "English springer": "dog"}
 
 
 def label(name):
-    """The kinds and the class that a name says; None where it says nothing of kinds."""
+    """Returns the kinds and the class that a name gives; None if it gives no kinds."""
     if match := re.match(r"cd_(cat|dog)\.", name):
         return match[1], ""
     if match := re.match(r"st40_(.*?)_\d", name):

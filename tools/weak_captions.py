@@ -1,10 +1,10 @@
-"""Writes a dataset of Flickr8k's captions together with weak captions of other photos, made from what their names say.
+"""Writes a dataset of Flickr8k's captions together with weak captions of other photos, made from their names.
 
     python tools/weak_captions.py FLICKR8K PHOTOS OUT --most 60 --seed 1
 
 OUT becomes a folder with `dataset_weak.json` (Karpathy's layout) and links to the pictures, for `glimpse train --data OUT`.
-Photos of Stanford 40 actions and of cats and dogs get a sentence in the style of Flickr8k's captions; of each name so many
-at most take part, so that they stay few beside the captions that people wrote.
+Photos of Stanford 40 actions and of cats and dogs get a sentence in the style of Flickr8k's captions. The number of
+photos of each name is limited, so that weak captions stay few beside the captions that people wrote.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import random
 import re
 import sys
 
-# What a name says, and how people would say it.
+# The actions and animals in names, and how people would describe them.
 SENTENCES = {
     "applauding": ["a group of people are clapping", "people in a crowd clap their hands"],
     "blowing_bubbles": ["a child is blowing bubbles", "a person blows bubbles"],

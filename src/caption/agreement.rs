@@ -1,8 +1,9 @@
-//! Choosing among candidates by agreement, that is by minimum Bayes risk (Kumar and Byrne, 2004; for what neural models
-//! generate Eikema and Aziz, 2020, arXiv 2005.10283).
+//! Choosing among candidates by agreement, that is by minimum Bayes risk (Kumar and Byrne, 2004; Eikema and Aziz, 2020,
+//! arXiv 2005.10283, for neural models).
 //!
-//! The likeliest sentence need not be the one that most others would accept. If the truth is one of the candidates, with
-//! a probability that follows the search's own ranking, then the expected similarity of a candidate `c` to the truth is
+//! The likeliest sentence need not be the one that agrees best with the others. Suppose that the truth is one of the
+//! candidates, with a probability that follows the search's own ranking. The expected similarity of a candidate `c` to
+//! the truth is then
 //!
 //! ```text
 //! agreement(c) = sum over candidates s of weight(s) similarity(c, s)
@@ -10,25 +11,27 @@
 //! weight(s) ~ e^(score(s) L^a) = p(s)^((L / length(s))^a)       L: the mean length, score(s) = log p(s) / length(s)^a
 //! ```
 //!
-//! and the best candidate is the one with the largest. A candidate agrees with itself wholly, so likely ones have an
-//! advantage. The weights add up to 1. With a length penalty `a` of 0 they are the model's probabilities; otherwise these
-//! are compensated for length as the search's ranking is, without which agreement would favour short sentences.
+//! The best candidate is the one with the largest agreement. A candidate agrees with itself wholly, which favours
+//! likely candidates. The weights add up to 1. With a length penalty `a` of 0 they are the model's probabilities.
+//! Otherwise the probabilities are compensated for length in the same way as the search's ranking; without that,
+//! agreement would favour short sentences.
 //!
 //! ```text
 //! similarity(a, b) = mean over n = 1..N of  2 matches / (n-grams of a + n-grams of b)      N = 4, less for short ones
 //! ```
 //!
-//! is the F1 of the n-grams: `matches` counts each n-gram as often as it occurs in both. It is 1 for equal sentences and 0
-//! for those without a common word. An `n` counts where at least one of the two sentences has n-grams of that length.
+//! This similarity is the F1 of the n-grams: `matches` counts each n-gram as often as it occurs in both sentences. It
+//! is 1 for equal sentences and 0 for sentences without a common word. A length `n` counts if at least one of the two
+//! sentences has n-grams of that length.
 
 use super::search::Search;
 use super::sentence::Sentence;
 use crate::data::vocabulary::END;
 
-/// The longest n-grams that are compared.
-const LONGEST: usize = 4;
+/// Length of the longest n-grams that are compared.
+const MAX_ORDER: usize = 4;
 
-/// The `candidates` with the most agreement first. Equal ones keep their order.
+/// Sorts the `candidates` by their agreement, the highest first. Candidates with equal agreement keep their order.
 pub(super) fn by_agreement(candidates: Vec<Sentence>, how: &Search) -> Vec<Sentence> {
     let words: Vec<Vec<usize>> = candidates.iter().map(words).collect();
     let weights = weights(&candidates, how);
@@ -46,7 +49,7 @@ pub(super) fn by_agreement(candidates: Vec<Sentence>, how: &Search) -> Vec<Sente
         .collect()
 }
 
-/// The agreement of one of the `candidates` with all of them, from 0 to 1.
+/// Computes the agreement of `sentence` with all `candidates`, from 0 to 1.
 pub(super) fn with(sentence: &Sentence, candidates: &[Sentence], how: &Search) -> f64 {
     let own = words(sentence);
     let similarities = candidates
@@ -58,12 +61,12 @@ pub(super) fn with(sentence: &Sentence, candidates: &[Sentence], how: &Search) -
         .sum()
 }
 
-/// The ids of a sentence's words, without its end mark.
+/// Returns the ids of a sentence's words, without the end mark.
 fn words(sentence: &Sentence) -> Vec<usize> {
     sentence.ids().filter(|&id| id != END as usize).collect()
 }
 
-/// Probabilities, compensated for length, that add up to 1.
+/// Computes the candidates' weights: probabilities compensated for length, which add up to 1.
 fn weights(candidates: &[Sentence], how: &Search) -> Vec<f64> {
     let words: usize = candidates.iter().map(|s| s.words.len()).sum();
     let length = (words as f64 / candidates.len() as f64).powf(how.length_penalty);
@@ -74,9 +77,9 @@ fn weights(candidates: &[Sentence], how: &Search) -> Vec<f64> {
     powers.into_iter().map(|p| p / sum).collect()
 }
 
-/// The mean F1 of n-grams, from 0 to 1.
+/// Computes the mean F1 of the n-grams, from 0 to 1.
 fn similarity(a: &[usize], b: &[usize]) -> f64 {
-    let longest = a.len().max(b.len()).min(LONGEST);
+    let longest = a.len().max(b.len()).min(MAX_ORDER);
     if longest == 0 {
         return 1.0;
     }
@@ -87,8 +90,8 @@ fn similarity(a: &[usize], b: &[usize]) -> f64 {
     (1..=longest).map(f1).sum::<f64>() / longest as f64
 }
 
-/// How many n-grams of `a` find an equal one in `b`, each of which matches once. Sentences are short, so comparing all
-/// pairs is quicker than a table.
+/// Counts the n-grams of `a` that find an equal one in `b`; each n-gram of `b` is matched once at most. Sentences are
+/// short, so comparing all pairs is faster than building a table.
 fn matches(a: &[usize], b: &[usize], n: usize) -> usize {
     let mut free = vec![true; b.len()];
     let mut count = 0;
@@ -132,7 +135,7 @@ mod tests {
         // Unigrams: 2 of 2 and 3, F1 0.8. Bigrams: 1 of 1 and 2, F1 2/3. Trigrams: none of 0 and 1.
         let want = (0.8 + 2.0 / 3.0 + 0.0) / 3.0;
         assert!((similarity(&[4, 5], &[4, 5, 6]) - want).abs() < 1e-12);
-        // A word that is there once matches once: 1 of 3 and 1, F1 0.5; then nothing.
+        // A word that occurs once matches once: 1 of 3 and 1, F1 0.5; the longer n-grams match nothing.
         assert!((similarity(&[4, 4, 4], &[4]) - 0.5 / 3.0).abs() < 1e-12);
         assert_eq!(similarity(&[], &[]), 1.0);
         assert_eq!(similarity(&[], &[4]), 0.0);
@@ -140,7 +143,8 @@ mod tests {
 
     #[test]
     fn the_sentence_that_most_others_resemble_is_first() {
-        // The likeliest resembles none; the other two resemble each other, and have more than half of the probability.
+        // The likeliest resembles no other; the other two resemble each other and have more than half of the
+        // probability.
         let candidates = vec![
             sentence(&[10, 11, 12], 0.4f64.ln()),
             sentence(&[4, 5, 6, 7], 0.25f64.ln()),
@@ -154,7 +158,7 @@ mod tests {
         assert_eq!(best[0], candidates[2]);
         assert_eq!(best[1], candidates[1]);
         assert_eq!(best[2], candidates[0]);
-        // One that is nearly certain wins although it is alone.
+        // A candidate that is nearly certain wins although it resembles no other.
         let mut sure = candidates.clone();
         sure[0] = sentence(&[10, 11, 12], 0.0);
         sure[1] = sentence(&[4, 5, 6, 7], -9.0);
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn weights_follow_the_probabilities_or_the_scores() {
-        // Four words with their end, and two.
+        // Four words with the end mark, and two.
         let candidates = [
             sentence(&[4, 5, 6], 0.2f64.ln()),
             sentence(&[4], 0.6f64.ln()),

@@ -1,4 +1,4 @@
-//! What is said of an image, as the command line prints it and the service answers it.
+//! The answer for one image: what the command line prints and the service sends.
 
 use std::path::Path;
 
@@ -10,42 +10,42 @@ use utoipa::ToSchema;
 use super::Caption;
 use crate::model::Tag;
 
-/// The captions of an image.
+/// An image's captions, with everything else that is reported about the image.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Answer {
     /// The image's name.
     pub image: String,
-    /// The bytes of the name in base64 where they are not UTF-8, so that `image` cannot hold all of them.
+    /// The bytes of the name in base64. Present only if they are not UTF-8, for then `image` cannot hold all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_bytes: Option<String>,
-    /// The best first: the likeliest, unless they were chosen by agreement.
+    /// The captions, best first: ordered by likelihood, or by agreement where that was asked for.
     pub captions: Vec<Caption>,
-    /// The classes that the encoder recognises, the likeliest first; empty where the model knows none.
+    /// The classes that the encoder recognises, likeliest first. Empty if the model knows none.
     pub tags: Vec<Tag>,
-    /// Rows and columns of the map whose places the tokens' `attention` is about; only where that was asked for and the
-    /// model attends.
+    /// Rows and columns of the feature map whose positions the tokens' `attention` refers to. Present only if attention
+    /// was asked for and the model attends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_grid: Option<[usize; 2]>,
-    /// The part of the picture that the map covers: its left edge, upper edge, width and height as shares of the
-    /// picture's.
+    /// The part of the picture that the feature map covers: left edge, upper edge, width and height, as fractions of
+    /// the picture's width and height.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_region: Option<[f64; 4]>,
-    /// What is odd about the image's file, although it holds all of its pixels.
+    /// Oddities of the image's file that cost no pixels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// How long it took.
+    /// Time taken, in milliseconds.
     pub ms: Times,
 }
 
-/// Milliseconds that an image took by the clock, while other images were worked on too; of what is done for
-/// several at once, its share.
+/// Wall-clock milliseconds per image. Other images may be processed at the same time. The time of a batched stage is
+/// divided by the batch size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Times {
-    /// Reading it and making it the encoder's size.
+    /// Reading the file, decoding it and resizing the image to the encoder's input size.
     pub decode: f64,
-    /// From pixels to features.
+    /// Encoding: pixels to features.
     pub encode: f64,
-    /// From features to words.
+    /// Generating: features to words.
     pub generate: f64,
 }
 
@@ -54,16 +54,17 @@ pub struct Times {
 pub struct Failure {
     /// The image's name.
     pub image: String,
-    /// The bytes of the name in base64 where they are not UTF-8, so that `image` cannot hold all of them.
+    /// The bytes of the name in base64. Present only if they are not UTF-8, for then `image` cannot hold all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_bytes: Option<String>,
     /// Why it cannot be captioned.
     pub error: String,
 }
 
-/// The fields `image` and `image_bytes` of the image at `path`. Bytes of the name that are not UTF-8 become a replacement
-/// character in `image`; `image_bytes` then holds all bytes of the name in base64, which lead back to the file. (On Windows
-/// these are the bytes of WTF-8.)
+/// Returns the fields `image` and `image_bytes` for the image at `path`.
+///
+/// Bytes of the name that are not UTF-8 become a replacement character in `image`. In that case `image_bytes` holds all
+/// bytes of the name in base64, from which the file can be found again. (On Windows these are the bytes of WTF-8.)
 pub fn image_name(path: &Path) -> (String, Option<String>) {
     let bytes = || STANDARD.encode(path.as_os_str().as_encoded_bytes());
     let image_bytes = path.to_str().is_none().then(bytes);

@@ -1,4 +1,4 @@
-//! The sentences that a beam follows for one image.
+//! The beam of one image: the sentences that the search extends at each step.
 
 use std::sync::Arc;
 
@@ -14,32 +14,32 @@ use crate::ops::Likeliest;
 pub(super) struct Step<'a> {
     /// The likeliest words after each row's sentence.
     pub(super) rows: &'a [Likeliest],
-    /// The attention weights that led to them; empty where nobody asked.
+    /// The attention weights of this step; empty if they were not asked for.
     pub(super) attention: &'a [Weights],
-    /// What is held against words because of the language.
+    /// The rules of the language and of the picture that words are subject to.
     pub(super) rules: &'a Rules,
-    /// Whether the only word left is the end; what has not ended then is cut.
+    /// Whether only the end mark may follow; sentences that do not end at this step are cut.
     pub(super) ends: bool,
 }
 
-/// A beam of one image: all of it, or one of its groups.
+/// The beam of one image, or one of the groups that it is cut into.
 pub(super) struct Beam {
-    /// What words cost in this image.
+    /// The costs of words in this image.
     costs: Arc<Costs>,
-    /// Sentences that are followed at a time.
+    /// The number of sentences that are extended at a time.
     width: usize,
-    /// Those that go on, the best first.
+    /// The sentences that have not ended, best first.
     open: Vec<Sentence>,
-    /// The row of the decoder's state that belongs to the first open one; the others' follow.
+    /// The row of the decoder's state that belongs to the first open sentence; the rows of the others follow.
     pub(super) first: usize,
-    /// For each open one, the row of the one that it was before its last word.
+    /// For each open sentence, the row of the sentence that it extends.
     pub(super) origins: Vec<usize>,
     finished: Vec<Sentence>,
-    // Those that ran out of words.
+    // Sentences that reached the limit of words.
     cut: Vec<Sentence>,
 }
 
-/// A sentence one word longer: which one, by which word.
+/// An open sentence extended by one word.
 struct Candidate {
     origin: usize,
     word: usize,
@@ -51,7 +51,7 @@ struct Candidate {
 }
 
 impl Beam {
-    /// One open sentence without words, whose state is in the row `first`.
+    /// Creates a beam with one open sentence, without words, whose state is in the row `first`.
     pub(super) fn new(first: usize, width: usize, costs: Arc<Costs>) -> Self {
         Beam {
             costs,
@@ -64,7 +64,7 @@ impl Beam {
         }
     }
 
-    /// Extends every open sentence by one word. `chosen` are the words that earlier groups have chosen at this step.
+    /// Extends every open sentence by one word. `chosen` holds the words that earlier groups have chosen at this step.
     pub(super) fn extend(&mut self, step: &Step, how: &Search, chosen: &Chosen) {
         let candidates = self.candidates(step, how, chosen);
         self.origins.clear();
@@ -93,7 +93,7 @@ impl Beam {
             for sentence in &mut self.cut {
                 sentence.drop_last_while(|word| !step.rules.may_end_with(word));
             }
-            // Some may have become equal without their last words; the best of them stays.
+            // Sentences may have become equal when they lost their last words; the best of them stays.
             how.rank(&mut self.cut);
             for sentence in std::mem::take(&mut self.cut) {
                 if is_new(&sentence, &self.cut) {
@@ -104,7 +104,7 @@ impl Beam {
         self.open = open;
     }
 
-    /// The open sentences with every word that may follow, the best first.
+    /// Returns every open sentence extended by every word that may follow it, best first.
     fn candidates(&self, step: &Step, how: &Search, chosen: &Chosen) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let rows = step.rows.iter().skip(self.first);
@@ -141,9 +141,9 @@ impl Beam {
         candidates
     }
 
-    /// Drops the open sentences that can no longer become one of the best. Nothing that they kept out of the beam was
-    /// likelier, so the search finds the very same without them. That holds where sentences are chosen by their totals
-    /// alone, as they are in a single group.
+    /// Drops the open sentences that can no longer become one of the best. The candidates that they kept out of the
+    /// beam were less likely still, so the search finds exactly the same result without them. That holds where
+    /// sentences are chosen by their totals alone, as in a single group.
     pub(super) fn give_up(&mut self, how: &Search) {
         let Some(worst) = self.worst(how) else {
             return;
@@ -161,13 +161,14 @@ impl Beam {
         self.open.is_empty() || self.worst(how).is_some_and(hopeless)
     }
 
-    /// Follows no sentence any further.
+    /// Drops all open sentences.
     pub(super) fn stop(&mut self) {
         self.open.clear();
         self.origins.clear();
     }
 
-    /// The score that a sentence has to exceed to be one of the best; none while there are too few of those.
+    /// Returns the score that a sentence has to exceed to be one of the best; `None` while fewer sentences have ended
+    /// than are wanted.
     fn worst(&self, how: &Search) -> Option<f64> {
         let wanted = how.candidates();
         if self.finished.len() < wanted {
@@ -185,13 +186,13 @@ impl Beam {
             .map(|s| s.words.last().map_or(START as usize, |word| word.id))
     }
 
-    /// How many words penalties and costs touch after one of the open sentences, at most.
+    /// Returns the largest number of words that penalties and costs touch after one open sentence.
     pub(super) fn touched(&self, how: &Search) -> usize {
         let touched = self.open.iter().map(|s| Penalties::of(s, how).touched());
         touched.max().unwrap_or(0) + self.costs.len()
     }
 
-    /// All its sentences, the best first, those that ended before those that were cut.
+    /// Returns all sentences, best first; finished ones come before those that were cut.
     pub(super) fn into_sentences(self, how: &Search) -> Vec<Sentence> {
         let mut all = self.finished;
         all.extend(self.cut);
@@ -200,13 +201,14 @@ impl Beam {
     }
 }
 
-/// Whether none of the sentences in `among` has the same words.
+/// Whether no sentence in `among` has the same words.
 pub(super) fn is_new(sentence: &Sentence, among: &[Sentence]) -> bool {
     among.iter().all(|other| !other.ids().eq(sentence.ids()))
 }
 
-/// By what an open sentence's total is divided to bound its score. Totals only fall, for log-probabilities are at most 0
-/// and penalties only lower them, so the score is at best what it would be if all words up to the limit were certain.
+/// Returns the divisor that turns an open sentence's total into an upper bound of its score. Totals only fall, because
+/// log-probabilities are at most 0 and penalties lower them. So the best possible score is the one that results if all
+/// further words, up to the limit, are certain.
 fn longest(how: &Search) -> f64 {
     (how.max_words as f64 + 1.0).powf(how.length_penalty.max(0.0))
 }
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_wider_beam_finds_what_greed_misses() {
-        // Word 4 is likelier at first, but 5 is followed by a certain end.
+        // Word 4 is likelier at first, but word 5 is followed by a certain end.
         let run = |beam: usize| {
             let how = how(beam, 0.0);
             let mut b = Beam::new(0, beam, Arc::default());
@@ -352,7 +354,7 @@ mod tests {
         assert_eq!(second(1.0).words[1].id, 4);
         let turned = second(1.5);
         assert_eq!(turned.words[1].id, 5);
-        // What was said once costs nothing.
+        // The first occurrence of a word costs nothing.
         assert_eq!(turned.total, turned.log_prob());
         // 0.45^1.2 = 0.384 is still more than 0.35. The model's log-probability stays; the total has the penalty.
         let kept = second(1.2);
@@ -372,7 +374,8 @@ mod tests {
         extend(&mut b, &row(0.0, 0.9, 0.1), &how, false);
         extend(&mut b, &row(0.3, 0.6, 0.1), &how, false);
         assert_eq!(ids(&b.finished), [[4, 2]]);
-        // Its total is below what the finished one has, so that it has no hope; with 2 to find it is followed.
+        // Its total is below that of the finished sentence, so it is dropped; where 2 sentences are wanted it is
+        // extended.
         assert!(b.open.is_empty());
         let how = Search {
             no_repeat_ngram: 1,

@@ -1,12 +1,13 @@
-//! How far a caption can be trusted: its signals, and the choice by evidence.
+//! Confidence in a caption: its signals, and the choice by evidence.
 //!
-//! [`recognition`](crate::model::recognition) says what a confidence is; here is measured what it is computed from.
+//! [`recognition`](crate::model::recognition) defines the confidence. This module measures the signals that it is
+//! computed from.
 //!
-//! The **evidence** for a caption is the mean probability of its content words, by the detectors of words: the share of
-//! them that people are expected to use of the picture. A word without a detector is rare, and counts as
-//! [`UNDETECTED`]. It also helps to choose: among the sentences that a search has found, those that differ in a noun are
-//! nearly as likely as each other to the decoder, and the detectors, which look at the whole picture and know nothing of
-//! language, break the tie:
+//! The **evidence** for a caption is the mean probability, according to the word detectors, of its content words. It
+//! estimates the fraction of them that people would use of the picture. A word without a detector is rare and counts as
+//! [`UNDETECTED`]. Evidence also helps to choose a sentence. The sentences that a search finds often differ in a noun
+//! only, and the decoder holds them for nearly equally likely. The detectors look at the whole picture and know nothing
+//! of language, so they can break the tie:
 //!
 //! ```text
 //! score(s) = log p(s) / length(s)^a + weight x evidence(s)
@@ -25,7 +26,7 @@ use crate::model::recognition::{Recognition, Seen, Signal};
 /// The evidence for a word that has no detector because it is rare.
 const UNDETECTED: f64 = 0.02;
 
-/// The evidence for the words of one picture.
+/// Computes the evidence for sentences about one picture.
 pub(super) struct Evidence<'a> {
     vocabulary: &'a Vocabulary,
     recognition: &'a Recognition,
@@ -45,7 +46,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// The mean probability of the sentence's content words; 0 where it has none.
+    /// Returns the mean probability of the sentence's content words; 0 if it has none.
     pub(super) fn of(&self, sentence: &Sentence) -> f64 {
         let ids = sentence.ids().filter(|&id| id != END as usize);
         let content = ids.filter(|&id| self.vocabulary.word(id as u32).is_some_and(is_content));
@@ -53,8 +54,8 @@ impl<'a> Evidence<'a> {
         p.iter().sum::<f64>() / p.len().max(1) as f64
     }
 
-    /// The probability that people use the word of the picture. A word for a kind of animal is as likely as its kind where
-    /// that is less.
+    /// Returns the probability that people use the word of the picture. A word for a kind of animal is at most as
+    /// likely as that kind.
     fn probability(&self, word: u32) -> f64 {
         let config = self.recognition.config();
         let detected = config
@@ -68,7 +69,7 @@ impl<'a> Evidence<'a> {
         of_kind.fold(detected, f64::min)
     }
 
-    /// The signals of a sentence that a search found together with `others`, which it is one of.
+    /// Returns the signals of a sentence. `others` are all sentences that the search found, this one included.
     fn signals(
         &self,
         sentence: &Sentence,
@@ -86,8 +87,9 @@ impl<'a> Evidence<'a> {
         Signal::ALL.map(|signal| (signal, value(signal))).into()
     }
 
-    /// The caption of a sentence that was found together with `others`, with its confidence: the probability that the
-    /// picture is a photograph and the sentence mostly right.
+    /// Adds the signals and the confidence to the caption of a sentence. `others` are all sentences that the search
+    /// found, this one included. The confidence is the probability that the picture is a photograph and that the
+    /// sentence is mostly right.
     pub(super) fn judged(
         &self,
         caption: Caption,
@@ -129,7 +131,7 @@ mod tests {
         sentence
     }
 
-    /// Calls `body` with the evidence in a picture that likely shows a cat and grass.
+    /// Calls `body` with the evidence in a picture that probably shows a cat and grass.
     fn with_evidence(photograph: f64, body: impl Fn(&Evidence, &Vocabulary)) {
         let vocabulary = Vocabulary::build([WORDS], 1).unwrap();
         let id = |word: &str| vocabulary.id(word);
@@ -219,7 +221,7 @@ mod tests {
             });
             found.get()
         };
-        // The weights of the recognition: 0.5, 1 for the log-probability, 2 for the evidence.
+        // The weights of the recognition: bias 0.5, log-probability 1, evidence 2.
         let right = sigmoid(0.5 - 0.5 + 2.0 * 0.35);
         assert!((confidence(1.0) - right).abs() < 1e-9);
         assert!((confidence(0.1) - 0.1 * right).abs() < 1e-9);

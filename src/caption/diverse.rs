@@ -1,19 +1,19 @@
 //! Diverse beam search (Vijayakumar et al., 2016, arXiv 1610.02424).
 //!
-//! The sentences of a beam differ by a word or two. Here the beam of an image is cut into groups of equal width. At each
-//! step the groups choose their words one after the other, and a group finds a word less attractive the more sentences of
-//! earlier groups have just been given it (the paper's Hamming diversity):
+//! The sentences of an ordinary beam differ by a word or two. Here the beam of an image is cut into groups of equal
+//! width. At each step the groups choose their words one after the other. A word becomes less attractive to a group
+//! with each sentence of an earlier group that was extended by it at this step (the paper's Hamming diversity):
 //!
 //! ```text
 //! merit(y + w) = total(y) + log p(w | y) - diversity x |sentences of earlier groups that go on with w at this step|
 //! ```
 //!
-//! As in the paper, the cost decides only what is chosen at this step: it is not part of the total that later steps and
-//! the final order go by. The end mark is no word, and costs nothing. The first group is an ordinary beam search of its
-//! width.
+//! As in the paper, this cost affects only the choice at this step. It is not part of the total that decides later
+//! steps and the final order. The end mark costs nothing, since it is not a word. The first group is an ordinary beam
+//! search of its width.
 //!
-//! A group looks at no more of each row of logits than the whole beam would: earlier groups lower at most
-//! `beam - width` words, and [`penalties`](super::penalties) says why `width + 1` words and those are enough.
+//! A group looks at no more words of each row of logits than the undivided beam would. Earlier groups lower at most
+//! `beam - width` words; [`penalties`](super::penalties) explains why `width + 1` words beyond those are enough.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use super::rules::Costs;
 use super::search::Search;
 use super::sentence::Sentence;
 
-/// How often earlier groups have chosen each word at a step.
+/// The words that earlier groups have chosen at a step.
 pub(super) struct Chosen {
     diversity: f64,
-    /// Each word as often as it was chosen; as few as the beam is wide.
+    /// Each word as often as it was chosen, so at most as many entries as the beam is wide.
     words: Vec<usize>,
 }
 
@@ -37,7 +37,7 @@ impl Chosen {
         }
     }
 
-    /// The cost of choosing `word`.
+    /// Returns the cost of choosing `word`.
     pub(super) fn cost(&self, word: usize) -> f64 {
         let times = self.words.iter().filter(|&&w| w == word).count();
         self.diversity * times as f64
@@ -48,21 +48,23 @@ impl Chosen {
 pub(super) struct Groups(pub(super) Vec<Beam>);
 
 impl Groups {
-    /// All groups begin with the sentence without words, whose state is in this row; words cost this in its image.
+    /// Creates the groups. Each begins with the empty sentence, whose state is in this row; `costs` are the costs of
+    /// words in this image.
     pub(super) fn new(row: usize, costs: &Arc<Costs>, how: &Search) -> Self {
         let width = how.beam / how.beam_groups;
         let groups = (0..how.beam_groups).map(|_| Beam::new(row, width, costs.clone()));
         Groups(groups.collect())
     }
 
-    /// Extends every open sentence by one word, group by group, and drops sentences without hope.
+    /// Extends every open sentence by one word, group by group. Drops sentences that can no longer become one of the
+    /// best.
     pub(super) fn extend(&mut self, step: &Step, how: &Search) {
         let mut chosen = Chosen::none(how);
         for group in &mut self.0 {
             group.extend(step, how, &chosen);
             chosen.words.extend(group.last_words());
         }
-        // A sentence without hope still influences what later groups choose, so several groups end together.
+        // Even a sentence that cannot win influences the choices of later groups, so several groups end together.
         match &mut self.0[..] {
             [single] => single.give_up(how),
             groups => {
@@ -73,10 +75,10 @@ impl Groups {
         }
     }
 
-    /// The best sentences, as many as the search wants to choose from, the best first.
+    /// Returns the best sentences, best first, as many as the search chooses from.
     ///
-    /// Each group gives its best, then each its second best, and so on, so that the selection is as diverse as the groups
-    /// are. A sentence that several groups found is given once.
+    /// Each group gives its best sentence, then each its second best, and so on, which makes the selection as diverse
+    /// as the groups are. A sentence that several groups found is returned once.
     pub(super) fn best(self, how: &Search) -> Vec<Sentence> {
         let wanted = how.candidates();
         let lists = self.0.into_iter().map(|group| group.into_sentences(how));

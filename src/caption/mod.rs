@@ -1,8 +1,8 @@
 //! Floor 6: from features to sentences.
 //!
-//! The decoder says, after each word, how likely every next word is. [`search()`] looks for sentences that are
-//! likely as a whole; [`sample()`] draws one at random. [`search_ids`] and [`sample_ids`] give words' ids instead of text,
-//! for training that scores what the decoder writes.
+//! After each word the decoder predicts how likely every word is to come next. [`search()`] looks for sentences that
+//! are likely as a whole; [`sample()`] draws sentences at random. [`search_ids`] and [`sample_ids`] return word ids
+//! instead of text, for training that scores the sentences that the decoder writes.
 
 mod agreement;
 mod answer;
@@ -31,33 +31,33 @@ use utoipa::ToSchema;
 
 use crate::model::recognition::Signal;
 
-/// A caption and how likely the model thinks it is.
+/// A caption, with the probability that the model gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Caption {
-    /// The sentence, readable.
+    /// The sentence as readable text.
     pub text: String,
-    /// The natural logarithm of its probability: the sum over its tokens, the end mark included.
+    /// The natural logarithm of the sentence's probability: the sum over its tokens, the end mark included.
     pub log_prob: f64,
-    /// The probability that at least half of its content words are words that people would use of the picture, 0 to 1;
-    /// only where the model has been calibrated.
+    /// The probability, 0 to 1, that at least half of the content words are words that people would use of the picture.
+    /// Present only if the model has been calibrated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
-    /// Its words, and the end mark where it was reached.
+    /// The words, and the end mark if it was reached.
     pub tokens: Vec<Token>,
-    /// What the confidence was computed from; empty where there is none.
+    /// The signals that the confidence was computed from; empty if there is no confidence.
     #[serde(skip)]
     pub signals: BTreeMap<Signal, f64>,
 }
 
-/// A word and how likely it was at its place.
+/// A word or the end mark, with its probability at its position.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Token {
     /// The word, or `</s>` for the end.
     pub text: String,
-    /// The natural logarithm of its probability after the words before it.
+    /// The natural logarithm of its probability, given the words before it.
     pub log_prob: f64,
-    /// How much the decoder looked at each position of the encoder's map before it chose the word, row by row; the numbers
-    /// add up to 1. Only where it was asked for and the decoder attends.
+    /// The attention weights with which the decoder chose the word: one for each position of the encoder's feature map,
+    /// row by row; they add up to 1. Present only if attention was asked for and the decoder attends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention: Option<Vec<f32>>,
 }

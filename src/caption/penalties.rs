@@ -1,31 +1,31 @@
-//! What a search holds against words that a sentence has already.
+//! Penalties of a search for words that a sentence contains already.
 //!
 //! **Repetition penalty** (after Keskar et al., 2019, "CTRL", arXiv 1909.05858). CTRL divides the logits of words that
-//! were said by a factor. Logits are only known up to a constant, so what their division does depends on that constant;
-//! here the log-probability is multiplied instead, as other programs' beam searches do too:
+//! have occurred by a factor. Logits are determined only up to a constant, and the effect of a division depends on that
+//! constant. Here the log-probability is multiplied instead, as beam searches of other programs do too:
 //!
 //! ```text
 //! penalised log p(w) = penalty x log p(w)   for a word w that the sentence has,   log p(w)   for others and the end
 //! ```
 //!
-//! With a penalty above 1 a repeated word that the model is sure of (the `a` after `in`) costs little, one that it could
-//! as well replace costs much. A penalty of 1 changes nothing.
+//! With a penalty above 1, a repeated word that the model is sure of (the `a` after `in`) costs little, and a repeated
+//! word that has good alternatives costs much. A penalty of 1 changes nothing.
 //!
-//! **No repeated n-gram** (Paulus et al., 2017, arXiv 1705.04304). A word that would complete a run of `n` words that the
-//! sentence has already is blocked. With `n` of 3 no three words follow each other twice.
+//! **No repeated n-gram** (Paulus et al., 2017, arXiv 1705.04304). A word is blocked if it would complete an n-gram
+//! that the sentence contains already. With an `n` of 3, no three words follow each other twice.
 //!
-//! # Why nothing is lost
+//! # Why the `k` likeliest words are enough
 //!
-//! A search asks for the `k` likeliest words of a row of logits. Without penalties, `beam + 1` are enough: at most one of
-//! them is the end, and of the others no more than `beam` can be kept. Penalties only lower words, and never reorder those
-//! that they do not touch. If `p` words of a row are lowered or blocked, a word that is not among the `beam + 1 + p`
-//! likeliest has at least `beam` words before it that are neither the end nor lowered, so it cannot be kept, lowered or
-//! not. [`Penalties::touched`] is that `p`.
+//! A search asks for the `k` likeliest words of a row of logits. Without penalties, `beam + 1` are enough: at most one
+//! of them is the end mark, and at most `beam` of the others can be kept. Penalties only lower words, and keep the
+//! order of the words that they do not touch. Suppose that `p` words of a row are lowered or blocked. A word that is
+//! not among the `beam + 1 + p` likeliest then has at least `beam` words before it that are neither the end mark nor
+//! lowered. It cannot be kept, whether it is lowered or not. [`Penalties::touched`] is that `p`.
 
 use super::search::Search;
 use super::sentence::Sentence;
 
-/// The penalties and bans of words in one sentence.
+/// The penalties and blocked words that follow from one sentence.
 pub(super) struct Penalties<'a> {
     sentence: &'a Sentence,
     factor: f64,
@@ -41,7 +41,7 @@ impl<'a> Penalties<'a> {
         }
     }
 
-    /// How many words may be lowered or blocked, at most. Blocked words are words that the sentence has.
+    /// Returns the largest number of words that may be lowered or blocked. Blocked words are words of the sentence.
     pub(super) fn touched(&self) -> usize {
         if self.factor > 1.0 {
             self.sentence.words.len()
@@ -50,7 +50,7 @@ impl<'a> Penalties<'a> {
         }
     }
 
-    /// The log-probability of `word` after penalties; none where it is blocked.
+    /// Returns the log-probability of `word` after penalties; `None` if the word is blocked.
     pub(super) fn apply(&self, word: usize, log_prob: f64) -> Option<f64> {
         if self.blocked.contains(&word) {
             return None;
@@ -62,7 +62,7 @@ impl<'a> Penalties<'a> {
     }
 }
 
-/// The words that would complete an `n`-gram that `sentence` has already; none for an `n` of 0.
+/// Returns the words that would complete an `n`-gram that `sentence` contains already; none for an `n` of 0.
 fn blocked(sentence: &Sentence, n: usize) -> Vec<usize> {
     let words = &sentence.words;
     if n == 0 || words.len() < n {
@@ -108,7 +108,7 @@ mod tests {
         assert!(blocked(&s, 4).is_empty());
         assert!(blocked(&s, 0).is_empty());
         assert_eq!(blocked(&s, 1), [4, 5, 6]);
-        // Two different ways to go on after 4, and runs that overlap.
+        // Two different words follow 4; then n-grams that overlap.
         assert_eq!(blocked(&sentence(&[4, 5, 4, 6, 4]), 2), [5, 6]);
         assert_eq!(blocked(&sentence(&[4, 4, 4]), 3), [4]);
         assert!(blocked(&sentence(&[4, 4]), 3).is_empty());

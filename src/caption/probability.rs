@@ -3,7 +3,7 @@
 use crate::cpu::Isa;
 use crate::ops::top_k::log_sum_exp;
 
-/// Logits `[V]` to log-probabilities, in `f64`.
+/// Converts logits `[V]` to log-probabilities, in `f64`.
 pub(super) fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let shift = log_sum_exp(Isa::current(), logits);
     logits.iter().map(|&x| f64::from(x) - shift).collect()

@@ -1,21 +1,23 @@
-//! What a search holds against words because of the language or of the picture.
+//! Penalties of a search that come from the language or from the picture.
 //!
-//! **Leading words.** A sentence does not end with a word that promises another one (`in the`, `with a`): after one of
-//! [`OPEN_ENDS`] and [`LEADING_WORDS`] the end mark is blocked. A sentence that is cut because it has grown too long loses such words.
+//! **Leading words.** A sentence does not end with a word that calls for another one (`in the`, `with a`). After one of
+//! [`OPEN_ENDS`] and [`LEADING_WORDS`] the end mark is therefore blocked. If a sentence is cut because it has grown too
+//! long, such words are removed from its end.
 //!
-//! **Kinds of animals.** The decoder has read of a thousand dogs and hardly of a cat, so it calls whatever has four legs a
-//! dog. The detectors of [`Recognition`](crate::model::Recognition) say how likely each kind is to be in the picture. Where
-//! one is likely, a word for another kind costs by how much less likely that one is:
+//! **Kinds of animals.** The training captions speak of dogs a thousand times and hardly ever of cats, so the decoder
+//! calls most four-legged animals a dog. The detectors of [`Recognition`](crate::model::Recognition) estimate how
+//! likely each kind is to be in the picture. If one kind is likely, a word for another kind costs the more, the less
+//! likely that other kind is:
 //!
 //! ```text
 //! penalised log p(w) = log p(w) - strength x ln(max over kinds j of p(j) / p(k))      w a word for kind k
 //! ```
 //!
-//! where `p(k)` counts as at least [`LEAST`]. A dog beside a horse costs little, for both are likely. Where no kind reaches
-//! [`PRESENT`], nothing costs anything.
+//! Here `p(k)` counts as at least [`MIN_PROBABILITY`]. A dog beside a horse costs little, because both are likely. If no kind
+//! reaches [`MIN_PRESENT`], no word costs anything.
 //!
-//! Both only lower words, so that what [`penalties`](super::penalties) says of the likeliest words of a row holds: `p` of
-//! them may be touched, and `beam + 1 + p` are looked at.
+//! Both rules only lower words. The argument in [`penalties`](super::penalties) about the likeliest words of a row
+//! therefore holds: if `p` words may be touched, the `beam + 1 + p` likeliest words are enough.
 
 use super::search::Search;
 use crate::data::Vocabulary;
@@ -23,21 +25,21 @@ use crate::data::function_words::{LEADING_WORDS, OPEN_ENDS};
 use crate::data::vocabulary::UNKNOWN;
 use crate::model::{Captioner, recognition::Seen};
 
-/// The probability from which on a kind of animal is taken to be in the picture.
-const PRESENT: f64 = 0.3;
+/// The probability from which on a kind of animal counts as present in the picture.
+const MIN_PRESENT: f64 = 0.3;
 
-/// What the probability of a kind counts as, at least.
-const LEAST: f64 = 1e-3;
+/// Lower bound for the probability of a kind.
+const MIN_PROBABILITY: f64 = 1e-3;
 
-/// Costs below this are left out.
+/// Costs up to this are dropped.
 const NEGLIGIBLE: f64 = 0.05;
 
-/// What words cost in one picture.
+/// The costs of words in one picture, as pairs of id and cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Costs(pub(super) Vec<(usize, f64)>);
 
 impl Costs {
-    /// The cost of `word`, 0 or more.
+    /// Returns the cost of `word`, 0 or more.
     pub(super) fn of(&self, word: usize) -> f64 {
         self.0
             .iter()
@@ -45,23 +47,23 @@ impl Costs {
             .map_or(0.0, |(_, cost)| *cost)
     }
 
-    /// How many words cost anything.
+    /// Returns the number of words with a cost.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// The rules of a search.
+/// The rules of a search that come from the language and from the pictures.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
-    /// The ids of the words that no sentence ends with.
+    /// The ids of the words that no sentence may end with.
     pub(super) leading: Vec<usize>,
-    /// What words cost, for each picture; none at all where there is no entry.
+    /// The costs of words for each picture; a picture without an entry has no costs.
     pub(super) costs: Vec<Costs>,
 }
 
 impl Rules {
-    /// The rules for pictures in which this was `seen`; with nothing seen, those of the language alone.
+    /// Creates the rules for pictures with these detections. Without detections, only the rules of the language apply.
     pub(super) fn new(captioner: &Captioner, seen: &[Seen], how: &Search) -> Self {
         let costs = match &captioner.recognition {
             Some(recognition) if how.recognition > 0.0 => {
@@ -84,7 +86,7 @@ impl Rules {
         !self.leading.contains(&word)
     }
 
-    /// What words cost in this picture.
+    /// Returns the costs of words in this picture.
     pub(super) fn costs(&self, image: usize) -> Costs {
         self.costs.get(image).cloned().unwrap_or_default()
     }
@@ -98,13 +100,13 @@ fn leading(vocabulary: &Vocabulary) -> Vec<usize> {
         .collect()
 }
 
-/// The costs of the `words` of kinds with these probabilities.
+/// Returns the costs of the `words` of each kind, from the kinds' probabilities.
 fn costs(words: &[&[u32]], kinds: &[f64], strength: f64) -> Costs {
     let likeliest = kinds.iter().copied().fold(0.0, f64::max);
-    if likeliest < PRESENT {
+    if likeliest < MIN_PRESENT {
         return Costs::default();
     }
-    let cost = |p: &f64| strength * (likeliest / p.max(LEAST)).ln();
+    let cost = |p: &f64| strength * (likeliest / p.max(MIN_PROBABILITY)).ln();
     let of_kind = |(words, p): (&&[u32], &f64)| -> Vec<(usize, f64)> {
         words.iter().map(|&word| (word as usize, cost(p))).collect()
     };
@@ -125,7 +127,7 @@ mod tests {
         assert!((found.of(7) - 0.5 * 800f64.ln()).abs() < 1e-12);
         assert_eq!(found.of(8), 0.0);
         assert_eq!(found.len(), 2);
-        // Nothing is there to be confused with anything.
+        // No kind is likely enough to be confused with another.
         assert_eq!(costs(&words, &[0.29, 0.1, 0.0], 0.5), Costs::default());
         assert_eq!(costs(&[], &[], 0.5), Costs::default());
     }

@@ -1,8 +1,8 @@
-//! Captions drawn at random, as the decoder's probabilities have it.
+//! Captions drawn at random, following the decoder's probabilities.
 //!
-//! With temperature `T` the logits are divided by `T` first: below 1 likely words become likelier, above 1 less
-//! so. With nucleus sampling (Holtzman et al., 2020, arXiv 1904.09751) only the likeliest words whose
-//! probabilities together reach `top_p` are drawn from.
+//! With a temperature `T` the logits are divided by `T` first. Below 1, likely words become likelier still; above 1,
+//! less likely. Nucleus sampling (Holtzman et al., 2020, arXiv 1904.09751) draws only from the likeliest words whose
+//! probabilities together reach `top_p`.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -19,20 +19,20 @@ use crate::model::Captioner;
 use crate::ops::top_k::log_sum_exp;
 use crate::tensor::{Device, Tensor};
 
-/// How to draw.
+/// Settings of a random draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits; above 0.
+    /// The divisor of the logits; above 0.
     pub temperature: f64,
-    /// The probability that the words drawn from share, in `(0, 1]`.
+    /// The total probability of the words that are drawn from, in `(0, 1]`.
     pub top_p: f64,
-    /// The same seed draws the same captions.
+    /// The seed of the random numbers; equal seeds draw equal captions.
     pub seed: u64,
-    /// Captions of each image.
+    /// The number of captions of each image.
     pub count: usize,
-    /// Words of a sentence, at most.
+    /// The largest number of words in a sentence.
     pub max_words: usize,
-    /// Whether each word is returned with the attention weights that led to it, where the decoder attends.
+    /// Whether each word is returned with the attention weights that it was chosen with, if the decoder attends.
     pub attention: bool,
 }
 
@@ -49,12 +49,14 @@ impl Default for Sampling {
     }
 }
 
-/// `count` captions of each image with these `features`, `[N, F]` or the maps `[N, P, C]` that an attention decoder takes.
-/// Their log-probabilities are the model's own,
-/// whatever the temperature. Each image starts from the seed, so that it does not matter which others there are.
+/// Draws `count` captions of each image.
+///
+/// `features` are `[N, F]`, or the maps `[N, P, C]` that an attention decoder takes. The captions' log-probabilities
+/// are the model's own, whatever the temperature. Each image starts from the seed, so its captions do not depend on the
+/// other images.
 ///
 /// # Errors
-/// Where the features do not fit the model or the settings make no sense.
+/// If the features do not fit the model or the settings make no sense.
 pub fn sample(
     captioner: &Captioner,
     features: &Tensor,
@@ -103,7 +105,7 @@ pub fn sample(
     drawn.iter().enumerate().map(captions).collect()
 }
 
-/// A sentence for each image, all of them a word at a time.
+/// Draws one sentence for each image, all of them word by word in one batch.
 fn draw(
     captioner: &Captioner,
     features: &Tensor,
@@ -112,7 +114,7 @@ fn draw(
 ) -> Result<Vec<Sentence>> {
     let (isa, decoder) = (Isa::current(), &captioner.decoder);
     let mut sentences = vec![Sentence::default(); generators.len()];
-    // The images whose sentences go on, in the order of the rows of `state`.
+    // The images whose sentences have not ended, in the order of the rows of `state`.
     let mut open: Vec<usize> = (0..generators.len()).collect();
     let mut last = vec![START as usize; open.len()];
     let mut state = decoder.start(features)?;
@@ -147,7 +149,7 @@ fn draw(
     Ok(sentences)
 }
 
-/// The word at `u` in `[0, 1)` of the cumulated probabilities of the nucleus.
+/// Returns the word at `u` in `[0, 1)` of the cumulative probabilities of the nucleus.
 fn choose(logits: &[f32], how: &Sampling, first: bool, u: f64) -> usize {
     let warm: Vec<f32> = logits
         .iter()

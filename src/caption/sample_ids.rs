@@ -1,9 +1,10 @@
-//! Many sentences of each image drawn at once, as ids: what self-critical training (Rennie et al., 2017, arXiv
-//! 1612.00563) scores and learns from.
+//! Draws many sentences of each image at once, as ids. Self-critical training (Rennie et al., 2017, arXiv 1612.00563)
+//! scores them and learns from them.
 //!
-//! All sentences take their steps together in one batch. They share what the decoder knows of their image; the first step,
-//! which is equal for all sentences of an image, is taken once for each image; those that have ended leave the batch. A
-//! step's words are drawn where the logits are (see [`ops::categorical()`]), so that a GPU sends one word a sentence.
+//! All sentences advance together, one word at a time, in one batch. They share what the decoder computes once for each
+//! image. The first step is equal for all sentences of an image, so it is computed once for each image. Sentences that
+//! have ended leave the batch. Each step's words are drawn on the device that holds the logits (see
+//! [`ops::categorical()`]), so that a GPU transfers only one word for each sentence.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,17 +15,18 @@ use crate::model::Decoder;
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// Draws `count` sentences of each image, whose features are `[N, F]`, or maps `[N, P, C]` where the decoder attends.
-/// Returns the words' ids, `count` sentences of the first image, then those of the second and so on; the end mark is
-/// the last id of a sentence that ended within `max_words`, itself counted.
+/// Draws `count` sentences of each image. The features are `[N, F]`, or maps `[N, P, C]` if the decoder attends.
 ///
-/// Each word is drawn from the softmax of the decoder's logits divided by `temperature`, without nucleus. The pad mark,
-/// the start mark and the mark of unknown words are never drawn, and no sentence is empty.
+/// Returns the words' ids: `count` sentences of the first image, then those of the second, and so on. If a sentence
+/// ended within `max_words`, the end mark is its last id. The end mark counts as one of the `max_words`.
 ///
-/// Every sentence has a generator of random numbers of its own, made from `seed` and the sentence's place in the result,
-/// so the result does not depend on the number of threads or on when other sentences end.
+/// Each word is drawn from the softmax of the decoder's logits divided by `temperature`, without nucleus sampling. The
+/// padding mark, the start mark and the mark of unknown words are never drawn, and no sentence is empty.
 ///
-/// The decoder's parameters should not be tracked meanwhile: with tracked ones the tape would keep every step.
+/// Every sentence has its own random number generator, made from `seed` and the sentence's position in the result. The
+/// result therefore does not depend on the number of threads or on when other sentences end.
+///
+/// The decoder's parameters should not be tracked meanwhile; if they are, the tape keeps every step.
 ///
 /// ```
 /// use glimpse::caption::sample_ids;
@@ -41,8 +43,8 @@ use crate::tensor::Tensor;
 /// ```
 ///
 /// # Errors
-/// Where the features do not fit the decoder, `count` or `max_words` is 0, the temperature is not a finite number above
-/// 0, or logits are not finite.
+/// If the features do not fit the decoder, if `count` or `max_words` is 0, if the temperature is not a finite number
+/// above 0, or if logits are not finite.
 pub fn sample_ids(
     decoder: &Decoder,
     image: &Tensor,
@@ -70,11 +72,11 @@ pub fn sample_ids(
     let image_of: Vec<usize> = (0..images * count).map(|place| place / count).collect();
     let mut state = next.select(&image_of)?;
     let mut logits = ops::embedding(&logits, &image_of)?;
-    // The sentences that go on, in the order of the rows of `state`.
+    // The sentences that have not ended, in the order of the rows of `state`.
     let mut open: Vec<usize> = (0..images * count).collect();
     for words in 1..=max_words {
         let uniform: Vec<f32> = open.iter().map(|&i| uniform(&mut generators[i])).collect();
-        // As in a search, the end mark is barred from the first place, so that there is at least one word.
+        // As in a search, the end mark is barred at the first step, so that there is at least one word.
         let barred = [pad, start, unknown, end];
         let barred = &barred[..if words == 1 { 4 } else { 3 }];
         let drawn = ops::categorical(&logits, &uniform, temperature, barred)?;
@@ -95,14 +97,14 @@ pub fn sample_ids(
     Ok(sentences)
 }
 
-/// The generator of the sentence at `place`: a stream of its own of the seed's.
+/// Creates the generator of the sentence at `place`: its own stream of the generator with this seed.
 fn generator(seed: u64, place: usize) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(place as u64);
     generator
 }
 
-/// The middle of one of 2^23 equal parts of `[0, 1)`: never 0, and below 1 as an `f32`.
+/// Draws the middle of one of 2^23 equal parts of `[0, 1)`: never 0, and below 1 as an `f32`.
 fn uniform(generator: &mut ChaCha8Rng) -> f32 {
     let part = generator.random::<u32>() >> 9;
     (part as f32 + 0.5) / (1 << 23) as f32
@@ -129,7 +131,7 @@ mod tests {
             attention: 0,
         };
         let mut decoder = Decoder::new(&config, &mut Init::new(3)).unwrap();
-        // Weights so large that words differ clearly in their probabilities.
+        // Weights large enough that the words' probabilities differ clearly.
         decoder.visit("", &mut |_, _, t| {
             t.data_mut().iter_mut().for_each(|x| *x *= 3.0);
         });
@@ -166,7 +168,7 @@ mod tests {
             let (decoder, image) = (decoder(), random(&[1, 5], 2));
             let count = 4000;
             let drawn = sample_ids(&decoder, &image, count, 1.3, 2, 1).unwrap();
-            // The distribution of pairs of words, from the decoder's logits step by step.
+            // The distribution of pairs of words, computed from the decoder's logits step by step.
             let chances = |logits: &Tensor, barred: &[usize]| -> Vec<f64> {
                 let powers = logits.data().iter().enumerate().map(|(w, &x)| {
                     if barred.contains(&w) {
@@ -209,7 +211,7 @@ mod tests {
             let found = search_ids(&decoder, &image, &greedy).unwrap();
             let drawn = sample_ids(&decoder, &image, 2, 1e-4, 6, 0).unwrap();
             for (image, best) in found.iter().enumerate() {
-                // A search may end a sentence after its last word, a draw counts the end as a word.
+                // A search may end a sentence after its last word; a draw counts the end mark as a word.
                 let best = &best[..best.len().min(6)];
                 assert_eq!(drawn[2 * image], best);
                 assert_eq!(drawn[2 * image + 1], best);

@@ -1,18 +1,18 @@
 //! Greedy and beam search.
 //!
-//! A beam of `B` keeps the `B` likeliest beginnings of a sentence. Each step extends every one of them by every
-//! word and keeps the best `B` of the results; those that end are set aside. Sentences of different lengths
-//! cannot be compared by their probability, of which every further word takes some away, so the final order is by
+//! A beam of `B` keeps the `B` likeliest beginnings of a sentence. Each step extends every one of them by every word
+//! and keeps the best `B` of the results; sentences that end are set aside. The probability of a sentence falls with
+//! every further word, so it cannot compare sentences of different lengths. The final order is therefore by
 //!
 //! ```text
 //! score = log p(sentence) / length^a
 //! ```
 //!
-//! with `a` the length penalty: 0 favours short sentences, 1 is the mean over words. A beam of one is greedy
+//! where `a` is the length penalty: 0 favours short sentences, 1 is the mean over words. A beam of one is greedy
 //! search.
 //!
 //! Four refinements are off unless asked for: a penalty for repeated words and a ban on repeated n-grams
-//! (`penalties.rs`, which lower `log p` in the score too), diverse groups (`diverse.rs`), and choosing among the best by
+//! (`penalties.rs`; both lower `log p` in the score too), diverse groups (`diverse.rs`), and choosing among the best by
 //! agreement (`agreement.rs`).
 
 use std::sync::Arc;
@@ -31,52 +31,53 @@ use crate::model::{Captioner, Decoder};
 use crate::ops::{Allowed, Likeliest, top_k};
 use crate::tensor::Tensor;
 
-/// How to search.
+/// Settings of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Search {
-    /// Sentences that are followed at a time, 1 to 1000; 1 is greedy.
+    /// The number of sentences that are extended at a time, 1 to 1000; 1 is greedy search.
     pub beam: usize,
-    /// Sentences that are returned, at most; not more than `beam`.
+    /// The largest number of sentences that are returned; at most `beam`.
     pub n_best: usize,
     /// The exponent `a` of the length.
     pub length_penalty: f64,
-    /// Words of a sentence, at most.
+    /// The largest number of words in a sentence.
     pub max_words: usize,
-    /// Multiplies the log-probability of words that the sentence has already, at least 1; 1 changes nothing. After
-    /// Keskar et al. (2019, arXiv 1909.05858).
+    /// The factor of the log-probability of words that the sentence contains already, at least 1; 1 changes nothing.
+    /// After Keskar et al. (2019, arXiv 1909.05858).
     pub repetition_penalty: f64,
-    /// No run of so many words occurs twice in a sentence; 0 allows all, 3 is trigram blocking (Paulus et al., 2017,
-    /// arXiv 1705.04304).
+    /// The length of the n-grams that may not occur twice in a sentence; 0 allows all, 3 is trigram blocking (Paulus et
+    /// al., 2017, arXiv 1705.04304).
     pub no_repeat_ngram: usize,
-    /// Groups of equal width that the beam is cut into, a divisor of `beam`; 1 is ordinary beam search, more are diverse
-    /// beam search (Vijayakumar et al., 2016, arXiv 1610.02424).
+    /// The number of groups of equal width that the beam is cut into, a divisor of `beam`. 1 is ordinary beam search,
+    /// more is diverse beam search (Vijayakumar et al., 2016, arXiv 1610.02424).
     pub beam_groups: usize,
-    /// The cost of a word for a group, for each sentence of earlier groups that goes on with it at the same step, in units of
-    /// log-probability; above 0 where there are several groups, for otherwise all would find the same.
+    /// The cost of a word, in units of log-probability, for each sentence of an earlier group that is extended by it at
+    /// the same step. It is above 0 if there are several groups, for otherwise all of them would find the same
+    /// sentences.
     pub diversity: f64,
-    /// By what the best sentences are chosen.
+    /// The measure by which the best sentences are chosen.
     pub choose: Choosing,
-    /// Whether captions get a confidence, and evidence and recognition have a say, where the model has learnt that
-    /// (`glimpse calibrate`).
+    /// Whether captions get a confidence, and whether evidence and recognition influence the choice. Without effect
+    /// unless the model has been calibrated (`glimpse calibrate`).
     pub judge: bool,
-    /// How much it counts, when the likeliest sentences are chosen, that people are expected to use their words: what is
-    /// added to the score of a sentence all of whose content words are certain; 0 is nothing.
+    /// The weight of the evidence when the likeliest sentences are chosen: the amount added to the score of a sentence
+    /// all of whose content words are certain; 0 adds nothing.
     pub evidence: f64,
-    /// How strongly words for kinds of animals follow what the encoder recognises; 0 is not at all, 1 multiplies the
-    /// probability of a word by the ratio of its kind's probability to the likeliest kind's.
+    /// The strength with which words for kinds of animals follow what the encoder recognises. 0 is not at all; 1
+    /// multiplies the probability of a word by the ratio of its kind's probability to the likeliest kind's.
     pub recognition: f64,
-    /// Whether each word is returned with the attention weights that led to it, where the decoder attends.
+    /// Whether each word is returned with the attention weights that it was chosen with, if the decoder attends.
     pub attention: bool,
 }
 
-/// By what the best sentences are chosen from those that a search has found.
+/// The measure by which the best sentences are chosen from those that a search has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choosing {
-    /// By `log p / length^a`.
+    /// `log p / length^a`.
     #[default]
     Likeliest,
-    /// By their similarity to the `beam` likeliest, weighted by probability with the same length penalty (minimum Bayes
-    /// risk).
+    /// Similarity to the `beam` likeliest sentences, weighted by their probabilities with the same length penalty
+    /// (minimum Bayes risk).
     Agreement,
 }
 
@@ -104,7 +105,7 @@ impl Search {
     /// Refuses settings that make no sense.
     ///
     /// # Errors
-    /// Where they do not, with what to take instead.
+    /// If a setting makes no sense; the message says what to choose instead.
     pub fn check(&self) -> Result<()> {
         let Search { beam, n_best, .. } = self;
         if !(1..=1000).contains(beam) {
@@ -147,8 +148,9 @@ impl Search {
         Ok(())
     }
 
-    /// The words that a beam may go on with after each row of `logits`. Special tokens are excluded; at the first step so
-    /// is the end mark, so no caption is empty. `touched` is how many words of a row penalties may lower.
+    /// Returns the words that may follow each row of `logits`, likeliest first. Special tokens are excluded; at the
+    /// first step so is the end mark, so no caption is empty. `touched` is the number of words of a row that penalties
+    /// may lower.
     pub(super) fn likeliest(
         &self,
         logits: &Tensor,
@@ -173,7 +175,7 @@ impl Search {
         }
     }
 
-    /// How many sentences the final choice is made from.
+    /// Returns the number of sentences that the final choice is made from.
     pub(super) fn candidates(&self) -> usize {
         match self.choose {
             Choosing::Likeliest if !self.judge => self.n_best,
@@ -181,12 +183,12 @@ impl Search {
         }
     }
 
-    /// The score by which sentences are ranked.
+    /// Returns the score by which sentences are ranked.
     pub(super) fn score(&self, sentence: &Sentence) -> f64 {
         sentence.total / (sentence.words.len().max(1) as f64).powf(self.length_penalty)
     }
 
-    /// Brings sentences into order: those that ended before those that were cut, the best first.
+    /// Sorts sentences, best first; finished ones come before those that were cut.
     pub(super) fn rank(&self, sentences: &mut [Sentence]) {
         sentences.sort_by(|a, b| {
             let by_score = || self.score(b).total_cmp(&self.score(a));
@@ -194,7 +196,7 @@ impl Search {
         });
     }
 
-    /// One image's candidates in the order of choice, those that ended before those that were cut.
+    /// Sorts one image's candidates by the measure of choice; finished ones come before those that were cut.
     pub(super) fn order(
         &self,
         candidates: Vec<Sentence>,
@@ -224,14 +226,14 @@ fn refuse(what: std::fmt::Arguments) -> Result<()> {
     Err(Error::usage(what))
 }
 
-/// The best captions of images with these `features`, `[N, F]` or the maps `[N, P, C]` that an attention decoder takes:
-/// for each image at most `n_best`, the best first.
+/// Finds the best captions of images: at most `n_best` for each image, best first.
 ///
-/// A sentence that has not ended after `max_words` words is taken as it is; a finished one is preferred. A caption's
-/// log-probabilities are the model's own, without penalties.
+/// `features` are `[N, F]`, or the maps `[N, P, C]` that an attention decoder takes. A sentence that has not ended
+/// after `max_words` words is cut there; finished sentences are preferred. A caption's log-probabilities are the
+/// model's own, without penalties.
 ///
 /// # Errors
-/// Where the features do not fit the model or the settings make no sense.
+/// If the features do not fit the model or the settings make no sense.
 pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<Vec<Vec<Caption>>> {
     let recognition = captioner.recognition.as_ref().filter(|_| how.judge);
     let how = &Search {
@@ -260,11 +262,13 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
     found.into_iter().enumerate().map(captions).collect()
 }
 
-/// The ids of the best sentence of each image with these features `[N, F]` or maps `[N, P, C]`, the end mark included
-/// where it was reached. Only the decoder is asked: no rule of the language, nothing that was recognised.
+/// Finds the ids of the best sentence of each image, the end mark included if it was reached.
+///
+/// `image` holds features `[N, F]` or maps `[N, P, C]`. Only the decoder is asked: no rule of the language applies, and
+/// nothing that was recognised.
 ///
 /// # Errors
-/// As [`search`].
+/// If the features do not fit the decoder or the settings make no sense.
 pub fn search_ids(decoder: &Decoder, image: &Tensor, how: &Search) -> Result<Vec<Vec<usize>>> {
     let how = Search {
         n_best: 1,
@@ -279,7 +283,7 @@ pub fn search_ids(decoder: &Decoder, image: &Tensor, how: &Search) -> Result<Vec
     Ok(found.into_iter().map(best).collect())
 }
 
-/// The sentences of each image that the choice is made from, the likeliest first.
+/// Finds the sentences of each image that the final choice is made from, likeliest first.
 pub(super) fn sentences(
     decoder: &Decoder,
     image: &Tensor,
@@ -293,12 +297,12 @@ pub(super) fn sentences(
     }
     let groups = |row: usize| Groups::new(row, &Arc::new(rules.costs(row)), how);
     let mut all: Vec<Groups> = (0..images).map(groups).collect();
-    // A row of `state` for each open sentence, image by image; at first one for each image.
+    // `state` has a row for each open sentence, image by image; at first one row for each image.
     let mut state = decoder.start(image)?;
     let mut last: Vec<usize> = vec![START as usize; images];
     for step in 0..=how.max_words {
         let (next, logits) = decoder.step(&state, &last)?;
-        // The step after the last word may only end the sentence.
+        // The step after the last word can only end the sentence.
         let ends = step == how.max_words;
         let rows = how.likeliest(&logits, step == 0, ends, touched(&all, how))?;
         let step = Step {
@@ -325,7 +329,7 @@ pub(super) fn sentences(
     Ok(all.into_iter().map(|groups| groups.best(how)).collect())
 }
 
-/// How many words penalties touch after one of all sentences, at most.
+/// Returns the largest number of words that penalties touch after any open sentence.
 fn touched(all: &[Groups], how: &Search) -> usize {
     let beams = all.iter().flat_map(|groups| &groups.0);
     beams

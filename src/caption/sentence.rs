@@ -1,4 +1,4 @@
-//! A sentence as the decoder counts its words, and as a reader wants it.
+//! A sentence as the search and the draw build it, word by word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use crate::error::Result;
 use crate::model::{Captioner, DecoderState};
 use crate::tensor::{Device, Tensor};
 
-/// The attention weights of a step, one row for each sentence; sentences that share a beginning share the rows.
+/// The attention weights of a step for one sentence. Sentences with a common beginning share them.
 pub(super) type Weights = Arc<[f32]>;
 
 /// A word of a sentence.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Word {
     pub(crate) id: usize,
-    /// The natural logarithm of its probability after the words before it.
+    /// The natural logarithm of its probability, given the words before it.
     pub(crate) log_prob: f64,
-    /// How much the decoder looked at each position of the map, where that was asked for.
+    /// The attention weight of each position of the map, if asked for.
     pub(crate) attention: Option<Weights>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Word {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sentence {
     pub(crate) words: Vec<Word>,
-    /// Whether it came to its end mark, which is then the last of `words`.
+    /// Whether it has ended; its end mark is then the last of `words`.
     pub(crate) finished: bool,
     /// The sum of the words' log-probabilities after penalties, by which a search compares sentences.
     pub(crate) total: f64,
@@ -40,25 +40,26 @@ impl Sentence {
         self.words.push(word);
     }
 
-    /// Drops words from the end of a sentence that was cut, while it `ends_badly`; the first word stays. The total stays
-    /// that of all words, so that the sentence keeps its place among those that were cut with it.
+    /// Drops words from the end of a sentence that was cut, while `ends_badly` holds for them. The first word stays.
+    /// The total remains that of all words, so that the sentence keeps its rank among the other sentences that were
+    /// cut.
     pub(super) fn drop_last_while(&mut self, ends_badly: impl Fn(usize) -> bool) {
         while self.words.len() > 1 && self.words.last().is_some_and(|word| ends_badly(word.id)) {
             self.words.pop();
         }
     }
 
-    /// The model's own log-probability, without penalties.
+    /// Returns the model's own log-probability, without penalties.
     pub(crate) fn log_prob(&self) -> f64 {
         self.words.iter().map(|word| word.log_prob).sum()
     }
 
-    /// The words' ids, the end mark included where it was reached.
+    /// Returns the words' ids, the end mark included if it was reached.
     pub(super) fn ids(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + '_ {
         self.words.iter().map(|word| word.id)
     }
 
-    /// As a reader wants it.
+    /// Converts the sentence to a caption with readable text.
     pub(crate) fn caption(&self, captioner: &Captioner) -> Result<Caption> {
         let vocabulary = &captioner.vocabulary;
         let ids: Vec<u32> = self.ids().map(|id| id as u32).collect();
@@ -80,8 +81,8 @@ impl Sentence {
     }
 }
 
-/// The attention weights of the step that led to `state`, a row for each of its sentences. Empty where they are not
-/// `wanted` or the decoder does not attend.
+/// Returns the attention weights of the step that led to `state`, one row for each of its sentences. Empty if they are
+/// not `wanted` or the decoder does not attend.
 pub(super) fn attention(state: &DecoderState, wanted: bool) -> Result<Vec<Weights>> {
     match state.attention() {
         Some(weights) if wanted => rows(weights),
@@ -113,10 +114,10 @@ mod tests {
             for (row, weights) in all.iter().zip(weights.data().chunks_exact(6)) {
                 assert_eq!(row[..], *weights);
             }
-            // A view that begins within its buffer.
+            // A view that begins in the middle of its buffer.
             let some = rows(&here(weights.clone()).narrow(3, 2).unwrap()).unwrap();
             assert_eq!(some[..], all[3..]);
-            // On a GPU a body has to run something.
+            // This test harness requires at least one GPU dispatch.
             crate::ops::scale(&weights, 2.0).unwrap();
         });
     }

@@ -1,4 +1,4 @@
-//! The search as a whole against its definition, with a small decoder on every device.
+//! Tests of the whole search against its definition, with a small decoder on every device.
 
 use std::collections::HashMap;
 
@@ -16,12 +16,12 @@ use crate::tensor::Tensor;
 
 const VOCABULARY: usize = 12;
 
-/// The sentences that a search without rules chooses.
+/// Returns the sentences that a search without rules chooses.
 fn sentences(decoder: &Decoder, images: &Tensor, how: &Search) -> Result<Vec<Vec<Sentence>>> {
     ruled(decoder, images, how, &Rules::default())
 }
 
-/// The sentences that a search chooses.
+/// Returns the sentences that a search with these rules chooses.
 fn ruled(
     decoder: &Decoder,
     images: &Tensor,
@@ -41,7 +41,8 @@ fn ruled(
     Ok(found.into_iter().map(chosen).collect())
 }
 
-/// With weights so large that words differ clearly in their probabilities, and sentences come to loop.
+/// Builds a decoder whose weights are so large that the words' probabilities differ clearly and sentences begin to
+/// loop.
 fn decoder(seed: u64) -> Decoder {
     let config = DecoderConfig {
         features: 5,
@@ -62,7 +63,7 @@ fn decoder(seed: u64) -> Decoder {
     decoder
 }
 
-/// What the decoder says after each beginning of a sentence of one image, taken one word at a time and kept.
+/// The decoder's predictions after each beginning of a sentence of one image, computed one word at a time and cached.
 struct Oracle<'a> {
     decoder: &'a Decoder,
     image: Tensor,
@@ -70,7 +71,7 @@ struct Oracle<'a> {
 }
 
 impl Oracle<'_> {
-    /// The log-probabilities of all words after `ids`.
+    /// Returns the log-probabilities of all words after `ids`.
     fn after(&mut self, ids: &[usize]) -> &(DecoderState, Vec<f64>) {
         if !self.known.contains_key(ids) {
             let (next, logits) = match ids.split_last() {
@@ -92,10 +93,10 @@ impl Oracle<'_> {
     }
 }
 
-/// A sentence with its total.
+/// A sentence's ids and its total.
 type Scored = (Vec<usize>, f64);
 
-/// Whether the last `n` words of `ids` occur in it before.
+/// Whether the last `n` words of `ids` occur earlier in it.
 fn repeats(ids: &[usize], n: usize) -> bool {
     n > 0 && ids.len() > n && {
         let (last, before) = (&ids[ids.len() - n..], &ids[..ids.len() - 1]);
@@ -103,7 +104,8 @@ fn repeats(ids: &[usize], n: usize) -> bool {
     }
 }
 
-/// The definition: every word after every sentence, everything sorted, nothing given up. Yields `wanted` sentences.
+/// The definition: extends every sentence by every word, sorts everything and drops nothing early. Returns `wanted`
+/// sentences.
 fn exhaustive(
     oracle: &mut Oracle,
     how: &Search,
@@ -119,7 +121,7 @@ fn exhaustive(
     for step in 0..=how.max_words {
         let mut chosen: Vec<usize> = Vec::new();
         for group in 0..how.beam_groups {
-            // Merit, total, the longer sentence.
+            // Merit, total and the extended sentence.
             let mut all: Vec<(f64, f64, Vec<usize>)> = Vec::new();
             for (ids, total) in &open[group] {
                 let log_probs = oracle.after(ids).1.clone();
@@ -194,7 +196,7 @@ fn exhaustive(
     best
 }
 
-/// All settings that the search is compared with its definition in.
+/// All settings with which the search is compared with its definition.
 fn settings() -> Vec<Search> {
     let base = Search {
         max_words: 7,
@@ -255,14 +257,14 @@ fn the_search_finds_what_its_definition_finds() {
             check_against_definition(seed, &settings(), &Rules::default());
         }
     });
-    // A GPU takes its time for so many small steps.
+    // A GPU is slow at so many small steps.
     let few: Vec<Search> = settings().into_iter().step_by(7).collect();
     crate::ops::testing::on_gpu(|| check_against_definition(1, &few, &Rules::default()));
 }
 
 #[test]
 fn the_search_finds_what_its_definition_finds_under_rules() {
-    // Words that no sentence ends with, and words that cost something in the first and the last picture.
+    // Words that no sentence may end with, and words with a cost in the first and the last picture.
     let rules = Rules {
         leading: vec![5, 8, 9],
         costs: vec![
@@ -340,7 +342,7 @@ fn groups_differ_more_than_a_beam() {
             };
             found.iter().map(distinct).sum()
         };
-        // So strong a diversity gives every group another first word.
+        // This diversity is so strong that every group gets another first word.
         assert_eq!(first_words(&diverse), 16);
         assert!(first_words(&how) < 16);
     });

@@ -163,9 +163,7 @@ pub fn main() -> ExitCode {
     };
     let Common { device, threads } = cli.common;
     if device.contradict() {
-        return output::misused(
-            "--gpu names a GPU and --device cpu wants none; take one of them",
-        );
+        return output::misused("--gpu names a GPU and --device cpu wants none; take one of them");
     }
     let code = prepare(threads)
         .and_then(|()| cli.command.run(&device))

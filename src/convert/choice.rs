@@ -1,8 +1,8 @@
-//! Which of the networks in a file is meant.
+//! Chooses among the networks in a file.
 //!
-//! A checkpoint can hold the trained weights and their average, a captioner its encoder twice under two names. Where one
-//! is whole and the others are not, it is that; where all are whole and the same, it does not matter; where they differ,
-//! somebody has to say which.
+//! A checkpoint can hold the trained weights and their average; a captioner can hold its encoder twice under two names.
+//! If only one network is whole, it is chosen. If all whole networks are equal, any of them is. If they differ, the
+//! user has to choose.
 
 use std::collections::HashSet;
 
@@ -14,24 +14,24 @@ use crate::model::DenseNetConfig;
 /// A DenseNet in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// What stands before its tensors' names.
+    /// The prefix of its tensors' names.
     pub prefix: String,
     /// Its sizes.
     pub config: DenseNetConfig,
 }
 
-/// What a file holds, as far as names and shapes tell.
+/// The networks in a file, as far as names and shapes show.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
-    /// Every whole DenseNet.
+    /// All whole DenseNets.
     pub networks: Vec<Network>,
-    /// The tensors that are no part of any of them, by the names in the file.
+    /// The tensors that belong to none of them, under their names in the file.
     pub beside: Vec<String>,
-    /// Why there is no DenseNet, where there is none.
+    /// The reason why there is no DenseNet, if there is none.
     pub problem: Option<String>,
 }
 
-/// Looks for DenseNets in an archive; only where names and shapes leave a doubt are numbers read.
+/// Looks for DenseNets in an archive; reads numbers only if names and shapes are ambiguous.
 pub fn survey(archive: &mut Archive) -> Survey {
     let all = match inventories(archive) {
         Ok(all) => all,
@@ -71,10 +71,10 @@ pub fn survey(archive: &mut Archive) -> Survey {
     survey
 }
 
-/// The DenseNet that is meant.
+/// Chooses the DenseNet to convert.
 ///
 /// # Errors
-/// Where there is none, or several that differ.
+/// If there is none, or several that differ.
 pub(super) fn choose(archive: &mut Archive, prefix: Option<&str>) -> Result<Inventory> {
     let path = archive.path().to_path_buf();
     let refuse = |what: String| Error::file(&path, what);
@@ -92,7 +92,7 @@ pub(super) fn choose(archive: &mut Archive, prefix: Option<&str>) -> Result<Inve
     if all.len() > 1 && all.iter().any(|i| whole(archive, i).is_ok()) {
         all.retain(|i| whole(archive, i).is_ok());
     }
-    // The least deeply wrapped first: it has the shortest names.
+    // The one with the shortest prefix first.
     all.sort_by_key(|i| (i.prefix.matches(['.', '/']).count(), i.prefix.len()));
     let names = prefixes(&all);
     let count = all.len();
@@ -107,7 +107,7 @@ pub(super) fn choose(archive: &mut Archive, prefix: Option<&str>) -> Result<Inve
                 shortened(&other.prefix)
             )));
         }
-        // The same network again is nothing else that was left out.
+        // The tensors of an equal network do not count as left out.
         let others: HashSet<usize> = other.left_out.into_iter().collect();
         first.left_out.retain(|i| others.contains(i));
     }
@@ -121,7 +121,7 @@ fn inventories(archive: &mut Archive) -> Result<Vec<Inventory>, String> {
     }
 }
 
-/// Whether somebody who says `said` means `prefix`; the point at the end may be missing.
+/// Whether the user's text `said` means `prefix`; the final dot may be missing.
 fn is_prefix(said: &str, prefix: &str) -> bool {
     said == prefix || said == prefix.trim_end_matches(['.', '/'])
 }
@@ -131,7 +131,7 @@ fn prefixes(all: &[Inventory]) -> String {
     list(&names.collect::<Vec<_>>())
 }
 
-/// The sizes of a network that has every tensor it needs, of the right shape, and none too many.
+/// Returns the sizes of a network with all tensors that it needs, of the right shapes, and no others.
 fn whole(archive: &Archive, inventory: &Inventory) -> Result<DenseNetConfig, String> {
     let config = sizes(inventory)?;
     let wanted = wanted(archive, &config)?;
@@ -139,7 +139,7 @@ fn whole(archive: &Archive, inventory: &Inventory) -> Result<DenseNetConfig, Str
     Ok(config)
 }
 
-/// Whether two whole networks have the same numbers, their classifiers aside.
+/// Whether two whole networks have equal numbers, apart from their classifiers.
 fn are_same(archive: &mut Archive, one: &Inventory, other: &Inventory) -> Result<bool> {
     let encoder = |inventory: &Inventory| {
         let found = inventory.found.iter();

@@ -1,9 +1,9 @@
-//! From the weights that everyone has to an encoder of Glimpse.
+//! Converts weights in the usual formats to an encoder of Glimpse.
 //!
-//! PyTorch and Keras name the same tensors differently and lay kernels out differently; `names` and `keras` know
-//! how. What comes out bears torchvision's names and layout, so that it can be read by others too, and says in its
-//! description where it came from. A file is either a whole DenseNet, every tensor of it found, of the right shape and
-//! made of numbers, or it is refused with the first thing that does not fit.
+//! PyTorch and Keras use different names and layouts for the same tensors; `names` and `keras` handle them. The result
+//! has torchvision's names and layout, so that other programs can read it too, and a description of its origin. A file
+//! is accepted only if it contains a whole DenseNet: every tensor present, of the right shape, and finite. Otherwise it
+//! is refused with the first fault.
 
 mod choice;
 mod keras;
@@ -24,51 +24,51 @@ use crate::model::{DenseNet, DenseNetConfig, Description, Kind, Origin};
 use crate::nn::{Init, Module};
 use crate::tensor::Tensor;
 
-/// What is wanted of a conversion.
+/// The options of a conversion.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The published network that it has to be, by name.
+    /// The name of the published network that the file must contain.
     pub arch: Option<String>,
-    /// How the numbers are stored.
+    /// The precision in which numbers are stored.
     pub precision: Precision,
-    /// How images become the encoder's input, where it is not as whoever trained it did.
+    /// The preprocessing of the encoder's input, if it differs from the default of the file's origin.
     pub recipe: Option<Recipe>,
-    /// Where the file was downloaded from.
+    /// The address that the file was downloaded from.
     pub url: Option<String>,
-    /// Which of several networks in the file: what stands before its tensors' names.
+    /// The prefix of the tensors' names, which selects one of several networks in the file.
     pub prefix: Option<String>,
 }
 
-/// A DenseNet out of a foreign file.
+/// A DenseNet from a foreign file.
 pub struct Converted {
-    /// What its file will say of itself.
+    /// The description that its file will contain.
     pub description: Description,
-    /// Its tensors by torchvision's names, rounded as they will be stored.
+    /// Its tensors under torchvision's names, rounded as they will be stored.
     pub tensors: Vec<(String, Tensor)>,
-    /// The classifier, where the file has one: `[classes, C]` and `[classes]`. It is among the tensors too.
+    /// The classifier, if the file has one: `[classes, C]` and `[classes]`. Its tensors are among `tensors` too.
     pub classifier: Option<[Tensor; 2]>,
-    /// What was in the file and is no part of it, by the names there.
+    /// The tensors of the file that are not part of it, under their names there.
     pub left_out: Vec<String>,
-    /// What Python would have had to make of the file beside its tensors, by the names of its classes and functions; it
-    /// was not made.
+    /// The names of the Python classes and functions that the file refers to beside its tensors; none of these objects
+    /// was created.
     pub passed_over: Vec<String>,
 }
 
-/// A tensor that was found.
-struct Found {
-    /// By torchvision.
+/// A tensor of the DenseNet that was located in the archive.
+struct Located {
+    /// The name in torchvision.
     name: String,
-    /// Its place in the archive.
+    /// Its index in the archive.
     index: usize,
-    /// By torchvision, as the network has it.
+    /// The shape in torchvision.
     shape: Vec<usize>,
     layout: Layout,
 }
 
-/// How a tensor lies in the file.
+/// The layout of a tensor in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// As in torchvision.
+    /// That of torchvision.
     Same,
     /// A kernel `[kh, kw, C, O]`, in torchvision `[O, C, kh, kw]`.
     Hwio,
@@ -76,32 +76,32 @@ enum Layout {
     Transposed,
 }
 
-/// Everything of a DenseNet in an archive, by torchvision's names.
+/// The tensors of a DenseNet in an archive, under torchvision's names.
 struct Inventory {
-    found: Vec<Found>,
-    /// Entries that are no part of it.
+    found: Vec<Located>,
+    /// The indices of entries that are not part of it.
     left_out: Vec<usize>,
-    /// What is added to variances.
+    /// The batch norms' epsilon, which is added to variances.
     eps: f32,
     recipe: Recipe,
     framework: &'static str,
-    /// What stands before its names in the file.
+    /// The prefix of its names in the file.
     prefix: String,
 }
 
 /// Reads the DenseNet in the file at `path`.
 ///
 /// # Errors
-/// Where the file cannot be read, wants something executed, or is not a whole DenseNet of these sizes; the message
-/// says which tensor did not fit.
+/// If the file cannot be read, asks for code to be executed, or is not a whole DenseNet of these sizes; the message
+/// names the tensor that did not fit.
 pub fn convert(path: &Path, options: &Options) -> Result<Converted> {
     convert_archive(&mut Archive::open(path)?, options)
 }
 
-/// The same of an archive that is open.
+/// Reads the DenseNet in an archive that is already open.
 ///
 /// # Errors
-/// As [`convert`].
+/// If the archive asks for code to be executed, or is not a whole DenseNet of these sizes.
 pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Converted> {
     let path = archive.path().to_path_buf();
     let refuse = |what: String| Error::file(&path, what);
@@ -136,12 +136,12 @@ pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Conve
     })
 }
 
-/// The names and shapes of a DenseNet's tensors.
+/// Returns the names and shapes of a DenseNet's tensors.
 ///
 /// # Errors
-/// Where the file is too small for them.
+/// If the file is too small for them.
 fn wanted(archive: &Archive, config: &DenseNetConfig) -> Result<Vec<(String, Vec<usize>)>, String> {
-    // Shapes are promises until they are read; a number takes a byte at the very least.
+    // Shapes are not trusted before the data is read; a number takes at least a byte.
     if config.elements() > archive.size() as u128 {
         return Err(format!(
             "speaks of {} numbers and has {} bytes; it is not whole, or not what it says",
@@ -158,10 +158,10 @@ fn wanted(archive: &Archive, config: &DenseNetConfig) -> Result<Vec<(String, Vec
 }
 
 impl Converted {
-    /// The network.
+    /// Builds the network.
     ///
     /// # Errors
-    /// None for what [`convert`] returned.
+    /// None for the result of [`convert`].
     pub fn network(&self) -> Result<DenseNet> {
         let mut net = DenseNet::new(&self.description.encoder, &mut Init::blank())?;
         let mut tensors = self.tensors.iter();
@@ -173,16 +173,16 @@ impl Converted {
         Ok(net)
     }
 
-    /// Writes it to `path`, atomically.
+    /// Writes the network to `path`, atomically.
     ///
     /// # Errors
-    /// Where the file cannot be written; what was there before is then untouched.
+    /// If the file cannot be written; a previous file is then unchanged.
     pub fn write(&self, path: &Path, precision: Precision) -> Result<()> {
         file::write(path, &self.description, &self.tensors, precision)
     }
 }
 
-/// The sizes, read off the shapes.
+/// Determines the network's sizes from the shapes.
 fn sizes(inventory: &Inventory) -> Result<DenseNetConfig, String> {
     DenseNetConfig::infer(inventory.eps, |name| {
         let found = inventory.found.iter().find(|f| f.name == name);
@@ -204,8 +204,8 @@ fn check_arch(config: &DenseNetConfig, wanted: Option<&str>) -> Result<(), Strin
     }
 }
 
-/// What a file holds that holds no DenseNet: its own tensors, for whoever has to see what it is. `missing` is what a
-/// DenseNet would have.
+/// Describes the contents of a file without a DenseNet: its tensors, so that the user sees what it is. `missing` names
+/// tensors that a DenseNet would have.
 fn unknown(archive: &Archive, missing: &str) -> String {
     const SHOWN: usize = 3;
     let entries = archive.entries();
@@ -217,7 +217,7 @@ fn unknown(archive: &Archive, missing: &str) -> String {
     if entries.is_empty() {
         return format!("holds no tensors{passed}");
     }
-    // Kernels and matrices say more of a network than its biases.
+    // Kernels and matrices tell more about a network than its biases.
     let (large, small): (Vec<&Entry>, _) = entries.iter().partition(|e| e.shape.len() > 1);
     let shown = large.into_iter().chain(small).take(SHOWN);
     let shown: Vec<String> = shown
@@ -233,22 +233,25 @@ fn unknown(archive: &Archive, missing: &str) -> String {
     )
 }
 
-/// A name, the beginning of it where it is long.
+/// Shortens a long name to its beginning.
 fn shortened(name: &str) -> String {
-    const LONGEST: usize = 100;
-    match name.char_indices().nth(LONGEST) {
+    const MAX_CHARS: usize = 100;
+    match name.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_string(),
     }
 }
 
-/// Where each wanted tensor is, or the first that is missing or has another shape; and whether anything is left that
-/// such a network would not have.
+/// Locates each wanted tensor.
+///
+/// # Errors
+/// If a tensor is missing or has another shape, or there are tensors that such a network would not have; the message
+/// names the first.
 fn places<'a>(
     archive: &Archive,
     inventory: &'a Inventory,
     wanted: &[(String, Vec<usize>)],
-) -> Result<Vec<&'a Found>, String> {
+) -> Result<Vec<&'a Located>, String> {
     let mut places = Vec::with_capacity(wanted.len());
     let mut missing = Vec::new();
     for (name, shape) in wanted {
@@ -286,7 +289,7 @@ fn places<'a>(
     }
 }
 
-/// The first few of some names, and how many more there are.
+/// Lists the first few names, and the number of the others.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let first = names[..names.len().min(SHOWN)].join(", ");
@@ -296,8 +299,8 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// A tensor as torchvision has it, rounded as it will be stored.
-fn read(archive: &mut Archive, found: &Found, precision: Precision) -> Result<Tensor> {
+/// Reads a tensor in torchvision's layout, rounded as it will be stored.
+fn read(archive: &mut Archive, found: &Located, precision: Precision) -> Result<Tensor> {
     let tensor = archive.tensor(found.index)?;
     let tensor = match found.layout {
         Layout::Same => tensor,
@@ -309,7 +312,7 @@ fn read(archive: &mut Archive, found: &Found, precision: Precision) -> Result<Te
     if let Some(at) = tensor.data().iter().position(|x| !x.is_finite()) {
         let x = tensor.data()[at];
         return Err(refuse(format!(
-            "tensor `{name}` holds {x} at {at}, which is no number"
+            "tensor `{name}` holds {x} at {at}, which is not a finite number"
         )));
     }
     if name.ends_with("running_var")
@@ -333,7 +336,7 @@ fn read(archive: &mut Archive, found: &Found, precision: Precision) -> Result<Te
     Ok(rounded)
 }
 
-/// The layer that names ImageNet's classes, if there is one of the right shape.
+/// Returns the layer that classifies into ImageNet's classes, if there is one of the right shape.
 fn classifier(
     archive: &mut Archive,
     inventory: &Inventory,
@@ -381,13 +384,13 @@ fn describe(
     }
 }
 
-/// The preparation that Keras documents for its DenseNets: both sides to 224 by the nearest pixel.
+/// Returns the preprocessing that Keras documents for its DenseNets: both sides to 224 by the nearest pixel.
 fn keras_recipe() -> Result<Recipe, String> {
     Recipe::new(Method::KerasNearest, crate::data::preprocess::DEFAULT_SIZE)
         .map_err(|e| e.to_string())
 }
 
-/// What a file of Glimpse's own says of itself.
+/// Reads the description in a file that Glimpse wrote.
 fn own_description(archive: &Archive) -> Result<Option<Description>, String> {
     let description = archive.weights().map(Description::read).transpose();
     description.map(Option::flatten).map_err(|e| match e {

@@ -1,29 +1,29 @@
-//! PyTorch's names for a DenseNet.
+//! Recognises PyTorch's names for a DenseNet.
 //!
-//! torchvision and timm agree, `features.denseblock1.denselayer1.norm1.weight`, but for two things. The files that
-//! torchvision publishes are older than that spelling and have `norm.1`; and whoever trained a network has wrapped it
-//! in something, so that names begin with `module.`, `encoder.densenet.` or whatever it was called. What stands before
-//! the first convolution is the prefix. With an encoder made of `densenet.features` the word `features` is gone, and
-//! with `nn.Sequential(*densenet.features.children())` so are the names of its parts: `0.weight` is the first
-//! convolution, `1` its batch norm, `4` the first dense block, `5` the transition after it. The dense blocks keep the
-//! names within, `4.denselayer1.norm1.weight`, by which such a sequence is known.
+//! torchvision and timm use the same names, `features.denseblock1.denselayer1.norm1.weight`, with two exceptions. The
+//! files that torchvision publishes have an older spelling, `norm.1`. And users wrap a network in a module of their
+//! own, so that names begin with `module.`, `encoder.densenet.` or another prefix: everything before the name of the
+//! first convolution. In an encoder made of `densenet.features` the word `features` is missing. In
+//! `nn.Sequential(*densenet.features.children())` the names of the parts are missing too: `0.weight` is the first
+//! convolution, `1` its batch norm, `4` the first dense block, `5` the transition after it. The dense blocks keep their
+//! inner names, `4.denselayer1.norm1.weight`, by which such a sequence is recognised.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Found, Inventory, Layout, own_description, unknown};
+use super::{Inventory, Layout, Located, own_description, unknown};
 use crate::data::Recipe;
 use crate::data::import::Archive;
 
-/// More networks than anyone keeps in a file.
-const MOST: usize = 16;
+/// The largest number of networks in a file; real files have fewer.
+const MAX_NETWORKS: usize = 16;
 
-/// A DenseNet's tensors: torchvision's name of each and its entry.
+/// A DenseNet's tensors: torchvision's name and the index of the entry.
 type Names = Vec<(String, usize)>;
 
-/// Every DenseNet among an archive's entries, at least one, each with what stands before its names.
+/// Finds every DenseNet among an archive's entries, at least one, with its prefix.
 ///
 /// # Errors
-/// Where there is none, or more than anyone keeps.
+/// If there is none, or more than a real file has.
 pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
     let entries = archive.entries();
     let (mut blocks, mut sequences) = (BTreeSet::new(), BTreeSet::new());
@@ -31,7 +31,7 @@ pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
         if let Some((prefix, _)) = split_at_part(&entry.name, "denseblock1.denselayer1.") {
             blocks.insert(prefix);
         }
-        // The parent of the first dense block has a number for its name.
+        // In a numbered sequence, the name of the first dense block is a number.
         if let Some((prefix, _)) = split_at_part(&entry.name, "denselayer1.")
             && let Some((prefix, _)) = split_number(prefix)
         {
@@ -42,8 +42,8 @@ pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
         let first = format!("{prefix}conv0.weight");
         entries.iter().any(|e| e.name == first)
     };
-    if blocks.len() + sequences.len() > MOST {
-        return Err(format!("holds more than {MOST} DenseNets"));
+    if blocks.len() + sequences.len() > MAX_NETWORKS {
+        return Err(format!("holds more than {MAX_NETWORKS} DenseNets"));
     }
     let mut networks: Vec<(String, Names)> = Vec::new();
     for prefix in blocks.iter().filter(has_first) {
@@ -64,9 +64,9 @@ pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
         let mut found = Vec::new();
         for (name, index) in names {
             is_left[index] = false;
-            // Counts the batches of a training that is over.
+            // This entry counts training batches and is not needed.
             if !name.ends_with(".num_batches_tracked") {
-                found.push(Found {
+                found.push(Located {
                     name,
                     index,
                     shape: entries[index].shape.clone(),
@@ -86,23 +86,23 @@ pub(super) fn inventories(archive: &Archive) -> Result<Vec<Inventory>, String> {
     Ok(networks.into_iter().map(inventory).collect())
 }
 
-/// What is before and after `part`, where it begins a name or follows a point.
+/// Splits a name before and after `part`, if `part` begins the name or follows a dot.
 fn split_at_part<'a>(name: &'a str, part: &str) -> Option<(&'a str, &'a str)> {
     let mut places = name.match_indices(part).map(|(at, _)| at);
     let at = places.find(|&at| at == 0 || name[..at].ends_with('.'))?;
     Some((&name[..at], &name[at + part.len()..]))
 }
 
-/// `encoder.4.` as `encoder.` and 4.
+/// Splits `encoder.4.` into `encoder.` and 4.
 fn split_number(prefix: &str) -> Option<(&str, usize)> {
     let path = prefix.strip_suffix('.')?;
     let at = path.rfind('.').map_or(0, |at| at + 1);
     Some((&path[..at], path[at..].parse().ok()?))
 }
 
-/// The DenseNet whose parts have torchvision's names after `prefix`.
+/// Collects the DenseNet whose parts have torchvision's names after `prefix`.
 fn named(archive: &Archive, prefix: &str) -> Names {
-    // Under `features.` there is nothing but the network, so that what else is there makes it another one.
+    // Everything under `features.` belongs to the network, so an additional entry there makes it another network.
     let around = prefix.strip_suffix("features.");
     let name = |name: &str| -> Option<String> {
         if let Some(head) = around.and_then(|around| name.strip_prefix(around))
@@ -119,7 +119,7 @@ fn named(archive: &Archive, prefix: &str) -> Names {
         .collect()
 }
 
-/// Whether a name is in one of the parts of `features` that have tensors.
+/// Whether a name belongs to one of the parts of `features` that have tensors.
 fn is_part(name: &str) -> bool {
     let part = name.split('.').next().unwrap_or_default();
     let numbered = |kind: &str| {
@@ -129,8 +129,9 @@ fn is_part(name: &str) -> bool {
     matches!(part, "conv0" | "norm0" | "norm5") || numbered("denseblock") || numbered("transition")
 }
 
-/// The DenseNet in a sequence whose parts are numbered after `prefix`: the convolution last before the first dense block
-/// and the batch norm after it, blocks and transitions by turns, and the batch norm right after the last block.
+/// Collects the DenseNet in a sequence whose parts are numbered after `prefix`: the last convolution before the first
+/// dense block and the batch norm after it, blocks and transitions alternately, and the batch norm right after the last
+/// block.
 fn sequence(archive: &Archive, prefix: &str) -> Option<Names> {
     let entries = archive.entries();
     let mut parts: BTreeMap<usize, Vec<(&str, usize)>> = BTreeMap::new();
@@ -182,7 +183,7 @@ fn sequence(archive: &Archive, prefix: &str) -> Option<Names> {
     Some(tensors.collect())
 }
 
-/// The name as it is spelled today: `…denselayer1.norm.1.weight` is `…denselayer1.norm1.weight`.
+/// Returns the name in today's spelling: `…denselayer1.norm.1.weight` becomes `…denselayer1.norm1.weight`.
 fn modern(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     match parts[..] {

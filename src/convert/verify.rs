@@ -1,8 +1,8 @@
-//! Whether a conversion is right, as far as that can be seen without whoever made the weights.
+//! Verifies a conversion, as far as that is possible without the program that made the weights.
 //!
-//! The layers one by one, to hold against another program's; the features of three photos, which spread as a trained
-//! network's do; and where a classifier came along, what it takes the photos for: a cat is a cat only if every tensor
-//! is in its place and the pixels are prepared as they were in training.
+//! The report lists each layer, for comparison with another program, and the features of three photos, whose
+//! distribution shows whether the network is trained. If the file has a classifier, it also lists the classes of the
+//! photos: a cat is recognised only if every tensor is in its place and the pixels are preprocessed as in training.
 
 use std::path::Path;
 
@@ -16,61 +16,62 @@ use crate::nn::Mode;
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// How many classes are told of a photo.
+/// The number of classes that are reported for each photo.
 const LIKELIEST: usize = 5;
 
-/// Two photos whose features differ by less than this share of their norm are the same to a network.
-const SAME: f64 = 1e-4;
+/// Features of two photos that differ by less than this fraction of their norm count as equal.
+const EQUAL_TOLERANCE: f64 = 1e-4;
 
-/// What was seen.
+/// The result of a verification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Every tensor.
+    /// All tensors.
     pub layers: Vec<Layer>,
-    /// Every photo.
+    /// All sample photos.
     pub photos: Vec<Photo>,
-    /// Variances that are zero: channels that were always the same in training, or too small for the precision.
+    /// The number of variances that are zero: channels that were constant in training, or variances too small for the
+    /// precision.
     pub zero_variances: usize,
 }
 
-/// What there is to say of a tensor.
+/// A tensor's statistics.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Layer {
-    /// By torchvision.
+    /// The name in torchvision.
     pub name: String,
-    /// By torchvision.
+    /// The shape in torchvision.
     pub shape: Vec<usize>,
-    /// Over all elements.
+    /// The mean over all elements.
     pub mean: f64,
-    /// The standard deviation, over all elements.
+    /// The standard deviation over all elements.
     pub std: f64,
     /// The first 16 hexadecimal digits of the SHA-256 of its `f32`, little-endian.
     pub hash: String,
 }
 
-/// What there is to say of a photo.
+/// A photo's features and classes.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Photo {
     /// The file's name.
     pub image: &'static str,
-    /// Of its features.
+    /// The distribution of its features.
     pub features: Spread,
-    /// The likeliest classes and their probabilities; none without a classifier.
+    /// The likeliest classes and their probabilities; empty without a classifier.
     pub classes: Vec<(usize, f32)>,
 }
 
-/// How numbers spread.
+/// The distribution of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Spread {
-    /// The smallest.
+    /// The minimum.
     pub min: f32,
-    /// The largest.
+    /// The maximum.
     pub max: f32,
-    /// Their mean.
+    /// The mean.
     pub mean: f64,
-    /// Their standard deviation.
+    /// The standard deviation.
     pub std: f64,
-    /// The share that is zero.
+    /// The fraction of zeros.
     pub zeros: f64,
 }
 
@@ -89,11 +90,11 @@ impl Spread {
     }
 }
 
-/// Looks at every layer and lets the network see the sample photos.
+/// Computes the statistics of all layers, and runs the network on the sample photos.
 ///
 /// # Errors
-/// Where it says nothing of them: features that are no numbers, none above zero, or the same for all. `path` is the
-/// file that the message speaks of.
+/// If the features are useless: not finite, all zero, or equal for all photos. `path` is the file that the message
+/// names.
 pub fn verify(converted: &Converted, path: &Path) -> Result<Report> {
     let layers: Vec<Layer> = converted.tensors.iter().map(layer).collect();
     let variances = converted
@@ -153,18 +154,17 @@ fn layer((name, tensor): &(String, Tensor)) -> Layer {
     }
 }
 
-/// Refuses features `[N, C]` that say nothing.
+/// Refuses useless features `[N, C]`.
 fn check(features: &Tensor) -> std::result::Result<(), String> {
     let all = features.data();
     if all.iter().any(|x| !x.is_finite()) {
         return Err(
-            "the features of the sample photos are no numbers; the weights are not right".into(),
+            "the features of the sample photos are not finite numbers; the weights are wrong"
+                .into(),
         );
     }
     if all.iter().all(|&x| x == 0.0) {
-        return Err(
-            "the features of the sample photos are all zero; the weights are not right".into(),
-        );
+        return Err("the features of the sample photos are all zero; the weights are wrong".into());
     }
     let size = features.dims()[1].max(1);
     let rows: Vec<&[f32]> = all.chunks_exact(size).collect();
@@ -174,15 +174,13 @@ fn check(features: &Tensor) -> std::result::Result<(), String> {
         let apart = row.iter().zip(rows[0]).map(|(a, b)| square(a - b));
         apart.sum::<f64>()
     });
-    if farthest.fold(0.0, f64::max) <= norm * SAME * SAME {
-        return Err(
-            "the features of all sample photos are the same; the weights are not right".into(),
-        );
+    if farthest.fold(0.0, f64::max) <= norm * EQUAL_TOLERANCE * EQUAL_TOLERANCE {
+        return Err("the features of all sample photos are equal; the weights are wrong".into());
     }
     Ok(())
 }
 
-/// The likeliest classes out of log-probabilities, and their probabilities.
+/// Returns the likeliest classes and their probabilities, from log-probabilities.
 fn likeliest(log_probs: &[f32]) -> Vec<(usize, f32)> {
     let mut order: Vec<usize> = (0..log_probs.len()).collect();
     order.sort_by(|&a, &b| log_probs[b].total_cmp(&log_probs[a]));
@@ -190,16 +188,16 @@ fn likeliest(log_probs: &[f32]) -> Vec<(usize, f32)> {
     order.into_iter().map(|i| (i, log_probs[i].exp())).collect()
 }
 
-/// What a classifier's classes are called.
+/// The names of a classifier's classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes(Vec<String>);
 
 impl Classes {
-    /// The names in the file at `path`: a line each, or the JSON object that Keras publishes,
-    /// `{"0": ["n01440764", "tench"], …}`.
+    /// Reads the names in the file at `path`: one a line, or the JSON object that Keras publishes, `{"0": ["n01440764",
+    /// "tench"], …}`.
     ///
     /// # Errors
-    /// Where it cannot be read, is no such JSON, or is empty.
+    /// If the file cannot be read, is not such JSON, or is empty.
     pub fn open(path: &Path) -> Result<Self> {
         let refuse = |what: String| Error::file(path, what);
         let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
@@ -207,7 +205,7 @@ impl Classes {
             let object: std::collections::BTreeMap<usize, (String, String)> =
                 serde_json::from_str(&text).map_err(|e| {
                     refuse(format!(
-                        "is no list of classes as Keras writes it: {}",
+                        "is not a list of classes as Keras writes it: {}",
                         words::json(&e)
                     ))
                 })?;
@@ -226,7 +224,7 @@ impl Classes {
         }
     }
 
-    /// The name of class `index`, where the list goes so far.
+    /// Returns the name of class `index`; `None` beyond the end of the list.
     pub fn name(&self, index: usize) -> Option<&str> {
         self.0.get(index).map(String::as_str)
     }

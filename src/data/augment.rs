@@ -1,9 +1,9 @@
-//! Varying the pictures while training, so that an encoder learns scenes and not files.
+//! Random variation of pictures in training, so that an encoder learns scenes rather than files.
 //!
-//! A random part of the picture is scaled to the square that the encoder takes, perhaps mirrored, perhaps
-//! a little brighter or flatter. Everything is drawn from a generator that [`generator`] seeds from the
-//! run's seed, the epoch and the picture's number alone: the order in which threads reach the pictures
-//! changes nothing.
+//! A random crop of the picture is scaled to the square that the encoder takes. It may be mirrored, and its brightness
+//! and contrast may change a little. All random numbers come from a generator that [`generator`] seeds with the
+//! training's seed, the epoch and the picture's number. The result therefore does not depend on the order in which
+//! threads reach the pictures.
 
 use std::ops::RangeInclusive;
 
@@ -15,16 +15,16 @@ use super::image::Image;
 use super::resize;
 use crate::error::{Error, Result};
 
-/// How strongly pictures are varied. [`Augment::default`] suits captions; [`Augment::none`] only scales.
+/// The strength of the variation. [`Augment::default`] suits captions; [`Augment::none`] only scales.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
-    /// Probability of mirroring left and right, 0 to 1. Mirroring makes captions that say "left" wrong;
-    /// few do.
+    /// Probability of mirroring left and right, 0 to 1. Mirroring makes captions that say "left" wrong, but few
+    /// captions do.
     pub flip: f64,
-    /// Smallest and largest share of the picture's area that a crop keeps, 0 to 1.
+    /// Smallest and largest fraction of the picture's area that a crop keeps, 0 to 1.
     pub scale: [f64; 2],
-    /// Smallest and largest proportion (width / height) of a crop before it is scaled to a square.
+    /// Smallest and largest aspect ratio (width / height) of a crop before it is scaled to a square.
     pub ratio: [f64; 2],
     /// Brightness is multiplied by a factor within `1 - brightness ..= 1 + brightness`; 0 to 1.
     pub brightness: f64,
@@ -33,8 +33,8 @@ pub struct Augment {
 }
 
 impl Default for Augment {
-    /// Mirrors half of the pictures and keeps at least 60% of each: a tighter crop, as classifiers are
-    /// trained with, often loses what the caption speaks of.
+    /// Mirrors half of the pictures and keeps at least 60% of each. A tighter crop, as classifiers are trained with,
+    /// often loses the object of the caption.
     fn default() -> Self {
         Augment {
             flip: 0.5,
@@ -47,7 +47,7 @@ impl Default for Augment {
 }
 
 impl Augment {
-    /// Leaves pictures as they are, but for scaling the whole of them to the square.
+    /// Only scales the whole picture to the square.
     pub fn none() -> Self {
         Augment {
             flip: 0.0,
@@ -58,11 +58,11 @@ impl Augment {
         }
     }
 
-    /// Checks that every number lies in its range; configuration files are checked with this.
+    /// Checks that every number lies in its range. Configuration files are checked with this.
     ///
     /// # Errors
     ///
-    /// A line that names the first field that does not.
+    /// If a number lies outside its range; the message names the first such field.
     pub fn validate(&self) -> Result<()> {
         let share = |name: &str, value: f64| match (0.0..=1.0).contains(&value) {
             true => Ok(()),
@@ -86,11 +86,11 @@ impl Augment {
         share("contrast", self.contrast)
     }
 
-    /// One variation of `image`, `size x size` pixels.
+    /// Returns a random variation of `image`, `size x size` pixels.
     ///
     /// # Errors
     ///
-    /// When `size` is zero or [`Augment::validate`] refuses the numbers.
+    /// If `size` is zero or [`Augment::validate`] refuses the numbers.
     pub fn apply(&self, image: &Image, size: u32, rng: &mut ChaCha8Rng) -> Result<Image> {
         self.validate()?;
         let crop = self.draw_crop(image.width(), image.height(), rng);
@@ -107,10 +107,10 @@ impl Augment {
         Ok(varied)
     }
 
-    /// The part to keep, drawn as torchvision's `RandomResizedCrop` draws it: area and proportion at
-    /// random, again up to ten times while they do not fit, then the largest central part that does.
+    /// Draws the crop as torchvision's `RandomResizedCrop` does: area and aspect ratio are drawn up to ten times until
+    /// the crop fits; if none fits, the largest central crop is taken.
     fn draw_crop(&self, width: u32, height: u32, rng: &mut ChaCha8Rng) -> Crop {
-        // Drawing the whole picture would otherwise fail for all that are not square.
+        // The draw would otherwise reject the whole picture unless it is square.
         if self.scale == [1.0, 1.0] && self.ratio == [1.0, 1.0] {
             return Crop {
                 left: 0,
@@ -155,9 +155,9 @@ impl Augment {
     }
 }
 
-/// The generator for one picture in one epoch of a run.
+/// Creates the generator for one picture in one epoch of a training.
 ///
-/// The three numbers are the seed itself rather than mixed into one, so no two pictures share a stream.
+/// The three numbers form the seed side by side instead of being mixed into one, so no two pictures share a stream.
 pub fn generator(seed: u64, epoch: u64, image: u64) -> ChaCha8Rng {
     let mut bytes = [0; 32];
     for (part, number) in bytes.chunks_exact_mut(8).zip([seed, epoch, image]) {
@@ -166,7 +166,7 @@ pub fn generator(seed: u64, epoch: u64, image: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(bytes)
 }
 
-/// A part of a picture, in whole pixels.
+/// A crop of a picture, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Crop {
     left: u32,
@@ -176,7 +176,7 @@ struct Crop {
 }
 
 impl Crop {
-    /// The part as a picture of its own, so that scaling it does not see what lies beyond its edge.
+    /// Copies the crop to a picture of its own, so that the scaling filter does not see pixels beyond its edge.
     fn cut(self, image: &Image) -> Result<Image> {
         let columns = self.left as usize * 3..(self.left + self.width) as usize * 3;
         let rows = image
@@ -206,7 +206,7 @@ pub(super) fn mirror(image: &mut Image) {
     }
 }
 
-/// Multiplies every level by `factor`, rounded to the nearest and cut at 255.
+/// Multiplies every level by `factor`, rounds to the nearest and clips at 255.
 pub(super) fn brighten(image: &mut Image, factor: f64) {
     map_levels(image, |level| level * factor);
 }

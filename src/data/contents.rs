@@ -1,13 +1,13 @@
-//! The contents of files, told apart by their SHA-256, and a small file that remembers them.
+//! Identifies files by the SHA-256 of their contents, and caches the digests in a small file.
 //!
-//! A data set is known by what its pictures hold, not by their names. To read thousands of pictures takes a while, so
-//! that their digests are kept in a text file. A file whose size and times are the ones remembered is not read again, as
-//! version control does it; where the system tells them, the times are that of the last change of its contents and that of
-//! the last change of anything about it, which no program can set back, both in nanoseconds.
+//! A data set is identified by the contents of its pictures, not by their names. Reading thousands of pictures takes a
+//! while, so their digests are kept in a text file. A file is not read again if its size and times are still those that
+//! were recorded; version control systems do the same. The times, in nanoseconds, are that of the last change of the
+//! contents and, where the system provides it, that of the last change of any metadata, which no program can set back.
 //!
-//! The first line is `glimpse-contents 1 CHECKSUM`, with the CRC-32 of all that follows. Then each line is a file: its
-//! SHA-256, its size, the two times, and its path as a JSON string. A file of this kind that is damaged, or was made by
-//! another version, is as good as none, and it is made anew.
+//! The first line is `glimpse-contents 1 CHECKSUM`, with the CRC-32 of everything after it. Each further line describes
+//! a file: its SHA-256, its size, the two times, and its path as a JSON string. A cache file that is damaged, or that
+//! another version wrote, is ignored and written anew.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -26,39 +26,40 @@ use crate::error::{Error, Result};
 /// The beginning of the first line.
 const MAGIC: &str = "glimpse-contents 1 ";
 
-/// A file that was changed so shortly before it was read may be changed again without another time: clocks of file
-/// systems are that coarse. It is not remembered.
+/// A file that was modified less than this before it was read is not recorded. The clocks of file systems are coarse,
+/// so it could be modified again without a change of its time.
 const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 
-/// A SHA-256.
+/// A SHA-256 digest.
 pub type Sum = [u8; 32];
 
-/// Digests of files, as far as they are remembered.
+/// The digests of files, as far as they are recorded.
 #[derive(Debug, Default)]
 pub struct Contents {
-    known: HashMap<PathBuf, Known>,
-    /// Files that had to be read.
+    records: HashMap<PathBuf, Record>,
+    /// The number of files that had to be read.
     read: usize,
 }
 
+/// The digest of a file, with the metadata for which it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+struct Record {
     stat: Stat,
     sum: Sum,
 }
 
-/// What the system says of a file without reading it.
+/// The metadata of a file that show whether it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     size: u64,
-    /// Nanoseconds since 1970.
+    /// Time of the last change of the contents, in nanoseconds since 1970.
     modified: i128,
-    /// When anything about the file was last changed, where the system tells; otherwise 0.
+    /// Time of the last change of any metadata, in the same unit; 0 where the system does not provide it.
     changed: i128,
 }
 
 impl Stat {
-    /// `None` where the system does not tell when the file was modified.
+    /// Returns `None` if the system does not provide the time of the last change.
     fn of(meta: &Metadata) -> Option<Self> {
         let modified = nanoseconds(meta.modified().ok()?)?;
         #[cfg(unix)]
@@ -75,7 +76,7 @@ impl Stat {
         })
     }
 
-    /// Whether the file was left alone long enough before `now`.
+    /// Whether the file had not been changed for long enough at `now`.
     fn is_settled(&self, now: SystemTime) -> bool {
         let before = now.checked_sub(COARSEST_CLOCK).and_then(nanoseconds);
         before.is_some_and(|before| self.modified.max(self.changed) < before)
@@ -88,38 +89,39 @@ fn nanoseconds(time: SystemTime) -> Option<i128> {
 }
 
 impl Contents {
-    /// What the file at `path` remembers: nothing where there is none, or it is damaged.
+    /// Reads the cache file at `path`; the result is empty if there is none or it is damaged.
     pub fn open(path: &Path) -> Self {
-        let known = fs::read_to_string(path).ok();
+        let text = fs::read_to_string(path).ok();
         Contents {
-            known: known.and_then(|text| parse(&text)).unwrap_or_default(),
+            records: text.and_then(|text| parse(&text)).unwrap_or_default(),
             read: 0,
         }
     }
 
-    /// Whether the file at `path` is of this kind, be it whole or damaged.
+    /// Whether the file at `path` is a cache file, whole or damaged.
     pub fn is_at(path: &Path) -> bool {
         let mut start = [0; MAGIC.len()];
         let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
         read.is_ok() && start == *MAGIC.as_bytes()
     }
 
-    /// The digests of these files, in their order. Those that are not remembered are read, by all threads together.
+    /// Returns the digests of these files, in their order. Files without a valid record are read, by all threads
+    /// together.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// If a file cannot be read.
     pub fn sums(&mut self, paths: &[&Path]) -> Result<Vec<Sum>> {
-        let known = &self.known;
-        let found = threads::map(paths.len(), |i| sum(paths[i], known));
+        let records = &self.records;
+        let found = threads::map(paths.len(), |i| sum(paths[i], records));
         let mut sums = Vec::with_capacity(paths.len());
         for found in found {
             let found = found?;
             sums.push(found.sum);
             self.read += usize::from(found.was_read);
             if let (Some((path, stat)), true) = (found.at, found.was_read) {
-                self.known.insert(
+                self.records.insert(
                     path,
-                    Known {
+                    Record {
                         stat,
                         sum: found.sum,
                     },
@@ -129,20 +131,20 @@ impl Contents {
         Ok(sums)
     }
 
-    /// How many files had to be read.
+    /// Returns the number of files that had to be read.
     pub fn read(&self) -> usize {
         self.read
     }
 
-    /// Remembers what was read in the file at `path`, where anything was that may be remembered.
+    /// Writes the records to the cache file at `path`, if files were read and may be recorded.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If the cache file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        if self.read == 0 || self.known.is_empty() {
+        if self.read == 0 || self.records.is_empty() {
             return Ok(());
         }
-        let mut lines: Vec<String> = self.known.iter().filter_map(line).collect();
+        let mut lines: Vec<String> = self.records.iter().filter_map(line).collect();
         lines.sort_unstable();
         let lines = lines.concat();
         let sum = checksums::of(lines.as_bytes());
@@ -150,21 +152,21 @@ impl Contents {
     }
 }
 
-/// The line of a file; `None` for a path that is no text.
-fn line((path, known): (&PathBuf, &Known)) -> Option<String> {
+/// Formats the record of a file; `None` for a path that is not UTF-8.
+fn line((path, record): (&PathBuf, &Record)) -> Option<String> {
     let path = serde_json::to_string(path.to_str()?).ok()?;
     let Stat {
         size,
         modified,
         changed,
-    } = known.stat;
+    } = record.stat;
     Some(format!(
         "{} {size} {modified} {changed} {path}\n",
-        hex(&known.sum)
+        hex(&record.sum)
     ))
 }
 
-fn parse(text: &str) -> Option<HashMap<PathBuf, Known>> {
+fn parse(text: &str) -> Option<HashMap<PathBuf, Record>> {
     let (first, lines) = text.strip_prefix(MAGIC)?.split_once('\n')?;
     if first != format!("{:08x}", checksums::of(lines.as_bytes())) {
         return None;
@@ -178,12 +180,12 @@ fn parse(text: &str) -> Option<HashMap<PathBuf, Known>> {
             changed: parts.next()?.parse().ok()?,
         };
         let path: String = serde_json::from_str(parts.next()?).ok()?;
-        Some((path.into(), Known { stat, sum }))
+        Some((path.into(), Record { stat, sum }))
     };
     lines.lines().map(entry).collect()
 }
 
-/// The digest that 64 hexadecimal digits stand for.
+/// Parses 64 hexadecimal digits.
 fn from_hex(text: &str) -> Option<Sum> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
@@ -191,30 +193,31 @@ fn from_hex(text: &str) -> Option<Sum> {
     rest.is_empty().then(|| bytes.try_into().ok())?
 }
 
-struct Found {
+/// The digest of one file, and whether and where it may be recorded.
+struct FileSum {
     sum: Sum,
     was_read: bool,
-    /// Where it may be remembered.
+    /// The key and metadata for the record; `None` if the file may not be recorded.
     at: Option<(PathBuf, Stat)>,
 }
 
-fn sum(path: &Path, known: &HashMap<PathBuf, Known>) -> Result<Found> {
+fn sum(path: &Path, records: &HashMap<PathBuf, Record>) -> Result<FileSum> {
     let unread = |e: std::io::Error| Error::unread(path, &e);
-    // Before the contents are read, so that a change meanwhile is one of a file that was remembered as it was before.
+    // Read before the contents. If the file changes meanwhile, the record has the old metadata and is invalid.
     let stat = Stat::of(&fs::metadata(path).map_err(unread)?);
     let full = std::path::absolute(path).map_err(unread)?;
-    if let (Some(stat), Some(known)) = (stat, known.get(&full))
-        && known.stat == stat
+    if let (Some(stat), Some(record)) = (stat, records.get(&full))
+        && record.stat == stat
     {
-        return Ok(Found {
-            sum: known.sum,
+        return Ok(FileSum {
+            sum: record.sum,
             was_read: false,
             at: None,
         });
     }
     let sum = Sha256::digest(fs::read(path).map_err(unread)?).into();
     let now = SystemTime::now();
-    Ok(Found {
+    Ok(FileSum {
         sum,
         was_read: true,
         at: stat
@@ -229,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// A file that was written long ago, as far as its own time tells.
+    /// Writes a file whose modification time lies `age` seconds back.
     fn write(path: &Path, bytes: &[u8], age: u64) {
         fs::write(path, bytes).unwrap();
         let file = File::options().write(true).open(path).unwrap();
@@ -244,7 +247,7 @@ mod tests {
         let (a, b, memory) = (at("a"), at("b"), at("memory"));
         write(&a, b"one", 100);
         write(&b, b"two", 100);
-        // Both times must lie a while back, and no program can set the second one.
+        // Both times must lie some time back, and no program can set the second one.
         std::thread::sleep(COARSEST_CLOCK + Duration::from_millis(100));
         let sums = |read: usize| {
             let mut contents = Contents::open(&memory);
@@ -256,7 +259,7 @@ mod tests {
         let first = sums(2);
         assert_eq!(first[0], <Sum>::from(Sha256::digest(b"one")));
         assert_eq!(sums(0), first);
-        // Another content of the same size, and the old time put back.
+        // Other contents of the same size, with the old time restored.
         let time = fs::metadata(&a).unwrap().modified().unwrap();
         fs::write(&a, b"ONE").unwrap();
         File::options()
@@ -269,7 +272,7 @@ mod tests {
         {
             let second = sums(1);
             assert!(second[0] != first[0] && second[1] == first[1]);
-            // It was changed just now, and is not remembered yet.
+            // It was changed just now and is therefore not recorded yet.
             assert_eq!(sums(1), second);
         }
         fs::remove_file(&b).unwrap();
@@ -284,25 +287,25 @@ mod tests {
             modified: 5,
             changed: 7,
         };
-        let known = Known { stat, sum: [9; 32] };
+        let record = Record { stat, sum: [9; 32] };
         let contents = Contents {
-            known: HashMap::from([("/a \"b\"\nc".into(), known)]),
+            records: HashMap::from([("/a \"b\"\nc".into(), record)]),
             read: 1,
         };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");
         contents.save(&path).unwrap();
-        assert_eq!(Contents::open(&path).known, contents.known);
+        assert_eq!(Contents::open(&path).records, contents.records);
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << bit;
                 fs::write(&path, &bytes).unwrap();
-                assert!(Contents::open(&path).known.is_empty(), "byte {at}");
+                assert!(Contents::open(&path).records.is_empty(), "byte {at}");
             }
             fs::write(&path, &whole[..at]).unwrap();
-            assert!(Contents::open(&path).known.is_empty(), "cut at {at}");
+            assert!(Contents::open(&path).records.is_empty(), "cut at {at}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How floating-point numbers lie in files. In memory they are always `f32`.
+//! Floating-point formats of numbers in files. In memory numbers are always `f32`.
 
 use crate::cpu::{Isa, formats};
 
-/// A type of floating-point number, little-endian.
+/// A floating-point format, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Float {
     F64,
@@ -12,7 +12,7 @@ pub(crate) enum Float {
 }
 
 impl Float {
-    /// Bytes of a number.
+    /// Returns the size of a number in bytes.
     pub(crate) fn size(self) -> usize {
         match self {
             Float::F64 => 8,
@@ -21,7 +21,7 @@ impl Float {
         }
     }
 
-    /// The type as safetensors spells it.
+    /// Returns the format's name in safetensors files.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Float::F64 => "F64",
@@ -31,7 +31,7 @@ impl Float {
         }
     }
 
-    /// The numbers in `bytes`; a rest at the end that is shorter than a number is ignored.
+    /// Decodes the numbers in `bytes`. An incomplete number at the end is ignored.
     pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         let count = bytes.len() / self.size();
         let mut numbers = vec![0.0; count];
@@ -39,7 +39,7 @@ impl Float {
         numbers
     }
 
-    /// Writes the numbers in `bytes` to `to`, which has a place for each.
+    /// Decodes the numbers in `bytes` into `to`, which has one element for each.
     pub(crate) fn decode_into(self, bytes: &[u8], to: &mut [f32]) {
         let isa = Isa::current();
         match self {
@@ -50,7 +50,7 @@ impl Float {
         }
     }
 
-    /// The numbers as bytes, rounded to the nearest.
+    /// Encodes numbers, rounded to the nearest.
     pub(crate) fn encode(self, numbers: &[f32]) -> Vec<u8> {
         let mut bytes = vec![0; numbers.len() * self.size()];
         match self {

@@ -1,7 +1,7 @@
-//! Words that make sentences rather than name what is to be seen.
+//! Function words: the words that hold a sentence together and name nothing in the picture.
 //!
-//! A caption's **content words** are all others: nouns, verbs, adjectives, numbers. How much of a caption is right is
-//! counted in content words, for `a`, `in` and `the` are right of any picture.
+//! All others are a caption's **content words**: nouns, verbs, adjectives, numbers. The precision of a caption is
+//! measured in content words, because `a`, `in` and `the` fit any picture.
 
 /// Articles, prepositions, pronouns, conjunctions, and the forms of `be` and `have`.
 pub const FUNCTION_WORDS: [&str; 73] = [
@@ -14,23 +14,23 @@ pub const FUNCTION_WORDS: [&str; 73] = [
     "had", "having",
 ];
 
-/// Articles, and prepositions that hardly ever end a caption of people. Those that are adverbs as well, as in "a dog runs
-/// outside", are left out.
+/// Articles, and prepositions with which people hardly ever end a caption. Prepositions that are adverbs too, as in "a
+/// dog runs outside", are left out.
 pub const OPEN_ENDS: [&str; 30] = [
     "a", "an", "the", "of", "in", "on", "at", "to", "with", "by", "for", "from", "into", "onto",
     "under", "near", "beside", "between", "through", "across", "against", "toward", "towards",
     "beneath", "among", "during", "upon", "without", "within", "amid",
 ];
 
-/// Other function words that promise a word after them: forms of `be`, conjunctions, pronouns of the possessive and the
-/// relative kind, and prepositions that people do end captions with, rarely. Words that may also stand alone are not among
-/// them: a dog jumps `up`, a man looks `down`.
+/// Other function words that call for a word after them: forms of `be`, conjunctions, possessive and relative pronouns,
+/// and prepositions with which people rarely end a caption. Words that can also stand alone are left out: a dog jumps
+/// `up`, a man looks `down`.
 pub const LEADING_WORDS: [&str; 20] = [
     "is", "are", "was", "were", "be", "and", "or", "but", "over", "along", "around", "behind",
     "while", "as", "that", "his", "its", "their", "who", "which",
 ];
 
-/// Whether `word`, in lower case, names something. The possessive `'s` and the marks of a vocabulary do not.
+/// Whether `word`, in lower case, is a content word. The possessive `'s` and a vocabulary's special tokens are not.
 pub fn is_content(word: &str) -> bool {
     word.starts_with(char::is_alphanumeric) && !FUNCTION_WORDS.contains(&word)
 }

@@ -1,13 +1,13 @@
-//! Letters that are written with several signs.
+//! Letters that consist of several Unicode characters.
 //!
-//! Unicode writes `ä` as one sign, or as an `a` and a sign for the dots above it. Both look alike, and some systems write
-//! file names and texts the second way. Many scripts have signs that belong to the letter before them and are none
-//! themselves.
+//! Unicode writes `ä` as one character, or as an `a` followed by a combining mark for the two dots. Both look alike,
+//! and some systems write file names and texts in the second way. Many scripts have marks that belong to the letter
+//! before them and are not letters themselves.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// A text in which each letter is one sign, where there is one for it (the normal form C).
+/// Returns `text` with letters and their marks combined into single characters where these exist (normal form C).
 pub fn composed(text: &str) -> String {
     match text.is_ascii() {
         true => text.to_string(),
@@ -15,7 +15,7 @@ pub fn composed(text: &str) -> String {
     }
 }
 
-/// Whether a sign belongs to the letter before it.
+/// Whether a character is a mark that belongs to the letter before it.
 pub fn is_mark(c: char) -> bool {
     !c.is_ascii() && is_combining_mark(c)
 }

@@ -1,17 +1,17 @@
 //! From files to numbers: images, captions and the datasets that pair them.
 //!
-//! The way of one picture through this floor, in the order of the files:
+//! A picture passes through this floor in the order of these modules:
 //!
-//! 1. [`folder`] turns the paths that a user typed into a list of image files.
-//! 2. [`image`] decodes a file into RGB pixels, whatever format, depth or orientation it came in.
-//! 3. [`resize`] scales pixels, and [`preprocess`] joins that with cropping and normalisation into a
-//!    named [`Recipe`] whose result is the `[N, H, W, 3]` tensor that an encoder takes.
+//! 1. [`folder`] turns the paths that a user typed into a list of image files. 2. [`image`] decodes a file into RGB
+//! pixels, whatever its format, depth or orientation. 3. [`resize`] scales pixels, and [`preprocess`] combines that
+//! with cropping and normalisation into a named [`Recipe`]. The result is the `[N, H, W, 3]` tensor that an encoder
+//! takes.
 //!
-//! Training adds three more: [`dataset`] reads captioning datasets as they lie about,
-//! [`augment`] varies the pictures, and [`vocabulary`] turns captions into token ids and back. Distillation shows
-//! the [`view`] that a teacher saw. Weights and models are kept in the files of [`weights`], whose large tensors
-//! [`rows`] reads row by row; [`import`] reads the files of PyTorch and Keras. [`contents`] tells files
-//! apart by what they hold. Everything that is written goes through [`store`].
+//! Training adds three more: [`dataset`] reads captioning datasets as they are published, [`augment`] varies the
+//! pictures, and [`vocabulary`] turns captions into token ids and back. In distillation, [`view`] shows the student the
+//! part of the picture that the teacher saw. [`weights`] reads and writes files of weights and models; [`rows`] reads
+//! their large tensors row by row; [`import`] reads the files of PyTorch and Keras. [`contents`] identifies files by
+//! their contents. All files are written by [`store`].
 
 pub mod augment;
 mod bytes;
@@ -43,7 +43,7 @@ pub use samples::{SAMPLES, Sample};
 pub use view::View;
 pub use vocabulary::Vocabulary;
 
-/// Bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

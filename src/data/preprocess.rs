@@ -1,16 +1,16 @@
-//! From a picture of any size to the numbers an encoder takes.
+//! Preprocessing: from a picture of any size to the numbers that an encoder takes.
 //!
-//! An encoder's weights expect the very preparation they were trained with, so it is a named [`Recipe`]
-//! that is kept with the weights:
+//! An encoder's weights expect exactly the preprocessing that they were trained with. It is therefore a named
+//! [`Recipe`] that is stored with the weights:
 //!
-//! | name | what it does at size 224 |
+//! | name | operation at size 224 |
 //! |---|---|
 //! | `torchvision` | the shorter side to 256 by antialiased bilinear, then the 224 x 224 pixels in the centre |
-//! | `squash` | both sides to 224 by antialiased bilinear, whatever that does to the proportions |
+//! | `squash` | both sides to 224 by antialiased bilinear, without keeping the aspect ratio |
 //! | `keras-nearest` | both sides to 224, nearest pixel |
 //!
-//! All end in the same normalisation, `(x / 255 - mean) / std` by channel with ImageNet's [`MEAN`] and
-//! [`STD`]; Keras calls that one the `torch` mode and uses it for its DenseNets too.
+//! All recipes end in the same normalisation: `(x / 255 - mean) / std` for each channel, with ImageNet's [`MEAN`] and
+//! [`STD`]. Keras calls it the `torch` mode and uses it for its DenseNets too.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,19 +37,19 @@ pub const DEFAULT_SIZE: u32 = 224;
 /// The largest side that a recipe accepts, in pixels.
 pub const MAX_SIZE: u32 = 4096;
 
-/// How a picture becomes a square.
+/// The way in which a picture becomes a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Shorter side to 8/7 of the size, bilinear; then the centre.
+    /// Resizes the shorter side to 8/7 of the size (bilinear), then crops the centre.
     Torchvision,
-    /// Both sides to the size, bilinear.
+    /// Resizes both sides to the size (bilinear).
     Squash,
-    /// Both sides to the size, nearest pixel.
+    /// Resizes both sides to the size (nearest pixel).
     KerasNearest,
 }
 
-/// How a picture becomes an encoder's input: a [`Method`] and the side of the square in pixels.
+/// The preprocessing of an encoder's input: a [`Method`] and the side of the square in pixels.
 ///
 /// Written `torchvision`, or `torchvision:192` for a size other than 224; in JSON
 /// `{"method": "torchvision", "size": 224}`.
@@ -71,7 +71,7 @@ pub struct Recipe {
     size: u32,
 }
 
-/// A recipe as a file spells it, before its size is checked.
+/// A recipe as read from a file, before its size is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UncheckedRecipe {
@@ -102,11 +102,11 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// A recipe for inputs of `size x size` pixels.
+    /// Creates a recipe for inputs of `size x size` pixels.
     ///
     /// # Errors
     ///
-    /// When the size is zero or above [`MAX_SIZE`].
+    /// If the size is zero or above [`MAX_SIZE`].
     pub fn new(method: Method, size: u32) -> Result<Recipe> {
         if !(1..=MAX_SIZE).contains(&size) {
             return Err(Error::usage(format_args!(
@@ -116,17 +116,17 @@ impl Recipe {
         Ok(Recipe { method, size })
     }
 
-    /// How the picture becomes a square.
+    /// Returns the way in which the picture becomes a square.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The side of the square, in pixels.
+    /// Returns the side of the square, in pixels.
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// The square picture that the encoder will see, `size x size`; the same one where nothing is to be done.
+    /// Returns the square picture that the encoder sees, `size x size`; the picture itself if it has that size already.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Recipe {
         square.map(Cow::Owned)
     }
 
-    /// The part of `image` that the square shows, in pixels of `image`: all of it, except for `torchvision`, which cuts
-    /// off what is around the centre.
+    /// Returns the part of `image` that the square shows, in pixels of `image`. It is the whole image, except for
+    /// `torchvision`, which crops the centre.
     pub fn region(&self, image: &Image) -> Region {
         match self.method {
             Method::Torchvision => torchvision_region(image, self.size),
@@ -158,7 +158,7 @@ impl Recipe {
         }
     }
 
-    /// The normalised numbers of one picture, `[size, size, 3]`.
+    /// Returns the normalised numbers of one picture, `[size, size, 3]`.
     ///
     /// # Errors
     ///
@@ -170,11 +170,11 @@ impl Recipe {
         Ok(values)
     }
 
-    /// The batch of several pictures, `[N, size, size, 3]`.
+    /// Returns the batch of several pictures, `[N, size, size, 3]`.
     ///
     /// # Errors
     ///
-    /// When there are none.
+    /// If there are no pictures.
     pub fn tensor(&self, images: &[Image]) -> Result<Tensor> {
         let squares = images
             .iter()
@@ -184,11 +184,11 @@ impl Recipe {
     }
 }
 
-/// Normalises pictures that are already the size an encoder takes, `N` of `[H, W, 3]` to `[N, H, W, 3]`.
+/// Normalises pictures that already have the size that an encoder takes: `N` of `[H, W, 3]` to `[N, H, W, 3]`.
 ///
 /// # Errors
 ///
-/// When there are none, or they are not all of one size.
+/// If there are no pictures, or they have different sizes.
 pub fn batch(images: &[Image]) -> Result<Tensor> {
     stack(&images.iter().map(Cow::Borrowed).collect::<Vec<_>>())
 }
@@ -217,8 +217,8 @@ fn stack(images: &[Cow<'_, Image>]) -> Result<Tensor> {
     Tensor::from_vec(values, &[images.len(), height as usize, width as usize, 3])
 }
 
-/// `(x / 255 - mean) / std` for each of the 256 levels of each channel, in the order of operations (and
-/// so with the rounding) of torchvision's `ToTensor` and `Normalize`.
+/// `(x / 255 - mean) / std` for each of the 256 levels of each channel. The order of operations, and with it the
+/// rounding, is that of torchvision's `ToTensor` and `Normalize`.
 static LEVELS: LazyLock<[[f32; 256]; 3]> = LazyLock::new(|| {
     std::array::from_fn(|c| std::array::from_fn(|level| (level as f32 / 255.0 - MEAN[c]) / STD[c]))
 });
@@ -232,7 +232,7 @@ fn normalise_into(image: &Image, values: &mut [f32]) {
     }
 }
 
-/// The part of `image` that survives torchvision's resize and centre crop.
+/// Returns the part of `image` that remains after torchvision's resize and centre crop.
 fn torchvision_region(image: &Image, size: u32) -> Region {
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
     // ImageNet's 256 for 224, and in proportion for other sizes.
@@ -259,7 +259,7 @@ fn torchvision_region(image: &Image, size: u32) -> Region {
 impl Method {
     const ALL: [Method; 3] = [Method::Torchvision, Method::Squash, Method::KerasNearest];
 
-    /// The name, as it is written on the command line and in files.
+    /// Returns the name that the command line and files use.
     pub fn name(self) -> &'static str {
         match self {
             Method::Torchvision => "torchvision",

@@ -1,30 +1,31 @@
-//! Scaling pixels as Pillow scales them.
+//! Resizes images as Pillow does.
 //!
-//! The published encoders were trained and measured on pictures that Pillow had resized, so "bilinear"
-//! here means Pillow's: a triangle filter that widens with the reduction (antialiasing), not the four
-//! nearest pixels. Results agree with it to one level of 255; a test holds them against the filter
-//! written out as plain loops.
+//! The published encoders were trained and measured on pictures that Pillow had resized. "Bilinear" therefore means
+//! Pillow's filter: a triangle filter that widens with the reduction (antialiasing), not an interpolation of the four
+//! nearest pixels. Results agree with Pillow to one level of 255; a test compares them with the filter written as plain
+//! loops.
 
 use fast_image_resize as fir;
 
 use super::image::Image;
 use crate::error::{Error, Result};
 
-/// A part of an image, in pixels from its upper left corner; sides may fall between pixels.
+/// A rectangular part of an image, in pixels from its upper left corner; its sides may fall between pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Region {
     /// Distance from the left edge.
     pub left: f64,
     /// Distance from the upper edge.
     pub top: f64,
-    /// Extent to the right.
+    /// Width.
     pub width: f64,
-    /// Extent downwards.
+    /// Height.
     pub height: f64,
 }
 
 impl Region {
-    /// Its left edge, upper edge, width and height as shares of those of `image`, of which it is a part.
+    /// Returns left edge, upper edge, width and height as fractions of the width and height of `image`, of which it is
+    /// a part.
     pub fn shares(&self, image: &Image) -> [f64; 4] {
         let (width, height) = (f64::from(image.width()), f64::from(image.height()));
         [
@@ -35,7 +36,7 @@ impl Region {
         ]
     }
 
-    /// The part of `to` that this part of `from` becomes when `from` is resized to the size of `to`.
+    /// Returns the part of `to` that shows the same as this part of `from`, if `to` is `from` resized.
     pub fn scaled(&self, from: &Image, to: &Image) -> Region {
         let [left, top, width, height] = self.shares(from);
         let (across, down) = (f64::from(to.width()), f64::from(to.height()));
@@ -48,11 +49,11 @@ impl Region {
     }
 }
 
-/// `image` at `width x height` pixels by antialiased bilinear filtering.
+/// Resizes `image` to `width x height` pixels by antialiased bilinear filtering.
 ///
 /// # Errors
 ///
-/// When a side of the result would be zero.
+/// If a side of the result would be zero.
 pub fn bilinear(image: &Image, width: u32, height: u32) -> Result<Image> {
     let (w, h) = (f64::from(image.width()), f64::from(image.height()));
     bilinear_region(
@@ -68,14 +69,14 @@ pub fn bilinear(image: &Image, width: u32, height: u32) -> Result<Image> {
     )
 }
 
-/// As [`bilinear`], of a part of the image.
+/// Resizes a part of `image` to `width x height` pixels by antialiased bilinear filtering.
 ///
-/// The filter looks over the part's edge where it lies inside the image, so resizing a part gives the
-/// very pixels that resizing the whole and cropping afterwards would, without computing the others.
+/// The filter also reads pixels beyond the part's edge, where the image has any. The result therefore has exactly the
+/// pixels that resizing the whole image and cropping afterwards would give, without computing the others.
 ///
 /// # Errors
 ///
-/// When a side of the result would be zero or the region reaches beyond the image.
+/// If a side of the result would be zero or the region reaches beyond the image.
 pub fn bilinear_region(image: &Image, region: Region, width: u32, height: u32) -> Result<Image> {
     const OP: &str = "bilinear";
     let source = fir::images::ImageRef::new(
@@ -95,13 +96,13 @@ pub fn bilinear_region(image: &Image, region: Region, width: u32, height: u32) -
     Image::from_rgb(width, height, result.into_vec())
 }
 
-/// `image` at `width x height` pixels, each the one source pixel under its centre.
+/// Resizes `image` to `width x height` pixels; each takes the source pixel under its centre.
 ///
-/// What Keras's `load_img(target_size=…)` does by default.
+/// This is the default of Keras's `load_img(target_size=…)`.
 ///
 /// # Errors
 ///
-/// When a side of the result would be zero.
+/// If a side of the result would be zero.
 pub fn nearest(image: &Image, width: u32, height: u32) -> Result<Image> {
     let columns = nearest_sources(image.width(), width);
     let rows = nearest_sources(image.height(), height);
@@ -116,11 +117,11 @@ pub fn nearest(image: &Image, width: u32, height: u32) -> Result<Image> {
     Image::from_rgb(width, height, pixels)
 }
 
-/// For each of `to` pixels, which of `from` pixels lies under its centre.
+/// Returns, for each of `to` pixels, which of `from` pixels lies under its centre.
 fn nearest_sources(from: u32, to: u32) -> Vec<usize> {
     let step = f64::from(from) / f64::from(to);
-    // The position is summed up rather than multiplied out because Pillow does so, and where a centre
-    // falls on the border between two pixels the rounding of that sum decides.
+    // The position is summed up, not multiplied out, because Pillow sums it up. If a centre falls on the border between
+    // two pixels, the rounding of that sum decides.
     std::iter::successors(Some(step * 0.5), |at| Some(at + step))
         .take(to as usize)
         .map(|at| (at as usize).min(from as usize - 1))
@@ -133,8 +134,8 @@ mod tests {
 
     use super::*;
 
-    /// Pillow's resampling written out: a triangle filter in 22-bit fixed point, rows before columns,
-    /// rounded to bytes in between.
+    /// Pillow's resampling written out: a triangle filter in 22-bit fixed point, rows before columns, rounded to bytes
+    /// in between.
     fn oracle(image: &Image, width: u32, height: u32) -> Image {
         let (w, h) = (image.width() as usize, image.height() as usize);
         let mut wide = Vec::new();
@@ -169,7 +170,7 @@ mod tests {
         ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
     }
 
-    /// For each output pixel the first input pixel and the weights of it and its neighbours.
+    /// Returns, for each output pixel, the first input pixel and the weights of it and the pixels after it.
     fn triangle_weights(from: usize, to: usize) -> Vec<(usize, Vec<i32>)> {
         let scale = from as f64 / to as f64;
         let support = scale.max(1.0);

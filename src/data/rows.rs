@@ -1,7 +1,7 @@
 //! A large tensor of a weight file, read row by row.
 //!
-//! A file of targets or features may hold more than memory does. [`Rows`] keeps such a file mapped and decodes a row when
-//! it is asked for; the system reads its pages when they are touched, and drops them when memory is short.
+//! A file of targets or features may be larger than memory. [`Rows`] maps such a file and decodes a row when it is
+//! asked for. The system loads the file's pages at their first access and drops them when memory is short.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub struct Rows {
     bytes: Bytes,
-    /// Where the tensor lies in the file.
+    /// The tensor's range of bytes in the file.
     range: Range<usize>,
     count: usize,
     size: usize,
@@ -24,25 +24,25 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Elements of a row.
+    /// Returns the number of elements in a row.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Decodes row `row` into `out`, which holds [`Rows::size`] elements.
+    /// Decodes row `row` into `out`, which has [`Rows::size`] elements.
     ///
     /// # Errors
-    /// Where there is no such row, or `out` has another length.
+    /// If there is no such row, or `out` has another length.
     pub fn read(&self, row: usize, out: &mut [f32]) -> Result<()> {
         if row >= self.count || out.len() != self.size {
             return Err(Error::shape(
@@ -57,23 +57,23 @@ impl Rows {
         Ok(())
     }
 
-    /// Takes what was read of the file out of this process's memory again; the system keeps it while there is room.
+    /// Removes the pages that were read from this process's memory; the system caches them while it has room.
     pub fn release(&self) {
         self.bytes.release();
     }
 
-    /// All bytes of the tensor, as the file holds them.
+    /// Returns all bytes of the tensor, as the file holds them.
     pub(crate) fn raw(&self) -> &[u8] {
         &self.bytes.as_ref()[self.range.clone()]
     }
 }
 
 impl WeightFile {
-    /// The tensor called `name`, `[N, ..]`, to be read row by row; `None` where there is none. Its checksum is not looked
-    /// at, for that would read all of it; [`WeightFile::verify`] does.
+    /// Opens the tensor `name`, `[N, ..]`, to be read row by row; `None` if there is none. Its checksum is not
+    /// verified, because that would read the whole tensor; [`WeightFile::verify`] does that.
     ///
     /// # Errors
-    /// Where it has no dimension, or holds numbers that are not floating-point.
+    /// If the tensor has no dimension, or its numbers are not floating-point.
     pub fn rows(&self, name: &str) -> Result<Option<Rows>> {
         let Some(tensor) = self.raw(name) else {
             return Ok(None);
@@ -99,11 +99,11 @@ impl WeightFile {
         }))
     }
 
-    /// The whole numbers, none below zero, of the tensor `[N]` called `name`; `None` where there is none.
+    /// Reads the tensor `name`, `[N]`, of non-negative integers; `None` if there is none.
     ///
     /// # Errors
-    /// Where it does not match its checksum, has another shape, holds numbers that are not whole, or one that does not fit
-    /// 32 bits.
+    /// If the tensor does not match its checksum, has another shape, holds numbers that are not integers, or one that
+    /// does not fit 32 bits.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<u32>>> {
         let Some(tensor) = self.raw(name) else {
             return Ok(None);

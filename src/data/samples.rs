@@ -1,15 +1,15 @@
-//! Three photos that are part of the program, for those who have none at hand.
+//! Three sample photos that are part of the program.
 
-/// A photo that is part of the program.
+/// A sample photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Its file's name.
+    /// Its file name.
     pub name: &'static str,
-    /// The JPEG.
+    /// The JPEG file.
     pub bytes: &'static [u8],
 }
 
-/// The photos.
+/// The sample photos.
 pub const SAMPLES: [Sample; 3] = [
     Sample {
         name: "raccoon.jpg",

@@ -1,46 +1,46 @@
-//! A view of a picture: the part that is shown, whether it is mirrored, how bright it is.
+//! A view of a picture: the part that is shown, whether it is mirrored, and how bright it is.
 //!
-//! In distillation teacher and student look at one and the same view, so a view is written down as six numbers instead of
-//! being drawn at random while training. `tools/teacher_targets.py` shows a view to the teacher by these steps, and
-//! [`View::render`] shows it to the student:
+//! In distillation, teacher and student must see exactly the same view of a picture. A view is therefore stored as six
+//! numbers instead of being drawn at random during training. `tools/teacher_targets.py` renders the view for the
+//! teacher, and [`View::render`] renders it for the student, both in these steps:
 //!
 //! 1. The crop box: `left` and `width` times the picture's width, `top` and `height` times its height. Its sides may fall
 //!    between pixels.
 //! 2. The box is scaled to a square by antialiased bilinear filtering, as Pillow's `resize(size, BILINEAR, box)` does it;
 //!    [`resize::bilinear_region`] agrees with that to one level of 255.
-//! 3. Where `flip` says so, left and right are exchanged.
-//! 4. Every level is multiplied by `brightness`, rounded to the nearest, and cut at 255.
+//! 3. If `flip` is set, left and right are exchanged. 4. Every level is multiplied by `brightness`, rounded to the
+//! nearest, and clipped at 255.
 
 use super::augment::{brighten, mirror};
 use super::image::Image;
 use super::resize::{self, Region};
 use crate::error::Result;
 
-/// What a box may exceed the picture by, as a share of its side: the numbers are stored as `f32`.
+/// Tolerance for a box that exceeds the picture, as a fraction of its side: the numbers are stored as `f32`.
 const ROUNDING: f32 = 1e-5;
 
-/// The brightest a view may be, as a multiple of the picture's levels.
+/// The largest brightness factor of a view.
 const BRIGHTEST: f32 = 16.0;
 
-/// A view of a picture. Lengths are shares of the picture's width and height, from its upper left corner.
+/// A view of a picture. Lengths are fractions of the picture's width and height, measured from its upper left corner.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// Distance of the box from the left edge, as a share of the width.
+    /// Distance of the box from the left edge, as a fraction of the width.
     pub left: f32,
-    /// Distance of the box from the upper edge, as a share of the height.
+    /// Distance of the box from the upper edge, as a fraction of the height.
     pub top: f32,
-    /// Share of the width that the box covers, above 0 and at most 1.
+    /// Width of the box as a fraction of the picture's, above 0 and at most 1.
     pub width: f32,
-    /// Share of the height that the box covers, above 0 and at most 1.
+    /// Height of the box as a fraction of the picture's, above 0 and at most 1.
     pub height: f32,
     /// Whether left and right are exchanged.
     pub flip: bool,
-    /// What every level is multiplied by; 1 changes nothing.
+    /// The factor of every level; 1 changes nothing.
     pub brightness: f32,
 }
 
 impl View {
-    /// The whole picture as it is.
+    /// The whole picture, unchanged.
     pub const WHOLE: View = View {
         left: 0.0,
         top: 0.0,
@@ -50,10 +50,10 @@ impl View {
         brightness: 1.0,
     };
 
-    /// The view that six numbers stand for: `left, top, width, height, flip, brightness`, where `flip` is 0 or 1.
+    /// Creates a view from six numbers: `left, top, width, height, flip, brightness`, where `flip` is 0 or 1.
     ///
     /// # Errors
-    /// What is wrong with them, without the place where they were found.
+    /// If the numbers are not a view. The message does not say where they were found.
     pub fn from_numbers(numbers: [f32; 6]) -> Result<View, String> {
         let [left, top, width, height, flip, brightness] = numbers;
         let inside = |start: f32, extent: f32| {
@@ -86,7 +86,7 @@ impl View {
         })
     }
 
-    /// The six numbers of [`View::from_numbers`].
+    /// Returns the six numbers that [`View::from_numbers`] takes.
     pub fn numbers(&self) -> [f32; 6] {
         let flip = if self.flip { 1.0 } else { 0.0 };
         [
@@ -99,7 +99,7 @@ impl View {
         ]
     }
 
-    /// The box in pixels of `image`.
+    /// Returns the box in pixels of `image`.
     fn region(&self, image: &Image) -> Region {
         let (left, width) = span(self.left, self.width, image.width());
         let (top, height) = span(self.top, self.height, image.height());
@@ -111,10 +111,10 @@ impl View {
         }
     }
 
-    /// The view of `image` as a square of `size` pixels a side.
+    /// Renders the view of `image` as a square of `size` pixels a side.
     ///
     /// # Errors
-    /// Where `size` is zero or the box does not lie in the picture.
+    /// If `size` is zero or the box does not lie in the picture.
     pub fn render(&self, image: &Image, size: u32) -> Result<Image> {
         let mut shown = resize::bilinear_region(image, self.region(image), size, size)?;
         if self.flip {
@@ -127,7 +127,7 @@ impl View {
     }
 }
 
-/// Start and extent in pixels, of shares of a side. What rounding puts beyond the edge is cut off.
+/// Converts start and extent from fractions of a side to pixels. An excess due to rounding is cut off.
 fn span(start: f32, extent: f32, side: u32) -> (f64, f64) {
     let side = f64::from(side);
     let start = f64::from(start) * side;

@@ -1,16 +1,17 @@
-//! Captions to token ids and back.
+//! The vocabulary: converts captions to token ids and back.
 //!
-//! [`words`] cuts a caption into words; the rule is named [`TOKENIZER`] and kept with every vocabulary,
-//! so that a model is never used with a rule it was not trained with:
+//! [`words`] splits a caption into words. Its rules have the name [`TOKENIZER`], which is stored with every vocabulary,
+//! so that a model is never used with other rules than it was trained with:
 //!
-//! - everything is lowercase; a word is a run of letters or digits, in any script, with the signs that belong to them;
-//!   a letter that is written with several signs counts as the one sign that there is for it (`a` and two dots is `ä`);
-//! - an apostrophe between two letters belongs to the word (`don't`, `o'clock`), straight or curly;
-//! - a possessive `'s` is a word of its own (`a dog 's tail`), so that `dog` and `dog's` share what
-//!   they mean; [`Vocabulary::decode`] puts it back;
-//! - a hyphen after a single letter or digit belongs to the word (`t-shirt`, `4-wheeler`); any other
-//!   separates (`snow-covered` is two words, each of them frequent);
-//! - everything else separates and is dropped.
+//! - Everything becomes lower case. A word is a sequence of letters or digits, in any script, with their combining
+//!   marks. A letter that is written with several characters counts as the single one that exists for it (`a` and two
+//!   dots is `ä`).
+//! - An apostrophe between two letters, straight or curly, belongs to the word (`don't`, `o'clock`).
+//! - A possessive `'s` is a word of its own (`a dog 's tail`), so that `dog` and `dog's` share a word.
+//!   [`Vocabulary::decode`] joins them again.
+//! - A hyphen after a single letter or digit belongs to the word (`t-shirt`, `4-wheeler`). Any other hyphen separates
+//!   (`snow-covered` is two words, each of them frequent).
+//! - Everything else separates and is dropped.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,10 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::letters::{composed, is_mark};
 use crate::error::{Error, Result};
 
-/// The name of the rule by which [`words`] cuts.
+/// The name of the rules by which [`words`] splits captions.
 pub const TOKENIZER: &str = "words-1";
 
-/// Fills a batch's shorter captions; never predicted.
+/// Pads a mini-batch's shorter captions; never predicted.
 pub const PAD: u32 = 0;
 /// Begins a caption.
 pub const START: u32 = 1;
@@ -31,19 +32,19 @@ pub const END: u32 = 2;
 /// Stands for every word that is not in the vocabulary.
 pub const UNKNOWN: u32 = 3;
 
-/// The words at ids 0 to 3. None can come out of [`words`], so no caption can spell one.
+/// The special tokens at ids 0 to 3. [`words`] never returns one, so no caption contains them.
 const SPECIALS: [&str; 4] = ["<pad>", "<s>", "</s>", "<unk>"];
 
-/// How many words at the front of every vocabulary are marks, and no words of captions.
+/// The number of special tokens at the front of every vocabulary.
 pub const SPECIAL_WORDS: usize = SPECIALS.len();
 
 /// The possessive, the one token that is written without a space before it.
 const POSSESSIVE: &str = "'s";
 
-/// The most words that a vocabulary may hold, far above any real one: a file that says more is damaged.
+/// The largest number of words in a vocabulary, far above any real one; a file that claims more is damaged.
 const MAX_WORDS: usize = 1_000_000;
 
-/// Cuts a caption into words by the rule described [above](self).
+/// Splits a caption into words by the rules of [this module](self).
 ///
 /// ```
 /// use glimpse::data::vocabulary::words;
@@ -77,7 +78,7 @@ pub fn words(caption: &str) -> Vec<String> {
             found.push(std::mem::take(&mut word));
         }
         if is_possessive(at) && !found.is_empty() {
-            // The `s` that follows completes it, and the next separator pushes it.
+            // The `s` that follows completes the word, and the next separator appends it.
             word.push(c);
         }
     }
@@ -87,10 +88,10 @@ pub fn words(caption: &str) -> Vec<String> {
     found
 }
 
-/// The words that a model knows, each with its id (its place in the list).
+/// The words that a model knows, each with its id, which is its position in the list.
 ///
-/// In JSON `{"tokenizer": "words-1", "min_count": 5, "words": ["<pad>", "<s>", "</s>", "<unk>", "a", …]}`;
-/// reading refuses a list with duplicates, without the specials, of absurd size or of another rule.
+/// In JSON: `{"tokenizer": "words-1", "min_count": 5, "words": ["<pad>", "<s>", "</s>", "<unk>", "a", …]}`. Reading
+/// refuses a list with duplicates, without the special tokens, with more than a million words, or of another tokenizer.
 ///
 /// ```
 /// use glimpse::data::Vocabulary;
@@ -109,7 +110,7 @@ pub struct Vocabulary {
     ids: HashMap<String, u32>,
 }
 
-/// A vocabulary as a file holds it.
+/// A vocabulary as stored in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listed {
@@ -143,20 +144,20 @@ impl TryFrom<Listed> for Vocabulary {
     }
 }
 
-/// How much of some captions a vocabulary can say.
+/// How much of a set of captions a vocabulary covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Different words of the captions.
+    /// The number of distinct words in the captions.
     pub words: u64,
-    /// Those of them that the vocabulary has.
+    /// The number of those that the vocabulary contains.
     pub known: u64,
-    /// Words of the captions, each as often as it occurs.
+    /// The number of words in the captions, counting every occurrence.
     pub said: u64,
-    /// Those of them that the vocabulary has.
+    /// The number of those that the vocabulary contains.
     pub said_known: u64,
 }
 
-/// How often each word occurs.
+/// Counts how often each word occurs.
 fn counted<S: AsRef<str>>(captions: impl IntoIterator<Item = S>) -> HashMap<String, u64> {
     let mut counts: HashMap<String, u64> = HashMap::new();
     for caption in captions {
@@ -167,8 +168,8 @@ fn counted<S: AsRef<str>>(captions: impl IntoIterator<Item = S>) -> HashMap<Stri
     counts
 }
 
-/// The words with a count of at least `min_count`, the frequent ones first and those of equal frequency in alphabetical
-/// order.
+/// Returns the words with a count of at least `min_count`, most frequent first; words of equal frequency are in
+/// alphabetical order.
 fn frequent(counts: HashMap<String, u64>, min_count: u64) -> Vec<String> {
     let mut kept: Vec<(String, u64)> = counts
         .into_iter()
@@ -183,12 +184,12 @@ fn invalid(what: impl std::fmt::Display) -> Error {
 }
 
 impl Vocabulary {
-    /// The words that occur at least `min_count` times in `captions`, the frequent ones first and those
-    /// of equal frequency in alphabetical order, after the four specials.
+    /// Builds a vocabulary of the words that occur at least `min_count` times in `captions`. After the special tokens
+    /// come the words, most frequent first; words of equal frequency are in alphabetical order.
     ///
     /// # Errors
     ///
-    /// When no word occurs that often.
+    /// If no word occurs that often.
     pub fn build<S: AsRef<str>>(
         captions: impl IntoIterator<Item = S>,
         min_count: u64,
@@ -206,12 +207,12 @@ impl Vocabulary {
         Vocabulary::from_words(specials.chain(kept).collect(), min_count)
     }
 
-    /// This vocabulary with the words that occur at least `min_count` times in `captions` and are not in it, after the
-    /// ones that are: those keep their ids. New words are in the order of [`Vocabulary::build`].
+    /// Extends this vocabulary by the words that occur at least `min_count` times in `captions` and are not in it.
+    /// Existing words keep their ids; new words follow in the order of [`Vocabulary::build`].
     ///
     /// # Errors
     ///
-    /// When that is more words than a vocabulary may have.
+    /// If the result would have more words than a vocabulary may have.
     pub fn extended<S: AsRef<str>>(
         &self,
         captions: impl IntoIterator<Item = S>,
@@ -224,7 +225,7 @@ impl Vocabulary {
         Vocabulary::from_words(known.chain(new).collect(), self.min_count)
     }
 
-    /// How much of `captions` this vocabulary can say.
+    /// Computes how much of `captions` this vocabulary covers.
     pub fn coverage<S: AsRef<str>>(&self, captions: impl IntoIterator<Item = S>) -> Coverage {
         let mut coverage = Coverage::default();
         for (word, count) in counted(captions) {
@@ -238,7 +239,7 @@ impl Vocabulary {
         coverage
     }
 
-    /// A vocabulary from its list of words, as it stands in a model file.
+    /// Creates a vocabulary from the list of words in a model file.
     fn from_words(words: Vec<String>, min_count: u64) -> Result<Vocabulary> {
         if words.len() > MAX_WORDS {
             return Err(invalid(format_args!(
@@ -274,38 +275,38 @@ impl Vocabulary {
         })
     }
 
-    /// How many ids there are, the four specials among them.
+    /// Returns the number of ids, the four special tokens included.
     #[allow(clippy::len_without_is_empty, reason = "the specials are always there")]
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// The words in the order of their ids, the four specials first.
+    /// Returns the words in the order of their ids, the four special tokens first.
     pub fn words(&self) -> &[String] {
         &self.words
     }
 
-    /// How often a word had to occur to be taken in.
+    /// Returns the number of occurrences that a word needed to be included.
     pub fn min_count(&self) -> u64 {
         self.min_count
     }
 
-    /// The word with this id.
+    /// Returns the word with this id.
     pub fn word(&self, id: u32) -> Option<&str> {
         self.words.get(id as usize).map(String::as_str)
     }
 
-    /// The id of a word, which is [`UNKNOWN`] for those that are not here.
+    /// Returns the id of a word; [`UNKNOWN`] if the vocabulary does not contain it.
     pub fn id(&self, word: &str) -> u32 {
         self.ids.get(word).copied().unwrap_or(UNKNOWN)
     }
 
-    /// The ids of a caption's words, without [`START`] and [`END`].
+    /// Returns the ids of a caption's words, without [`START`] and [`END`].
     pub fn encode(&self, caption: &str) -> Vec<u32> {
         words(caption).iter().map(|word| self.id(word)).collect()
     }
 
-    /// The ids of a caption's words between [`START`] and [`END`].
+    /// Returns the ids of a caption's words between [`START`] and [`END`].
     pub fn encode_sentence(&self, caption: &str) -> Vec<u32> {
         let mut ids = vec![START];
         ids.extend(self.encode(caption));
@@ -313,12 +314,12 @@ impl Vocabulary {
         ids
     }
 
-    /// The text of `ids`: up to the first [`END`], without [`PAD`] and [`START`], a possessive `'s`
-    /// attached to its word.
+    /// Converts `ids` to text: up to the first [`END`], without [`PAD`] and [`START`]. A possessive `'s` is attached to
+    /// the word before it.
     ///
     /// # Errors
     ///
-    /// When an id is beyond the vocabulary.
+    /// If an id is beyond the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let mut text = String::new();
         for &id in ids

@@ -1,13 +1,13 @@
-//! What is wrong with a JSON or TOML text, in our words: what, and where.
+//! Explains errors in JSON and TOML texts in plain words, with their position.
 //!
-//! Two kinds of things are. The text is not JSON at all: then its line and column are said. Or it is, and holds something
-//! else than what belongs there: the libraries say that in phrases of one form ("unknown field `x`, expected one of
-//! `y`, `z`"), which are translated here.
+//! There are two kinds of errors. Either the text is not JSON or TOML at all; then the message gives line and column.
+//! Or it is, but holds something else than expected. The libraries report the latter in phrases of a fixed form
+//! ("unknown field `x`, expected one of `y`, `z`"), which this module translates.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-/// What is wrong with a JSON text.
+/// Explains why a JSON text was refused.
 pub fn json(error: &serde_json::Error) -> String {
     let place = match error.line() {
         0 => String::new(),
@@ -15,7 +15,7 @@ pub fn json(error: &serde_json::Error) -> String {
     };
     match error.classify() {
         Category::Io => "cannot be read".into(),
-        Category::Syntax => format!("{place}is no JSON"),
+        Category::Syntax => format!("{place}is not JSON"),
         Category::Eof => format!("{place}is JSON that ends early"),
         Category::Data => {
             let text = error.to_string();
@@ -26,10 +26,10 @@ pub fn json(error: &serde_json::Error) -> String {
     }
 }
 
-/// The value that a TOML text holds.
+/// Reads a value from a TOML text.
 ///
 /// # Errors
-/// What is wrong with it, and where.
+/// If the text is not TOML or not such a value; the message explains what is wrong and where.
 pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let place = |error: &toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
@@ -39,11 +39,11 @@ pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
             format!("line {line}, column {column}: ")
         })
     };
-    // Read once as what any TOML is, so that it is known of which kind the second one's mistakes are.
+    // Read as plain TOML first, which tells errors of syntax from errors of content.
     if let Err(error) = toml::from_str::<toml::Table>(text) {
         let what = match error.message() {
             message if message.contains("duplicate key") => "has a key twice",
-            _ => "is no TOML",
+            _ => "is not TOML",
         };
         return Err(format!("{}{what}", place(&error)));
     }
@@ -51,8 +51,8 @@ pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         .map_err(|error| format!("{}{}", place(&error), phrase(error.message(), "a table")))
 }
 
-/// One of the phrases in which a value is refused, translated. What has none of their forms is a message of ours.
-/// `object` is what the format calls names with values, with its article.
+/// Translates a phrase in which a library refuses a value. A text without such a form is a message of our own and is
+/// returned unchanged. `object` is the format's word for a set of named values, with its article.
 fn phrase(text: &str, object: &str) -> String {
     if let Some((field, known)) = between(text, "unknown field `", "`, ") {
         return format!(
@@ -100,12 +100,13 @@ fn phrase(text: &str, object: &str) -> String {
     text.into()
 }
 
-/// What stands in `text` after `start` and before `end`, and what comes after that.
+/// Returns the text after `start` and before `end`, and the text after `end`.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<(&'a str, &'a str)> {
     text.strip_prefix(start)?.split_once(end)
 }
 
-/// What could be meant, by a list like "expected one of `a`, `b`", "expected `a` or `b`", "there are no fields".
+/// Suggests what was meant, from a list like "expected one of `a`, `b`", "expected `a` or `b`" or "there are no
+/// fields".
 fn instead(word: &str, known: &str) -> String {
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
     match nearest(word, known.iter().copied()) {
@@ -115,14 +116,14 @@ fn instead(word: &str, known: &str) -> String {
     }
 }
 
-/// The one of `known` that `word` is most like, where it is much like one.
+/// Returns the word in `known` that is most similar to `word`, if one is similar enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = |name: &'a str| (distance(word, name), name);
     let (distance, nearest) = known.into_iter().map(far).min()?;
     (distance <= word.chars().count().max(3) / 3).then_some(nearest)
 }
 
-/// A value that was found: "string \"a\"", "integer `3`", "map".
+/// Translates the description of a value that was found: "string \"a\"", "integer `3`", "map".
 fn value(text: &str, object: &str) -> String {
     match text.split_once(' ') {
         Some(("string", string)) => format!("the text {string}"),
@@ -137,7 +138,7 @@ fn value(text: &str, object: &str) -> String {
     }
 }
 
-/// What belongs somewhere: a type of Rust's, or a phrase of ours.
+/// Translates the description of an expected value: a Rust type, or a phrase of our own.
 fn kind(text: &str, object: &str) -> String {
     match text {
         "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number of 0 or more".into(),
@@ -164,10 +165,11 @@ fn kind(text: &str, object: &str) -> String {
     }
 }
 
-/// How many letters have to be put in, left out or changed, or neighbours swapped, to make one word of the other.
+/// Computes the edit distance: how many letters must be inserted, removed or changed, or neighbours swapped, to turn
+/// one word into the other.
 fn distance(a: &str, b: &str) -> usize {
     let [a, b]: [Vec<char>; 2] = [a, b].map(|word| word.chars().collect());
-    // Of the first letters of `a`, each row has one more; of those of `b`, each column.
+    // Each row covers one more of the first letters of `a`; each column one more of those of `b`.
     let mut before = vec![0; b.len() + 1];
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for i in 0..a.len() {
@@ -222,7 +224,7 @@ mod tests {
             (
                 "{\"epochs\": 3,\n \"rate\" 3}",
                 "line 2, column 9",
-                "is no JSON",
+                "is not JSON",
             ),
             (
                 "{\"epochs\": 3",
@@ -285,7 +287,7 @@ mod tests {
     #[test]
     fn toml_mistakes_have_our_words_and_a_place() {
         for (text, expected) in [
-            ("rate = = 3\n", "line 2, column 8: is no TOML"),
+            ("rate = = 3\n", "line 2, column 8: is not TOML"),
             ("epochs = 4\n", "line 2, column 1: has a key twice"),
             (
                 "rates = 4\n",
@@ -312,7 +314,7 @@ mod tests {
                 "inner = \"x\"\n",
                 "line 2, column 9: has the text \"x\" where a table belongs",
             ),
-            ("[inner\n", "line 2, column 7: is no TOML"),
+            ("[inner\n", "line 2, column 7: is not TOML"),
         ] {
             let said = read_toml::<Thing>(&format!("epochs = 3\n{text}")).unwrap_err();
             assert_eq!(said, expected, "{text}");

@@ -1,14 +1,14 @@
-//! The folder where fetched encoders wait, and what an encoder's name means.
+//! The cache folder of downloaded encoders, and the meaning of an encoder's name.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::DenseNetConfig;
 
-/// The folder, by the platform's convention: `~/.cache/glimpse` on Linux, or below `XDG_CACHE_HOME`.
+/// Returns the cache folder, by the platform's convention: `~/.cache/glimpse` on Linux, or below `XDG_CACHE_HOME`.
 ///
 /// # Errors
-/// Where the platform knows of none.
+/// If the platform has no such folder.
 pub fn folder() -> Result<PathBuf> {
     dirs::cache_dir()
         .map(|cache| cache.join("glimpse"))
@@ -19,24 +19,24 @@ pub fn folder() -> Result<PathBuf> {
         })
 }
 
-/// What the encoder called `name` is called as a file.
+/// Returns the file name of the encoder `name`.
 pub fn file_name(name: &str) -> String {
     format!("{name}.safetensors")
 }
 
-/// Where the encoder called `name` is, once it has been fetched.
+/// Returns the path of the encoder `name` in the cache.
 ///
 /// # Errors
-/// As [`folder`].
+/// If the platform has no cache folder.
 pub fn path(name: &str) -> Result<PathBuf> {
     Ok(folder()?.join(file_name(name)))
 }
 
-/// The file that `--encoder FILE|NAME` means: what exists is itself, the name of a published network its file in the
-/// cache. Anything else is left to whoever opens it, who will say what is wrong with it.
+/// Returns the file that `--encoder FILE|NAME` means: an existing file, or the cached file of a published network. Any
+/// other path is returned unchanged; opening it gives the error.
 ///
 /// # Errors
-/// Where a network is named that has not been fetched.
+/// If the network has not been downloaded.
 pub fn find(name: &Path) -> Result<PathBuf> {
     let network = name
         .to_str()

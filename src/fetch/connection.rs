@@ -1,4 +1,4 @@
-//! How the network is reached: addresses, patience, proxies, and whom to trust.
+//! Connects to the network: addresses, timeouts, proxies and trusted certificates.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use ureq::{Agent, Proxy, RequestBuilder};
 use super::forward::Forward;
 use crate::error::{Error, Result, reason};
 
-// A server that is there answers in a fraction of this.
-pub(super) const CONNECT: Duration = Duration::from_secs(20);
+// A server that is up answers in a fraction of this.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The file of trusted certificates, as OpenSSL and its users call it.
+/// The environment variable for the file of trusted certificates, as OpenSSL and its users call it.
 pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
 
-/// Reads an address, of `http` or `https`.
+/// Parses an `http` or `https` address.
 ///
 /// # Errors
-/// Where it is none.
+/// If it is malformed.
 pub fn address(url: &str) -> Result<Uri> {
     url.parse::<Uri>()
         .ok()
@@ -31,13 +31,13 @@ pub fn address(url: &str) -> Result<Uri> {
         })
         .ok_or_else(|| {
             Error::usage(format_args!(
-                "`{url}` is no address; give one that begins with https:// or http://"
+                "`{url}` is not an address; give one that begins with https:// or http://"
             ))
         })
 }
 
-/// The address that `location` means to whoever has come from `base`, by RFC 3986 (section 5.2); `None` where it is
-/// none of `http` or `https`.
+/// Resolves `location` against `base` by RFC 3986 (section 5.2); `None` if the result is not an `http` or `https`
+/// address.
 pub(super) fn follow(base: &Uri, location: &str) -> Option<Uri> {
     let end = location.find(['?', '#']).unwrap_or(location.len());
     let (path, rest) = location.split_at(end);
@@ -58,7 +58,7 @@ pub(super) fn follow(base: &Uri, location: &str) -> Option<Uri> {
     address(&format!("{scheme}://{}{path}{rest}", base.authority()?)).ok()
 }
 
-/// A path that begins with a slash, without the segments `.` and `..`.
+/// Removes the segments `.` and `..` from a path that begins with a slash.
 fn without_dots(path: &str) -> String {
     let mut kept = Vec::new();
     for segment in path.split('/').skip(1) {
@@ -74,17 +74,17 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// A client that waits for each read as long as `silence`, and as long as it takes for all of them. It leaves it to
-/// others to follow redirects, for each address may have another proxy.
+/// Creates a client with a timeout of `silence` for each read, and none for the whole transfer. It does not follow
+/// redirects itself, because each address may need another proxy.
 ///
 /// # Errors
-/// Where the environment's certificates make no sense.
+/// If the certificates that the environment names are unusable.
 pub(super) fn agent(silence: Duration) -> Result<Agent> {
     let config = Agent::config_builder()
         .user_agent(concat!("glimpse/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .max_redirects(0)
-        .timeout_connect(Some(CONNECT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(silence))
         .timeout_per_write(Some(silence))
         .proxy(None)
@@ -98,17 +98,17 @@ pub(super) fn agent(silence: Duration) -> Result<Agent> {
     ))
 }
 
-/// A request for `address`, through the proxy that the environment names for it.
+/// Creates a request for `address`, through the proxy that the environment names for it.
 ///
 /// # Errors
-/// Where that makes no sense.
+/// If the proxy's address is malformed.
 pub(super) fn get(agent: &Agent, address: &Uri) -> Result<RequestBuilder<WithoutBody>> {
     let proxy = proxy(address)?;
     Ok(agent.get(address).config().proxy(proxy).build())
 }
 
-/// Mozilla's certificates, or those of a file that the environment names: a company's proxy that reads along has one
-/// of its own.
+/// Returns Mozilla's certificates, or those of a file that the environment names: a company's proxy that inspects
+/// encrypted connections has its own certificate.
 fn trusted() -> Result<RootCerts> {
     let Some(path) = std::env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) else {
         return Ok(RootCerts::WebPki);
@@ -132,17 +132,17 @@ fn proxy(address: &Uri) -> Result<Option<Proxy>> {
     let Some((variable, value)) = choose(address, |name| std::env::var(name).ok()) else {
         return Ok(None);
     };
-    // It may hold a password, and is not repeated.
+    // The value may contain a password and is not repeated.
     Proxy::new(&value).map(Some).map_err(|_| {
         Error::usage(format_args!(
-            "{variable} is no proxy's address; it should be like http://HOST:PORT"
+            "{variable} is not a proxy's address; it should be like http://HOST:PORT"
         ))
     })
 }
 
-/// The variable that names the proxy for `address`, and what it says, by the rules of curl: the scheme's own comes
-/// before the one for all, lower case before upper case, and an empty one names none. (The client's own rules take
-/// the first of all of them, whatever the scheme.)
+/// Returns the variable that names the proxy for `address`, with its value, by the rules of curl: the variable of the
+/// scheme has precedence over the one for all schemes, lower case over upper case, and an empty value means no proxy.
+/// (The client's own rules take the first variable that is set, whatever the scheme.)
 fn choose(address: &Uri, get: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
     let either = |name: &str| {
         [name.to_string(), name.to_uppercase()]
@@ -156,7 +156,7 @@ fn choose(address: &Uri, get: impl Fn(&str) -> Option<String>) -> Option<(String
     (!spared && !value.trim().is_empty()).then_some((variable, value))
 }
 
-/// Whether `host` is one of the hosts and domains of `list`.
+/// Whether `host` belongs to one of the hosts and domains in `list`.
 fn spares(list: &str, host: &str) -> bool {
     list.split(|c: char| c == ',' || c.is_whitespace())
         .any(|entry| {

@@ -1,4 +1,4 @@
-//! A file over the network: whole and checked, or not at all.
+//! Downloads a file: whole and verified, or not at all.
 
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
@@ -9,40 +9,40 @@ use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::{Agent, Body, Timeout};
 
-use super::connection::{self, CERTIFICATES, CONNECT};
+use super::connection::{self, CERTIFICATES, CONNECT_TIMEOUT};
 use super::partial::{Origin, Partial, address_digest};
 use super::response::{self, ContentRange};
 use crate::error::{Error, Result, reason};
 
-/// More than any encoder has; whoever sends it is mistaken, or means harm.
+/// The largest file in bytes; no encoder is as large, so a larger file is a mistake or an attack.
 const MOST_BYTES: u64 = 2 << 30;
 
-/// How often a broken connection is taken up again.
+/// The number of attempts to resume a broken connection.
 const RETRIES: u32 = 4;
 
-/// How often it is followed to where it sends on to; more is a circle.
+/// The number of redirects that are followed; more than this is a cycle.
 const REDIRECTS: u32 = 10;
 
-/// A file that is to be fetched.
+/// A file to be downloaded.
 ///
-/// Until all of it is there and has passed its check, it is called `FILE.partial`. That stays where the connection
-/// breaks or the process is killed, and the same download goes on from there, provided that the server can tell that
-/// its file is still the same.
+/// Until it is complete and verified, the file has the name `FILE.partial`. The partial file stays if the connection
+/// breaks or the process is killed. The same download then resumes from there, provided that the server can tell that
+/// its file has not changed.
 #[derive(Clone, Debug)]
 pub struct Download {
-    /// Where it is.
+    /// The address.
     pub url: String,
-    /// Where it goes.
+    /// The target file.
     pub file: PathBuf,
-    /// How its SHA-256 begins, in hexadecimal; what begins otherwise is refused.
+    /// The beginning of its SHA-256, in hexadecimal; a file with another SHA-256 is refused.
     pub sha256: Option<String>,
-    /// How long to wait before a broken connection is taken up again; each time half of that longer.
+    /// The pause before a broken connection is resumed; it grows by half with each attempt.
     pub pause: Duration,
-    /// How long a server may be silent before it counts as gone.
+    /// The time after which a silent server counts as gone.
     pub silence: Duration,
 }
 
-/// What has arrived.
+/// A finished download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrived {
     /// Its size.
@@ -51,18 +51,19 @@ pub struct Arrived {
     pub sha256: String,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 enum End {
-    /// Everything is there.
+    /// The file is complete.
     Whole,
-    /// What was there is no beginning of what the server has.
+    /// The partial file is not a beginning of the server's file.
     Changed,
-    /// Not all of it came; `passing` where the next connection may do better.
+    /// Some data is missing; `passing` if another attempt may succeed.
     Broken { why: String, passing: bool },
 }
 
 impl Download {
-    /// With a second before the first retry, and a minute for a silent server.
+    /// Creates a download with a pause of a second before the first retry, and a timeout of a minute for a silent
+    /// server.
     pub fn new(url: impl Into<String>, file: impl Into<PathBuf>, sha256: Option<String>) -> Self {
         Download {
             url: url.into(),
@@ -73,11 +74,11 @@ impl Download {
         }
     }
 
-    /// Fetches it. `progress` is told how many bytes are there, and how many there will be where that is known.
+    /// Downloads the file. `progress` receives the number of bytes that have arrived, and the total if it is known.
     ///
     /// # Errors
-    /// Where the address makes no sense, the server cannot be reached or does not have the file, the connection keeps
-    /// breaking, what came is not what was expected, or it cannot be written.
+    /// If the address is malformed, the server cannot be reached or does not have the file, the connection keeps
+    /// breaking, the file is not the expected one, or it cannot be written.
     pub fn run(&self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Arrived> {
         let agent = connection::agent(self.silence)?;
         let mut partial = Partial::open(&self.file)?;
@@ -95,7 +96,7 @@ impl Download {
         }
     }
 
-    /// Fills `partial`, however many connections that takes.
+    /// Fills `partial`, over as many connections as necessary.
     fn receive(
         &self,
         agent: &Agent,
@@ -116,7 +117,7 @@ impl Download {
         }
     }
 
-    /// One request, and as much of its answer as comes.
+    /// Sends one request and reads as much of its answer as arrives.
     fn connect(
         &self,
         agent: &Agent,
@@ -145,11 +146,11 @@ impl Download {
         self.read(answer, total, partial, progress)
     }
 
-    /// The answer that comes in the end, wherever the address sends on to.
+    /// Returns the final answer, after all redirects.
     fn ask(&self, agent: &Agent, partial: &Partial) -> Result<Result<Response<Body>, End>> {
         let mut address = connection::address(&self.url)?;
         for _ in 0..=REDIRECTS {
-            // Packed on the way it would have another length and other offsets.
+            // Compression on the way would change length and offsets.
             let mut request =
                 connection::get(agent, &address)?.header("Accept-Encoding", "identity");
             if let Some(Origin { version, .. }) = self.known(partial) {
@@ -167,28 +168,28 @@ impl Download {
             }
         }
         Ok(Err(End::Broken {
-            why: "is sent on and on without end".into(),
+            why: "is redirected without end".into(),
             passing: false,
         }))
     }
 
-    /// The address to go on to from `address`, whose server says `location`.
+    /// Returns the address that `location` means in an answer from `address`.
     fn next(&self, address: &Uri, location: &str) -> Result<Uri> {
         let Some(next) = connection::follow(address, location) else {
             return Err(self.refuse(format_args!(
-                "sends on to `{location}`, which is no address; give another one with --url"
+                "redirects to `{location}`, which is not an address; give another one with --url"
             )));
         };
         let encrypted = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS);
         if encrypted(&connection::address(&self.url)?) && !encrypted(&next) {
             return Err(self.refuse(
-                "sends on to an address without encryption; if you trust that one, give it with --url",
+                "redirects to an address without encryption; if you trust that one, give it with --url",
             ));
         }
         Ok(next)
     }
 
-    /// Adds the body of an answer to `partial`, which has `total` bytes once all is there.
+    /// Appends the body of an answer to `partial`, which has `total` bytes once it is complete.
     fn read(
         &self,
         answer: Response<Body>,
@@ -239,7 +240,7 @@ impl Download {
     }
 }
 
-/// What answers mean, and how that is said.
+/// Interprets answers, and reports them to the user.
 impl Download {
     fn origin(&self, headers: &HeaderMap, total: Option<u64>) -> Option<Origin> {
         Some(Origin {
@@ -249,14 +250,14 @@ impl Download {
         })
     }
 
-    /// Where what is there is from, if this download can go on from it.
+    /// Returns the origin of the partial file, if this download can resume it.
     fn known<'a>(&self, partial: &'a Partial) -> Option<&'a Origin> {
         let origin = partial.origin.as_ref().filter(|_| partial.len > 0);
         origin.filter(|origin| origin.address == address_digest(&self.url))
     }
 
-    /// How long the file is of which `headers` announce exactly what is missing; `None` where that is not so. Some
-    /// servers do not care which version was asked for, hence the looking twice.
+    /// Returns the length of the whole file if `headers` announce exactly the missing part, otherwise `None`. Some
+    /// servers ignore the version that a request asks for, so it is checked again.
     fn continues(&self, headers: &HeaderMap, partial: &Partial) -> Option<u64> {
         let range = ContentRange::of(headers)?;
         let origin = self.known(partial)?;
@@ -269,7 +270,7 @@ impl Download {
     fn limit(&self, total: Option<u64>) -> Result<()> {
         match total {
             Some(bytes) if bytes > MOST_BYTES => Err(self.refuse(format_args!(
-                "sends {bytes} bytes or more, and {MOST_BYTES} is the most that is taken; that is no encoder"
+                "sends {bytes} bytes or more, more than the {MOST_BYTES} that are accepted; that is not an encoder"
             ))),
             _ => Ok(()),
         }
@@ -292,10 +293,10 @@ impl Download {
 
     fn end(&self, e: &ureq::Error) -> End {
         use ureq::Error as E;
-        // Where no connection came about, the next one is not likely to.
+        // If a connection could not be established, another attempt is not likely to succeed.
         let (why, passing) = match e {
             E::Timeout(Timeout::Connect | Timeout::Resolve) => (
-                format!("no connection within {} s", CONNECT.as_secs()),
+                format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
                 false,
             ),
             E::Timeout(_) => (
@@ -321,20 +322,19 @@ impl Download {
                 ),
                 _ => (format!("no connection: {}", reason(e)), false),
             },
-            E::TooManyRedirects | E::RedirectFailed => (
-                "the server sends from one address to the next without an end".into(),
-                false,
-            ),
-            E::ConnectionFailed => ("no connection came about".into(), false),
+            E::TooManyRedirects | E::RedirectFailed => {
+                ("the server redirects without end".into(), false)
+            }
+            E::ConnectionFailed => ("no connection was established".into(), false),
             E::ConnectProxyFailed(said) => {
-                // The proxy's answer is in the library's sentence.
+                // The library's message contains the proxy's status.
                 let status = said
                     .split(|c: char| !c.is_ascii_digit())
                     .find(|digits| digits.len() == 3);
                 let said = status.map_or_else(String::new, |status| format!(" ({status})"));
-                (format!("the proxy does not lead there{said}"), false)
+                (format!("the proxy refused the connection{said}"), false)
             }
-            E::InvalidProxyUrl => ("the proxy's address makes no sense".into(), false),
+            E::InvalidProxyUrl => ("the proxy's address is malformed".into(), false),
             E::Tls(_) | E::Rustls(_) => (
                 format!(
                     "cannot be trusted: {}; {CERTIFICATES} may name other certificates",
@@ -372,12 +372,12 @@ impl Download {
     }
 }
 
-/// Why a server's certificate is worth nothing, out of what the library for encryption says.
+/// Explains why a server's certificate is not trusted, from the message of the encryption library.
 fn distrust(text: &str) -> &'static str {
     let known = [
         (
             "UnknownIssuer",
-            "nobody who is trusted vouches for its certificate",
+            "its certificate is not from a trusted authority",
         ),
         ("Expired", "its certificate has expired"),
         (
@@ -386,8 +386,8 @@ fn distrust(text: &str) -> &'static str {
         ),
         ("NotValidForName", "its certificate is another server's"),
         ("not valid for name", "its certificate is another server's"),
-        ("Revoked", "its certificate was called back"),
-        ("peer certificate", "its certificate is no good"),
+        ("Revoked", "its certificate has been revoked"),
+        ("peer certificate", "its certificate is invalid"),
     ];
     let found = known.iter().find(|(mark, _)| text.contains(mark));
     found.map_or("its encryption does not work", |(_, words)| words)
@@ -402,14 +402,14 @@ mod tests {
         for (text, expected) in [
             (
                 "invalid peer certificate: UnknownIssuer",
-                "nobody who is trusted vouches",
+                "not from a trusted authority",
             ),
             ("invalid peer certificate: Expired", "has expired"),
             (
                 "invalid peer certificate: certificate not valid for name \"a\"",
                 "another server's",
             ),
-            ("invalid peer certificate: Other(X)", "is no good"),
+            ("invalid peer certificate: Other(X)", "is invalid"),
             (
                 "received fatal alert: HandshakeFailure",
                 "encryption does not work",

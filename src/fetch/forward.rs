@@ -1,5 +1,5 @@
-//! How an `http` address is asked for through a proxy: in full, as RFC 9112 has it (section 3.2.2). The client by
-//! itself knows only tunnels, and many a proxy digs those for encrypted addresses alone.
+//! Sends `http` requests through a proxy in absolute form (RFC 9112, section 3.2.2). The HTTP client supports only
+//! tunnels, which many proxies allow only for encrypted connections.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Proxy, ProxyProtocol};
 
-/// Makes connections as the client does by default, but for those that forward.
+/// Opens connections as the client does by default, except for those through a forwarding proxy.
 #[derive(Debug)]
 pub(super) struct Forward {
     default: DefaultConnector,
-    /// Without a proxy.
+    /// The configuration without a proxy.
     direct: Config,
 }
 
 impl Forward {
-    /// For a client of this configuration, which names no proxy; its requests may.
+    /// Creates a connector for a client of this configuration, which has no proxy; its requests may have one.
     pub fn new(direct: Config) -> Self {
         Forward {
             default: DefaultConnector::default(),
@@ -64,12 +64,12 @@ impl Connector for Forward {
     }
 }
 
-/// A connection to a proxy that is told with each request whose it is.
+/// A connection to a proxy, in which each request carries its full address.
 struct Forwarded<T> {
     inner: T,
     /// `http://host:port`
     origin: String,
-    /// A header's line, or nothing.
+    /// A header line, or empty.
     authorization: String,
 }
 
@@ -93,7 +93,7 @@ impl<T: Transport> Transport for Forwarded<T> {
         let Some(head) = in_full(output, &self.origin, &self.authorization) else {
             return self.inner.transmit_output(amount, timeout);
         };
-        // It is longer now, perhaps than the buffer.
+        // The rewritten request is longer and may not fit the buffer.
         let most = self.inner.buffers().output().len();
         for piece in head.chunks(most) {
             self.inner.buffers().output()[..piece.len()].copy_from_slice(piece);
@@ -112,13 +112,14 @@ impl<T: Transport> Transport for Forwarded<T> {
 }
 
 impl<T> fmt::Debug for Forwarded<T> {
-    // The password is nobody's business.
+    // Leaves out the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Forwarded").finish_non_exhaustive()
     }
 }
 
-/// What comes before the path of an address, with no more of the port than the `Host` header has, and no password.
+/// Returns the part of an address before its path; like the `Host` header without the default port, and without the
+/// password.
 fn origin(address: &Uri) -> String {
     let host = address.host().unwrap_or_default();
     match address.port_u16().filter(|port| *port != 80) {
@@ -127,7 +128,7 @@ fn origin(address: &Uri) -> String {
     }
 }
 
-/// The line that tells a proxy who asks, where its address says so.
+/// Returns the header line that authenticates the user at the proxy, if the proxy's address has a user.
 fn authorization(proxy: &Proxy) -> String {
     if proxy.username().is_none() && proxy.password().is_none() {
         return String::new();
@@ -137,8 +138,8 @@ fn authorization(proxy: &Proxy) -> String {
     format!("Proxy-Authorization: Basic {both}\r\n")
 }
 
-/// The beginning of a request as a proxy is to see it; `None` for what begins none. The client only ever gets, writes
-/// the first line in one piece, and no other line of a head can look like it.
+/// Rewrites the beginning of a request to absolute form; `None` if `output` is not the beginning of one. The client
+/// only sends GET requests and writes the first line in one piece, and no other line of a head looks like it.
 fn in_full(output: &[u8], origin: &str, authorization: &str) -> Option<Vec<u8>> {
     let method = b"GET ";
     let target = output
@@ -212,7 +213,7 @@ mod tests {
         }
     }
 
-    /// Keeps what it is to send.
+    /// Records the data that it is to send.
     #[derive(Debug)]
     struct Wire(LazyBuffers, Vec<u8>);
 

@@ -1,7 +1,7 @@
-//! Floor 6: encoders that others have published.
+//! Floor 6: downloads published encoders.
 //!
-//! A [`Download`] brings a file over the network, whole and checked or not at all; [`cache`] is where encoders wait
-//! for those who name them. Nothing here speaks to the network unless a download is run.
+//! A [`Download`] transfers a file: whole and verified, or not at all. [`cache`] is the folder where downloaded
+//! encoders are kept. Nothing here uses the network unless a download is run.
 
 pub mod cache;
 mod connection;
@@ -19,21 +19,22 @@ use crate::data::hex;
 pub use connection::address;
 pub use download::{Arrived, Download};
 
-/// An encoder that is published somewhere.
+/// A published encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// As [`DenseNetConfig::named`](crate::model::DenseNetConfig::named) calls its architecture.
+    /// The name of its architecture, as in [`DenseNetConfig::named`](crate::model::DenseNetConfig::named).
     pub name: &'static str,
-    /// Where it is.
+    /// Its address.
     pub url: &'static str,
-    /// Whose it is, and what to mind.
+    /// Its authors and terms.
     pub note: &'static str,
 }
 
 const TORCHVISION: &str = "by torchvision (BSD 3-Clause), trained on ImageNet, whose terms may say what such \
                            weights are for";
 
-/// The networks that torchvision publishes. Their names hold the beginning of their SHA-256, see [`hash_prefix`].
+/// The networks that torchvision publishes. Their file names contain the beginning of their SHA-256, see
+/// [`hash_prefix`].
 pub const PUBLISHED: [Published; 4] = [
     Published {
         name: "densenet121",
@@ -57,13 +58,13 @@ pub const PUBLISHED: [Published; 4] = [
     },
 ];
 
-/// Where the network called `name` is published.
+/// Returns the published network `name`.
 pub fn published(name: &str) -> Option<Published> {
     PUBLISHED.into_iter().find(|p| p.name == name)
 }
 
-/// The digits of its SHA-256 that a file carries in its name, by torchvision's convention: at least eight
-/// hexadecimal ones between a hyphen and a dot.
+/// Returns the beginning of the SHA-256 that a file carries in its name, by torchvision's convention: at least eight
+/// hexadecimal digits between a hyphen and a dot.
 ///
 /// ```
 /// # use glimpse::fetch::hash_prefix;
@@ -78,10 +79,10 @@ pub fn hash_prefix(file_name: &str) -> Option<&str> {
     })
 }
 
-/// How many bytes can be read, and their SHA-256 in hexadecimal.
+/// Reads everything; returns the number of bytes and their SHA-256 in hexadecimal.
 ///
 /// # Errors
-/// As the system reports them.
+/// If reading fails, with the system's error.
 pub fn sha256(mut from: impl Read) -> io::Result<(u64, String)> {
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 16];

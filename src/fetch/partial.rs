@@ -1,4 +1,4 @@
-//! A download that has not arrived yet: the bytes that are there, and which version of which file they are of.
+//! Partial downloads: the bytes that have arrived, and the version of the file that they belong to.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
@@ -12,39 +12,39 @@ use crate::data::hex;
 use crate::data::store::{self, is_at};
 use crate::error::{Error, Result};
 
-/// What has to be the same for a download to go on where it broke off.
+/// The properties that must be unchanged for a download to be resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Origin {
-    /// The SHA-256 of the address that the bytes are from; the address itself may hold a password.
+    /// The SHA-256 of the address of the file. The address itself is not stored, because it may contain a password.
     pub address: String,
-    /// The server's name for this version of them.
+    /// The server's identifier of this version of the file.
     pub version: String,
-    /// Bytes of the whole file, where the server says.
+    /// The size of the whole file in bytes, if the server gives it.
     pub total: Option<u64>,
 }
 
-/// What an address is remembered by.
+/// Returns the digest by which an address is recognised.
 pub(super) fn address_digest(url: &str) -> String {
     hex(&Sha256::digest(url))
 }
 
-/// `FILE.partial`, locked against other processes as long as this lives, and beside it `FILE.partial.from`, which
-/// holds its [`Origin`].
+/// `FILE.partial`, locked against other processes as long as this value lives. Beside it lies `FILE.partial.from` with
+/// its [`Origin`].
 pub(super) struct Partial {
     file: File,
     path: PathBuf,
     note: PathBuf,
-    /// Bytes that are there.
+    /// The number of bytes that have arrived.
     pub len: u64,
-    /// Where they are from; `None` where nobody can tell, and they are worth nothing.
+    /// Their origin; `None` if it is unknown, which makes them useless.
     pub origin: Option<Origin>,
 }
 
 impl Partial {
-    /// What there is of `target`, which may be nothing.
+    /// Opens the partial file of `target`, which may be empty.
     ///
     /// # Errors
-    /// Where it cannot be opened, or another process is at it.
+    /// If it cannot be opened, or another process is using it.
     pub fn open(target: &Path) -> Result<Self> {
         let path = beside(target, ".partial");
         let fail = |e: io::Error| Error::unwritten(&path, &e);
@@ -60,11 +60,11 @@ impl Partial {
                         "is being fetched by another process; wait for that one, or end it",
                     ));
                 }
-                // Some network drives know no locks; there, people have to see to it themselves.
+                // Some network drives have no locks. There, users have to avoid two downloads of one file themselves.
                 Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             }
-            // Another process may have finished, and taken the name away, between the opening and the locking.
+            // Between open and lock, another process may have finished and renamed the file.
             if is_at(&file, &path) {
                 break file;
             }
@@ -86,17 +86,17 @@ impl Partial {
         })
     }
 
-    /// Whether a later call can go on from here.
+    /// Whether a later call can resume this download.
     pub fn is_of_use(&self) -> bool {
         self.len > 0 && self.origin.is_some()
     }
 
-    /// Begins anew, with the file of this origin.
+    /// Starts again with an empty file of this origin.
     ///
     /// # Errors
-    /// Where the files cannot be written.
+    /// If the files cannot be written.
     pub fn begin(&mut self, origin: Option<Origin>) -> Result<()> {
-        // In this order no moment exists at which the note speaks of bytes that it does not mean.
+        // In this order the note never describes bytes of another origin.
         self.origin = None;
         match fs::remove_file(&self.note) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(unwritten(&self.note, &e)),
@@ -114,10 +114,10 @@ impl Partial {
         Ok(())
     }
 
-    /// Adds what has come.
+    /// Appends bytes that have arrived.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If they cannot be written.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
@@ -126,10 +126,10 @@ impl Partial {
         Ok(())
     }
 
-    /// The SHA-256 of all that is there, once that is safely on the disk.
+    /// Syncs the file to disk and returns its SHA-256.
     ///
     /// # Errors
-    /// Where it cannot be synced or read.
+    /// If it cannot be synced or read.
     pub fn digest(&mut self) -> Result<String> {
         let synced = self.file.sync_all().and_then(|()| self.file.rewind());
         let (_, digest) = synced
@@ -138,19 +138,19 @@ impl Partial {
         Ok(digest)
     }
 
-    /// Gives the file its name.
+    /// Renames the file to `target`.
     ///
     /// # Errors
-    /// Where it cannot have it.
+    /// If it cannot be renamed.
     pub fn finish(self, target: &Path) -> Result<()> {
         store::rename(&self.path, target).map_err(|e| unwritten(target, &e))?;
         let _ = fs::remove_file(&self.note);
         Ok(())
     }
 
-    /// Throws it away.
+    /// Deletes the partial file and its note.
     pub fn remove(self) {
-        // What cannot be removed is begun anew by whoever comes next, for its note goes first.
+        // The note goes first. If the file itself cannot be deleted, the next download starts again.
         let _ = fs::remove_file(&self.note);
         let _ = fs::remove_file(&self.path);
     }

@@ -1,18 +1,18 @@
-//! What the headers of an answer say.
+//! Reads the headers of an answer.
 
 use ureq::http::{HeaderMap, StatusCode};
 
-/// The part of a file that an answer holds.
+/// The part of a file that an answer contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ContentRange {
     /// Its first byte.
     pub start: u64,
-    /// Bytes of the whole file, where the server knows.
+    /// The size of the whole file in bytes, if the server knows it.
     pub total: Option<u64>,
 }
 
 impl ContentRange {
-    /// Reads `bytes 100-199/200` or `bytes 100-199/*`.
+    /// Parses `bytes 100-199/200` or `bytes 100-199/*`.
     pub fn parse(text: &str) -> Option<Self> {
         let (unit, range) = text.trim().split_once(' ')?;
         let (part, total) = range.trim().split_once('/')?;
@@ -26,32 +26,32 @@ impl ContentRange {
         (unit.eq_ignore_ascii_case("bytes") && sane).then_some(ContentRange { start, total })
     }
 
-    /// The part that `headers` announce.
+    /// Returns the part that `headers` announce.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         Self::parse(text(headers, "content-range")?)
     }
 }
 
-/// A number of digits alone, without the sign that Rust would read.
+/// Parses a number of digits only, without the sign that Rust would accept.
 fn number(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// Bytes that are to come.
+/// Returns the number of bytes in the body.
 pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     number(text(headers, "content-length")?)
 }
 
-/// What tells this version of the file from every other: its `ETag`, or else when it was last changed. A weak `ETag`
-/// promises only that the content means the same, not that the bytes are.
+/// Returns the identifier of this version of the file: its `ETag`, or else the time of its last change. A weak `ETag`
+/// is ignored, because it promises only equivalent content, not equal bytes.
 pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
     let tag = text(headers, "etag").filter(|tag| tag.starts_with('"'));
     tag.or_else(|| text(headers, "last-modified"))
 }
 
-/// Where an answer sends on to, if it does.
+/// Returns the address of a redirect, if the answer is one.
 pub(super) fn location(status: StatusCode, headers: &HeaderMap) -> Option<&str> {
     let sends_on = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
     text(headers, "location").filter(|_| sends_on)

@@ -1,17 +1,17 @@
-//! BLEU: how many of a caption's word sequences occur in a reference.
+//! BLEU: the precision of a caption's n-grams.
 //!
-//! For sequences of k words (k-grams), a caption's *matches* are its k-grams that some reference has,
-//! each counted at most as often as in the one reference that has it most. With matches and totals
-//! summed over all images,
+//! A k-gram is a sequence of k words. The *matches* of a caption are its k-grams that some reference contains. A k-gram
+//! counts at most as often as it occurs in the one reference that has it most often. Matches and totals are summed over
+//! all images:
 //!
 //! ```text
 //! p_k    = matches_k / total_k
 //! BLEU_n = (p_1 p_2 ... p_n)^(1/n) * min(1, exp(1 - reference length / caption length))
 //! ```
 //!
-//! The last factor punishes captions that are precise because they say little. An image's reference
-//! length is that of the reference closest in length to its caption, the shorter one when two are
-//! equally close.
+//! The last factor, the brevity penalty, lowers the score of captions that are precise because they are short. An
+//! image's reference length is that of the reference closest in length to its caption; if two are equally close, the
+//! shorter one.
 //!
 //! Papineni et al., *BLEU: a method for automatic evaluation of machine translation*, ACL 2002.
 
@@ -20,17 +20,17 @@ use std::ops::AddAssign;
 
 use super::Segment;
 
-/// The longest sequence of words that counts.
+/// Length of the longest n-grams that count.
 pub const MAX_ORDER: usize = 4;
 
-/// Added to numerators, so that no logarithm or root of zero is ever asked for ...
+/// Added to numerators, so that no logarithm or root of zero is taken ...
 const TINY: f64 = 1e-15;
 
-/// ... and to denominators, so that nothing is divided by zero. Both values are those of the COCO
-/// evaluation: with others, the last digits of small scores would differ.
+/// ... and to denominators, so that nothing is divided by zero. Both values are those of the COCO evaluation; others
+/// would change the last digits of small scores.
 const SMALL: f64 = 1e-9;
 
-/// What BLEU needs to know about captions; sums over images.
+/// The counts that BLEU is computed from; they can be summed over images.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Counts {
     matches: [usize; MAX_ORDER],
@@ -39,7 +39,7 @@ pub(super) struct Counts {
     reference_length: usize,
 }
 
-/// BLEU-1 to BLEU-4 over all images together, between 0 and 1.
+/// Computes BLEU-1 to BLEU-4 over all images together, each between 0 and 1.
 ///
 /// ```
 /// use glimpse::metrics::{Segment, bleu};
@@ -70,7 +70,7 @@ impl AddAssign for Counts {
 }
 
 impl Counts {
-    /// The counts of one image.
+    /// Counts one image's matches, totals and lengths.
     pub fn of(segment: &Segment) -> Counts {
         let Segment {
             hypothesis,
@@ -102,7 +102,7 @@ impl Counts {
         counts
     }
 
-    /// The scores that the sums amount to.
+    /// Computes the scores from the counts.
     pub fn bleu(&self) -> [f64; MAX_ORDER] {
         let ratio = (self.hypothesis_length as f64 + TINY) / (self.reference_length as f64 + SMALL);
         let brevity = if ratio < 1.0 {
@@ -120,7 +120,7 @@ impl Counts {
     }
 }
 
-/// How often each sequence of `order` words occurs in `words`.
+/// Counts each sequence of `order` words in `words`.
 fn sequences(words: &[String], order: usize) -> HashMap<&[String], usize> {
     let mut counts = HashMap::new();
     for sequence in words.windows(order) {

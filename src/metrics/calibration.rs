@@ -1,35 +1,36 @@
-//! Whether probabilities mean what they say.
+//! Calibration: whether predicted probabilities agree with observed frequencies.
 //!
-//! Of the captions with a confidence of 0.7, 70% should be right. The **reliability diagram** sorts pairs of a probability
-//! `p` and what came true (0 or 1) into ten bins by `p` and compares the mean of both in each; the **expected calibration
-//! error** (Naeini et al., 2015; Guo et al., 2017, arXiv 1706.04599) is the mean of their distances:
+//! Of the captions with a confidence of 0.7, 70% should be right. A pair is a probability `p` and its outcome (0 or 1).
+//! The **reliability diagram** sorts pairs into ten bins by `p` and compares the mean of both in each bin. The
+//! **expected calibration error** (Naeini et al., 2015; Guo et al., 2017, arXiv 1706.04599) is the mean of the
+//! distances between them:
 //!
 //! ```text
-//! error = sum over bins of  n / N |mean of p - share that came true|        n pairs of N are in the bin
+//! error = sum over bins of  n / N |mean of p - fraction with outcome 1|        n pairs of N are in the bin
 //! ```
 //!
-//! **AUROC** is the probability that a pair that came true has the larger `p` of two pairs of which one came true and the
-//! other did not; equal ones count half (Hanley and McNeil, 1982). 0.5 is chance.
+//! **AUROC** is the probability that a random pair with outcome 1 has a larger `p` than a random pair with outcome 0;
+//! equal ones count half (Hanley and McNeil, 1982). 0.5 is chance.
 
 use serde::Serialize;
 
-/// Bins of the reliability diagram.
+/// The number of bins of the reliability diagram.
 const BINS: usize = 10;
 
 /// A bin of the reliability diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// Probabilities from here on.
+    /// The lower bound of the probabilities in this bin, inclusive.
     pub from: f64,
-    /// Pairs in it.
+    /// The number of pairs in it.
     pub count: usize,
     /// The mean probability.
     pub mean: f64,
-    /// The share that came true.
+    /// The fraction of pairs with outcome 1.
     pub right: f64,
 }
 
-/// The bins that hold anything, from the lowest to the highest. A probability of 1 is in the last.
+/// Computes the bins that are not empty, in ascending order. A probability of 1 is in the last bin.
 pub fn reliability(pairs: &[(f64, bool)]) -> Vec<Bin> {
     let bin_of = |p: f64| ((p * BINS as f64) as usize).min(BINS - 1);
     let bin = |at: usize| {
@@ -46,14 +47,14 @@ pub fn reliability(pairs: &[(f64, bool)]) -> Vec<Bin> {
     (0..BINS).map(bin).filter(|bin| bin.count > 0).collect()
 }
 
-/// The expected calibration error, 0 to 1; 0 of no pairs.
+/// Computes the expected calibration error, 0 to 1; 0 if there are no pairs.
 pub fn calibration_error(pairs: &[(f64, bool)]) -> f64 {
     let distance = |bin: &Bin| bin.count as f64 * (bin.mean - bin.right).abs();
     let sum: f64 = reliability(pairs).iter().map(distance).sum();
     sum / pairs.len().max(1) as f64
 }
 
-/// The AUROC; none where all came true or none did.
+/// Computes the AUROC; `None` if all outcomes are equal.
 pub fn auroc(pairs: &[(f64, bool)]) -> Option<f64> {
     let mut sorted = pairs.to_vec();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));

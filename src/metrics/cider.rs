@@ -1,4 +1,4 @@
-//! CIDEr: how much a caption says of what most references of its image say, and captions in general do not.
+//! CIDEr: the similarity of a caption's n-grams to those of its references, weighted by how rare each n-gram is.
 //!
 //! An n-gram `w` that occurs `t` times in a caption weighs
 //!
@@ -6,22 +6,22 @@
 //! g(w) = t * ln(images / max(1, images whose references have w))          (term frequency * inverse document frequency)
 //! ```
 //!
-//! so that "a dog" counts little where every image has a dog. For each n from 1 to 4 a caption `c` is the vector of
-//! its n-grams' weights, and it is compared with the vector of each of the m references `s`:
+//! A phrase such as "a dog" therefore counts little if every image has a dog. For each n from 1 to 4 a caption `c`
+//! becomes the vector of its n-grams' weights. This vector is compared with the vector of each of the m references `s`:
 //!
 //! ```text
 //! CIDEr_n   = 10/m  sum over s of   g(c) . g(s) / (|g(c)| |g(s)|)
 //! CIDEr-D_n = 10/m  sum over s of   min(g(c), g(s)) . g(s) / (|g(c)| |g(s)|)  *  exp(-(l(c) - l(s))^2 / (2 * 6^2))
 //! ```
 //!
-//! The score is the mean over n. CIDEr-D takes the smaller of both weights, so that repeating a word does not pay, and
-//! a penalty for captions of another length `l`.
+//! The score is the mean over n. CIDEr-D takes the smaller of both weights, so that repeating a word does not raise the
+//! score. It also penalises captions whose length `l` differs from the reference's.
 //!
-//! **Which number is published?** The COCO evaluation server, `pycocoevalcap`, and therefore nearly every paper print
-//! CIDEr-D and call it CIDEr. [`CiderD::score`] computes exactly that, so it is the `cider` of [`Scores`](super::Scores);
-//! [`CiderD::plain`] is the first formula, printed as `cider_plain`. (The paper also stems words before it counts
-//! them; the published code does not, and neither does this.) One detail of the published code matters for captions
-//! of fewer than two words alone: it takes as length the number of word pairs, not of words.
+//! **Which number is published?** The COCO evaluation server, `pycocoevalcap` and therefore nearly every paper compute
+//! CIDEr-D and call it CIDEr. [`CiderD::score`] computes exactly that; it is the `cider` of [`Scores`](super::Scores).
+//! [`CiderD::plain`] is the first formula, reported as `cider_plain`. (The paper also stems words before it counts
+//! them. The published code does not, and neither does this module.) The published code takes the number of word pairs
+//! as the length, not the number of words. That matters only for captions of fewer than two words.
 //!
 //! With document frequencies of one image only, every weight is ln(1) = 0, and so is every score.
 //!
@@ -30,18 +30,18 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// The longest n-gram that counts.
+/// Length of the longest n-grams that count.
 pub const MAX_ORDER: usize = 4;
 
 /// The standard deviation of the length penalty, in words.
 const SIGMA: f64 = 6.0;
 
-/// An n-gram: the ids of its words, 32 bits each, the last one lowest. Ids start at 1, so that the n-grams of
-/// different n are different numbers.
+/// An n-gram as the ids of its words, 32 bits each, the last word in the lowest bits. Ids start at 1, so n-grams of
+/// different lengths are different numbers.
 type Gram = u128;
 
-/// n-grams are looked up some fifty times a caption, in the middle of training; the standard library's hash, made to
-/// withstand attackers, would be most of the time.
+/// A map from n-grams. Each caption takes some fifty look-ups, also during training. The standard library's hash, made
+/// to withstand attackers, would take most of that time.
 type Grams<V> = HashMap<Gram, V, BuildHasherDefault<GramHasher>>;
 
 #[derive(Default)]
@@ -66,10 +66,10 @@ impl Hasher for GramHasher {
     }
 }
 
-/// In how many images' references each n-gram occurs.
+/// The number of images whose references contain each n-gram.
 ///
-/// The tokens can be words or the ids of words; everything else is the same. For scores that compare with others',
-/// the images are those that are scored. As a reward in training they are the training images.
+/// Tokens can be words or the ids of words. For scores that are compared with published ones, the images are those that
+/// are scored. For a reward in training, they are the training images.
 #[derive(Debug, Clone)]
 pub struct DocumentFrequencies<T> {
     ids: HashMap<T, u32>,
@@ -78,7 +78,7 @@ pub struct DocumentFrequencies<T> {
 }
 
 impl<T: Eq + Hash + Clone> DocumentFrequencies<T> {
-    /// Counts; each item is one image's references, which are lists of tokens.
+    /// Counts n-grams; each item is one image's references, which are lists of tokens.
     pub fn new<'a>(images: impl IntoIterator<Item = &'a [Vec<T>]>) -> Self
     where
         T: 'a,
@@ -104,7 +104,7 @@ impl<T: Eq + Hash + Clone> DocumentFrequencies<T> {
         all
     }
 
-    /// How many images were counted.
+    /// Returns the number of images that were counted.
     pub fn images(&self) -> usize {
         self.images
     }
@@ -141,15 +141,15 @@ pub struct CiderD<T> {
 /// One image's references, ready to be compared with many captions; see [`CiderD::prepare`].
 #[derive(Debug, Clone)]
 pub struct Prepared<T> {
-    /// Ids of the words that the document frequencies do not have.
+    /// Ids of the words that the document frequencies do not contain.
     more: HashMap<T, u32>,
     /// Each reference's norms and length.
     references: Vec<Size>,
-    /// Which references have an n-gram, and its weight there.
+    /// For each n-gram, the references that contain it and its weight there.
     weights: Grams<Vec<(u32, f64)>>,
 }
 
-/// What of a caption is not one of its n-grams.
+/// A caption's size: its vectors' norms and its length.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     /// |g| for each n.
@@ -166,7 +166,7 @@ struct Both {
 }
 
 impl<T: Eq + Hash + Clone> CiderD<T> {
-    /// A scorer with these document frequencies.
+    /// Creates a scorer with these document frequencies.
     pub fn new(frequencies: DocumentFrequencies<T>) -> Self {
         let images = (frequencies.images.max(1) as f64).ln();
         let idf = (0..=frequencies.images)
@@ -175,14 +175,14 @@ impl<T: Eq + Hash + Clone> CiderD<T> {
         CiderD { frequencies, idf }
     }
 
-    /// The score of a caption against its image's references, from 0 to 10.
+    /// Computes the score of a caption against its image's references, from 0 to 10.
     ///
-    /// Where several captions of one image are scored, prepare its references once: [`CiderD::prepare`].
+    /// To score several captions of one image, prepare its references once with [`CiderD::prepare`].
     pub fn score(&self, hypothesis: &[T], references: &[Vec<T>]) -> f64 {
         self.score_prepared(hypothesis, &self.prepare(references))
     }
 
-    /// An image's references in the form that captions are compared with.
+    /// Prepares an image's references for comparison with captions.
     pub fn prepare(&self, references: &[Vec<T>]) -> Prepared<T> {
         let mut prepared = Prepared {
             more: HashMap::new(),
@@ -202,12 +202,12 @@ impl<T: Eq + Hash + Clone> CiderD<T> {
         prepared
     }
 
-    /// As [`CiderD::score`], with prepared references.
+    /// Computes the score of [`CiderD::score`] with prepared references.
     pub fn score_prepared(&self, hypothesis: &[T], references: &Prepared<T>) -> f64 {
         self.both(hypothesis, references).clipped
     }
 
-    /// Plain CIDEr, without clipping and without the length penalty, from 0 to 10. Few publish it.
+    /// Computes plain CIDEr, without clipping and length penalty, from 0 to 10. Few papers publish it.
     pub fn plain(&self, hypothesis: &[T], references: &Prepared<T>) -> f64 {
         self.both(hypothesis, references).plain
     }
@@ -242,9 +242,10 @@ impl<T: Eq + Hash + Clone> CiderD<T> {
         }
     }
 
-    /// A caption's n-grams with their weights, in the order of the n-grams: sums over them do not depend on chance.
+    /// Returns a caption's n-grams with their weights, sorted by n-gram. The fixed order makes sums over them
+    /// reproducible.
     ///
-    /// Words that neither the document frequencies nor `known` have get ids of their own, kept in `new`.
+    /// Words that neither the document frequencies nor `known` contain get new ids, which are added to `new`.
     fn terms(
         &self,
         tokens: &[T],
@@ -302,13 +303,13 @@ fn grams_of(ids: &[u32], grams: &mut Vec<Gram>) {
     }
 }
 
-/// How many words an n-gram has.
+/// Returns the number of words in an n-gram.
 fn order(gram: Gram) -> usize {
     (Gram::BITS - gram.leading_zeros()).div_ceil(32) as usize
 }
 
-/// CIDEr as published (see [above](self)) and plain CIDEr of each image's caption, both from 0 to 10, with the
-/// document frequencies of these images' references.
+/// Computes CIDEr as published (see [the module](self)) and plain CIDEr of each image's caption, both from 0 to 10. The
+/// document frequencies are those of these images' references.
 pub(super) fn corpus(segments: &[super::Segment]) -> Vec<(f64, f64)> {
     let references = segments.iter().map(|segment| segment.references.as_slice());
     let cider = CiderD::new(DocumentFrequencies::new(references));

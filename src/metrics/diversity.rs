@@ -1,4 +1,4 @@
-//! How diverse captions are, and how many are copied or break off: what scores against references do not show.
+//! Diversity of captions, and how many are copied or unfinished; scores against references do not show these.
 
 use std::collections::HashSet;
 
@@ -7,23 +7,24 @@ use serde::Serialize;
 use super::Segment;
 use crate::data::function_words::OPEN_ENDS;
 
-/// What can be said of captions without references. Shares are times 100.
+/// Measures of captions that need no references. Fractions are times 100.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Diversity {
-    /// The share of different captions among all: 100 where no two are equal.
+    /// The fraction of captions that are distinct: 100 if no two are equal.
     pub distinct_captions: f64,
-    /// The share of different words among all words of all captions (Li et al. 2016, *distinct-1*).
+    /// The fraction of words that are distinct, over all captions (Li et al. 2016, *distinct-1*).
     pub distinct_1grams: f64,
-    /// The share of different pairs of words among all pairs (*distinct-2*).
+    /// The fraction of word pairs that are distinct (*distinct-2*).
     pub distinct_2grams: f64,
-    /// How many different words there are.
+    /// The number of distinct words.
     pub vocabulary: usize,
-    /// Words a caption, on average.
+    /// The mean number of words in a caption.
     pub words: f64,
-    /// The share that is, word by word, a caption that the model was trained on; none where that is not known.
+    /// The fraction of captions that equal, word by word, a caption of the training set; `None` if the training set is
+    /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copied: Option<f64>,
-    /// The share that ends in an article or a preposition.
+    /// The fraction of captions that end in an article or a preposition.
     pub unfinished: f64,
 }
 
@@ -32,18 +33,18 @@ pub struct Diversity {
 pub struct Training(HashSet<String>);
 
 impl Training {
-    /// Remembers these captions.
+    /// Collects these captions.
     pub fn new<'a>(captions: impl IntoIterator<Item = &'a str>) -> Self {
         Training(captions.into_iter().map(plain).collect())
     }
 
-    /// Whether a caption is one of them.
+    /// Whether `caption` is one of them.
     pub fn has(&self, caption: &str) -> bool {
         self.0.contains(&plain(caption))
     }
 }
 
-/// The words of a caption in small letters, without punctuation.
+/// Returns the words of a caption in lower case, without punctuation.
 fn plain(caption: &str) -> String {
     let is_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '\'';
     let words = caption.split(|c| !is_of_word(c));
@@ -54,7 +55,7 @@ fn plain(caption: &str) -> String {
 }
 
 impl Diversity {
-    /// Judges captions, given as tokens and as texts. Empty ones count as captions that are equal to each other.
+    /// Measures captions, given as tokens and as texts. All empty captions count as equal.
     pub(super) fn of(segments: &[Segment], texts: &[&str], training: Option<&Training>) -> Self {
         let captions = || segments.iter().map(|segment| segment.hypothesis.as_slice());
         let share = |part: usize, all: usize| 100.0 * part as f64 / all.max(1) as f64;

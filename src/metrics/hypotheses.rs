@@ -1,6 +1,6 @@
-//! Captions to be judged, from the files that people have.
+//! Reads captions to be scored, in the file formats that are in use.
 //!
-//! A file has a JSON object a line, or is one JSON array of objects:
+//! A file is JSON Lines, one object a line, or a single JSON array of objects:
 //!
 //! ```text
 //! {"image": "a.jpg", "text": "a dog runs"}                          ours; "caption" for "text" is as good
@@ -8,9 +8,9 @@
 //! [{"image_id": 391895, "caption": "a dog runs"}, …]                COCO results
 //! ```
 //!
-//! Images may be called by their name, their path, or the dataset's number: [`named_as`] finds what is meant. Further
-//! fields are ignored, and so is a byte-order mark. `image_bytes` is one of those: it is there where a path is not UTF-8,
-//! and names in datasets are.
+//! An image may be given by its name, its path or its number in the dataset; [`named_as`] finds the image that is
+//! meant. Other fields and a byte-order mark are ignored. `image_bytes` is ignored too: it is present only if a path is
+//! not UTF-8, and names in datasets are UTF-8.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,19 +22,19 @@ use serde_json::{Map, Value};
 use super::{Hypothesis, References};
 use crate::error::{Error, Result};
 
-/// Reads a file of captions; what is wrong is said with file and line.
+/// Reads a file of captions. Errors give the file and the line.
 ///
 /// # Errors
-/// Where the file cannot be read, or holds something else.
+/// If the file cannot be read or is not in one of these formats.
 pub fn read_hypotheses(path: &Path) -> Result<Vec<Hypothesis>> {
     let file = File::open(path).map_err(|e| Error::unread(path, &e))?;
     parse_hypotheses(path, BufReader::new(file))
 }
 
-/// As [`read_hypotheses`], from anything; `name` is what error messages call it.
+/// Reads captions from any reader; `name` is the file name in error messages.
 ///
 /// # Errors
-/// As [`read_hypotheses`].
+/// If the input cannot be read or is not in one of these formats.
 pub fn parse_hypotheses(name: &Path, mut input: impl Read) -> Result<Vec<Hypothesis>> {
     let mut bytes = Vec::new();
     input
@@ -58,11 +58,11 @@ pub fn parse_hypotheses(name: &Path, mut input: impl Read) -> Result<Vec<Hypothe
     values.into_iter().map(read).collect()
 }
 
-/// The elements of an array, with what errors call their places.
+/// Returns the elements of an array, each with its position for error messages.
 fn array(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
     let values: Vec<Value> = serde_json::from_str(text).map_err(|e| {
         let place = format_args!("line {}, column {}", e.line(), e.column());
-        Error::file(name, format_args!("is no whole JSON array: see {place}"))
+        Error::file(name, format_args!("is not a whole JSON array: see {place}"))
     })?;
     let numbered = (1..).zip(values);
     Ok(numbered
@@ -70,7 +70,7 @@ fn array(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
         .collect())
 }
 
-/// The objects of the lines that are not empty, with what errors call their places.
+/// Returns the objects of the lines that are not empty, each with its position for error messages.
 fn lines(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
     let filled = (1..)
         .zip(text.lines())
@@ -80,7 +80,7 @@ fn lines(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
         Err(e) => Err(Error::file(
             name,
             format_args!(
-                "line {number} is not an object {{\"image\": …, \"text\": …}}: it is no JSON, see column {}",
+                "line {number} is not an object {{\"image\": …, \"text\": …}}: it is not JSON, see column {}",
                 e.column()
             ),
         )),
@@ -88,7 +88,7 @@ fn lines(name: &Path, text: &str) -> Result<Vec<(String, Value)>> {
     filled.map(read).collect()
 }
 
-/// The caption in an object, or what is wrong with it.
+/// Returns the caption in an object, or the fault of the object.
 fn hypothesis(value: Value) -> Result<Hypothesis, String> {
     let Value::Object(object) = value else {
         return Err("is not an object {\"image\": …, \"text\": …}".into());
@@ -114,7 +114,7 @@ fn hypothesis(value: Value) -> Result<Hypothesis, String> {
                 .ok_or("has \"captions\" without \"text\"")?,
             None => return Err(format!("has no caption of {image}: \"captions\" is empty")),
         },
-        (None, Some(_)) => return Err("has \"captions\" that are no list".into()),
+        (None, Some(_)) => return Err("has \"captions\" that are not a list".into()),
         (None, None) => return Err("has neither \"text\" nor \"caption\" nor \"captions\"".into()),
     };
     match text {
@@ -125,11 +125,11 @@ fn hypothesis(value: Value) -> Result<Hypothesis, String> {
         Value::Null => Err(format!(
             "has no caption of {image} but null, as --min-confidence leaves it; caption without it"
         )),
-        _ => Err(format!("has a caption of {image} that is no text")),
+        _ => Err(format!("has a caption of {image} that is not text")),
     }
 }
 
-/// What an object calls its image.
+/// Returns the name or number that an object gives its image.
 fn image(object: &Map<String, Value>) -> Result<String, String> {
     match object.get("image").or(object.get("image_id")) {
         Some(Value::String(name)) => Ok(name.clone()),
@@ -139,19 +139,19 @@ fn image(object: &Map<String, Value>) -> Result<String, String> {
     }
 }
 
-/// A foreign text as part of a message of one line.
+/// Makes foreign text fit for a message of one line.
 fn one_line(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(clean).take(300).collect()
 }
 
-/// The hypotheses with their images called as the references call them.
+/// Renames the hypotheses' images to the names that the references use.
 ///
-/// An image is looked for by its name, then, if it is a path, by its file name, and if it is a number, by what `numbers`
-/// calls it. One that is not found keeps its name, which [`segments`](super::segments) refuses with the others' reasons.
+/// An image is looked up by its name. If that fails, a path is looked up by its file name and a number by its name in
+/// `numbers`. An image that is not found keeps its name; [`segments`](super::segments) refuses it then.
 ///
 /// # Errors
-/// Where two hypotheses mean one image by different names.
+/// If two hypotheses name one image in different ways.
 pub fn named_as(
     hypotheses: Vec<Hypothesis>,
     references: &References,
@@ -235,7 +235,7 @@ mod tests {
         for (line, expected) in [
             (
                 "x",
-                "is not an object {\"image\": …, \"text\": …}: it is no JSON, see column 1",
+                "is not an object {\"image\": …, \"text\": …}: it is not JSON, see column 1",
             ),
             ("3", "is not an object {\"image\": …, \"text\": …}"),
             (
@@ -264,7 +264,7 @@ mod tests {
             ),
             (
                 "{\"image\": \"b\", \"captions\": 3}",
-                "has \"captions\" that are no list",
+                "has \"captions\" that are not a list",
             ),
             (
                 "{\"image\": \"b\", \"captions\": [{\"text\": null}]}",
@@ -272,7 +272,7 @@ mod tests {
             ),
             (
                 "{\"image\": \"b\", \"text\": 3}",
-                "has a caption of b that is no text",
+                "has a caption of b that is not text",
             ),
         ] {
             let message = read(&format!("{good}\n{line}")).unwrap_err().to_string();
@@ -285,7 +285,7 @@ mod tests {
         );
         assert_eq!(
             message("[{\"image_id\": 1,"),
-            "h.jsonl: is no whole JSON array: see line 1, column 16"
+            "h.jsonl: is not a whole JSON array: see line 1, column 16"
         );
         let cut = parse_hypotheses(Path::new("h.jsonl"), &b"\n\xff\xfe\n"[..]);
         assert_eq!(
@@ -316,7 +316,7 @@ mod tests {
             names(&["x/b.jpg", "y/b.jpg"]).unwrap_err().to_string(),
             "score: x/b.jpg and y/b.jpg are both b.jpg; keep one of the two"
         );
-        // The same name twice is refused when hypotheses and references are joined.
+        // A name that occurs twice is refused later, when hypotheses and references are joined.
         assert_eq!(names(&["a.jpg", "a.jpg"]).unwrap(), ["a.jpg", "a.jpg"]);
     }
 }

@@ -1,10 +1,10 @@
-//! How good captions are, measured against what people wrote.
+//! Scores of captions against captions that people wrote.
 //!
-//! Everything here works on [`Segment`]s, one for each image: the tokens of the caption under test and
-//! those of its references. [`segments`] checks that hypotheses and references belong together and tokenizes
-//! each caption once ([`ptb`]). Each measure ([`bleu`], [`rouge`], [`cider`], [`meteor`]) says of an image what its score for
-//! any set of images can be computed from; [`report`] computes it for all of them, and for resampled sets, which gives the
-//! intervals. [`hypotheses`] reads captions from files, [`diversity`] judges them without references.
+//! Everything here works on [`Segment`]s, one for each image: the tokens of the caption under test and those of its
+//! references. [`segments`] checks that hypotheses and references belong together, and tokenizes each caption once
+//! ([`ptb`]). Each measure ([`bleu`], [`rouge`], [`cider`], [`meteor`]) computes counts for each image, from which the
+//! score of any set of images follows. [`report`] computes the score of all images, and of resampled sets, which give
+//! the confidence intervals. [`hypotheses`] reads captions from files; [`diversity`] measures them without references.
 //!
 //! The numbers equal those of the COCO caption evaluation (`pycocoevalcap`), times 100.
 
@@ -28,7 +28,7 @@ pub use report::{Options, Report, evaluate};
 
 use crate::error::{Error, Result};
 
-/// A caption to be judged.
+/// A caption to be scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hypothesis {
     /// The image's name, as in the references.
@@ -40,10 +40,10 @@ pub struct Hypothesis {
 /// The captions that people wrote, by image name.
 pub type References = BTreeMap<String, Vec<String>>;
 
-/// One image's tokenized caption and references.
+/// The tokens of one image's caption and references.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// The tokens of the caption under test; there may be none.
+    /// The tokens of the caption under test; may be empty.
     pub hypothesis: Vec<String>,
     /// The tokens of each reference; at least one.
     pub references: Vec<Vec<String>>,
@@ -62,26 +62,26 @@ pub struct Scores {
     pub bleu4: f64,
     /// ROUGE-L, the mean over the images.
     pub rouge_l: f64,
-    /// CIDEr as the COCO evaluation computes and papers publish it, which is the formula of CIDEr-D.
+    /// CIDEr as the COCO evaluation and papers report it, which is the formula of CIDEr-D.
     pub cider: f64,
-    /// CIDEr-D: the number of `cider` under its proper name.
+    /// CIDEr-D: equal to `cider`, under its proper name.
     pub cider_d: f64,
     /// CIDEr by the paper's first formula, without clipping and length penalty.
     pub cider_plain: f64,
-    /// METEOR 1.5 with all its stages, where its data is at hand.
+    /// METEOR 1.5 with all its stages; `None` without METEOR's data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meteor: Option<f64>,
-    /// METEOR 1.5 with its exact and stem stages alone, where its data is not at hand.
+    /// METEOR 1.5 with the exact and stem stages only; `None` if METEOR's data is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meteor_stem: Option<f64>,
-    /// How many images were scored.
+    /// The number of images that were scored.
     pub images: usize,
 }
 
-/// Scores one caption for each image of `references`, without METEOR's data. [`evaluate`] says more.
+/// Scores one caption for each image of `references`, without METEOR's data; see [`evaluate`] for more.
 ///
-/// Both sides must name the same images, each image once: a score over other images than everybody
-/// else's is not comparable, so leaving some out is an error and not a smaller sum.
+/// Both sides must name the same images, each image once. A score over other images cannot be compared with published
+/// scores, so a missing image is an error.
 ///
 /// ```
 /// use glimpse::metrics::{Hypothesis, References, score};
@@ -98,16 +98,16 @@ pub struct Scores {
 /// ```
 ///
 /// # Errors
-/// As [`segments`].
+/// If an image has no caption, several, or no references.
 pub fn score(hypotheses: &[Hypothesis], references: &References) -> Result<Scores> {
     let segments = segments(hypotheses, references)?;
-    Ok(report::Measured::of(&segments, None)?.scores(0..segments.len()))
+    Ok(report::Measures::of(&segments, None)?.scores(0..segments.len()))
 }
 
 /// Joins hypotheses and references by image, in the order of the hypotheses, and tokenizes both.
 ///
 /// # Errors
-/// Where an image has no caption, several, or no references.
+/// If an image has no caption, several, or no references.
 pub fn segments(hypotheses: &[Hypothesis], references: &References) -> Result<Vec<Segment>> {
     let mut seen = BTreeSet::new();
     let mut segments = Vec::with_capacity(hypotheses.len());

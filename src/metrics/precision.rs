@@ -1,15 +1,16 @@
-//! How much of a caption is right: the share of its content words that people used of the picture.
+//! Precision of a caption's content words: the fraction that people used of the picture.
 //!
-//! A caption is **mostly right** where at least half of its content words occur in any of the references. Words are cut and
-//! compared in lower case without punctuation; [`function_words`](crate::data::function_words) says which are no content
-//! words.
+//! A caption is **mostly right** if at least half of its content words occur in any of the references. Words are
+//! compared in lower case, without punctuation. [`function_words`](crate::data::function_words) lists the words that
+//! are not content words.
 
 use std::collections::HashSet;
 
 use crate::data::function_words::is_content;
 use crate::data::vocabulary::words;
 
-/// The share of the caption's content words that occur in `references`, 0 to 1; none where it has no content word.
+/// Computes the fraction of the caption's content words that occur in `references`, 0 to 1; `None` without content
+/// words.
 pub fn share_right<S: AsRef<str>>(caption: &str, references: &[S]) -> Option<f64> {
     let used: HashSet<String> = references.iter().flat_map(|r| words(r.as_ref())).collect();
     let words = words(caption);
@@ -18,8 +19,8 @@ pub fn share_right<S: AsRef<str>>(caption: &str, references: &[S]) -> Option<f64
     (!content.is_empty()).then(|| right as f64 / content.len() as f64)
 }
 
-/// Whether at least half of the caption's content words occur in `references`. A caption without content words says
-/// nothing right.
+/// Whether at least half of the caption's content words occur in `references`. A caption without content words is not
+/// mostly right.
 pub fn is_mostly_right<S: AsRef<str>>(caption: &str, references: &[S]) -> bool {
     share_right(caption, references).is_some_and(|share| share >= 0.5)
 }

@@ -1,22 +1,21 @@
-//! The tokenizer that caption scores are defined on.
+//! The tokenizer that published caption scores are based on.
 //!
 //! Published BLEU scores of captions come from the COCO evaluation code, which splits text with the
 //! Penn Treebank tokenizer of Stanford CoreNLP 3.4.1 (lower-casing), then drops a list of punctuation marks.
-//! A score computed on other tokens is another number, so this module reproduces that behaviour, odd
-//! corners included, for what captions contain: contractions, hyphens, abbreviations, numbers, quotes,
-//! prices, smileys, web addresses.
+//! A score computed on other tokens is another number. This module therefore reproduces the tokenizer, its odd cases
+//! included, for the text that captions contain: contractions, hyphens, abbreviations, numbers, quotes, prices,
+//! smileys, web addresses.
 //!
-//! It is a longest-match lexer. At each place every rule of a short list says how far it can see; the
-//! one that sees farthest wins, and the earlier one when two see equally far. A rule may take less
-//! than it sees: `don't` is seen whole, but only `do` is taken, and `n't` is the next token.
+//! It is a longest-match lexer. At each position every rule of a short list reports how many characters it recognises.
+//! The rule with the longest match wins; among equal ones, the earliest. A token may be shorter than its match: `don't`
+//! is recognised whole, but only `do` becomes a token, and `n't` is the next one.
 //!
-//! What is left out, because captions do not have it: HTML entities, telephone numbers, file names
-//! that start with a digit, and curly apostrophes kept as such (`’90s` becomes `'90s`). On the 35,000
-//! captions of Flickr8k both tokenizers give the same tokens on every line.
+//! Not reproduced, because captions do not contain them: HTML entities, telephone numbers, file names that start with a
+//! digit, and curly apostrophes kept as such (`’90s` becomes `'90s`). On the 35,000 captions of Flickr8k both
+//! tokenizers give the same tokens on every line.
 
-/// The marks that the COCO evaluation drops after tokenizing. Brackets are not among the dropped:
-/// its list spells them `-LRB-`, the lower-casing tokenizer `-lrb-`, and the scores everybody
-/// publishes include that slip.
+/// The marks that the COCO evaluation drops after tokenizing. Brackets are not dropped: the evaluation lists them as
+/// `-LRB-`, but the lower-casing tokenizer writes `-lrb-`. Published scores include that slip.
 const DROPPED: [&str; 9] = ["'", "`", ".", "?", "!", ",", ":", "-", ";"];
 
 /// Splits a caption into lower-case tokens without punctuation.
@@ -39,7 +38,7 @@ pub fn tokenize(text: &str) -> Vec<String> {
         let taken = longest(rest);
         let token: String = rest[..taken].iter().collect();
         if !is_dropped(&token) {
-            // A tag may hold spaces; whoever counts words sees each part.
+            // A tag may contain spaces; each part counts as a word.
             tokens.extend(spelled(&token).split_whitespace().map(str::to_owned));
         }
         rest = &rest[taken..];
@@ -47,7 +46,7 @@ pub fn tokenize(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The text with typographic quotes, dashes and dots in their typewriter form.
+/// Replaces typographic quotes, dashes and dots by their ASCII forms.
 fn plain(text: &str) -> Vec<char> {
     let mut plain = Vec::with_capacity(text.len());
     for c in text.chars() {
@@ -73,7 +72,7 @@ fn is_dropped(token: &str) -> bool {
         || (only('-') && token.len() <= 4)
 }
 
-/// A token as the treebank spells it: lower-case, brackets by name, currency and fractions in ASCII.
+/// Spells a token as the treebank does: lower-case, brackets by name, currency and fractions in ASCII.
 fn spelled(token: &str) -> String {
     let mut spelled = String::with_capacity(token.len());
     let is_tag = token.starts_with('<') && token.ends_with('>');
@@ -97,28 +96,28 @@ fn spelled(token: &str) -> String {
     spelled
 }
 
-/// What a rule found at the start of the text.
+/// The match of a rule at the start of the text.
 #[derive(Clone, Copy)]
 struct Match {
-    /// How many characters the rule looked at: the longest match wins.
+    /// The number of characters that the rule recognised; the longest match wins.
     seen: usize,
-    /// How many of them are the token.
+    /// The number of characters that become the token.
     taken: usize,
 }
 
 impl Match {
-    /// A match of which only the first part is the token.
+    /// A match of which only the first part becomes the token.
     fn part(seen: usize, taken: usize) -> Option<Match> {
         Some(Match { seen, taken })
     }
 }
 
-/// A match that takes all it sees; none when it is empty.
+/// A match that becomes the token as a whole; `None` if it is empty.
 fn whole(len: usize) -> Option<Match> {
     whole_if(len > 0, len)
 }
 
-/// A match that takes all it sees, under a condition.
+/// A match that becomes the token as a whole if `holds`.
 fn whole_if(holds: bool, len: usize) -> Option<Match> {
     holds.then_some(Match {
         seen: len,
@@ -126,10 +125,10 @@ fn whole_if(holds: bool, len: usize) -> Option<Match> {
     })
 }
 
-/// Looks at the start of the text, which is never empty.
+/// A rule: looks at the start of the text, which is never empty.
 type Rule = fn(&[char]) -> Option<Match>;
 
-/// The rules, in the order that decides between matches of the same length.
+/// The rules; among matches of equal length, the earliest rule wins.
 const RULES: [Rule; 17] = [
     two_words_in_one,
     before_clitic,
@@ -150,7 +149,7 @@ const RULES: [Rule; 17] = [
     run_of_marks,
 ];
 
-/// The length of the token at the start of `rest`, at least one character.
+/// Returns the length of the token at the start of `rest`, at least one character.
 fn longest(rest: &[char]) -> usize {
     RULES
         .iter()
@@ -161,12 +160,12 @@ fn longest(rest: &[char]) -> usize {
 
 // --- Small helpers on characters -----------------------------------------------------------------
 
-/// How many characters at the start satisfy `wanted`.
+/// Counts the characters at the start that satisfy `wanted`.
 fn run(rest: &[char], wanted: impl Fn(char) -> bool) -> usize {
     rest.iter().take_while(|&&c| wanted(c)).count()
 }
 
-/// Whether the text goes on with `prefix`, in either case.
+/// Whether the text starts with `prefix`, ignoring case.
 fn starts(rest: &[char], prefix: &str) -> bool {
     let mut rest = rest.iter();
     prefix
@@ -213,7 +212,7 @@ fn two_words_in_one(rest: &[char]) -> Option<Match> {
     Match::part(word.len(), taken)
 }
 
-/// The length of `'s`, `'m`, `'d`, `'ll`, `'re` or `'ve` where a word ends with it.
+/// Returns the length of `'s`, `'m`, `'d`, `'ll`, `'re` or `'ve` if a word ends with it.
 fn short_verb(rest: &[char]) -> Option<usize> {
     let verb = ["'s", "'m", "'d", "'ll", "'re", "'ve"]
         .into_iter()
@@ -221,12 +220,12 @@ fn short_verb(rest: &[char]) -> Option<usize> {
     (!at(rest, verb.len(), is_letter)).then_some(verb.len())
 }
 
-/// Whether the text goes on with `n't`.
+/// Whether the text starts with `n't`.
 fn negation(rest: &[char]) -> bool {
     starts(rest, "n't")
 }
 
-/// A word before a clitic, which the lookahead keeps whole: `she|'s`, `do|n't`.
+/// A word before a clitic. The match covers both: `she|'s`, `do|n't`.
 fn before_clitic(rest: &[char]) -> Option<Match> {
     let letters = run(rest, is_letter);
     if letters > 1 && rest[letters - 2] != 'n' && negation(&rest[letters - 1..]) {
@@ -239,7 +238,7 @@ fn before_clitic(rest: &[char]) -> Option<Match> {
     }
 }
 
-/// What hangs on a word and is a token of its own: `'s`, `n't`, `'em`, `'60s`.
+/// A clitic, which is a token of its own: `'s`, `n't`, `'em`, `'60s`.
 fn clitic(rest: &[char]) -> Option<Match> {
     if negation(rest) {
         return whole(3);
@@ -298,7 +297,7 @@ fn with_apostrophe(rest: &[char]) -> Option<Match> {
         && (is_vowel(rest[letters - 1]) || matches!(rest[letters - 1], 'y' | 'Y'))
         && at(rest, letters + 1, |c| is_vowel(c) || c.is_uppercase());
     if elided {
-        // A double name goes on after a hyphen: O'Brien-Smith.
+        // A double name continues after a hyphen: O'Brien-Smith.
         return whole(all + hyphenated_tail(&rest[all..]));
     }
     if inside {
@@ -325,19 +324,19 @@ const ABBREVIATIONS: &str = " \
     minn mlle mont msgr natl okla penn ppte ppty pres prof ptes ptys reps sens sept supt tenn tues univ wisc \
     assoc attys calif comdr lieut pptes pptys profs supts thurs treas messrs ";
 
-/// Abbreviations only with a capital, because in lower case they are words: `Wash.`, but `a wash.`
+/// Abbreviations only if capitalised, because they are words in lower case: `Wash.`, but `a wash.`
 const CAPITALISED: &str = " az la pa ark del ill ore tex mass miss wash ";
 
 /// Abbreviations only before a number: `No. 5`.
 const BEFORE_NUMBER: &str = " ca no op pp art fig nos figs prop ";
 
-/// Whether a list of words above has this one.
+/// Whether one of the lists above contains `word`.
 fn listed(list: &str, word: &[char]) -> bool {
     let word: String = word.iter().map(char::to_ascii_lowercase).collect();
     list.contains(&format!(" {word} "))
 }
 
-/// The letters before a full stop; none when there is no full stop after them.
+/// Returns the letters before a full stop; `None` if no full stop follows them.
 fn stopped(rest: &[char]) -> Option<&[char]> {
     let letters = run(rest, is_letter);
     (letters > 0 && at(rest, letters, |c| c == '.')).then_some(&rest[..letters])
@@ -356,7 +355,7 @@ fn abbreviation(rest: &[char]) -> Option<Match> {
     whole_if(known, len + hyphenated_tail(&rest[len..]))
 }
 
-/// An abbreviation that is one only before a number.
+/// An abbreviation that counts as one only before a number.
 fn before_number(rest: &[char]) -> Option<Match> {
     let word = stopped(rest)?;
     let len = word.len() + 1;
@@ -389,7 +388,7 @@ fn dotted(rest: &[char]) -> Option<Match> {
         len += 1 + run(&rest[len + 1..], is_word);
     }
     let several = len > first;
-    // A host name goes on after a hyphen, sentences do not.
+    // A host name continues after a hyphen, sentences do not.
     if !rest[..len].iter().any(|&c| c == '!' || c == '?') {
         len += hyphenated_tail(&rest[len..]);
     }
@@ -398,12 +397,12 @@ fn dotted(rest: &[char]) -> Option<Match> {
 
 // --- Plain words and numbers ---------------------------------------------------------------------
 
-/// The length of `-word-word...` at the start.
+/// Returns the length of `-word-word...` at the start.
 fn hyphenated_tail(rest: &[char]) -> usize {
     joined_tail(rest, &['-'])
 }
 
-/// The length of words that follow, each after one of the `joints`.
+/// Returns the length of the words that follow, each after one of the `joints`.
 fn joined_tail(rest: &[char], joints: &[char]) -> usize {
     let mut len = 0;
     while at(rest, len, |c| joints.contains(&c)) && at(rest, len + 1, is_word) {
@@ -526,7 +525,7 @@ fn tag(rest: &[char]) -> Option<Match> {
     whole_if(at(rest, len, |c| c == '>'), len + 1)
 }
 
-/// The same mark repeated, or question and exclamation marks mixed, is one token: `!?!`, `***`, `--`.
+/// A repeated mark, or a mix of question and exclamation marks, as one token: `!?!`, `***`, `--`.
 fn run_of_marks(rest: &[char]) -> Option<Match> {
     whole(match rest[0] {
         '!' | '?' => run(rest, |c| c == '!' || c == '?'),

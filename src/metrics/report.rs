@@ -1,4 +1,4 @@
-//! All scores of a set of captions, with what they would be for other images of the kind.
+//! The report on a set of captions: all scores, their confidence intervals and the captions' diversity.
 
 use std::collections::BTreeMap;
 
@@ -14,53 +14,53 @@ use super::precision::is_mostly_right;
 use super::{Hypothesis, References, Scores, Segment, rouge, segments};
 use crate::error::Result;
 
-/// How many sets of images are drawn for the intervals.
+/// The number of sets of images that are drawn for the intervals.
 pub const RESAMPLES: usize = 1000;
 
-/// How much of them the intervals hold.
+/// The fraction of those sets that an interval covers.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// The same captions have the same intervals every time.
+/// Fixed, so that equal captions always get equal intervals.
 const SEED: u64 = 12;
 
-/// What an evaluation may use besides captions and references.
+/// Optional data of an evaluation, besides captions and references.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Options<'a> {
     /// METEOR's own files, for all its stages.
     pub meteor: Option<&'a meteor::Data>,
-    /// The captions that the model was trained on, to find those that it copies.
+    /// The captions that the model was trained on, for counting copies.
     pub training: Option<&'a Training>,
 }
 
-/// Scores, how certain they are, and how diverse the captions are.
+/// Scores, their confidence intervals, and measures of diversity.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The scores of all images together, times 100.
     #[serde(flatten)]
     pub scores: Scores,
-    /// By the name of a score, the bounds that hold it for 95% of 1,000 sets of as many images drawn from these with
+    /// For each score, the bounds that hold it for 95% of 1,000 sets of equally many images, drawn from these with
     /// replacement. Document frequencies stay those of all images.
     pub intervals: BTreeMap<&'static str, [f64; 2]>,
-    /// The share of captions at least half of whose content words occur in the references, times 100.
+    /// The percentage of captions at least half of whose content words occur in the references.
     pub mostly_right: f64,
-    /// How much the captions differ from each other and from those that were learnt.
+    /// How much the captions differ from each other and from the training captions.
     pub diversity: Diversity,
     /// The scores of each image by itself, in the order of the hypotheses.
     #[serde(skip)]
     pub images: Vec<Scores>,
 }
 
-/// Scores one caption for each image of `references`, as [`score`](super::score) does, and says how certain that is.
+/// Computes the scores of [`score`](super::score) with confidence intervals, diversity and the scores of each image.
 ///
 /// # Errors
-/// As [`segments`], and where METEOR's data cannot be read.
+/// If an image has no caption, several, or no references, or METEOR's data cannot be read.
 pub fn evaluate(
     hypotheses: &[Hypothesis],
     references: &References,
     options: Options,
 ) -> Result<Report> {
     let segments = segments(hypotheses, references)?;
-    let measured = Measured::of(&segments, options.meteor)?;
+    let measured = Measures::of(&segments, options.meteor)?;
     let texts: Vec<&str> = hypotheses.iter().map(|h| h.text.as_str()).collect();
     Ok(Report {
         scores: measured.scores(0..segments.len()),
@@ -81,21 +81,21 @@ fn mostly_right(hypotheses: &[Hypothesis], references: &References) -> f64 {
     100.0 * hypotheses.iter().filter(is_right).count() as f64 / hypotheses.len().max(1) as f64
 }
 
-/// What the scores of any set of these images can be computed from.
-pub(super) struct Measured {
+/// The measures of each image, from which the scores of any set of these images follow.
+pub(super) struct Measures {
     bleu: Vec<Counts>,
     rouge: Vec<f64>,
-    /// As published, and plain.
+    /// CIDEr as published, and plain CIDEr.
     cider: Vec<(f64, f64)>,
     meteor: Vec<Statistics>,
-    /// Whether METEOR had its data.
+    /// Whether METEOR's data was there, so that all stages are included.
     whole_meteor: bool,
 }
 
-impl Measured {
+impl Measures {
     pub fn of(segments: &[Segment], meteor: Option<&meteor::Data>) -> Result<Self> {
         let rouge = |s: &Segment| rouge::sentence(&s.hypothesis, &s.references);
-        Ok(Measured {
+        Ok(Measures {
             bleu: segments.iter().map(Counts::of).collect(),
             rouge: segments.iter().map(rouge).collect(),
             cider: cider::corpus(segments),
@@ -104,7 +104,7 @@ impl Measured {
         })
     }
 
-    /// The scores of some of the images, which may be given more than once.
+    /// Computes the scores of a set of the images; an image may occur more than once.
     pub fn scores(&self, images: impl IntoIterator<Item = usize>) -> Scores {
         let (mut bleu, mut meteor) = (Counts::default(), Statistics::default());
         let (mut rouge, mut cider, mut plain) = (0.0, 0.0, 0.0);
@@ -135,7 +135,7 @@ impl Measured {
         }
     }
 
-    /// Intervals by the percentiles of a bootstrap (Efron 1979).
+    /// Computes confidence intervals as percentiles of a bootstrap (Efron 1979).
     fn intervals(&self) -> BTreeMap<&'static str, [f64; 2]> {
         let mut random = ChaCha8Rng::seed_from_u64(SEED);
         let images = self.bleu.len();
@@ -160,7 +160,7 @@ impl Measured {
 }
 
 impl Scores {
-    /// The scores that are there, with their names, in the order of the fields.
+    /// Returns the scores that are present with their names, in the order of the fields.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let all = [
             ("bleu1", Some(self.bleu1)),
@@ -220,7 +220,8 @@ mod tests {
             let [narrow_low, narrow_high] = many.intervals[name];
             assert!(narrow_high - narrow_low < high - low, "{name}");
         }
-        // The standard error of a mean of n is that of one over the square root of n: here a quarter.
+        // The standard error of a mean of n values is that of one value divided by the square root of n: here a
+        // quarter.
         let width = |r: &Report| r.intervals["rouge_l"][1] - r.intervals["rouge_l"][0];
         let ratio = width(&many) / width(&few);
         assert!((0.18..0.36).contains(&ratio), "{ratio}");

@@ -1,4 +1,4 @@
-//! ROUGE-L: how long a sequence of words a caption and a reference share, with gaps allowed.
+//! ROUGE-L: the longest common subsequence of a caption and a reference.
 //!
 //! With L(c, s) the length of the longest common subsequence of caption `c` and reference `s`,
 //!
@@ -7,15 +7,15 @@
 //! ROUGE-L = (1 + beta^2) P R / (R + beta^2 P),    beta = 1.2
 //! ```
 //!
-//! Both maxima are taken by themselves, so they may come from different references; that and beta are the COCO
+//! Each maximum is taken separately, so they may come from different references. That and beta are the COCO
 //! evaluation's choice. The score of a set of captions is the mean over its images.
 //!
 //! Lin, *ROUGE: a package for automatic evaluation of summaries*, ACL workshop 2004.
 
-/// How much more recall counts than precision.
+/// The weight of recall relative to precision.
 const BETA: f64 = 1.2;
 
-/// The score of one caption, between 0 and 1.
+/// Computes the score of one caption, between 0 and 1.
 ///
 /// ```
 /// use glimpse::metrics::rouge;
@@ -26,7 +26,7 @@ const BETA: f64 = 1.2;
 /// assert!((score - 2.44 * 0.75 / (1.0 + 1.44 * 0.75)).abs() < 1e-12);
 /// ```
 pub fn sentence(hypothesis: &[String], references: &[Vec<String>]) -> f64 {
-    // The COCO evaluation splits at blanks, which makes of an empty text one empty word.
+    // The COCO evaluation splits at spaces, which turns an empty text into one empty word.
     let empty = [String::new()];
     let words = |tokens: &'_ [String]| if tokens.is_empty() { 1 } else { tokens.len() };
     let (mut precision, mut recall) = (0.0f64, 0.0f64);
@@ -45,7 +45,7 @@ pub fn sentence(hypothesis: &[String], references: &[Vec<String>]) -> f64 {
     (1.0 + square) * precision * recall / (recall + square * precision)
 }
 
-/// The length of the longest common subsequence; one row of the usual table at a time.
+/// Computes the length of the longest common subsequence, keeping one row of the usual table at a time.
 fn common(a: &[String], b: &[String]) -> usize {
     let mut row = vec![0; b.len() + 1];
     for word in a {

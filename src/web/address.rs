@@ -1,23 +1,23 @@
-//! Where to listen, in the spellings that people use.
+//! Parses the address to listen on, in the spellings that people use.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::error::{Error, Result};
 
-/// The port that is taken where none is named.
+/// The default port.
 const PORT: u16 = 8080;
 
-/// Reads where to listen, and says it as `HOST:PORT`.
+/// Parses the address to listen on, and returns it as `HOST:PORT`.
 ///
-/// A port alone, `8080` or `:8080`, is a port of this machine alone. Elsewhere that can mean all of a machine's
-/// addresses, but a service that strangers reach is one that somebody asked for.
+/// A port alone, `8080` or `:8080`, means the loopback address. Other programs take it for all of a machine's
+/// addresses, but a service must be reachable by strangers only if the user asks for that.
 ///
 /// # Errors
-/// Where it is none of the spellings.
+/// If it has none of these spellings.
 pub fn address(text: &str) -> Result<String> {
     read(text).ok_or_else(|| {
         Error::usage(format_args!(
-            "`{text}` is nowhere to listen; give HOST:PORT, a host or a port, such as 127.0.0.1:8080, [::1]:8080, \
+            "`{text}` is not an address to listen on; give HOST:PORT, a host or a port, such as 127.0.0.1:8080, [::1]:8080, \
              localhost, 0.0.0.0 (all addresses) or 8080 (this machine alone)"
         ))
     })
@@ -46,7 +46,7 @@ fn read(text: &str) -> Option<String> {
     is_name(host).then(|| format!("{host}:{port}"))
 }
 
-/// Whether a machine could be called so.
+/// Whether `host` could be the name of a machine.
 fn is_name(host: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || "-._".contains(c);
     !host.is_empty() && host.chars().all(fits)
@@ -65,11 +65,11 @@ mod tests {
             ("[::]:0", "[::]:0"),
             ("localhost:9000", "localhost:9000"),
             ("my-host.example:9000", "my-host.example:9000"),
-            // A port is one of this machine alone.
+            // A port alone means the loopback address.
             ("8080", "127.0.0.1:8080"),
             (":8080", "127.0.0.1:8080"),
             ("0", "127.0.0.1:0"),
-            // A host has the usual port.
+            // A host alone gets the default port.
             ("0.0.0.0", "0.0.0.0:8080"),
             ("localhost", "localhost:8080"),
             ("::1", "[::1]:8080"),

@@ -10,30 +10,30 @@ use super::metrics::Metrics;
 use super::peers::{self, Peers};
 use super::queue::{self, Queue};
 use super::room::{self, Room};
-use super::upload::Held;
+use super::upload::UploadMemory;
 use crate::cpu::threads;
 use crate::data::{Limits, Recipe};
 use crate::error::Result;
 use crate::model::Captioner;
 use crate::tensor::Device;
 
-/// What all requests share.
+/// The state that all requests share.
 pub struct App {
     pub options: Options,
     pub addr: SocketAddr,
     pub info: Info,
     pub recipe: Recipe,
-    /// Rows and columns of the map that the model attends over, where it does.
+    /// Rows and columns of the map that the model attends over; `None` without attention.
     pub attention_grid: Option<[usize; 2]>,
     pub queue: Arc<Queue>,
     pub metrics: Arc<Metrics>,
-    /// A place for each request for captions.
+    /// A permit for each request for captions.
     pub requests: Semaphore,
-    /// The uploads that are held.
-    pub held: Held,
-    /// The most memory that decoding an image may take.
+    /// The memory for uploads.
+    pub upload_memory: UploadMemory,
+    /// The largest peak memory of decoding an image, in bytes.
     pub decoding_bytes: u64,
-    /// Room for images that are being decoded.
+    /// The scheduler of images that are being decoded.
     pub room: Arc<Room>,
     /// The open connections.
     pub peers: Arc<Peers>,
@@ -60,7 +60,7 @@ impl App {
             queue: Arc::new(Queue::new(limits)),
             metrics: Arc::new(Metrics::new()),
             requests: Semaphore::new(options.requests),
-            held: Held::new(shares.uploads),
+            upload_memory: UploadMemory::new(shares.uploads),
             room: Arc::new(Room::new(room::Limits {
                 threads: threads::count(),
                 bytes: shares.decoding,
@@ -76,7 +76,7 @@ impl App {
         })
     }
 
-    /// What an image may cost.
+    /// Returns the limits for each image.
     pub fn limits(&self) -> Limits {
         Limits {
             file_bytes: self.options.upload_bytes as u64,

@@ -1,4 +1,4 @@
-//! `POST /api/caption`
+//! The route `POST /api/caption`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,36 +19,36 @@ use super::client;
 use super::decode::{Decoded, decode};
 use super::form;
 use super::metrics::Stage;
+use super::params::CaptionParams;
 use super::peers::{Peer, Phase};
-use super::queue::{Done, Full, Job};
+use super::queue::{Captioned, Job, QueueFull};
 use super::refusal::{Complaint, Refusal};
 use super::upload::Reader;
-use super::wish::Wish;
 use crate::caption::{Answer, Caption, Failure, Search, Times};
 
-/// What is said of several images, in their order.
+/// The results of several images, in their order.
 #[derive(Serialize, ToSchema)]
 pub struct Results {
     results: Vec<Outcome>,
 }
 
-/// What is said of one of several images.
+/// The result of one of several images.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Outcome {
-    /// It was captioned.
+    /// The captions.
     Answer(Answer),
-    /// It could not be.
+    /// The error, if it could not be captioned.
     Failure(Failure),
 }
 
-/// What is said of all images of a request.
+/// The body of the answer for all images of a request.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub enum Said {
-    /// Of the only one.
+pub enum CaptionResponse {
+    /// For a single image.
     One(Answer),
-    /// Of several.
+    /// For several images.
     Several(Results),
 }
 
@@ -56,7 +56,7 @@ pub enum Said {
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub struct Form {
-    /// One image, or several fields of this name. `images`, `file`, `files` and these names with `[]` are taken, too.
+    /// One image, or several fields of this name. `images`, `file`, `files` and these names with `[]` are accepted too.
     #[schema(content_media_type = "application/octet-stream")]
     image: Vec<u8>,
     /// As in the query.
@@ -70,23 +70,23 @@ pub struct Form {
     attention: Option<u8>,
 }
 
-/// Say what is to be seen in images
+/// Caption images
 ///
-/// One image as the body, whatever its content type, or one or several in the fields `image` of a multipart form.
-/// JPEG, PNG, WebP, GIF (the first frame) and BMP are recognised by their content. Of several images, one that cannot be
-/// read does not keep the others from being captioned. How to caption, the query says or fields of the form do.
+/// One image as the body, whatever its content type, or one or several in the fields `image` of a multipart form. JPEG,
+/// PNG, WebP, GIF (the first frame) and BMP are recognised by their content. If one of several images cannot be read,
+/// the others are still captioned. The parameters may be given in the query or as fields of the form.
 #[utoipa::path(
     post,
     path = "/api/caption",
     tag = "captions",
-    params(Wish),
+    params(CaptionParams),
     request_body(content(
         (Form = "multipart/form-data"),
         (Vec<u8> = "application/octet-stream"),
         (Vec<u8> = "image/*"),
     )),
     responses(
-        (status = 200, description = "The captions", body = Said),
+        (status = 200, description = "The captions", body = CaptionResponse),
         (status = 400, description = "A query or a field that makes no sense, an empty or malformed request, or a damaged image", body = Complaint),
         (status = 401, description = "The token is missing or wrong", body = Complaint),
         (status = 403, description = "The request comes from a page elsewhere, or is for another host", body = Complaint),
@@ -105,13 +105,13 @@ pub async fn caption(
     request: Request,
 ) -> Result<Response, Refusal> {
     let started = Instant::now();
-    let wish = Wish::from_query(&query, app.options.beam)?;
+    let params = CaptionParams::from_query(&query, app.options.beam)?;
     if form::kind(request.headers()).is_none() {
-        // Nothing can follow that would change what makes no sense, so the image is not waited for.
-        wish.search()?;
+        // Nothing that follows can correct malformed parameters, so the image is not read.
+        params.search()?;
     }
     let limit = app.options.timeout;
-    let said = timeout(limit, answer(&app, wish, request))
+    let response = timeout(limit, answer(&app, params, request))
         .await
         .map_err(|_| {
             Refusal::new(
@@ -120,20 +120,24 @@ pub async fn caption(
             )
         })??;
     app.metrics.observe(Stage::Total, started.elapsed());
-    Ok(Json(said).into_response())
+    Ok(Json(response).into_response())
 }
 
-async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Refusal> {
+async fn answer(
+    app: &App,
+    mut params: CaptionParams,
+    request: Request,
+) -> Result<CaptionResponse, Refusal> {
     let reader = Reader {
-        held: &app.held,
+        memory: &app.upload_memory,
         options: &app.options,
     };
     let peer = request.extensions().get::<Arc<Peer>>().cloned();
     let connection = peer.as_ref().map_or(app.addr.ip(), |peer| peer.ip);
     let client = client::address(connection, request.headers(), &app.options.trusted_proxies);
-    let upload = reader.pictures(request, &mut wish).await?;
-    let how = wish.search()?;
-    // Who is slow to send keeps no place from others.
+    let upload = reader.pictures(request, &mut params).await?;
+    let how = params.search()?;
+    // A slow client does not block others: the permit is taken after the upload.
     let _place = app.requests.try_acquire().map_err(|_| {
         Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -143,7 +147,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
     if let Some(peer) = peer {
         peer.set(Phase::Working);
     }
-    let coming = app.queue.announce();
+    let announcement = app.queue.announce();
     let network = client::network(client);
     let decoding = upload.pictures.iter();
     let decoding = decoding.map(|picture| decode(app, network, picture));
@@ -165,7 +169,7 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
         }
     }
     app.queue.push(jobs).map_err(too_many)?;
-    drop(coming);
+    drop(announcement);
 
     let mut results = Vec::new();
     for (image, wait) in names.into_iter().zip(waiting) {
@@ -179,27 +183,27 @@ async fn answer(app: &App, mut wish: Wish, request: Request) -> Result<Said, Ref
         });
     }
     Ok(match <[Outcome; 1]>::try_from(results) {
-        Ok([Outcome::Answer(answer)]) => Said::One(answer),
-        Ok(results) => Said::Several(Results {
+        Ok([Outcome::Answer(answer)]) => CaptionResponse::One(answer),
+        Ok(results) => CaptionResponse::Several(Results {
             results: results.into(),
         }),
-        Err(results) => Said::Several(Results { results }),
+        Err(results) => CaptionResponse::Several(Results { results }),
     })
 }
 
-/// Somebody who waits for an image's captions.
+/// An image whose captions are awaited.
 struct Wait {
     decode: f64,
-    /// Rows and columns of the map that the model attends over, where that was asked for.
+    /// Rows and columns of the map that the model attends over, if attention was asked for.
     grid: Option<[usize; 2]>,
-    /// The part of the picture that the encoder sees, as shares of its sides.
+    /// The part of the picture that the encoder sees, as fractions of its sides.
     region: [f64; 4],
-    /// What is odd about the image's file.
+    /// Oddities of the image's file.
     warnings: Vec<String>,
-    done: oneshot::Receiver<Result<Done, Full>>,
+    done: oneshot::Receiver<Result<Captioned, QueueFull>>,
 }
 
-fn too_many(Full: Full) -> Refusal {
+fn too_many(QueueFull: QueueFull) -> Refusal {
     Refusal::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "too many images wait for the model; try again in a moment",
@@ -228,7 +232,7 @@ fn job(client: IpAddr, decoded: Decoded, how: Search, grid: Option<[usize; 2]>) 
 
 impl Wait {
     async fn answer(self, image: String) -> Result<Answer, Refusal> {
-        let Done {
+        let Captioned {
             mut captions,
             tags,
             encode,
@@ -256,7 +260,7 @@ impl Wait {
     }
 }
 
-/// Leaves three decimals of the attention weights: more than an eye can tell apart, and a third of the bytes.
+/// Rounds attention weights to three decimals: more than an eye can tell apart, and a third of the bytes.
 fn round(captions: &mut [Caption]) {
     let tokens = captions.iter_mut().flat_map(|c| &mut c.tokens);
     for weight in tokens.flat_map(|t| &mut t.attention).flatten() {

@@ -1,14 +1,14 @@
-//! Who a request comes from, as limits for each client take it.
+//! Determines the client of a request, for limits that apply to each client.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::HeaderMap;
 
-/// What a proxy adds: the client it passes a request on for, after those that the client named itself.
+/// The header in which a proxy appends the address of its client to those that the client itself sent.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address that a request comes from: where the connection does, or, if that is a proxy that is trusted, the last
-/// address in `X-Forwarded-For` that is none. What stands before it, the client may have made up.
+/// Returns the address of the client: that of the connection or, if that is a trusted proxy, the last address in
+/// `X-Forwarded-For` that is not a trusted proxy. Addresses before it may be made up by the client.
 pub fn address(connection: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let mut client = connection.to_canonical();
     let values = headers.get_all(FORWARDED_FOR).iter();
@@ -23,15 +23,15 @@ pub fn address(connection: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> I
     client
 }
 
-/// An address, with or without a port, as proxies write it.
+/// Parses an address, with or without a port, as proxies write it.
 fn parse(text: &str) -> Option<IpAddr> {
     let with_port = || Some(text.parse::<std::net::SocketAddr>().ok()?.ip());
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
     bare.unwrap_or(text).parse().ok().or_else(with_port)
 }
 
-/// What counts as one client: an IPv4 address, or the 64 bits of an IPv6 address that name a network, for whoever has
-/// one of its addresses has all of them.
+/// Returns the unit that counts as one client: an IPv4 address, or the 64-bit network of an IPv6 address, because one
+/// client usually has all addresses of its network.
 pub fn network(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,

@@ -1,4 +1,4 @@
-//! A connection, from its first byte to its last.
+//! Serves one connection.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,70 +17,70 @@ use tokio::sync::watch;
 use tokio::task;
 use tokio::time::{sleep, timeout};
 
-use super::memory::CONNECTION;
+use super::memory::CONNECTION_BYTES;
 use super::peers::{Peer, Phase, Place};
 use super::stream::Stream;
 
-/// How old a connection grows, so that none is kept for ever by who does not read what he asked for.
-const LIFETIME: Duration = Duration::from_secs(120);
+/// Maximum age of a connection; bounds clients that never read the answer.
+const MAX_AGE: Duration = Duration::from_secs(120);
 
-/// How long clients may take.
+/// The timeouts of a connection.
 #[derive(Clone, Copy)]
-pub struct Patience {
-    /// For the headers of a request, or for sending any at all.
+pub struct Timeouts {
+    /// For the headers of a request, and for a connection without a request.
     pub headers: Duration,
     /// For reading any part of an answer.
     pub write: Duration,
-    /// For what is in progress when the connection is too old.
+    /// For the request in progress when the connection reaches its maximum age.
     pub end: Duration,
-    /// For what is in progress when the service stops.
+    /// For the request in progress when the service stops.
     pub stop: Duration,
 }
 
-/// Answers what comes over `stream` until it is closed, too old, has to make room for another, or `stopped`; what is in
-/// progress then is finished.
+/// Answers the requests on `stream` until it is closed, too old, must make room for another connection, or the service
+/// is stopped. In the last three cases the request in progress is finished.
 pub async fn serve(
     stream: TcpStream,
     router: Router,
-    patience: Patience,
+    timeouts: Timeouts,
     place: Place,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // Answers are small, and go out as soon as they are written.
+    // Answers are small and are sent as soon as they are written.
     let _ = stream.set_nodelay(true);
     let peer = place.peer.clone();
-    let service = Introduced {
+    let service = PeerService {
         peer: peer.clone(),
         service: TowerToHyperService::new(router),
     };
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .max_buf_size(CONNECTION)
-            .header_read_timeout(patience.headers)
-            .serve_connection(TokioIo::new(Stream::new(stream, patience.write)), service)
+            .max_buf_size(CONNECTION_BYTES)
+            .header_read_timeout(timeouts.headers)
+            .serve_connection(TokioIo::new(Stream::new(stream, timeouts.write)), service)
     );
     let end = tokio::select! {
         _ = connection.as_mut() => return,
         () = peer.closed() => return,
-        _ = stopped.wait_for(|&stopped| stopped) => patience.stop,
-        () = sleep(LIFETIME) => patience.end,
+        _ = stopped.wait_for(|&stopped| stopped) => timeouts.stop,
+        () = sleep(MAX_AGE) => timeouts.end,
     };
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        // A client that breaks off is none of our errors.
+        // A client that disconnects is not an error of the service.
         _ = timeout(end, connection) => {}
         () = peer.closed() => {}
     }
 }
 
-/// A service that tells each request whose it is, and takes note of what happens on the connection.
-struct Introduced {
+/// A service that tells each request its client, and records the phase of the connection.
+struct PeerService {
     peer: Arc<Peer>,
     service: TowerToHyperService<Router>,
 }
 
-impl Service<axum::http::Request<Incoming>> for Introduced {
+impl Service<axum::http::Request<Incoming>> for PeerService {
     type Response = Response;
     type Error = std::convert::Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Self::Error>> + Send>>;
@@ -96,7 +96,7 @@ impl Service<axum::http::Request<Incoming>> for Introduced {
         Box::pin(async move {
             let answer = answer.await;
             peer.set(Phase::Idle);
-            // Who sends many requests without waiting for answers gets one, and then it is the others' turn.
+            // A client that pipelines requests gets one answer, and then other connections have their turn.
             task::yield_now().await;
             answer
         })

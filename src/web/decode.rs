@@ -1,4 +1,4 @@
-//! From the bytes of an image to the square that the encoder takes, off the thread that serves the network.
+//! Decodes uploaded images to the encoder's input size, off the event loop's thread.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -8,27 +8,27 @@ use axum::http::StatusCode;
 use tokio::task;
 
 use super::app::App;
+use super::log_limit::LogLimit;
 use super::metrics::Stage;
 use super::refusal::Refusal;
-use super::room::Crowded;
-use super::seldom::Seldom;
+use super::room::TooManyPixels;
 use super::upload::Picture;
 use crate::data::{Image, Unreadable};
 use crate::error::Error;
 
-/// An image as the encoder takes it.
+/// An image at the encoder's input size.
 pub struct Decoded {
     pub image: Image,
-    /// The part of the picture that the encoder sees of it: left edge, upper edge, width and height as shares of the
+    /// The part of the picture that the encoder sees: left edge, upper edge, width and height as fractions of the
     /// picture's.
     pub region: [f64; 4],
-    /// Milliseconds of work, without waiting for a thread.
+    /// Milliseconds of decoding, without the time spent waiting for a thread.
     pub ms: f64,
 }
 
 /// Decodes `picture`, which `client` has sent.
 ///
-/// What it claims to be is read first, on a thread that large pictures do not take; then it waits for room.
+/// The headers are read first, on a thread that large pictures cannot occupy. Then the picture waits for room.
 pub async fn decode(app: &App, client: IpAddr, picture: &Picture) -> Result<Decoded, Refusal> {
     let limits = app.limits();
     let unreadable = |why: Unreadable| Refusal::unreadable(&picture.name, &why);
@@ -36,16 +36,20 @@ pub async fn decode(app: &App, client: IpAddr, picture: &Picture) -> Result<Deco
     let bytes = picture.bytes.clone();
     let measure = move || Image::cost(&bytes, limits);
     let cost = blocking(measure).await?.map_err(unreadable)?;
-    let place = app.room.enter(client, cost).await.map_err(|Crowded| {
-        Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many pixels of this client wait to be decoded; try again in a moment",
-        )
-    })?;
+    let place = app
+        .room
+        .enter(client, cost)
+        .await
+        .map_err(|TooManyPixels| {
+            Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many pixels of this client wait to be decoded; try again in a moment",
+            )
+        })?;
 
     let (bytes, recipe): (Bytes, _) = (picture.bytes.clone(), app.recipe);
     let work = move || {
-        // Held by the work itself, which goes on when the client goes away.
+        // The decoding task owns the place, because it continues when the client disconnects.
         let _place = place;
         let started = Instant::now();
         let image = Image::from_bytes(&bytes, limits)?;
@@ -67,8 +71,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     task::spawn_blocking(work).await.map_err(|error| {
-        static FAILED: Seldom = Seldom::new();
-        if let Some(others) = FAILED.others() {
+        static FAILED: LogLimit = LogLimit::new();
+        if let Some(others) = FAILED.suppressed() {
             tracing::error!(%error, others, "an image could not be decoded");
         }
         Refusal::internal()

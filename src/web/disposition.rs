@@ -1,20 +1,20 @@
-//! The header of a form's field that says what it is called, and its file: `Content-Disposition`.
+//! Parses `Content-Disposition`, the header of a form's field with its name and file name.
 //!
-//! Browsers and programs disagree on how to write what is not plain, and none is turned away for it: `filename*` comes in
-//! the spelling of RFC 8187, and in `filename` a quote is `%22` (browsers) or `\"` (others), while a `\` may also be a
-//! plain one, of a path as Windows has it.
+//! Browsers and programs disagree on how to write special characters, and all spellings are accepted. `filename*` is
+//! encoded as in RFC 8187. In `filename` a quote is `%22` (browsers) or `\"` (other programs), but a `\` may also stand
+//! for itself, in a Windows path.
 
 use axum::http::{HeaderMap, header};
 
-/// How much of a name is kept.
+/// The largest number of characters of a name that are kept.
 const NAME_CHARS: usize = 200;
 
-/// What a field is called.
+/// The names of a field and its file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Disposition {
-    /// The field; empty where it has no name.
+    /// The field's name; empty if it has none.
     pub field: String,
-    /// The file, without folders; `None` where it has no name.
+    /// The file's name without folders; `None` if it has none.
     pub file: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Disposition {
             match name.as_str() {
                 "name" => field = field.or(Some(unescaped(&value))),
                 "filename" => plain = plain.or(Some(unescaped(&value))),
-                // One that cannot be read is as good as none.
+                // A value that cannot be decoded is ignored.
                 "filename*" => extended = extended.or_else(|| decoded(&value)),
                 _ => {}
             }
@@ -42,7 +42,7 @@ impl Disposition {
     }
 }
 
-/// What follows the kind of the header: names in small letters, and values without the quotes around them.
+/// Parses the parameters after the header's type: names in lower case, values without their quotes.
 fn parameters(text: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut rest = skip_past(text, b';');
@@ -76,7 +76,7 @@ fn skip_past(text: &[u8], end: u8) -> &[u8] {
     at.map_or(&[], |at| &text[at + 1..])
 }
 
-/// Where the quote is that ends a value: one after a `\` belongs to it.
+/// Returns the position of the quote that ends a value; a quote after a `\` belongs to the value.
 fn closing_quote(text: &[u8]) -> usize {
     let mut at = 0;
     while at < text.len() && text[at] != b'"' {
@@ -86,7 +86,7 @@ fn closing_quote(text: &[u8]) -> usize {
     at.min(text.len())
 }
 
-/// A value with its escapes undone: `\"` and `\\`, and what browsers write for a quote and the ends of lines.
+/// Undoes the escapes of a value: `\"` and `\\`, and the codes that browsers write for quotes and line ends.
 fn unescaped(value: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value;
@@ -100,11 +100,11 @@ fn unescaped(value: &[u8]) -> String {
         bytes.push(byte);
         rest = more;
     }
-    // What is not the one is, by its age, the other.
+    // Bytes that are not UTF-8 are most likely in the older encoding.
     String::from_utf8(bytes).unwrap_or_else(|e| latin(e.as_bytes()))
 }
 
-/// `UTF-8''na%C3%AFve.jpg`: the characters' encoding, a language, and the text.
+/// Decodes `UTF-8''na%C3%AFve.jpg`: the encoding, a language, and the text.
 fn decoded(value: &[u8]) -> Option<String> {
     let mut parts = value.splitn(3, |&byte| byte == b'\'');
     let (encoding, _, text) = (parts.next()?, parts.next()?, parts.next()?);
@@ -134,19 +134,19 @@ fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// In ISO 8859-1 a byte is the number of its character.
+/// Decodes ISO 8859-1, in which each byte is the number of its character.
 fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// The name of a file without the folders before it, of which some browsers send real ones and some `C:\fakepath\`.
+/// Returns a file's name without the folders before it: some browsers send real ones, some `C:\fakepath\`.
 fn base(path: &str) -> Option<String> {
     let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
     let name = kept(name);
     (!matches!(name.trim(), "" | "." | "..")).then_some(name)
 }
 
-/// A name as messages and answers have it: not too long, and in one line.
+/// Shortens a name to one line of limited length, for messages and answers.
 fn kept(name: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     name.chars().take(NAME_CHARS).map(plain).collect()
@@ -170,7 +170,7 @@ mod tests {
             (br#"FileName = "a.jpg" ; more=1"#, "a.jpg"),
             (b"filename=a.jpg", "a.jpg"),
             (br#"filename="a; name=b.jpg""#, "a; name=b.jpg"),
-            // A quote, of a browser and of another program.
+            // A quote as written by a browser and by another program.
             (br#"filename="a %22b%22.jpg""#, "a \"b\".jpg"),
             (br#"filename="a \"b\".jpg""#, "a \"b\".jpg"),
             (br#"filename="50%.jpg""#, "50%.jpg"),
@@ -191,7 +191,7 @@ mod tests {
             (br#"filename*="UTF-8''na%C3%AFve.jpg""#, "na\u{ef}ve.jpg"),
             (b"filename*=UTF-8''dir%2Fa.jpg", "a.jpg"),
             (b"filename*=UTF-8''it's.jpg", "it's.jpg"),
-            // The better one of two, wherever it stands.
+            // `filename*` has precedence, whatever the order.
             (
                 br#"filename="naive.jpg"; filename*=UTF-8''na%C3%AFve.jpg"#,
                 "na\u{ef}ve.jpg",
@@ -200,7 +200,7 @@ mod tests {
                 br#"filename*=UTF-8''na%C3%AFve.jpg; filename="naive.jpg""#,
                 "na\u{ef}ve.jpg",
             ),
-            // One that cannot be read, beside one that can.
+            // A value that cannot be decoded, beside one that can.
             (
                 br#"filename="naive.jpg"; filename*=UTF-8''na%EFve.jpg"#,
                 "naive.jpg",

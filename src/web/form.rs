@@ -1,4 +1,4 @@
-//! The fields of a multipart form: images, and how to caption them, in any order.
+//! Reads the fields of a multipart form: images and parameters, in any order.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
@@ -6,22 +6,22 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::Options;
 use super::disposition::Disposition;
+use super::params::CaptionParams;
 use super::refusal::{Refusal, shown};
 use super::upload::{IMAGE, Picture};
-use super::wish::Wish;
 
-/// What the field of an image may be called: by this service, and by others whose clients come here.
-const IMAGES: [&str; 8] = [
+/// The accepted names of an image's field: those of this service, and those of services whose clients come here.
+const IMAGE_FIELDS: [&str; 8] = [
     IMAGE, "images", "file", "files", "image[]", "images[]", "file[]", "files[]",
 ];
 
-/// What a form may have, as messages list it.
-const TAKEN: &str = "`image` (or `images`, `file`, `files`, also with `[]`)";
+/// The fields that a form may have, for messages.
+const IMAGE_FIELDS_TEXT: &str = "`image` (or `images`, `file`, `files`, also with `[]`)";
 
-/// So many fields a message names.
-const NAMED: usize = 8;
+/// The largest number of fields that a message names.
+const MAX_NAMED: usize = 8;
 
-/// The content type, where it is that of a multipart form.
+/// Returns the content type, if it is that of a multipart form.
 pub fn kind(headers: &HeaderMap) -> Option<&HeaderValue> {
     const FORM: &str = "multipart/form-data";
     let value = headers.get(header::CONTENT_TYPE)?;
@@ -29,19 +29,19 @@ pub fn kind(headers: &HeaderMap) -> Option<&HeaderValue> {
     kind.eq_ignore_ascii_case(FORM).then_some(value)
 }
 
-/// The images of a form with the content type `kind`. What else it says, `wish` takes in.
+/// Reads the images of a form with the content type `kind`. Its other fields are stored in `params`.
 ///
 /// # Errors
-/// Where it is no such form, has no image, or has a field that is unknown or makes no sense.
+/// If it is not a valid form, has no image, or has a field that is unknown or malformed.
 pub async fn read(
     kind: HeaderValue,
     bytes: Bytes,
-    wish: &mut Wish,
+    params: &mut CaptionParams,
     options: &Options,
 ) -> Result<Vec<Picture>, Refusal> {
     let mut request = Request::new(Body::from(bytes));
     request.headers_mut().insert(header::CONTENT_TYPE, kind);
-    // It is in memory, and within the limit.
+    // The body is in memory already, and within the limit.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut form = Multipart::from_request(request, &()).await.map_err(|_| {
         Refusal::bad_request(
@@ -53,7 +53,7 @@ pub async fn read(
     let (mut known, mut unknown) = (Names::default(), Names::default());
     while let Some(field) = form.next_field().await.map_err(|_| malformed())? {
         let Disposition { field: name, file } = Disposition::of(field.headers());
-        if IMAGES.contains(&name.as_str()) {
+        if IMAGE_FIELDS.contains(&name.as_str()) {
             if pictures.len() == options.images {
                 return Err(too_many(options.images));
             }
@@ -65,7 +65,7 @@ pub async fn read(
         }
         let value = field.bytes().await.map_err(|_| malformed())?;
         let value = String::from_utf8_lossy(&value);
-        match wish.set(&name, &value, options.beam)? {
+        match params.set(&name, &value, options.beam)? {
             true => known.add(name),
             false => unknown.add(name),
         }
@@ -75,8 +75,8 @@ pub async fn read(
     }
     match unknown.listed() {
         Some(names) => Err(Refusal::bad_request(format!(
-            "the form has the unknown {names}; it may have {TAKEN}, {}",
-            Wish::NAMES
+            "the form has the unknown {names}; it may have {IMAGE_FIELDS_TEXT}, {}",
+            CaptionParams::NAMES
         ))),
         None => Ok(pictures),
     }
@@ -101,11 +101,11 @@ fn no_image(names: Names) -> Refusal {
         None => "no field at all".into(),
     };
     Refusal::bad_request(format!(
-        "the multipart form has no image: it has {came}; send each image in a field {TAKEN}"
+        "the multipart form has no image: it has {came}; send each image in a field {IMAGE_FIELDS_TEXT}"
     ))
 }
 
-/// Different names of fields, of which only as many are kept as a message has room for.
+/// Distinct names of fields; only as many are kept as a message names.
 #[derive(Default)]
 struct Names {
     some: Vec<String>,
@@ -117,7 +117,7 @@ impl Names {
         if self.some.contains(&name) {
             return;
         }
-        match self.some.len() < NAMED {
+        match self.some.len() < MAX_NAMED {
             true => self.some.push(name),
             false => self.more = true,
         }

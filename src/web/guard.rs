@@ -1,14 +1,15 @@
-//! Who may ask for what.
+//! Decides which requests are allowed.
 //!
-//! A service on this machine alone is still within reach of every page that its user's browser shows. Such a page may
-//! send a request here, which the browser says of it; and it may have a name of its own that leads here, and then it
-//! could also read the answer: so without a token, requests are taken only for names that belong to this machine.
+//! Even a service that listens on the loopback address is within reach of every page in its user's browser. Such a page
+//! may send a request here; the browser's headers then show that it comes from another origin. A page may also have a
+//! host name that resolves to this machine (DNS rebinding), and could then read the answer. Without a token, requests
+//! are therefore accepted only for host names of this machine.
 //!
-//! With a token, neither is looked at: a page that was not told the token gets nothing, whatever it is called.
+//! With a token, neither is checked: a page that does not know the token gets nothing, whatever its origin.
 //!
-//! A request without `Host` is from no browser, which always sends one. It is taken where HTTP lets it be: in HTTP/1.0,
-//! as load balancers and small programs speak it. In HTTP/1.1 it is a mistake, which is forgiven to who only asks whether
-//! the service is there.
+//! A request without `Host` does not come from a browser, because browsers always send it. It is accepted where HTTP
+//! allows it: in HTTP/1.0, which load balancers and small programs use. In HTTP/1.1 it is an error, which is tolerated
+//! in health checks.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use super::peers::Peer;
 use super::refusal::Refusal;
 use super::{PublicUrl, routes};
 
-/// Lets a request pass that is for this host, and does not come from a page elsewhere.
-pub async fn at_home(
+/// Allows a request that is for this host and does not come from a page of another origin.
+pub async fn check_origin(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
@@ -57,7 +58,7 @@ pub async fn at_home(
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             format!(
-                "{host} is no name of this service; start it with --allow-host {}, or with --token",
+                "{host} is not a name of this service; start it with --allow-host {}, or with --token",
                 host.host()
             ),
         ));
@@ -72,7 +73,7 @@ pub async fn at_home(
     Ok(next.run(request).await)
 }
 
-/// Lets a request pass that knows the token, where there is one.
+/// Allows a request with the right token, if there is a token.
 pub async fn with_token(
     State(app): State<Arc<App>>,
     request: Request,
@@ -93,7 +94,7 @@ pub async fn with_token(
     }
 }
 
-/// Refuses a request that this service and a proxy in front of it could read differently.
+/// Refuses a request that this service and a proxy in front of it could interpret differently (request smuggling).
 fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
     let single = [
         (header::HOST, "Host"),
@@ -119,20 +120,20 @@ fn check_head(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the connection was taken beyond the limit, for checks of the service's health.
+/// Whether the connection was accepted beyond the limit, for health checks only.
 fn is_reserved(request: &Request) -> bool {
     let peer = request.extensions().get::<Arc<Peer>>();
     peer.is_some_and(|peer| peer.is_reserve)
 }
 
-/// What the request calls this service, where it says so: in its first line, or in its header.
+/// Returns the host that the request names, in its first line or its header; `None` if it names none.
 fn host(request: &Request) -> Result<Option<Authority>, Refusal> {
     let named = request.headers().get(header::HOST);
     let named = named.filter(|value| !value.is_empty());
     let parse = |text: &[u8], what: &str| {
         let wrong = || {
             Refusal::bad_request(format!(
-                "{what} is no host; it may be a name or an address, and a port of digits"
+                "{what} is not a host; it may be a name or an address, and a port of digits"
             ))
             .closing()
         };
@@ -159,30 +160,31 @@ fn is_ours(app: &App, host: &Authority) -> bool {
     if is("localhost") || given.chain(public).any(is) {
         return true;
     }
-    // A page's own name is never a number, and who listens on all addresses cannot tell which are his.
+    // A page's host name is never an address, and a service that listens on all addresses cannot tell which are its
+    // own.
     let bound = app.addr.ip();
     name.parse::<IpAddr>()
         .is_ok_and(|ip| ip.is_loopback() || bound.is_unspecified() || ip == bound)
 }
 
-/// A host without the brackets of an IPv6 address.
+/// Returns a host without the brackets of an IPv6 address.
 fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether a browser says that a page of another origin has sent this.
+/// Whether the browser's headers show that a page of another origin sent this.
 fn is_foreign(headers: &HeaderMap, host: Option<&Authority>, public: Option<&PublicUrl>) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
-    // Older browsers say only which one it was.
+    // Older browsers send only the origin.
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
     };
     let Some(origin) = origin.to_str().ok().and_then(Origin::from_header) else {
         return true;
     };
-    // A proxy may have put the name that it knows the service by in the place of the one that the page knows.
+    // A proxy may have replaced the host name that the page knows by the one that the proxy uses.
     let is_public = public.is_some_and(|url| *url.origin() == origin);
     !is_public && !host.is_some_and(|host| origin.is_at(host))
 }
@@ -198,7 +200,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then(|| token.trim_start())
 }
 
-/// Compares in a time that says nothing of either, not even of their lengths.
+/// Compares in a time that reveals nothing about either text, not even its length.
 fn is_same(given: &str, token: &str) -> bool {
     let [given, token] = [given, token].map(Sha256::digest);
     given.as_slice().ct_eq(token.as_slice()).into()

@@ -7,56 +7,56 @@ use crate::model::Captioner;
 use crate::nn::Module;
 use crate::tensor::Device;
 
-/// What the service is.
+/// The description of the service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Info {
-    /// Of the program.
+    /// Version of the program.
     pub version: &'static str,
-    /// `cpu`, or the name of the graphics device.
+    /// `cpu`, or the name of the GPU.
     pub device: String,
-    /// That share the work.
+    /// Number of threads that share the work.
     pub threads: usize,
-    /// What answers.
+    /// The model.
     pub model: ModelInfo,
-    /// What a request may hold.
+    /// Limits of a request.
     pub limits: LimitsInfo,
-    /// Whether the model can say where it looks for each word; `/api/caption?attention=1` asks for it.
+    /// Whether the model can return its attention for each word; `/api/caption?attention=1` asks for it.
     pub attention: bool,
 }
 
-/// What the model is.
+/// The description of the model.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ModelInfo {
-    /// The name of its architecture, or `densenet` where it has none of its own.
+    /// Name of the encoder's architecture, or `densenet` if it has no published name.
     pub encoder: String,
-    /// How an image becomes the encoder's input.
+    /// Preprocessing of the encoder's input.
     pub recipe: String,
-    /// How the decoder uses the image: `inject`, `par-inject`, `merge` or `attention`.
+    /// Use of the image by the decoder: `inject`, `par-inject`, `merge` or `attention`.
     pub decoder: &'static str,
-    /// LSTM layers of the decoder.
+    /// Number of LSTM layers of the decoder.
     pub layers: usize,
-    /// Elements of an image's features; with attention, of each place of its map.
+    /// Number of elements of an image's features; with attention, of each position of its map.
     pub features: usize,
-    /// Elements of a word's vector.
+    /// Number of elements of a word's embedding.
     pub embedding: usize,
-    /// Cells of the LSTM.
+    /// Number of hidden units of the LSTM.
     pub hidden: usize,
-    /// Words that it knows, marks included.
+    /// Number of words in the vocabulary, special tokens included.
     pub vocabulary: usize,
-    /// Numbers that were learnt.
+    /// Number of parameters.
     pub parameters: usize,
 }
 
-/// What a request may hold.
+/// The limits of a request.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LimitsInfo {
-    /// Of a request, in megabytes of 1024 x 1024 bytes.
+    /// Size of a request, in megabytes of 1024 x 1024 bytes.
     pub upload_mb: f64,
-    /// Of an image.
+    /// Pixels of an image.
     pub pixels: u64,
-    /// At most.
+    /// Images in a request.
     pub images_per_request: usize,
-    /// The widest.
+    /// Width of the beam.
     pub beam: usize,
 }
 

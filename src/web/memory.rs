@@ -1,61 +1,62 @@
-//! How the memory that the service may take is shared out.
+//! Divides the memory of the service.
 //!
-//! A service that strangers can reach has to know beforehand what it will take. What it is when it starts (the model,
-//! the threads) is measured; what connections and the model's batches take is set aside; of the rest, a part holds
-//! uploads, and the other is for decoding them, where each image is charged with what its headers tell that it will
-//! cost. None of this grows with the number of threads.
+//! A service that strangers can reach must know in advance how much memory it takes. The memory at the start (the
+//! model, the threads) is measured; that of connections and of the model's batches is set aside. A part of the rest
+//! holds uploads, and the remainder is for decoding them, where each image is charged the cost that its headers
+//! announce. None of this grows with the number of threads.
 
 use super::Options;
 use crate::cpu::memory;
 use crate::error::{Error, Result};
 
-/// What an open connection takes at most: its buffers for requests and answers.
-pub const CONNECTION: usize = 64 << 10;
+/// The memory of an open connection, at most: its buffers for requests and answers.
+pub const CONNECTION_BYTES: usize = 64 << 10;
 
-/// What an image takes that the model works on: the activations of an encoder and of a search, with room to spare.
-const IN_BATCH: usize = 20 << 20;
+/// The memory of an image in the model's batch: the activations of an encoder and of a search, with a margin.
+const BATCH_IMAGE_BYTES: usize = 20 << 20;
 
-/// What an image takes that waits for the model, scaled to the encoder's input.
-const IN_QUEUE: usize = 512 << 10;
+/// The memory of an image that waits for the model, at the encoder's input size.
+const QUEUED_IMAGE_BYTES: usize = 512 << 10;
 
-/// What a process is where the system does not tell.
+/// The assumed memory of the process if the system does not report it.
 const UNKNOWN: usize = 96 << 20;
 
-/// The smallest share of either kind: without it, an ordinary photo could not be captioned.
-const LEAST: usize = 32 << 20;
+/// The smallest amount for either purpose: with less, an ordinary photo could not be captioned.
+const MIN_SHARE: usize = 32 << 20;
 
-/// Of what is left, so much holds uploads, unless that is set: a fifth.
-const UPLOADS: usize = 5;
+/// The divisor of the rest that gives the default memory for uploads: a fifth.
+const UPLOAD_DIVISOR: usize = 5;
 
-/// The shares, in bytes.
+/// The memory for each purpose, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// For uploads that are held.
+    /// For uploads.
     pub uploads: usize,
-    /// For the largest image that is decoded, and for all large ones at a time. Small ones have a quarter as much besides.
+    /// For the largest image that is decoded, and for all large ones together. Small ones have a quarter as much in
+    /// addition.
     pub decoding: u64,
 }
 
 impl Shares {
-    /// Shares out what `options` grant.
+    /// Divides the memory that `options` grant.
     ///
     /// # Errors
-    /// Where that is too little to caption a photo.
+    /// If it is too little to caption a photo.
     pub fn new(options: &Options) -> Result<Self> {
         let shares = Shares::beside(resident().unwrap_or(UNKNOWN), options)?;
-        // What operations leave for those that come after them counts as the batch's.
-        memory::set_limit(options.batch * IN_BATCH / 2);
+        // Buffers that operations keep for later ones count as the batch's.
+        memory::set_limit(options.batch * BATCH_IMAGE_BYTES / 2);
         Ok(shares)
     }
 
-    /// Shares out what is left beside the `resident` bytes that the process takes already.
+    /// Divides the memory that is left beside the `resident` bytes of the process.
     fn beside(resident: usize, options: &Options) -> Result<Self> {
         let aside = resident
-            + options.connections * CONNECTION / 4
-            + options.batch * IN_BATCH
-            + options.queue * IN_QUEUE;
-        let least_uploads = options.held_bytes.unwrap_or(LEAST).max(LEAST);
-        let least = aside + least_uploads + LEAST;
+            + options.connections * CONNECTION_BYTES / 4
+            + options.batch * BATCH_IMAGE_BYTES
+            + options.queue * QUEUED_IMAGE_BYTES;
+        let least_uploads = options.held_bytes.unwrap_or(MIN_SHARE).max(MIN_SHARE);
+        let least = aside + least_uploads + MIN_SHARE;
         if options.memory_bytes < least {
             return Err(Error::usage(format_args!(
                 "--memory-mb {} is too little: the model, {} connections, a batch of {} and uploads take {} MB; grant at \
@@ -67,9 +68,9 @@ impl Shares {
             )));
         }
         let rest = options.memory_bytes - aside;
-        // The largest upload has to fit, if the rest allows it at all.
-        let usual = (rest / UPLOADS)
-            .max(LEAST)
+        // The largest upload must fit, if the rest allows it at all.
+        let usual = (rest / UPLOAD_DIVISOR)
+            .max(MIN_SHARE)
             .max(options.upload_bytes.min(rest / 2));
         let uploads = options.held_bytes.unwrap_or(usual);
         Ok(Shares {
@@ -79,7 +80,7 @@ impl Shares {
     }
 }
 
-/// Bytes that the process has of the machine's memory, where the system tells.
+/// Returns the resident memory of the process in bytes, if the system reports it.
 fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

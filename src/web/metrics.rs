@@ -1,4 +1,4 @@
-//! What the service counts, as Prometheus reads it.
+//! The service's metrics, in the format of Prometheus.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Bounds of the histograms of seconds: from a small model's share of a batch to the limit of a request.
-const SECONDS: [f64; 15] = [
+/// Bounds of the histograms of seconds: from a small model's part of a batch to the timeout of a request.
+const SECONDS_BOUNDS: [f64; 15] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// Bounds of the histogram of batches.
-const IMAGES: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+/// Bounds of the histogram of batch sizes.
+const BATCH_BOUNDS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
-/// What happens to an image one after the other, and the whole of a request.
+/// The stages of an image, in order, and the whole of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// From an upload to the square that the encoder takes.
+    /// From an upload to the encoder's input size.
     Decode,
-    /// In the queue.
+    /// Waiting in the queue.
     Wait,
-    /// From the square to features: its share of the batch.
+    /// From input to features: the batch's time divided by its size.
     Encode,
-    /// From features to words: its share of the batch.
+    /// From features to words: the batch's time divided by its size.
     Generate,
-    /// A request that was answered, from its headers on.
+    /// A whole request, from its headers to the answer.
     Total,
 }
 
@@ -59,7 +59,7 @@ struct StageLabels {
     stage: &'static str,
 }
 
-/// All of it.
+/// All metrics of the service.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -73,8 +73,8 @@ impl Metrics {
     pub fn new() -> Self {
         let requests = Family::default();
         let stages: Family<_, _, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(SECONDS));
-        let batches = Histogram::new(IMAGES);
+            Family::new_with_constructor(|| Histogram::new(SECONDS_BOUNDS));
+        let batches = Histogram::new(BATCH_BOUNDS);
         let (queue, memory) = (Gauge::default(), Gauge::default());
         let mut registry = Registry::default();
         registry.register(
@@ -113,7 +113,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer. `route` is one of the service's own, and not what a client made up.
+    /// Counts an answer. `route` is one of the service's routes, not a text from the client.
     pub fn request(&self, method: &Method, route: &str, status: StatusCode) {
         let labels = RequestLabels {
             method: known(method),
@@ -123,12 +123,12 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// Counts a batch of `images`.
+    /// Records a batch of `images`.
     pub fn batch(&self, images: usize) {
         self.batches.observe(images as f64);
     }
 
-    /// Counts what one image took.
+    /// Records the time of one image in a stage.
     pub fn observe(&self, stage: Stage, took: Duration) {
         let labels = StageLabels {
             stage: stage.name(),
@@ -138,7 +138,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts what each of `images` took of the time since `started`, and returns that in milliseconds.
+    /// Records, for each of `images`, its part of the time since `started`; returns that in milliseconds.
     pub fn observe_share(&self, stage: Stage, started: Instant, images: usize) -> f64 {
         let share = started.elapsed().div_f64(images.max(1) as f64);
         for _ in 0..images {
@@ -147,10 +147,10 @@ impl Metrics {
         share.as_secs_f64() * 1e3
     }
 
-    /// All of it as text, while `waiting` images are in the queue.
+    /// Returns all metrics as text; `waiting` images are in the queue.
     ///
     /// # Errors
-    /// None that a string could have.
+    /// None in practice: writing to a string does not fail.
     pub fn text(&self, waiting: usize) -> Result<String, fmt::Error> {
         self.queue.set(waiting as i64);
         self.memory.set(resident_bytes().unwrap_or(0));
@@ -160,7 +160,7 @@ impl Metrics {
     }
 }
 
-/// The method, so that clients cannot make up as many as they like.
+/// Returns the method if it is a known one, so that clients cannot create any number of labels.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -171,7 +171,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// What Linux says of this process.
+/// Returns the resident memory of this process in bytes, on Linux.
 fn resident_bytes() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;

@@ -1,13 +1,13 @@
-//! Floor 8: the service, which says over HTTP what `glimpse caption` says on the command line.
+//! Floor 8: the service, which offers `glimpse caption` over HTTP.
 //!
 //! ```text
 //! upload -> guard -> bytes -> decoder threads -> queue -> one thread with the model -> answer
 //! ```
 //!
-//! The network is served by one thread with an event loop, which never computes. Images are decoded by as many
-//! threads as the engine has, and one thread owns the model: it takes together what waits together, up to a batch.
-//! Whatever a client can make grow has a limit in [`Options`]; who goes beyond it is told so, and who goes away
-//! leaves nothing behind. Uploads stay in memory, and are neither stored nor logged.
+//! One thread with an event loop serves the network and never computes. Images are decoded by as many threads as the
+//! engine has. One thread owns the model and processes the waiting images together, up to a batch. Everything that a
+//! client can make grow has a limit in [`Options`]. A client beyond a limit gets an error, and a client that
+//! disconnects leaves nothing behind. Uploads stay in memory, and are neither stored nor logged.
 
 mod address;
 mod app;
@@ -20,6 +20,7 @@ mod disposition;
 mod form;
 mod guard;
 mod info;
+mod log_limit;
 mod memory;
 mod metrics;
 mod observe;
@@ -27,19 +28,18 @@ mod openapi;
 mod options;
 mod origin;
 mod page;
+mod params;
 mod peers;
 mod public_url;
 mod queue;
 mod refusal;
 mod room;
 mod routes;
-mod seldom;
 mod server;
 mod stream;
 mod under_path;
 mod unparsed;
 mod upload;
-mod wish;
 mod worker;
 
 pub use address::address;

@@ -1,4 +1,4 @@
-//! What is done to every answer: it is counted, logged, and tells browsers to be careful.
+//! Counts and logs every answer, and adds security headers to it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::app::App;
-use super::seldom::Seldom;
+use super::log_limit::LogLimit;
 
-/// The page loads nothing from elsewhere, sends nothing elsewhere, and is shown in no other page.
+/// The page loads nothing from other origins, sends nothing to them, and cannot be embedded in other pages.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                                        img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; \
                                        form-action 'none'; frame-ancestors 'none'";
 
-/// What every answer says.
-pub const CAREFUL: [(HeaderName, &str); 7] = [
+/// Security headers of every answer.
+pub const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -37,13 +37,13 @@ pub const CAREFUL: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// Counts and logs an answer. Neither holds anything that a client made up, such as names of files.
+/// Counts and logs an answer. Neither contains text from a client, such as names of files.
 pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
-    be_careful(response.headers_mut());
+    add_security_headers(response.headers_mut());
 
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
     let status = response.status();
@@ -55,9 +55,9 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
 }
 
 fn log(method: &axum::http::Method, route: &str, status: StatusCode, ms: f64, bytes: Option<u64>) {
-    static FAILED: Seldom = Seldom::new();
+    static FAILED: LogLimit = LogLimit::new();
     let status = status.as_u16();
-    match (status >= 500).then(|| FAILED.others()).flatten() {
+    match (status >= 500).then(|| FAILED.suppressed()).flatten() {
         Some(others) => {
             tracing::warn!(%method, route, status, ms, bytes, others, "answered");
         }
@@ -65,8 +65,8 @@ fn log(method: &axum::http::Method, route: &str, status: StatusCode, ms: f64, by
     }
 }
 
-fn be_careful(headers: &mut HeaderMap) {
-    for (name, value) in CAREFUL {
+fn add_security_headers(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers

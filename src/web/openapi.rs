@@ -1,4 +1,4 @@
-//! The description of the interface, made from the types and functions that are it.
+//! The OpenAPI description of the interface, generated from its types and functions.
 
 use utoipa::openapi::Server;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -6,7 +6,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{PublicUrl, caption, routes};
 
-/// All that programs can ask for; the page and its files are for people.
+/// All routes for programs; the page and its files are for people.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -24,14 +24,14 @@ use super::{PublicUrl, caption, routes};
 )]
 struct Description;
 
-/// The description of a service that is reached at `public`, if it has an address besides the one where it is.
+/// Returns the description of a service that is reached at `public`, if that is set.
 pub fn description(public: Option<&PublicUrl>) -> utoipa::openapi::OpenApi {
     let mut description = Description::openapi();
     description.servers = public.map(|url| vec![Server::new(url.to_string())]);
     description
 }
 
-/// The token, where the service was started with one.
+/// Adds the token as a security scheme, for a service with a token.
 struct Token;
 
 impl Modify for Token {

@@ -4,58 +4,59 @@ use std::time::Duration;
 use super::PublicUrl;
 use crate::data::Limits;
 
-/// Where a service listens, and how much it takes on.
+/// The address and the limits of a service.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The address and port, in the spellings of [`address`](super::address); port 0 takes any that is free.
     pub addr: String,
     /// The largest upload, in bytes.
     pub upload_bytes: usize,
-    /// The memory that the service may take as a whole, in bytes. What the model, connections and uploads leave of it is
-    /// for decoding images; one that would take more than four fifths of that is refused with status 413.
+    /// The memory of the whole service, in bytes. The model, connections and uploads take their part; the rest is for
+    /// decoding images. An image that would take more than four fifths of that rest is refused with status 413.
     pub memory_bytes: usize,
-    /// Uploads that are held at a time, in bytes; `None` is a fifth of what the model and connections leave. Beyond it,
+    /// The memory of all uploads, in bytes; `None` is a fifth of what the model and connections leave. Beyond it,
     /// requests are refused with status 429.
     pub held_bytes: Option<usize>,
-    /// The most pixels of an image.
+    /// The largest number of pixels of an image.
     pub pixels: u64,
-    /// Pixels of one client's images that wait to be decoded. Beyond it, its largest is refused with status 429.
+    /// The largest number of pixels of one client's images that wait to be decoded. Beyond it, the client's largest
+    /// image is refused with status 429.
     pub queued_pixels: u64,
-    /// The most images of a request.
+    /// The largest number of images in a request.
     pub images: usize,
-    /// The widest beam that can be asked for.
+    /// The widest beam that a request may ask for.
     pub beam: usize,
-    /// Images that wait for the model. Beyond it, requests are refused with status 503.
+    /// The largest number of images that wait for the model. Beyond it, requests are refused with status 503.
     pub queue: usize,
-    /// Images that the model sees at a time.
+    /// The largest number of images in a batch of the model.
     pub batch: usize,
-    /// How long a batch that is not full waits for images that are on their way.
+    /// How long a batch that is not full waits for images that are arriving.
     pub batch_wait: Duration,
-    /// Requests for captions, those that are still on their way left out. Beyond it, requests are refused with status
-    /// 429.
+    /// The largest number of requests for captions, without those whose body is still arriving. Beyond it, requests are
+    /// refused with status 429.
     pub requests: usize,
-    /// Open connections. Beyond it, a new one takes the place of one that has been idle.
+    /// The largest number of open connections. Beyond it, a new connection takes the place of an idle one.
     pub connections: usize,
-    /// Open connections from one address, or one IPv6 network of 64 bits.
+    /// The largest number of open connections from one address, or one IPv6 network of 64 bits.
     pub connections_per_address: usize,
-    /// Proxies whose `X-Forwarded-For` says who the client is.
+    /// Proxies whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<IpAddr>,
-    /// How long a sender may be silent; also how long all headers together may take.
+    /// How long a client may pause while it sends; also the timeout for all headers together.
     pub read_timeout: Duration,
     /// How long a client may leave an answer unread.
     pub write_timeout: Duration,
-    /// Bytes of a request that have to come in a second on average, once it has taken longer than `read_timeout`.
+    /// The lowest average rate of an upload, in bytes a second, once it has taken longer than `read_timeout`.
     pub upload_rate: usize,
-    /// How long a request for captions may take as a whole.
+    /// The timeout of a whole request for captions.
     pub timeout: Duration,
     /// How long a stopping service waits for requests that were begun.
     pub shutdown: Duration,
-    /// What clients have to know, where they have to know anything.
+    /// The token that clients must send; `None` if they need none.
     pub token: Option<String>,
-    /// Names that the service is reached by, besides `localhost` and its address.
+    /// Names of the service besides `localhost` and its address.
     pub hosts: Vec<String>,
-    /// Where users see it, if a proxy stands in front: its host is one of those names, and its path is answered under
-    /// as well as `/`.
+    /// The address that users see, if a proxy stands in front. Its host is one of the service's names, and requests
+    /// under its path are answered like those under `/`.
     pub public_url: Option<PublicUrl>,
 }
 
@@ -67,12 +68,12 @@ impl Default for Options {
             memory_bytes: 512 << 20,
             held_bytes: None,
             pixels: Limits::UPLOADS.pixels,
-            // A request with as many images as it may have, each as large as it may be.
+            // Enough for a request with the largest number of images, each of the largest size.
             queued_pixels: 16 * Limits::UPLOADS.pixels,
             images: 16,
             beam: 50,
             queue: 64,
-            // Four keep a processor nearly as busy as more would, and nobody waits for the captions of seven others.
+            // Four keep a CPU nearly as busy as more would, and nobody waits for the captions of seven others.
             batch: 4,
             batch_wait: Duration::from_millis(2),
             requests: 128,

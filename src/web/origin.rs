@@ -1,20 +1,20 @@
-//! What a browser calls an origin: scheme, name and port, of which a port that goes without saying may be left out.
+//! Origins as browsers define them: scheme, host and port; the scheme's default port may be left out.
 
 use std::fmt;
 
 use axum::http::uri::Authority;
 
-/// Where a page comes from, or where this service is reached.
+/// The origin of a page or of this service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
-    /// In small letters; an IPv6 address in brackets.
+    /// In lower case; an IPv6 address is in brackets.
     host: String,
     port: Option<u16>,
 }
 
 impl Origin {
-    /// The origin of addresses with this scheme and authority, or `None` where there can be none.
+    /// Returns the origin of addresses with this scheme and authority; `None` if they are not valid.
     pub fn new(scheme: &str, authority: &str) -> Option<Self> {
         let scheme = scheme.to_ascii_lowercase();
         let authority = self::authority(authority.as_bytes())?;
@@ -25,7 +25,7 @@ impl Origin {
         })
     }
 
-    /// What the header `Origin` says; `null`, which a browser sends for a page that has none, is `None`.
+    /// Parses the header `Origin`. `null`, which browsers send for a page without an origin, yields `None`.
     pub fn from_header(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         Origin::new(scheme, authority)
@@ -35,10 +35,10 @@ impl Origin {
         &self.host
     }
 
-    /// Whether a page of this origin that asks its own server calls it `host`.
+    /// Whether a page of this origin would name its own server `host`.
     ///
-    /// A host does not say its scheme, and here it may be plain HTTP behind a proxy that speaks HTTPS: where it has no
-    /// port, it is the usual one of the page's scheme.
+    /// The header `Host` has no scheme, and a proxy may turn HTTPS into plain HTTP. If `host` has no port, the default
+    /// port of the page's scheme is therefore assumed.
     pub fn is_at(&self, host: &Authority) -> bool {
         let port = host.port_u16().or(usual_port(&self.scheme));
         self.host.eq_ignore_ascii_case(host.host()) && self.port == port
@@ -55,7 +55,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The port of addresses that name none.
+/// Returns the default port of a scheme.
 fn usual_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
@@ -64,13 +64,13 @@ fn usual_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// A name, or an address, and perhaps a port. What else could be there, a user or a port that is no number, is refused.
+/// Parses a name or address with an optional port. Users and ports that are not numbers are refused.
 pub fn authority(text: &[u8]) -> Option<Authority> {
     let authority = Authority::try_from(text).ok()?;
     let host = authority.host();
     let rest = authority.as_str().strip_prefix(host)?;
     let fits = match rest.strip_prefix(':') {
-        // A number may have a sign, which a port has not.
+        // A parsed number could have a sign, a port must not.
         Some(port) => port.parse::<u16>().is_ok() && !port.starts_with('+'),
         None => rest.is_empty(),
     };

@@ -1,4 +1,4 @@
-//! The page, and what belongs to it: part of the program, like the model.
+//! The web page and its files, which are part of the program.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -9,15 +9,15 @@ use axum::routing::get;
 use super::PublicUrl;
 use crate::data::SAMPLES;
 
-/// A file that is part of the program.
+/// A file of the page.
 #[derive(Clone)]
 struct Asset {
     kind: &'static str,
     bytes: Bytes,
 }
 
-/// Names each file of the page, says what it is, and holds it. All addresses in them are relative, because the page may
-/// be seen under any path.
+/// Name, content type and contents of each file of the page. All addresses in them are relative, because the page may
+/// be served under any path.
 const FILES: [(&str, &str, &[u8]); 3] = [
     (
         "/style.css",
@@ -38,12 +38,12 @@ const FILES: [(&str, &str, &[u8]); 3] = [
 
 const PAGE: &str = include_str!("page/index.html");
 
-/// What the page says instead of its own address, which it does not know without a script.
+/// The placeholder for the page's own address, which the page does not know without a script.
 const ADDRESS: &str = "<var>ADDRESS OF THIS PAGE</var>";
 
 impl IntoResponse for Asset {
     fn into_response(self) -> Response {
-        // Asked for again when the program may be another.
+        // Browsers must revalidate, because a new version of the program may have other files.
         let headers = [
             (header::CONTENT_TYPE, self.kind),
             (header::CACHE_CONTROL, "no-cache"),
@@ -52,7 +52,7 @@ impl IntoResponse for Asset {
     }
 }
 
-/// The paths of the page's files and of the sample photos.
+/// Returns the paths of the page's files and of the sample photos.
 pub fn paths() -> impl Iterator<Item = String> {
     let files = FILES.into_iter().map(|(path, ..)| path.to_string());
     files.chain(SAMPLES.into_iter().map(|sample| sample_path(sample.name)))
@@ -62,7 +62,7 @@ fn sample_path(name: &str) -> String {
     format!("/samples/{name}")
 }
 
-/// The routes of the page, which users see at `public` if a proxy stands in front, and of the sample photos.
+/// The routes of the page and of the sample photos. `public` is the address that users see if a proxy stands in front.
 pub fn routes<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> Router<S> {
     let route = |router: Router<S>, path: &str, kind, bytes| {
         let asset = Asset { kind, bytes };

@@ -1,9 +1,9 @@
-//! The open connections: how many there are, whose they are, and which one is closed where there are too many.
+//! The open connections: their number, their clients, and which one is closed if there are too many.
 //!
-//! A client that comes is never made to wait for one that does nothing. Where a limit is reached, the connection is
-//! closed that has been of no use for longest: first those on which no request is being answered, then those whose
-//! request is still on its way. One whose request is being worked on is never closed. Where all connections are of that
-//! kind, a few more are taken, on which the service says that it is there, and nothing else.
+//! A new client never waits for an idle one. When a limit is reached, the least useful connection is closed, the one
+//! that has been so for longest: first connections without a request, then those whose request is still arriving. A
+//! connection whose request is being answered is never closed. If all connections are of that kind, a few more are
+//! accepted, which can only ask for the service's health.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,30 +15,30 @@ use tokio::time::sleep;
 
 use super::client::network;
 
-/// Connections beyond the limit, for checks of the service's health.
+/// The number of connections beyond the limit, for health checks.
 const RESERVE: usize = 16;
 
-/// How long a connection is left in peace, so that a client has the time to send a request, however many others connect
-/// at the same moment. Longer would be kind to them, but those whom the system cannot keep waiting try again only after
-/// a second.
-const PEACE: Duration = Duration::from_millis(10);
+/// The age below which a connection is not closed, so that a client has the time to send a request, however many others
+/// connect at the same moment. More time would be kinder to them, but clients that do not fit in the system's backlog
+/// try again only after a second.
+const MIN_AGE: Duration = Duration::from_millis(10);
 
-/// What happens on a connection, the least useful first.
+/// The phase of a connection, least useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// No request is being answered: nothing comes, a request's headers do, or an answer is not read.
+    /// No request is being answered: nothing arrives, a request's headers arrive, or an answer is not read.
     Idle,
-    /// The body of a request is on its way.
+    /// The body of a request is arriving.
     Sending,
     /// A request is being answered.
     Working,
 }
 
-/// How many connections there may be.
+/// The limits for connections.
 pub struct Limits {
     pub all: usize,
     pub per_address: usize,
-    /// Addresses that have no limit of their own, for they speak for many clients.
+    /// Addresses without a limit of their own, because they are proxies of many clients.
     pub trusted: Vec<IpAddr>,
 }
 
@@ -48,23 +48,23 @@ pub struct Peers {
     limits: Limits,
 }
 
-/// A connection.
+/// An open connection.
 pub struct Peer {
-    /// Where it comes from.
+    /// The address of the other side.
     pub ip: IpAddr,
-    /// Whether nothing but the service's health can be asked for.
+    /// Whether it may only ask for the service's health.
     pub is_reserve: bool,
     state: Mutex<(Phase, Instant)>,
     closed: Notify,
 }
 
 impl Peer {
-    /// Takes note of what happens from now on.
+    /// Sets the phase, from now on.
     pub fn set(&self, phase: Phase) {
         *self.lock() = (phase, Instant::now());
     }
 
-    /// Returns when the connection has to make room for another.
+    /// Waits until the connection must make room for another.
     pub async fn closed(&self) {
         self.closed.notified().await;
     }
@@ -78,7 +78,7 @@ impl Peer {
     }
 }
 
-/// A place among the open connections, which ends with this.
+/// A place among the open connections; dropping it frees the place.
 pub struct Place {
     pub peer: Arc<Peer>,
     peers: Arc<Peers>,
@@ -92,18 +92,18 @@ impl Peers {
         }
     }
 
-    /// A place for a connection from `ip`, for which another may be closed; `None` where there is none left. Waits a moment
-    /// where all that could be closed have only just come.
+    /// Returns a place for a connection from `ip`, for which another connection may be closed; `None` if there is none
+    /// left. Waits a moment if all connections that could be closed are too new.
     pub async fn open(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         loop {
             match self.try_open(ip) {
                 Ok(place) => return place,
-                Err(Crowd(moment)) => sleep(moment).await,
+                Err(AllTooNew(moment)) => sleep(moment).await,
             }
         }
     }
 
-    fn try_open(self: &Arc<Self>, ip: IpAddr) -> Result<Option<Place>, Crowd> {
+    fn try_open(self: &Arc<Self>, ip: IpAddr) -> Result<Option<Place>, AllTooNew> {
         let ip = ip.to_canonical();
         let mut open = self.lock();
         let is_trusted = self.limits.trusted.contains(&ip);
@@ -119,7 +119,7 @@ impl Peers {
         } else {
             true
         };
-        // The one that was closed may have been of the reserve itself.
+        // The connection that was closed may have been one of the reserve.
         let regular = regular(&open);
         let is_reserve = !has_room || regular >= self.limits.all;
         if is_reserve && open.len() - regular >= RESERVE {
@@ -136,12 +136,12 @@ impl Peers {
         Ok(Some(Place { peer, peers }))
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// How many requests are on their way or being answered.
+    /// Returns the number of requests that are arriving or being answered.
     pub fn requests(&self) -> usize {
         let open = self.lock();
         open.iter().filter(|p| p.state().0 > Phase::Idle).count()
@@ -159,7 +159,7 @@ impl Drop for Place {
     }
 }
 
-/// The networks that have the most connections.
+/// Returns the networks with the most connections.
 fn most_connected(open: &[Arc<Peer>]) -> Vec<IpAddr> {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
     for peer in open {
@@ -170,23 +170,23 @@ fn most_connected(open: &[Arc<Peer>]) -> Vec<IpAddr> {
     has_most.map(|(ip, _)| ip).collect()
 }
 
-/// All connections that could be closed have only just come: in this time, the first of them has had its chance.
+/// Error: all connections that could be closed are too new. After this time the oldest of them may be closed.
 #[derive(Debug)]
-struct Crowd(Duration);
+struct AllTooNew(Duration);
 
-/// Closes the least useful of the connections that may be closed; false where there is none.
-fn close_one(open: &mut Vec<Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> Result<bool, Crowd> {
+/// Closes the least useful of the connections for which `may` holds; returns false if there is none.
+fn close_one(open: &mut Vec<Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> Result<bool, AllTooNew> {
     let states = open.iter().enumerate().filter(|(_, peer)| may(peer));
     let states = states.map(|(at, peer)| (peer.state(), at));
     let idle = states.filter(|((phase, _), _)| *phase != Phase::Working);
     let Some(((_, since), at)) = idle.min() else {
         return Ok(false);
     };
-    let left = PEACE.saturating_sub(since.elapsed());
+    let left = MIN_AGE.saturating_sub(since.elapsed());
     if !left.is_zero() {
-        return Err(Crowd(left));
+        return Err(AllTooNew(left));
     }
-    // It has no place any more, though it takes a moment until it is gone.
+    // It gives up its place at once, although it takes a moment until it is closed.
     open.swap_remove(at).closed.notify_one();
     Ok(true)
 }
@@ -209,11 +209,11 @@ mod tests {
         }))
     }
 
-    /// A place for a connection from the address that ends in `last`, when those before have been left in peace for long
+    /// Returns a place for a connection from the address that ends in `last`, once the existing connections are old
     /// enough.
     fn open(peers: &Arc<Peers>, last: u8) -> Option<Place> {
         for peer in peers.lock().iter() {
-            peer.lock().1 -= PEACE;
+            peer.lock().1 -= MIN_AGE;
         }
         peers.try_open(ip(last)).unwrap()
     }
@@ -236,7 +236,7 @@ mod tests {
         fifth.peer.set(Phase::Working);
         assert_eq!(peers.requests(), 3);
 
-        // Now there is room for checks of its health alone, and some of them.
+        // Now there is only room for a few health checks.
         let working_for = |_| {
             let place = open(&peers, 3).unwrap();
             place.peer.set(Phase::Working);
@@ -254,10 +254,10 @@ mod tests {
     fn who_has_only_just_come_is_left_in_peace_for_a_moment() {
         let peers = peers(2, 2);
         let both = [(); 2].map(|()| peers.try_open(ip(1)).unwrap().unwrap());
-        let Err(Crowd(moment)) = peers.try_open(ip(1)) else {
+        let Err(AllTooNew(moment)) = peers.try_open(ip(1)) else {
             panic!("one was closed at once");
         };
-        assert!(moment <= PEACE && both.iter().all(|place| is_open(&peers, place)));
+        assert!(moment <= MIN_AGE && both.iter().all(|place| is_open(&peers, place)));
         std::thread::sleep(moment);
         assert!(peers.try_open(ip(1)).unwrap().is_some());
         assert!(!is_open(&peers, &both[0]) && is_open(&peers, &both[1]));

@@ -1,4 +1,4 @@
-//! The address that users see, where a proxy stands between them and the service.
+//! The public address of the service, if users reach it through a proxy.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use super::origin::Origin;
 use super::under_path;
 use crate::error::Error;
 
-/// An address such as `https://example.org/glimpse`, under which a proxy passes requests on to the service.
+/// An address such as `https://example.org/glimpse`, from which a proxy passes requests on to the service.
 ///
-/// Proxies differ in whether they take the path away before they pass a request on; the service answers either kind.
+/// Some proxies remove the path before they pass a request on, others keep it; the service answers both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     origin: Origin,
-    /// `/glimpse`; empty where the service has the host to itself.
+    /// `/glimpse`; empty if the service has the host to itself.
     path: String,
 }
 
@@ -31,7 +31,7 @@ impl FromStr for PublicUrl {
     type Err = Error;
 
     /// # Errors
-    /// Where `text` is no address of a web server, says more than that, or has a path that is the service's own.
+    /// If `text` is not the address of a web server, has more parts than that, or has a path that would hide a route.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |what: &str| Error::usage(format_args!("{text}: {what}"));
         let form = || wrong("must be an address such as https://example.org/glimpse");
@@ -61,13 +61,13 @@ impl FromStr for PublicUrl {
 }
 
 impl fmt::Display for PublicUrl {
-    /// Without a slash at its end, so that a path can follow.
+    /// Writes the address without a final slash, so that a path can follow.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.path)
     }
 }
 
-/// Whether a part of a path is the same in every spelling, and safe in markup.
+/// Whether a segment of a path has only one spelling and is safe in markup.
 fn is_plain(part: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     !matches!(part, "" | "." | "..") && part.bytes().all(plain)

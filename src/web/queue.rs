@@ -1,9 +1,10 @@
-//! Images that wait for the model.
+//! The queue of images that wait for the model.
 //!
-//! Clients take turns. Each has an account of the work that was done for it, and whose account is the lowest is next, so
-//! that somebody with one image does not wait for a hundred of somebody else. Who comes new, or comes again, begins where
-//! the others are: nobody saves up. (This is the fair queueing of Demers, Keshav and Shenker, 1989, for images in place
-//! of packets.) Where the line is full, the client with the most images in it loses its last.
+//! Clients take turns. Each has an account of the work that was done for it, and the client with the lowest account is
+//! next. A client with one image therefore does not wait for a hundred images of another. The account of a new or
+//! returning client starts at the current level, so nobody saves up. (This is the fair queueing of Demers, Keshav and
+//! Shenker, 1989, for images instead of packets.) If the queue is full, the client with the most images in it loses its
+//! last one.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -16,75 +17,75 @@ use crate::caption::{Caption, Search};
 use crate::data::Image;
 use crate::model::Tag;
 
-/// Without a request for so long, the service has nothing to do.
-const WHILE: Duration = Duration::from_secs(1);
+/// Time without a request after which the service counts as idle.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
-/// Accounts that are kept before those that say nothing are closed.
+/// The number of accounts that are kept before those at the current level are deleted.
 const MOST_ACCOUNTS: usize = 1024;
 
-/// An image that wants to be captioned.
+/// An image that waits to be captioned.
 pub struct Job {
-    /// Whose it is.
+    /// The client that sent it.
     pub client: IpAddr,
-    /// As the encoder takes it.
+    /// The image at the encoder's input size.
     pub image: Image,
     pub how: Search,
-    /// Since when it waits.
+    /// The time at which it was queued.
     pub since: Instant,
-    /// Where the captions go. Closed where nobody waits for them any more.
-    pub reply: oneshot::Sender<Result<Done, Full>>,
+    /// The channel for the captions. It is closed once nobody waits for them any more.
+    pub reply: oneshot::Sender<Result<Captioned, QueueFull>>,
 }
 
 impl Job {
-    /// How much work it is, in images that are encoded: a search with a beam of fifteen takes about as long as that.
+    /// Returns the cost in units of one encoding; a search with a beam of fifteen takes about as long as that.
     fn cost(&self) -> f64 {
         1.0 + self.how.beam as f64 / 15.0
     }
 }
 
-/// What the model says of an image.
-pub struct Done {
+/// The model's result for an image.
+pub struct Captioned {
     pub captions: Vec<Caption>,
     pub tags: Vec<Tag>,
-    /// Milliseconds, its share of the batch's.
+    /// Milliseconds; the batch's time divided by its size.
     pub encode: f64,
-    /// Milliseconds, its share of the batch's.
+    /// Milliseconds; the batch's time divided by its size.
     pub generate: f64,
 }
 
-/// A line of images, of limited length. Those that nobody waits for lose their place.
+/// A queue of images with a limited length. Images that nobody waits for any more are removed.
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     limits: Limits,
 }
 
-/// How many wait, and how they are taken.
+/// The limits of a queue and of its batches.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// Images in the line.
+    /// The largest number of images in the queue.
     pub length: usize,
-    /// Images that are taken at a time.
+    /// The largest number of images in a batch.
     pub batch: usize,
-    /// How long a batch that is not full is held back while requests are coming.
+    /// The time for which a batch that is not full is held back while other requests are arriving.
     pub wait: Duration,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// The work that was done for each client, counted from when the line was last empty.
+    /// The work done for each client, counted since the queue was last empty.
     accounts: HashMap<IpAddr, f64>,
-    /// The account of the client who was served last.
+    /// The account of the client that was served last.
     level: f64,
-    /// Requests whose images are about to be here.
-    coming: usize,
+    /// The number of requests whose images will be queued soon.
+    announced: usize,
     closed: bool,
 }
 
-/// The line was full.
+/// Error: the queue is full.
 #[derive(Clone, Copy, Debug)]
-pub struct Full;
+pub struct QueueFull;
 
 impl Queue {
     pub fn new(limits: Limits) -> Self {
@@ -95,19 +96,19 @@ impl Queue {
         }
     }
 
-    /// Announces a request whose images are about to be here.
-    pub fn announce(&self) -> Coming<'_> {
-        self.lock().coming += 1;
-        Coming(self)
+    /// Announces a request whose images will be queued soon.
+    pub fn announce(&self) -> Announcement<'_> {
+        self.lock().announced += 1;
+        Announcement(self)
     }
 
-    /// Puts all of `jobs`, which are one client's, into the line, or none. For them, others who have more there may lose
-    /// their last.
-    pub fn push(&self, jobs: Vec<Job>) -> Result<(), Full> {
+    /// Queues all of `jobs`, which belong to one client, or none. To make room, clients with more images in the queue
+    /// may lose their last ones.
+    pub fn push(&self, jobs: Vec<Job>) -> Result<(), QueueFull> {
         let mut state = self.lock();
         state.forget_abandoned();
         if state.closed {
-            return Err(Full);
+            return Err(QueueFull);
         }
         let Some(client) = jobs.first().map(|job| job.client) else {
             return Ok(());
@@ -119,11 +120,11 @@ impl Queue {
         Ok(())
     }
 
-    /// The next batch, as soon as there is one; none once the line is closed and empty. Where none comes for a while, `rest`
-    /// is called once.
+    /// Waits for the next batch; `None` once the queue is closed and empty. Calls `rest` once if no batch comes for a
+    /// while.
     ///
-    /// It is held back for a moment where it could be larger and others are on their way, so that one that comes alone
-    /// is not.
+    /// A batch that is not full is held back for a moment, but only if other requests are arriving. A request that
+    /// comes alone is not delayed.
     pub fn take(&self, rest: impl FnOnce()) -> Option<Vec<Job>> {
         let mut rest = Some(rest);
         let mut state = self.lock();
@@ -140,7 +141,7 @@ impl Queue {
                 state = waited.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let waited = self.changed.wait_timeout(state, WHILE);
+            let waited = self.changed.wait_timeout(state, IDLE_AFTER);
             let timeout;
             (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             if timeout.timed_out() {
@@ -152,7 +153,7 @@ impl Queue {
             }
         }
         let until = Instant::now() + self.limits.wait;
-        while state.jobs.len() < self.limits.batch && state.coming > 0 {
+        while state.jobs.len() < self.limits.batch && state.announced > 0 {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -166,14 +167,14 @@ impl Queue {
         Some(batch.take(self.limits.batch).collect())
     }
 
-    /// How many wait.
+    /// Returns the number of images in the queue.
     pub fn len(&self) -> usize {
         let mut state = self.lock();
         state.forget_abandoned();
         state.jobs.len()
     }
 
-    /// Takes nothing more; what is in the line is still worked on.
+    /// Closes the queue: it takes no more images, but those in it are still processed.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -189,14 +190,14 @@ impl State {
         self.jobs.retain(|job| !job.reply.is_closed());
     }
 
-    /// Takes the first image of the client whose turn it is out of the line.
+    /// Removes the first image of the client whose turn it is, and returns it.
     fn next(&mut self) -> Option<Job> {
         let account = |job: &Job| {
             let account = self.accounts.get(&job.client).copied();
             account.unwrap_or(0.0).max(self.level)
         };
         let accounts = self.jobs.iter().map(account).enumerate();
-        // Of those that are equal, the first.
+        // Among equal accounts, the first.
         let (at, level) = accounts.min_by(|a, b| a.1.total_cmp(&b.1))?;
         let job = self.jobs.remove(at)?;
         self.level = level;
@@ -205,17 +206,18 @@ impl State {
             self.accounts.clear();
             self.level = 0.0;
         } else if self.accounts.len() > MOST_ACCOUNTS {
-            // Who has none begins at the level anyhow.
+            // A client without an account starts at the current level anyway.
             self.accounts.retain(|_, account| *account > level);
         }
         Some(job)
     }
 
-    /// Makes room for `count` images of `client`: those who have more in the line than it will have lose their last.
+    /// Makes room for `count` images of `client`. Clients that have more in the queue than `client` will have lose
+    /// their last ones.
     ///
     /// # Errors
-    /// Where there is no room even so; nobody has lost anything then.
-    fn make_room(&mut self, client: IpAddr, count: usize, length: usize) -> Result<(), Full> {
+    /// If that does not make enough room; then nobody has lost anything.
+    fn make_room(&mut self, client: IpAddr, count: usize, length: usize) -> Result<(), QueueFull> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for job in &self.jobs {
             *counts.entry(job.client).or_default() += 1;
@@ -229,14 +231,14 @@ impl State {
                     *waiting -= 1;
                     *losing.entry(*other).or_default() += 1;
                 }
-                _ => return Err(Full),
+                _ => return Err(QueueFull),
             }
         }
         for (other, lost) in losing {
             for _ in 0..lost {
                 let last = self.jobs.iter().rposition(|job| job.client == other);
                 if let Some(job) = last.and_then(|at| self.jobs.remove(at)) {
-                    let _ = job.reply.send(Err(Full));
+                    let _ = job.reply.send(Err(QueueFull));
                 }
             }
         }
@@ -244,12 +246,12 @@ impl State {
     }
 }
 
-/// A request whose images are about to be in the line, or will never be; either way it ends with this.
-pub struct Coming<'a>(&'a Queue);
+/// The announcement of a request whose images will be queued soon. Dropping it withdraws the announcement.
+pub struct Announcement<'a>(&'a Queue);
 
-impl Drop for Coming<'_> {
+impl Drop for Announcement<'_> {
     fn drop(&mut self) {
-        self.0.lock().coming -= 1;
+        self.0.lock().announced -= 1;
         self.0.changed.notify_all();
     }
 }
@@ -268,12 +270,12 @@ mod tests {
         })
     }
 
-    fn job() -> (Job, oneshot::Receiver<Result<Done, Full>>) {
+    fn job() -> (Job, oneshot::Receiver<Result<Captioned, QueueFull>>) {
         job_of(1)
     }
 
-    /// A job of the client whose address ends so.
-    fn job_of(last: u8) -> (Job, oneshot::Receiver<Result<Done, Full>>) {
+    /// Creates a job of the client whose address ends in `last`.
+    fn job_of(last: u8) -> (Job, oneshot::Receiver<Result<Captioned, QueueFull>>) {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             client: [10, 0, 0, last].into(),
@@ -300,7 +302,7 @@ mod tests {
         drop(answers);
     }
 
-    /// The last numbers of the addresses whose images are taken.
+    /// Returns the last numbers of the addresses, in the order in which their images are taken.
     fn taken(queue: &Queue) -> Vec<u8> {
         let batch = queue.take(|| {}).unwrap();
         let last = |job: Job| match job.client {
@@ -323,12 +325,12 @@ mod tests {
         push(&[2; 2]);
         assert_eq!(taken(&queue), [1, 2]);
         assert_eq!(taken(&queue), [1, 2]);
-        // Who comes late does not get what others had before.
+        // A client that comes late does not catch up on the work that others got before.
         push(&[3; 4]);
         assert_eq!(taken(&queue), [3, 1]);
         assert_eq!(taken(&queue), [3, 1]);
 
-        // A search that takes longer counts as much.
+        // A search that takes longer counts for more.
         let (mut long, _answer) = job_of(4);
         long.how.beam = 45;
         queue.push(vec![long]).unwrap();
@@ -347,10 +349,10 @@ mod tests {
         assert!(queue.push(vec![more]).is_err());
         let (other, _other) = job_of(2);
         queue.push(vec![other]).unwrap();
-        assert!(matches!(answers[3].try_recv(), Ok(Err(Full))));
+        assert!(matches!(answers[3].try_recv(), Ok(Err(QueueFull))));
         assert!(answers[0].try_recv().is_err());
         assert_eq!(queue.len(), 4);
-        // Four would be more than the others have.
+        // With four images it would have more than the others.
         let (jobs, _answers): (Vec<Job>, Vec<_>) = (0..4).map(|_| job_of(3)).unzip();
         assert!(queue.push(jobs).is_err());
         assert_eq!(queue.len(), 4);
@@ -381,10 +383,10 @@ mod tests {
         queue.push(vec![first]).unwrap();
         let (second, _second) = job();
         std::thread::scope(|scope| {
-            let coming = queue.announce();
+            let announcement = queue.announce();
             let taken = scope.spawn(|| queue.take(|| {}).unwrap().len());
             queue.push(vec![second]).unwrap();
-            drop(coming);
+            drop(announcement);
             assert_eq!(taken.join().unwrap(), 2);
         });
         assert!(started.elapsed() < long);
@@ -401,7 +403,7 @@ mod tests {
                 };
                 assert!(queue.take(rest).is_none());
             });
-            std::thread::sleep(2 * WHILE + WHILE / 2);
+            std::thread::sleep(2 * IDLE_AFTER + IDLE_AFTER / 2);
             queue.close();
         });
         assert_eq!(rests.load(Relaxed), 1);

@@ -7,16 +7,16 @@ use utoipa::ToSchema;
 use crate::data::{Fault, Unreadable};
 use crate::error::Error;
 
-/// Why a request is not answered as it was meant to be.
+/// An error answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: StatusCode,
     error: String,
-    /// Whether the connection ends with it.
+    /// Whether the connection is closed after it.
     closes: bool,
 }
 
-/// What is sent instead of an answer.
+/// The body of an error answer.
 #[derive(Serialize, ToSchema)]
 pub struct Complaint {
     /// What was wrong, in one line.
@@ -28,7 +28,7 @@ impl Refusal {
         Refusal {
             status,
             error: error.into(),
-            // The rest of what they send is not waited for.
+            // The service does not wait for the rest of the body.
             closes: matches!(
                 status,
                 StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
@@ -36,7 +36,7 @@ impl Refusal {
         }
     }
 
-    /// The connection ends with it: what else came on it is not looked at.
+    /// Closes the connection after the answer, without reading what else was sent on it.
     pub fn closing(mut self) -> Self {
         self.closes = true;
         self
@@ -46,7 +46,7 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// For what should not happen; the log says more.
+    /// An internal error; the log says more.
     pub fn internal() -> Self {
         Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -54,7 +54,7 @@ impl Refusal {
         )
     }
 
-    /// What is wrong with the image that is called `name`, in the words of the command line.
+    /// The answer for an unreadable image `name`, in the words of the command line.
     pub fn unreadable(name: &str, why: &Unreadable) -> Self {
         let status = match why.fault {
             Fault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -69,12 +69,12 @@ impl Refusal {
     }
 }
 
-/// What a client has made up, as a message repeats it: in one line, and not longer than a line.
+/// Shortens a client's text to one line that a message can repeat.
 pub fn shown(text: &str) -> String {
-    const MOST: usize = 60;
+    const MAX_CHARS: usize = 60;
     let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let mut shown: String = text.chars().take(MOST).map(plain).collect();
-    if text.chars().nth(MOST).is_some() {
+    let mut shown: String = text.chars().take(MAX_CHARS).map(plain).collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
         shown.push('…');
     }
     shown

@@ -1,9 +1,9 @@
-//! Room for decoding: who is let in where more pictures wait than can be decoded at a time.
+//! Schedules decoding when more pictures wait than can be decoded at a time.
 //!
-//! A picture takes a thread, and of the memory for decoding as much as its headers tell that it will cost. Small pictures do not wait for large ones:
-//! they go first, large ones leave a thread and a part of the memory to them, and one client's do not keep away those of
-//! another, for the client who was let in longest ago is next. A large picture that has waited for long goes before small
-//! ones, one at a time. What a client lets wait is limited; where it is too much, its largest picture is refused.
+//! A picture takes a thread and the memory that its headers announce. Small pictures do not wait for large ones: they
+//! go first, and large ones leave a thread and a part of the memory to them. Clients take turns: the client that was
+//! served longest ago is next. A large picture that has waited for long goes before small ones, but only one at a time.
+//! The pixels that a client may have waiting are limited; beyond the limit, its largest picture is refused.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,22 +14,22 @@ use tokio::sync::oneshot;
 
 use crate::data::Cost;
 
-/// A picture of a larger share of the largest that is accepted is large.
+/// A picture is large if its memory is more than the largest picture's divided by this number.
 const SMALL_SHARE: u64 = 16;
 
 /// How long small pictures may go before a large one.
-const LONG: Duration = Duration::from_secs(5);
+const MAX_LARGE_WAIT: Duration = Duration::from_secs(5);
 
-/// Clients that are remembered.
+/// The number of clients that are remembered.
 const MOST_SERVED: usize = 4096;
 
-/// How much is decoded at a time, and how much may wait.
+/// Limits of decoding at a time and of waiting.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub threads: usize,
-    /// Memory that the largest picture may take, and all large ones together. Small ones have a quarter as much besides.
+    /// Memory of the largest picture, and of all large ones together. Small ones have a quarter as much in addition.
     pub bytes: u64,
-    /// Pixels that wait for one client.
+    /// The largest number of waiting pixels of one client.
     pub waiting: u64,
 }
 
@@ -45,7 +45,7 @@ struct State {
     large: usize,
     large_bytes: u64,
     waiting: Vec<Waiting>,
-    /// When each client was last let in, in numbers of those let in.
+    /// For each client, the serial number of the picture with which it was last served.
     served: HashMap<IpAddr, u64>,
     admitted: u64,
 }
@@ -57,11 +57,11 @@ struct Waiting {
     reply: oneshot::Sender<Place>,
 }
 
-/// The client lets too many pixels wait.
+/// Error: the client has too many waiting pixels.
 #[derive(Debug)]
-pub struct Crowded;
+pub struct TooManyPixels;
 
-/// A place for a picture, which ends with this.
+/// A place for a picture; dropping it frees the place.
 pub struct Place {
     room: Option<Arc<Room>>,
     bytes: u64,
@@ -78,8 +78,12 @@ impl Room {
     /// Waits for a place for a picture of `client`.
     ///
     /// # Errors
-    /// Where pictures of this client that wait have too many pixels.
-    pub async fn enter(self: &Arc<Self>, client: IpAddr, cost: Cost) -> Result<Place, Crowded> {
+    /// If the waiting pictures of this client have too many pixels.
+    pub async fn enter(
+        self: &Arc<Self>,
+        client: IpAddr,
+        cost: Cost,
+    ) -> Result<Place, TooManyPixels> {
         let (reply, place) = oneshot::channel();
         {
             let mut state = self.lock();
@@ -87,7 +91,7 @@ impl Room {
             state.waiting.push(Waiting {
                 client,
                 cost: Cost {
-                    // None is so large that it could never be let in.
+                    // Capped, so that no picture is too large to be ever admitted.
                     bytes: cost.bytes.min(self.limits.bytes),
                     ..cost
                 },
@@ -97,10 +101,10 @@ impl Room {
             self.admit(&mut state);
             state.refuse_largest(client, self.limits.waiting.max(cost.pixels));
         }
-        place.await.map_err(|_| Crowded)
+        place.await.map_err(|_| TooManyPixels)
     }
 
-    /// Lets in whoever can be.
+    /// Admits all pictures that fit now.
     fn admit(self: &Arc<Self>, state: &mut State) {
         state.waiting.retain(|other| !other.reply.is_closed());
         while let Some(at) = self.next(state) {
@@ -122,7 +126,7 @@ impl Room {
                 bytes,
             };
             if let Err(mut place) = reply.send(place) {
-                // Nobody waits any more. The place must not lock what is locked here.
+                // Nobody waits for it any more. Dropping the place must not take the lock that is held here.
                 place.room = None;
                 self.count(state, bytes, false);
             }
@@ -132,7 +136,7 @@ impl Room {
         }
     }
 
-    /// The picture that is next, if it can be let in.
+    /// Returns the picture that is next, if it fits now.
     fn next(&self, state: &State) -> Option<usize> {
         if state.threads >= self.limits.threads {
             return None;
@@ -146,7 +150,7 @@ impl Room {
         };
         let order = |w: &Waiting| {
             let is_large = self.is_large(w.cost.bytes);
-            let is_due = is_large && state.large == 0 && w.since.elapsed() >= LONG;
+            let is_due = is_large && state.large == 0 && w.since.elapsed() >= MAX_LARGE_WAIT;
             let served = state.served.get(&w.client).copied().unwrap_or(0);
             (!is_due, is_large, served, w.since)
         };
@@ -162,7 +166,7 @@ impl Room {
         bytes > self.limits.bytes / SMALL_SHARE
     }
 
-    /// Counts a picture that comes, or one that goes.
+    /// Counts a picture that is admitted, or one that is done.
     fn count(&self, state: &mut State, bytes: u64, comes: bool) {
         let is_large = self.is_large(bytes);
         let (large, large_bytes) = (usize::from(is_large), if is_large { bytes } else { 0 });
@@ -188,7 +192,7 @@ impl Room {
 }
 
 impl State {
-    /// Takes the largest pictures of `client` out of the line until those that wait have no more than `most` pixels.
+    /// Removes the largest waiting pictures of `client` until the rest have at most `most` pixels.
     fn refuse_largest(&mut self, client: IpAddr, most: u64) {
         loop {
             let own = || {
@@ -200,7 +204,7 @@ impl State {
             if own().map(|(_, w)| w.cost.pixels).sum::<u64>() <= most {
                 return;
             }
-            // Of those as large, the last to come.
+            // Among equally large ones, the newest.
             let Some((at, _)) = own().max_by_key(|(_, w)| (w.cost.pixels, w.since)) else {
                 return;
             };
@@ -240,7 +244,7 @@ mod tests {
         [10, 0, 0, last].into()
     }
 
-    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, Crowded>> + 'a>>;
+    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, TooManyPixels>> + 'a>>;
 
     fn enter(room: &Arc<Room>, client: u8, megapixels: u64) -> Entering<'_> {
         let mut entering: Entering<'_> = Box::pin(room.enter(
@@ -250,7 +254,7 @@ mod tests {
                 bytes: 3 * megapixels * MEGAPIXEL,
             },
         ));
-        // It gets into the line with the first look, and finds its place with a later one.
+        // The first poll queues it, and a later one finds its place.
         match entering
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -260,7 +264,7 @@ mod tests {
         }
     }
 
-    fn now(entering: &mut Entering<'_>) -> Option<Result<Place, Crowded>> {
+    fn now(entering: &mut Entering<'_>) -> Option<Result<Place, TooManyPixels>> {
         let entering = pin!(entering);
         match entering.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(place) => Some(place),
@@ -274,7 +278,7 @@ mod tests {
         let first = now(&mut enter(&room, 1, 100)).unwrap().unwrap();
         let mut large: Vec<_> = (0..3).map(|_| enter(&room, 1, 100)).collect();
         assert!(large.iter_mut().all(|l| now(l).is_none()));
-        // A thread is left for them, and pixels.
+        // A thread and memory are left for them.
         let small = now(&mut enter(&room, 1, 1)).unwrap().unwrap();
         let mut second = enter(&room, 2, 1);
         assert!(now(&mut second).is_none());
@@ -307,13 +311,13 @@ mod tests {
         let refused = large
             .iter_mut()
             .map(now)
-            .filter(|l| matches!(l, Some(Err(Crowded))))
+            .filter(|l| matches!(l, Some(Err(TooManyPixels))))
             .count();
         assert_eq!(refused, 1);
         assert!(now(&mut other).is_none() && now(&mut small).is_none());
         drop(first);
         assert!(now(&mut small).unwrap().is_ok());
-        // Who goes away leaves nothing behind.
+        // A client that disconnects leaves nothing behind.
         drop((large, small, other));
         assert!(now(&mut enter(&room, 1, 100)).unwrap().is_ok());
         assert_eq!(room.lock().threads, 0);

@@ -13,13 +13,13 @@ use super::info::Info;
 use super::refusal::{Complaint, Refusal};
 use super::{caption, cross_origin, guard, observe, openapi, page, under_path};
 
-/// Where the service says that it is there.
+/// The path of the health check.
 pub const HEALTH: &str = "/healthz";
 
-/// Everything that can be asked for.
+/// All routes of the service.
 pub fn router(app: Arc<App>) -> Router {
     let guarded = Router::new()
-        // Read within limits of its own.
+        // The body is read within its own limits.
         .route(
             "/api/caption",
             post(caption::caption).layer(DefaultBodyLimit::disable()),
@@ -34,11 +34,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/openapi.json", get(description))
         .route(HEALTH, get(health))
         .merge(guarded)
-        // Before the layer, which has to see the methods that a route does not have.
+        // Before the layer, which must see requests with methods that a route does not have.
         .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn_with_state(
             app.clone(),
-            cross_origin::pages_elsewhere,
+            cross_origin::allow,
         ));
     let public = app.options.public_url.clone();
     let router = page::routes(public.as_ref())
@@ -46,7 +46,10 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(under_path::home(public.as_ref()))
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
-        .layer(middleware::from_fn_with_state(app.clone(), guard::at_home))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            guard::check_origin,
+        ))
         .layer(middleware::from_fn_with_state(
             app.clone(),
             observe::observe,
@@ -55,7 +58,7 @@ pub fn router(app: Arc<App>) -> Router {
     under_path::also(public.as_ref(), router)
 }
 
-/// What the service is, and what it takes
+/// Describe the service, its model and its limits
 #[utoipa::path(
     get,
     path = "/api/info",
@@ -70,7 +73,7 @@ pub async fn info(State(app): State<Arc<App>>) -> Json<Info> {
     Json(app.info.clone())
 }
 
-/// This description
+/// Return this description
 #[utoipa::path(
     get,
     path = "/api/openapi.json",
@@ -81,14 +84,14 @@ pub async fn description(State(app): State<Arc<App>>) -> Response {
     Json(openapi::description(app.options.public_url.as_ref())).into_response()
 }
 
-/// That the service is there.
+/// The state of the service.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
     /// `ok`
     status: &'static str,
 }
 
-/// Whether the service is there
+/// Check whether the service is up
 #[utoipa::path(
     get,
     path = "/healthz",
@@ -99,7 +102,7 @@ pub async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// What the service has counted
+/// Return the service's metrics
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -115,7 +118,7 @@ pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<
         .metrics
         .text(app.queue.len())
         .map_err(|_| Refusal::internal())?;
-    // The text is both at once.
+    // The text is valid in both formats.
     let open = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())

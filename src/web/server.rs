@@ -12,9 +12,9 @@ use tokio::task;
 use tokio::time::{Instant, sleep};
 
 use super::app::App;
-use super::connection::{self, Patience};
+use super::connection::{self, Timeouts};
+use super::log_limit::LogLimit;
 use super::routes;
-use super::seldom::Seldom;
 use super::worker::Worker;
 use super::{Options, address};
 use crate::cpu::threads;
@@ -22,27 +22,27 @@ use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
 use crate::tensor::Device;
 
-/// How long to wait where the system has no more connections to give.
-const BREATH: Duration = Duration::from_millis(50);
+/// Pause before the next attempt if the system has no more connections.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that the system takes before the service has seen them. A burst of clients fills it; those that it does not
-/// hold try again only after a second.
+/// Connections that the system accepts before the service has seen them. A burst of clients fills this backlog; clients
+/// that do not fit try again only after a second.
 const BACKLOG: u32 = 4096;
 
-/// Connections that are taken one after another before those that are here already are looked at.
-const BURST: usize = 16;
+/// The number of connections accepted in a row before existing ones are served again.
+const MAX_ACCEPTS: usize = 16;
 
-/// What the system keeps of answers that a client does not read, in bytes: enough for any of the answers here. Left to
-/// itself it keeps megabytes for each client.
+/// Size in bytes of the system's buffer for unread answers: enough for any answer of this service. The system's default
+/// is megabytes for each client.
 const SEND_BUFFER: u32 = 128 << 10;
 
-/// How often a stopping service looks whether it is done.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval at which a stopping service checks whether it is done.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a stopping service waits at most for a batch that the model has begun.
-const MODEL: Duration = Duration::from_secs(2);
+/// The longest time that a stopping service waits for a batch that the model has begun.
+const MODEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A service that listens; [`Server::run`] answers.
+/// A service that is bound to an address; [`Server::run`] answers requests.
 ///
 /// ```no_run
 /// use glimpse::{model::Captioner, tensor::Device, web::{Options, Server}};
@@ -65,17 +65,17 @@ pub struct Server {
 pub struct Stop(watch::Sender<bool>);
 
 impl Stop {
-    /// Lets the service finish what it has begun, and end.
+    /// Stops the service after it has finished the requests that it has begun.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Server {
-    /// Listens where `options` say, for a model that is on `device`.
+    /// Binds a service to the address in `options`, for a model on `device`.
     ///
     /// # Errors
-    /// Where the address makes no sense or is taken.
+    /// If the address is malformed or in use.
     pub fn bind(mut captioner: Captioner, device: &Device, options: Options) -> Result<Self> {
         let options = Options {
             addr: address(&options.addr)?,
@@ -108,20 +108,21 @@ impl Server {
         })
     }
 
-    /// Where it listens, the port filled in.
+    /// Returns the address that it is bound to, with the actual port.
     pub fn addr(&self) -> SocketAddr {
         self.app.addr
     }
 
-    /// What stops it.
+    /// Returns a handle that stops the service.
     pub fn stopper(&self) -> Stop {
         Stop(self.stop.clone())
     }
 
-    /// Answers until it is stopped, and then until what was begun is finished or has taken too long.
+    /// Answers requests until it is stopped. Then it waits until the requests that were begun are finished or the
+    /// timeout is over.
     ///
     /// # Errors
-    /// Where the system grants no threads or no event loop.
+    /// If the system grants no threads or no event loop.
     pub fn run(self) -> Result<()> {
         let Server {
             runtime,
@@ -137,19 +138,20 @@ impl Server {
         };
         let worker = worker.start()?;
         runtime.block_on(serve(listener, &app, &stop));
-        // Connections that are still open end here, so that nobody waits for what is being decoded or in the queue.
+        // Connections that are still open are closed here, so that nothing waits for images in decoding or in the
+        // queue.
         runtime.shutdown_background();
         app.queue.close();
-        // What the model has begun, it finishes, unless that takes long; then the thread goes on without anybody.
-        let until = Instant::now() + app.options.shutdown.min(MODEL);
+        // The model finishes its current batch, unless that takes too long; then its thread is left behind.
+        let until = Instant::now() + app.options.shutdown.min(MODEL_TIMEOUT);
         while !worker.is_finished() && Instant::now() < until {
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 }
 
-/// A socket that listens at the first of the addresses that `addr` means which is free.
+/// Listens on the first free one of the addresses that `addr` stands for.
 fn listen(addr: &str) -> io::Result<TcpListener> {
     let mut error = io::ErrorKind::AddrNotAvailable.into();
     for addr in addr.to_socket_addrs()? {
@@ -166,26 +168,27 @@ fn listen_at(addr: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // Elsewhere it would let another program take the address over.
+    // On other systems it would allow another program to take over the address.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // Connections inherit it. Where it cannot be set, it is what it was.
+    // Connections inherit this setting. If it cannot be set, the default stays.
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
 
-/// How long a thread for decoding stays without work: as good as for ever.
-const IDLE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long an idle decoding thread lives: practically for ever.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// An event loop on this thread, and threads for decoding images: one more than decode at a time, to look at headers. One
-/// of these is started here and stays: while there is one, images wait for it where the system grants no more.
+/// Creates an event loop on this thread, and threads for decoding images: one more than images are decoded at a time,
+/// for reading headers. One of these threads is started here and stays alive. If the system grants no more, images wait
+/// for it.
 fn runtime() -> Result<Runtime> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(threads::count() + 1)
-        .thread_keep_alive(IDLE)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_name("decoder")
         .build()
         .map_err(|e| {
@@ -203,17 +206,17 @@ fn runtime() -> Result<Runtime> {
     }
 }
 
-/// Accepts connections until it is told to stop, and then waits for those that are open.
+/// Accepts connections until the service is stopped, then waits for the open ones.
 async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>) {
-    static FAILED: Seldom = Seldom::new();
+    static FAILED: LogLimit = LogLimit::new();
     let router: Router = routes::router(app.clone());
     let options = &app.options;
-    let patience = Patience {
+    let timeouts = Timeouts {
         headers: options.read_timeout,
         write: options.write_timeout,
         end: options.timeout,
-        // What is in progress then ends with the runtime, after it was said.
-        stop: options.shutdown + BREATH * 20,
+        // After that, requests in progress end with the runtime, and a message has been logged.
+        stop: options.shutdown + RETRY_PAUSE * 20,
     };
     let mut stopped = stop.subscribe();
     let mut burst = 0;
@@ -224,23 +227,24 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
         };
         match accepted {
             Ok((stream, from)) => {
-                // Where even the last reserve is taken, the connection ends at once.
+                // If even the reserve is used up, the connection is closed at once.
                 let Some(place) = app.peers.open(from.ip()).await else {
                     continue;
                 };
                 let (router, stopped) = (router.clone(), stop.subscribe());
-                tokio::spawn(connection::serve(stream, router, patience, place, stopped));
-                // Those that are here already are seen before many more come, or a burst would close them unseen.
-                burst = (burst + 1) % BURST;
+                tokio::spawn(connection::serve(stream, router, timeouts, place, stopped));
+                // Existing connections get a turn before many more are accepted; otherwise a burst would close them
+                // before they were served.
+                burst = (burst + 1) % MAX_ACCEPTS;
                 if burst == 0 {
                     task::yield_now().await;
                 }
             }
             Err(error) => {
-                if let Some(others) = FAILED.others() {
+                if let Some(others) = FAILED.suppressed() {
                     tracing::warn!(%error, others, "a connection could not be accepted");
                 }
-                sleep(BREATH).await;
+                sleep(RETRY_PAUSE).await;
             }
         }
     }
@@ -248,7 +252,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>, stop: &watch::Sender<bool>
     finish(app).await;
 }
 
-/// Waits for the requests that were begun, as long as a stopping service does.
+/// Waits for the requests that were begun, up to the timeout of a stopping service.
 async fn finish(app: &App) {
     let limit = app.options.shutdown;
     let requests = app.peers.requests();
@@ -262,7 +266,7 @@ async fn finish(app: &App) {
     }
     let until = Instant::now() + limit;
     while app.peers.len() > 0 && Instant::now() < until {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     let requests = app.peers.requests();
     if requests > 0 {

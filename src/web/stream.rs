@@ -1,7 +1,7 @@
-//! The bytes of a connection, with three things that the HTTP library leaves to others.
+//! The bytes of a connection, with three features that the HTTP library lacks.
 //!
-//! A client that does not read its answer is cut off. The library's own refusals, of what is no HTTP, have no body; they
-//! get the one that all errors of this service have. And a stream is closed only after what still comes has been read.
+//! A client that does not read its answer is disconnected. The library's refusals of malformed requests get a body,
+//! like all other errors of this service. A stream is closed only after the remaining input has been read.
 
 use std::io;
 use std::pin::Pin;
@@ -14,22 +14,22 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::unparsed;
 
-/// How long what a client still sends is read and thrown away after the last answer, and how long it may be silent.
-const LINGER: Duration = Duration::from_secs(2);
-const SILENCE: Duration = Duration::from_millis(200);
+/// How long input is read and dropped after the last answer, and how long the client may be silent meanwhile.
+const MAX_DRAIN: Duration = Duration::from_secs(2);
+const MAX_DRAIN_SILENCE: Duration = Duration::from_millis(200);
 
-/// A stream that is closed only after what still comes has been read.
+/// A stream that is closed only after the remaining input has been read.
 ///
-/// A system that closes a connection with something unread in it lets the other side know by a reset, which takes away
-/// the answer before the client has seen it: whoever sends too much would never learn so.
+/// If a system closes a connection with unread input, it resets the connection, and the other side loses the answer
+/// before it has read it. A client that sends too much would never learn why it was refused.
 pub struct Stream {
     stream: TcpStream,
     closing: Option<Closing>,
-    /// How long a client may leave unread what was sent.
-    patience: Duration,
-    /// Runs while the client does not read.
+    /// How long a client may leave data unread.
+    write_timeout: Duration,
+    /// The timer that runs while the client does not read.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// What is sent in place of a refusal without a body, and how much of it was.
+    /// The answer that replaces a refusal without a body, and how much of it was sent.
     refusal: Option<(Vec<u8>, usize)>,
 }
 
@@ -39,27 +39,27 @@ struct Closing {
 }
 
 impl Stream {
-    pub fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub fn new(stream: TcpStream, write_timeout: Duration) -> Self {
         Stream {
             stream,
             closing: None,
-            patience,
+            write_timeout,
             stalled: None,
             refusal: None,
         }
     }
 
-    /// Writes to the stream, or fails where nothing was read for too long.
+    /// Writes to the stream; fails if nothing was read for too long.
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
+        let write_timeout = self.write_timeout;
         let stalled = self
             .stalled
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+            .get_or_insert_with(|| Box::pin(sleep(write_timeout)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -88,7 +88,7 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         if this.refusal.is_none() {
             match unparsed::find(bytes) {
-                // What comes before it goes first.
+                // Data before it is sent first.
                 Some((at, _)) if at > 0 => return this.write(cx, &bytes[..at]),
                 Some((_, refusal)) => this.refusal = Some((refusal, 0)),
                 None => return this.write(cx, bytes),
@@ -122,8 +122,8 @@ impl AsyncWrite for Stream {
         }
         let now = Instant::now();
         let closing = this.closing.get_or_insert_with(|| Closing {
-            end: now + LINGER,
-            silence: Box::pin(sleep(SILENCE)),
+            end: now + MAX_DRAIN,
+            silence: Box::pin(sleep(MAX_DRAIN_SILENCE)),
         });
         let mut thrown_away = [0; 16 << 10];
         loop {
@@ -136,7 +136,7 @@ impl AsyncWrite for Stream {
                     }
                     closing
                         .silence
-                        .set(sleep_until((now + SILENCE).min(closing.end)));
+                        .set(sleep_until((now + MAX_DRAIN_SILENCE).min(closing.end)));
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => {

@@ -1,8 +1,8 @@
-//! The service under the path of its public address, as well as under `/`.
+//! Serves the routes under the path of the public address, as well as under `/`.
 //!
-//! Some proxies take the path away before they pass a request on (`proxy_pass http://127.0.0.1:8080/;`), and some leave
-//! it (`proxy_pass http://127.0.0.1:8080;`). Those that leave it ask for `/glimpse/api/info`, which is answered as
-//! `/api/info` is.
+//! Some proxies remove the path before they pass a request on (`proxy_pass http://127.0.0.1:8080/;`), and some keep it
+//! (`proxy_pass http://127.0.0.1:8080;`). A request for `/glimpse/api/info` is therefore answered like one for
+//! `/api/info`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use axum::routing::get;
 
 use super::{PublicUrl, openapi, page};
 
-/// What of the service's own `path` would hide, if anything: a route that is the path or is below it.
+/// Returns a route that `path` would hide, if there is one: a route equal to the path or below it.
 pub fn hidden_by(path: &str) -> Option<String> {
     let described = openapi::description(None).paths.paths;
     let mut own = described.into_keys().chain(page::paths());
@@ -26,7 +26,8 @@ pub fn hidden_by(path: &str) -> Option<String> {
     })
 }
 
-/// The path alone leads to the page. Without the slash at its end, the page's addresses would lead elsewhere.
+/// Redirects the path without a final slash to the page. Without the slash, the page's relative addresses would be
+/// wrong.
 pub fn home<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> Router<S> {
     let Some(path) = public.and_then(path) else {
         return Router::new();
@@ -36,12 +37,12 @@ pub fn home<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> Rou
     Router::new().route(path, get(lead))
 }
 
-/// A router that answers under the path what `router` answers under `/`.
+/// Returns a router that also answers under the path as `router` does under `/`.
 pub fn also(public: Option<&PublicUrl>, router: Router) -> Router {
     let Some(path) = public.and_then(path) else {
         return router;
     };
-    // Routes are looked up by what is left of the path, so it has to be taken away before.
+    // Routes are matched against the rest of the path, so the prefix is removed before the router sees the request.
     Router::new()
         .fallback_service(router)
         .layer(middleware::from_fn_with_state(Arc::from(path), strip))
@@ -58,7 +59,7 @@ async fn strip(State(path): State<Arc<str>>, mut request: Request, next: Next) -
     next.run(request).await
 }
 
-/// `uri` without `path`, where it is below that.
+/// Removes `path` from `uri`; `None` if `uri` is not below it.
 fn stripped(uri: &Uri, path: &str) -> Option<Uri> {
     let below = uri.path_and_query()?.as_str().strip_prefix(path)?;
     let below = below.starts_with('/').then_some(below)?;

@@ -1,13 +1,13 @@
-//! What the HTTP library refuses by itself, because it cannot be parsed: its answers have no body, and get one here.
+//! Adds a body to the answers with which the HTTP library refuses requests that cannot be parsed.
 
 use serde_json::to_vec;
 
-use super::observe::CAREFUL;
+use super::observe::SECURITY_HEADERS;
 use super::refusal::Complaint;
 
-/// The last answer in `bytes`, where it is one that the library made up: where it begins, and what is sent in its place.
+/// Finds the last answer in `bytes` that the library made up. Returns its start and the answer that replaces it.
 ///
-/// An answer of the service's own is told by the headers that each of them has.
+/// The service's own answers are recognised by the headers that each of them has.
 pub fn find(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
@@ -16,7 +16,7 @@ pub fn find(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     let at = bytes.windows(start.len()).rposition(|w| w == start)?;
     let head = std::str::from_utf8(&bytes[at..bytes.len() - 4]).ok()?;
     let mut lines: Vec<&str> = head.split("\r\n").collect();
-    let is_own = |line: &str| line.starts_with(CAREFUL[0].0.as_str());
+    let is_own = |line: &str| line.starts_with(SECURITY_HEADERS[0].0.as_str());
     let length = lines.iter().position(|&line| line == "content-length: 0")?;
     if lines.iter().any(|line| is_own(line)) {
         return None;
@@ -26,7 +26,7 @@ pub fn find(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
         "414" => "the address is too long",
         "431" => "the headers are too many or too large",
         _ => {
-            "this is no request that can be read: its first line, a header or its length is not as HTTP/1.1 has them"
+            "the request cannot be read: its first line, a header or its length is not valid in HTTP/1.1"
         }
     };
     let complaint = Complaint {
@@ -34,7 +34,7 @@ pub fn find(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     };
     let body = to_vec(&complaint).ok()?;
     let mut answer = lines.join("\r\n");
-    for (name, value) in CAREFUL {
+    for (name, value) in SECURITY_HEADERS {
         answer.push_str(&format!("\r\n{name}: {value}"));
     }
     answer.push_str(&format!(
@@ -54,7 +54,7 @@ mod tests {
         let (at, answer) = find(refusal).unwrap();
         let answer = String::from_utf8(answer).unwrap();
         assert!(at == 0 && answer.starts_with("HTTP/1.1 400 Bad Request\r\ndate: today\r\n"));
-        assert!(answer.contains("\r\n\r\n{\"error\":\"this is no request"));
+        assert!(answer.contains("\r\n\r\n{\"error\":\"the request cannot be read"));
         assert!(!answer.contains("content-length: 0"));
 
         let before = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";

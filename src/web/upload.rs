@@ -1,4 +1,4 @@
-//! What a client sends, taken into memory within limits, and the images in it.
+//! Reads request bodies into memory, within limits, and extracts the images.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,50 +10,54 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::params::CaptionParams;
 use super::refusal::{Refusal, shown};
-use super::wish::Wish;
 use super::{Options, form};
 
-/// The multipart field of an image, and what an image without a name is called.
+/// The multipart field of an image, and the name of an image that has none.
 pub const IMAGE: &str = "image";
 
-/// Uploads are counted in pieces of this size.
+/// The unit in which the memory for uploads is counted, in bytes.
 const PIECE: usize = 4 << 10;
 
-/// Room for so many bytes is made before any has come.
-const FIRST: usize = 64 << 10;
+/// The largest buffer, in bytes, that is allocated before any data has arrived.
+const MAX_FIRST_BUFFER: usize = 64 << 10;
 
-/// Memory that uploads may take, all of them together.
-pub struct Held(Arc<Semaphore>);
+/// The memory that all uploads together may take.
+pub struct UploadMemory(Arc<Semaphore>);
 
-impl Held {
+impl UploadMemory {
     pub fn new(bytes: usize) -> Self {
-        Held(Arc::new(Semaphore::new(bytes.div_ceil(PIECE))))
+        UploadMemory(Arc::new(Semaphore::new(bytes.div_ceil(PIECE))))
     }
 }
 
-/// The body of a request. What it takes of the memory is given back with it.
+/// The body of a request. Dropping it releases its share of the memory.
 pub struct Upload {
     bytes: Vec<u8>,
     share: OwnedSemaphorePermit,
 }
 
-/// An image as it was sent.
+/// An image as the client sent it.
 pub struct Picture {
     pub name: String,
     pub bytes: Bytes,
 }
 
-/// What a request's body is read by.
+/// Reads request bodies.
 pub struct Reader<'a> {
-    pub held: &'a Held,
+    pub memory: &'a UploadMemory,
     pub options: &'a Options,
 }
 
 impl Reader<'_> {
-    /// The images that a request brings: those of its multipart fields, or the body as it is. What other fields say,
-    /// `wish` takes in.
-    pub async fn pictures(&self, request: Request, wish: &mut Wish) -> Result<Pictures, Refusal> {
+    /// Reads the images of a request: those of its multipart fields, or the body itself. Other fields of a form are
+    /// stored in `params`.
+    pub async fn pictures(
+        &self,
+        request: Request,
+        params: &mut CaptionParams,
+    ) -> Result<Pictures, Refusal> {
         let (parts, body) = request.into_parts();
         check_coding(&parts.headers)?;
         let Upload { bytes, share } = self.upload(&parts.headers, body).await?;
@@ -64,7 +68,7 @@ impl Reader<'_> {
         }
         let bytes = Bytes::from(bytes);
         let pictures = match form::kind(&parts.headers) {
-            Some(kind) => form::read(kind.clone(), bytes, wish, self.options).await?,
+            Some(kind) => form::read(kind.clone(), bytes, params, self.options).await?,
             None => vec![Picture {
                 name: IMAGE.into(),
                 bytes,
@@ -85,8 +89,8 @@ impl Reader<'_> {
             return Err(self.too_large());
         }
         let mut upload = Upload {
-            // What is announced may never come.
-            bytes: Vec::with_capacity(announced.unwrap_or(0).min(FIRST)),
+            // The announced length may be false, so little is allocated at first.
+            bytes: Vec::with_capacity(announced.unwrap_or(0).min(MAX_FIRST_BUFFER)),
             share: self.share(0)?,
         };
         let started = Instant::now();
@@ -105,10 +109,10 @@ impl Reader<'_> {
         Ok(upload)
     }
 
-    /// So much more of the memory for uploads.
+    /// Reserves more of the memory for uploads.
     fn share(&self, pieces: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
-        self.held
+        self.memory
             .0
             .clone()
             .try_acquire_many_owned(pieces)
@@ -120,7 +124,7 @@ impl Reader<'_> {
             })
     }
 
-    /// Refuses a sender who is never silent for long, and never done either.
+    /// Refuses a client that sends too slowly, although it is never silent for long.
     fn check_rate(&self, bytes: usize, took: Duration) -> Result<(), Refusal> {
         let rate = self.options.upload_rate;
         let counted = took.saturating_sub(self.options.read_timeout);
@@ -154,7 +158,7 @@ impl Reader<'_> {
     }
 }
 
-/// Refuses a body that was compressed to be sent, which would have to be unpacked to nobody knows how much.
+/// Refuses a compressed body, because its unpacked size is unknown.
 fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let codings = codings.map(|coding| coding.to_str().unwrap_or("something unreadable").trim());
@@ -172,14 +176,14 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The images of a request, and the memory that they take.
+/// The images of a request, with their share of the memory.
 pub struct Pictures {
     pub pictures: Vec<Picture>,
     _share: OwnedSemaphorePermit,
 }
 
 impl Pictures {
-    /// What they are called; the rest is let go.
+    /// Returns the names of the images, and drops everything else.
     pub fn into_names(self) -> Vec<String> {
         self.pictures.into_iter().map(|p| p.name).collect()
     }

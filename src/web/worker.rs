@@ -1,20 +1,20 @@
-//! The thread that owns the model.
+//! The thread that runs the model.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use super::log_limit::LogLimit;
 use super::metrics::{Metrics, Stage};
-use super::queue::{Done, Job, Queue};
-use super::seldom::Seldom;
+use super::queue::{Captioned, Job, Queue};
 use crate::caption::search;
 use crate::cpu::{memory, threads};
 use crate::data::preprocess;
 use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
 
-/// The model, and what it works for.
+/// The model, with the queue that it serves.
 pub struct Worker {
     pub captioner: Captioner,
     pub queue: Arc<Queue>,
@@ -31,18 +31,18 @@ impl Worker {
     }
 
     fn run(&self) {
-        let failed = Seldom::new();
+        let failed = LogLimit::new();
         while let Some(jobs) = self.queue.take(memory::clear) {
-            // Whoever is not answered is told that something went wrong; the others shall not suffer from it.
+            // A failed batch is reported to its clients; later batches must not be affected.
             match catch_unwind(AssertUnwindSafe(|| self.answer(jobs))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    if let Some(others) = failed.others() {
+                    if let Some(others) = failed.suppressed() {
                         tracing::error!(%error, others, "a batch failed");
                     }
                 }
                 Err(_) => {
-                    if let Some(others) = failed.others() {
+                    if let Some(others) = failed.suppressed() {
                         tracing::error!(others, "a batch failed without saying why");
                     }
                 }
@@ -50,7 +50,7 @@ impl Worker {
         }
     }
 
-    /// Encodes all together, and searches together for those that want the same.
+    /// Encodes all images in one batch, and generates together the captions of those with equal settings.
     fn answer(&self, mut jobs: Vec<Job>) -> Result<()> {
         jobs.sort_by_key(|job| (job.how.beam, job.how.n_best, job.how.attention));
         for job in &jobs {
@@ -86,13 +86,13 @@ impl Worker {
             first += size;
             let answers = group.into_iter().zip(captions.into_iter().zip(tags));
             for ((_, reply), (captions, tags)) in answers {
-                let done = Done {
+                let done = Captioned {
                     captions,
                     tags,
                     encode,
                     generate,
                 };
-                // Where nobody waits any more, there is nobody to tell.
+                // If the client has disconnected, the result is dropped.
                 let _ = reply.send(Ok(done));
             }
         }

@@ -1,4 +1,4 @@
-//! `glimpse caption --attention`: a picture of where the model looked.
+//! Tests of `glimpse caption --attention`, which draws the attention of each word.
 
 use std::fs;
 use std::path::Path;

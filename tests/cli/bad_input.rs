@@ -1,4 +1,4 @@
-//! Files that cannot be used, alone and among good ones.
+//! Tests of unusable files, alone and among good ones.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `glimpse bench`.
+//! Tests of `glimpse bench`.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The memory that the service takes, whatever is sent to it.
+//! Test of the memory that the service takes, whatever clients send.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! `glimpse calibrate`, and what a calibrated model does for its user.
+//! Tests of `glimpse calibrate`, and of the answers of a calibrated model.
 
 use std::fs;
 use std::path::Path;

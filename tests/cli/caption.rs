@@ -1,4 +1,4 @@
-//! `glimpse caption`.
+//! Tests of `glimpse caption`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

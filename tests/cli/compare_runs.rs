@@ -1,4 +1,4 @@
-//! `glimpse compare`
+//! Tests of `glimpse compare`.
 
 use crate::{dataset, glimpse, number, string};
 

@@ -1,4 +1,5 @@
-//! Settings: all of them documented, single ones on the command line, changed while a run goes on, and in the model.
+//! Tests of settings: documentation, overriding single ones on the command line, changing them on resuming, and storing
+//! them in the model.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `glimpse-convert`, and what the other commands make of its encoders.
+//! Tests of `glimpse-convert`, and of its encoders in the other commands.
 
 use std::fs;
 use std::path::Path;

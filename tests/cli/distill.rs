@@ -1,4 +1,4 @@
-//! `glimpse train` in the stage `distill`: pictures without captions, tags, resuming, refusals.
+//! Tests of the stage `distill` of `glimpse train`: pictures without captions, tags, resuming, refusals.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `glimpse doctor`, and what the commands that take a dataset do with broken ones.
+//! Tests of `glimpse doctor`, and of broken datasets in the other commands.
 
 use std::fs;
 use std::path::Path;

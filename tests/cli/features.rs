@@ -1,4 +1,4 @@
-//! `glimpse features`.
+//! Tests of `glimpse features`.
 
 use glimpse::data::weights::{Precision, WeightFile, write_weights};
 use glimpse::data::{Image, Recipe};

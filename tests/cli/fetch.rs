@@ -1,4 +1,4 @@
-//! `glimpse fetch`, from servers on this machine that keep their promises or do not; no other network is asked.
+//! Tests of `glimpse fetch`, from well-behaved and faulty servers on this machine; no other network is used.
 
 use std::fs;
 use std::path::Path;
@@ -275,7 +275,7 @@ fn answers_that_are_no_file_are_one_line() {
         (redirect("/a"), "without end"),
         (
             redirect("ftp://localhost/a"),
-            "sends on to `ftp://localhost/a`",
+            "redirects to `ftp://localhost/a`",
         ),
         (
             Answer::new("302 Found", &["Content-Length: 0"], b""),

@@ -1,4 +1,4 @@
-//! Folders in which something cannot be used, and names of every kind.
+//! Tests of folders with unusable entries, and of names of every kind.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,7 +1,7 @@
-//! `--device gpu`: the same results as on the processor, and one line where there is no such device.
+//! Tests of `--device gpu`: equal results as on the CPU, and one line of error without a GPU.
 //!
-//! Without any GPU, not even a software one, these tests say so and do nothing, unless `GLIMPSE_TEST_GPU`
-//! is set.
+//! Without a GPU, not even a software one, these tests print a message and do nothing, unless `GLIMPSE_TEST_GPU` is
+//! set.
 
 use std::path::Path;
 use std::process::Stdio;

@@ -1,4 +1,5 @@
-//! `glimpse train --init`: from a whole model, whose vocabulary grows by the words of the new captions.
+//! Tests of `glimpse train --init`: training starts from a whole model, whose vocabulary is extended by the new
+//! captions' words.
 
 use std::fs;
 

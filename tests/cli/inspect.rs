@@ -1,4 +1,4 @@
-//! `glimpse inspect`.
+//! Tests of `glimpse inspect`.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! The program as people and scripts call it: every command, good input and bad.
+//! Tests of the program as people and scripts call it: every command, with good and bad input.
 //!
-//! The models here are tiny and trained on the spot, on pictures made on the spot; only one test asks the
-//! bundled model.
+//! The models are tiny and are trained by the tests, on pictures that the tests draw; only one test uses the bundled
+//! model.
 
 mod attention;
 #[path = "../common/attentive.rs"]

@@ -1,4 +1,5 @@
-//! Odd image files on the command line: read with a warning, refused with --strict, and refused beyond --max-megapixels.
+//! Tests of odd image files on the command line: read with a warning, refused with --strict, and refused beyond
+//! --max-megapixels.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Where the program writes: streams that take nothing, files that are no files, disks that are full, and two at once.
+//! Tests of outputs: streams that cannot be written, special files, full disks, and two writers at once.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! `glimpse fetch` through proxies, which are servers on this machine.
+//! Tests of `glimpse fetch` through proxies, which are servers on this machine.
 
 use crate::fetch::{here, lines, published};
 use crate::server::{Answer, Server};

@@ -1,4 +1,4 @@
-//! What a run leaves beside its output for people: the log, the report, files for TensorBoard.
+//! Tests of the files that a training writes for people: the log, the report, files for TensorBoard.
 
 use std::fs;
 use std::path::PathBuf;

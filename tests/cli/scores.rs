@@ -1,4 +1,4 @@
-//! `glimpse evaluate` and `glimpse score`.
+//! Tests of `glimpse evaluate` and `glimpse score`.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `glimpse serve`, from its start to a signal.
+//! Tests of `glimpse serve`, from its start to a signal.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

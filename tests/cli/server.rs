@@ -1,4 +1,4 @@
-//! A web server for tests, which says what it is told to say, right or wrong.
+//! A web server for tests that sends the answers it is given, valid or not.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

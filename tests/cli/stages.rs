@@ -1,4 +1,5 @@
-//! `glimpse train`: its stages, how the dev split judges a run, and what survives a kill at any moment.
+//! Tests of `glimpse train`: its stages, the choice of the best model by the dev split, and resuming after a kill at
+//! any moment.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

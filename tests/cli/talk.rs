@@ -1,4 +1,4 @@
-//! What `glimpse train` says while it trains, and what it does not overwrite.
+//! Tests of the messages of `glimpse train` during training, and of the files that it does not overwrite.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `glimpse train`: the same bytes again, resuming, and stopping in all ways.
+//! Tests of `glimpse train`: reproducible bytes, resuming, and all ways of stopping.
 
 use std::fs;
 use std::path::Path;

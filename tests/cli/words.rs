@@ -1,4 +1,4 @@
-//! Messages are the program's own: no library's wording, and what to do instead.
+//! Test that messages are in the program's own words, not a library's, and say what to do instead.
 
 use std::fs;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn configurations_are_refused_with_line_and_column() {
             "epochs = 3\nbatchs = 2\n",
             "line 2, column 1: has `batchs`, which does not exist; did you mean `batch`?",
         ),
-        ("epochs = = 3\n", "line 1, column 10: is no TOML"),
+        ("epochs = = 3\n", "line 1, column 10: is not TOML"),
         (
             "epochs = \"x\"\n",
             "line 1, column 10: has the text \"x\" where a whole number of 0 or more belongs",
@@ -114,12 +114,12 @@ fn no_message_has_a_librarys_words() {
         ),
         (
             &["inspect", "cut.h5"],
-            "is no whole HDF5 file; get it again",
+            "is not a whole HDF5 file; get it again",
         ),
         (&["inspect", "new.h5"], "save it again with Keras"),
         (
             &["inspect", "cut.keras"],
-            "is no whole zip archive; get it again",
+            "is not a whole zip archive; get it again",
         ),
         (
             &["inspect", "none.safetensors"],

@@ -1,11 +1,11 @@
-//! A small attention model with random weights, for tests that show or answer its attention weights.
+//! A small attention model with random weights, for tests of its attention weights.
 
 use glimpse::data::Vocabulary;
 use glimpse::model::{Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig};
 use glimpse::nn::{Init, Module};
 
-/// A captioner with random weights and an attention decoder, which sees images by `recipe`. Of its map's places it prefers
-/// few by far, other ones in other images.
+/// Builds a captioner with random weights and an attention decoder, which takes images in `recipe`. Its attention is
+/// concentrated on few positions of the map, which differ from image to image.
 pub fn attentive(recipe: &str) -> Captioner {
     let mut init = Init::new(7);
     let sizes = DenseNetConfig {
@@ -39,7 +39,7 @@ pub fn attentive(recipe: &str) -> Captioner {
         metrics: Default::default(),
         origin: None,
     };
-    // An untrained decoder looks everywhere alike; larger scores set places apart.
+    // An untrained decoder attends evenly to all positions; larger scores make it differ.
     let mut scaled = 0;
     captioner.decoder.visit("", &mut |name, _, tensor| {
         let factor = match name {

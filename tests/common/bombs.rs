@@ -1,4 +1,4 @@
-//! Images that are small as files and large as pixels, one of each format and kind: all of their pixels are grey or black.
+//! Images that are small as files but large in pixels, one of each format and kind, in uniform grey or black.
 
 #![allow(dead_code)]
 
@@ -9,7 +9,7 @@ use flate2::write::ZlibEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-/// One of each, `side` pixels wide and high.
+/// Returns one image of each kind, `side` pixels wide and high.
 pub fn all(side: u16) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("grey.png", grey_png(side, false)),
@@ -24,7 +24,7 @@ pub fn all(side: u16) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A picture of one pixel that comes with a colour profile, a text and an Exif chunk of `bytes` bytes each.
+/// Returns a picture of one pixel with a colour profile, a text and an Exif chunk of `bytes` bytes each.
 pub fn profile_png(bytes: usize) -> Vec<u8> {
     let zeros = zlib(bytes);
     let profile = [&b"a profile\0\0"[..], &zeros].concat();
@@ -38,7 +38,7 @@ pub fn profile_png(bytes: usize) -> Vec<u8> {
     ])
 }
 
-/// So many zeros, compressed.
+/// Compresses this many zeros.
 fn zlib(mut bytes: usize) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     let zeros = vec![0; bytes.min(1 << 20)];
@@ -65,7 +65,7 @@ fn grey_png(side: u16, is_interlaced: bool) -> Vec<u8> {
     let pixels = usize::from(side);
     let side = u32::from(side).to_be_bytes();
     let header = [&side[..], &side, &[8, 0, 0, 0, u8::from(is_interlaced)]].concat();
-    // Each row has a byte in front; of the passes of an interlaced picture there are seven, with rows of their own.
+    // Each row begins with a filter byte; each of the seven passes of an interlaced picture has its own rows.
     let passes = [
         (0, 0, 8, 8),
         (4, 0, 8, 8),
@@ -97,7 +97,7 @@ fn black_gif(side: u16) -> Vec<u8> {
     gif
 }
 
-/// Run-length coded: a pair of bytes for 255 pixels.
+/// Run-length encoded: a pair of bytes for 255 pixels.
 fn black_bmp(side: u16) -> Vec<u8> {
     let mut data = Vec::new();
     for _ in 0..side {
@@ -168,7 +168,7 @@ fn black_webp(side: u16) -> Vec<u8> {
     webp.into_inner()
 }
 
-/// The same JPEG, taken with the camera on its side.
+/// Adds an orientation to a JPEG: taken with the camera on its side.
 fn turned(jpeg: &[u8]) -> Vec<u8> {
     let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let length = (2 + 6 + tiff.len() as u16).to_be_bytes();
@@ -183,8 +183,8 @@ fn turned(jpeg: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// A grey JPEG of this size in full, in colour with halved chromas. Every code is a single zero: blocks have the average of
-/// the block before, and no details.
+/// Returns a uniformly grey JPEG of this size, with three components and halved chromas. Every code is a single zero:
+/// each block has the average of the block before, and no details.
 pub fn grey_jpeg(width: u16, height: u16, is_progressive: bool) -> Vec<u8> {
     let segment = |marker: u8, data: &[u8]| {
         let length = (data.len() as u16 + 2).to_be_bytes();

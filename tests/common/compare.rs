@@ -1,8 +1,8 @@
-//! How far two tensors are apart, and the layouts that they come in.
+//! The distance of two tensors, and conversions between their layouts.
 
 use glimpse::tensor::Tensor;
 
-/// The norm of the difference over the norm of what was wanted.
+/// Returns the norm of the difference, divided by the norm of `want`.
 #[track_caller]
 pub fn relative(got: &Tensor, want: &Tensor) -> f64 {
     assert_eq!(got.dims(), want.dims());
@@ -13,7 +13,7 @@ pub fn relative(got: &Tensor, want: &Tensor) -> f64 {
     (distance / norm.max(1e-12)).sqrt()
 }
 
-/// `[N, C, H, W]` to `[N, H, W, C]`.
+/// Converts `[N, C, H, W]` to `[N, H, W, C]`.
 pub fn nhwc(x: &Tensor) -> Tensor {
     Tensor::from(&x.view().permuted_axes(ndarray::IxDyn(&[0, 2, 3, 1])))
 }

@@ -1,10 +1,10 @@
-//! Deterministic damage.
+//! Deterministic random numbers for damaging files.
 
-/// What decides where and how; the same seed decides the same.
+/// The state of the generator; equal seeds give equal damage.
 pub struct Damage(pub u64);
 
 impl Damage {
-    /// A number below `below`, or 0.
+    /// Returns a number below `below`, or 0.
     pub fn next(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

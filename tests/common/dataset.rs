@@ -1,8 +1,8 @@
-//! A dataset like Flickr8k, in miniature.
+//! A miniature dataset in the form of Flickr8k.
 
 use std::fs;
 
-/// A folder with so many pictures to train on, each with a caption.
+/// Creates a folder with `pictures` training pictures, each with a caption.
 pub fn dataset(pictures: u8) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut tokens, mut names) = (String::new(), String::new());

@@ -1,21 +1,21 @@
-//! A proxy that shows another server under a path of its own, and has nothing else.
+//! A proxy that serves another server under a path, and answers 404 for everything else.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-/// How it passes requests on.
+/// The behaviour of the proxy.
 #[derive(Clone, Copy)]
 pub struct Manner {
-    /// `/glimpse`
+    /// The path, such as `/glimpse`.
     pub path: &'static str,
-    /// Whether it takes the path away.
+    /// Whether it removes the path before it passes a request on.
     pub strips: bool,
-    /// Whether it calls the server by its address, instead of by the name that it was called by itself.
+    /// Whether it replaces the header `Host` by the server's address.
     pub renames: bool,
 }
 
-/// Starts a proxy before `server`, for as long as the tests run, and says where it is.
+/// Starts a proxy in front of `server`, which lives as long as the tests; returns its address.
 pub fn start(server: SocketAddr, manner: Manner) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

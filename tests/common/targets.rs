@@ -1,4 +1,4 @@
-//! Small target files for the distillation stage, with pictures that they speak of.
+//! Small target files for the distillation stage, with the pictures that they describe.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
-/// What a target file is made of; tests change what they want wrong.
+/// The contents of a target file, which tests can alter.
 #[derive(Clone)]
 pub struct Targets {
     pub header: serde_json::Value,
     pub picture: Vec<u32>,
     pub view: Vec<[f32; 6]>,
-    /// Name, shape and numbers of the tensors of floating-point numbers.
+    /// Name, shape and numbers of the floating-point tensors.
     pub tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
 }
 
-/// Repeatable numbers in `[-1, 1)`.
+/// Returns reproducible numbers in `[-1, 1)`.
 pub fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -28,13 +28,13 @@ pub fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// The first digits of a file's SHA-256, as target files hold them.
+/// Returns the first digits of a file's SHA-256, as target files contain them.
 pub fn digest(path: &Path) -> String {
     let hash = Sha256::digest(std::fs::read(path).unwrap());
     hash.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// `count` small pictures in `folder`, named `p0.png` on, each in a colour of its own.
+/// Creates `count` small pictures in `folder`, named from `p0.png` on, each in another colour.
 pub fn pictures(folder: &Path, count: usize) -> Vec<PathBuf> {
     let save = |i: usize| {
         let path = folder.join(format!("p{i}.png"));
@@ -46,7 +46,7 @@ pub fn pictures(folder: &Path, count: usize) -> Vec<PathBuf> {
     (0..count).map(save).collect()
 }
 
-/// Targets of these pictures: `views` of each, `features` numbers and `classes` classes through a classifier.
+/// Creates targets for these pictures: `views` views each, `features` features, and a classifier of `classes` classes.
 pub fn targets(pictures: &[PathBuf], views: usize, features: usize, classes: usize) -> Targets {
     let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
     let digests: Vec<String> = pictures.iter().map(|path| digest(path)).collect();
@@ -90,12 +90,12 @@ pub fn targets(pictures: &[PathBuf], views: usize, features: usize, classes: usi
 }
 
 impl Targets {
-    /// The numbers of a tensor, to be changed.
+    /// Returns a tensor for changes.
     pub fn tensor(&mut self, name: &str) -> &mut (String, Vec<usize>, Vec<f32>) {
         self.tensors.iter_mut().find(|(n, ..)| n == name).unwrap()
     }
 
-    /// Leaves a tensor out.
+    /// Removes a tensor.
     pub fn without(mut self, name: &str) -> Self {
         self.tensors.retain(|(n, ..)| n != name);
         self
@@ -107,7 +107,7 @@ impl Targets {
         self
     }
 
-    /// The bytes of the file; all floating-point numbers but the views are of 16 bits.
+    /// Returns the bytes of the file; floating-point numbers have 16 bits, except in the views.
     pub fn bytes(&self) -> Vec<u8> {
         let picture: Vec<u8> = self.picture.iter().flat_map(|p| p.to_le_bytes()).collect();
         let view: Vec<u8> = self

@@ -1,4 +1,5 @@
-//! Files in which the network is not alone: others around it, objects beside it, or no DenseNet at all.
+//! Tests of files that contain more than the network: another network around it, objects beside it, or no DenseNet at
+//! all.
 
 use glimpse::convert::{self, Converted, Options, convert_archive, survey};
 use glimpse::data::import::Archive;

@@ -1,7 +1,7 @@
-//! Foreign weights: every format that is read against what PyTorch and Keras compute, and everything that is refused.
+//! Tests of foreign weights: every supported format against PyTorch and Keras, and every refusal.
 //!
-//! `tools/make_convert_fixtures.py` wrote one tiny network in all formats, `tools/make_around_fixtures.py` the files in
-//! which it is not alone.
+//! `tools/make_convert_fixtures.py` wrote one tiny network in all formats, `tools/make_around_fixtures.py` the files
+//! that contain other networks or objects too.
 
 mod around;
 #[path = "../common/compare.rs"]
@@ -438,14 +438,14 @@ fn what_is_no_weight_file_is_told_so() {
             [&[b'x'; 257][..], b"ustar\0", &[0; 300]].concat(),
             "before 0.1.10",
         ),
-        (bytes("zip.pth")[..5000].to_vec(), "no whole zip archive"),
+        (bytes("zip.pth")[..5000].to_vec(), "not a whole zip archive"),
         (
             bytes("keras2-weights.h5")[..3000].to_vec(),
-            "no whole HDF5 file",
+            "not a whole HDF5 file",
         ),
         (
             bytes("keras3.keras")[..9000].to_vec(),
-            "no whole zip archive",
+            "not a whole zip archive",
         ),
         (
             bytes("torchvision.safetensors")[..3000].to_vec(),

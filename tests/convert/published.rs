@@ -1,4 +1,4 @@
-//! The published sizes, in every format that people have them in.
+//! Tests of the published networks, in every format in which they are distributed.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! Every dataset format in miniature, complete and with something wrong.
+//! Tests of every dataset format in miniature, complete and with faults.
 //!
-//! With `GLIMPSE_FLICKR8K` set to a folder that holds the real Flickr8k, that one is read too.
+//! If `GLIMPSE_FLICKR8K` is set to a folder with the real Flickr8k, that dataset is read too.
 
 mod doubt;
 mod own;

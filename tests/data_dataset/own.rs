@@ -1,4 +1,4 @@
-//! Pictures of people's own, with tables and texts as people make them.
+//! Tests of users' own pictures, with tables and texts as users write them.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The published datasets as they lie about after unpacking.
+//! Tests of the published datasets in the folders that result from unpacking them.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Every kind of image file against what Pillow reads from it, and every way in which one can be damaged.
+//! Tests of every kind of image file against Pillow, and of every kind of damage.
 //!
 //! `tests/fixtures/images` is made by `tools/make_image_fixtures.py`.
 

@@ -1,7 +1,8 @@
-//! Odd files: what they show is read, what they lost is said, and what they are is named.
+//! Tests of odd image files: files with all of their pixels are read, others are refused with their format and their
+//! fault.
 //!
-//! `tests/fixtures/odd` is made by `tools/make_odd_images.py`: every file there shows the scene of `shown.png`. Kinds that
-//! need no encoder are made here.
+//! `tests/fixtures/odd` is made by `tools/make_odd_images.py`; every file there shows the scene of `shown.png`. Files
+//! that need no encoder are made here.
 
 use std::fs;
 use std::io::Write;

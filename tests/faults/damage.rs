@@ -1,5 +1,6 @@
-//! Flipped bits, blocks of zeros and ends cut off, in models, checkpoints and feature caches: each is refused in one line
-//! that names the tensor or the header, or read to equal bytes. A damaged cache is computed again, to equal bytes.
+//! Tests of flipped bits, blocks of zeros and missing ends in models, checkpoints and feature caches. Each file is
+//! refused with one line that names the tensor or the header, or is read to equal bytes. A damaged cache is computed
+//! again, to equal bytes.
 
 #[path = "../common/dataset.rs"]
 mod data;

@@ -1,4 +1,4 @@
-//! Disks that are full: a small one in memory where the test may mount one, and a limit of file sizes everywhere.
+//! Tests of full disks: a small one in memory where the test may mount one, and a limit on file sizes everywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};

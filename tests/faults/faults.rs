@@ -1,4 +1,4 @@
-//! That the injector itself does what it says: a test of promises is worth as much as its faults.
+//! Tests of the injector itself; the other tests depend on it.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The library that makes calls fail, and what to ask of it.
+//! The library that makes system calls fail, and its options.
 
 use std::fs;
 use std::path::{Path, PathBuf};

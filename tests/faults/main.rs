@@ -1,10 +1,10 @@
-//! What the programs promise where the system fails: nothing is lost, nothing is left behind, and whoever waits is told in
-//! one line.
+//! Tests of the programs' promises when the system fails: nothing is lost, nothing is left behind, and the user gets a
+//! message of one line.
 //!
-//! Faults are made by a small library of ours (`inject.c`) that the test compiles and has loaded before the C library: it
-//! makes the N-th write, sync or rename below a folder fail, or kills the program there. The programs are the real ones,
-//! with nothing in them that knows of tests, and what is tested is what the system sees of them. (A seam in the code that
-//! writes files would have tested that code alone, and only where it is used.)
+//! A small library of ours (`inject.c`), which the tests compile and preload, makes faults: it makes the N-th write,
+//! sync or rename below a folder fail, or kills the program there. The programs are the real ones, without any code for
+//! tests, and the tests see what the system sees of them. (An interface for tests in the code that writes files would
+//! test only that code.)
 
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,4 @@
-//! Files that cannot be mapped into memory: large ones, for small ones are read.
+//! Tests of files that cannot be mapped into memory; only large files are mapped.
 
 use crate::injector::{Action, ENOMEM, Fault, Kind};
 use crate::places::{CONVERT, GLIMPSE, Place, data};

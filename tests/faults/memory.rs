@@ -1,4 +1,4 @@
-//! Memory that cannot be had: an error before it is asked for, and nobody else's loss.
+//! Tests of missing memory: an error before it is allocated, without loss for other work.
 
 use std::fs;
 use std::io::Write;

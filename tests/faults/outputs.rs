@@ -1,4 +1,4 @@
-//! Every other file that the programs write: after a fault it is the old one or the new one, whole.
+//! Tests of every other file that the programs write: after a fault it is the old one or the new one, whole.
 
 use std::collections::BTreeSet;
 use std::fs;

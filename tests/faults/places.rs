@@ -1,4 +1,4 @@
-//! Folders, programs and what they leave there.
+//! Runs the programs in folders of the tests, and checks the files that they leave there.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
-//! Threads that the system refuses: one line, and the end.
+//! Tests of threads that the system refuses: one message, and the program ends.
 //!
-//! A limit of processes does not hold for an administrator, who runs many a test; so the injector refuses them.
+//! Limits on processes do not apply to an administrator, who often runs tests, so the injector refuses the threads.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;

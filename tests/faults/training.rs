@@ -1,4 +1,4 @@
-//! A training at whose writes, syncs and renames something goes wrong, or that is killed there.
+//! Tests of a training whose writes, syncs and renames fail, or that is killed at one of them.
 
 use std::fs;
 use std::path::Path;

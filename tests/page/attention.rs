@@ -1,4 +1,4 @@
-//! Where the model looked, as an overlay on the photo.
+//! Tests of the attention overlay on the photo.
 
 use glimpse::caption::{Search, search};
 use glimpse::data::Image;

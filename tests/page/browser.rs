@@ -1,4 +1,4 @@
-//! A browser, led by the WebDriver protocol: JSON over HTTP (W3C, 2018).
+//! A client for browsers that speaks the WebDriver protocol: JSON over HTTP (W3C, 2018).
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! The page in a real browser: Debian's Chromium, headless, led by ChromeDriver, against the service in this process.
+//! Tests of the page in a real browser: Debian's Chromium, headless, controlled by ChromeDriver. The service runs in
+//! this process.
 //!
-//! Where there is no `chromedriver` the tests are skipped and say so; with `GLIMPSE_TEST_BROWSER=1` a missing one is a
-//! failure.
+//! Without `chromedriver` the tests are skipped with a message; with `GLIMPSE_TEST_BROWSER=1` they fail instead.
 
 mod attention;
 #[path = "../common/attentive.rs"]

@@ -1,4 +1,4 @@
-//! How far a caption can be trusted, and what was recognised.
+//! Tests of confidence and tags on the page.
 
 use glimpse::model::recognition::{Confidence, Recognition, RecognitionConfig};
 use glimpse::model::{Captioner, Tags};

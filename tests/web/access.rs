@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Tests of access: hosts, origins and tokens.
 
 use glimpse::web::Options;
 

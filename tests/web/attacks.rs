@@ -1,4 +1,4 @@
-//! Clients that do harm: many at once, that are slow, silent, or never read; and what makes no sense on purpose.
+//! Tests of harmful clients: many at once, slow, silent, never reading; and of malicious requests.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

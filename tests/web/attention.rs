@@ -1,4 +1,4 @@
-//! Where the model looked for each word.
+//! Tests of the attention weights of each word.
 
 use glimpse::caption::{Search, search};
 use glimpse::data::{Image, Limits};

@@ -1,4 +1,4 @@
-//! What is said of images.
+//! Tests of the captions of images.
 
 use std::fs;
 use std::path::Path;

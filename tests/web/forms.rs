@@ -1,4 +1,4 @@
-//! The fields of forms.
+//! Tests of the fields of forms.
 
 use crate::{Service, png, quick, said};
 

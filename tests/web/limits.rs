@@ -1,4 +1,4 @@
-//! Too much, too many, too slow.
+//! Tests of the limits on size, number and speed.
 
 use std::net::TcpStream;
 use std::thread;

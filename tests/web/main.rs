@@ -1,7 +1,7 @@
-//! The service as its clients meet it: good requests, bad ones, too many, and those that are never finished.
+//! Tests of the service through its clients: good requests, bad ones, too many, and unfinished ones.
 //!
-//! It runs in this process, on a port of its own for each test, with networks that know nothing: one that is quick, and
-//! one that takes its time where tests need somebody to wait. Clients are plain sockets, so that they can misbehave.
+//! The service runs in this process, on its own port for each test, with untrained networks: a fast one, and a slow one
+//! for tests in which clients must wait. Clients are plain sockets, so that they can misbehave.
 
 mod access;
 mod attacks;

@@ -1,4 +1,4 @@
-//! The service behind a proxy that shows it under a path.
+//! Tests of the service behind a proxy that serves it under a path.
 
 use glimpse::web::Options;
 

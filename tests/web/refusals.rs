@@ -1,4 +1,4 @@
-//! Requests that make no sense.
+//! Tests of malformed requests.
 
 use crate::{Client, Response, Service, form, png};
 

@@ -1,4 +1,4 @@
-//! What the service says of itself.
+//! Tests of the service's page, headers, description and metrics.
 
 use glimpse::data::SAMPLES;
 use glimpse::tensor::Device;

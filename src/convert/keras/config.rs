@@ -1,28 +1,29 @@
-//! What a model's configuration says of its layers.
+//! Reads a model's configuration for the names of its layers.
 //!
 //! Keras 3 numbers the layers of a network by class in the order of the configuration: the third `Conv2D` is
-//! `layers/conv2d_2`. A network that is a layer of another is a layer of class `functional` there, with `layers` of its
-//! own. So the configuration tells the name of each layer by where its variables lie.
+//! `layers/conv2d_2`. A network that is a layer of another is a layer of class `functional` there, with its own
+//! `layers`. The path of a layer's variables therefore gives its position in the configuration, and that gives its
+//! name.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// A network in a network in a network is as deep as anyone goes.
-const DEEPEST: usize = 6;
+/// The deepest nesting of networks that is followed; real models are not nested as deeply.
+const MAX_DEPTH: usize = 6;
 
-/// A layer with a place in the configuration.
+/// A layer in the configuration.
 pub(super) struct Configured {
-    /// Where its variables lie in a file that numbers layers, without the words `layers`: `functional/conv2d_2`.
+    /// The path of its variables in a file that numbers layers, without the parts `layers`: `functional/conv2d_2`.
     pub(super) place: String,
-    /// The names of the networks around it, the outermost first; the model itself is not among them.
+    /// The names of the networks around it, outermost first, without the model itself.
     pub(super) around: Vec<String>,
     pub(super) name: String,
-    /// What it adds to variances, where it is a batch norm.
+    /// The batch norm's epsilon.
     pub(super) eps: Option<f64>,
 }
 
-/// All layers of a model, those of the networks within too.
+/// Returns all layers of a model, including those of nested networks.
 pub(super) fn layers(model: &Value) -> Vec<Configured> {
     let mut found = Vec::new();
     children(model, "", &[], 0, &mut found);
@@ -37,7 +38,7 @@ fn children(
     found: &mut Vec<Configured>,
 ) {
     let config = network.get("config").unwrap_or(&Value::Null);
-    // Before Keras 2.2.3 a `Sequential` was a plain list of its layers.
+    // Before Keras 2.2.3 the configuration of a `Sequential` was a plain list of its layers.
     let layers = config.get("layers").unwrap_or(config).as_array();
     let mut used: HashMap<String, usize> = HashMap::new();
     for layer in layers.into_iter().flatten() {
@@ -62,7 +63,7 @@ fn add(layer: &Value, place: String, around: &[String], depth: usize, found: &mu
     let name = config.get("name").or_else(|| layer.get("name"));
     let name = name.and_then(Value::as_str).unwrap_or_default().to_string();
     let is_norm = layer.get("class_name").and_then(Value::as_str) == Some("BatchNormalization");
-    if depth < DEEPEST {
+    if depth < MAX_DEPTH {
         let around = [around, std::slice::from_ref(&name)].concat();
         children(layer, &format!("{place}/"), &around, depth + 1, found);
     }
@@ -77,7 +78,7 @@ fn add(layer: &Value, place: String, around: &[String], depth: usize, found: &mu
     });
 }
 
-/// A class as Keras writes it in paths: `BatchNormalization` is `batch_normalization`, `Conv2D` is `conv2d`.
+/// Converts a class name to the form in paths: `BatchNormalization` becomes `batch_normalization`, `Conv2D` `conv2d`.
 fn snake_case(class: &str) -> String {
     let letters: Vec<char> = class
         .chars()

@@ -1,4 +1,4 @@
-//! The layers that the variables of a Keras file belong to.
+//! Groups the variables of a Keras file into layers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,20 +11,20 @@ const LINEAR: [&str; 2] = ["kernel", "bias"];
 /// A layer with variables.
 pub(super) struct Layer {
     pub(super) place: Place,
-    /// What it adds to variances, where it is a batch norm and the configuration is at hand.
+    /// The batch norm's epsilon, if the configuration gives it.
     pub(super) eps: Option<f64>,
-    /// What its variables are, and which entries of the archive. A variable of unknown meaning is not among them.
+    /// The known variables with their indices in the archive. Variables of unknown meaning are left out.
     pub(super) variables: Vec<(&'static str, usize)>,
 }
 
-/// Where in the model a layer is.
+/// The position of a layer in the model.
 pub(super) enum Place {
-    /// One of the model's own, by name: HDF5 files say `conv1_conv/conv1_conv/kernel`, the group and the variable both
-    /// have it.
+    /// A layer of the model itself, by name. HDF5 files name it twice, as the group and in the variable:
+    /// `conv1_conv/conv1_conv/kernel`.
     Own(String),
-    /// One in a network within, by the groups around it and its name in the end: `densenet121`, `conv1_conv`.
+    /// A layer of a nested network, by the groups around it and then its own name: `densenet121`, `conv1_conv`.
     Within(Vec<String>),
-    /// One of a file that numbers layers by class; its name is known if the file or the configuration says it.
+    /// A layer in a file that numbers layers by class; its name is known if the file or the configuration gives it.
     Numbered {
         /// The path of its network.
         network: Vec<String>,
@@ -34,11 +34,11 @@ pub(super) enum Place {
     },
 }
 
-/// All layers of an archive but an optimizer's.
+/// Returns all layers of an archive, without those of an optimizer.
 pub(super) fn layers(archive: &Archive, configured: &[Configured]) -> Vec<Layer> {
     let by_place: HashMap<&str, &Configured> = configured.iter().map(|l| (&*l.place, l)).collect();
     let mut found = Vec::new();
-    // The variables by their layer's path, and whether the file numbers them.
+    // The variables by the path of their layer and by whether the file numbers them.
     let mut paths: BTreeMap<(String, bool), Vec<(&str, usize)>> = BTreeMap::new();
     for (index, entry) in archive.entries().iter().enumerate() {
         let Some((path, variable)) = entry.name.rsplit_once('/') else {
@@ -65,10 +65,10 @@ pub(super) fn layers(archive: &Archive, configured: &[Configured]) -> Vec<Layer>
     found
 }
 
-/// A layer whose path has its name.
+/// Reads a layer whose path contains its name.
 fn named(path: &str, variables: &[(&str, usize)]) -> Option<Layer> {
     let known = variables.iter().filter_map(|&(variable, index)| {
-        // Two networks in one session of TensorFlow 1 gave `kernel_1:0`.
+        // Two networks in one TensorFlow 1 session led to `kernel_1:0`.
         let name = base(variable.split(':').next()?);
         let mut all = NORM.iter().chain(&LINEAR);
         Some((*all.find(|n| **n == name)?, index))
@@ -88,9 +88,9 @@ fn named(path: &str, variables: &[(&str, usize)]) -> Option<Layer> {
     (!layer.variables.is_empty()).then_some(layer)
 }
 
-/// The name of a layer of the model itself, which its path begins and ends with. Older versions have names with a slash,
-/// `conv1/conv`, which is one more group. A layer that was renamed has its new name in front, and the old one, of which the
-/// new one is made, at the end: `left_conv1_conv/conv1_conv`.
+/// Returns the name of a layer of the model itself; its path begins and ends with it. Older versions have names with a
+/// slash, `conv1/conv`, which adds one group. A renamed layer has its new name in front and the old one, from which the
+/// new one is formed, at the end: `left_conv1_conv/conv1_conv`.
 fn own_name(parts: &[&str]) -> Option<String> {
     [1, 2].into_iter().find_map(|count| {
         let (group, rest) = parts.split_at_checked(count)?;
@@ -103,13 +103,13 @@ fn own_name(parts: &[&str]) -> Option<String> {
     })
 }
 
-/// The parts of a name, each without the number that makes it unique.
+/// Returns the parts of a name, each without the number that makes it unique.
 fn base_of_each(parts: &[&str]) -> String {
     let parts: Vec<&str> = parts.iter().map(|part| base(part)).collect();
     parts.join("_")
 }
 
-/// A name without the number that makes it unique.
+/// Returns a name without the number that makes it unique.
 fn base(name: &str) -> &str {
     match name.rsplit_once('_') {
         Some((base, number)) if is_number(number) => base,
@@ -121,7 +121,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// A layer whose path has its class and number.
+/// Reads a layer whose path contains its class and number.
 fn numbered(
     archive: &Archive,
     path: &str,
@@ -131,14 +131,14 @@ fn numbered(
     let (network, own) = path.rsplit_once('/').unwrap_or(("", path));
     let class = base(own);
     let number = own[class.len()..].trim_start_matches('_').parse();
-    // The words that lead from a network to its layers, in Keras 3 and in Keras 2.12.
+    // The names of the groups between a network and its layers, in Keras 3 and in Keras 2.12.
     let is_layer = |part: &&str| !matches!(*part, "layers" | "_layer_checkpoint_dependencies");
     let place: Vec<&str> = path.split('/').filter(is_layer).collect();
     let configured = by_place.get(&*place.join("/"));
     let written = variables.iter().find_map(|&(_, i)| archive.layer_name(i));
     let name = written.or(configured.map(|l| &*l.name));
     let names: &[&'static str] = match (class, variables.len()) {
-        // One with fewer has no scale or no shift, and nothing says which.
+        // With fewer variables, the layer has no scale or no shift, and nothing tells which.
         ("batch_normalization", 4) => &NORM,
         ("conv2d" | "dense", 1 | 2) => &LINEAR,
         _ => &[],
@@ -160,7 +160,7 @@ fn numbered(
 }
 
 impl Layer {
-    /// The entry of a variable.
+    /// Returns the index of a variable's entry.
     pub(super) fn variable(&self, name: &str) -> Option<usize> {
         let mut found = self.variables.iter().filter(|(n, _)| *n == name);
         found.next().map(|(_, index)| *index)

@@ -1,4 +1,4 @@
-//! Keras' names and layout for a DenseNet.
+//! Recognises Keras' names and layout for a DenseNet.
 //!
 //! | Keras | torchvision |
 //! |---|---|
@@ -8,16 +8,16 @@
 //! | `pool2_bn`, `pool2_conv` | `features.transition1.norm`, `.conv` |
 //! | `bn`, `predictions` | `features.norm5`, `classifier` |
 //!
-//! Kernels are `[kh, kw, C, O]`, matrices `[in, out]`. Older versions write `conv1/conv`, which HDF5 takes for a group
-//! in a group; all write a layer's name once or twice before the variable's. Keras 3 leaves names out of the paths of its
-//! own files: layers are numbered by class in each network, `layers/conv2d_7/vars/0`. Their names are in an attribute
-//! beside the variables, in newer versions, and in the configuration, which `.keras` has. Where neither says it, the
-//! DenseNet is found by order and shapes, or refused.
+//! Kernels are `[kh, kw, C, O]`, matrices `[in, out]`. Older versions write `conv1/conv`, which in HDF5 is a group in a
+//! group. All versions write a layer's name once or twice before the variable's. In Keras 3's own files the paths have
+//! no names: layers are numbered by class in each network, `layers/conv2d_7/vars/0`. Their names are in an attribute
+//! beside the variables, in newer versions, and in the configuration, which `.keras` files contain. If neither gives
+//! them, the DenseNet is found by order and shapes, or refused.
 //!
-//! A DenseNet is seldom alone: it is a layer of another network, or has a stem before it, a head or a decoder after it,
-//! with convolutions and batch norms of their own. So a layer is the encoder's only if it lies in the same network as the
-//! encoder's first convolution and its name has the same letters around it: `left_conv1_conv` makes `left_bn` one of its
-//! own, and neither `bn` nor `decoder/bn`.
+//! A DenseNet is seldom alone. It is a layer of another network, or has a stem before it and a head or a decoder after
+//! it, with convolutions and batch norms of their own. A layer therefore belongs to the encoder only if it lies in the
+//! same network as the encoder's first convolution and its name has the same prefix and suffix: with `left_conv1_conv`,
+//! the layer `left_bn` belongs to the encoder, but `bn` and `decoder/bn` do not.
 
 mod config;
 mod layers;
@@ -27,29 +27,29 @@ mod unnamed;
 use self::config::Configured;
 use self::layers::{Layer, Place};
 use self::unnamed::{by_order, rows};
-use super::{Found, Inventory, Layout, keras_recipe, unknown};
+use super::{Inventory, Layout, Located, keras_recipe, unknown};
 use crate::data::import::Archive;
 
-/// What Keras adds to the variances of its DenseNets where the file does not say.
+/// The epsilon of Keras' DenseNets, for files that do not give it.
 const EPS: f32 = 1.001e-5;
 
-/// The layer that every DenseNet of Keras begins with.
-const FIRST: &str = "conv1_conv";
+/// The first layer of every DenseNet of Keras.
+const FIRST_LAYER: &str = "conv1_conv";
 
-/// A layer of a DenseNet: its name, as the table above spells it, and where it is among all layers.
+/// A layer of a DenseNet: its name, as the table above spells it, and its index among all layers.
 type Member = (String, usize);
 
 /// A DenseNet in a model.
 struct Network {
-    /// What stands before its layers' names in the file.
+    /// The prefix of its layers' names in the file.
     prefix: String,
     members: Vec<Member>,
 }
 
-/// Every DenseNet among an archive's entries, at least one.
+/// Finds every DenseNet among an archive's entries, at least one.
 ///
 /// # Errors
-/// Where there is none, or it cannot be told which layers are its own.
+/// If there is none, or it cannot be determined which layers belong to it.
 pub(super) fn inventories(archive: &mut Archive) -> Result<Vec<Inventory>, String> {
     let configured = archive.config().map(config::layers).unwrap_or_default();
     let layers = layers::layers(archive, &configured);
@@ -77,7 +77,7 @@ pub(super) fn inventories(archive: &mut Archive) -> Result<Vec<Inventory>, Strin
     networks.into_iter().map(inventory).collect()
 }
 
-/// The DenseNets whose layers have Keras' names.
+/// Finds the DenseNets whose layers have Keras' names.
 fn by_name(layers: &[Layer]) -> Vec<Network> {
     let mut found: Vec<Network> = Vec::new();
     for layer in layers {
@@ -93,12 +93,12 @@ fn by_name(layers: &[Layer]) -> Vec<Network> {
             .filter_map(|(i, layer)| Some((scope.name(layer)?, i)))
             .filter(|(name, _)| torch_layer(name).is_some())
             .collect();
-        // A matrix behind other layers names classes by what these make of the features, not by the features.
+        // A classifier after further layers classifies their output, not the features, so it is not the encoder's.
         if layers.iter().filter(|layer| scope.holds(layer)).count() > members.len() {
             members.retain(|(name, _)| name != "predictions");
         }
         let has = |name: &str| members.iter().any(|(n, _)| n == name);
-        // Keras' ResNets have a third convolution in each block, and the same names otherwise.
+        // Keras' ResNets have a third convolution in each block, but otherwise the same names.
         if has("conv2_block1_1_conv") && !has("conv2_block1_3_conv") {
             found.push(Network { prefix, members });
         }
@@ -106,7 +106,7 @@ fn by_name(layers: &[Layer]) -> Vec<Network> {
     found
 }
 
-/// Where the layers of one DenseNet are, and what is around their names.
+/// The location of one DenseNet's layers, and the prefix and suffix of their names.
 struct Scope<'a> {
     /// The groups around them; `None` for layers of the model itself in files that name each layer twice.
     within: Option<&'a [String]>,
@@ -115,11 +115,11 @@ struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// That of the DenseNet that begins with `layer`, if one does.
+    /// Returns the scope of the DenseNet that begins with `layer`, if one does.
     fn of(layer: &'a Layer) -> Option<Self> {
         let scope = |within, name: &str| {
-            let at = name.find(FIRST)?;
-            let (before, after) = (&name[..at], &name[at + FIRST.len()..]);
+            let at = name.find(FIRST_LAYER)?;
+            let (before, after) = (&name[..at], &name[at + FIRST_LAYER.len()..]);
             let is_apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
             (is_apart(before.chars().next_back()) && is_apart(after.chars().next())).then(|| {
                 Scope {
@@ -150,7 +150,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The name of a layer of the same network, without what is around it.
+    /// Returns the name of a layer of the same network, without prefix and suffix.
     fn name(&self, layer: &Layer) -> Option<String> {
         let name = match (&layer.place, self.within) {
             (Place::Own(name), None) => name.clone(),
@@ -164,7 +164,7 @@ impl<'a> Scope<'a> {
         Some(name.to_string())
     }
 
-    /// What the network is called where it has to be chosen.
+    /// Returns the name under which the user can choose the network.
     fn prefix(&self) -> String {
         let mut prefix = String::new();
         for group in self.within.unwrap_or_default() {
@@ -172,15 +172,15 @@ impl<'a> Scope<'a> {
             prefix.push('/');
         }
         prefix += &self.before;
-        // Of two networks in one model, the second's names have a number after them.
+        // In the second of two networks in one model, a number follows the names.
         match &*self.after {
             "" => prefix,
-            after => format!("{prefix}{FIRST}{after}"),
+            after => format!("{prefix}{FIRST_LAYER}{after}"),
         }
     }
 }
 
-/// Everything of one DenseNet, by torchvision's names.
+/// Collects the tensors of one DenseNet under torchvision's names.
 fn inventory(
     archive: &Archive,
     layers: &[Layer],
@@ -202,7 +202,7 @@ fn inventory(
                 _ => (Layout::Same, shape.clone()),
             };
             is_left[index] = false;
-            found.push(Found {
+            found.push(Located {
                 name,
                 index,
                 shape,
@@ -220,7 +220,7 @@ fn inventory(
     })
 }
 
-/// torchvision's name of a variable, if its layer is one of a DenseNet's.
+/// Returns torchvision's name of a variable, if its layer belongs to a DenseNet.
 fn torch_name(layer: &str, variable: &str) -> Option<String> {
     let what = match variable {
         "kernel" | "gamma" => "weight",
@@ -233,7 +233,7 @@ fn torch_name(layer: &str, variable: &str) -> Option<String> {
     Some(format!("{layer}.{what}"))
 }
 
-/// torchvision's name of a layer.
+/// Returns torchvision's name of a layer.
 fn torch_layer(layer: &str) -> Option<String> {
     match layer {
         "conv1_conv" => return Some("features.conv0".into()),
@@ -257,7 +257,7 @@ fn torch_layer(layer: &str) -> Option<String> {
                 ("1", "conv") => "conv1",
                 ("1", "bn") => "norm2",
                 ("2", "conv") => "conv2",
-                // As in Keras' ResNets, which are named much the same.
+                // A layer of Keras' ResNets, whose names are similar.
                 _ => {
                     return Some(format!(
                         "features.denseblock{conv}.denselayer{block}.{step}_{kind}"
@@ -276,7 +276,7 @@ fn number(text: &str, prefix: &str) -> Option<usize> {
     text.strip_prefix(prefix)?.parse().ok()
 }
 
-/// What the batch norms of a DenseNet add to their variances; Keras' own number where nothing says it.
+/// Returns the epsilon of a DenseNet's batch norms; Keras' default if nothing gives it.
 fn epsilon(layers: &[Layer], configured: &[Configured], network: &Network) -> Result<f32, String> {
     let mut all = Vec::new();
     for (_, i) in &network.members {
@@ -295,9 +295,9 @@ fn epsilon(layers: &[Layer], configured: &[Configured], network: &Network) -> Re
     }
 }
 
-/// What the configuration says of a layer that the file has by its name.
+/// Returns the configured epsilon of a layer that has a name in the file.
 fn configured_epsilon(layer: &Layer, configured: &[Configured]) -> Option<f64> {
-    // The outermost of the networks around it is a group of its own in the file, and its name what the path ends with.
+    // In the file, the outermost network is a group, and the layer's name ends the path.
     let (around, names) = match &layer.place {
         Place::Own(name) => (None, vec![name.clone()]),
         Place::Within(path) => {

@@ -1,10 +1,10 @@
-//! A DenseNet whose layers have no names, found by the order and the shapes of what lies in its network.
+//! Finds a DenseNet whose layers have no names, by the order and shapes of its network's layers.
 //!
-//! Layers are numbered by class, so that there is one row of convolutions and one of batch norms. The convolutions of a
-//! DenseNet are a run that hardly anything else looks like: 7x7 on three channels, then pairs of 1x1 and 3x3 whose
-//! channels grow by the same number each time, halved by a 1x1 between blocks, none of them with a bias. From them follows
-//! how many channels each batch norm has. Where the row of batch norms has more than the DenseNet's, it is looked for as a
-//! part of the row; where it fits in one way only, that is it.
+//! Layers are numbered by class, so the file gives a sequence of convolutions and a sequence of batch norms. The
+//! convolutions of a DenseNet form a characteristic chain: 7x7 on three channels, then pairs of 1x1 and 3x3 whose
+//! channels grow by a constant, with a 1x1 between blocks that halves them, all without a bias. The chain determines
+//! the channels of each batch norm. If the sequence of batch norms is longer than the DenseNet's, the DenseNet's must
+//! fit into it as a subsequence in exactly one way.
 
 /// A convolution.
 pub(super) struct Conv {
@@ -13,42 +13,42 @@ pub(super) struct Conv {
     pub(super) has_bias: bool,
 }
 
-/// The DenseNet among the rows.
+/// A DenseNet that was found in the sequences.
 #[derive(Debug, PartialEq)]
 pub(super) struct Ordered {
-    /// Keras' names of the convolutions, and where in their row they are.
+    /// Keras' names of the convolutions, and their positions in the sequence.
     pub(super) convs: Vec<(String, usize)>,
     pub(super) norms: Vec<(String, usize)>,
-    /// Where the last batch norm can be, if there are several of its size after all others.
+    /// The candidates for the last batch norm, if several of its size follow all others.
     pub(super) last: Vec<usize>,
 }
 
-/// What a DenseNet is made of, as far as its convolutions tell.
-struct Run {
+/// The chain of a DenseNet's convolutions, and the batch norms that follow from it.
+struct Chain {
     convs: Vec<(String, usize)>,
-    /// Each batch norm and its channels.
+    /// The name and the channels of each batch norm.
     norms: Vec<(String, usize)>,
     end: usize,
     bottleneck: usize,
 }
 
-/// The DenseNet among a network's convolutions and batch norms, which are given by their channels; `None` where there is
+/// Finds the DenseNet among a network's convolutions and batch norms (given by their channels); `None` if there is
 /// none.
 ///
 /// # Errors
-/// In words, where there is one and it cannot be told which layers are its own.
+/// If there is one, but it cannot be determined which layers belong to it; the error is the message's text.
 pub(super) fn find(
     convs: &[Option<Conv>],
     norms: &[Option<usize>],
 ) -> Option<Result<Ordered, String>> {
-    let mut runs = (0..convs.len()).filter_map(|first| run(convs, first));
+    let mut runs = (0..convs.len()).filter_map(|first| chain(convs, first));
     let found = runs.next()?;
     if runs.next().is_some() {
         return Some(Err(
             "holds several DenseNets whose layers have no names".to_string()
         ));
     }
-    // Another branch of the network between its layers would end the run too early.
+    // Another branch of the network between its layers would end the chain too early.
     let is_torn = (found.end..convs.len()).any(|i| {
         plain(convs, i).is_some_and(|[kh, kw, _, out]| [kh, kw, out] == [1, 1, found.bottleneck])
     });
@@ -60,9 +60,9 @@ pub(super) fn find(
     Some(place_norms(found, norms))
 }
 
-/// Which of a row of batch norms the DenseNet's are.
-fn place_norms(run: Run, row: &[Option<usize>]) -> Result<Ordered, String> {
-    let wanted: Vec<usize> = run.norms.iter().map(|(_, channels)| *channels).collect();
+/// Determines which batch norms of the sequence belong to the DenseNet.
+fn place_norms(chain: Chain, row: &[Option<usize>]) -> Result<Ordered, String> {
+    let wanted: Vec<usize> = chain.norms.iter().map(|(_, channels)| *channels).collect();
     let earliest = fit(wanted.iter(), row.iter());
     let latest = fit(wanted.iter().rev(), row.iter().rev());
     let (Some(earliest), Some(latest)) = (earliest, latest) else {
@@ -84,8 +84,8 @@ fn place_norms(run: Run, row: &[Option<usize>]) -> Result<Ordered, String> {
     let (from, to) = ways[last];
     let places = ways.iter().map(|(a, _)| *a);
     Ok(Ordered {
-        convs: run.convs,
-        norms: run
+        convs: chain.convs,
+        norms: chain
             .norms
             .into_iter()
             .map(|(name, _)| name)
@@ -97,7 +97,7 @@ fn place_norms(run: Run, row: &[Option<usize>]) -> Result<Ordered, String> {
     })
 }
 
-/// Where the wanted are in a row, each as early as it can be.
+/// Returns the positions of the wanted batch norms in the sequence, each as early as possible.
 fn fit<'a>(
     wanted: impl Iterator<Item = &'a usize>,
     row: impl Iterator<Item = &'a Option<usize>>,
@@ -107,14 +107,14 @@ fn fit<'a>(
     wanted.map(place).collect()
 }
 
-/// The shape of convolution `i`, if it has no bias.
+/// Returns the shape of convolution `i`, if it has no bias.
 fn plain(convs: &[Option<Conv>], i: usize) -> Option<[usize; 4]> {
     let conv = convs.get(i)?.as_ref()?;
     (!conv.has_bias).then_some(conv.shape)
 }
 
-/// The DenseNet that begins with convolution `first`.
-fn run(convs: &[Option<Conv>], first: usize) -> Option<Run> {
+/// Follows the chain that begins with convolution `first`.
+fn chain(convs: &[Option<Conv>], first: usize) -> Option<Chain> {
     let [7, 7, 3, stem] = plain(convs, first)? else {
         return None;
     };
@@ -124,7 +124,7 @@ fn run(convs: &[Option<Conv>], first: usize) -> Option<Run> {
     let [3, 3, _, growth] = plain(convs, first + 2)? else {
         return None;
     };
-    // A layer of a dense block on so many channels begins here.
+    // Whether a layer of a dense block on this many channels begins at `i`.
     let is_layer = |i: usize, channels: usize| {
         plain(convs, i) == Some([1, 1, channels, bottleneck])
             && plain(convs, i + 1) == Some([3, 3, bottleneck, growth])
@@ -132,7 +132,7 @@ fn run(convs: &[Option<Conv>], first: usize) -> Option<Run> {
     if !is_layer(first + 1, stem) {
         return None;
     }
-    let mut run = Run {
+    let mut chain = Chain {
         convs: vec![("conv1_conv".to_string(), first)],
         norms: vec![("conv1_bn".to_string(), stem)],
         end: first + 1,
@@ -141,25 +141,26 @@ fn run(convs: &[Option<Conv>], first: usize) -> Option<Run> {
     let (mut channels, mut block, mut layer) = (stem, 2, 1);
     loop {
         let half = channels / 2;
-        if is_layer(run.end, channels) {
+        if is_layer(chain.end, channels) {
             let name = format!("conv{block}_block{layer}");
-            run.convs.push((format!("{name}_1_conv"), run.end));
-            run.convs.push((format!("{name}_2_conv"), run.end + 1));
-            run.norms.push((format!("{name}_0_bn"), channels));
-            run.norms.push((format!("{name}_1_bn"), bottleneck));
-            (run.end, layer, channels) = (run.end + 2, layer + 1, channels.checked_add(growth)?);
-        } else if plain(convs, run.end) == Some([1, 1, channels, half])
-            && is_layer(run.end + 1, half)
+            chain.convs.push((format!("{name}_1_conv"), chain.end));
+            chain.convs.push((format!("{name}_2_conv"), chain.end + 1));
+            chain.norms.push((format!("{name}_0_bn"), channels));
+            chain.norms.push((format!("{name}_1_bn"), bottleneck));
+            (chain.end, layer, channels) =
+                (chain.end + 2, layer + 1, channels.checked_add(growth)?);
+        } else if plain(convs, chain.end) == Some([1, 1, channels, half])
+            && is_layer(chain.end + 1, half)
         {
-            run.convs.push((format!("pool{block}_conv"), run.end));
-            run.norms.push((format!("pool{block}_bn"), channels));
-            (run.end, block, layer, channels) = (run.end + 1, block + 1, 1, half);
+            chain.convs.push((format!("pool{block}_conv"), chain.end));
+            chain.norms.push((format!("pool{block}_bn"), channels));
+            (chain.end, block, layer, channels) = (chain.end + 1, block + 1, 1, half);
         } else {
             break;
         }
     }
-    run.norms.push(("bn".to_string(), channels));
-    Some(run)
+    chain.norms.push(("bn".to_string(), channels));
+    Some(chain)
 }
 
 #[cfg(test)]
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(found.convs[0].1, 1);
         assert_eq!(found.convs.len(), 8);
         assert_eq!(places(found), (1..10).collect::<Vec<_>>());
-        // Of the same size as the last one: either may be it.
+        // It has the size of the last one, so either may be it.
         let found = find(&convs(), &row(&[&NORMS[..], &[12]].concat()));
         assert_eq!(found.unwrap().unwrap().last, [8, 9]);
     }

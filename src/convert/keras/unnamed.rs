@@ -1,4 +1,4 @@
-//! DenseNets in files that number layers and say nothing of their names.
+//! Finds DenseNets in files that number layers and do not name them.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use super::layers::{Layer, Place};
 use super::order::{self, Conv, Ordered};
 use crate::data::import::Archive;
 
-/// The layers of a network by their classes, each in the order of their numbers, as places among all layers.
+/// The layers of a network by class, each in the order of their numbers, as indices among all layers.
 pub(super) type Rows<'a> = BTreeMap<&'a str, BTreeMap<usize, usize>>;
 
-/// The rows of every network in a file that numbers layers, by what stands before their names.
+/// Groups the layers of a file that numbers layers by network; the key is the prefix of the network's names.
 pub(super) fn rows(layers: &[Layer]) -> BTreeMap<String, Rows<'_>> {
     let mut all: BTreeMap<String, Rows> = BTreeMap::new();
     for (i, layer) in layers.iter().enumerate() {
@@ -28,7 +28,7 @@ pub(super) fn rows(layers: &[Layer]) -> BTreeMap<String, Rows<'_>> {
     all
 }
 
-/// The DenseNet in a network whose layers have no names that say anything.
+/// Finds the DenseNet in a network whose layers have no known names.
 pub(super) fn by_order(
     archive: &mut Archive,
     layers: &[Layer],
@@ -79,7 +79,7 @@ pub(super) fn by_order(
             .into_iter()
             .map(|(name, at)| (name, norm_row[at])),
     );
-    // Only where nothing else is in the network, its one matrix is Keras' own head.
+    // Only if nothing else is in the network, its single matrix is Keras' own classifier.
     if let (true, &[head]) = (is_alone, &row("dense")[..]) {
         members.push(("predictions".to_string(), head));
     }
@@ -88,8 +88,8 @@ pub(super) fn by_order(
 
 /// Decides which of several batch norms of one size is the last of the DenseNet.
 ///
-/// It sees what the last layer of the last block saw, and that layer's new channels after it. So their means are the same
-/// for these, up to what training in batches makes of them.
+/// Its input is the input of the last block's last layer, followed by that layer's new channels. The means of the
+/// common channels are therefore equal, up to the fluctuation between training batches.
 fn choose_last(
     archive: &mut Archive,
     layers: &[Layer],
@@ -99,14 +99,14 @@ fn choose_last(
     let [_, _, ..] = found.last[..] else {
         return Ok(());
     };
-    /// Means this far apart, in standard deviations, are of other channels.
-    const APART: f32 = 0.1;
+    /// Means that differ by more than this many standard deviations belong to different channels.
+    const MIN_DISTANCE: f32 = 0.1;
     let mut numbers = |at: usize, name: &str| -> Result<Vec<f32>, String> {
         let index = layers[row[at]].variable(name).unwrap_or_default();
         let tensor = archive.tensor(index).map_err(|e| e.to_string())?;
         Ok(tensor.data().to_vec())
     };
-    // Where all hold the same numbers, as before any training, it does not matter.
+    // If all hold equal numbers, as before any training, the choice does not matter.
     let mut all_of = |at: usize| -> Result<Vec<Vec<f32>>, String> {
         let names = ["gamma", "beta", "moving_mean", "moving_variance"];
         names.iter().map(|name| numbers(at, name)).collect()
@@ -137,7 +137,10 @@ fn choose_last(
             .map(distance)
             .collect();
         apart.sort_by(f32::total_cmp);
-        if apart.get(apart.len() / 2).is_some_and(|d| *d < APART) {
+        if apart
+            .get(apart.len() / 2)
+            .is_some_and(|d| *d < MIN_DISTANCE)
+        {
             near.push(at);
         }
     }

@@ -1,10 +1,10 @@
-//! What image files are called, those that are read and those that are not, and how they begin.
+//! File name extensions and leading bytes of images, supported or not.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What images that are read are called, in either case.
+/// The extensions of supported image formats; matched without regard to case.
 pub const EXTENSIONS: [&str; 13] = [
     "jpg",
     "jpeg",
@@ -21,7 +21,7 @@ pub const EXTENSIONS: [&str; 13] = [
     "tiff",
 ];
 
-/// What images that are not read are called, and what people call their kind.
+/// Image formats that are not supported: the format's name and its extensions.
 const FOREIGN: [(&str, &[&str]); 14] = [
     ("HEIC", &["heic", "heif", "heics", "heifs", "hif"]),
     ("AVIF", &["avif", "avifs"]),
@@ -45,20 +45,20 @@ const FOREIGN: [(&str, &[&str]); 14] = [
     ("QOI", &["qoi"]),
 ];
 
-/// What a file's name says that it is.
+/// The kind of file that a name indicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// An image that is read.
+    /// An image in a supported format.
     Image,
-    /// An image of this kind, which is not read.
+    /// An image in this format, which is not supported.
     Foreign(&'static str),
-    /// Something else.
+    /// Another kind of file.
     Other,
-    /// Nothing: the name has no extension.
+    /// Unknown: the name has no extension.
     Nothing,
 }
 
-/// What the name of `path` says that it is; the file is not touched.
+/// Returns the kind of file that the name of `path` indicates; the file is not opened.
 pub fn named(path: &Path) -> Named {
     let Some(extension) = path.extension() else {
         return Named::Nothing;
@@ -71,16 +71,16 @@ pub fn named(path: &Path) -> Named {
     foreign.map_or(Named::Other, |(kind, _)| Named::Foreign(kind))
 }
 
-/// Whether the name of `path` is a picture's, of a kind that is read or of another.
+/// Whether the name of `path` is that of an image, supported or not.
 pub fn is_picture_name(path: &Path) -> bool {
     matches!(named(path), Named::Image | Named::Foreign(_))
 }
 
-/// Whether the file at `path` begins as pictures do; a few of its bytes are read. One that cannot be read does not.
+/// Whether the file at `path` begins like an image; reads its first bytes. False if it cannot be read.
 pub fn begins_as_picture(path: &Path) -> bool {
-    const FIRST: u64 = 16;
-    let mut bytes = Vec::with_capacity(FIRST as usize);
-    let read = File::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut bytes));
+    const BYTES_READ: u64 = 16;
+    let mut bytes = Vec::with_capacity(BYTES_READ as usize);
+    let read = File::open(path).and_then(|file| file.take(BYTES_READ).read_to_end(&mut bytes));
     read.is_ok() && is_beginning(&bytes)
 }
 
@@ -104,7 +104,7 @@ fn is_beginning(bytes: &[u8]) -> bool {
     let at = |start: usize, wanted: &[u8]| bytes.get(start..start + wanted.len()) == Some(wanted);
     MARKS.iter().any(|mark| bytes.starts_with(mark))
         || (at(0, b"RIFF") && at(8, b"WEBP"))
-        // Two letters are few; in a BMP the length of its second header follows, which is small.
+        // Two letters are weak evidence; a BMP also has the length of its second header here, which is small.
         || (at(0, b"BM") && matches!(bytes.get(14..16), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0])))
         || (at(4, b"ftyp") && BRANDS.iter().any(|brand| at(8, brand)))
 }

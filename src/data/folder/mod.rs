@@ -1,4 +1,4 @@
-//! The paths that a user typed become a list of image files.
+//! Expands the paths that a user typed to a list of image files.
 
 pub mod kinds;
 mod passed_over;
@@ -11,25 +11,25 @@ use kinds::EXTENSIONS;
 pub use passed_over::PassedOver;
 use walk::Walk;
 
-/// What paths stand for.
+/// The result of expanding paths.
 pub struct Listing {
-    /// The image files, and in its place what cannot be used, with why.
+    /// The image files, in order. A path that cannot be used has an error in its place.
     pub entries: Vec<Result<PathBuf>>,
-    /// Files in folders that seem to be pictures and are none of `entries`.
+    /// Files in folders that seem to be images but are not among `entries`.
     pub passed_over: PassedOver,
 }
 
-/// The image files that `paths` stand for, in the order given, each folder's sorted by path.
+/// Expands `paths` to image files, in the order given; the files of each folder are sorted by path.
 ///
-/// - A folder stands for the images in it, by extension; with `recursive` for those in its subfolders
-///   too. Hidden entries (`.name`) are passed over: systems leave files there that only look like images.
-/// - Anything else stands for itself, whatever its name and whether or not it exists: whoever opens it
-///   will say what is wrong with it. So does `-`, standard input.
+/// - A folder stands for the images in it, recognised by extension; with `recursive` also for those in its subfolders.
+///   Hidden entries (`.name`) are skipped, because systems create hidden files that only look like images.
+/// - Any other path stands for itself, whatever its name and whether or not it exists; an error is reported when it is
+///   opened. That includes `-`, standard input.
 ///
-/// What cannot be used becomes an error in its place and keeps nothing else from being used: a folder without images, one
-/// that cannot be read, a link that leads nowhere, to itself or to a folder that it lies in, and in a folder a pipe, a
-/// socket or a device with an image's name, which is not opened. Symbolic links are followed, each folder being visited
-/// once.
+/// A path that cannot be used becomes an error in its place, and the others are still used. Errors are: a folder
+/// without images, a folder that cannot be read, a link that leads nowhere, to itself or to a folder that it lies in,
+/// and, in a folder, a pipe, socket or device with the name of an image, which is not opened. Symbolic links are
+/// followed; each folder is visited once.
 pub fn expand<P: AsRef<Path>>(paths: &[P], recursive: bool) -> Listing {
     let mut listing = Listing {
         entries: Vec::new(),
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with the given (empty) files.
+    /// Creates a folder with the given (empty) files.
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for file in files {
@@ -76,7 +76,8 @@ mod tests {
         root
     }
 
-    /// What is found below `root`, without it, with `/` between names; errors as their text. After it what was passed over.
+    /// Walks through `root`. Returns the paths found, without `root` and with `/` between names, errors as their text,
+    /// and what was passed over.
     fn walked(root: &Path, recursive: bool) -> (Vec<String>, String) {
         let root_name = format!("{}/", root.display());
         let listing = expand(&[root], recursive);
@@ -133,7 +134,7 @@ mod tests {
         ]);
         fs::write(root.path().join("download"), b"\xff\xd8\xff\xe0 and so on").unwrap();
         fs::write(root.path().join("Makefile"), b"all: a.png\n").unwrap();
-        // It has a name, which says that it is no picture.
+        // Its name has an extension, which says that it is not an image.
         fs::write(root.path().join("x.bin"), b"\xff\xd8\xff\xe0 and so on").unwrap();
         let (found, passed) = walked(root.path(), false);
         assert_eq!(found, ["a.png"]);
@@ -189,7 +190,7 @@ mod tests {
         ];
         assert_eq!(found(root.path(), false), expected);
         let all = found(root.path(), true);
-        // A folder may have been meant.
+        // The path may have been meant as a folder.
         assert_eq!(all[1], format!("album: {nowhere}"));
         assert!(
             all.contains(&"sub/b.png".into()) && all.len() == 8,
@@ -212,7 +213,7 @@ mod tests {
             format!("sub/up: {circle}"),
         ];
         assert_eq!(found(root.path(), true), expected);
-        // Without --recursive nobody goes there.
+        // Without --recursive the walk does not go there.
         assert_eq!(found(root.path(), false), ["a.png"]);
     }
 

@@ -1,25 +1,25 @@
-//! What a walk through folders left out although it seemed to be pictures.
+//! Counts the files that a walk through folders left out although they seem to be images.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How many files that seem to be pictures were left out, by why.
+/// How many files that seem to be images were left out, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver(BTreeMap<&'static str, usize>);
 
 impl PassedOver {
-    /// One more file that is `what`, such as `HEIC` or `hidden`.
+    /// Counts a file that was left out for this reason, such as `HEIC` or `hidden`.
     pub(super) fn add(&mut self, what: &'static str) {
         *self.0.entry(what).or_default() += 1;
     }
 
-    /// All of them.
+    /// Returns the number of all files that were left out.
     pub fn count(&self) -> usize {
         self.0.values().sum()
     }
 }
 
-/// `7 (5 HEIC, 2 without a picture's name)`, the most frequent first; `0`.
+/// Formats the counts, most frequent first: `7 (5 HEIC, 2 without a picture's name)`, or `0`.
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.count())?;

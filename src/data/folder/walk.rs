@@ -9,23 +9,23 @@ use super::PassedOver;
 use super::kinds::{self, Named};
 use crate::error::{Error, Result, is_link_loop, reason};
 
-/// What was found so far, and where there is still to look.
+/// The state of a walk: what was found so far, and what is still to be visited.
 pub(super) struct Walk<'a> {
     recursive: bool,
-    /// Images, and entries that should be some and cannot be used, with why.
+    /// Images, and entries that should be images but cannot be used, with the error.
     pub(super) found: Vec<(PathBuf, Result<()>)>,
     pub(super) passed_over: &'a mut PassedOver,
     pub(super) has_subfolders: bool,
-    /// By their real paths.
+    /// The real paths of the folders that were visited.
     visited: HashSet<PathBuf>,
     folders: Vec<PathBuf>,
-    /// Links to folders, in order. They wait until all folders have been visited, so that an image has its real path
-    /// where the walk comes by both.
+    /// Links to folders, sorted. They are followed after all folders have been visited, so that an image that is
+    /// reachable in both ways gets its real path.
     links: BTreeSet<PathBuf>,
 }
 
 impl<'a> Walk<'a> {
-    /// Walks through `root`, and with `recursive` through the folders in it.
+    /// Walks through `root`, and with `recursive` through its subfolders.
     pub(super) fn through(root: &Path, recursive: bool, passed_over: &'a mut PassedOver) -> Self {
         let mut walk = Walk {
             recursive,
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Follows a link to a folder, unless that is one of those that the link lies in: such a circle has no end.
+    /// Follows a link to a folder, unless the link lies in that folder: such a cycle has no end.
     fn link(&mut self, link: PathBuf) {
         let around = link.parent().map_or(Ok(PathBuf::new()), fs::canonicalize);
         match (fs::canonicalize(&link), around) {
@@ -118,7 +118,7 @@ impl<'a> Walk<'a> {
                 }
                 Named::Nothing | Named::Other => {}
             },
-            // To open a pipe is to wait for whoever writes into it, perhaps for ever.
+            // Opening a pipe waits for a writer, perhaps for ever.
             Ok(kind) if kinds::is_picture_name(&path) => {
                 let what = format_args!("is {}, not a file, and was not opened", special(kind));
                 self.report(path.clone(), Error::file(path, what));
@@ -127,9 +127,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Systems leave hidden files that only look like images, so that none is taken.
+    /// Counts a hidden file and leaves it out: systems create hidden files that only look like images.
     fn hidden(&mut self, path: &Path, kind: io::Result<FileType>) {
-        // What macOS keeps of a file beside it, under the file's name.
+        // A companion file, in which macOS keeps a file's metadata beside it.
         let is_companion = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"));
@@ -139,8 +139,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// An entry of which nobody can say what it is, most often a link that leads nowhere. It is worth a word where it
-    /// should be an image or, as far as folders are wanted, may be a folder; a link to itself is a mistake in any case.
+    /// Handles an entry whose type is unknown, most often a link that leads nowhere. It is reported if it should be an
+    /// image, or if folders are wanted and it may be one; a link to itself is always reported.
     fn unknown(&mut self, path: PathBuf, is_link: bool, e: &io::Error) {
         let may_be_folder = self.recursive && kinds::named(&path) == Named::Nothing;
         if !may_be_folder && !is_link_loop(e) && !kinds::is_picture_name(&path) {
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What people call an entry that is neither a file nor a folder.
+/// Returns the usual name for an entry that is neither a file nor a folder.
 #[cfg(unix)]
 fn special(kind: FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt;

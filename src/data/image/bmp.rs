@@ -1,9 +1,10 @@
-//! BMP: the header in its many ages becomes one that the decoder knows.
+//! BMP: converts headers of all versions to one that the decoder reads.
 //!
-//! A BMP file is a file header, an information header, perhaps colour masks and a palette, and rows of pixels from the
-//! bottom up, each padded to four bytes. The information header grew with every Windows from 12 to 124 bytes, and OS/2
-//! had its own of up to 64. Programs forget the offset of the pixels, the padding of the last row, or to set the alpha
-//! that they announce. What the header says is read here, and written anew for the decoder of the `image` crate.
+//! A BMP file consists of a file header, an information header, optional colour masks and a palette, and rows of pixels
+//! from the bottom up, each padded to four bytes. The information header grew from 12 to 124 bytes over the versions of
+//! Windows, and OS/2 had its own of up to 64. Some programs omit the offset of the pixels, the padding of the last row,
+//! or the alpha values that they announce. This module reads the header and rewrites it for the decoder of the `image`
+//! crate.
 
 use std::io::Cursor;
 
@@ -16,9 +17,9 @@ use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::pixels::flatten;
 
 const FILE_HEADER: usize = 14;
-/// The first information header of Windows and OS/2, with sizes of 16 bits and a palette without padding.
+/// Size of the first information header of Windows and OS/2, with 16-bit dimensions and a palette without padding.
 const CORE: usize = 12;
-/// The header that the decoder gets: the plain one, and with the four colour masks of its third version.
+/// Sizes of the headers that the decoder gets: the plain one, and the third version with the four colour masks.
 const PLAIN: u32 = 40;
 const WITH_MASKS: u32 = 56;
 
@@ -26,9 +27,9 @@ const WITH_MASKS: u32 = 56;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compression {
     None,
-    /// Runs of equal pixels, of 8 or 4 bits.
+    /// Run-length encoding with 8 or 4 bits a pixel.
     Runs,
-    /// Bits for each colour by masks.
+    /// Bit fields: masks say which bits hold each colour.
     Masks,
 }
 
@@ -50,7 +51,7 @@ impl<'a> Bmp<'a> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// Headers that are cut off or make no sense; a kind of BMP that is not supported.
+    /// If the headers are cut off or malformed, or this kind of BMP is not supported.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let field = Fields(bytes);
         let offset = field.u32(10)? as usize;
@@ -68,7 +69,7 @@ impl<'a> Bmp<'a> {
             ),
             false => (field.i32(18)?, field.i32(22)?, field.u16(28)?),
         };
-        // Fields beyond the header's end are zero: OS/2 wrote as many as it needed.
+        // Fields beyond the header's end are zero: OS/2 truncated the header as it liked.
         let optional = |at: usize| match at + 4 <= FILE_HEADER + header {
             true => field.u32(at),
             false => Ok(0),
@@ -112,12 +113,12 @@ impl<'a> Bmp<'a> {
         })
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
-    /// The most memory that decoding takes: the file written anew, the pixels in its own channels, and as RGB.
+    /// Returns the peak memory of decoding, in bytes: the rewritten file, the pixels in their own channels, and as RGB.
     pub fn decoding_bytes(&self) -> u64 {
         let pixels = u64::from(self.width) * u64::from(self.height);
         let channels = match (self.compression, self.bits) {
@@ -130,7 +131,7 @@ impl<'a> Bmp<'a> {
     /// Decodes the pixels.
     ///
     /// # Errors
-    /// Missing pixels, and how many; masks or runs that make no sense.
+    /// If pixels are missing (the message says how many), or masks or runs are malformed.
     pub fn decode(self) -> Result<Decoded, Unreadable> {
         let mut warnings = Vec::new();
         let file = self.rewritten(&mut warnings)?;
@@ -140,7 +141,7 @@ impl<'a> Bmp<'a> {
             return Err(nonsense());
         }
         let decoded = DynamicImage::from_decoder(decoder).map_err(|_| nonsense())?;
-        // An alpha channel of zeros would make an invisible picture: it was never filled in.
+        // An alpha channel of zeros was never filled in; respecting it would make the picture invisible.
         let is_forgotten = |rgba: &::image::RgbaImage| rgba.pixels().all(|pixel| pixel.0[3] == 0);
         let picture = match decoded {
             DynamicImage::ImageRgba8(rgba) if is_forgotten(&rgba) => {
@@ -155,7 +156,7 @@ impl<'a> Bmp<'a> {
         })
     }
 
-    /// The file with a header of one kind and with all of its pixels.
+    /// Returns the file with a header that the decoder reads, and with all of its pixels.
     fn rewritten(&self, warnings: &mut Vec<String>) -> Result<Vec<u8>, Unreadable> {
         let has_masks = self.compression == Compression::Masks;
         let header = if has_masks { WITH_MASKS } else { PLAIN };
@@ -180,7 +181,7 @@ impl<'a> Bmp<'a> {
         file.extend(1_u16.to_le_bytes());
         file.extend(self.bits.to_le_bytes());
         file.extend(code.to_le_bytes());
-        // The size of the pixels and the resolution, which nobody needs.
+        // The size of the pixels and the resolution, which the decoder does not need.
         file.extend([0; 12]);
         file.extend((self.palette.len() as u32).to_le_bytes());
         file.extend([0; 4]);
@@ -197,7 +198,7 @@ impl<'a> Bmp<'a> {
         Ok(file)
     }
 
-    /// Adds the rows, and the padding of the last one where it is missing.
+    /// Appends the rows, and the padding of the last one if it is missing.
     fn add_rows(&self, file: &mut Vec<u8>, warnings: &mut Vec<String>) -> Result<(), Unreadable> {
         let bits = u64::from(self.width) * u64::from(self.bits);
         let (used, stride) = (bits.div_ceil(8), bits.div_ceil(32) * 4);
@@ -216,7 +217,7 @@ impl<'a> Bmp<'a> {
         Ok(())
     }
 
-    /// Adds the runs, and the end mark where it is missing.
+    /// Appends the runs, and the end mark if it is missing.
     fn add_runs(&self, file: &mut Vec<u8>, warnings: &mut Vec<String>) -> Result<(), Unreadable> {
         const END: [u8; 2] = [0, 1];
         file.extend_from_slice(self.data);
@@ -233,7 +234,7 @@ impl<'a> Bmp<'a> {
         Ok(())
     }
 
-    /// How many rows the runs fill; `None` where an end mark says that there are no more.
+    /// Returns how many rows the runs fill; `None` if an end mark says that no more follow.
     fn run_rows(&self) -> Option<u32> {
         let (mut x, mut y, mut at) = (0_u64, 0_u64, 0);
         let width = u64::from(self.width);
@@ -267,7 +268,7 @@ impl<'a> Bmp<'a> {
     }
 }
 
-/// What the code for the compression means.
+/// Interprets the code of the compression.
 fn compression(code: u32, bits: u16, is_os2: bool) -> Result<Compression, Unreadable> {
     let what = match (code, bits) {
         (0, 1 | 2 | 4 | 8 | 16 | 24 | 32) => return Ok(Compression::None),
@@ -304,8 +305,8 @@ impl Fields<'_> {
         self.bytes(at).map(i32::from_le_bytes)
     }
 
-    /// The four masks, and where they and the header end. They lie in the header where it is long enough, and behind it where
-    /// it is the plain one.
+    /// Returns the four masks, and the position after them and the header. The masks lie in the header if it is long
+    /// enough, and after it if it is the plain one.
     fn masks(&self, header: usize, code: u32) -> Result<([u32; 4], usize), Unreadable> {
         let has_alpha = code == 6 || header >= WITH_MASKS as usize;
         let (start, count) = (FILE_HEADER + PLAIN as usize, if has_alpha { 4 } else { 3 });
@@ -316,7 +317,7 @@ impl Fields<'_> {
         Ok((masks, (FILE_HEADER + header).max(start + 4 * count)))
     }
 
-    /// `count` colours of `entry` bytes each.
+    /// Reads `count` colours of `entry` bytes each.
     fn colours(&self, at: usize, entry: usize, count: usize) -> Result<Vec<[u8; 4]>, Unreadable> {
         let bytes = self.0.get(at..at + entry * count);
         let bytes = bytes.ok_or_else(|| {

@@ -1,30 +1,30 @@
-//! Why bytes are no picture, in words that are the same whatever the format and whoever decodes it.
+//! Errors for bytes that are not a usable image, in the same words for all formats and decoders.
 
 use std::fmt;
 
-/// Why bytes are no picture.
+/// An error: why bytes are not a usable image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Unreadable {
-    /// What kind of thing is wrong.
+    /// The kind of error.
     pub fault: Fault,
-    /// What is wrong, without the file's name.
+    /// The message, without the file's name.
     pub what: String,
 }
 
-/// What kind of thing can be wrong with a file.
+/// The kinds of errors in an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is beyond the [`Limits`](super::Limits).
+    /// The image is beyond the [`Limits`](super::Limits).
     TooLarge,
-    /// It is no image, or one of a kind that is not supported.
+    /// The file is not an image, or one of a kind that is not supported.
     Foreign,
-    /// It is empty, cut off, or contradicts itself.
+    /// The file is empty, cut off, or inconsistent.
     Damaged,
 }
 
 impl Fault {
-    /// This kind of fault, with what is wrong.
+    /// Creates an error of this kind with a message.
     pub(super) fn because(self, what: impl Into<String>) -> Unreadable {
         Unreadable {
             fault: self,
@@ -33,17 +33,17 @@ impl Fault {
     }
 }
 
-/// What to do about a file that lost a part of itself.
+/// Advice for a file that lost a part of itself.
 pub(super) const COPY_AGAIN: &str = "copy or download it again";
 
-/// A file that ends within its header.
+/// Creates the error for a file that ends within its header.
 pub(super) fn no_header(format: &str) -> Unreadable {
     Fault::Damaged.because(format!(
         "is cut off: the {format} file ends within its header; {COPY_AGAIN}"
     ))
 }
 
-/// A file that holds `rows` of the `height` rows of its picture.
+/// Creates the error for a file that holds `rows` of the `height` rows of its picture.
 pub(super) fn rows_missing(rows: u32, height: u32) -> Unreadable {
     let missing = height.saturating_sub(rows);
     let what = match rows {
@@ -53,21 +53,21 @@ pub(super) fn rows_missing(rows: u32, height: u32) -> Unreadable {
     Fault::Damaged.because(format!("is cut off: {what}; {COPY_AGAIN}"))
 }
 
-/// A file of `format` whose parts contradict each other: `what` says how.
+/// Creates the error for a file of `format` whose parts are inconsistent; `what` says how.
 pub(super) fn damaged(format: &str, what: impl fmt::Display) -> Unreadable {
     Fault::Damaged.because(format!(
         "is damaged: the {format} file {what}; {COPY_AGAIN}"
     ))
 }
 
-/// A kind of `format` that is not decoded here: `what` names it.
+/// Creates the error for a kind of `format` that is not supported; `what` names it.
 pub(super) fn unsupported(format: &str, what: impl fmt::Display) -> Unreadable {
     Fault::Foreign.because(format!(
         "is a kind of {format} that is not supported ({what}); save it again as an ordinary JPEG or PNG"
     ))
 }
 
-/// A side of zero pixels.
+/// Creates the error for a picture with a side of zero pixels.
 pub(super) fn no_pixels(width: u32, height: u32) -> Unreadable {
     Fault::Damaged.because(format!("is damaged: it claims {width} x {height} pixels"))
 }

@@ -1,8 +1,8 @@
-//! GIF: the first frame, on a screen that it may outgrow.
+//! GIF: decodes the first frame, onto a screen that may be too small for it.
 //!
-//! A GIF file describes a screen and frames that are painted on it (GIF89a specification). Files are about in which the
-//! frame is larger than the screen, the screen has no size, or nobody says which colours the indices mean. Browsers
-//! and Pillow widen the screen and take the indices for shades of grey; so does this reader.
+//! A GIF file describes a screen and frames that are painted on it (GIF89a specification). In some files the frame is
+//! larger than the screen, the screen has no size, or no palette says which colours the indices mean. Browsers and
+//! Pillow enlarge the screen and take the indices as shades of grey; this reader does the same.
 
 use std::io::Cursor;
 
@@ -18,12 +18,12 @@ pub(super) struct Gif<'a> {
     height: u32,
 }
 
-/// The file, with a palette put in where it has none.
+/// The file's bytes, with a palette inserted if it has none.
 type Source<'a> = std::io::Chain<Cursor<Vec<u8>>, Cursor<&'a [u8]>>;
 
-/// Signature, and the description of the screen.
+/// Length of the signature and the description of the screen.
 const SCREEN: usize = 13;
-/// In the screen's flags: a palette for all frames follows, of 2^(n + 1) colours.
+/// Flag of the screen: a palette for all frames follows, of 2^(n + 1) colours.
 const HAS_PALETTE: u8 = 0x80;
 const PALETTE_SIZE: u8 = 0x07;
 
@@ -31,14 +31,14 @@ impl<'a> Gif<'a> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// No frame, or headers that are cut off or make no sense.
+    /// If there is no frame, or headers are cut off or malformed.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let (screen, rest) = bytes
             .split_at_checked(SCREEN)
             .ok_or_else(|| fault::no_header("GIF"))?;
         let mut head = screen.to_vec();
         if head[10] & HAS_PALETTE == 0 {
-            // A frame's own palette still comes first.
+            // A frame's own palette still has precedence.
             head[10] |= HAS_PALETTE | PALETTE_SIZE;
             head.extend((0..=255).flat_map(|grey| [grey; 3]));
         }
@@ -73,15 +73,15 @@ impl<'a> Gif<'a> {
         })
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
-    /// Decodes the pixels; what the frame leaves free or transparent is white.
+    /// Decodes the pixels. Parts of the screen that the frame does not cover, and transparent pixels, become white.
     ///
     /// # Errors
-    /// Missing pixels, and how many; data that cannot be decompressed.
+    /// If pixels are missing (the message says how many), or data cannot be decompressed.
     pub fn decode(mut self) -> Result<Decoded, Unreadable> {
         let xmp = self.decoder.xmp_metadata().map(<[u8]>::to_vec);
         let palette = self.decoder.palette().map(<[u8]>::to_vec);
@@ -103,7 +103,7 @@ impl<'a> Gif<'a> {
         let stride = 3 * self.width as usize;
         let mut indices = vec![0; width];
         for (done, y) in order.into_iter().enumerate() {
-            // Not enough data reads as an error or as a row that is not filled.
+            // Missing data shows as an error or as a row that is not filled.
             if !self.decoder.fill_buffer(&mut indices).unwrap_or(false) {
                 return Err(fault::rows_missing(done as u32, height as u32));
             }
@@ -124,8 +124,8 @@ impl<'a> Gif<'a> {
     }
 }
 
-/// The rows in the order in which an interlaced frame stores them: every eighth from 0 and from 4, every fourth from 2,
-/// every second from 1.
+/// Returns the rows in the order in which an interlaced frame stores them: every eighth from 0 and from 4, every fourth
+/// from 2, every second from 1.
 fn interlaced(height: usize) -> impl Iterator<Item = usize> {
     const PASSES: [(usize, usize); 4] = [(0, 8), (4, 8), (2, 4), (1, 2)];
     PASSES
@@ -138,6 +138,6 @@ fn explain(error: &gif::DecodingError) -> Unreadable {
         gif::DecodingError::Io(_) => Fault::Damaged.because(format!(
             "is cut off: the GIF file ends before its pixels; {COPY_AGAIN}"
         )),
-        _ => fault::damaged("GIF", "has headers that make no sense"),
+        _ => fault::damaged("GIF", "has malformed headers"),
     }
 }

@@ -1,8 +1,8 @@
-//! HEIC, in a build with the feature `heic`: what telephones write.
+//! HEIC, the format of telephones' cameras, in a build with the feature `heic`.
 //!
-//! The pixels are coded as a frame of HEVC video (ITU-T H.265), which is covered by patents in many countries: whoever
-//! builds a program with it should know. So it is read by those only who ask for it. The container itself says how the
-//! picture lies; its EXIF data repeats that and is not looked at.
+//! The pixels are coded as a frame of HEVC video (ITU-T H.265), which is covered by patents in many countries. Support
+//! is therefore off unless the builder enables it. The container gives the picture's orientation; EXIF data only
+//! repeats it and is not read.
 
 use ::image::RgbImage;
 use ::image::metadata::Orientation;
@@ -24,7 +24,7 @@ impl<'a> Heic<'a> {
     /// Reads the container.
     ///
     /// # Errors
-    /// A container that is cut off or makes no sense; a coding that is not supported.
+    /// If the container is cut off or malformed, or its coding is not supported.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let info = heic_rs::probe(bytes).map_err(explain)?;
         Ok(Heic {
@@ -35,13 +35,13 @@ impl<'a> Heic<'a> {
         })
     }
 
-    /// Width and height in pixels, as the picture is shown.
+    /// Returns width and height in pixels, as the picture is shown.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
-    /// The most memory that decoding takes: the samples of all channels, of two bytes where they have more than eight
-    /// bits, the pixels with their alpha, and as RGB.
+    /// Returns the peak memory of decoding, in bytes: the samples of all channels (two bytes each if they have more
+    /// than eight bits), the pixels with alpha, and the pixels as RGB.
     pub fn decoding_bytes(&self) -> u64 {
         let channels = if self.has_alpha { 8 + 4 + 3 } else { 6 + 3 };
         channels * u64::from(self.width) * u64::from(self.height)
@@ -50,7 +50,7 @@ impl<'a> Heic<'a> {
     /// Decodes the pixels.
     ///
     /// # Errors
-    /// Data that is cut off or contradicts itself.
+    /// If the data is cut off or inconsistent.
     pub fn decode(self) -> Result<Decoded, Unreadable> {
         let options = DecodeOptions {
             layout: match self.has_alpha {
@@ -58,7 +58,7 @@ impl<'a> Heic<'a> {
                 false => PixelLayout::Rgb8,
             },
             decode_alpha: self.has_alpha,
-            // Asked before.
+            // The number of pixels was checked before.
             max_pixels: None,
             threads: Some(1),
             ..DecodeOptions::default()
@@ -87,6 +87,6 @@ fn explain(error: Error) -> Unreadable {
             "is cut off: the HEIC file ends before its pixels; {COPY_AGAIN}"
         )),
         Error::Unsupported(_) => fault::unsupported("HEIC", "its coding"),
-        _ => fault::damaged("HEIC", "has a container that makes no sense"),
+        _ => fault::damaged("HEIC", "has a malformed container"),
     }
 }

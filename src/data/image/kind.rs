@@ -1,8 +1,8 @@
-//! Which format the first bytes of a file announce.
+//! Recognises a file's format by its first bytes.
 
 use super::fault::{Fault, Unreadable};
 
-/// The formats that are decoded here.
+/// The formats that this build decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Bmp,
@@ -15,7 +15,7 @@ pub(super) enum Kind {
     WebP,
 }
 
-/// What all messages list.
+/// The supported formats, for messages.
 const READABLE: &str = match cfg!(feature = "heic") {
     true => "JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC",
     false => "JPEG, PNG, WebP, GIF, BMP and TIFF",
@@ -24,7 +24,7 @@ const READABLE: &str = match cfg!(feature = "heic") {
 /// Recognises the format by the signature at the beginning, never by a file's name.
 ///
 /// # Errors
-/// No image, or an image of another format, which is named with what to do about it.
+/// If the bytes are not an image, or an image in another format; the message names it and says what to do.
 pub(super) fn recognise(bytes: &[u8]) -> Result<Kind, Unreadable> {
     match bytes {
         [0xFF, 0xD8, ..] => Ok(Kind::Jpeg),
@@ -47,7 +47,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Kind, Unreadable> {
             ..,
         ] => Ok(Kind::WebP),
         _ => match named(bytes) {
-            // A camera's raw file begins as the TIFF file that it is, so it is asked for first.
+            // A camera's raw file begins like a TIFF file, so raw formats are checked first.
             None if is_tiff(bytes) => Ok(Kind::Tiff),
             None => {
                 Err(Fault::Foreign.because(format!("is not an image ({READABLE} are recognised)")))
@@ -61,13 +61,13 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Kind, Unreadable> {
     }
 }
 
-/// Classic TIFF and BigTIFF, either byte order.
+/// Whether this is classic TIFF or BigTIFF, in either byte order.
 fn is_tiff(bytes: &[u8]) -> bool {
     const SIGNATURES: [&[u8; 4]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
     SIGNATURES.iter().any(|s| bytes.starts_with(*s))
 }
 
-/// The name of a format that is not decoded here, and what to do.
+/// Returns the name of a format that is not supported, and advice.
 fn named(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     const CONVERT: &str = "convert it to JPEG or PNG first";
     let found = match bytes {
@@ -101,12 +101,12 @@ fn named(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     Some(found)
 }
 
-/// What to do with a camera's raw file.
+/// Advice for a camera's raw file.
 pub(super) const RAW: &str =
     "export it as JPEG first, or caption the JPEG that the camera wrote beside it";
 
-/// HEIC, AVIF, Canon's CR3 and films share one container; the four letters after `ftyp` tell them apart, and the
-/// list of compatible brands where those only say that it holds images.
+/// Recognises HEIC, AVIF, Canon's CR3 and videos, which share one container. They differ in the four letters after
+/// `ftyp`; if those only say that the file holds images, the list of compatible brands decides.
 fn media_container(brands: &[u8]) -> Option<(&'static str, &'static str)> {
     const HEIC: &str = "convert it first, for example with: heif-convert photo.heic photo.jpg";
     const AVIF: &str = "convert it first, for example with: avifdec photo.avif photo.png";
@@ -122,7 +122,7 @@ fn media_container(brands: &[u8]) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Whether a text begins as SVG does, perhaps after an XML declaration and comments.
+/// Whether a text begins like SVG, perhaps after an XML declaration and comments.
 fn is_svg(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(1024)];
     let trimmed = start.trim_ascii_start();

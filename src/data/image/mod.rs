@@ -1,20 +1,19 @@
-//! An image file, or the bytes of one, becomes RGB pixels.
+//! Decodes image files to RGB pixels.
 //!
-//! The format is recognised by content, never by the file's extension. Whatever comes in (grey, CMYK,
-//! 16 bits, a palette, transparency, a camera held sideways) leaves as upright 8-bit RGB:
+//! The format is recognised by content, never by the file's extension. The input may be grey, CMYK, 16-bit, have a
+//! palette or transparency, or come from a camera held sideways. The result is always upright 8-bit RGB:
 //!
-//! - the camera's orientation is applied, in every format that can carry it and in every spelling;
-//! - transparency is composed over white, as a page in a browser would show it;
-//! - an animation is its first frame, a document of several pages its first page;
-//! - four-channel JPEGs are read with Adobe's inverted ink values, as Pillow reads them.
+//! - The camera's orientation is applied, in every format that can carry it and in every spelling.
+//! - Transparency is composed over white, as a browser would show it.
+//! - An animation yields its first frame, a document of several pages its first page.
+//! - Four-channel JPEGs are read with Adobe's inverted ink values, as Pillow reads them.
 //!
-//! Files come from anywhere, so nothing here trusts them: a size is checked before memory is taken
-//! for it, and every way in which a file can be unusable is an error of one line. Between whole and unusable are files
-//! that are odd but hold all of their pixels: these are read, and the image says what was odd
-//! ([`Image::warnings`]). A file that lost pixels is never read as if it had them.
+//! Files come from anywhere and are not trusted. A size is checked before memory is allocated for it, and every reason
+//! why a file is unusable is an error of one line. Some files are odd, but hold all of their pixels. They are read, and
+//! the image has warnings ([`Image::warnings`]). A file that lost pixels is never read as if it had them.
 //!
-//! Each format has a file of its own, which takes from the bytes what the decoder (a library's) needs and leaves out
-//! what it would stumble over.
+//! Each format has a module. It extracts from the bytes what the library's decoder needs, and leaves out parts that the
+//! decoder would fail on.
 
 mod bmp;
 mod fault;
@@ -56,7 +55,7 @@ pub struct Image {
 }
 
 impl fmt::Debug for Image {
-    /// Without the pixels, which nobody could read.
+    /// Leaves out the pixels, which would be unreadable.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Image")
             .field("width", &self.width)
@@ -66,19 +65,19 @@ impl fmt::Debug for Image {
     }
 }
 
-/// What an image may cost before it is refused.
+/// Limits beyond which an image is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest file, in bytes.
     pub file_bytes: u64,
-    /// The most pixels (width x height) that a file may claim to hold.
+    /// The largest number of pixels (width x height) that a file may claim to have.
     pub pixels: u64,
-    /// The most memory that decoding may take, in bytes: see [`Cost::bytes`].
+    /// The largest peak memory of decoding, in bytes; see [`Cost::bytes`].
     pub decoding_bytes: u64,
 }
 
 impl Limits {
-    /// What strangers may send: 256 MiB and 100 megapixels.
+    /// Limits for files from strangers: 256 MiB and 100 megapixels.
     pub const UPLOADS: Limits = Limits {
         file_bytes: 256 << 20,
         pixels: 100_000_000,
@@ -87,7 +86,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// For files of one's own, 512 MiB and 250 megapixels: above the 200 megapixels that cameras make.
+    /// Limits for the user's own files, 512 MiB and 250 megapixels: above the 200 megapixels that cameras make.
     fn default() -> Self {
         Limits {
             file_bytes: 512 << 20,
@@ -97,22 +96,22 @@ impl Default for Limits {
     }
 }
 
-/// What an image costs to decode.
+/// The cost of decoding an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Width x height.
     pub pixels: u64,
-    /// The most memory that is taken at a time, beyond the bytes of the file: for the picture, for what its format needs
-    /// besides, and for the second copy where it has to be turned.
+    /// The peak memory of decoding in bytes, without the bytes of the file: the picture, the buffers that its format
+    /// needs, and a second copy if it has to be rotated.
     pub bytes: u64,
 }
 
 impl Image {
-    /// Wraps `pixels`, `width * height * 3` bytes of RGB.
+    /// Creates an image from `pixels`, `width * height * 3` bytes of RGB.
     ///
     /// # Errors
     ///
-    /// When a side is zero or the number of bytes is another.
+    /// If a side is zero or the number of bytes is wrong.
     pub fn from_rgb(width: u32, height: u32, pixels: Vec<u8>) -> Result<Image> {
         let bytes = u64::from(width) * u64::from(height) * 3;
         if bytes == 0 || bytes != pixels.len() as u64 {
@@ -136,12 +135,12 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// A missing file, a folder, an empty or cut-off file, a file that is no image, one whose format is
-    /// not supported or whose size is beyond the limits: each as one line that names the file.
+    /// If the file is missing, a folder, empty, cut off, not an image, in a format that is not supported, or larger
+    /// than the limits. Each error is one line that names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         let path = path.as_ref();
         let unreadable = |e: std::io::Error| Error::unread(path, &e);
-        // Asked first, because opening a folder succeeds on some systems and fails obscurely on others.
+        // Checked first, because opening a folder succeeds on some systems and fails with an obscure error on others.
         if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Err(Error::file(
                 path,
@@ -157,7 +156,7 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// As [`Image::open`].
+    /// If the input is empty, cut off, not an image, in a format that is not supported, or larger than the limits.
     pub fn from_standard_input() -> Result<Image> {
         let (policy, name) = (Policy::current(), Path::new("-"));
         policy.judge(
@@ -170,7 +169,8 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// As [`Image::open`]. A stream that does not end is refused at the limit, not read for ever.
+    /// If the input is empty, cut off, not an image, in a format that is not supported, or larger than the limits.
+    /// Reading stops at the limit, so an endless stream is refused too.
     pub fn read(stream: impl Read, name: impl AsRef<Path>, limits: Limits) -> Result<Image> {
         let name = name.as_ref();
         let mut bytes = Vec::new();
@@ -185,7 +185,7 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// As [`Image::open`].
+    /// If the bytes are empty, cut off, not an image, in a format that is not supported, or beyond the limits.
     pub fn decode(bytes: &[u8], name: impl AsRef<Path>, limits: Limits) -> Result<Image> {
         Image::from_bytes(bytes, limits).map_err(|e| Error::file(name, e))
     }
@@ -194,7 +194,7 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// What is wrong, and what kind of thing that is.
+    /// If the bytes are not a usable image; the error has a kind and a text.
     pub fn from_bytes(bytes: &[u8], limits: Limits) -> Result<Image, Unreadable> {
         let opened = Opened::new(bytes, limits)?;
         let _room = room::take(opened.cost().bytes)?;
@@ -209,52 +209,52 @@ impl Image {
         })
     }
 
-    /// What decoding the bytes of an image would cost, as their headers tell; nothing is decoded.
+    /// Computes from the headers what decoding an image would cost; decodes nothing.
     ///
     /// # Errors
     ///
-    /// As [`Image::from_bytes`], as far as that can be told from a header.
+    /// If the headers show that the bytes are not a usable image.
     pub fn cost(bytes: &[u8], limits: Limits) -> Result<Cost, Unreadable> {
         Ok(Opened::new(bytes, limits)?.cost())
     }
 
-    /// Pixels in a row.
+    /// Returns the number of pixels in a row.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// The bytes, `[height, width, 3]`, red first.
+    /// Returns the bytes, `[height, width, 3]`, red first.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// The bytes, to be changed in place.
+    /// Returns the bytes for changes in place.
     pub fn pixels_mut(&mut self) -> &mut [u8] {
         &mut self.pixels
     }
 
-    /// What is odd about the file that the picture was read from, though it holds all of its pixels; each reads on from the
-    /// file's name (`photo.jpg: has no end marker, but all of its pixels`).
+    /// Returns the oddities of the file that the picture was read from; the picture still has all of its pixels. Each
+    /// text continues the file's name (`photo.jpg: has no end marker, but all of its pixels`).
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// This picture, made of another of which the same is odd.
+    /// Copies the warnings of `other`, the image that this one was made from.
     pub fn with_warnings_of(mut self, other: &Image) -> Image {
         self.warnings.clone_from(&other.warnings);
         self
     }
 
-    /// The picture, refused where the file was odd.
+    /// Returns the picture, or refuses it if its file was odd.
     ///
     /// # Errors
     ///
-    /// The first of the [`warnings`](Image::warnings).
+    /// The first of the [`warnings`](Image::warnings), if there are any.
     pub fn strictly(self) -> Result<Image, Unreadable> {
         match self.warnings.first() {
             Some(warning) => Err(Fault::Damaged.because(warning.clone())),
@@ -262,20 +262,20 @@ impl Image {
         }
     }
 
-    /// The rows from the top, `width * 3` bytes each.
+    /// Returns the rows from the top, `width * 3` bytes each.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, u8> {
         self.pixels.chunks_exact(self.width as usize * 3)
     }
 }
 
-/// What a format's decoder gives: pixels as they are stored, and what to know about them.
+/// The result of a format's decoder: pixels as they are stored, their orientation and warnings.
 struct Decoded {
     picture: RgbImage,
     orientation: Orientation,
     warnings: Vec<String>,
 }
 
-/// An image whose headers have been read, and whose size is within the limits.
+/// An image whose headers have been read and whose size is within the limits.
 enum Opened<'a> {
     Bmp(bmp::Bmp<'a>),
     Gif(Box<gif::Gif<'a>>),
@@ -288,7 +288,7 @@ enum Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// The beginning of the way of the bytes: recognise, measure.
+    /// Recognises the format and checks the size.
     fn new(bytes: &'a [u8], limits: Limits) -> Result<Self, Unreadable> {
         if bytes.is_empty() {
             return Err(Fault::Damaged.because("is empty (0 bytes); copy or download it again"));
@@ -332,7 +332,7 @@ impl<'a> Opened<'a> {
         Ok(opened)
     }
 
-    /// Width and height as the file claims them, before it is turned upright.
+    /// Returns width and height as the file claims them, before rotation.
     fn size(&self) -> (u32, u32) {
         match self {
             Opened::Bmp(bmp) => bmp.size(),
@@ -346,13 +346,13 @@ impl<'a> Opened<'a> {
         }
     }
 
-    /// What the rest of the way takes.
+    /// Returns the cost of decoding.
     fn cost(&self) -> Cost {
         let (width, height) = self.size();
         let pixels = u64::from(width) * u64::from(height);
         let (decoding, picture, orientation) = match self {
             Opened::Bmp(bmp) => (bmp.decoding_bytes(), 3 * pixels, Orientation::NoTransforms),
-            // Read with the pixels, and hardly ever there.
+            // The orientation is read together with the pixels, and is hardly ever present.
             Opened::Gif(_) => (3 * pixels, 3 * pixels, Orientation::NoTransforms),
             #[cfg(feature = "heic")]
             Opened::Heic(heic) => (heic.decoding_bytes(), 3 * pixels, Orientation::NoTransforms),
@@ -375,7 +375,7 @@ impl<'a> Opened<'a> {
         }
     }
 
-    /// The rest of the way.
+    /// Decodes the pixels.
     fn decode(self) -> Result<Decoded, Unreadable> {
         match self {
             Opened::Bmp(bmp) => bmp.decode(),
@@ -390,7 +390,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// `100 megapixels`; small limits in plain pixels.
+/// Formats a number of pixels: `100 megapixels`, or the plain number if it is small.
 fn megapixels(pixels: u64) -> String {
     match pixels {
         0..1_000_000 => format!("{pixels} pixels"),

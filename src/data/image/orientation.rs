@@ -1,30 +1,30 @@
-//! How a camera was held, as files tell it.
+//! Reads a camera's orientation from a file's metadata.
 //!
 //! The TIFF 6.0 and EXIF 2.3 specifications number the eight ways in which the first row and column of the stored
 //! pixels can lie in the scene (tag 0x0112, `Orientation`): 1 is upright, 2 mirrored, 3 upside down, 4 both, and 5 to 8
 //! are those four after swapping rows and columns. The tag should be a SHORT, but telephones and old encoders also
-//! write it as a LONG or a BYTE, put `Exif\0\0` in front where the container asks for none, or keep it in XMP alone.
-//! All of these are read; what cannot be understood counts as upright, because metadata that is damaged is no reason to
-//! refuse pixels that are whole.
+//! write it as a LONG or a BYTE, put `Exif\0\0` in front where the container does not allow it, or store it in XMP
+//! only. All of these are read. Malformed metadata counts as upright, because it is no reason to refuse pixels that are
+//! whole.
 
 use ::image::metadata::Orientation;
 
 /// The tag of the orientation, in EXIF and TIFF.
 const ORIENTATION: u16 = 0x0112;
 
-/// How the picture lies, by its EXIF data where that says so, otherwise by its XMP data.
+/// Returns the orientation from EXIF data; if there is none, from XMP data.
 pub(super) fn read(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     exif.and_then(from_exif)
         .or_else(|| xmp.and_then(from_xmp))
         .unwrap_or(Orientation::NoTransforms)
 }
 
-/// The orientation in EXIF data: a TIFF header and its first directory, with or without `Exif\0\0` before it.
+/// Reads the orientation from EXIF data: a TIFF header and its first directory, with or without `Exif\0\0` before it.
 fn from_exif(exif: &[u8]) -> Option<Orientation> {
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     let directory = Directory::first(tiff)?;
     let at = directory.entry(ORIENTATION)?;
-    // BYTE, SHORT and LONG, unsigned and signed: all lie at the left of the four bytes of the value.
+    // BYTE, SHORT and LONG, unsigned and signed: all are left-aligned in the four bytes of the value.
     let value = match directory.u16_at(at + 2)? {
         1 | 6 => u32::from(*tiff.get(at + 8)?),
         3 | 8 => u32::from(directory.u16_at(at + 8)?),
@@ -34,7 +34,7 @@ fn from_exif(exif: &[u8]) -> Option<Orientation> {
     u8::try_from(value).ok().and_then(Orientation::from_exif)
 }
 
-/// Changes the value of a SHORT in the first directory of `tiff` where it is `from`; says whether it was.
+/// Changes the value of a SHORT in the first directory of `tiff` if it is `from`; returns whether it was.
 pub(super) fn patch_short(tiff: &mut [u8], tag: u16, from: u16, to: u8) -> bool {
     let found = Directory::first(tiff).and_then(|directory| {
         let at = directory.entry(tag)? + 8;
@@ -47,7 +47,7 @@ pub(super) fn patch_short(tiff: &mut [u8], tag: u16, from: u16, to: u8) -> bool 
     found.is_some()
 }
 
-/// A directory of tags: a count, and twelve bytes for each tag: its number, a type, a count and a value or its place.
+/// A directory of tags: a count, then twelve bytes for each tag (number, type, count, and a value or its offset).
 struct Directory<'a> {
     tiff: &'a [u8],
     is_little: bool,
@@ -55,7 +55,7 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// The first directory of a classic TIFF file, in either byte order.
+    /// Finds the first directory of a classic TIFF file, in either byte order.
     fn first(tiff: &'a [u8]) -> Option<Self> {
         let is_little = match tiff.get(..4)? {
             b"II*\0" => true,
@@ -71,7 +71,7 @@ impl<'a> Directory<'a> {
         Some(directory)
     }
 
-    /// Where the entry of `tag` begins.
+    /// Returns the start of the entry of `tag`.
     fn entry(&self, tag: u16) -> Option<usize> {
         let entries = usize::from(self.u16_at(self.start)?);
         (0..entries)
@@ -96,7 +96,8 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// The orientation in XMP data: `tiff:Orientation="6"` as an attribute, or `<tiff:Orientation>6<` as an element.
+/// Reads the orientation from XMP data: `tiff:Orientation="6"` as an attribute, or `<tiff:Orientation>6<` as an
+/// element.
 fn from_xmp(xmp: &[u8]) -> Option<Orientation> {
     const NAME: &[u8] = b"tiff:Orientation";
     let at = xmp.windows(NAME.len()).position(|window| window == NAME)?;
@@ -108,8 +109,8 @@ fn from_xmp(xmp: &[u8]) -> Option<Orientation> {
     }
 }
 
-/// The EXIF data in a text that ImageMagick calls a raw profile: a line feed, the profile's name, the number of
-/// bytes, and those bytes as hexadecimal digits in lines.
+/// Decodes the EXIF data in ImageMagick's raw profile: a line feed, the profile's name, the number of bytes, and those
+/// bytes as lines of hexadecimal digits.
 pub(super) fn from_raw_profile(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut lines = text.trim_start_matches(['\n', '\r']).splitn(3, '\n');
@@ -126,7 +127,7 @@ pub(super) fn from_raw_profile(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// EXIF data with the orientation `value`, spelled as a tag of this `kind`.
+    /// Builds EXIF data with the orientation `value`, written as a tag of type `kind`.
     fn exif(is_little: bool, kind: u16, value: u32) -> Vec<u8> {
         let short = |n: u16| match is_little {
             true => n.to_le_bytes(),

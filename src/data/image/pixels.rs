@@ -1,9 +1,9 @@
-//! From the samples that a decoder gives to upright rows of 8-bit RGB.
+//! Converts the samples of a decoder to upright rows of 8-bit RGB.
 
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, RgbImage};
 
-/// Drops the alpha channel by composing over white, and everything beyond 8 bits of RGB.
+/// Converts to 8-bit RGB; an alpha channel is composed over white.
 pub(super) fn flatten(decoded: DynamicImage) -> RgbImage {
     if !decoded.color().has_alpha() {
         return decoded.into_rgb8();
@@ -15,28 +15,28 @@ pub(super) fn flatten(decoded: DynamicImage) -> RgbImage {
     })
 }
 
-/// `alpha * c + (1 - alpha) * white`, rounded to the nearest level.
+/// Computes `alpha * c + (1 - alpha) * white`, rounded to the nearest level.
 pub(super) fn over_white(c: u8, alpha: u8) -> u8 {
     let (c, alpha) = (u32::from(c), u32::from(alpha));
     ((c * alpha + 255 * (255 - alpha) + 127) / 255) as u8
 }
 
-/// What white shows through a colour that is multiplied by its alpha already.
+/// Composes a colour that is multiplied by its alpha already over white.
 pub(super) fn multiplied_over_white(c: u8, alpha: u8) -> u8 {
     c.saturating_add(255 - alpha)
 }
 
-/// `a * b / 255`, rounded to the nearest level: what is left of a colour behind an ink.
+/// Computes `a * b / 255`, rounded to the nearest level: the colour that an ink leaves.
 pub(super) fn times(a: u8, b: u8) -> u8 {
     ((u32::from(a) * u32::from(b) + 127) / 255) as u8
 }
 
-/// A channel of 16 bits in 8, rounded to the nearest level.
+/// Converts a 16-bit channel to 8 bits, rounded to the nearest level.
 pub(super) fn narrow(wide: u16) -> u8 {
     ((u32::from(wide) + 128) / 257) as u8
 }
 
-/// Turns the picture as the camera was held.
+/// Rotates and mirrors the picture by the camera's orientation.
 pub(super) fn turn(picture: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return picture;

@@ -1,9 +1,9 @@
-//! PNG: the chunks that the pixels need, and no others, go to the decoder.
+//! PNG: extracts the chunks that the pixels need and passes only those to the decoder.
 //!
-//! A PNG file is a chain of chunks, each with a length, a name of four letters, data and a checksum (the W3C's PNG
-//! specification, section 5). Much can be odd around whole pixels: no end chunk, a wrong checksum, a chunk that only one
-//! program knows, text and colour profiles that inflate to gigabytes. So the chain is walked here, what matters is
-//! taken from it, and the decoder reads a clean file made of that.
+//! A PNG file is a chain of chunks. Each has a length, a name of four letters, data and a checksum (W3C PNG
+//! specification, section 5). Files with whole pixels can be odd in many ways: no end chunk, a wrong checksum, a chunk
+//! that only one program knows, text and colour profiles that inflate to gigabytes. This module therefore walks the
+//! chain itself, extracts the chunks that matter, and gives the decoder a clean file made of them.
 
 use std::io::{Cursor, Read};
 
@@ -16,7 +16,7 @@ use super::pixels::{multiplied_over_white, narrow, over_white};
 use super::{Decoded, orientation, room};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1A\n";
-/// The longest text that is inflated: metadata that says how a picture lies is far shorter.
+/// Size limit, in bytes, of inflated text; metadata with an orientation is far shorter.
 const LONGEST_TEXT: u64 = 1 << 20;
 const DAMAGED_PIXELS: &str = "has a wrong checksum in its pixels, parts of which may be wrong";
 
@@ -28,7 +28,7 @@ pub(super) struct Png<'a> {
     transparency: Option<&'a [u8]>,
     /// The chunks of compressed pixels.
     data: Vec<&'a [u8]>,
-    /// Whether Apple's tools made it: pixels without the frame of zlib, blue first, colours multiplied by alpha.
+    /// Whether Apple's tools made it: pixels without zlib's frame, blue first, colours multiplied by alpha.
     is_apples: bool,
     exif: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
@@ -39,7 +39,7 @@ impl<'a> Png<'a> {
     /// Finds the chunks.
     ///
     /// # Errors
-    /// No header, a damaged header or palette, no pixels.
+    /// If there is no header, if header or palette are damaged, or if there are no pixels.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let mut png = Png::default();
         let mut at = SIGNATURE.len();
@@ -58,7 +58,7 @@ impl<'a> Png<'a> {
             png.take(&chunk)?;
         };
         if png.header.is_empty() {
-            // As long as the signature and the header are together.
+            // The signature and the header together have 33 bytes.
             return Err(match bytes.len() {
                 33.. => fault::damaged("PNG", "does not begin with its header"),
                 _ => fault::no_header("PNG"),
@@ -74,7 +74,7 @@ impl<'a> Png<'a> {
         Ok(png)
     }
 
-    /// Takes what matters from one chunk.
+    /// Records one chunk, if it matters.
     fn take(&mut self, chunk: &Chunk<'a>) -> Result<(), Unreadable> {
         let is_sound = chunk.is_sound();
         let name = chunk.name.escape_ascii();
@@ -89,7 +89,7 @@ impl<'a> Png<'a> {
             b"tRNS" => self.transparency = Some(chunk.data),
             b"IDAT" => {
                 self.data.push(chunk.data);
-                // A chunk that is cut off shows in the rows.
+                // A truncated chunk shows later, when rows are missing.
                 if !is_sound && chunk.is_complete {
                     self.warn(DAMAGED_PIXELS);
                 }
@@ -97,7 +97,7 @@ impl<'a> Png<'a> {
             b"CgBI" => self.is_apples = true,
             b"eXIf" => self.exif = Some(chunk.data.to_vec()),
             b"tEXt" | b"zTXt" | b"iTXt" => self.text(chunk),
-            // A capital first letter means that the picture cannot be shown right without understanding the chunk.
+            // A capital first letter means that the picture cannot be shown correctly without understanding the chunk.
             [b'A'..=b'Z', ..] if chunk.is_complete => {
                 self.warn(&format!(
                     "has a chunk of the kind {name}, which is not part of PNG and was passed over"
@@ -114,7 +114,7 @@ impl<'a> Png<'a> {
         }
     }
 
-    /// A text may hold EXIF or XMP data. A raw profile of ImageMagick's yields to the chunk made for EXIF.
+    /// Reads EXIF or XMP data from a text chunk. A dedicated EXIF chunk has precedence over ImageMagick's raw profile.
     fn text(&mut self, chunk: &Chunk<'a>) {
         let Some((keyword, text)) = split_at_zero(chunk.data) else {
             return;
@@ -139,7 +139,7 @@ impl<'a> Png<'a> {
         }
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         let side = |at: usize| {
             let bytes = self.header.get(at..at + 4).and_then(|b| b.try_into().ok());
@@ -148,18 +148,19 @@ impl<'a> Png<'a> {
         (side(0), side(4))
     }
 
-    /// How the camera was held.
+    /// Returns the camera's orientation.
     pub fn orientation(&self) -> Orientation {
         orientation::read(self.exif.as_deref(), self.xmp.as_deref())
     }
 
-    /// The most memory that decoding takes: the clean file, the picture, and all samples where it is interlaced.
+    /// Returns the peak memory of decoding, in bytes: the clean file, the picture and, if it is interlaced, all
+    /// samples.
     pub fn decoding_bytes(&self) -> u64 {
         let (width, height) = self.size();
         let compressed: usize = self.data.iter().map(|data| data.len()).sum();
         let field = |at: usize| self.header.get(at).copied().unwrap_or(0);
         let (depth, colour, is_interlaced) = (field(8), field(9), field(12) != 0);
-        // Grey, or RGB; alpha besides, which a colour that stands for transparency becomes.
+        // Grey or RGB, plus alpha; a transparent colour becomes an alpha channel.
         let channels = match colour {
             0 | 4 => 2,
             _ => 4,
@@ -174,11 +175,11 @@ impl<'a> Png<'a> {
     /// Decodes the pixels.
     ///
     /// # Errors
-    /// Missing pixels, and how many; data that cannot be decompressed; a header that makes no sense.
+    /// If pixels are missing (the message says how many), data cannot be decompressed, or the header is malformed.
     pub fn decode(mut self) -> Result<Decoded, Unreadable> {
         let clean = self.clean();
-        // With the checksum over all pixels first; what comes only without it is whole, but may be damaged. Apple's
-        // tools write none.
+        // First with the checksum over all pixels. Pixels that decode only without it are complete, but may be damaged.
+        // Apple's tools write no checksum.
         let picture = match self.is_apples {
             true => self.pixels(&clean, false),
             false => self.pixels(&clean, true).or_else(|refusal| {
@@ -194,9 +195,9 @@ impl<'a> Png<'a> {
         })
     }
 
-    /// The pixels of the clean file, with or without their checksum being looked at.
+    /// Decodes the clean file, with or without verifying the checksum of its pixels.
     fn pixels(&self, clean: &[u8], with_checksum: bool) -> Result<RgbImage, Unreadable> {
-        let nonsense = || fault::damaged("PNG", "has a header that makes no sense");
+        let nonsense = || fault::damaged("PNG", "has a malformed header");
         let (width, height) = self.size();
         let mut options = png::DecodeOptions::default();
         options.set_ignore_crc(true);
@@ -214,7 +215,7 @@ impl<'a> Png<'a> {
         let mut picture = room::picture(width, height, 0)?;
         let rows = picture.chunks_exact_mut(3 * width as usize);
         if reader.info().interlaced {
-            // The passes of an interlaced picture spread over all rows: none is whole before the last pass is.
+            // The passes of an interlaced picture spread over all rows: no row is whole before the last pass is.
             let missing = || {
                 let what = "a part of its interlaced pixels is missing or damaged";
                 Fault::Damaged.because(format!("is cut off: {what}; {COPY_AGAIN}"))
@@ -245,7 +246,7 @@ impl<'a> Png<'a> {
         Ok(picture)
     }
 
-    /// A PNG file with the header, the colours and the pixels.
+    /// Assembles a PNG file of the header, the colours and the pixels.
     fn clean(&self) -> Vec<u8> {
         let mut file = SIGNATURE.to_vec();
         let mut write = |name: &[u8; 4], parts: &[&[u8]]| {
@@ -253,7 +254,7 @@ impl<'a> Png<'a> {
             file.extend((length as u32).to_be_bytes());
             file.extend(name);
             parts.iter().for_each(|part| file.extend_from_slice(part));
-            // Not looked at.
+            // The checksum, which is not verified.
             file.extend([0; 4]);
         };
         write(b"IHDR", &[self.header]);
@@ -262,10 +263,10 @@ impl<'a> Png<'a> {
             .iter()
             .for_each(|data| write(b"tRNS", &[data]));
         if self.is_apples {
-            // What zlib puts before and after the data that Apple leaves bare.
+            // The zlib header, and below the trailer, which Apple leaves out.
             write(b"IDAT", &[&[0x78, 0x01]]);
         }
-        // Not joined into one: a chunk's length has 31 bits.
+        // Not joined into one chunk, because a chunk's length has only 31 bits.
         self.data.iter().for_each(|data| write(b"IDAT", &[data]));
         if self.is_apples {
             write(b"IDAT", &[&[0; 4]]);
@@ -275,7 +276,7 @@ impl<'a> Png<'a> {
     }
 }
 
-/// How a row of decoded samples becomes RGB.
+/// The layout of a row of decoded samples, for its conversion to RGB.
 struct Samples {
     /// 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
     channels: usize,
@@ -285,7 +286,7 @@ struct Samples {
 }
 
 impl Samples {
-    /// Whether the samples are what they shall become.
+    /// Whether the samples are 8-bit RGB already.
     fn is_rgb(&self) -> bool {
         self.channels == 3 && !self.is_wide && !self.is_apples
     }
@@ -330,16 +331,16 @@ impl Samples {
 struct Chunk<'a> {
     name: [u8; 4],
     data: &'a [u8],
-    /// Whether the file has all of its data.
+    /// Whether the file contains all of its data.
     is_complete: bool,
-    /// What the checksum covers, and the checksum.
+    /// The bytes that the checksum covers, followed by the checksum.
     covered: &'a [u8],
     checksum: Option<[u8; 4]>,
     next: usize,
 }
 
 impl<'a> Chunk<'a> {
-    /// The chunk at `at`; at the end of the file as much of it as there is. `None` without a length and a name.
+    /// Reads the chunk at `at`, or as much of it as the file contains. `None` if its length or name is missing.
     fn read(bytes: &'a [u8], at: usize) -> Option<Self> {
         let length = u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize;
         let name: [u8; 4] = bytes.get(at + 4..at + 8)?.try_into().ok()?;
@@ -357,19 +358,20 @@ impl<'a> Chunk<'a> {
         })
     }
 
-    /// Whether the checksum is that of the name and data.
+    /// Whether the checksum matches the name and data.
     fn is_sound(&self) -> bool {
         self.checksum.map(u32::from_be_bytes) == Some(crc32fast::hash(self.covered))
     }
 }
 
-/// What stands before and after the first zero.
+/// Splits at the first zero byte.
 fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let zero = bytes.iter().position(|&byte| byte == 0)?;
     Some((&bytes[..zero], &bytes[zero + 1..]))
 }
 
-/// The text of an `iTXt` chunk after its keyword: compressed or not, method, language and translated keyword.
+/// Returns the text of an `iTXt` chunk, which follows the keyword, compression flag, method, language and translated
+/// keyword.
 fn international(bytes: &[u8]) -> Option<Vec<u8>> {
     let (&[is_compressed, _method], rest) = bytes.split_first_chunk::<2>()?;
     let (_language, rest) = split_at_zero(rest)?;
@@ -380,7 +382,7 @@ fn international(bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Text that was compressed, as far as it is of a length that makes sense.
+/// Inflates compressed text up to the size limit.
 fn inflate(compressed: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let limited = ZlibDecoder::new(compressed).take(LONGEST_TEXT);

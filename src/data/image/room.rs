@@ -1,9 +1,9 @@
-//! Memory for the pixels of large pictures, asked for before it is taken.
+//! Reserves memory for decoding large pictures before it is allocated.
 //!
-//! Decoders are libraries', and an allocation that the system refuses them ends the program. So the memory that a picture
-//! will take is told from its headers and compared with what there is ([`available`]). Pictures are decoded side by side;
-//! where memory is short for all of them at a time, or the [`Policy`] grants no more, they wait for each other, and one
-//! that does not fit alone is an error of its file.
+//! Decoders are libraries, and a failed allocation in a library ends the program. The memory that a picture needs is
+//! therefore computed from its headers and compared with the available memory ([`available`]). Pictures are decoded in
+//! parallel. If memory is short for all of them at once, or the [`Policy`] grants no more, they wait for each other. A
+//! picture that does not fit alone is an error of its file.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,35 +14,35 @@ use super::Policy;
 use super::fault::{Fault, Unreadable};
 use crate::cpu::available::{self, Available, Bytes};
 
-/// Less is not asked for: a few megabytes are always there, and to ask takes a tenth of a millisecond.
-const SMALL: u64 = 8 << 20;
+/// Smaller requests are not checked: a few megabytes are always available, and a check takes a tenth of a millisecond.
+const MIN_CHECKED: u64 = 8 << 20;
 
-/// How often, and how long each time, somebody who is alone waits before giving up.
+/// The number and length of the pauses before a request that waits for nobody gives up.
 const PAUSES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Bytes that are being decoded into, over all threads.
+/// Bytes that are reserved, over all threads.
 static TAKEN: Mutex<u64> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 
-/// Memory that is set aside while a picture is decoded.
+/// Memory that is reserved while a picture is decoded.
 ///
-/// Whoever has it must not wait for other work: others wait for it.
+/// The holder must not wait for other work, because others wait for it.
 pub(super) struct Room {
     bytes: u64,
 }
 
-/// Sets `bytes` aside, as soon as there is as much beside what others have set aside.
+/// Reserves `bytes`, as soon as that much is available besides the reservations of others.
 ///
 /// # Errors
-/// Where there is less even when nobody else has any.
+/// If that much is not available even without other reservations.
 pub(super) fn take(bytes: u64) -> Result<Room, Unreadable> {
     take_within(bytes, Policy::current().together)
 }
 
-/// As [`take`], where all together may have so much.
+/// Reserves `bytes`, with `together` as the limit of all reservations.
 fn take_within(bytes: u64, together: u64) -> Result<Room, Unreadable> {
-    if bytes < SMALL {
+    if bytes < MIN_CHECKED {
         return Ok(Room { bytes: 0 });
     }
     let mut taken = lock();
@@ -60,7 +60,7 @@ fn take_within(bytes: u64, together: u64) -> Result<Room, Unreadable> {
             Err(available) if *taken == 0 && patience == 0 => {
                 return Err(too_large(bytes, available));
             }
-            // Pictures that have been decoded are about to be scaled down and dropped.
+            // Pictures that are decoded already will soon be scaled down and dropped.
             Err(_) => {
                 patience -= u32::from(*taken == 0);
                 let waited = FREED.wait_timeout(taken, PAUSE);
@@ -90,10 +90,10 @@ fn too_large(bytes: u64, available: Available) -> Unreadable {
     ))
 }
 
-/// An empty vector with room for `length` elements.
+/// Creates an empty vector with room for `length` elements.
 ///
 /// # Errors
-/// Where the system refuses the memory.
+/// If the system refuses the memory.
 pub(super) fn vector<T>(length: usize) -> Result<Vec<T>, Unreadable> {
     let mut vector = Vec::new();
     match vector.try_reserve_exact(length) {
@@ -107,15 +107,15 @@ pub(super) fn vector<T>(length: usize) -> Result<Vec<T>, Unreadable> {
     }
 }
 
-/// A picture whose pixels are all of this level.
+/// Creates a picture whose pixels all have this level.
 ///
 /// # Errors
-/// Where the system refuses the memory.
+/// If the system refuses the memory.
 pub(super) fn picture(width: u32, height: u32, level: u8) -> Result<RgbImage, Unreadable> {
     let length = 3 * width as usize * height as usize;
     let mut pixels = vector(length)?;
     pixels.resize(length, level);
-    // As many bytes as it has pixels.
+    // The vector has as many bytes as the picture needs.
     Ok(RgbImage::from_raw(width, height, pixels).unwrap_or_default())
 }
 
@@ -156,13 +156,13 @@ mod tests {
         });
         let most = most.into_inner();
         assert!((1..=3).contains(&most), "{most}");
-        // One that needs more is let in when it is alone.
+        // A request beyond the limit is granted when there is no other.
         drop(take_within(4 * bytes, 3 * bytes).unwrap());
     }
 
     #[test]
     fn pictures_wait_for_each_other() {
-        // More than half of what there is: both at a time are too much, and both get it.
+        // More than half of the available memory: two at a time are too much, so one waits for the other.
         let half = available::now().bytes / 10 * 6;
         std::thread::scope(|scope| {
             for _ in 0..4 {

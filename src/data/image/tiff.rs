@@ -1,8 +1,8 @@
-//! TIFF: the first picture of a file, in the colours that the `tiff` crate decodes, and with a palette.
+//! TIFF: decodes the first picture of a file, in the colours of the `tiff` crate and with a palette.
 //!
-//! A TIFF file holds directories of tags (TIFF 6.0); the first describes the picture. A camera's raw file is one too,
-//! whose first directory describes a thumbnail: it is named for what it is, because a caption of the thumbnail would
-//! pass for one of the photo.
+//! A TIFF file holds directories of tags (TIFF 6.0); the first describes the picture. A camera's raw file is a TIFF
+//! file too, but its first directory describes a thumbnail. Such a file is refused as a raw file, because a caption of
+//! the thumbnail would be taken for one of the photo.
 
 use std::io::Cursor;
 
@@ -30,7 +30,7 @@ pub(super) struct Tiff {
     orientation: Orientation,
 }
 
-/// What a sample beside those of the colour is (`ExtraSamples`).
+/// The meaning of an additional sample (`ExtraSamples`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Alpha {
     None,
@@ -40,7 +40,7 @@ enum Alpha {
 }
 
 impl Alpha {
-    /// A colour over white.
+    /// Composes a colour over white.
     fn over_white(self, c: u8, alpha: u8) -> u8 {
         match self {
             Alpha::None => c,
@@ -50,7 +50,7 @@ impl Alpha {
     }
 }
 
-/// `Photometric Interpretation`: indices into a palette; shades from black to white.
+/// Values of `PhotometricInterpretation`: indices into a palette; shades from black to white.
 const PALETTE: u16 = 3;
 const BLACK_IS_ZERO: u8 = 1;
 
@@ -58,19 +58,16 @@ impl Tiff {
     /// Reads the first directory.
     ///
     /// # Errors
-    /// A camera's raw file; a directory that is cut off or makes no sense; colours that are not supported.
+    /// If it is a camera's raw file, the directory is cut off or malformed, or its colours are not supported.
     pub fn open(bytes: &[u8], most_pixels: u64) -> Result<Self, Unreadable> {
         match values_fit(bytes) {
             Some(true) => {}
             Some(false) => {
-                return Err(fault::damaged(
-                    "TIFF",
-                    "has a directory that makes no sense",
-                ));
+                return Err(fault::damaged("TIFF", "has a malformed directory"));
             }
             None => return Err(fault::no_header("TIFF")),
         }
-        // Sixteen bytes a pixel are the widest there is.
+        // A pixel has at most sixteen bytes.
         let most = usize::try_from(most_pixels.saturating_mul(16)).unwrap_or(usize::MAX);
         let mut limits = Limits::default();
         limits.decoding_buffer_size = most;
@@ -111,17 +108,17 @@ impl Tiff {
         })
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
-    /// How the camera was held.
+    /// Returns the camera's orientation.
     pub fn orientation(&self) -> Orientation {
         self.orientation
     }
 
-    /// The most memory that decoding takes: a copy of the file, all samples as they are stored, in 8 bits, and as RGB.
+    /// Returns the peak memory of decoding, in bytes: a copy of the file, all samples as stored, in 8 bits, and as RGB.
     pub fn decoding_bytes(&self) -> u64 {
         let channels = u64::from(self.colour.num_samples());
         let stored = match self.colour.bit_depth() {
@@ -135,7 +132,7 @@ impl Tiff {
     /// Decodes the pixels.
     ///
     /// # Errors
-    /// Missing pixels, and how many; colours, samples or a compression that are not supported.
+    /// If pixels are missing (the message says how many), or colours, samples or compression are not supported.
     pub fn decode(mut self) -> Result<Decoded, Unreadable> {
         let (channels, bits) = match self.colour {
             ColorType::Gray(bits) => (1, bits),
@@ -165,7 +162,7 @@ impl Tiff {
         if bytes.len() < pixels * channels {
             return Err(self.missing());
         }
-        // One after the other for each pixel, or a plane for each channel.
+        // The samples of a pixel follow each other, or each channel has a plane of its own.
         let (step, plane) = match layout.planes {
             0 | 1 => (channels, 1),
             _ => (1, pixels),
@@ -186,7 +183,7 @@ impl Tiff {
         })
     }
 
-    /// One pixel's samples as RGB.
+    /// Converts one pixel's samples to RGB.
     fn rgb(&self, samples: &[u8]) -> [u8; 3] {
         match (samples, self.colour, &self.palette) {
             (&[index], _, Some(palette)) => {
@@ -206,7 +203,7 @@ impl Tiff {
         }
     }
 
-    /// Samples of fewer than eight bits, one a byte: indices as they are, shades spread over all levels.
+    /// Unpacks samples of fewer than eight bits to a byte each: indices unchanged, shades spread over all levels.
     fn unpacked(&self, packed: &[u8], bits: u8) -> Vec<u8> {
         let width = self.width as usize;
         let stride = (width * usize::from(bits)).div_ceil(8);
@@ -228,7 +225,7 @@ impl Tiff {
         samples
     }
 
-    /// How much is missing: strips and tiles are tried one by one until one cannot be read.
+    /// Finds out how much is missing by reading strips and tiles one by one until one fails.
     fn missing(mut self) -> Unreadable {
         let (_, rows) = self.decoder.chunk_dimensions();
         let chunks = match self.decoder.get_chunk_type() {
@@ -254,23 +251,25 @@ impl Tiff {
     }
 }
 
-/// A number in the first directory.
+/// Returns a number in the first directory.
 fn number(decoder: &mut Decoder<Cursor<Vec<u8>>>, tag: Tag) -> Option<u32> {
     decoder.find_tag_unsigned(tag).ok().flatten()
 }
 
-/// Whether it is a camera's raw file: by the tag of digital negatives, by a camera's own compression, or by a first picture
-/// that says that it is the thumbnail of others.
+/// Whether it is a camera's raw file. The signs are the tag of digital negatives, a camera's own compression, or a
+/// first picture that is declared a thumbnail of others.
 fn is_raw(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> bool {
-    const NEGATIVE: Tag = Tag::Unknown(50706);
-    const CAMERAS: [u32; 3] = [32767, 34713, 65535];
+    const DNG_VERSION: Tag = Tag::Unknown(50706);
+    const CAMERA_COMPRESSIONS: [u32; 3] = [32767, 34713, 65535];
     let compression = number(decoder, Tag::Compression).unwrap_or(1);
     let is_thumbnail = number(decoder, Tag::NewSubfileType).unwrap_or(0) & 1 == 1;
     let mut has = |tag| decoder.find_tag(tag).ok().flatten().is_some();
-    has(NEGATIVE) || CAMERAS.contains(&compression) || is_thumbnail && has(Tag::SubIfd)
+    has(DNG_VERSION)
+        || CAMERA_COMPRESSIONS.contains(&compression)
+        || is_thumbnail && has(Tag::SubIfd)
 }
 
-/// How the picture lies, by TIFF's own tag where that says so, otherwise by XMP data.
+/// Returns the orientation from TIFF's own tag; if there is none, from XMP data.
 fn orientation_of(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Orientation {
     const XMP: Tag = Tag::Unknown(700);
     let code = number(decoder, Tag::Orientation).and_then(|code| u8::try_from(code).ok());
@@ -282,8 +281,8 @@ fn orientation_of(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Orientation {
     }
 }
 
-/// Whether the values of the first directory are no longer than the file, which the decoder does not ask before it takes
-/// memory for them. `None` where the file ends within the directory.
+/// Whether the values of the first directory fit in the file; the decoder does not check that before it allocates
+/// memory for them. `None` if the file ends within the directory.
 fn values_fit(bytes: &[u8]) -> Option<bool> {
     let is_little = bytes.starts_with(b"II");
     let is_big = matches!(bytes.get(2..4), Some([43, 0] | [0, 43]));
@@ -296,7 +295,7 @@ fn values_fit(bytes: &[u8]) -> Option<bool> {
             false => field.iter().fold(0, digit),
         })
     };
-    // Where the directory's place stands, and how long places, counts of entries, and entries are.
+    // The lengths of the directory's offset field, of offsets, of the count of entries, and of entries.
     let (place, wide, count, entry) = if is_big { (8, 8, 8, 20) } else { (4, 4, 2, 12) };
     let start = number(place, wide)?;
     let entries = number(start, count)?;
@@ -318,12 +317,12 @@ fn values_fit(bytes: &[u8]) -> Option<bool> {
     Some(true)
 }
 
-/// The palette: all reds, all greens, all blues, of 16 bits each.
+/// Reads the palette: all reds, all greens, all blues, 16 bits each.
 fn palette(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Result<Vec<[u8; 3]>, Unreadable> {
     let colours = decoder.get_tag_u16_vec(Tag::ColorMap);
     let colours = colours.map_err(|_| fault::damaged("TIFF", "has no palette for its indices"))?;
     let count = colours.len() / 3;
-    // Some programs write 8 bits where 16 belong.
+    // Some programs write 8-bit values in these fields.
     let is_narrow = colours.iter().all(|&level| level < 256);
     let level = |at: usize| match is_narrow {
         true => colours[at] as u8,
@@ -334,7 +333,7 @@ fn palette(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Result<Vec<[u8; 3]>, Unrea
         .collect())
 }
 
-/// Levels in floating point: from 0 to 1 as the format's readers agree, or to 255 where any is beyond 1.
+/// Converts floating-point levels: from 0 to 1, as readers of the format agree, or to 255 if any exceeds 1.
 fn from_floats(levels: &[f32]) -> Vec<u8> {
     let white = if levels.iter().any(|&level| level > 1.0) {
         1.0
@@ -345,7 +344,7 @@ fn from_floats(levels: &[f32]) -> Vec<u8> {
     levels.iter().map(narrow).collect()
 }
 
-/// RGB from luma and chromas by ITU-R BT.601, with all levels in use, as JPEG has it.
+/// Converts luma and chromas to RGB by ITU-R BT.601 with full range, as in JPEG.
 fn from_ycbcr(y: u8, blue: u8, red: u8) -> [u8; 3] {
     let (y, blue, red) = (
         f32::from(y),
@@ -383,6 +382,6 @@ fn explain(error: &tiff::TiffError) -> Unreadable {
         tiff::TiffError::IoError(_) => Fault::Damaged.because(format!(
             "is cut off: the TIFF file ends before its pixels; {COPY_AGAIN}"
         )),
-        _ => fault::damaged("TIFF", "has a directory that makes no sense"),
+        _ => fault::damaged("TIFF", "has a malformed directory"),
     }
 }

@@ -1,7 +1,7 @@
-//! WebP: the decoder of the `image` crate, and what the container says around the pixels.
+//! WebP: decodes with the `image` crate and reads the container's metadata itself.
 //!
-//! A WebP file is a RIFF file: chunks of a name, a length and data, padded to even lengths (RFC 9649). The pixels are in
-//! one `VP8 ` or `VP8L` chunk, an animation's in `ANMF` chunks; `EXIF` and `XMP ` chunks come after them.
+//! A WebP file is a RIFF file: chunks with a name, a length and data, padded to even lengths (RFC 9649). The pixels are
+//! in one `VP8 ` or `VP8L` chunk, those of an animation in `ANMF` chunks. `EXIF` and `XMP ` chunks follow them.
 
 use std::io::Cursor;
 
@@ -22,7 +22,7 @@ pub(super) struct WebP<'a> {
     warnings: Vec<String>,
 }
 
-/// What comes before the first chunk: `RIFF`, a length, `WEBP`.
+/// Length of the file header: `RIFF`, a length, `WEBP`.
 const RIFF_HEADER: usize = 12;
 /// Flags of an extended file.
 const EXIF: u8 = 0x08;
@@ -33,7 +33,7 @@ impl<'a> WebP<'a> {
     /// Finds the chunks and reads the headers.
     ///
     /// # Errors
-    /// Pixels that are cut off; headers that make no sense.
+    /// If pixels are cut off or headers are malformed.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let mut chunks = Chunks::default();
         chunks.walk(bytes)?;
@@ -51,17 +51,17 @@ impl<'a> WebP<'a> {
             warnings.push(what.to_string());
         }
 
-        // Whole chunks alone, under a length that fits them.
+        // Keep only whole chunks, and correct the file's length.
         let mut whole = bytes[..chunks.end].to_vec();
         whole.resize(whole.len().next_multiple_of(2), 0);
         let length = (whole.len() as u32).wrapping_sub(8);
         whole[4..8].copy_from_slice(&length.to_le_bytes());
         if let Some(flags) = chunks.flags_at {
-            // What was promised of metadata and profiles may have been lost, and none of it is the decoder's business.
+            // The file may have lost the metadata and profiles that its flags announce; the decoder needs none of them.
             whole[flags] &= !(EXIF | XMP | PROFILE);
         }
         let decoder = WebPDecoder::new(Cursor::new(whole))
-            .map_err(|_| fault::damaged("WebP", "has headers that make no sense"))?;
+            .map_err(|_| fault::damaged("WebP", "has malformed headers"))?;
         Ok(WebP {
             decoder,
             file_bytes: bytes.len() as u64,
@@ -71,18 +71,18 @@ impl<'a> WebP<'a> {
         })
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         self.decoder.dimensions()
     }
 
-    /// How the camera was held.
+    /// Returns the camera's orientation.
     pub fn orientation(&self) -> Orientation {
         orientation::read(self.exif, self.xmp)
     }
 
-    /// The most memory that decoding takes: a copy of the file, a frame's four channels, the same as they are handed
-    /// over, and as RGB.
+    /// Returns the peak memory of decoding, in bytes: a copy of the file, a frame's four channels, the copy that is
+    /// returned, and the RGB pixels.
     pub fn decoding_bytes(&self) -> u64 {
         let (width, height) = self.size();
         let channels = match self.decoder.color_type().has_alpha() {
@@ -95,7 +95,7 @@ impl<'a> WebP<'a> {
     /// Decodes the pixels.
     ///
     /// # Errors
-    /// Data that contradicts itself.
+    /// If the data is inconsistent.
     pub fn decode(self) -> Result<Decoded, Unreadable> {
         let orientation = self.orientation();
         let decoded = DynamicImage::from_decoder(self.decoder)
@@ -108,20 +108,20 @@ impl<'a> WebP<'a> {
     }
 }
 
-/// What a walk through the chunks finds.
+/// The chunks that were found in a file.
 #[derive(Default)]
 struct Chunks<'a> {
     has_pixels: bool,
-    /// Where the flags of an extended file are.
+    /// Position of the flags of an extended file.
     flags_at: Option<usize>,
     exif: Option<&'a [u8]>,
     xmp: Option<&'a [u8]>,
-    /// Where the last whole chunk ends.
+    /// End of the last whole chunk.
     end: usize,
 }
 
 impl<'a> Chunks<'a> {
-    /// Walks to the end of the file or of what makes sense.
+    /// Walks the chunks to the end of the file or to the first that is malformed.
     fn walk(&mut self, bytes: &'a [u8]) -> Result<(), Unreadable> {
         if bytes.len() < RIFF_HEADER + 8 {
             return Err(fault::no_header("WebP"));

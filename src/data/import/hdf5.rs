@@ -1,7 +1,7 @@
-//! The datasets of an HDF5 file, as Keras keeps weights in them.
+//! Reads the datasets of an HDF5 file, in which Keras stores weights.
 //!
-//! The format itself is read by the `hdf5-reader` crate, which is written in Rust and follows neither links to other
-//! files nor filters that call other libraries.
+//! The `hdf5-reader` crate reads the format itself. It is written in Rust and follows neither links to other files nor
+//! filters that call other libraries.
 
 use std::collections::HashSet;
 
@@ -16,39 +16,39 @@ use crate::data::float::Float;
 /// The first bytes of every HDF5 file.
 pub(super) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 
-/// Bytes of the largest list of what an object is and has; the configuration of a model is in one.
+/// Size limit, in bytes, of an object's header and attributes; a model's configuration is an attribute.
 const LARGEST_HEADER: usize = 16 << 20;
 
-/// More groups and datasets than any DenseNet of Keras has.
-const MOST: usize = 50_000;
+/// The largest number of groups and datasets; no DenseNet of Keras has as many.
+const MAX_OBJECTS: usize = 50_000;
 
-/// Bytes of the longest path in the file that is followed.
-const LONGEST: usize = 1024;
+/// The length in bytes of the longest path that is followed.
+const MAX_PATH_BYTES: usize = 1024;
 
 /// The deepest nesting of groups that is followed.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
-/// An HDF5 file, and the datasets in it.
+/// An HDF5 file with the list of its datasets.
 pub(super) struct Hdf5 {
     pub(super) datasets: Vec<Described>,
-    /// The model's configuration, where the file has one.
+    /// The model's configuration, if the file has one.
     pub(super) config: Option<serde_json::Value>,
 }
 
 /// A dataset.
 pub(super) struct Described {
-    /// Where it is, with slashes: `conv1_conv/conv1_conv/kernel:0`.
+    /// Its path, with slashes: `conv1_conv/conv1_conv/kernel:0`.
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    /// What its elements are; `None` for what is no floating-point number.
+    /// The format of its elements; `None` if they are not floating-point numbers.
     pub(super) float: Option<Float>,
-    /// The name of its layer, where the group around it says it: Keras 3 has groups `vars` whose variables are numbered.
+    /// The name of its layer, if the group around it has one: Keras 3 has groups `vars` whose variables are numbered.
     pub(super) layer: Option<String>,
     dataset: Dataset,
 }
 
 impl Hdf5 {
-    /// The file with these bytes; no dataset of more than `largest` is read.
+    /// Opens a file that is given as bytes; no dataset of more than `largest` bytes is read.
     pub(super) fn open(bytes: Bytes, largest: usize) -> Result<Self, String> {
         let options = OpenOptions::default()
             .with_max_chunk_bytes(largest)
@@ -66,7 +66,7 @@ impl Hdf5 {
         })
     }
 
-    /// The numbers of dataset `index`, row-major.
+    /// Reads the numbers of dataset `index`, row-major.
     pub(super) fn read(&self, index: usize) -> Result<Vec<f32>, String> {
         let Described {
             name,
@@ -99,22 +99,22 @@ impl Hdf5 {
     }
 }
 
-/// What is wrong with a file that could not be read. The library's own words are about the format's parts.
+/// Explains why a file could not be read. The library's own messages speak of internals of the format.
 fn broken(error: Error) -> String {
     let is_unknown = error.to_string().starts_with("unsupported");
     match is_unknown {
         true => {
-            "is damaged, or uses parts of HDF5 that are not read here; save it again with Keras"
+            "is damaged, or uses parts of HDF5 that are not supported; save it again with Keras"
         }
-        false => "is no whole HDF5 file; get it again",
+        false => "is not a whole HDF5 file; get it again",
     }
     .into()
 }
 
-/// All datasets in `root` and the groups within.
+/// Lists all datasets in `root` and the groups within.
 fn datasets(root: Group) -> Result<Vec<Described>, String> {
     let too_many =
-        |what: &str| format!("is no file of weights: it has more {what} than those have");
+        |what: &str| format!("is not a file of weights: it has more {what} than those have");
     let mut found = Vec::new();
     let mut seen = HashSet::from([root.address()]);
     let mut waiting = vec![(root, String::new(), 0)];
@@ -127,7 +127,7 @@ fn datasets(root: Group) -> Result<Vec<Described>, String> {
         let layer = layer.and_then(|name| name.read_string().ok());
         for dataset in datasets {
             let name = format!("{path}{}", dataset.name());
-            if name.len() > LONGEST {
+            if name.len() > MAX_PATH_BYTES {
                 return Err(too_many("letters in a name"));
             }
             let shape = dataset.shape().iter().map(|&d| usize::try_from(d));
@@ -144,13 +144,13 @@ fn datasets(root: Group) -> Result<Vec<Described>, String> {
             });
         }
         for group in groups {
-            // A group can be its own grandmother.
-            if depth < DEEPEST && path.len() < LONGEST && seen.insert(group.address()) {
+            // The groups may form a cycle.
+            if depth < MAX_DEPTH && path.len() < MAX_PATH_BYTES && seen.insert(group.address()) {
                 let path = format!("{path}{}/", group.name());
                 waiting.push((group, path, depth + 1));
             }
         }
-        if found.len() + waiting.len() > MOST {
+        if found.len() + waiting.len() > MAX_OBJECTS {
             return Err(too_many("groups and datasets"));
         }
     }

@@ -1,8 +1,8 @@
-//! Weight files as others write them: PyTorch's, Keras', safetensors.
+//! Reads weight files of other programs: PyTorch, Keras, safetensors.
 //!
-//! An [`Archive`] lists the tensors that a file speaks of, with their names as they are there, and reads those that
-//! somebody asks for. What they mean is not decided here. Files are foreign: nothing in them is executed, nothing they
-//! say of sizes is believed before it was checked, and what does not fit is refused with the first thing that did not.
+//! An [`Archive`] lists the tensors of a file under the names that they have there, and reads those that are asked for.
+//! It does not interpret them. Files are not trusted: nothing in them is executed, a size is checked before it is used,
+//! and a file with an inconsistency is refused with an error that names the first one.
 
 mod hdf5;
 mod pickle;
@@ -21,11 +21,11 @@ use super::weights::{Entry, WeightFile};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// How many times its own size a file may hold, unpacked. Weights hardly get smaller by packing; whatever promises more
-/// is there to fill memory.
+/// The largest ratio of a file's unpacked size to its own. Weights hardly compress, so a larger ratio is an attempt to
+/// exhaust memory.
 const EXPANSION: usize = 16;
 
-/// How a file holds its tensors.
+/// The file format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The safetensors format.
@@ -41,7 +41,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What it is called.
+    /// Returns the format's name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Format::Safetensors => "safetensors",
@@ -57,7 +57,7 @@ impl Format {
         matches!(self, Format::KerasH5 | Format::KerasZip)
     }
 
-    /// The format that a file begins like, if it is one of these.
+    /// Recognises the format by the first bytes; `None` if it is none of these.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"PK\x03\x04") {
             Some(Format::TorchZip)
@@ -93,16 +93,16 @@ impl Archive {
     /// Opens the file at `path` and lists its tensors.
     ///
     /// # Errors
-    /// Where it cannot be read, is of another format, is broken, or wants to harm: a pickle that would start a program.
+    /// If it cannot be read, is of another format, is damaged, or is malicious: a pickle that would start a program.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::of(path.to_path_buf(), Bytes::open(path, "a weight file")?)
     }
 
-    /// The file with these bytes; `name` stands for its path in messages.
+    /// Opens a file that is given as bytes; `name` stands for its path in messages.
     ///
     /// # Errors
-    /// As [`Archive::open`].
+    /// If it is of another format, is damaged, or is malicious: a pickle that would start a program.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         Self::of(PathBuf::from(name), bytes.into())
     }
@@ -156,32 +156,33 @@ impl Archive {
         })
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the file in bytes.
     pub fn size(&self) -> usize {
         self.bytes.as_ref().len()
     }
 
-    /// How it holds its tensors.
+    /// Returns the format of the file.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// What it holds, in its own order and by its own names; no two formats agree about those.
+    /// Returns the tensors in the file's own order and under its own names; both differ from format to format.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The model's configuration, where Keras left one: layers by class, name and options.
+    /// Returns the model's configuration, if Keras stored one: layers by class, name and options.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.config.as_ref()
     }
 
-    /// The name of the layer that entry `index` is a variable of, where the file has it beside the entry's own.
+    /// Returns the name of the layer that entry `index` is a variable of, if the file stores it apart from the entry's
+    /// name.
     pub fn layer_name(&self, index: usize) -> Option<&str> {
         match &self.source {
             Source::Hdf5(file) => file.datasets.get(index)?.layer.as_deref(),
@@ -189,8 +190,8 @@ impl Archive {
         }
     }
 
-    /// What Python would have to make of the file beside its tensors, by the names of its classes and functions: a
-    /// vocabulary, a loss, random states. Nothing of it was made.
+    /// Returns the names of the Python classes and functions that the file refers to beside its tensors: a vocabulary,
+    /// a loss, random states. None of these objects was created.
     pub fn passed_over(&self) -> &[String] {
         match &self.source {
             Source::Torch(file) => &file.passed_over,
@@ -198,7 +199,7 @@ impl Archive {
         }
     }
 
-    /// The file itself, where it is one in the safetensors format.
+    /// Returns the file as a weight file, if it is in the safetensors format.
     pub fn weights(&self) -> Option<&WeightFile> {
         match &self.source {
             Source::Safetensors(file) => Some(file),
@@ -206,15 +207,15 @@ impl Archive {
         }
     }
 
-    /// The SHA-256 of the whole file, 64 hexadecimal digits.
+    /// Returns the SHA-256 of the whole file, 64 hexadecimal digits.
     pub fn sha256(&self) -> String {
         super::hex(&Sha256::digest(self.bytes.as_ref()))
     }
 
-    /// The tensor that entry `index` speaks of, in `f32`.
+    /// Reads the tensor of entry `index`, in `f32`.
     ///
     /// # Errors
-    /// Where it holds no floating-point numbers, or fewer or more of them than its shape says.
+    /// If its numbers are not floating-point, or fewer or more than its shape says.
     pub fn tensor(&mut self, index: usize) -> Result<Tensor> {
         let Entry { name, shape, .. } = &self.entries[index];
         let numbers = match &mut self.source {
@@ -228,12 +229,12 @@ impl Archive {
     }
 }
 
-/// The most bytes that are taken out of a file at a time.
+/// Returns the largest number of bytes that are unpacked at a time.
 fn largest(bytes: &Bytes) -> usize {
     bytes.as_ref().len().saturating_mul(EXPANSION)
 }
 
-/// A name as it is, but for what a terminal would obey.
+/// Returns a name without characters that control a terminal.
 fn harmless(name: &str) -> String {
     match name.contains(char::is_control) {
         true => name.escape_debug().to_string(),
@@ -251,7 +252,7 @@ fn entry(name: &str, shape: &[usize], dtype: &str) -> Entry {
 
 fn recognise(path: &Path, bytes: &[u8]) -> Result<Format> {
     Format::of(bytes).ok_or_else(|| {
-        // The oldest files of all were archives of `tar`.
+        // The oldest PyTorch files were `tar` archives.
         let what = if bytes.get(257..262) == Some(b"ustar") {
             "is of PyTorch's format before 0.1.10; load and save it with a newer PyTorch first"
         } else {

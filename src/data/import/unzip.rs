@@ -14,14 +14,14 @@ use crate::data::bytes::Bytes;
 
 const DAMAGED: &str = "is damaged; get the file again";
 
-/// Bytes of the largest configuration that is taken out of a `.keras` archive.
+/// Size limit, in bytes, of the configuration in a `.keras` archive.
 const LARGEST_CONFIG: usize = 16 << 20;
 
-/// A zip archive, whichever of the two kinds it is, and the configuration in it.
+/// Opens a zip archive of either kind, and reads the configuration in it.
 pub(super) fn open(bytes: Bytes) -> Result<(Source, Option<Value>), String> {
     let largest = largest(&bytes);
-    let mut archive =
-        ZipArchive::new(Cursor::new(bytes)).map_err(|_| "is no whole zip archive; get it again")?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|_| "is not a whole zip archive; get it again")?;
     if archive.index_for_name("model.weights.h5").is_some() {
         let weights = read_entry(&mut archive, "model.weights.h5", largest)?;
         let config = read_entry(&mut archive, "config.json", LARGEST_CONFIG)?;
@@ -47,7 +47,7 @@ pub(super) fn open(bytes: Bytes) -> Result<(Source, Option<Value>), String> {
     }
 }
 
-/// The bytes of an archive's entry, at most `most` of them; `None` where there is no such entry.
+/// Reads an archive's entry of at most `most` bytes; `None` if there is no such entry.
 pub(super) fn read_entry(
     archive: &mut ZipArchive<Cursor<Bytes>>,
     name: &str,
@@ -63,13 +63,13 @@ pub(super) fn read_entry(
                 "is encrypted; store it without a password"
             }
             ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
-                "is packed in a way that is not read here; save the file again with the program that made it"
+                "is compressed in a way that is not supported; save the file again with the program that made it"
             }
             _ => DAMAGED,
         })
     })?;
     let size = entry.size();
-    // What it says is not believed before it is there: the buffer grows with what really comes out.
+    // The declared size is not trusted: the buffer grows with the bytes that really come out.
     if size > most as u64 {
         return Err(format!(
             "entry `{}` says it holds {size} bytes, where at most {most} belong",

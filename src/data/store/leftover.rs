@@ -1,8 +1,8 @@
-//! Partial files of processes that were killed.
+//! Removes partial files of processes that were killed.
 //!
-//! A partial file has its process's number in its name, and the process holds a lock on it. One is removed only where
-//! no process of that number runs on this machine and nobody holds the lock: a number alone says nothing about a process
-//! on another machine that writes to the same network drive.
+//! A partial file has its process's number in its name, and the process holds a lock on it. It is removed only if no
+//! process of that number runs on this machine and nobody holds the lock. The number alone is not enough: the process
+//! may run on another machine that writes to the same network drive.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,12 +12,12 @@ use std::sync::Mutex;
 const PREFIX: &str = ".glimpse-";
 pub(super) const SUFFIX: &str = ".partial";
 
-/// How the names of a process's partial files begin.
+/// Returns the beginning of the names of a process's partial files.
 pub(super) fn prefix(process: u32) -> String {
     format!("{PREFIX}{process}-")
 }
 
-/// The number of the process whose partial file has this name.
+/// Returns the number of the process whose partial file has this name.
 fn process_of(name: &str) -> Option<u32> {
     let (process, random) = name
         .strip_prefix(PREFIX)?
@@ -28,8 +28,8 @@ fn process_of(name: &str) -> Option<u32> {
     process.parse().ok().filter(|_| is_ours && is_number)
 }
 
-/// Removes from `folder` what killed processes left there. A folder is looked at once: a process that is killed while
-/// this one runs has left something for the next.
+/// Removes the partial files of killed processes from `folder`. Each folder is searched once; files of a process that
+/// is killed later are removed by the next process.
 pub(super) fn remove(folder: &Path) {
     static LOOKED_AT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
@@ -47,13 +47,13 @@ pub(super) fn remove_now(folder: &Path) {
         let process = entry.file_name().to_str().and_then(process_of);
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         if process.is_some_and(|process| is_file && !is_alive(process)) && !is_held(&entry.path()) {
-            // What cannot be removed is in nobody's way.
+            // A file that cannot be removed does no harm.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// Whether somebody holds the lock on a partial file, or nobody can tell.
+/// Whether a partial file is locked, or that cannot be determined.
 fn is_held(path: &Path) -> bool {
     !File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
@@ -64,11 +64,11 @@ fn is_alive(process: u32) -> bool {
     use rustix::io::Errno;
     use rustix::process::{Pid, test_kill_process};
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    // Processes of others may not be sent signals, but they are there.
+    // The signal is refused for processes of other users, but that too shows that they exist.
     pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
-/// Elsewhere nobody can tell, and nothing is removed.
+/// Other systems cannot tell, so nothing is removed.
 #[cfg(not(unix))]
 fn is_alive(_: u32) -> bool {
     true

@@ -1,8 +1,8 @@
-//! One writer for an output: a file beside it that a run locks as long as it lives.
+//! One writer for an output: a lock on a file beside it, held as long as the process lives.
 //!
-//! The output itself cannot be locked: it is replaced by another file each time it is written. The system gives the
-//! lock back when its process ends, however it ends, so a lock file that a killed run left behind keeps nobody out; the
-//! next run takes it over.
+//! The output itself cannot be locked, because each write replaces it by another file. The system releases the lock
+//! when its process ends, however it ends. A lock file that a killed process left behind therefore blocks nobody; the
+//! next process takes it over.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The lock on an output, and the file that it is on; both go when this does.
+/// The lock on an output, with its lock file; dropping it removes both.
 pub struct Lock {
-    /// `None` where the system knows no locks, as on some network drives; there, people have to see to it themselves.
+    /// `None` where the system has no locks, as on some network drives. There, users have to avoid two writers
+    /// themselves.
     _file: Option<File>,
     path: PathBuf,
 }
 
 impl Lock {
-    /// Locks `out` by the file at `path`, which need not exist.
+    /// Locks `out` by the lock file at `path`, which need not exist.
     ///
     /// # Errors
-    /// Where another process has it, or the file cannot be made.
+    /// If another process holds the lock, or the lock file cannot be created.
     pub fn take(path: &Path, out: &Path) -> Result<Self> {
         let fail = |e: io::Error| Error::unwritten(path, &e);
         loop {
@@ -32,11 +33,11 @@ impl Lock {
             if let Err(TryLockError::WouldBlock) = taken {
                 return Err(in_use(out, &mut file));
             }
-            // Another process may have ended, and taken the name away, between the opening and the locking.
+            // Between open and lock, another process may have ended and removed the lock file.
             if !is_at(&file, path) {
                 continue;
             }
-            // For whoever is kept out, and for people who wonder what the file is.
+            // The file names its process, for the error message of another process and for curious users.
             let _ = file.set_len(0);
             let _ = writeln!(file, "process {}", std::process::id());
             return Ok(Lock {
@@ -49,7 +50,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Before the lock itself goes, so that nobody locks a file that is about to lose its name.
+        // Removed before the lock is released, so that nobody locks a file that is about to lose its name.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -66,7 +67,7 @@ fn in_use(out: &Path, file: &mut File) -> Error {
     Error::file(out, what)
 }
 
-/// Whether `file` is still what `path` names.
+/// Whether `file` is still the file that `path` names.
 #[cfg(unix)]
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -74,7 +75,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if same(&a, &b))
 }
 
-/// Elsewhere nothing tells two files of the same name apart; the moment in which it matters is short.
+/// Other systems cannot tell two files of one name apart; the moment in which that matters is short.
 #[cfg(not(unix))]
 pub(crate) fn is_at(_: &File, path: &Path) -> bool {
     path.exists()

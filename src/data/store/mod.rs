@@ -1,13 +1,13 @@
-//! Files that the program writes: whole or not at all, and nothing but plain files replaced.
+//! Writes files: whole or not at all, and replaces nothing but plain files.
 //!
-//! Every output goes the same way. The bytes are written to a file beside the output, `.glimpse-PID-xxxxxx.partial`,
-//! and synced; then that file gets the output's name in one step, and the folder is synced. Whoever reads the output
-//! sees the old file or the new one, also after a power failure.
+//! Every output is written in the same way. The bytes are written to a file beside the output,
+//! `.glimpse-PID-xxxxxx.partial`, and synced. That file is then renamed to the output's name in one atomic step, and
+//! the folder is synced. Readers of the output see the old file or the new one, also after a power failure.
 //!
-//! - Where the output's name is a symbolic link, the file that it leads to is replaced, and the link stays.
+//! - If the output's name is a symbolic link, the file that it leads to is replaced, and the link stays.
 //! - Devices, pipes, sockets and folders are refused: renaming would replace `/dev/null` itself.
 //! - A file that is replaced keeps its permissions, and its owner where the system allows that.
-//! - A process that was killed leaves its partial file behind; the next one that writes to the folder removes it
+//! - A process that was killed leaves its partial file behind; the next process that writes to the folder removes it
 //!   (`leftover`).
 //!
 //! A [`Lock`] keeps two runs from writing the same output.
@@ -28,18 +28,18 @@ pub(crate) use lock::is_at;
 
 use crate::error::{Error, Result, reason};
 
-/// Links that are followed before they count as a circle, as many as Linux follows.
+/// The number of links that are followed before they count as a cycle; the limit of Linux.
 const MOST_LINKS: usize = 40;
 
-/// The file that is written when `path` is: where a symbolic link leads, or `path` itself. It need not exist.
+/// Returns the file that is written when `path` is: the target of a symbolic link, or `path` itself. It need not exist.
 ///
 /// # Errors
-/// Where that is no plain file, or the link leads back to itself.
+/// If that is not a plain file, or the link leads back to itself.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     let mut real = path.to_path_buf();
     for _ in 0..=MOST_LINKS {
         match fs::symlink_metadata(&real) {
-            // As `/dev/stdout`: it leads to what a process has open, whose name, if it has one, is not to be replaced.
+            // For example `/dev/stdout`: it leads to a file that a process has open, whose name must not be replaced.
             Ok(meta) if meta.is_symlink() && is_of_processes(folder_of(&real)) => {
                 return Err(refused(path, "something that is open already"));
             }
@@ -94,11 +94,11 @@ fn kind(_: FileType) -> &'static str {
     "a device"
 }
 
-/// Refuses an output that could not be written; better known before hours of work than after. A file is made beside it,
-/// for whether that works is known only then, and removed again.
+/// Refuses an output that could not be written, so that the error comes before hours of work and not after. The check
+/// creates a file beside the output and removes it again, because nothing else shows whether writing works.
 ///
 /// # Errors
-/// Where `path` is no plain file, its folder does not exist, or no file can be written there.
+/// If `path` is not a plain file, its folder does not exist, or no file can be written there.
 pub fn check(path: &Path) -> Result<()> {
     let real = resolve(path)?;
     let folder = folder_of(&real);
@@ -109,18 +109,18 @@ pub fn check(path: &Path) -> Result<()> {
         ));
     }
     let tried = partial(folder).and_then(|mut file| {
-        // On a full disk a file can be made, but not filled.
+        // On a full disk a file can be created, but not filled.
         file.write_all(&[0; 512])?;
         file.flush()
     });
     tried.map_err(|e| unwritten(path, &e))
 }
 
-/// Replaces the file at `path` by one with these bytes, or leaves it as it is.
+/// Replaces the file at `path` by one with these bytes, or leaves it unchanged.
 ///
 /// # Errors
-/// Where `path` is no plain file, or it cannot be written (no such folder, no permission, no space); what was at `path`
-/// before is then still there.
+/// If `path` is not a plain file, or it cannot be written (no such folder, no permission, no space). The previous file
+/// is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let real = resolve(path)?;
     replace(&real, bytes).map_err(|e| unwritten(path, &e))
@@ -133,44 +133,44 @@ fn replace(real: &Path, bytes: &[u8]) -> io::Result<()> {
         keep_access(file.as_file(), &before)?;
     }
     file.as_file().sync_all()?;
-    // Open, and with it locked, until it has its name.
+    // Keeps the file open, and with it locked, until it has its name.
     let (_file, partial) = file.keep().map_err(|e| e.error)?;
     rename(&partial, real).inspect_err(|_| drop(fs::remove_file(&partial)))
 }
 
-/// Gives the file `from`, which is whole and synced, the name `to` in place of what has it.
+/// Renames the file `from`, which is whole and synced, to `to`, and replaces the file of that name.
 ///
 /// # Errors
-/// As the system reports them; both are then as they were.
+/// If the system refuses; both files are then unchanged.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_folder(to);
     Ok(())
 }
 
-/// A new file in `folder`, which is removed again unless it gets another name.
+/// Creates a file in `folder` that is removed again unless it is renamed.
 fn partial(folder: &Path) -> io::Result<NamedTempFile> {
     leftover::remove(folder);
     let prefix = leftover::prefix(std::process::id());
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(leftover::SUFFIX);
-    // Those that any program gives a new file; a temporary file's own would keep others from reading a model.
+    // The usual permissions of a new file; those of a temporary file would keep other users from reading a model.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let file = builder.tempfile_in(folder)?;
-    // Tells processes that cannot see this one, on another machine or in another container, that it is alive.
+    // The lock shows processes that cannot see this one, on another machine or in another container, that it is alive.
     let _ = file.as_file().try_lock();
     Ok(file)
 }
 
-/// Gives a file the permissions that another has, and its owner where that may be.
+/// Gives a file the permissions of another, and its owner where that is allowed.
 fn keep_access(file: &File, before: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
         let new = file.metadata()?;
         if (new.uid(), new.gid()) != (before.uid(), before.gid()) {
-            // Only an administrator may give files away; members of a group may give them to the group.
+            // Only an administrator may change the owner; members of a group may change the group.
             let _ = fchown(file, Some(before.uid()), Some(before.gid()))
                 .or_else(|_| fchown(file, None, Some(before.gid())));
         }
@@ -178,7 +178,8 @@ fn keep_access(file: &File, before: &Metadata) -> io::Result<()> {
     file.set_permissions(before.permissions())
 }
 
-/// The new name of a file must survive a power failure too; where a folder cannot be synced, nothing is lost but that.
+/// Syncs the folder, so that the new name survives a power failure. Where a folder cannot be synced, only that
+/// guarantee is lost.
 fn sync_folder(of: &Path) {
     #[cfg(unix)]
     if let Ok(folder) = File::open(folder_of(of)) {
@@ -188,7 +189,7 @@ fn sync_folder(of: &Path) {
     let _ = of;
 }
 
-/// The folder that the file at `path` is in.
+/// Returns the folder of the file at `path`.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -1,4 +1,4 @@
-//! One writer, only plain files, nothing left behind.
+//! Tests: one writer, only plain files replaced, no partial files left behind.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -27,7 +27,7 @@ fn a_link_stays_and_its_file_is_written() {
     check(&at("nearer")).unwrap();
     write_atomically(&at("nearer"), b"new").unwrap();
     assert_eq!(fs::read(at("far/model")).unwrap(), b"new");
-    // A link to what is not there yet is a name for it.
+    // A link to a file that does not exist yet names that file.
     symlink("far/later", at("hope")).unwrap();
     write_atomically(&at("hope"), b"there").unwrap();
     assert_eq!(fs::read(at("far/later")).unwrap(), b"there");
@@ -94,7 +94,7 @@ fn leftovers_of_dead_processes_go_and_nothing_else() {
     let (dead, live) = (dead.id(), std::process::id());
     let left = format!(".glimpse-{dead}-abcdef.partial");
     let stays = [
-        // Of a process on this machine, of one on another, and of no process of ours.
+        // Of a process on this machine, of one on another machine, and of no process of this program.
         format!(".glimpse-{live}-abcdef.partial"),
         format!(".glimpse-{dead}-locked.partial"),
         ".glimpse-foreign.partial".to_string(),
@@ -119,7 +119,7 @@ fn what_cannot_be_filled_is_no_output() {
     assert!(names(dir.path()).is_empty());
     let message = check(&dir.path().join("no/a")).unwrap_err().to_string();
     assert!(message.contains("its folder does not exist"), "{message}");
-    // A file system that takes no files, whoever asks.
+    // A file system that accepts no files from anybody.
     if Path::new("/sys/kernel").is_dir() {
         symlink("/sys/kernel/a", dir.path().join("link")).unwrap();
         let message = check(&dir.path().join("link")).unwrap_err().to_string();
@@ -131,7 +131,7 @@ fn what_cannot_be_filled_is_no_output() {
 fn an_output_has_one_writer() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    // What a killed run left keeps nobody out.
+    // A lock file that a killed process left does not block others.
     fs::write(at(".a.lock"), "process 1\n").unwrap();
     let first = Lock::take(&at(".a.lock"), &at("a")).unwrap();
     let refused = Lock::take(&at(".a.lock"), &at("a")).err().unwrap();

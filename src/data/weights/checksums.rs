@@ -1,22 +1,21 @@
 //! Checksums: a file that was damaged after it was written is refused when it is read.
 //!
-//! Disks and memory flip bits, and a power failure can leave blocks of zeros. Most damage to a tensor still makes
-//! numbers, so that nothing but a checksum shows it. Files that this program writes carry a CRC-32 of each tensor's bytes
-//! and one of the header, in two entries of the header's metadata, so that they stay files in the safetensors format:
+//! Disks and memory flip bits, and a power failure can leave blocks of zeros. Most damage to a tensor still yields
+//! numbers, so only a checksum reveals it. Files that this program writes carry a CRC-32 of each tensor's bytes and one
+//! of the header. They are stored in two entries of the header's metadata, so the files remain valid safetensors files:
 //!
 //! | entry | text |
 //! |---|---|
 //! | `glimpse-checksums` | `crc32 HHHHHHHH AAAAAAAABBBBBBBB…`: the header's checksum, then those of the tensors in the order of their bytes, 8 hexadecimal digits each |
 //! | `glimpse-checksum-count` | how many tensors there are |
 //!
-//! The CRC-32 is that of zlib and PNG. The header's is taken of its length (8 bytes) and its text, in which the digits of
-//! the header's own checksum are zeros. The second entry tells a file whose first entry was damaged from a file that never
-//! had one: one entry without the other is refused. Files of others and of older versions have neither, and are read
-//! unchecked.
+//! The CRC-32 is that of zlib and PNG. The header's is computed over its length (8 bytes) and its text, with zeros in
+//! place of the digits of the header's own checksum. The second entry distinguishes a file whose first entry was
+//! damaged from a file without checksums: one entry without the other is refused. Files of other programs and of older
+//! versions have neither entry and are read without verification.
 //!
-//! A CRC-32 notices every damage that lies within 32 neighbouring bits, and of any other damage all but one case in four
-//! thousand million. It is no protection against somebody who wants to deceive: whoever changes a file on purpose can
-//! compute its checksums again.
+//! A CRC-32 detects every damage within 32 neighbouring bits, and any other damage except for one case in four thousand
+//! million. It does not protect against manipulation: somebody who changes a file on purpose can compute new checksums.
 
 use std::collections::HashMap;
 
@@ -30,31 +29,31 @@ use crate::data::words;
 /// The metadata entry with the checksums.
 pub const KEY: &str = "glimpse-checksums";
 
-/// The metadata entry with their number.
+/// The metadata entry with the number of tensors.
 pub const COUNT_KEY: &str = "glimpse-checksum-count";
 
-/// The kind of checksum, with which the first entry begins.
+/// The name of the checksum algorithm, with which the first entry begins.
 const KIND: &str = "crc32";
 
-/// Hexadecimal digits of a checksum.
+/// The number of hexadecimal digits of a checksum.
 const DIGITS: usize = 8;
 
-/// Bytes that one task reads.
+/// The number of bytes that one task reads.
 const PIECE: usize = 1 << 20;
 
-/// The longest header that the format allows.
+/// The length of the longest header that the format allows.
 const LONGEST_HEADER: usize = 100_000_000;
 
 /// Why a damaged file cannot be used, and what to do about it.
 pub(crate) const DAMAGED: &str =
     "the file was damaged after it was written; take it from a backup, or make it again";
 
-/// The CRC-32 of some bytes.
+/// Computes the CRC-32 of some bytes.
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
 }
 
-/// The checksum of parts that follow one another, each given by its own checksum and its length.
+/// Combines the checksums of parts that follow one another, each given by its checksum and its length.
 pub(crate) fn join(parts: impl IntoIterator<Item = (u32, usize)>) -> u32 {
     let mut whole = Hasher::new();
     for (sum, len) in parts {
@@ -63,7 +62,7 @@ pub(crate) fn join(parts: impl IntoIterator<Item = (u32, usize)>) -> u32 {
     whole.finalize()
 }
 
-/// The checksum of each of `all`, computed by all threads together. `pause` is called after every `together` bytes or so.
+/// Computes the checksum of each element of `all` on all threads. Calls `pause` after about every `together` bytes.
 pub(crate) fn of_each(all: &[&[u8]], together: usize, pause: &dyn Fn()) -> Vec<u32> {
     let numbered = all.iter().enumerate();
     let pieces: Vec<(usize, &[u8])> = numbered
@@ -80,22 +79,22 @@ pub(crate) fn of_each(all: &[&[u8]], together: usize, pause: &dyn Fn()) -> Vec<u
     sums.into_iter().map(join).collect()
 }
 
-/// A tensor as a header lists it.
+/// A tensor as listed in a header.
 pub(crate) struct Listed<'a> {
     pub(crate) name: &'a str,
     pub(crate) dtype: Dtype,
     pub(crate) shape: &'a [usize],
-    /// Its bytes in the file.
+    /// The number of its bytes in the file.
     pub(crate) len: usize,
     /// Their checksum.
     pub(crate) sum: u32,
 }
 
-/// The beginning of a file, up to its first tensor. The tensors lie one after another in this order. The bytes depend on
-/// the arguments alone, and their number does not depend on the checksums.
+/// Builds the beginning of a file, up to its first tensor. The tensors follow each other in the given order. The bytes
+/// depend only on the arguments, and their number does not depend on the checksums.
 ///
 /// # Errors
-/// What is wrong with the header, without the file's name.
+/// If the header cannot be built; the message does not name the file.
 pub(crate) fn beginning(
     metadata: &HashMap<String, String>,
     tensors: &[Listed],
@@ -109,7 +108,7 @@ pub(crate) fn beginning(
         .collect();
     entries.push((KEY, format!("{KIND} {zeros} {sums}")));
     entries.push((COUNT_KEY, tensors.len().to_string()));
-    // A map has no order, and the same model shall make the same bytes.
+    // A map has no order, but equal models must yield equal bytes.
     entries.sort_unstable();
     let entries = entries.into_iter().map(|(k, text)| (k.into(), text.into()));
     let entries: Map<String, Value> = entries.collect();
@@ -140,8 +139,8 @@ fn digits(sum: u32) -> String {
     format!("{sum:08x}")
 }
 
-/// Where in the beginning of a file the digits of the header's own checksum are. Within a text, quotation marks are
-/// written with a backslash before them, so that nothing else in a header looks like this entry.
+/// Returns the position of the header's own checksum in the beginning of a file. Quotation marks within a text are
+/// escaped, so nothing else in a header looks like this entry.
 fn own_field(beginning: &[u8]) -> Option<usize> {
     let entry = format!("\"{KEY}\":\"{KIND} ");
     let text = std::str::from_utf8(beginning.get(8..)?).ok()?;
@@ -151,11 +150,11 @@ fn own_field(beginning: &[u8]) -> Option<usize> {
     (is_only && beginning.len() >= at + DIGITS).then_some(at)
 }
 
-/// The checksums of a file's tensors by their names, after a check of its header's own; `None` where it has none.
-/// `beginning` is everything before the first tensor.
+/// Verifies the header's own checksum and returns the checksums of the tensors by name; `None` if the file has no
+/// checksums. `beginning` is everything before the first tensor.
 ///
 /// # Errors
-/// What is wrong with the header, without the file's name.
+/// If the header is damaged; the message does not name the file.
 pub(super) fn read(
     beginning: &[u8],
     header: &Metadata,
@@ -215,7 +214,7 @@ pub(super) fn read(
         .ok_or_else(unknown)
 }
 
-/// The file with these bytes, without its checksums, as others write it.
+/// Removes the checksums from a file given as bytes, which makes it like a file of another program.
 #[cfg(test)]
 pub(crate) fn removed(file: &[u8]) -> Vec<u8> {
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;

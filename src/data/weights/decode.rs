@@ -1,4 +1,4 @@
-//! Decoding: the numbers of tensors, and the checksums of their bytes on the way.
+//! Decodes tensors and verifies the checksums of their bytes on the way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +10,10 @@ use crate::data::float::Float;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// Numbers that one task decodes: 256 KiB as `f32`, which are still in the cache when they are checked.
+/// The number of elements that one task decodes: 256 KiB as `f32`, which are still in the cache when they are checked.
 const PIECE: usize = 1 << 16;
 
-/// The bytes of a tensor, and how they stand for numbers.
+/// The bytes of a tensor with their encoding.
 enum Stored<'a> {
     Floats(Float, &'a [u8]),
     Rows { numbers: &'a [u8], scales: Vec<f32> },
@@ -24,12 +24,12 @@ struct Piece<'a> {
     from: Stored<'a>,
     to: &'a mut [f32],
     tensor: usize,
-    /// The checksum of its bytes, once it is decoded and where that was wanted.
+    /// The checksum of its bytes, once it is decoded; only if the file has checksums.
     sum: Option<u32>,
 }
 
 impl WeightFile {
-    /// The tensors called `names` as in [`WeightFile::tensors`], decoded and checked by all threads together.
+    /// Reads the tensors `names` like [`WeightFile::tensors`]; decodes and verifies them on all threads.
     pub(crate) fn load(&self, names: &[String]) -> Result<Vec<Option<Loaded>>> {
         let infos = names.iter().map(|name| self.header.info(name));
         let infos: Vec<Option<&TensorInfo>> = infos.collect();
@@ -46,7 +46,7 @@ impl WeightFile {
         let isa = Isa::current();
         threads::for_each_chunk(&mut pieces, 1, |_, pieces| {
             for piece in pieces {
-                // First, so that the bytes are in the cache when they are decoded.
+                // Computed first, so that the bytes are in the cache when they are decoded.
                 if self.sums.is_some() {
                     piece.sum = Some(checksums::of(piece.bytes()));
                 }
@@ -67,7 +67,7 @@ impl WeightFile {
         loaded.collect()
     }
 
-    /// Compares the checksums of the pieces of tensors, which are in order, with those in the file.
+    /// Compares the checksums of tensors, joined from those of their pieces in order, with those in the file.
     fn compare(
         &self,
         names: &[String],
@@ -105,7 +105,7 @@ impl WeightFile {
         }
     }
 
-    /// The scales of the quantised tensor `name`.
+    /// Returns the scales of the quantised tensor `name`.
     fn scales(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
         let scale = format!("{name}{SCALE}");
         let Some(found) = self.header.info(&scale) else {
@@ -144,12 +144,12 @@ impl WeightFile {
     }
 }
 
-/// Elements of a shape in a header that was checked, whose product fits.
+/// Returns the number of elements of a shape; the header was checked, so the product does not overflow.
 fn len(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
-/// Cuts a tensor into parts that one task each decodes.
+/// Cuts a tensor into pieces, each of which one task decodes.
 fn cut<'a>(tensor: usize, stored: &Stored<'a>, mut to: &'a mut [f32], pieces: &mut Vec<Piece<'a>>) {
     let row = match stored {
         Stored::Floats(..) => 1,
@@ -181,7 +181,7 @@ fn cut<'a>(tensor: usize, stored: &Stored<'a>, mut to: &'a mut [f32], pieces: &m
 }
 
 impl Piece<'_> {
-    /// The bytes that it is decoded from.
+    /// Returns the bytes that it is decoded from.
     fn bytes(&self) -> &[u8] {
         match &self.from {
             Stored::Floats(_, bytes) => bytes,
@@ -189,14 +189,14 @@ impl Piece<'_> {
         }
     }
 
-    /// Writes the numbers and returns whether they are finite.
+    /// Decodes the numbers; returns whether all are finite.
     fn decode(&mut self, isa: Isa) -> bool {
         match &self.from {
             Stored::Floats(float, bytes) => {
                 float.decode_into(bytes, self.to);
                 formats::all_finite(isa, self.to)
             }
-            // Scales are such that all products are.
+            // Valid scales make all products finite.
             Stored::Rows { numbers, scales } => {
                 quantised::dequantise(isa, numbers, scales, self.to);
                 true

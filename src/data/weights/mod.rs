@@ -1,17 +1,17 @@
 //! Weight files: named tensors in the safetensors format.
 //!
-//! Reading checks the header before anything is allocated for the tensors, and a tensor's checksum, where the file has
-//! checksums, while the tensor is decoded; see `checksums.rs`. Files of up to 64 MiB are read; larger ones are mapped into
-//! memory. Writing never leaves half a file: the bytes go to a temporary file beside the target, are synced, and take the target's name in
-//! one step, so that whatever goes wrong, what was there before is still there.
+//! Reading checks the header before anything is allocated for the tensors. A tensor's checksum, if the file has
+//! checksums, is verified while the tensor is decoded; see `checksums.rs`. Files of up to 64 MiB are read; larger ones
+//! are mapped into memory. Writing never leaves half a file: the bytes go to a temporary file beside the target, are
+//! synced, and take the target's name in one atomic step. If anything fails, the previous file is unchanged.
 //!
 //! # 8-bit matrices
 //!
-//! The format knows 8-bit integers but no scales. A tensor `NAME` of type `I8` is read as floating-point numbers where
-//! the file also holds `NAME.scale`, of type `F32` or `F16` and shape `[rows]`: element `i` of row `r` (an index of the
+//! The format has 8-bit integers, but no scales. A tensor `NAME` of type `I8` is read as floating-point numbers if the
+//! file also holds `NAME.scale`, of type `F32` or `F16` and shape `[rows]`: element `i` of row `r` (an index of the
 //! first axis) is the integer times `NAME.scale[r]`. Scales are finite and not negative. They are a part of `NAME`'s
-//! encoding: [`WeightFile::entries`] lists `NAME` alone. [`Precision::I8`] writes tensors of two and more axes so; see
-//! `quantised.rs` for how the scales are chosen.
+//! encoding: [`WeightFile::entries`] lists only `NAME`. [`Precision::I8`] writes tensors of two and more axes in this
+//! form; `quantised.rs` describes how the scales are chosen.
 
 pub(crate) mod checksums;
 mod decode;
@@ -33,7 +33,7 @@ use crate::tensor::Tensor;
 pub(crate) use checksums::DAMAGED;
 pub use write::write_weights;
 
-/// How numbers are stored in a file. In memory they are always `f32`.
+/// The number format in a file. In memory numbers are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -45,12 +45,12 @@ pub enum Precision {
     /// 16 bits, 8 of them significant, with the range of `f32`.
     Bf16,
     /// Tensors of two and more axes as 8-bit integers with a scale for each row, a quarter of the size; the others as
-    /// `F16`, or as `F32` where a number is beyond the range of that.
+    /// `F16`, or as `F32` if a number is beyond the range of `F16`.
     I8,
 }
 
 impl Precision {
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Precision; 4] = [
         Precision::F32,
         Precision::F16,
@@ -58,7 +58,7 @@ impl Precision {
         Precision::I8,
     ];
 
-    /// The name, as it is written on the command line and in files.
+    /// Returns the name that the command line and files use.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -72,7 +72,7 @@ impl Precision {
 /// The suffix that turns the name of a quantised tensor into that of its scales.
 const SCALE: &str = ".scale";
 
-/// Bytes of a mapped file that a check of all of it reads before the system is told to take them back.
+/// Bytes of a mapped file that a full verification reads before it releases their memory.
 const RESIDENT: usize = 64 << 20;
 
 /// An opened safetensors file.
@@ -80,37 +80,37 @@ pub struct WeightFile {
     path: PathBuf,
     bytes: Bytes,
     header: Metadata,
-    /// Where in `bytes` the tensors begin.
+    /// The start of the tensors in `bytes`.
     data: usize,
-    /// The checksums of the tensors, where the file has any.
+    /// The checksums of the tensors, if the file has any.
     sums: Option<HashMap<String, u32>>,
 }
 
-/// What a file says of one of its tensors.
+/// The description of a tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its name.
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its type, as the format spells it.
+    /// Its type, as the format names it.
     pub dtype: String,
 }
 
-/// A tensor that was read, and whether all its elements are finite numbers.
+/// A tensor that was read, and whether all of its elements are finite.
 pub(crate) struct Loaded {
     pub(crate) tensor: Tensor,
     pub(crate) is_finite: bool,
 }
 
-/// A tensor as it lies in the file.
+/// A tensor as stored in the file.
 pub(crate) struct Raw<'a> {
     pub(crate) dtype: Dtype,
     pub(crate) shape: &'a [usize],
     pub(crate) bytes: &'a [u8],
 }
 
-/// What is wrong with the header of a file.
+/// Explains what is wrong with the header of a file.
 fn fault(error: &SafeTensorError) -> &'static str {
     match error {
         SafeTensorError::HeaderTooSmall
@@ -119,7 +119,7 @@ fn fault(error: &SafeTensorError) -> &'static str {
             "its header does not have the length that it says"
         }
         SafeTensorError::InvalidHeader(_) | SafeTensorError::InvalidHeaderDeserialization(_) => {
-            "its header is no JSON of that format"
+            "its header is not JSON of that format"
         }
         SafeTensorError::MetadataIncompleteBuffer => {
             "it has fewer or more bytes than its header says"
@@ -132,17 +132,17 @@ impl WeightFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// Where it cannot be read, or its header makes no sense or does not match its checksum.
+    /// If it cannot be read, or its header is malformed or does not match its checksum.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = Bytes::open(path, "a safetensors file")?;
         Self::checked(path.to_path_buf(), bytes)
     }
 
-    /// A file that is part of the program; `name` stands for its path in messages.
+    /// Opens a file that is part of the program; `name` stands for its path in messages.
     ///
     /// # Errors
-    /// Where its header makes no sense or does not match its checksum.
+    /// If its header is malformed or does not match its checksum.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
         Self::checked(PathBuf::from(name), Bytes::Static(bytes))
     }
@@ -150,7 +150,7 @@ impl WeightFile {
     pub(super) fn checked(path: PathBuf, bytes: Bytes) -> Result<Self> {
         let all = bytes.as_ref();
         let (length, header) = SafeTensors::read_metadata(all).map_err(|e| {
-            // A damaged length may look like another format; the text of the header after it does not.
+            // A damaged length may look like another format, but the header's text after it does not.
             let is_foreign = all.get(8) != Some(&b'{')
                 && Format::of(all).is_some_and(|f| f != Format::Safetensors);
             let what = match is_foreign {
@@ -176,18 +176,18 @@ impl WeightFile {
         })
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the file has checksums of its tensors. Files of others and of older versions have none.
+    /// Whether the file has checksums of its tensors. Files of other programs and of older versions have none.
     pub fn has_checksums(&self) -> bool {
         self.sums.is_some()
     }
 
-    /// The tensors, in the order of their bytes, that do not match their checksums. That reads the whole file, by all
-    /// threads together. Empty where the file has no checksums.
+    /// Returns the tensors, in the order of their bytes, that do not match their checksums. Reads the whole file, on
+    /// all threads. Empty if the file has no checksums.
     pub fn damaged(&self) -> Vec<String> {
         let Some(sums) = &self.sums else {
             return Vec::new();
@@ -201,10 +201,10 @@ impl WeightFile {
         damaged.map(|(name, _)| name).collect()
     }
 
-    /// Checks all tensors against their checksums. [`WeightFile::tensors`] does so by itself for those that it returns.
+    /// Verifies the checksums of all tensors. [`WeightFile::tensors`] verifies those of the tensors that it returns.
     ///
     /// # Errors
-    /// Where one does not match; the message names the first.
+    /// If a tensor does not match its checksum; the message names the first.
     pub fn verify(&self) -> Result<()> {
         match self.damaged().first() {
             Some(name) => Err(self.mismatch(name)),
@@ -212,7 +212,7 @@ impl WeightFile {
         }
     }
 
-    /// Checks one tensor against its checksum.
+    /// Verifies the checksum of one tensor.
     pub(super) fn verify_tensor(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let wanted = self.sums.as_ref().and_then(|sums| sums.get(name));
         match wanted.is_none_or(|&sum| sum == checksums::of(bytes)) {
@@ -229,7 +229,7 @@ impl WeightFile {
         self.refuse(tensor, format_args!("does not match its checksum: {what}"))
     }
 
-    /// The text under `key` in the file's metadata.
+    /// Returns the text under `key` in the file's metadata.
     ///
     /// # Errors
     /// None; the header was checked when the file was opened.
@@ -238,7 +238,7 @@ impl WeightFile {
         Ok(all.and_then(|all| all.get(key).cloned()))
     }
 
-    /// Everything that is in the file, sorted by name. The scales of quantised tensors are not tensors of their own.
+    /// Lists all tensors in the file, sorted by name. The scales of quantised tensors are not listed.
     ///
     /// # Errors
     /// None; the header was checked when the file was opened.
@@ -260,26 +260,26 @@ impl WeightFile {
         Ok(entries)
     }
 
-    /// The tensors called `names`, in `f32`; `None` for each that is not there.
+    /// Reads the tensors `names`, in `f32`; `None` for each that does not exist.
     ///
     /// # Errors
-    /// Where one does not match its checksum, holds integers without scales or another type that is no floating-point
-    /// number, or where its scales do not fit.
+    /// If a tensor does not match its checksum, holds integers without scales or another type that is not
+    /// floating-point, or if its scales do not fit.
     pub fn tensors(&self, names: &[String]) -> Result<Vec<Option<Tensor>>> {
         let loaded = self.load(names)?.into_iter();
         Ok(loaded.map(|l| l.map(|l| l.tensor)).collect())
     }
 
-    /// The tensor called `name`.
+    /// Reads the tensor `name`.
     ///
     /// # Errors
-    /// Where it is not there; otherwise as [`WeightFile::tensors`].
+    /// If it does not exist, and in the cases of [`WeightFile::tensors`].
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let found = self.tensors(&[name.to_string()])?.pop().flatten();
         found.ok_or_else(|| Error::file(&self.path, format_args!("has no tensor `{name}`")))
     }
 
-    /// The tensor called `name` as it lies in the file, whose checksum is not looked at.
+    /// Returns the tensor `name` as stored in the file; its checksum is not verified.
     pub(crate) fn raw(&self, name: &str) -> Option<Raw<'_>> {
         let info = self.header.info(name)?;
         Some(Raw {
@@ -289,17 +289,17 @@ impl WeightFile {
         })
     }
 
-    /// All bytes of the file.
+    /// Returns all bytes of the file.
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Gives the memory that holds parts of the file back to the system, which reads them again when they are needed.
+    /// Releases the memory that holds parts of the file; the system reads them again when they are needed.
     pub(crate) fn release(&self) {
         self.bytes.release();
     }
 
-    /// The bytes of the tensor that `info` speaks of.
+    /// Returns the bytes of the tensor that `info` describes.
     fn slice(&self, info: &TensorInfo) -> &[u8] {
         let (start, end) = info.data_offsets;
         // The header was checked against the size of the file.
@@ -311,7 +311,7 @@ impl WeightFile {
     }
 }
 
-/// The type that the format calls `dtype`, where it is a floating-point number that can be read.
+/// Returns the floating-point format that `dtype` names; `None` if it is another type or cannot be read.
 pub(super) fn float(dtype: Dtype) -> Option<Float> {
     match dtype {
         Dtype::F64 => Some(Float::F64),

@@ -1,4 +1,4 @@
-//! Matrices as 8-bit integers with a scale for each row.
+//! Quantises matrices to 8-bit integers with a scale for each row.
 //!
 //! ```text
 //! q[r, i] = round(x[r, i] / s[r])  in -127 ..= 127        x'[r, i] = q[r, i] s[r]
@@ -12,28 +12,28 @@
 //! all others more finely. [`quantise`] tries a few and takes the one with the smallest squared error. On weights with a
 //! bell-shaped distribution this lowers the error by a few percent at no cost for the reader.
 //!
-//! Scales are kept to 16 significant bits. A product `q s` then fits the 24 bits of an `f32` exactly, and the largest
-//! element divided by 127 gives back `s` exactly. Hence quantising what was quantised before changes nothing: a model
+//! Scales are rounded to 16 significant bits. A product `q s` then fits the 24 bits of an `f32` exactly, and the
+//! largest element divided by 127 yields `s` exactly. Quantising quantised numbers therefore changes nothing: a model
 //! can be read and written any number of times.
 
 use crate::cpu::{Isa, formats, threads};
 
 /// The largest integer that is used: the range is symmetric, -128 is not written.
-const MOST: f32 = 127.0;
+const MAX_INTEGER: f32 = 127.0;
 
-/// Scales that are tried for a row: `max |x| / 127` times `1 - i / STEPS` for `i < TRIED`.
-const TRIED: usize = 20;
+/// Scales that are tried for a row: `max |x| / 127` times `1 - i / STEPS` for `i < CANDIDATES`.
+const CANDIDATES: usize = 20;
 const STEPS: f32 = 64.0;
 
-/// Elements that one task quantises at least.
+/// The smallest number of elements that one task quantises.
 const PIECE: usize = 1 << 15;
 
-/// A matrix in 8 bits.
+/// A quantised matrix.
 #[derive(Debug, PartialEq)]
 pub(super) struct Quantised {
     /// The integers as bytes, row by row.
     pub(super) numbers: Vec<u8>,
-    /// One for each row.
+    /// The scale of each row.
     pub(super) scales: Vec<f32>,
 }
 
@@ -73,17 +73,16 @@ fn quantise_row(x: &[f32], numbers: &mut Vec<u8>) -> f32 {
     scale
 }
 
-/// The scale with the smallest squared error among those that are tried; zero where all elements are too small to have
-/// one.
+/// Returns the candidate scale with the smallest squared error; zero if all elements are too small for any scale.
 fn best_scale(x: &[f32], largest: f32) -> f32 {
     let mut best = (f64::INFINITY, 0.0);
-    for i in 0..TRIED {
-        let scale = shorten(largest / MOST * (1.0 - i as f32 / STEPS));
+    for i in 0..CANDIDATES {
+        let scale = shorten(largest / MAX_INTEGER * (1.0 - i as f32 / STEPS));
         // The reciprocal of a subnormal number may be infinite.
         if scale < f32::MIN_POSITIVE {
             break;
         }
-        // Nor can a scale be used with which the reader's largest integer leaves the range.
+        // A scale must keep the reader's products finite.
         if !is_scale(scale) {
             continue;
         }
@@ -100,16 +99,17 @@ fn shorten(scale: f32) -> f32 {
     f32::from_bits((scale.to_bits() + 0x80) & !0xff)
 }
 
-/// The integer that stands for `x`, as a float.
+/// Returns the integer that represents `x`, as a float.
 fn integer(x: f32, reciprocal: f32) -> f32 {
     // From 1.5 * 2^23 on floats are 1 apart: the addition rounds to the nearest integer, ties to even.
     const ROUND: f32 = 12_582_912.0;
-    (x * reciprocal).clamp(-MOST, MOST) + ROUND - ROUND
+    (x * reciprocal).clamp(-MAX_INTEGER, MAX_INTEGER) + ROUND - ROUND
 }
 
 fn squared_error(x: &[f32], scale: f32) -> f64 {
     let reciprocal = 1.0 / scale;
-    // In scaled units, so that no square leaves the range; a few sums side by side, for they need not wait for each other.
+    // In units of the scale, so that no square overflows; in several sums side by side, because these are independent
+    // of each other.
     let mut sums = [0.0f32; 8];
     let mut total = 0.0;
     for block in x.chunks(1024) {
@@ -125,12 +125,12 @@ fn squared_error(x: &[f32], scale: f32) -> f64 {
     total * f64::from(scale) * f64::from(scale)
 }
 
-/// Whether `scale` can be one: not negative, and no integer times it is infinite or NaN.
+/// Whether `scale` is valid: not negative, and no integer times it is infinite or NaN.
 pub(super) fn is_scale(scale: f32) -> bool {
     scale >= 0.0 && (scale * 128.0).is_finite()
 }
 
-/// Writes rows of 8-bit integers, one scale each, to `to`.
+/// Decodes rows of 8-bit integers, one scale each, into `to`.
 pub(super) fn dequantise(isa: Isa, numbers: &[u8], scales: &[f32], to: &mut [f32]) {
     let row = (numbers.len() / scales.len().max(1)).max(1);
     let rows = to.chunks_mut(row).zip(numbers.chunks(row));
@@ -153,7 +153,7 @@ mod tests {
         x
     }
 
-    /// Bell-shaped numbers: sums of uniform ones.
+    /// Returns bell-shaped numbers: sums of uniform ones.
     fn bell(len: usize, seed: u64) -> Vec<f32> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut uniform = || rng.random::<f32>() - 0.5;
@@ -175,7 +175,7 @@ mod tests {
             for ((x, y), scale) in x.chunks(row).zip(y.chunks(row)).zip(&q.scales) {
                 let error = squares(x.iter().zip(y).map(|(x, y)| x - y));
                 let largest = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-                let full = shorten(largest / MOST);
+                let full = shorten(largest / MAX_INTEGER);
                 let of_full = squares(x.iter().map(|&x| x - integer(x, 1.0 / full) * full));
                 assert!(error <= of_full * (1.0 + 1e-4), "{error} {of_full}");
                 // Uniform errors of up to half a step have a variance of a twelfth of its square; allow a quarter.
@@ -216,7 +216,7 @@ mod tests {
         let mut state = 1u32;
         for seed in 0..200 {
             let mut x = bell(5 * 61, seed);
-            // Rows of all magnitudes, down to where scales end.
+            // Rows of all magnitudes, down to those too small for a scale.
             for row in x.chunks_mut(61) {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let power = (state >> 24) as i32 % 76 - 38;

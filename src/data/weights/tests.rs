@@ -1,4 +1,4 @@
-//! Files of every precision, written, read and damaged.
+//! Tests: writes, reads and damages files of every precision.
 
 use std::collections::HashMap;
 
@@ -72,7 +72,7 @@ fn a_failed_write_leaves_what_was_there() {
     assert!(write(&dir.path().join("no/such/folder")).is_err());
 }
 
-/// `len` numbers that look random, between -1 and 1.
+/// Returns `len` pseudo-random numbers between -1 and 1.
 fn numbers(len: usize) -> Vec<f32> {
     let mut state = 1u32;
     let next = || {
@@ -82,7 +82,7 @@ fn numbers(len: usize) -> Vec<f32> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// Tensors of several axes and sizes; the largest is decoded in several pieces.
+/// Returns tensors of several axes and sizes; the largest is decoded in several pieces.
 fn tensors() -> Vec<(String, Tensor)> {
     let shapes: [(&str, &[usize]); 6] = [
         ("conv.weight", &[8, 3, 7, 7]),
@@ -132,7 +132,7 @@ fn eight_bits_are_for_matrices_and_round_trips_are_exact() {
     }
     write_weights(&two, &again, Precision::I8, HashMap::new()).unwrap();
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap());
-    // One thread and many read the same.
+    // One thread and many threads read equal numbers.
     let names: Vec<String> = again.iter().map(|(name, _)| name.clone()).collect();
     let alone = threads::with_count(1, || file.tensors(&names).unwrap()).unwrap();
     for (a, (_, b)) in alone.into_iter().flatten().zip(&again) {
@@ -255,7 +255,7 @@ fn quantised_tensors_without_proper_scales_are_refused() {
 fn any_broken_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    // Without checksums the damage gets further.
+    // Without checksums, damage is noticed later.
     for (precision, has_checksums) in [
         (Precision::F32, true),
         (Precision::I8, true),
@@ -282,7 +282,7 @@ fn any_broken_file_is_an_error() {
                     bytes[at] = (state >> 17) as u8;
                 }
             }
-            // Whatever it says, it says it without a panic.
+            // Any result is allowed, but no panic.
             let file = WeightFile::checked(path.clone(), bytes.into());
             if let Ok(file) = file {
                 opened += 1;
@@ -391,7 +391,7 @@ fn checksums_that_are_not_all_there_are_refused() {
             &[(checksums::KEY, &other), (checksums::COUNT_KEY, "2")],
             "of a kind that this program does not know",
         ),
-        // Another program left a tensor out, or wrote another header.
+        // Another program left out a tensor, or wrote another header.
         (
             1,
             &[(checksums::KEY, &sums), (checksums::COUNT_KEY, "2")],
@@ -401,7 +401,7 @@ fn checksums_that_are_not_all_there_are_refused() {
         let message = read(keep, entries).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");
     }
-    // A header that matches its own checksum but has too few of the tensors'.
+    // A header that matches its own checksum, but has too few checksums of tensors.
     let listed = [("a", 12), ("b.weight", 16)].map(|(name, len)| checksums::Listed {
         name,
         dtype: Dtype::F32,
@@ -445,7 +445,7 @@ fn several_entries_of_metadata_make_the_same_bytes_each_time() {
     let first = write();
     assert!((0..10).all(|_| write() == first));
     WeightFile::open(&path).unwrap().verify().unwrap();
-    // What was written is what the format's own library would have written, but for the checksums.
+    // But for the checksums, the bytes are those that the format's own library writes.
     let file = safetensors::SafeTensors::deserialize(&first).unwrap();
     assert_eq!(file.len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Writing: what a tensor becomes in a file.
+//! Writes weight files: encodes tensors in a precision.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::data::store::write_atomically;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// How one tensor is stored.
+/// The encoding of one tensor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Storage {
     Floats(Float),
-    /// 8-bit integers, with a scale for each of so many rows.
+    /// 8-bit integers, with a scale for each row; the number of rows.
     Rows(usize),
 }
 
 impl Precision {
-    /// How a tensor on the processor is stored in a file of this precision.
+    /// Returns the encoding of a tensor, which must be on the CPU, in a file of this precision.
     fn storage(self, tensor: &Tensor) -> Storage {
         match (self, tensor.dims()) {
             (Precision::F32, _) => Storage::Floats(Float::F32),
@@ -40,11 +40,10 @@ impl Precision {
         }
     }
 
-    /// The numbers as they come back from a file that stores them so. What is beyond the range of the precision becomes
-    /// infinite.
+    /// Rounds a tensor as storing and reading it would. Numbers beyond the precision's range become infinite.
     ///
     /// # Errors
-    /// Where the tensor is on a GPU that does not answer.
+    /// If the tensor is on a GPU that does not respond.
     pub(crate) fn round(self, tensor: &Tensor) -> Result<Tensor> {
         let tensor = tensor.to(&Device::Cpu)?;
         let numbers = match self.storage(&tensor) {
@@ -61,7 +60,7 @@ impl Precision {
     }
 }
 
-/// A tensor as it lies in a file.
+/// An encoded tensor.
 struct Encoded {
     name: String,
     dtype: Dtype,
@@ -72,8 +71,8 @@ struct Encoded {
 /// Writes named tensors and metadata to `path`, with checksums, atomically.
 ///
 /// # Errors
-/// Where a number is beyond the range of the precision, two tensors have the same name, or the file cannot be written
-/// ([`write_atomically`]); what was at `path` before is then still there.
+/// If a number is beyond the range of the precision, two tensors have the same name, or the file cannot be written
+/// ([`write_atomically`]). A previous file at `path` is then unchanged.
 pub fn write_weights(
     path: &Path,
     tensors: &[(String, Tensor)],
@@ -95,14 +94,14 @@ pub fn write_weights(
         let what = format_args!("cannot be stored: two tensors are called `{}`", twice.name);
         return Err(Error::file(path, what));
     }
-    // As other writers of the format do it: wide numbers first, so that all of them are aligned.
+    // In the order of other writers of the format: wide numbers first, so that all of them are aligned.
     encoded.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
     let file = assemble(&encoded, &metadata)
         .map_err(|what| Error::file(path, format_args!("cannot be stored: {what}")))?;
     write_atomically(path, &file)
 }
 
-/// The bytes of a file with these tensors in this order, and their checksums.
+/// Assembles the bytes of a file with these tensors in this order, and their checksums.
 fn assemble(encoded: &[Encoded], metadata: &HashMap<String, String>) -> Result<Vec<u8>, String> {
     let parts: Vec<&[u8]> = encoded.iter().map(|e| &e.bytes[..]).collect();
     let sums = checksums::of_each(&parts, usize::MAX, &|| {});
@@ -119,7 +118,7 @@ fn assemble(encoded: &[Encoded], metadata: &HashMap<String, String>) -> Result<V
     Ok(file)
 }
 
-/// Appends what stands for a tensor in a file, or says why nothing can.
+/// Appends the encoding of a tensor, or says why there is none.
 fn encode(
     name: &str,
     tensor: &Tensor,
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
     use crate::data::weights::WeightFile;
 
-    /// The same tensors and metadata as in an opened file, with checksums.
+    /// Writes an opened file's tensors and metadata again, with checksums.
     fn written_again(file: &WeightFile) -> Vec<u8> {
         let encoded = file.header.offset_keys().into_iter().map(|name| {
             let raw = file.raw(&name).unwrap();

@@ -1,44 +1,45 @@
 //! The beam search for the best alignment.
 //!
 //! A path goes through the reference from left to right. At each word it takes one of the matches that begin there, or
-//! none. Better is the path with more matched words (those of stages after the first count half), then the one with
-//! fewer chunks, then the one whose matches lie closer to where they would be in equal sentences; of paths that are equal
-//! in all three, the one that was found first.
+//! none. Paths are compared by three criteria, in this order: more matched words (those of stages after the first count
+//! half), fewer chunks, and matches that lie closer to where they would be in equal sentences. Among paths that are
+//! equal in all three, the one that was found first wins.
 //!
-//! Two traits of the Java program are kept, since scores depend on them: half words are rounded down at each match, so that
-//! a single stem or synonym counts nothing, and the distance of a match is added to the path that goes on *without* it.
+//! Two traits of the Java program are kept, because scores depend on them. Half words are rounded down at each match,
+//! so a single stem or synonym counts nothing. The distance of a match is added to the path that continues *without*
+//! it.
 
 use super::lexicon::Lexicon;
 use super::matches::{self, Match};
 use super::{STAGES, Side, Statistics};
 
-/// How many paths are followed.
+/// The number of paths that are kept.
 const BEAM: usize = 40;
 
-/// An alignment on its way through the reference.
+/// A partial alignment: the choices up to some word of the reference.
 #[derive(Debug, Clone)]
 struct Path {
-    /// Which words are taken: those of the reference, then those of the caption.
+    /// A bit for each word that is already matched: those of the reference, then those of the caption.
     used: Vec<u64>,
-    /// The last match that was chosen, as an index into the chosen ones of all paths.
+    /// The last match that was chosen, as an index into the shared list of choices.
     last: Option<usize>,
-    /// Matched words of both sentences, weighed.
+    /// The number of matched words of both sentences, weighted by stage.
     weight: usize,
     chunks: usize,
     distance: usize,
-    /// The next word of the reference.
+    /// Index of the next word of the reference.
     next: usize,
-    /// The word of the caption after the last match, where a chunk is open.
+    /// The word of the caption after the last match, if a chunk is open.
     open: Option<usize>,
 }
 
-/// A match that a path chose, and the choice before it. Paths share their beginnings.
+/// A match that a path chose, linked to the choice before it. Paths share their beginnings.
 struct Choice {
     chosen: Match,
     before: Option<usize>,
 }
 
-/// The statistics of the best alignment of a caption with a reference.
+/// Computes the statistics of the best alignment of a caption with a reference.
 pub(super) fn align(lexicon: &Lexicon, hypothesis: &[u32], reference: &[u32]) -> Statistics {
     let found = matches::find(lexicon, hypothesis, reference);
     let best = search(&found, hypothesis.len());
@@ -62,7 +63,7 @@ pub(super) fn align(lexicon: &Lexicon, hypothesis: &[u32], reference: &[u32]) ->
     statistics
 }
 
-/// A sentence without any match.
+/// Counts the words of a sentence, before any match.
 fn side(lexicon: &Lexicon, sentence: &[u32]) -> Side {
     let function = sentence.iter().filter(|word| lexicon.is_function(**word));
     Side {
@@ -82,7 +83,7 @@ impl Side {
     }
 }
 
-/// How many stretches the matches form, which are in the order of the reference.
+/// Counts the chunks of matches that are in the order of the reference.
 fn chunks(best: &[Match]) -> usize {
     let ends = best.windows(2).filter(|pair| {
         let [a, b] = [pair[0], pair[1]];
@@ -91,7 +92,7 @@ fn chunks(best: &[Match]) -> usize {
     ends.count() + usize::from(!best.is_empty())
 }
 
-/// The matches of the best path, in the order of the reference, whose words are those of `found`.
+/// Returns the matches of the best path, in the order of the reference.
 fn search(found: &[Vec<Match>], hypothesis: usize) -> Vec<Match> {
     let words = found.len() + hypothesis;
     let mut start = Path {
@@ -115,7 +116,7 @@ fn search(found: &[Vec<Match>], hypothesis: usize) -> Vec<Match> {
         let mut longer = Vec::with_capacity(2 * paths.len());
         for mut path in paths {
             if current < path.next {
-                // A longer match reaches over this word.
+                // A longer match covers this word.
                 longer.push(path);
                 continue;
             }
@@ -157,7 +158,7 @@ fn search(found: &[Vec<Match>], hypothesis: usize) -> Vec<Match> {
     best
 }
 
-/// The matches that need no search, by their first word: no other match has any of their words.
+/// Returns the matches that need no search, by their first word: no other match has any of their words.
 fn certain(found: &[Vec<Match>], hypothesis: usize) -> Vec<Option<Match>> {
     let (mut here, mut there) = (vec![0usize; found.len()], vec![0usize; hypothesis]);
     for m in found.iter().flatten() {
@@ -180,12 +181,12 @@ fn certain(found: &[Vec<Match>], hypothesis: usize) -> Vec<Option<Match>> {
 }
 
 impl Path {
-    /// What paths are sorted by, the best first.
+    /// The sort key of paths; the smallest is the best.
     fn rank(&self) -> (std::cmp::Reverse<usize>, usize, usize) {
         (std::cmp::Reverse(self.weight), self.chunks, self.distance)
     }
 
-    /// The bits of a match's words, where the reference has `reference` words.
+    /// Returns the bits of a match's words; the reference has `reference` words.
     fn bits(m: &Match, reference: usize) -> impl Iterator<Item = usize> {
         let there = reference + m.other_start;
         (m.start..m.start + m.length).chain(there..there + m.other_length)
@@ -201,7 +202,7 @@ impl Path {
         }
     }
 
-    /// Goes on with a match whose words are taken.
+    /// Adds a match whose words are already marked.
     fn choose(&mut self, m: Match, choices: &mut Vec<Choice>) {
         self.weight += match m.stage {
             0 => m.length + m.other_length,
@@ -262,7 +263,7 @@ mod tests {
             other_start: 0,
             other_length: 2,
         };
-        // Both are worth 2, a word in each sentence, and one chunk; they exclude each other.
+        // Both have weight 2, a word in each sentence, and form one chunk; they exclude each other.
         let found = vec![vec![phrase], vec![exact(1, 0)]];
         let best = search(&found, 2);
         assert_eq!(best.len(), 1);

@@ -11,33 +11,33 @@ use super::paraphrases::Paraphrases;
 use super::synonyms::Synonyms;
 use crate::error::{Error, Result};
 
-/// The archive that holds all but the paraphrases, as METEOR is published.
+/// The archive, as METEOR is published, that holds everything but the paraphrases.
 const ARCHIVE: &str = "meteor-1.5.jar";
 const WORDS: &str = "function/english.words";
-const SETS: &str = "synonym/english.synsets";
+const SYNSETS: &str = "synonym/english.synsets";
 const EXCEPTIONS: &str = "synonym/english.exceptions";
-/// Where the paraphrases may be.
+/// The places where the paraphrases may be.
 const PARAPHRASES: [&str; 2] = ["data/paraphrase-en.gz", "paraphrase-en.gz"];
-/// The most bytes of one file; METEOR's own largest has 3.7 million.
-const LARGEST: u64 = 1 << 26;
+/// The size limit of one file in bytes; METEOR's largest has 3.7 million.
+const MAX_FILE_BYTES: u64 = 1 << 26;
 
 /// METEOR's own files for English, which the stages beyond exact and stem matches need.
 ///
-/// They come with the Java program, as it is published and as the `pycocoevalcap` package has it in its folder
-/// `meteor`: `meteor-1.5.jar`, in which function words and synonyms are, and `data/paraphrase-en.gz`.
+/// The files come with the Java program. The published program and the folder `meteor` of the `pycocoevalcap` package
+/// both have them: `meteor-1.5.jar` with function words and synonyms, and `data/paraphrase-en.gz`.
 #[derive(Debug)]
 pub struct Data {
     function_words: HashSet<String>,
     synonyms: Synonyms,
-    /// Read when the words are known whose paraphrases are wanted.
+    /// The file of paraphrases. It is read later, when the words of the captions are known.
     paraphrases: PathBuf,
 }
 
 impl Data {
-    /// Reads the files in `folder`, where function words and synonyms may be unpacked or in the archive.
+    /// Reads the files in `folder`. Function words and synonyms may be unpacked or in the archive.
     ///
     /// # Errors
-    /// Where one is missing, cannot be read, or is not what it should be. (The paraphrases are looked at later.)
+    /// If a file is missing, cannot be read, or has other contents than expected. (The paraphrases are read later.)
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::file(
@@ -58,7 +58,7 @@ impl Data {
         if text.trim().is_empty() {
             return Err(Error::file(path, "has no words"));
         }
-        let (sets, exceptions) = (files.text(SETS)?, files.text(EXCEPTIONS)?);
+        let (sets, exceptions) = (files.text(SYNSETS)?, files.text(EXCEPTIONS)?);
         Ok(Data {
             function_words,
             synonyms: Synonyms::read((&sets.0, &sets.1), (&exceptions.0, &exceptions.1))?,
@@ -70,21 +70,21 @@ impl Data {
         self.function_words.contains(word)
     }
 
-    /// The sets of synonyms that a word is in, ascending.
+    /// Returns the sets of synonyms that contain a word, ascending.
     pub(super) fn synsets(&self, word: &str) -> Vec<u32> {
         self.synonyms.sets(word)
     }
 
-    /// The paraphrases among phrases of these words.
+    /// Reads the paraphrases among phrases of these words.
     ///
     /// # Errors
-    /// Where their file cannot be read or is no table of paraphrases.
+    /// If their file cannot be read or is not a table of paraphrases.
     pub(super) fn paraphrases(&self, ids: &HashMap<String, u32>) -> Result<Paraphrases> {
         Paraphrases::read(&self.paraphrases, ids)
     }
 }
 
-/// Files that are in a folder, or in the archive in it.
+/// Access to files that are in a folder, or in the archive in that folder.
 struct Files<'a> {
     folder: &'a Path,
     archive: Option<ZipArchive<File>>,
@@ -105,18 +105,18 @@ impl<'a> Files<'a> {
         Ok(Files { folder, archive })
     }
 
-    /// A file's text, and what errors are to call it.
+    /// Returns a file's text, and its name for error messages.
     fn text(&mut self, name: &str) -> Result<(PathBuf, String)> {
         let mut path = self.folder.join(name);
         let mut bytes = Vec::new();
         let read = if path.is_file() {
-            File::open(&path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+            File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         } else if let Some(archive) = &mut self.archive {
             path = self.folder.join(ARCHIVE).join(name);
             let entry = archive
                 .by_name(name)
                 .map_err(|_| Error::file(&path, "is not in the archive, or damaged"))?;
-            entry.take(LARGEST + 1).read_to_end(&mut bytes)
+            entry.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)
         } else {
             return Err(Error::file(
                 self.folder,
@@ -126,7 +126,7 @@ impl<'a> Files<'a> {
             ));
         };
         read.map_err(|e| Error::unread(&path, &e))?;
-        if bytes.len() as u64 > LARGEST {
+        if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(Error::file(&path, "is too large to be METEOR's"));
         }
         let text = String::from_utf8(bytes).map_err(|_| Error::file(&path, "is not UTF-8 text"))?;

@@ -1,4 +1,4 @@
-//! What METEOR knows of words: their stems, synonyms and paraphrases, and which are function words.
+//! The words of all sentences that METEOR aligns, with their stems, synonyms and paraphrases.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,9 +9,9 @@ use super::normalize;
 use super::paraphrases::Paraphrases;
 use crate::error::Result;
 
-/// The function words where METEOR's own list is not at hand, made as its authors made theirs: words that are more than
-/// about a thousandth (here 0.12%) of all words in a large corpus, which here is what the `wordfreq` package counted,
-/// and punctuation.
+/// The function words that are used without METEOR's own list. They are chosen as METEOR's authors chose theirs: words
+/// that make up more than about a thousandth (here 0.12%) of a large corpus (here the counts of the `wordfreq`
+/// package), and punctuation.
 const FUNCTION_WORDS: &str = "\
     the to and of a in i is for that you it on with this was be as are have at he not by but from my or we an your all \
     so his they me if one can will just like about up out what has when more do no were who had their there her which \
@@ -19,7 +19,7 @@ const FUNCTION_WORDS: &str = "\
     see two make over think \
     s 's 't ' \" ` , . : ; ? ! - -- ( ) -lrb- -rrb- $ % & /";
 
-/// The words of all sentences that are to be aligned, by number.
+/// The words of all sentences that are to be aligned, numbered.
 pub(super) struct Lexicon<'a> {
     data: Option<&'a Data>,
     function_words: HashSet<&'static str>,
@@ -33,7 +33,7 @@ pub(super) struct Lexicon<'a> {
 struct Word {
     stem: u32,
     is_function: bool,
-    /// The sets of synonyms that the word is in, ascending.
+    /// The sets of synonyms that contain the word, ascending.
     synsets: Vec<u32>,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Lexicon<'a> {
         }
     }
 
-    /// The words of a caption, given as the tokens that other scores are computed on.
+    /// Returns the words of a caption, given as the tokens that the other scores use.
     pub fn sentence(&mut self, tokens: &[String]) -> Vec<u32> {
         let words = normalize::words(tokens);
         words.iter().map(|word| self.id(word)).collect()
@@ -77,10 +77,10 @@ impl<'a> Lexicon<'a> {
         id
     }
 
-    /// Reads the paraphrases of the words that are known by now.
+    /// Reads the paraphrases of the words that have been added so far.
     ///
     /// # Errors
-    /// As [`Data::paraphrases`].
+    /// If the file of paraphrases cannot be read or is not such a table.
     pub fn add_paraphrases(&mut self, data: &Data) -> Result<()> {
         self.paraphrases = data.paraphrases(&self.ids)?;
         Ok(())
@@ -94,7 +94,7 @@ impl<'a> Lexicon<'a> {
         self.words[word as usize].is_function
     }
 
-    /// Whether some set of synonyms has both words.
+    /// Whether some set of synonyms contains both words.
     pub fn are_synonyms(&self, a: u32, b: u32) -> bool {
         let [mut a, mut b] = [a, b].map(|word| self.words[word as usize].synsets.as_slice());
         while let (Some(first), Some(second)) = (a.first(), b.first()) {
@@ -107,7 +107,7 @@ impl<'a> Lexicon<'a> {
         false
     }
 
-    /// Calls `each` with place, length and a paraphrase of every phrase in `sentence` that has one.
+    /// Calls `each` with position, length and paraphrase for every phrase in `sentence` that has one.
     pub fn paraphrases_of(&self, sentence: &[u32], each: impl FnMut(usize, usize, &[u32])) {
         self.paraphrases.of(sentence, each);
     }

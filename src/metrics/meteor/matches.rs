@@ -1,25 +1,25 @@
-//! Which words of a caption and a reference could be aligned.
+//! Finds the words of a caption and a reference that may be aligned.
 
 use super::lexicon::Lexicon;
 
-/// Words of the reference that match words of the caption; single words, except for paraphrases.
+/// Words of the reference that match words of the caption: single words, except in paraphrases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
-    /// How: 0 exact, 1 stem, 2 synonym, 3 paraphrase.
+    /// The stage: 0 exact, 1 stem, 2 synonym, 3 paraphrase.
     pub stage: usize,
-    /// The first of the reference's words.
+    /// Index of the first matched word in the reference.
     pub start: usize,
-    /// How many there are.
+    /// The number of matched words in the reference.
     pub length: usize,
-    /// The first of the caption's words.
+    /// Index of the first matched word in the caption.
     pub other_start: usize,
-    /// How many there are.
+    /// The number of matched words in the caption.
     pub other_length: usize,
 }
 
-/// All matches of two sentences, by their first word in the reference.
+/// Finds all matches of two sentences, grouped by their first word in the reference.
 ///
-/// A pair of words can match in several ways, but those that match exactly match in no other way word by word.
+/// A pair of words can match in several stages, but a pair that matches exactly has no stem or synonym match.
 pub(super) fn find(lexicon: &Lexicon, hypothesis: &[u32], reference: &[u32]) -> Vec<Vec<Match>> {
     let mut found = vec![Vec::new(); reference.len()];
     let mut single = |stage, matching: &dyn Fn(u32, u32) -> bool| {
@@ -47,7 +47,7 @@ pub(super) fn find(lexicon: &Lexicon, hypothesis: &[u32], reference: &[u32]) -> 
     found
 }
 
-/// Paraphrases of the reference's phrases in the caption, and then of the caption's in the reference.
+/// Adds paraphrases of the reference's phrases that occur in the caption, then the reverse.
 fn paraphrases(lexicon: &Lexicon, hypothesis: &[u32], reference: &[u32], found: &mut [Vec<Match>]) {
     const STAGE: usize = 3;
     lexicon.paraphrases_of(reference, |start, length, phrase| {
@@ -74,7 +74,7 @@ fn paraphrases(lexicon: &Lexicon, hypothesis: &[u32], reference: &[u32], found: 
     });
 }
 
-/// Where `phrase` begins in `sentence`.
+/// Returns the positions at which `phrase` begins in `sentence`.
 fn occurrences(sentence: &[u32], phrase: &[u32]) -> impl Iterator<Item = usize> {
     let windows = sentence.windows(phrase.len().max(1)).enumerate();
     windows.filter_map(move |(at, window)| (window == phrase).then_some(at))

@@ -1,24 +1,24 @@
-//! METEOR 1.5: how well the words of a caption can be aligned with those of a reference.
+//! METEOR 1.5: the quality of the best alignment of a caption's words with a reference's.
 //!
-//! A caption and a reference are aligned word by word; words match if they are equal, have one stem, are synonyms, or
-//! belong to phrases that paraphrase each other ([`mod@matches`]). Of all alignments without conflicts one is searched
-//! that matches much in few pieces ([`align`]). With m_i the matched words of stage i, weighed w = 1, 0.6, 0.8, 0.6,
-//! and function words ("the", "of") counting 1 - delta where other words count delta:
+//! A caption and a reference are aligned word by word. Words match if they are equal, have the same stem, are synonyms,
+//! or belong to phrases that paraphrase each other ([`mod@matches`]). Among all alignments without conflicts, [`align`]
+//! searches for one that matches many words in few chunks. A chunk is a sequence of matches that are neighbours in both
+//! sentences. A match of stage i has the weight w = 1, 0.6, 0.8, 0.6; function words ("the", "of") are weighted by 1 -
+//! delta and other words by delta:
 //!
 //! ```text
-//! P = weighed matches in the caption / weighed length of the caption         R = the same in the reference
+//! P = weighted matches in the caption / weighted length of the caption       R = the same ratio of the reference
 //! F = 1 / ((1 - alpha) / P + alpha / R)                                      alpha = 0.85, delta = 0.75
 //! score = F * (1 - gamma * (chunks / matches)^beta)                          beta = 0.2, gamma = 0.6
 //! ```
 //!
-//! A chunk is a stretch of matches that are neighbours in both sentences. Of several references the one with the best
-//! score counts. The score of a set is computed from the [`Statistics`] summed over its captions; it is not the mean of
-//! their scores.
+//! If there are several references, the one with the best score counts. The score of a set is computed from the
+//! [`Statistics`] summed over its captions; it is not the mean of their scores.
 //!
-//! This is our own implementation. It follows the behaviour of the Java program (version 1.5, `-l en -norm`, as the
-//! COCO evaluation calls it) to the order in which its beam search breaks ties, because its alignments, and with them
-//! its scores, depend on that. The synonyms and paraphrases are METEOR's own files ([`Data`]), which are not part of
-//! this package; without them the first two stages alone are used, and the score is called `meteor_stem`.
+//! This implementation follows the behaviour of the Java program (version 1.5, `-l en -norm`, as the COCO evaluation
+//! calls it), down to the order in which its beam search breaks ties, because alignments and scores depend on that
+//! order. The synonyms and paraphrases are METEOR's own files ([`Data`]), which are not part of this package. Without
+//! them only the first two stages are used, and the score is called `meteor_stem`.
 //!
 //! Denkowski and Lavie, *Meteor universal: language specific translation evaluation for any target language*, WMT 2014.
 
@@ -38,41 +38,41 @@ use lexicon::Lexicon;
 use super::Segment;
 use crate::error::Result;
 
-/// How many kinds of match there are: exact, stem, synonym, paraphrase.
+/// The number of stages: exact, stem, synonym, paraphrase.
 pub const STAGES: usize = 4;
 
-/// What a match of each stage is worth.
+/// The weight of a match of each stage.
 const WEIGHTS: [f64; STAGES] = [1.0, 0.6, 0.8, 0.6];
-/// How much recall counts against precision.
+/// The weight of recall relative to precision.
 const ALPHA: f64 = 0.85;
-/// How steeply the penalty for fragmentation rises at first.
+/// The exponent of the penalty for fragmentation.
 const BETA: f64 = 0.2;
 /// The largest penalty for fragmentation.
 const GAMMA: f64 = 0.6;
-/// The weight of content words; function words have the rest.
+/// The weight of content words; function words have 1 - delta.
 const DELTA: f64 = 0.75;
 
-/// What is counted in one sentence, or in one side of many pairs of sentences.
+/// The counts of one sentence, or of one side of many pairs of sentences.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Side {
-    /// All words.
+    /// The number of words.
     pub words: f64,
-    /// Function words among them.
+    /// The number of function words among them.
     pub function_words: f64,
-    /// Matched content words by stage.
+    /// The number of matched content words, by stage.
     pub content: [f64; STAGES],
-    /// Matched function words by stage.
+    /// The number of matched function words, by stage.
     pub function: [f64; STAGES],
 }
 
-/// All that the score of a caption, or of many, depends on.
+/// The counts from which the score of a caption, or of many, is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Statistics {
-    /// Of the caption.
+    /// The counts of the caption.
     pub hypothesis: Side,
-    /// Of the reference that it is most like.
+    /// The counts of the reference with the best score.
     pub reference: Side,
-    /// How many stretches the matches form.
+    /// The number of chunks.
     pub chunks: f64,
 }
 
@@ -81,7 +81,7 @@ impl Side {
         self.content.iter().chain(&self.function).sum()
     }
 
-    /// Precision or recall: matched weight over whole weight; NaN without words.
+    /// Computes precision or recall: matched weight divided by total weight; NaN without words.
     fn share(&self) -> f64 {
         let length =
             DELTA * (self.words - self.function_words) + (1.0 - DELTA) * self.function_words;
@@ -93,7 +93,7 @@ impl Side {
 }
 
 impl Statistics {
-    /// The score, between 0 and 1; 0 where nothing matches.
+    /// Computes the score, between 0 and 1; 0 if nothing matches.
     ///
     /// ```
     /// use glimpse::metrics::meteor::{Side, Statistics};
@@ -113,11 +113,11 @@ impl Statistics {
             self.chunks / matches
         };
         let score = mean * (1.0 - GAMMA * fragmentation.powf(BETA));
-        // Without words or matches something above is divided by zero. (`max` also turns NaN into 0.)
+        // Without words or matches there is a division by zero above. (`max` also turns NaN into 0.)
         score.max(0.0)
     }
 
-    /// Whether all words of both sentences match in one stretch.
+    /// Whether all words of both sentences match in one chunk.
     fn is_whole(&self) -> bool {
         self.hypothesis.matches() == self.hypothesis.words
             && self.reference.matches() == self.reference.words
@@ -137,7 +137,8 @@ impl AddAssign for Side {
 }
 
 impl AddAssign for Statistics {
-    /// Adds another caption. One that is a reference word by word adds no chunk, as there is no fragmentation in it.
+    /// Adds another caption. A caption that equals its reference word by word adds no chunk, because it is not
+    /// fragmented.
     fn add_assign(&mut self, other: Statistics) {
         self.hypothesis += other.hypothesis;
         self.reference += other.reference;
@@ -147,12 +148,12 @@ impl AddAssign for Statistics {
     }
 }
 
-/// The statistics of each segment's caption against the reference that it is most like.
+/// Computes the statistics of each segment's caption against its best reference.
 ///
 /// With `data` all four stages are used, without it the first two.
 ///
 /// # Errors
-/// Where a file of `data` cannot be read or is not what it should be.
+/// If a file of `data` cannot be read or has other contents than expected.
 pub fn segments(segments: &[Segment], data: Option<&Data>) -> Result<Vec<Statistics>> {
     let mut lexicon = Lexicon::new(data);
     let sentences: Vec<(Vec<u32>, Vec<Vec<u32>>)> = segments
@@ -172,7 +173,7 @@ pub fn segments(segments: &[Segment], data: Option<&Data>) -> Result<Vec<Statist
         .collect())
 }
 
-/// The statistics against the best reference, the first of several that are equally good.
+/// Returns the statistics against the best reference; among equally good ones, the first.
 fn best(lexicon: &Lexicon, hypothesis: &[u32], references: &[Vec<u32>]) -> Statistics {
     let mut best = (-1.0, Statistics::default());
     for reference in references {

@@ -1,11 +1,11 @@
-//! From the tokens that other scores are computed on to METEOR's words.
+//! Converts the tokens that the other scores use to METEOR's words.
 //!
-//! The Java program with `-norm` splits what the Treebank tokenizer keeps together, as `t-shirt` into `t shirt`, and the
-//! other way about: from `'s` it makes `' s`. This does what it does, step by step; only its list of abbreviations that keep
-//! their full stop is left out, as its entries are spelled with capitals and the tokens that come here have none. (Of
-//! `mr. smith` the full stop stays anyway, because a small letter follows.)
+//! The Java program with `-norm` splits some tokens that the Treebank tokenizer keeps together, such as `t-shirt` into
+//! `t shirt`, and splits `'s` into `' s`. This module reproduces it step by step. Only the program's list of
+//! abbreviations that keep their full stop is left out: its entries are capitalised, and these tokens are in lower
+//! case. (The full stop of `mr. smith` stays anyway, because a lower-case letter follows.)
 
-/// Stands for each of several full stops in a row, which are one word.
+/// Stands for each full stop of a row of several, which together are one word.
 const DOT_OF_MANY: char = '\u{e000}';
 
 /// Splits a caption's tokens into the words that METEOR compares.
@@ -39,7 +39,7 @@ pub(super) fn words(tokens: &[String]) -> Vec<String> {
     full_stops(&text.into_iter().collect::<String>())
 }
 
-/// Puts blanks around every mark that stands for itself wherever it is, and around several full stops in a row.
+/// Puts spaces around every mark that is always a word of its own, and around several full stops in a row.
 fn apart(text: &[char]) -> Vec<char> {
     let mut result = Vec::with_capacity(text.len() + 8);
     let mut at = 0;
@@ -63,7 +63,7 @@ fn apart(text: &[char]) -> Vec<char> {
     result
 }
 
-/// Makes one kind of apostrophe, quotation mark and dash of the many.
+/// Unifies the kinds of apostrophes, quotation marks and dashes.
 fn quotes_and_dashes(text: &[char]) -> Vec<char> {
     let text: String = text.iter().collect();
     let text = text.replace(['`', '\u{2018}', '\u{2019}'], "'");
@@ -73,7 +73,7 @@ fn quotes_and_dashes(text: &[char]) -> Vec<char> {
     text.chars().collect()
 }
 
-/// Takes the full stop off the words that end in one, except before a small letter, and all of them off `u.s.`.
+/// Removes the full stop at the end of words, except before a lower-case letter, and all full stops of `u.s.`.
 fn full_stops(text: &str) -> Vec<String> {
     let tokens: Vec<&str> = text.split_whitespace().collect();
     let mut words = Vec::with_capacity(tokens.len());
@@ -94,7 +94,7 @@ fn full_stops(text: &str) -> Vec<String> {
     words.iter().map(|word| word.to_lowercase()).collect()
 }
 
-/// Replaces the middle of three neighbouring characters by what `by` says; the search goes on behind all three.
+/// Replaces the middle of three neighbouring characters by the result of `by`; the search continues after all three.
 fn replace(text: &[char], by: impl Fn(char, char, char) -> Option<&'static str>) -> Vec<char> {
     let mut result = Vec::with_capacity(text.len() + 8);
     let mut at = 0;

@@ -1,7 +1,7 @@
 //! METEOR's table of paraphrases: five million pairs of phrases, of which a set of captions needs a few thousand.
 //!
-//! The file is compressed and has three lines a pair: a probability, a phrase, and another phrase that means the same. It is
-//! read from beginning to end, and only pairs all of whose words are in the captions are kept.
+//! The file is compressed. A pair takes three lines: a probability, a phrase, and another phrase with the same meaning.
+//! The file is read from beginning to end. A pair is kept only if the captions contain all of its words.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,18 +12,18 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
 
-/// The longest line that is read; METEOR's own longest has 71 bytes.
+/// The longest line that is accepted; the longest in METEOR's table has 71 bytes.
 const LONGEST_LINE: usize = 4096;
-/// The most lines that are read; METEOR's own table has 16 million.
+/// The largest number of lines that is accepted; METEOR's table has 16 million.
 const MOST_LINES: usize = 300_000_000;
-/// The most pairs that are kept.
+/// The largest number of pairs that is kept.
 const MOST_PAIRS: usize = 10_000_000;
 
-/// Paraphrases of phrases, both as word ids.
+/// The paraphrases of each phrase; phrases are lists of word ids.
 #[derive(Debug, Default)]
 pub(super) struct Paraphrases {
     table: HashMap<Box<[u32]>, Vec<Box<[u32]>>>,
-    /// The most words of a phrase that has a paraphrase.
+    /// The largest number of words in a phrase that has a paraphrase.
     longest: usize,
 }
 
@@ -31,13 +31,13 @@ impl Paraphrases {
     /// Reads the pairs whose words are all in `ids`.
     ///
     /// # Errors
-    /// Where the file cannot be read or is no such table.
+    /// If the file cannot be read or is not such a table.
     pub fn read(path: &Path, ids: &HashMap<String, u32>) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::unread(path, &e))?;
         Paraphrases::parse(path, MultiGzDecoder::new(BufReader::new(file)), ids)
     }
 
-    /// As [`Paraphrases::read`], from the uncompressed table; `path` is what errors call it.
+    /// Reads the uncompressed table; `path` is the file name in error messages.
     fn parse(path: &Path, table: impl Read, ids: &HashMap<String, u32>) -> Result<Self> {
         let mut lines = Lines {
             path,
@@ -58,7 +58,7 @@ impl Paraphrases {
             };
             pairs += 1;
             if pairs > MOST_PAIRS {
-                return Err(lines.wrong("is one pair too many"));
+                return Err(lines.wrong("is beyond the largest number of pairs"));
             }
             paraphrases.longest = paraphrases.longest.max(phrase.len());
             paraphrases.table.entry(phrase).or_default().push(other);
@@ -66,8 +66,8 @@ impl Paraphrases {
         Ok(paraphrases)
     }
 
-    /// Calls `each` with place, length and a paraphrase of every phrase in `sentence` that has one: by place, shorter ones
-    /// first, in the order of the table.
+    /// Calls `each` with position, length and paraphrase for every phrase in `sentence` that has one. The calls are
+    /// sorted by position, then by length, then by the order of the table.
     pub fn of(&self, sentence: &[u32], mut each: impl FnMut(usize, usize, &[u32])) {
         for start in 0..sentence.len() {
             for length in 1..=self.longest.min(sentence.len() - start) {
@@ -80,7 +80,7 @@ impl Paraphrases {
     }
 }
 
-/// The lines of a table, one at a time in the same memory.
+/// The lines of a table, read one at a time into one buffer.
 struct Lines<'a, R> {
     path: &'a Path,
     reader: BufReader<R>,
@@ -89,7 +89,7 @@ struct Lines<'a, R> {
 }
 
 impl<R: Read> Lines<'_, R> {
-    /// Reads the next line, unless there is none.
+    /// Reads the next line; returns whether there was one.
     fn next(&mut self) -> Result<bool> {
         self.line.clear();
         self.number += 1;
@@ -100,7 +100,9 @@ impl<R: Read> Lines<'_, R> {
                 Err(self.wrong("cannot be read: the file is damaged or not compressed by gzip"))
             }
             Ok(length) if length > LONGEST_LINE => Err(self.wrong("is too long for a phrase")),
-            Ok(_) if self.number > MOST_LINES => Err(self.wrong("is one too many")),
+            Ok(_) if self.number > MOST_LINES => {
+                Err(self.wrong("is beyond the largest number of lines"))
+            }
             Ok(length) => {
                 while self.line.last().is_some_and(u8::is_ascii_whitespace) {
                     self.line.pop();
@@ -110,7 +112,7 @@ impl<R: Read> Lines<'_, R> {
         }
     }
 
-    /// Reads a phrase; none where a word of it is not in `ids`.
+    /// Reads a phrase; `None` if one of its words is not in `ids`.
     fn phrase(&mut self, ids: &HashMap<String, u32>) -> Result<Option<Box<[u32]>>> {
         if !self.next()? {
             return Err(self.wrong("is missing: the file ends within a pair of phrases"));

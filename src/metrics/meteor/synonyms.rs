@@ -1,14 +1,15 @@
-//! WordNet's sets of synonyms, in METEOR's files.
+//! WordNet's sets of synonyms, as METEOR's files give them.
 //!
-//! `english.synsets` has two lines a word: the word, and the numbers of the sets that it is in. `english.exceptions` has two
-//! lines a base form: `wolf`, and its irregular forms, `wolves`. A word that is no exception is reduced by its ending.
+//! `english.synsets` has two lines for each word: the word, and the numbers of the sets that contain it.
+//! `english.exceptions` has two lines for each base form: `wolf`, then its irregular forms, `wolves`. All other words
+//! are reduced by their endings.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Endings and what comes in their place, in the order in which they are tried.
+/// Endings and their replacements, in the order in which they are tried.
 const ENDINGS: [(&str, &str); 20] = [
     ("s", ""),
     ("ses", "s"),
@@ -34,17 +35,17 @@ const ENDINGS: [(&str, &str); 20] = [
 
 #[derive(Debug)]
 pub(super) struct Synonyms {
-    /// The sets that a base form is in.
+    /// The sets that contain each base form.
     sets: HashMap<String, Vec<u32>>,
-    /// The base forms of irregular ones.
+    /// The base forms of each irregular form.
     bases: HashMap<String, Vec<String>>,
 }
 
 impl Synonyms {
-    /// Reads both files, each given with the name that errors call it by.
+    /// Reads both files, each given with its name for error messages.
     ///
     /// # Errors
-    /// Where a word has no second line, or a set is no number.
+    /// If a word has no second line, or the number of a set is not a number.
     pub fn read(sets: (&Path, &str), exceptions: (&Path, &str)) -> Result<Self> {
         let mut synonyms = Synonyms {
             sets: HashMap::new(),
@@ -72,7 +73,7 @@ impl Synonyms {
         Ok(synonyms)
     }
 
-    /// The sets that a word or one of its base forms is in, ascending.
+    /// Returns the sets that contain a word or one of its base forms, ascending.
     pub fn sets(&self, word: &str) -> Vec<u32> {
         let mut sets = Vec::new();
         let mut add = |word: &str| sets.extend(self.sets.get(word).into_iter().flatten());
@@ -86,7 +87,7 @@ impl Synonyms {
         sets
     }
 
-    /// The word with the first ending taken off that leaves a word that is in some set.
+    /// Returns the word reduced by the first ending for which the result is in some set.
     fn reduced(&self, word: &str) -> Option<String> {
         if word.ends_with("ss") || word.chars().count() <= 2 {
             return None;
@@ -99,7 +100,7 @@ impl Synonyms {
     }
 }
 
-/// Lines two by two, with the number of the first.
+/// Returns lines two by two, with the number of the first.
 fn pairs<'a>((path, text): (&Path, &'a str)) -> Result<Vec<(usize, &'a str, &'a str)>> {
     let mut lines = text.lines();
     let mut pairs = Vec::new();

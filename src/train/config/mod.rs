@@ -114,7 +114,7 @@ impl TrainConfig {
     /// The configuration in the TOML file at `path`. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// Where the file cannot be read, is no TOML, or names a field that does not exist.
+    /// Where the file cannot be read, is not TOML, or names a field that does not exist.
     pub fn read(path: &Path) -> Result<Self> {
         let config = Self::read_as_is(path)?;
         config.check().map_err(|e| Error::file(path, e))?;
@@ -124,7 +124,7 @@ impl TrainConfig {
     /// As [`TrainConfig::read`], for whoever changes it: its values may make no sense yet.
     ///
     /// # Errors
-    /// Where the file cannot be read, is no TOML, or names a field that does not exist.
+    /// Where the file cannot be read, is not TOML, or names a field that does not exist.
     pub fn read_as_is(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
         let mut config: TrainConfig =
@@ -357,7 +357,7 @@ mod tests {
                 "loss.scheduled_sampling",
             ),
             ("[loss]\ndoubly_stochastic = -1.0", "loss.doubly_stochastic"),
-            ("seed = ", "line 1, column 8: is no TOML"),
+            ("seed = ", "line 1, column 8: is not TOML"),
         ] {
             std::fs::write(&path, text).unwrap();
             let message = TrainConfig::read(&path).unwrap_err().to_string();

@@ -1,26 +1,26 @@
-// The page of Glimpse: pictures in, captions out. One request a picture, so that each has a progress of its own; no
-// library, nothing from elsewhere, and whatever the server or a file says becomes text, never markup. Addresses are
-// relative, for a proxy may show the page under a path of its own.
+// The page of Glimpse: captions the pictures that the user adds. Each picture has its own request, and so its own progress.
+// The page uses no library and loads nothing from other origins. Text from the server or from a file is inserted as text,
+// never as markup. Addresses are relative, because a proxy may serve the page under a path.
 
-const AT_ONCE = 3; // requests in flight: enough to fill a batch, and others get their turn
-const ATTEMPTS = 5; // of a request that a busy server turns away
-const PATIENCE_MS = 5 * 60 * 1000; // for one request
-const AT_A_TIME = 50; // cards made before the browser gets to breathe
+const AT_ONCE = 3; // requests in flight: enough to fill a batch, and few enough to leave room for other clients
+const ATTEMPTS = 5; // attempts for a request that a busy server refuses
+const PATIENCE_MS = 5 * 60 * 1000; // timeout of one request
+const AT_A_TIME = 50; // cards that are made before the browser may handle events
 const DEFAULTS = { beam: 5, n_best: 3 };
-const VEIL = [9, 33, 30]; // the colour of what lies over the picture where the model did not look,
-const THICKEST = 175; // how much of the picture it hides, of 255,
-const OUTSIDE = 210; // and how much of what the model was not shown
+const VEIL = [9, 33, 30]; // colour of the veil over the parts of the picture with little attention,
+const THICKEST = 175; // its largest opacity, of 255,
+const OUTSIDE = 210; // and its opacity over the parts that the model did not see
 const SURE = 0.5; // from this confidence on a caption is probably right,
 const UNSURE = 0.25; // and below this one it is little more than a guess
-const LEVELS = [0.1, 0.25, 0.5, 0.8]; // where one tint ends and the next begins; the legend says the same
+const LEVELS = [0.1, 0.25, 0.5, 0.8]; // bounds between the tints, as in the legend
 
 const $ = (id) => document.getElementById(id);
 const settings = { ...DEFAULTS };
 const words = new WeakMap(); // the element of a word -> its token
-let items = []; // as they stand on the page, from top to bottom
-let info = null; // what the server says of itself
-let token = ""; // kept here alone: neither a cookie nor a storage
-let locked = false; // the server wants a token first
+let items = []; // the cards in their order on the page, from top to bottom
+let info = null; // the answer of /api/info
+let token = ""; // kept in memory only, not in a cookie or in storage
+let locked = false; // whether the server needs a token first
 let running = 0;
 let made = 0; // cards so far, for their ids
 let pasted = 0;
@@ -30,10 +30,10 @@ let pasted = 0;
 const toSay = [];
 let spokenAt = 0;
 
-/** Has a screen reader say something, gathered for a moment so that 200 captions do not become 200 interruptions. */
+/** Announces a message to screen readers; messages are collected for a moment, so that 200 captions are one announcement. */
 function announce(text) {
   toSay.push(text);
-  if (toSay.length > 1) return; // it goes along with what is waiting already
+  if (toSay.length > 1) return; // it will be announced with those that are waiting
   setTimeout(() => {
     const all = toSay.splice(0);
     const few = all.length <= 3 ? all : [...all.slice(-2), `${$("summary").textContent}.`];
@@ -42,7 +42,7 @@ function announce(text) {
   }, Math.max(300, spokenAt + 2000 - performance.now()));
 }
 
-/** A line in the bar at the top: something went wrong, or (a hint) does not work the way it was tried. */
+/** Shows a line in the bar at the top: an error, or a hint about an action that does not work. */
 function tell(text, kind = "error") {
   const list = $("error-list");
   if (![...list.children].some((line) => line.textContent === text)) {
@@ -59,7 +59,7 @@ function dismiss() {
   hide($("error-bar"), $("file-input"));
 }
 
-/** Hides an element; the focus, where it would vanish with it, goes on to `heir`. */
+/** Hides an element; if the focus is inside, it moves to `heir`. */
 function hide(element, heir) {
   const focused = element.contains(document.activeElement);
   element.hidden = true;
@@ -97,7 +97,7 @@ function clamp(name, value) {
   return Math.min(limit(name), Math.max(1, Math.round(Number(value)) || DEFAULTS[name]));
 }
 
-/** Takes settings over; there cannot be more sentences than the beam holds, so the one not `changed` gives way. */
+/** Applies settings. There cannot be more sentences than the beam is wide, so the setting that is not `changed` is adapted. */
 function setSettings(wanted, changed = "beam") {
   settings.beam = clamp("beam", wanted.beam);
   settings.n_best = clamp("n_best", wanted.n_best);
@@ -111,7 +111,7 @@ function setSettings(wanted, changed = "beam") {
   offerRerun();
 }
 
-/** The address keeps the settings, so that a bookmark or a link has them. */
+/** Stores the settings in the page's address, so that bookmarks and links contain them. */
 function settingsToHash() {
   const usual = settings.beam === DEFAULTS.beam && settings.n_best === DEFAULTS.n_best;
   const hash = usual ? "" : `#beam=${settings.beam}&n_best=${settings.n_best}`;
@@ -136,7 +136,7 @@ function offerRerun() {
 
 // ------------------------------------------------------------------------------------------- Pictures come in
 
-/** What is wrong with a file, as far as the page itself can see; the rest is the server's to say. */
+/** Returns what is wrong with a file, as far as the page can tell; the server checks the rest. */
 function objection(file) {
   if (file.type && !file.type.startsWith("image/")) return "This is not a picture.";
   if (file.size === 0) return "This file is empty.";
@@ -153,8 +153,8 @@ async function addFiles(files) {
   const fromSample = $("samples").contains(document.activeElement);
   document.body.classList.add("has-pictures");
   $("results").hidden = false;
-  if (fromSample) $("results-title").focus(); // the sample that was pressed is gone from here
-  items = [...batch, ...items]; // the newest on top, where one sees them come
+  if (fromSample) $("results-title").focus(); // the sample's button is no longer shown
+  items = [...batch, ...items]; // the newest on top, where they are seen first
   const before = $("cards").firstChild;
   for (let from = 0; from < batch.length; from += AT_A_TIME) {
     if (from) await new Promise((resume) => setTimeout(resume));
@@ -199,7 +199,7 @@ async function addSample(name) {
   return addFiles([new File([picture], name, { type: picture.type || "image/jpeg" })]);
 }
 
-/** Pictures out of a drop or the clipboard, and a word to whoever brings something else. */
+/** Adds pictures from a drop or the clipboard; shows a hint if there are none. */
 function addTransfer(transfer, verb) {
   const entries = [...transfer.items].map((entry) => entry.webkitGetAsEntry?.());
   if (entries.some((entry) => entry?.isDirectory)) {
@@ -213,7 +213,7 @@ function addTransfer(transfer, verb) {
   return tell(`There is no picture in what you ${verb === "drop" ? "dropped" : "pasted"}.`, "hint");
 }
 
-/** What is pasted has no name of its own: every screenshot is an "image.png". */
+/** Names a pasted picture: browsers call every pasted screenshot "image.png". */
 function named(file) {
   const generic = /^image\.(\w+)$/.exec(file.name);
   return generic ? new File([file], `pasted-${++pasted}.${generic[1]}`, { type: file.type }) : file;
@@ -227,7 +227,7 @@ function paste(event) {
   else addTransfer(event.clipboardData, "paste");
 }
 
-// Thumbnails: only of what is about to be seen, and one after another, for a large photo takes a moment and much memory.
+// Thumbnails: made only for cards that are about to be seen, and one at a time, because a large photo takes time and memory.
 let drawing = Promise.resolve();
 const inSight = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
@@ -248,7 +248,7 @@ async function thumbnail(item) {
       image.alt = `Your picture ${item.name}`;
       image.hidden = false;
     },
-    () => {}, // not a picture that this browser knows; the server says what it makes of it
+    () => {}, // not a format that this browser supports; the server may support it
   );
   URL.revokeObjectURL(address);
 }
@@ -265,7 +265,7 @@ async function shrunk(file) {
 
 const authorization = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
-/** Starts what waits, as long as there is room. */
+/** Starts waiting requests, up to the limit. */
 function pump() {
   while (!locked && running < AT_ONCE) {
     const next = items.find((item) => item.state === "waiting");
@@ -275,7 +275,7 @@ function pump() {
     next.stop = stop;
     describe(next, stop.signal)
       .catch((error) => {
-        if (stop.signal.aborted) return; // cancelled or removed: that is no failure
+        if (stop.signal.aborted) return; // cancelled or removed, so not a failure
         setState(next, "failed", `Something went wrong in this page: ${error.message}`);
       })
       .finally(() => {
@@ -295,7 +295,7 @@ async function describe(item, signal) {
     if (answer.status === 200 && answer.body?.captions?.length) return finish(item, answer.body);
     if (answer.status === 401) {
       setState(item, "waiting", "Waiting for the token");
-      return sent === token ? lock() : undefined; // else a new one came while this was on its way
+      return sent === token ? lock() : undefined; // otherwise a new token was entered meanwhile
     }
     if (![429, 503].includes(answer.status) || attempt === ATTEMPTS) return fail(item, answer);
     const seconds = Math.ceil(Math.min(60, Math.max(1, answer.retryAfter)));
@@ -304,7 +304,7 @@ async function describe(item, signal) {
   }
 }
 
-/** One request, by XMLHttpRequest because fetch does not tell how far an upload is. */
+/** Sends one request, with XMLHttpRequest because fetch does not report the progress of an upload. */
 function post(item, signal) {
   return new Promise((answer, stopped) => {
     const request = new XMLHttpRequest();
@@ -338,7 +338,7 @@ function parsed(text) {
   try {
     return JSON.parse(text);
   } catch {
-    return null; // a proxy in between answers in HTML
+    return null; // a proxy in between may answer in HTML
   }
 }
 
@@ -363,7 +363,7 @@ const REASONS = {
 };
 
 function fail(item, { status, body }) {
-  item.final = [400, 413, 415].includes(status); // the same picture will not fare better
+  item.final = [400, 413, 415].includes(status); // another attempt with this picture would fail too
   setState(item, "failed", body?.error ?? REASONS[status] ?? `The server answered with status ${status}.`);
 }
 
@@ -411,7 +411,7 @@ function clear() {
   pump();
 }
 
-/** Nothing goes on without a token: shows the field for it. */
+/** Stops all requests until a token is entered: shows the field for it. */
 function lock() {
   if (locked) return;
   locked = true;
@@ -474,7 +474,7 @@ function summarize() {
   offerRerun();
 }
 
-/** How far a caption can be trusted: a level for its looks, and words for it; nothing where the model does not say. */
+/** Returns a caption's confidence as a level for its style and a text; nothing if the model gives no confidence. */
 function trust({ confidence }) {
   if (!Number.isFinite(confidence)) return null;
   const chance = `${percent(confidence)} chance that most of it is right`;
@@ -521,20 +521,20 @@ function timings(ms = {}) {
   return all.join(" · ");
 }
 
-/** A caption as nodes: its words in their tints, and between them whatever the text has there. */
+/** Builds the nodes of a caption: its words in their tints, and the text between them. */
 function sentence({ text, tokens = [] }) {
   const nodes = [];
   let from = 0;
   for (const one of tokens) {
     const at = text.indexOf(one.text, from);
-    if (at < 0 || !one.text) continue; // a token that is not seen, such as the end of the sentence
+    if (at < 0 || !one.text) continue; // a token that is not part of the text, such as the end mark
     if (at > from) nodes.push(text.slice(from, at));
     nodes.push(word(one));
     from = at + one.text.length;
   }
   if (from < text.length) nodes.push(text.slice(from));
   const first = nodes.find((node) => node.tabIndex === -1);
-  if (first) first.tabIndex = 0; // Tab goes from sentence to sentence, the arrow keys from word to word
+  if (first) first.tabIndex = 0; // Tab moves between sentences, the arrow keys between words
   return nodes;
 }
 
@@ -578,7 +578,7 @@ function unpoint() {
   $("tooltip").hidden = true;
 }
 
-/** Above the word, or below where there is no room, and never beyond the edge of the window. */
+/** Places the tooltip above the word, or below it if there is no room, and always within the window. */
 function place(tip, box) {
   const { width, height } = tip.getBoundingClientRect();
   const left = Math.max(8, Math.min(box.left + box.width / 2 - width / 2, document.documentElement.clientWidth - width - 8));
@@ -587,7 +587,7 @@ function place(tip, box) {
   tip.style.top = `${top + window.scrollY}px`;
 }
 
-/** Where the model looked for a word: a veil over the picture, thin where the weight is high. */
+/** Draws a word's attention: a veil over the picture, more transparent where the weight is higher. */
 function showAttention(at, weights) {
   const card = at.closest(".card");
   const image = card?.querySelector(".thumbnail");
@@ -598,12 +598,12 @@ function showAttention(at, weights) {
   const veils = new ImageData(columns, rows);
   weights.forEach((weight, place) => veils.data.set([...VEIL, THICKEST * (1 - weight / most)], place * 4));
   grid.getContext("2d").putImageData(veils, 0, 0);
-  // As large as the picture, so that the same `object-fit` puts both in the same place.
+  // It has the picture's size, so that `object-fit` places both alike.
   const canvas = card.querySelector(".attention");
   Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight, hidden: false });
   const pen = canvas.getContext("2d");
   const [left, top, width, height] = [0, 1, 2, 3].map((i) => region[i] * (i % 2 ? canvas.height : canvas.width));
-  pen.fillStyle = `rgb(${VEIL.join(" ")} / ${OUTSIDE / 255})`; // what the model never saw is darkest
+  pen.fillStyle = `rgb(${VEIL.join(" ")} / ${OUTSIDE / 255})`; // parts that the model did not see are darkest
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.clearRect(left, top, width, height);
   pen.imageSmoothingQuality = "high";
@@ -629,7 +629,7 @@ function walk(event) {
 
 async function copy(text, button) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text).catch(() => copyByHand(text));
-  else copyByHand(text); // over plain HTTP from another machine there is no clipboard to write to
+  else copyByHand(text); // over plain HTTP from another machine browsers give no access to the clipboard
   const before = button.dataset.label ?? button.textContent;
   button.dataset.label = before;
   button.textContent = "Copied";
@@ -654,7 +654,7 @@ function altAttribute(text) {
   return `alt="${text.replace(/[&"<>]/g, (sign) => escapes[sign])}"`;
 }
 
-/** A token without its weights: dozens of numbers that only the overlay has a use for. */
+/** Returns a token without its attention weights, which only the overlay uses. */
 function withoutAttention({ attention, ...token }) {
   return token;
 }
@@ -667,7 +667,7 @@ function results() {
   });
 }
 
-/** A field of CSV in quotes. What a spreadsheet would take for a formula gets an apostrophe in front. */
+/** Quotes a field of CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front. */
 function csvText(text) {
   const safe = /^[\s]*[=+\-@\t\r\n|]/.test(text) ? `'${text}` : text;
   return `"${safe.replaceAll('"', '""')}"`;
@@ -725,7 +725,7 @@ function listenToCards() {
   cards.addEventListener("focusin", (event) => point(event.target));
   cards.addEventListener("focusout", unpoint);
   cards.addEventListener("pointerover", (event) => words.has(event.target) && point(event.target));
-  // The pointer may go on to the tooltip itself, to read or copy it.
+  // The pointer may move onto the tooltip, to read or copy its text.
   const leave = () => {
     clearTimeout(leaving);
     leaving = setTimeout(unpoint, 200);
@@ -736,7 +736,7 @@ function listenToCards() {
 }
 
 function listenToDrops() {
-  // All of the window takes a drop: a picture let go beside the zone must not replace the page.
+  // The whole window accepts drops: a picture dropped beside the zone must not replace the page.
   const drag = (on) => document.body.classList.toggle("dragging", on);
   window.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -755,7 +755,7 @@ function listen() {
   for (const id of ["file-input", "camera-input"]) {
     $(id).addEventListener("change", (event) => {
       const chosen = [...event.target.files];
-      event.target.value = ""; // so that choosing the same file once more is a change
+      event.target.value = ""; // so that choosing this file again is a change
       addFiles(chosen);
     });
   }

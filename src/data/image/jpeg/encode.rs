@@ -1,4 +1,4 @@
-//! Small JPEGs, to be shown and not to be kept.
+//! Encodes small JPEGs for display.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,10 +7,10 @@ use mozjpeg::{ColorSpace, Compress};
 use super::super::Image;
 
 impl Image {
-    /// As a JPEG of this `quality`, 1 to 100; `None` of a picture that is too large for one.
+    /// Encodes the picture as a JPEG of this `quality`, 1 to 100; `None` if it is too large for one.
     pub fn jpeg(&self, quality: u8) -> Option<Vec<u8>> {
-        const MOST: u32 = 65_500;
-        if self.width() > MOST || self.height() > MOST {
+        const MAX_SIDE: u32 = 65_500;
+        if self.width() > MAX_SIDE || self.height() > MAX_SIDE {
             return None;
         }
         // The library reports errors by unwinding.

@@ -1,20 +1,20 @@
-//! What the markers of a JPEG file say, before any pixel is decoded (ITU-T T.81, annex B).
+//! Reads the markers of a JPEG file, before any pixel is decoded (ITU-T T.81, annex B).
 //!
-//! A JPEG file is a chain of segments, each a marker (0xFF and a code) with a length. The frame header names the size,
-//! the coding and each colour component's sampling factors; every scan header is followed by entropy-coded data, in
-//! which 0xFF is a marker unless a zero or a restart number follows.
+//! A JPEG file is a chain of segments, each with a marker (0xFF and a code) and a length. The frame header gives the
+//! size, the coding and the sampling factors of each colour component. Every scan header is followed by entropy-coded
+//! data. In that data 0xFF begins a marker, unless a zero or a restart number follows.
 
 use super::super::fault::{self, Unreadable};
 
-/// Scans beyond this are an attack: each costs a pass over the whole picture. Encoders write 1 to 14.
+/// More scans than this are an attack, because each costs a pass over the whole picture. Encoders write 1 to 14.
 const MOST_SCANS: usize = 100;
 
-/// How the samples are coded.
+/// The coding of the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// All of a block's coefficients at once: baseline and extended sequential.
+    /// All coefficients of an 8 x 8 block at once: baseline and extended sequential.
     Sequential,
-    /// A block's coefficients spread over several scans.
+    /// The coefficients of a block spread over several scans.
     Progressive,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Coding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Component {
     pub id: u8,
-    /// Sampling factors: how many of its blocks lie beside and below each other where the coarsest component has one.
+    /// Sampling factors: the number of blocks, horizontally and vertically, where the coarsest component has one.
     pub horizontal: u8,
     pub vertical: u8,
 }
@@ -31,37 +31,37 @@ pub(super) struct Component {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub coding: Coding,
-    /// Whether the entropy coding is arithmetic instead of Huffman's.
+    /// Whether the entropy coding is arithmetic, not Huffman.
     pub is_arithmetic: bool,
     pub width: u32,
     pub height: u32,
     pub components: Vec<Component>,
 }
 
-/// What the file says of itself.
+/// The headers of a file, and how complete its scans are.
 #[derive(Debug)]
 pub(super) struct Headers<'a> {
     pub frame: Frame,
     pub has_jfif: bool,
-    /// The colour transform that Adobe's marker names: 0 none, 1 YCbCr, 2 YCCK.
+    /// The colour transform in Adobe's marker: 0 none, 1 YCbCr, 2 YCCK.
     pub adobe: Option<u8>,
     /// EXIF data, without `Exif\0\0`.
     pub exif: Option<&'a [u8]>,
     pub xmp: Option<&'a [u8]>,
-    /// Components in the first scan.
+    /// The number of components in the first scan.
     pub in_first_scan: usize,
-    /// Whether a scan asks for a Huffman table that no segment before it defines.
+    /// Whether a scan uses a Huffman table that no earlier segment defines.
     pub lacks_tables: bool,
-    /// Whether the scans bring every coefficient of every component to its last bit.
+    /// Whether the scans contain every coefficient of every component, to its last bit.
     pub has_all: bool,
-    /// Whether they bring every coefficient with which they begin to its last bit, and every component's average. An
-    /// encoder may leave out the details of a component that has none.
+    /// Whether the scans contain every coefficient that they begin to its last bit, and the average of every component.
+    /// An encoder may leave out the details of a component that has none.
     pub has_all_begun: bool,
-    /// Where the first scan's entropy-coded data begins.
+    /// Start of the first scan's entropy-coded data.
     pub data_begins: usize,
-    /// Where the last scan's entropy-coded data ends.
+    /// End of the last scan's entropy-coded data.
     pub data_ends: usize,
-    /// Whether the end marker follows it.
+    /// Whether the end marker follows that data.
     pub has_end: bool,
 }
 
@@ -69,10 +69,10 @@ const START_OF_SCAN: u8 = 0xDA;
 const END_OF_IMAGE: u8 = 0xD9;
 
 impl<'a> Headers<'a> {
-    /// Walks the segments from the first to the end marker, or to where the file stops making sense after its pixels.
+    /// Walks the segments from the first to the end marker, or, after the pixels, to the first malformed segment.
     ///
     /// # Errors
-    /// No frame or no scan, a frame that is not supported, too many scans.
+    /// If there is no frame or no scan, the frame is not supported, or there are too many scans.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let mut walk = Walk::default();
         let mut at = 2;
@@ -82,7 +82,7 @@ impl<'a> Headers<'a> {
                 break;
             }
             match walk.take(code, data) {
-                // After the pixels comes whatever a camera appended; it is not ours to judge.
+                // Cameras append arbitrary data after the pixels; it is not checked.
                 Err(_) if walk.has_all() => break,
                 taken => taken?,
             }
@@ -92,7 +92,7 @@ impl<'a> Headers<'a> {
                     walk.data_begins = at;
                 }
                 at = entropy_end(bytes, at);
-                // A second scan after a first that holds everything is no part of the picture.
+                // If the first scan contains everything, a second one is not part of the picture.
                 if walk.scans == 1 || !walk.is_single_scan() {
                     walk.data_ends = at;
                 }
@@ -102,13 +102,14 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// The marker at or after `at`, the data of its segment, and where the next begins. `None` at the end of the bytes.
+/// Returns the marker at or after `at`, the data of its segment, and the position after it. `None` at the end of the
+/// bytes.
 fn segment(bytes: &[u8], mut at: usize) -> Option<(u8, &[u8], usize)> {
     loop {
         match (*bytes.get(at)?, *bytes.get(at + 1)?) {
-            // A fill byte; or a stray one between segments, which decoders skip too.
+            // A fill byte, or a stray byte between segments, which decoders skip too.
             (0xFF, 0xFF) | (..0xFF, _) => at += 1,
-            // A coded 0xFF, a restart, and the other markers that carry no data.
+            // A coded 0xFF, a restart, or another marker without data.
             (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
             (0xFF, END_OF_IMAGE) => return Some((END_OF_IMAGE, &[], at + 2)),
             (0xFF, code) => {
@@ -121,7 +122,8 @@ fn segment(bytes: &[u8], mut at: usize) -> Option<(u8, &[u8], usize)> {
     }
 }
 
-/// Where the entropy-coded data that begins at `at` ends: at a marker that is no restart, or with the file.
+/// Returns the end of the entropy-coded data that begins at `at`: a marker that is not a restart, or the end of the
+/// file.
 fn entropy_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(step) = bytes[at.min(bytes.len())..].iter().position(|&b| b == 0xFF) {
         match bytes.get(at + step + 1) {
@@ -134,7 +136,7 @@ fn entropy_end(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// What has been seen so far.
+/// The state of the walk over the segments.
 #[derive(Default)]
 struct Walk<'a> {
     frame: Option<Frame>,
@@ -147,7 +149,7 @@ struct Walk<'a> {
     /// Which Huffman tables are defined: DC and AC, four slots each.
     tables: [[bool; 4]; 2],
     lacks_tables: bool,
-    /// How many low bits of each coefficient of each component are still to come; `None` before its first scan.
+    /// The number of low bits still to come, for each coefficient of each component; `None` before its first scan.
     bits_to_come: Vec<[Option<u8>; 64]>,
     data_begins: usize,
     data_ends: usize,
@@ -155,7 +157,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Takes note of one segment. Metadata count up to the first scan; what a camera appends has its own.
+    /// Records one segment. Metadata counts only before the first scan; a picture that a camera appends has its own.
     fn take(&mut self, code: u8, data: &'a [u8]) -> Result<(), Unreadable> {
         match code {
             0xC4 => self.huffman_tables(data),
@@ -176,7 +178,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A segment may define several tables: class and slot, sixteen counts, and as many symbols as those add up to.
+    /// Records a segment of Huffman tables: for each a class and slot, sixteen counts, and as many symbols as these add
+    /// up to.
     fn huffman_tables(&mut self, mut data: &[u8]) {
         while let Some((&head, rest)) = data.split_first() {
             let (class, slot) = (usize::from(head >> 4 & 1), usize::from(head & 3));
@@ -234,7 +237,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A scan header: its components with their tables, the first and last coefficient, and the bits before and after.
+    /// Records a scan header: its components with their tables, the first and last coefficient, and the bits before and
+    /// after.
     fn scan(&mut self, data: &[u8]) -> Result<(), Unreadable> {
         let inconsistent = || fault::damaged("JPEG", "has a scan that does not fit its frame");
         let frame = self.frame.as_ref().ok_or_else(inconsistent)?;
@@ -296,7 +300,7 @@ impl<'a> Walk<'a> {
                 .all(|&low| low == Some(0))
     }
 
-    /// Whether every coefficient that has begun has come to its last bit, the first of each component among them.
+    /// Whether every coefficient that was begun has come to its last bit, including the first of each component.
     fn has_all_begun(&self) -> bool {
         let is_done = |bits: &[Option<u8>; 64]| {
             bits[0] == Some(0) && bits.iter().flatten().all(|&low| low == 0)
@@ -330,8 +334,9 @@ impl<'a> Walk<'a> {
 }
 
 impl Headers<'_> {
-    /// Whether the three components are luma and two chromas. The markers can contradict each other; these are the rules
-    /// of libjpeg, which every other reader follows: JFIF wins, then Adobe's transform, then the letters `RGB` as ids.
+    /// Whether the three components are luma and two chromas. Markers can contradict each other. These are the rules of
+    /// libjpeg, which all other readers follow: JFIF has precedence, then Adobe's transform, then the letters `RGB` as
+    /// ids.
     pub fn is_ycbcr(&self) -> bool {
         if self.has_jfif {
             return true;
@@ -342,7 +347,7 @@ impl Headers<'_> {
         }
     }
 
-    /// Whether the components are called R, G and B.
+    /// Whether the components have the ids R, G and B.
     pub fn names_rgb(&self) -> bool {
         self.frame.components.iter().map(|c| c.id).eq(*b"RGB")
     }

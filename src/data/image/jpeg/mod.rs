@@ -1,14 +1,14 @@
-//! JPEG: two decoders, and which of them reads what.
+//! JPEG: two decoders, and the choice between them.
 //!
-//! `zune-jpeg`, in Rust with SIMD, reads what nearly all files are: Huffman coding, all components in the first scan,
-//! luma with one to four samples for one of each chroma. It is the faster one, and wrong or unable beyond that. The C
-//! library that Pillow and browsers build on (`mozjpeg`, a libjpeg-turbo) reads the rest: arithmetic coding, components
-//! in scans of their own, other sampling factors, four inks, colours that the markers contradict, frames of motion JPEG
-//! that leave their Huffman tables out. It also decodes at eighths of the size, for pictures far larger than any encoder
-//! needs. The file's own headers choose, never a failed attempt.
+//! `zune-jpeg`, in Rust with SIMD, decodes the features that nearly all files use: Huffman coding, all components in
+//! the first scan, and one to four luma samples for each sample of a chroma. It is the faster decoder, but wrong or
+//! unable beyond that. The C library that Pillow and browsers build on (`mozjpeg`, a libjpeg-turbo) decodes the rest:
+//! arithmetic coding, components in separate scans, other sampling factors, four inks, contradictory colour markers,
+//! and frames of motion JPEG without Huffman tables. It can also decode at eighths of the size, for pictures far larger
+//! than any encoder needs. The choice is made from the file's headers, never by a failed attempt.
 //!
-//! Neither decoder says how much of a picture was there. [`rows_present`] finds out, where a file has no end marker or
-//! a decoder was not content.
+//! Neither decoder reports how much of a picture was present. [`rows_present`] determines it if a file has no end
+//! marker or a decoder gave warnings.
 
 mod encode;
 mod headers;
@@ -24,11 +24,11 @@ use self::headers::{Coding, Headers};
 use super::fault::{self, COPY_AGAIN, Fault, Unreadable};
 use super::{Decoded, orientation};
 
-/// A picture of more pixels is decoded at an eighth, a quarter or half of its size.
+/// A picture of more pixels than this is decoded at an eighth, a quarter or half of its size.
 const REDUCE_ABOVE: u64 = 40_000_000;
-/// What its short side keeps then: eight times the 256 pixels to which encoders' recipes scale.
+/// The length that its short side then keeps at least: eight times the 256 pixels to which encoders' recipes scale.
 const SHORT_SIDE: u32 = 2048;
-/// The most bytes of coefficients: a decoder keeps all of them until the last scan, where there are several.
+/// Limit for the bytes of coefficients. If there are several scans, a decoder keeps all coefficients until the last.
 const MOST_COEFFICIENTS: u64 = 700_000_000;
 
 /// A JPEG file whose headers have been read.
@@ -41,7 +41,7 @@ impl<'a> Jpeg<'a> {
     /// Reads the headers.
     ///
     /// # Errors
-    /// A kind of JPEG that neither decoder reads; headers that are cut off or contradict each other.
+    /// If neither decoder reads this kind of JPEG, or headers are cut off or inconsistent.
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let headers = Headers::read(bytes)?;
         let components = &headers.frame.components;
@@ -54,7 +54,7 @@ impl<'a> Jpeg<'a> {
                 return Err(fault::damaged("JPEG", "names impossible sampling factors"));
             }
             if widest % horizontal != 0 || highest % vertical != 0 {
-                let what = "sampling factors that are no multiples of each other";
+                let what = "sampling factors that are not multiples of each other";
                 return Err(fault::unsupported("JPEG", what));
             }
         }
@@ -63,15 +63,16 @@ impl<'a> Jpeg<'a> {
         Ok(jpeg)
     }
 
-    /// Refuses a large picture for which the file has too few bytes, whatever is in them, before anything is decoded: a
-    /// decoder would make up what is missing, and take seconds for millions of pixels that are not there.
+    /// Refuses a large picture if the file has too few bytes for it, before anything is decoded. A decoder would invent
+    /// the missing pixels, which takes seconds for millions of them.
     ///
-    /// Huffman's shortest code has one bit. In a sequential file a block takes two codes at the least, its average and the
-    /// end of its details; in a progressive one its average alone, for one code can end the details of many blocks.
+    /// The shortest Huffman code has one bit. In a sequential file a block takes at least two codes: its average and
+    /// the end of its details. In a progressive file it takes at least one, its average, because one code can end the
+    /// details of many blocks.
     fn check_length(&self) -> Result<(), Unreadable> {
         let Headers { frame, .. } = &self.headers;
         let pixels = u64::from(frame.width) * u64::from(frame.height);
-        // Of a smaller one the decoder finds out cheaply how many rows are there, which says more.
+        // For smaller pictures, counting the rows that are present is cheap and gives a better message.
         if pixels < 1_000_000 || frame.is_arithmetic {
             return Ok(());
         }
@@ -100,17 +101,17 @@ impl<'a> Jpeg<'a> {
         }
     }
 
-    /// Width and height in pixels.
+    /// Returns width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         (self.headers.frame.width, self.headers.frame.height)
     }
 
-    /// How the camera was held.
+    /// Returns the camera's orientation.
     pub fn orientation(&self) -> Orientation {
         orientation::read(self.headers.exif, self.headers.xmp)
     }
 
-    /// What the decoded picture takes.
+    /// Returns the size of the decoded picture in bytes.
     pub fn picture_bytes(&self) -> u64 {
         let eighths = u64::from(self.eighths());
         let side = |pixels: u32| (u64::from(pixels) * eighths).div_ceil(8);
@@ -118,10 +119,10 @@ impl<'a> Jpeg<'a> {
         3 * side(width) * side(height)
     }
 
-    /// The most memory that decoding takes: the picture, and all coefficients where they come in several scans.
+    /// Returns the peak memory of decoding, in bytes: the picture and, if there are several scans, all coefficients.
     pub fn decoding_bytes(&self) -> u64 {
         let kept = self.coefficients().unwrap_or(0);
-        // Continued where the end marker is missing.
+        // The data is copied and continued if the end marker is missing.
         let copy = if self.headers.has_end {
             0
         } else {
@@ -133,7 +134,8 @@ impl<'a> Jpeg<'a> {
     /// Decodes the pixels.
     ///
     /// # Errors
-    /// Missing pixels, and how many; data that contradicts itself; more memory than is granted.
+    /// If pixels are missing (the message says how many), the data is inconsistent, or decoding needs more memory than
+    /// granted.
     pub fn decode(self) -> Result<Decoded, Unreadable> {
         self.check_scans()?;
         self.check_memory()?;
@@ -144,7 +146,7 @@ impl<'a> Jpeg<'a> {
             self.check_rows()?;
             warnings.push("has no end marker, but all of its pixels".to_string());
             ended.extend_from_slice(&bytes[..self.headers.data_ends]);
-            ended.extend_from_slice(&END);
+            ended.extend_from_slice(&END_MARKER);
             bytes = &ended;
         }
 
@@ -155,8 +157,8 @@ impl<'a> Jpeg<'a> {
         };
         let picture = match by_rust {
             Some(picture) => {
-                // This decoder fills in what is missing and says nothing. Where the picture looks like that, it is decoded
-                // once more, averages alone, by the library that notices.
+                // This decoder fills in missing pixels without a warning. If the picture looks like that, it is decoded
+                // again, averages only, by the library that gives warnings.
                 if warnings.is_empty()
                     && ends_alike(&picture)
                     && turbo::decode(bytes, 1)?.has_warnings
@@ -168,7 +170,8 @@ impl<'a> Jpeg<'a> {
             None => {
                 let decoded = turbo::decode(bytes, eighths)?;
                 let is_unchecked = warnings.is_empty();
-                // Something was filled in or skipped: was it pixels? An arithmetic decoder cannot know.
+                // Something was filled in or skipped; find out whether pixels are missing. An arithmetic decoder cannot
+                // know.
                 if is_unchecked && (decoded.has_warnings || self.headers.frame.is_arithmetic) {
                     self.check_rows()?;
                 }
@@ -186,7 +189,7 @@ impl<'a> Jpeg<'a> {
         })
     }
 
-    /// Whether the decoder in Rust reads this kind of file, and reads it as all others do.
+    /// Whether the Rust decoder reads this kind of file, and with the same result as all other readers.
     fn is_ordinary(&self) -> bool {
         let Headers { frame, .. } = &self.headers;
         let sampling = |at: usize| {
@@ -210,7 +213,7 @@ impl<'a> Jpeg<'a> {
         is_usual && is_interleaved && !frame.is_arithmetic && !self.headers.lacks_tables
     }
 
-    /// At how many eighths of its size the picture is decoded.
+    /// Returns the number of eighths of its size at which the picture is decoded.
     fn eighths(&self) -> u8 {
         let (width, height) = self.size();
         if u64::from(width) * u64::from(height) <= REDUCE_ABOVE {
@@ -221,7 +224,7 @@ impl<'a> Jpeg<'a> {
         [1, 2, 4].into_iter().find(keeps_enough).unwrap_or(8)
     }
 
-    /// Bytes of the coefficients of all blocks, where they have to be kept until the last scan.
+    /// Returns the bytes of the coefficients of all blocks, if they have to be kept until the last scan.
     fn coefficients(&self) -> Option<u64> {
         let Headers { frame, .. } = &self.headers;
         let keeps_all = frame.coding == Coding::Progressive
@@ -235,11 +238,11 @@ impl<'a> Jpeg<'a> {
             let share = u64::from(component.horizontal) * u64::from(component.vertical);
             pixels * share / full
         });
-        // Two bytes each.
+        // Two bytes for each coefficient.
         keeps_all.then(|| 2 * samples.sum::<u64>())
     }
 
-    /// Refuses a picture whose coefficients would be too many.
+    /// Refuses a picture with too many coefficients.
     fn check_memory(&self) -> Result<(), Unreadable> {
         let Headers { frame, .. } = &self.headers;
         let pixels = u64::from(frame.width) * u64::from(frame.height);
@@ -258,7 +261,7 @@ impl<'a> Jpeg<'a> {
         Ok(())
     }
 
-    /// Refuses a picture whose scans leave out a colour or the last bits of what they began.
+    /// Refuses a picture whose scans leave out a colour or the last bits of coefficients that they began.
     fn check_scans(&self) -> Result<(), Unreadable> {
         let Headers { frame, .. } = &self.headers;
         let is_enough = match self.headers.has_end {
@@ -273,7 +276,7 @@ impl<'a> Jpeg<'a> {
         Err(Fault::Damaged.because(format!("is cut off: {what}; {COPY_AGAIN}")))
     }
 
-    /// Refuses a picture of which rows are missing.
+    /// Refuses a picture with missing rows.
     fn check_rows(&self) -> Result<(), Unreadable> {
         let height = self.headers.frame.height;
         let present = rows_present(&self.bytes[..self.headers.data_ends], &self.headers)?;
@@ -285,13 +288,13 @@ impl<'a> Jpeg<'a> {
 }
 
 /// The side of a block of coefficients, in pixels.
-const SIDE: u32 = 8;
+const BLOCK_SIDE: u32 = 8;
 
-/// Whether the last blocks of the picture look like each other. Where data ends before the pixels do, a decoder goes on with
-/// zeros, and all blocks that it makes up look alike, but for their average. A photo seldom ends so.
+/// Whether the last blocks of the picture equal each other but for their average. If data ends before the pixels do, a
+/// decoder continues with zeros, and the blocks that it invents have this property. A photo seldom ends so.
 fn ends_alike(picture: &RgbImage) -> bool {
     let (width, height) = picture.dimensions();
-    let (across, down) = ((width - 1) / SIDE, (height - 1) / SIDE);
+    let (across, down) = ((width - 1) / BLOCK_SIDE, (height - 1) / BLOCK_SIDE);
     match (across, down) {
         (0, 0) => false,
         (0, _) => is_alike(picture, (0, down), (0, down - 1)),
@@ -303,17 +306,20 @@ fn ends_alike(picture: &RgbImage) -> bool {
     }
 }
 
-/// Whether the blocks at these places, in blocks, differ by their average alone.
+/// Whether the blocks at these positions, in units of blocks, differ only by their average.
 fn is_alike(picture: &RgbImage, one: (u32, u32), other: (u32, u32)) -> bool {
-    let (left, top) = (one.0 * SIDE, one.1 * SIDE);
-    let (back, up) = ((one.0 - other.0) * SIDE, (one.1 - other.1) * SIDE);
+    let (left, top) = (one.0 * BLOCK_SIDE, one.1 * BLOCK_SIDE);
+    let (back, up) = (
+        (one.0 - other.0) * BLOCK_SIDE,
+        (one.1 - other.1) * BLOCK_SIDE,
+    );
     let difference = |x: u32, y: u32| {
         let (here, there) = (picture.get_pixel(x, y), picture.get_pixel(x - back, y - up));
         [0, 1, 2].map(|c| i16::from(here.0[c]) - i16::from(there.0[c]))
     };
-    // Widening halved colours blurs the edges of blocks, so that these are left out.
+    // Upsampling of chroma blurs the edges of blocks, so these are left out.
     let inside = |from: u32, end: u32| {
-        let to = end.min(from + SIDE);
+        let to = end.min(from + BLOCK_SIDE);
         if to - from > 2 {
             from + 1..to - 1
         } else {
@@ -332,27 +338,27 @@ fn is_alike(picture: &RgbImage, one: (u32, u32), other: (u32, u32)) -> bool {
 }
 
 /// The end marker.
-const END: [u8; 2] = [0xFF, 0xD9];
+const END_MARKER: [u8; 2] = [0xFF, 0xD9];
 
-/// How many rows from the top the entropy-coded data at the end of `bytes` reaches.
+/// Returns the number of rows, from the top, that the entropy-coded data at the end of `bytes` covers.
 ///
-/// Where data is missing, a decoder goes on with whatever follows. So the data is continued in several ways: the rows that
-/// come out the same did not need what is missing.
+/// If data is missing, a decoder continues with whatever follows. The data is therefore continued in several ways. The
+/// rows that come out equal each time did not need the missing data.
 fn rows_present(bytes: &[u8], headers: &Headers<'_>) -> Result<u32, Unreadable> {
     const LENGTH: usize = 4096;
     const FIRST_BYTES: [u8; 4] = [0x00, 0x55, 0xAA, 0xF0];
-    // As many zeros are no data, but what a file system filled up.
-    const FILLING: usize = 256;
+    // A sequence of this many zeros is not image data; a file system filled it in.
+    const MIN_ZEROS: usize = 256;
     let without = |filling: u8| {
         let last = bytes.iter().rposition(|&byte| byte != filling);
         last.map_or(0, |last| last + 1)
     };
     let end = match without(0) {
-        end if bytes.len() - end >= FILLING => end,
+        end if bytes.len() - end >= MIN_ZEROS => end,
         // Half of a marker or of a coded 0xFF.
         _ => without(0xFF),
     };
-    // An arithmetic coder leaves zeros at the end of its data out; they are not missing.
+    // An arithmetic coder omits zeros at the end of its data; they are not missing.
     let zeros = if headers.frame.is_arithmetic { 8 } else { 0 };
 
     let continued = |first: u8| {
@@ -362,12 +368,12 @@ fn rows_present(bytes: &[u8], headers: &Headers<'_>) -> Result<u32, Unreadable> 
             // Never 0xFF, which would begin a marker.
             (state >> 24) as u8 & 0xFE
         });
-        let mut longer = Vec::with_capacity(end + zeros + 1 + LENGTH + END.len());
+        let mut longer = Vec::with_capacity(end + zeros + 1 + LENGTH + END_MARKER.len());
         longer.extend_from_slice(&bytes[..end]);
         longer.extend(std::iter::repeat_n(0, zeros));
         longer.push(first);
         longer.extend(noise.take(LENGTH));
-        longer.extend(END);
+        longer.extend(END_MARKER);
         turbo::digests(&longer)
     };
     let one = continued(FIRST_BYTES[0])?;
@@ -384,7 +390,7 @@ fn rows_present(bytes: &[u8], headers: &Headers<'_>) -> Result<u32, Unreadable> 
     Ok(present as u32)
 }
 
-/// Decodes an ordinary file; `None` where the decoder finds anything that a whole file does not have.
+/// Decodes an ordinary file; `None` if the decoder finds anything that a whole file does not have.
 fn rust(bytes: &[u8]) -> Option<RgbImage> {
     let options = DecoderOptions::default()
         .set_strict_mode(true)

@@ -1,8 +1,8 @@
-//! JPEG by the C library that browsers and Pillow use, for what the decoder in Rust cannot read.
+//! JPEG decoding with the C library of browsers and Pillow, for files that the Rust decoder cannot read.
 //!
-//! The library reports two grades of trouble. An error ends the decoding: its handler unwinds, and the unwinding is
-//! caught here. A warning (data that ends early, codes that no table holds) lets it go on and fill in; warnings are
-//! counted, because a picture that was filled in must not pass for a whole one.
+//! The library reports errors and warnings. An error ends the decoding: its handler unwinds, and the unwinding is
+//! caught here. After a warning (data that ends early, codes that are in no table) the library continues and fills in
+//! pixels. Warnings are counted, because a picture with filled-in pixels must not be taken for a whole one.
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hasher};
@@ -18,20 +18,20 @@ use super::super::fault::{self, Unreadable};
 use super::super::pixels::times;
 use super::super::room;
 
-/// Rows of pixels, decoded at eighths of their size.
+/// Decoded pixels, possibly reduced by eighths.
 pub(super) struct Decoded {
     pub width: u32,
     pub height: u32,
     /// RGB, row by row.
     pub pixels: Vec<u8>,
-    /// Whether the library had to fill in or skip something.
+    /// Whether the library had to fill in or skip data.
     pub has_warnings: bool,
 }
 
 /// Decodes `bytes` at `eighths` / 8 of the size.
 ///
 /// # Errors
-/// Data that contradicts itself.
+/// If the data is inconsistent.
 pub(super) fn decode(bytes: &[u8], eighths: u8) -> Result<Decoded, Unreadable> {
     let mut pixels = Vec::new();
     let mut refused = None;
@@ -57,10 +57,10 @@ pub(super) fn decode(bytes: &[u8], eighths: u8) -> Result<Decoded, Unreadable> {
     })
 }
 
-/// One number for each row that `bytes` decode to; equal rows have equal numbers.
+/// Computes a hash of each row that `bytes` decode to; equal rows have equal hashes.
 ///
 /// # Errors
-/// As [`decode`].
+/// If the data is inconsistent.
 pub(super) fn digests(bytes: &[u8]) -> Result<Vec<u64>, Unreadable> {
     let mut digests = Vec::new();
     rows(bytes, 8, |_, _, _, row| {
@@ -72,11 +72,11 @@ pub(super) fn digests(bytes: &[u8]) -> Result<Vec<u64>, Unreadable> {
 }
 
 thread_local! {
-    /// Warnings of the decoding that this thread is at.
+    /// The number of warnings in this thread's current decoding.
     static WARNINGS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Decodes row by row: `take(width, height, y, rgb)`. Returns the size, and whether there were warnings.
+/// Decodes row by row and calls `take(width, height, y, rgb)`. Returns the size, and whether there were warnings.
 fn rows(
     bytes: &[u8],
     eighths: u8,
@@ -84,7 +84,7 @@ fn rows(
 ) -> Result<((u32, u32), bool), Unreadable> {
     WARNINGS.set(0);
     let contradicts = || fault::damaged("JPEG", "contradicts itself");
-    // What the closure holds is dropped or overwritten when it unwinds.
+    // The closure's contents are dropped or overwritten when it unwinds.
     let decoding = AssertUnwindSafe(|| {
         let mut decoder = Decompress::with_err(errors()).from_mem(bytes).ok()?;
         decoder.scale(eighths);
@@ -96,7 +96,7 @@ fn rows(
         };
         let size = (started.width(), started.height());
         read_rows(&mut started, is_ink, |y, row| take(size.0, size.1, y, row))?;
-        // Not finished by the library: what follows the last row is no concern of the pixels.
+        // The decoder is not asked to finish, because data after the last row does not matter.
         Some((size.0 as u32, size.1 as u32))
     });
     let size = catch_unwind(decoding)
@@ -106,7 +106,7 @@ fn rows(
     Ok((size, WARNINGS.get() > 0))
 }
 
-/// All rows of a decoder that has started, as RGB.
+/// Reads all rows, as RGB, of a decoder that has started.
 fn read_rows<R: std::io::BufRead>(
     decoder: &mut DecompressStarted<R>,
     is_ink: bool,
@@ -121,7 +121,7 @@ fn read_rows<R: std::io::BufRead>(
             take(y, &row);
             continue;
         }
-        // Adobe stores ink upside down, 255 for none; so do all others, whatever the standard says.
+        // Adobe stores inverted ink values, 255 for no ink; all other programs do too, whatever the standard says.
         let (inks, _) = row.as_chunks::<4>();
         let (pixels, _) = rgb.as_chunks_mut::<3>();
         for (pixel, &[cyan, magenta, yellow, black]) in pixels.iter_mut().zip(inks) {
@@ -132,14 +132,14 @@ fn read_rows<R: std::io::BufRead>(
     Some(())
 }
 
-/// Handlers that unwind on errors and count warnings; no message is ever formatted.
+/// Creates handlers that unwind on errors and count warnings; no message is ever formatted.
 fn errors() -> ErrorMgr {
     extern "C-unwind" fn unwind(_: &mut jpeg_common_struct) {
         // Unlike a panic, this calls no hook and prints nothing.
         resume_unwind(Box::new("JPEG"));
     }
     extern "C-unwind" fn count(_: &mut jpeg_common_struct, level: c_int) {
-        // Below zero are warnings, from zero on traces.
+        // Negative levels are warnings, others are traces.
         if level < 0 {
             WARNINGS.set(WARNINGS.get() + 1);
         }

@@ -1,4 +1,4 @@
-//! The machine that reads a pickle; what it may not do is said where it is set to work.
+//! The stack machine that reads a pickle; the [parent module](super) explains what it must not do.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ pub(super) struct Machine<'a, G, F, D> {
     pub(super) at: usize,
     pub(super) values: Vec<Value<G>>,
     stack: Vec<Id>,
-    /// Where on the stack each mark is.
+    /// The position on the stack of each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
     find: F,
@@ -25,7 +25,7 @@ where
     F: Fn(&str, &str) -> Option<G>,
     D: Fn(G) -> bool,
 {
-    /// At the beginning of `input`, with the names that `find` knows.
+    /// Creates a machine at the beginning of `input`; `find` returns the meaning of permitted names.
     pub(super) fn new(input: &'a [u8], find: F, is_dict: D) -> Self {
         Machine {
             input: &input[..input.len().min(LARGEST)],
@@ -40,7 +40,7 @@ where
         }
     }
 
-    /// Runs to the end of the program and returns the value on top.
+    /// Runs the pickle to its end and returns the value on top of the stack.
     pub(super) fn run(&mut self) -> Step<Id> {
         for _ in 0..MOST_STEPS {
             let opcode = self.byte()?;
@@ -106,7 +106,7 @@ where
         }
     }
 
-    /// Numbers.
+    /// Pushes numbers.
     fn scalar(&mut self, opcode: u8) -> Step<Value<G>> {
         Ok(match opcode {
             b'I' => match self.line()? {
@@ -119,7 +119,7 @@ where
                 Value::Int(text.parse().map_err(|_| self.broken())?)
             }
             b'F' => Value::Float(self.line()?.trim().parse().map_err(|_| self.broken())?),
-            // Quoted as in a Python source, or with escapes; neither stands in a file of weights but for names.
+            // Quoted as in a Python source, or with escapes; weight files contain either only in names.
             b'S' => {
                 let line = self.line()?;
                 let quoted = |q: char| line.strip_prefix(q).and_then(|l| l.strip_suffix(q));
@@ -148,7 +148,7 @@ where
         })
     }
 
-    /// Text and bytes with their length before them.
+    /// Pushes text and bytes that follow their length.
     fn string(&mut self, opcode: u8) -> Step<Value<G>> {
         let length = match opcode {
             b'U' | 0x8c | b'C' => self.byte()?.into(),
@@ -161,17 +161,17 @@ where
             b'B' | b'C' | 0x8e | 0x96 => Value::Bytes(bytes.to_vec()),
             _ => match std::str::from_utf8(bytes) {
                 Ok(text) => Value::Text(text.to_string()),
-                // Python 2 wrote any bytes that way.
+                // Python 2 wrote arbitrary bytes in this way.
                 Err(_) if matches!(opcode, b'T' | b'U') => Value::Bytes(bytes.to_vec()),
                 Err(_) => return Err(self.broken()),
             },
         })
     }
 
-    /// Lists, tuples, dictionaries.
+    /// Builds lists, tuples and dictionaries.
     fn container(&mut self, opcode: u8) -> Step<()> {
         match opcode {
-            // A set is a list here: nobody looks for anything in either.
+            // A set is read as a list, since nobody looks anything up in either.
             b']' | 0x8f => self.push(Value::List(Vec::new())),
             b')' => self.push(Value::Tuple(Vec::new())),
             b'}' => self.push(Value::Dict(Vec::new())),
@@ -215,7 +215,7 @@ where
         }
     }
 
-    /// What was said before, and will be needed again.
+    /// Stores values in the memo and fetches them again.
     fn memory(&mut self, opcode: u8) -> Step<()> {
         let key = match opcode {
             b'p' | b'g' => self.line()?.trim().parse().map_err(|_| self.broken())?,
@@ -233,7 +233,7 @@ where
         Ok(())
     }
 
-    /// Names, calls, and what lies outside.
+    /// Handles names, calls and references to things outside the pickle.
     fn object(&mut self, opcode: u8) -> Step<()> {
         match opcode {
             b'c' => {
@@ -251,7 +251,7 @@ where
                     _ => Err(self.broken()),
                 }
             }
-            // REDUCE, NEWOBJ, and NEWOBJ_EX, which has named arguments too
+            // REDUCE, NEWOBJ, and NEWOBJ_EX, which takes named arguments too
             b'R' | 0x81 | 0x92 => {
                 if opcode == 0x92 {
                     self.pop()?;
@@ -260,8 +260,8 @@ where
                 let function = self.pop()?;
                 self.call(function, arguments)
             }
-            // BUILD gives an object its attributes. Those of tensors and dictionaries say nothing about the weights; a
-            // model has its weights among them.
+            // BUILD sets an object's attributes. Those of tensors and dictionaries say nothing about the weights; a
+            // model has its weights among its attributes.
             b'b' => {
                 let state = self.pop()?;
                 let top = self.top()?;
@@ -279,7 +279,7 @@ where
         }
     }
 
-    /// What a call would have made.
+    /// Records a call without making it.
     fn call(&mut self, function: Id, arguments: Id) -> Step<()> {
         if let Value::Tuple(_) = self.values[arguments] {
             match self.values[function] {
@@ -287,7 +287,7 @@ where
                     return self.dictionary(arguments);
                 }
                 Value::Global(global) => return self.push(Value::Call(global, arguments)),
-                // PyTorch's old format has the classes of models outside the pickle.
+                // In PyTorch's old format the classes of models lie outside the pickle.
                 Value::Foreign(_) | Value::Object(_) | Value::Persistent(_) => {
                     return self.push(Value::Object(Box::default()));
                 }
@@ -295,7 +295,7 @@ where
             }
         }
         Err(format!(
-            "calls something that is no name of a weight file, at byte {}",
+            "calls something that is not a name of a weight file, at byte {}",
             self.at
         ))
     }
@@ -314,7 +314,7 @@ where
         })
     }
 
-    /// A dictionary made of a call with nothing or with a list of pairs.
+    /// Builds a dictionary from a call without arguments or with a list of pairs.
     fn dictionary(&mut self, arguments: Id) -> Step<()> {
         let mut pairs = Vec::new();
         if let Value::Tuple(arguments) = &self.values[arguments]
@@ -337,7 +337,7 @@ where
         let top = self.top()?;
         match &mut self.values[top] {
             Value::List(list) => list.extend(items),
-            // Whatever it is that would have been extended: it is opaque.
+            // The object that would have been extended is opaque.
             Value::Call(..) | Value::Object(_) => {}
             _ => return Err(self.broken()),
         }
@@ -369,7 +369,7 @@ where
         Ok(())
     }
 
-    /// The lowest place of the stack that may be taken: what is under a mark is out of reach.
+    /// Returns the lowest position of the stack that may be popped: values below the last mark are out of reach.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -387,7 +387,7 @@ where
         }
     }
 
-    /// Everything above the last mark, which is taken away with it.
+    /// Pops the last mark and everything above it.
     fn since_mark(&mut self) -> Step<Vec<Id>> {
         let mark = self.marks.pop().ok_or_else(|| self.broken())?;
         Ok(self.stack.split_off(mark.min(self.stack.len())))
@@ -420,7 +420,7 @@ where
         Ok(taken)
     }
 
-    /// The text up to the end of its line.
+    /// Reads the text up to the end of its line.
     fn line(&mut self) -> Step<&str> {
         let rest = &self.input[self.at..];
         let Some(length) = rest.iter().position(|&b| b == b'\n') else {
@@ -443,7 +443,7 @@ where
     }
 
     fn broken(&self) -> String {
-        format!("its pickle makes no sense at byte {}", self.at)
+        format!("its pickle is malformed at byte {}", self.at)
     }
 
     fn unknown(&self, opcode: u8) -> String {
@@ -454,7 +454,7 @@ where
     }
 }
 
-/// Two's complement, little-endian, of any length.
+/// Decodes a two's complement integer, little-endian, of any length.
 fn long<G>(bytes: &[u8]) -> Value<G> {
     if bytes.len() > 8 {
         return Value::Long(bytes.to_vec());

@@ -1,16 +1,17 @@
 //! Python's pickles, read without executing anything.
 //!
-//! A pickle is a program for a small stack machine. Two of its instructions are what makes it dangerous: `GLOBAL`
-//! fetches any function that Python can import, and `REDUCE` calls it. This machine has the instructions that weight
-//! files are made of (protocols 0 to 5), but nothing to import and nothing to call. `GLOBAL` finds the names on the
-//! caller's list; any other becomes a name and nothing more. `REDUCE` notes down which of them was to be called with
-//! what, and leaves it to whoever asked to make sense of the note. So a checkpoint may hold a vocabulary, a loss or a
-//! whole model beside its weights: they stay notes. Only what no honest file asks for, such as `os.system`, ends the
-//! reading.
+//! A pickle is a program for a small stack machine. Two of its instructions are dangerous: `GLOBAL` fetches any
+//! function that Python can import, and `REDUCE` calls it. This machine has all the instructions that weight files use
+//! (protocols 0 to 5), but it imports nothing and calls nothing. `GLOBAL` looks a name up in the caller's list; a name
+//! that is not listed stays a mere name. `REDUCE` only records which function was to be called with which arguments,
+//! and the caller interprets the record. A checkpoint may therefore contain a vocabulary, a loss or a whole model
+//! beside its weights: they stay records. Reading is refused only for names that no honest file uses, such as
+//! `os.system`.
 //!
-//! Values live in one list and refer to each other by number, so that no nesting of a hostile file is ever recursion
-//! here, and what a pickle refers to twice exists once. Each instruction makes at most one value, there are only so many
-//! instructions, and lengths are checked against what is left of the input, so memory is bounded by the size of the file.
+//! Values live in one list and refer to each other by index. Nesting in a hostile file therefore never causes recursion
+//! here, and a value that is referred to twice exists once. Each instruction creates at most one value, the number of
+//! instructions is limited, and lengths are checked against the remaining input. Memory is thus bounded by the size of
+//! the file.
 
 mod machine;
 
@@ -18,17 +19,18 @@ use std::fmt;
 
 use self::machine::Machine;
 
-/// Bytes of the largest pickle that is read. What the largest DenseNet's weights and an optimizer's state need is
-/// under one MiB, for the numbers themselves lie outside; those of NumPy's arrays lie within.
+/// Size in bytes of the largest pickle that is read. The largest DenseNet's weights and an optimizer's state need under
+/// one MiB, because the numbers themselves lie outside the pickle; the numbers of NumPy arrays lie within.
 pub(in crate::data::import) const LARGEST: usize = 256 << 20;
 
-/// The most instructions of a pickle that are followed. A vocabulary of a hundred thousand words has a fifth of them.
+/// The largest number of instructions that are executed. A vocabulary of a hundred thousand words needs a fifth of
+/// them.
 const MOST_STEPS: usize = 4 << 20;
 
-/// The number of a value.
+/// The index of a value.
 pub(super) type Id = usize;
 
-/// What a pickle can hold. `G` is a name on the caller's list.
+/// A value in a pickle. `G` is a name on the caller's list.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value<G> {
     None,
@@ -41,25 +43,25 @@ pub(super) enum Value<G> {
     Bytes(Vec<u8>),
     Tuple(Vec<Id>),
     List(Vec<Id>),
-    /// Keys and values in their order.
+    /// Pairs of key and value, in their order.
     Dict(Vec<(Id, Id)>),
     Global(G),
     /// A name that is not on the list, with its module: `__main__.Vocabulary`.
     Foreign(String),
-    /// What would have been called, and the tuple that it would have been given.
+    /// A call that was recorded: the function and the tuple of its arguments.
     Call(G, Id),
-    /// What would have been made by something that is not on the list.
+    /// An object of a class that is not on the list.
     Object(Box<Object>),
-    /// What stands for something outside the pickle.
+    /// A reference to something outside the pickle.
     Persistent(Id),
 }
 
-/// Something of a class that is not on the list; it was not made.
+/// An object of a class that is not on the list. It was recorded, not created.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Object {
-    /// Keys and values that it would have been given as a dictionary is.
+    /// Pairs of key and value that were to be set, as in a dictionary.
     pub(super) items: Vec<(Id, Id)>,
-    /// What its attributes would have been set from.
+    /// The value that its attributes were to be set from.
     pub(super) state: Option<Id>,
 }
 
@@ -68,27 +70,27 @@ pub(super) struct Object {
 pub(super) struct Pickle<G> {
     values: Vec<Value<G>>,
     root: Id,
-    /// Bytes that it took.
+    /// The number of bytes that the pickle takes.
     pub(super) length: usize,
 }
 
 impl<G: Copy> Pickle<G> {
-    /// The number of what it holds.
+    /// Returns the index of the value that the pickle holds.
     pub(super) fn root(&self) -> Id {
         self.root
     }
 
-    /// The numbers of all values.
+    /// Returns the indices of all values.
     pub(super) fn ids(&self) -> std::ops::Range<Id> {
         0..self.values.len()
     }
 
-    /// The value with this number.
+    /// Returns the value with this index.
     pub(super) fn get(&self, id: Id) -> &Value<G> {
         &self.values[id]
     }
 
-    /// The items of a tuple or list.
+    /// Returns the items of a tuple or list.
     pub(super) fn items(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
             Value::Tuple(items) | Value::List(items) => Some(items),
@@ -96,7 +98,7 @@ impl<G: Copy> Pickle<G> {
         }
     }
 
-    /// The text.
+    /// Returns the value as text.
     pub(super) fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {
             Value::Text(text) => Some(text),
@@ -104,7 +106,7 @@ impl<G: Copy> Pickle<G> {
         }
     }
 
-    /// The integer, where it is none below zero.
+    /// Returns the value as a non-negative integer.
     pub(super) fn size(&self, id: Id) -> Option<usize> {
         match self.get(id) {
             Value::Int(n) => usize::try_from(*n).ok(),
@@ -113,12 +115,12 @@ impl<G: Copy> Pickle<G> {
     }
 }
 
-/// The pickle at the start of `input`. `find` is given a module and a name and returns what stands for them, if they
-/// are on its list; `is_dict` says which of these are called to make a dictionary.
+/// Reads the pickle at the start of `input`. `find` takes a module and a name and returns the list's entry for them, if
+/// there is one; `is_dict` tells which entries create a dictionary when called.
 ///
 /// # Errors
-/// In words, where an instruction is not among those that weight files need, a name is one that does harm, or the input
-/// makes no sense.
+/// If an instruction is not among those that weight files use, if a name is harmful, or if the input is malformed. The
+/// error is the message's text.
 pub(super) fn read<G: Copy + PartialEq>(
     input: &[u8],
     find: impl Fn(&str, &str) -> Option<G>,
@@ -133,7 +135,7 @@ pub(super) fn read<G: Copy + PartialEq>(
     })
 }
 
-/// Whether a name starts programs, runs code or reaches for files, none of which any object beside weights needs.
+/// Whether a name starts programs, runs code or opens files. No object beside weights needs such a name.
 fn is_harmful(module: &str, name: &str) -> bool {
     let first = module.split('.').next().unwrap_or_default();
     match first {
@@ -158,7 +160,7 @@ fn is_harmful(module: &str, name: &str) -> bool {
     }
 }
 
-/// A name out of a foreign file, without anything that a terminal would obey; the beginning of it, where it is long.
+/// A name from a foreign file, shortened if it is long and without characters that control a terminal.
 pub(super) struct Printable<'a>(pub(super) &'a str);
 
 impl fmt::Display for Printable<'_> {
@@ -241,7 +243,7 @@ mod tests {
         ] {
             assert_eq!(sizes(program), [1, 2], "{program:?}");
         }
-        // What is remembered is the same thing, not another like it.
+        // A value from the memo is the same value, not a copy.
         let pickle = run(b"]q\x00h\x00\x86.").unwrap();
         let items = pickle.items(pickle.root()).unwrap();
         assert_eq!(items[0], items[1]);
@@ -306,7 +308,7 @@ mod tests {
             let state = pickle.get(object.state.unwrap());
             assert!(matches!(state, Value::Dict(pairs) if pairs.len() == 1));
         }
-        // Sets, and bytes that can be changed.
+        // Sets, and mutable bytes.
         for program in [&b"\x8f(K\x01\x90."[..], b"(K\x01\x91."] {
             let pickle = run(program).unwrap();
             assert_eq!(pickle.items(pickle.root()).map(<[_]>::len), Some(1));
@@ -334,7 +336,7 @@ mod tests {
         ] {
             assert!(run(program).is_err(), "{program:?}");
         }
-        // A mark on top can be taken away like anything else.
+        // A mark on top can be popped like any value.
         assert_eq!(value(b"K\x01(0."), Value::Int(1));
     }
 }

@@ -1,35 +1,35 @@
-//! What a pickle of weights says: which tensors there are, and which window of which storage each is.
+//! Lists the tensors that a pickle of weights describes, each as a view of a storage.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::data::float::Float;
 use crate::data::import::pickle::{self, Id, Pickle, Printable, Value};
 
-/// The deepest nesting of dictionaries and objects in which weights are looked for.
-const DEEPEST: usize = 64;
+/// The deepest nesting of dictionaries and objects that is searched for weights.
+const MAX_DEPTH: usize = 64;
 
-/// More tensors than any checkpoint of a DenseNet has.
+/// The largest number of tensors; no checkpoint of a DenseNet has as many.
 const MOST_TENSORS: usize = 100_000;
 
-/// Bytes of a name beyond which it is no tensor's.
+/// The length in bytes of the longest name of a tensor.
 const LONGEST_NAME: usize = 1024;
 
-/// Everything that tensors are made of.
+/// The functions and classes that tensors are made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     Dict,
     RebuildTensor,
     RebuildParameter,
-    /// A call to the function that is its first argument, with the tuple that is its third.
+    /// Calls the function that is its first argument with the tuple that is its third.
     RebuildSubclass,
     Storage(Element),
 }
 
-/// What the numbers of a storage are.
+/// The type of a storage's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::data::import) enum Element {
     Float(Float),
-    /// Integers and truth values, by their name in safetensors and their size in bytes.
+    /// Integers, booleans and complex numbers: the safetensors name and the size in bytes.
     Other(&'static str, usize),
 }
 
@@ -73,7 +73,7 @@ fn find(module: &str, name: &str) -> Option<Global> {
     })
 }
 
-/// Whether a name is one of the plain things that every checkpoint has; there is no use in telling of them.
+/// Whether a name is one that every checkpoint may contain, and so not worth reporting.
 fn is_plain(name: &str) -> bool {
     let (module, name) = name.rsplit_once('.').unwrap_or_default();
     match module {
@@ -96,7 +96,7 @@ fn is_plain(name: &str) -> bool {
     }
 }
 
-/// The classes of the objects in a pickle that are neither tensors nor numbers, texts, lists or dictionaries.
+/// Returns the classes of the objects in a pickle that are neither tensors nor numbers, texts, lists or dictionaries.
 pub(super) fn passed_over(pickle: &Pickle<Global>) -> Vec<String> {
     let mut seen = HashSet::new();
     let names = pickle.ids().filter_map(|id| match pickle.get(id) {
@@ -106,7 +106,7 @@ pub(super) fn passed_over(pickle: &Pickle<Global>) -> Vec<String> {
     names.collect()
 }
 
-/// A tensor that a file speaks of.
+/// A tensor that a file describes.
 #[derive(Clone, Debug)]
 pub(in crate::data::import) struct Described {
     pub(in crate::data::import) name: String,
@@ -114,14 +114,14 @@ pub(in crate::data::import) struct Described {
     pub(in crate::data::import) element: Element,
     /// The name of its storage.
     pub(super) storage: String,
-    /// Elements of the storage.
+    /// The number of elements in the storage.
     pub(super) stored: usize,
     offset: usize,
     stride: Vec<usize>,
 }
 
 impl Described {
-    /// This tensor's numbers out of the bytes of its storage, which [`tensor`] has seen to be within them.
+    /// Copies this tensor's numbers from the bytes of its storage; [`tensor`] has checked that they lie within.
     pub(super) fn window(&self, bytes: &[u8], float: Float) -> Vec<f32> {
         let size = float.size();
         if self.shape.contains(&0) {
@@ -159,9 +159,9 @@ impl Described {
         float.decode(&gathered)
     }
 
-    /// Whether all elements lie in the storage, and there are no more of them than it has.
+    /// Whether all elements lie in the storage, and are not more than it has.
     fn is_within(&self) -> bool {
-        // Asked first, for the product of the others may be anything.
+        // Checked first, because the product of the other dimensions may overflow.
         if self.shape.contains(&0) {
             return true;
         }
@@ -174,12 +174,12 @@ impl Described {
     }
 }
 
-/// The pickle at the start of `bytes`, with nothing in it but what weights need.
+/// Reads the pickle at the start of `bytes`; only the names that weights need are given a meaning.
 pub(super) fn read(bytes: &[u8]) -> Result<Pickle<Global>, String> {
     pickle::read(bytes, find, |global| global == Global::Dict)
 }
 
-/// A reference to a storage: `('storage', type, key, device, elements, …)`.
+/// Parses a reference to a storage: `('storage', type, key, device, elements, …)`.
 fn storage(pickle: &Pickle<Global>, id: Id) -> Option<(Element, &str, usize)> {
     let &Value::Persistent(id) = pickle.get(id) else {
         return None;
@@ -187,7 +187,7 @@ fn storage(pickle: &Pickle<Global>, id: Id) -> Option<(Element, &str, usize)> {
     let [kind, class, key, _, count, view @ ..] = pickle.items(id)? else {
         return None;
     };
-    // PyTorch before 0.4 could have storages that are parts of others.
+    // In PyTorch before 0.4 a storage could be part of another.
     if view.iter().any(|&view| pickle.get(view) != &Value::None) {
         return None;
     }
@@ -208,7 +208,7 @@ fn is_foreign_storage(pickle: &Pickle<Global>, id: Id) -> bool {
     class.is_some_and(|class| matches!(pickle.get(*class), Value::Foreign(_)))
 }
 
-/// Every storage that a pickle refers to.
+/// Collects every storage that a pickle refers to.
 pub(super) fn storages(
     pickle: &Pickle<Global>,
 ) -> Result<HashMap<String, (Element, usize)>, String> {
@@ -220,7 +220,7 @@ pub(super) fn storages(
         let before = all.insert(key.to_string(), (element, count));
         if before.is_some_and(|before| before != (element, count)) {
             return Err(format!(
-                "speaks of storage `{}` in two ways",
+                "describes storage `{}` in two ways",
                 Printable(key)
             ));
         }
@@ -228,10 +228,10 @@ pub(super) fn storages(
     Ok(all)
 }
 
-/// Every tensor in a pickle's dictionaries and objects, named by the way to it: `state_dict.features.conv0.weight`.
+/// Collects every tensor in a pickle's dictionaries and objects, named by its path: `state_dict.features.conv0.weight`.
 pub(super) fn tensors(pickle: &Pickle<Global>) -> Result<Vec<Described>, String> {
     let mut found = Vec::new();
-    // What is still to be looked into; what is further in comes first, so that the order is the file's.
+    // The values still to be searched; the children of a value come next, so that the order is the file's.
     let mut waiting = vec![(pickle.root(), String::new(), 0)];
     let mut seen = HashSet::new();
     while let Some((id, name, depth)) = waiting.pop() {
@@ -242,7 +242,7 @@ pub(super) fn tensors(pickle: &Pickle<Global>) -> Result<Vec<Described>, String>
             }
             continue;
         }
-        if depth == DEEPEST || !seen.insert(id) {
+        if depth == MAX_DEPTH || !seen.insert(id) {
             continue;
         }
         for (key, value) in members(pickle, id).into_iter().rev() {
@@ -258,8 +258,8 @@ pub(super) fn tensors(pickle: &Pickle<Global>) -> Result<Vec<Described>, String>
     Ok(found)
 }
 
-/// What is in a dictionary, a list or an object, by name. A model has its weights in three dictionaries, which
-/// `state_dict()` does not name.
+/// Returns the members of a dictionary, list or object, by name. A model has its weights in three dictionaries, whose
+/// names `state_dict()` leaves out.
 fn members(pickle: &Pickle<Global>, id: Id) -> Vec<(String, Id)> {
     let named = |pairs: &[(Id, Id)]| -> Vec<(String, Id)> {
         let key = |id| match pickle.get(id) {
@@ -278,7 +278,7 @@ fn members(pickle: &Pickle<Global>, id: Id) -> Vec<(String, Id)> {
         }
         Value::Object(object) => {
             let mut all = named(&object.items);
-            // With slots, the dictionary is the first or the second of two.
+            // With slots, the dictionary is the first or second element of a pair.
             let states = object
                 .state
                 .iter()
@@ -310,7 +310,7 @@ fn members(pickle: &Pickle<Global>, id: Id) -> Vec<(String, Id)> {
     }
 }
 
-/// The tensor that `id` would have become, if it is one.
+/// Interprets `id` as a tensor, if it is one.
 fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Described>, String> {
     if let &Value::Call(Global::RebuildParameter, arguments) = pickle.get(id) {
         match pickle.items(arguments) {
@@ -330,19 +330,14 @@ fn tensor(pickle: &Pickle<Global>, mut id: Id, name: &str) -> Result<Option<Desc
         },
         _ => return Ok(None),
     };
-    let broken = || {
-        format!(
-            "describes tensor `{}` in a way that makes no sense",
-            Printable(name)
-        )
-    };
+    let broken = || format!("describes tensor `{}` inconsistently", Printable(name));
     let Some([data, offset, shape, stride, ..]) = pickle.items(arguments) else {
         return Err(broken());
     };
     let sizes = |id: &Id| -> Option<Vec<usize>> {
         pickle.items(*id)?.iter().map(|&n| pickle.size(n)).collect()
     };
-    // Numbers of a kind that no weights are made of, such as complex ones in half precision.
+    // The element type is one that no weights have, such as complex numbers in half precision.
     if is_foreign_storage(pickle, *data) {
         return Ok(None);
     }

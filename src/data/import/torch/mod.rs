@@ -1,10 +1,10 @@
-//! What `torch.save` writes: a pickle that says which tensors there are, and their numbers beside it.
+//! Reads the files of `torch.save`: a pickle that describes the tensors, and their numbers beside it.
 //!
-//! Since PyTorch 1.6 that is a zip archive, `NAME/data.pkl` and `NAME/data/0`, `NAME/data/1`, … Before, and in the
-//! files that torchvision publishes, it is one pickle after another (a magic number, a version, the sizes of C's
-//! types, the object, the names of its storages) and then each storage, its length first.
+//! Since PyTorch 1.6 such a file is a zip archive: `NAME/data.pkl` and `NAME/data/0`, `NAME/data/1`, … Before, and in
+//! the files that torchvision publishes, it is a sequence of pickles (a magic number, a version, the sizes of C's
+//! types, the object, the names of its storages), followed by each storage after its length.
 //!
-//! In either, a tensor is a window on a storage: `_rebuild_tensor_v2(storage, offset, size, stride)`.
+//! In both formats a tensor is a view of a storage: `_rebuild_tensor_v2(storage, offset, size, stride)`.
 
 mod listed;
 
@@ -19,7 +19,7 @@ use super::pickle::{self, Pickle, Printable, Value};
 use super::unzip::read_entry;
 use crate::data::bytes::Bytes;
 
-/// The magic number at the beginning of the files before 1.6, `0x1950a86a20f9469cfc6c`.
+/// The magic number at the beginning of files before 1.6, `0x1950a86a20f9469cfc6c`.
 const MAGIC: &[u8] = b"l\xfc\x9cF\xf9 j\xa8P\x19";
 
 /// Whether a file begins like a pickle.
@@ -33,21 +33,21 @@ pub(super) struct TorchFile {
     /// The classes of the other objects in the file. None of these objects was made.
     pub(super) passed_over: Vec<String>,
     container: Container,
-    /// Bytes of the largest storage that is read.
+    /// Size in bytes of the largest storage that is read.
     largest: usize,
-    /// The storage that was read last: tensors may share one.
+    /// The storage that was read last, since several tensors may share one.
     last: Option<(String, Vec<u8>)>,
 }
 
 enum Container {
-    /// The archive, and the folder in it that holds everything.
+    /// The archive, and the folder in it that contains everything.
     Zip(Box<ZipArchive<Cursor<Bytes>>>, String),
-    /// The file, and where in it the bytes of each storage are.
+    /// The file, and the range of bytes of each storage in it.
     Legacy(Bytes, HashMap<String, (usize, usize)>),
 }
 
 impl TorchFile {
-    /// A zip archive that holds `FOLDER/data.pkl`, and no storage of more than `largest` bytes.
+    /// Opens a zip archive that contains `FOLDER/data.pkl`; no storage of more than `largest` bytes is read.
     pub(super) fn zip(
         mut archive: ZipArchive<Cursor<Bytes>>,
         folder: String,
@@ -71,7 +71,7 @@ impl TorchFile {
         })
     }
 
-    /// Pickles one after another, and then the storages.
+    /// Opens a sequence of pickles that is followed by the storages.
     pub(super) fn legacy(file: Bytes) -> Result<Self, String> {
         let bytes = file.as_ref();
         let mut at = 0;
@@ -80,7 +80,7 @@ impl TorchFile {
             at += pickle.length;
             Ok::<_, String>(pickle)
         };
-        // Whatever else it is, what it wants executed is told first.
+        // A pickle of any kind is refused first for harmful names.
         let magic = next()?;
         if magic.get(magic.root()) != &Value::Long(MAGIC.to_vec()) {
             return Err(
@@ -90,7 +90,7 @@ impl TorchFile {
         }
         let version = next()?;
         if version.get(version.root()) != &Value::Int(1001) {
-            return Err("is of a version of PyTorch's old format that nobody has written".into());
+            return Err("is of an unknown version of PyTorch's old format".into());
         }
         let system = next()?;
         if is_big_endian(&system) {
@@ -99,7 +99,7 @@ impl TorchFile {
         let object = next()?;
         let tensors = tensors(&object)?;
         if tensors.is_empty() {
-            // What it is instead is told from what it names; its storages do not matter.
+            // The names in the pickle show what the file is instead; its storages do not matter.
             return Ok(TorchFile {
                 tensors,
                 passed_over: passed_over(&object),
@@ -120,7 +120,7 @@ impl TorchFile {
         })
     }
 
-    /// The numbers of tensor `index`, in the order of its shape.
+    /// Reads the numbers of tensor `index`, in the order of its shape.
     pub(super) fn read(&mut self, index: usize) -> Result<Vec<f32>, String> {
         let tensor = &self.tensors[index];
         let Element::Float(float) = tensor.element else {
@@ -160,7 +160,7 @@ impl TorchFile {
                 last.map(|(_, bytes)| &bytes[..]).unwrap_or_default()
             }
         };
-        // Two tensors may say different things of the storage that they share.
+        // Two tensors may contradict each other about the storage that they share.
         if bytes.len() != wanted {
             return Err(format!(
                 "storage `{}` has {} bytes where its tensors need {wanted}",
@@ -172,7 +172,7 @@ impl TorchFile {
     }
 }
 
-/// Whether the description of the system that wrote a file says so.
+/// Whether the file says that a big-endian system wrote it.
 fn is_big_endian(system: &Pickle<Global>) -> bool {
     let Value::Dict(pairs) = system.get(system.root()) else {
         return false;
@@ -182,7 +182,7 @@ fn is_big_endian(system: &Pickle<Global>) -> bool {
     })
 }
 
-/// Where the storages named in the list `keys` are, one after the other from `at` on.
+/// Returns the ranges of bytes of the storages named in the list `keys`, which follow each other from `at` on.
 fn legacy_places(
     bytes: &[u8],
     mut at: usize,
@@ -196,7 +196,7 @@ fn legacy_places(
     for &key in keys_list {
         let key = keys
             .text(key)
-            .ok_or("names a storage by something that is no text")?;
+            .ok_or("names a storage by something that is not text")?;
         let &(element, count) = stored
             .get(key)
             .ok_or_else(|| format!("holds a storage `{}` that no tensor has", Printable(key)))?;

@@ -1,4 +1,4 @@
-//! How the images of a request are to be captioned: what its query says, and what the fields of its form say.
+//! The parameters of a request for captions, from its query and the fields of its form.
 
 use std::fmt;
 
@@ -7,49 +7,50 @@ use utoipa::IntoParams;
 use super::refusal::{Refusal, shown};
 use crate::caption::Search;
 
-/// How to caption.
+/// The parameters of captioning.
 ///
-/// What is not said stays open, because a form may say it after a query that does not.
+/// Parameters that are not given stay `None`, because a form may give them after a query that did not.
 #[derive(Clone, Copy, Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Wish {
-    /// Sentences that are followed at a time; 1 is greedy.
+pub struct CaptionParams {
+    /// Number of sentences that are extended at a time; 1 is greedy search.
     #[param(value_type = usize, required = false, minimum = 1, maximum = 50, default = 5)]
     beam: Option<usize>,
-    /// Captions of each image; not more than `beam`.
+    /// Number of captions of each image; at most `beam`.
     #[param(value_type = usize, required = false, minimum = 1, maximum = 50, default = 1)]
     n_best: Option<usize>,
-    /// Whether each word comes with where in the picture the model looked, for a model with attention: 1 or 0.
+    /// Whether each word has its attention weights, for a model with attention: 1 or 0.
     #[param(value_type = u8, required = false, minimum = 0, maximum = 1, default = 0)]
     attention: Option<u8>,
 }
 
-impl Wish {
-    /// What can be said, as messages list it.
+impl CaptionParams {
+    /// The names of all parameters, for messages.
     pub const NAMES: &str = "`beam`, `n_best`, `attention`";
 
-    /// What a query says.
+    /// Reads the parameters of a query.
     ///
     /// # Errors
-    /// Where it says what makes no sense, or what nobody knows.
+    /// If a value is malformed, or a parameter is unknown.
     pub fn from_query(pairs: &[(String, String)], widest: usize) -> Result<Self, Refusal> {
-        let mut wish = Wish::default();
+        let mut params = CaptionParams::default();
         for (name, value) in pairs {
-            if !wish.set(name, value, widest)? {
+            if !params.set(name, value, widest)? {
                 return Err(Refusal::bad_request(format!(
                     "the query has an unknown field `{}`; it may have {}",
                     shown(name),
-                    Wish::NAMES
+                    CaptionParams::NAMES
                 )));
             }
         }
-        Ok(wish)
+        Ok(params)
     }
 
-    /// Takes in that `name` is `value`; no beam is wider than `widest`. False where nothing has this name.
+    /// Sets the parameter `name` to `value`; no beam is wider than `widest`. Returns false if there is no parameter of
+    /// this name.
     ///
     /// # Errors
-    /// Where the value makes no sense, or is another than the one that was said before.
+    /// If the value is malformed, or differs from one that was set before.
     pub fn set(&mut self, name: &str, value: &str, widest: usize) -> Result<bool, Refusal> {
         let value = value.trim();
         let wrong = |must: String| {
@@ -66,7 +67,7 @@ impl Wish {
                 put(&mut self.beam, name, beam)?;
             }
             "n_best" => {
-                // How many there can be, the beam says, and that may come later.
+                // The limit is the beam, which may come later.
                 let count = value.parse().ok().filter(|&count| count > 0);
                 let count = count.ok_or_else(|| wrong("1 to the beam".into()))?;
                 put(&mut self.n_best, name, count)?;
@@ -84,10 +85,10 @@ impl Wish {
         Ok(true)
     }
 
-    /// The search that is meant, now that all is said.
+    /// Returns the settings of the search, once all parameters are set.
     ///
     /// # Errors
-    /// Where one part does not fit another.
+    /// If one parameter does not fit another.
     pub fn search(self) -> Result<Search, Refusal> {
         let usual = Search::default();
         let beam = self.beam.unwrap_or(usual.beam);
@@ -106,7 +107,7 @@ impl Wish {
     }
 }
 
-/// Fills `slot`, where nothing else was said.
+/// Sets `slot`, unless it has another value already.
 fn put<T: Copy + PartialEq + fmt::Display>(
     slot: &mut Option<T>,
     name: &str,
