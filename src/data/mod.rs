@@ -2,10 +2,10 @@
 //!
 //! A picture passes through this floor in the order of these modules:
 //!
-//! 1. [`folder`] turns the paths that a user typed into a list of image files. 2. [`image`] decodes a file into RGB
-//! pixels, whatever its format, depth or orientation. 3. [`resize`] scales pixels, and [`preprocess`] combines that
-//! with cropping and normalisation into a named [`Recipe`]. The result is the `[N, H, W, 3]` tensor that an encoder
-//! takes.
+//! 1. [`folder`] turns the paths that a user typed into a list of image files.
+//! 2. [`image`] decodes a file into RGB pixels, whatever its format, depth or orientation.
+//! 3. [`resize`] scales pixels, and [`preprocess`] combines that with cropping and normalisation into a named
+//!    [`Recipe`]. The result is the `[N, H, W, 3]` tensor that an encoder takes.
 //!
 //! Training adds three more: [`dataset`] reads captioning datasets as they are published, [`augment`] varies the
 //! pictures, and [`vocabulary`] turns captions into token ids and back. In distillation, [`view`] shows the student the

@@ -8,8 +8,8 @@
 //!    between pixels.
 //! 2. The box is scaled to a square by antialiased bilinear filtering, as Pillow's `resize(size, BILINEAR, box)` does it;
 //!    [`resize::bilinear_region`] agrees with that to one level of 255.
-//! 3. If `flip` is set, left and right are exchanged. 4. Every level is multiplied by `brightness`, rounded to the
-//! nearest, and clipped at 255.
+//! 3. If `flip` is set, left and right are exchanged.
+//! 4. Every level is multiplied by `brightness`, rounded to the nearest, and clipped at 255.
 
 use super::augment::{brighten, mirror};
 use super::image::Image;
