@@ -71,13 +71,18 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
     Ok(lines)
 }
 
-/// The first line of the log at `path`, where that is one.
-pub(super) fn first(path: &Path) -> Option<Value> {
+/// Whether the file at `path` is a log: its first line names a run, or is one that a full disk cut off.
+pub(super) fn is_log(path: &Path) -> bool {
     let mut text = String::new();
-    let mut file = BufReader::new(File::open(path).ok()?.take(MOST_FIRST));
-    file.read_line(&mut text).ok()?;
-    let line: Value = serde_json::from_str(&text).ok()?;
-    (line["event"] == "run").then_some(line)
+    let read = File::open(path)
+        .and_then(|file| BufReader::new(file.take(MOST_FIRST)).read_line(&mut text));
+    if read.is_err() {
+        return false;
+    }
+    match serde_json::from_str::<Value>(&text) {
+        Ok(line) => line["event"] == "run",
+        Err(_) => text.starts_with("{\"") && !text.ends_with('\n'),
+    }
 }
 
 /// The lines of the log at `path` up to step `done` of the run of this name, and what is missing there, in words: the
@@ -138,7 +143,16 @@ mod tests {
             .unwrap();
         log.file.write_all(b"{\"step\": 6, \"lo").unwrap();
         assert_eq!(read(&path).unwrap().len(), 7);
-        assert_eq!(first(&path).unwrap()["run"], "r");
+        assert!(is_log(&path));
+        for (text, expected) in [
+            ("{\"event\": \"ru", true),
+            ("{\"event\": \"step\"}\n", false),
+            ("a diary\n", false),
+            ("a diary", false),
+        ] {
+            fs::write(dir.path().join("b"), text).unwrap();
+            assert_eq!(is_log(&dir.path().join("b")), expected, "{text}");
+        }
         let (kept, missing) = until(&path, 3, Some("r"));
         assert_eq!((kept.len(), missing), (4, None));
         assert_eq!(kept[3]["step"], 3);

@@ -99,7 +99,7 @@ pub fn report_beside(out: &Path) -> PathBuf {
 
 /// Whether the file in the place of the log beside `out` is a log, of whatever run: one without a model is worth nothing.
 pub(super) fn is_log(out: &Path) -> bool {
-    log::first(&log_beside(out)).is_some()
+    log::is_log(&log_beside(out))
 }
 
 /// Whether the file in the place of the report beside `out` is a report, of whatever run.
