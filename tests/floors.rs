@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first; each line is one floor, each word a room on it.
 const FLOORS: [&[&str]; 12] = [
-    &["error"],
+    &["error", "book"],
     &["cpu", "gpu"],
     &["tensor"],
     &["ops"],
