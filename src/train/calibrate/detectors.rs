@@ -1,4 +1,4 @@
-//! The detectors: directions of the features, what is known of each picture, and the regression from one to the other.
+//! The detectors: a basis of the features, the labels of each picture, and the regression from features to labels.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,32 +19,32 @@ use crate::model::{Captioner, Recognition, RecognitionConfig, principal};
 use crate::nn::Linear;
 use crate::tensor::Tensor;
 
-/// A kind of animal needs so many pictures to be learnt.
+/// Least number of pictures of an animal kind that a detector of it is learnt from.
 const LEAST_OF_KIND: usize = 60;
 
-/// How common a kind is taken to be where nothing is known of a picture; training pictures show far more dogs than the
-/// world has.
+/// Assumed prior of an animal kind. Training pictures show far more dogs than the world has.
 const PRIOR_OF_KIND: f32 = 0.05;
 
-/// A picture that is no photograph counts as so many photographs: to take a page for a photo is worse than the reverse.
+/// Weight of a picture that is no photograph, relative to a photograph. Taking a page for a photograph is worse than
+/// the reverse.
 const IMPORTANCE_OF_OTHERS: f32 = 2.0;
 
-/// How the detectors of words and kinds learn; found on the dev split. Words are hard to tell from features, so that much
-/// decay is better than little.
+/// Training of the detectors of words and kinds; values found on the dev split. Words are hard to tell from features,
+/// so a strong decay is better than a weak one.
 const DETECTORS: Descent = Descent {
     steps: 150,
     rate: 0.01,
     decay: 0.003,
 };
 
-/// How the detectors of photographs and of familiar pictures learn.
+/// Training of the detectors of photographs and of familiar pictures.
 const QUESTIONS: Descent = Descent {
     steps: 500,
     rate: 0.02,
     decay: 1e-4,
 };
 
-/// How well pictures are told apart.
+/// Quality of the detectors.
 pub(super) struct Told {
     pub(super) photographs_auroc: Option<f64>,
     pub(super) mean_of_others: f64,
@@ -52,7 +52,7 @@ pub(super) struct Told {
     pub(super) kinds: Vec<(String, Option<f64>)>,
 }
 
-/// The words with a detector: the commonest content words of the captions.
+/// Returns the words with a detector: the most frequent content words of the captions.
 fn detected_words(material: &Material, vocabulary: &Vocabulary, most: usize) -> Vec<u32> {
     let mut counts = vec![0usize; vocabulary.len()];
     for example in &material.train {
@@ -71,13 +71,13 @@ fn detected_words(material: &Material, vocabulary: &Vocabulary, most: usize) -> 
     common
 }
 
-/// The ids of the words of captions, each once.
+/// Returns the distinct token ids of the words in `captions`.
 fn ids(captions: &[String], vocabulary: &Vocabulary) -> BTreeSet<u32> {
     let words = captions.iter().flat_map(|caption| words(caption));
     words.map(|word| vocabulary.id(&word)).collect()
 }
 
-/// Learns the directions and the detectors.
+/// Learns the basis and the detectors.
 pub(super) fn recognise(
     captioner: &Captioner,
     material: &Material,
@@ -134,8 +134,8 @@ pub(super) fn recognise(
     Ok((Recognition::new(config, &basis, &detectors)?, told))
 }
 
-/// From features `[N, F]`, each first scaled to a variance of 1, to the `rank` directions in which they vary most: the
-/// layer `[rank, F]`.
+/// Computes the `rank` principal directions of features `[N, F]`, each feature first scaled to a variance of 1. Returns
+/// them as a layer `[rank, F]`.
 fn basis(features: &Tensor, rank: usize) -> Result<Linear> {
     let width = features.dims()[1];
     let rows = features.dims()[0] as f64;
@@ -178,7 +178,7 @@ fn basis(features: &Tensor, rank: usize) -> Result<Linear> {
     })
 }
 
-/// The kinds that enough pictures show and that the captioner has words for, each with its number.
+/// Returns the kinds that enough pictures show and that the captioner has words for, each with its index.
 fn learnable_kinds(material: &Material, vocabulary: &Vocabulary) -> Vec<(usize, Kind)> {
     let in_captions = material
         .train
@@ -208,7 +208,7 @@ fn learnable_kinds(material: &Material, vocabulary: &Vocabulary) -> Vec<(usize, 
         .collect()
 }
 
-/// What is known of each picture: a row for each, a column for each detector.
+/// Returns the labels: one row per picture, one column per detector.
 fn labels(
     material: &Material,
     vocabulary: &Vocabulary,
@@ -248,16 +248,16 @@ fn labels(
     labels
 }
 
-/// Whether a picture is held out to say how well photographs are told from others.
+/// Returns whether a picture is held out to measure the detector of photographs.
 fn is_held_out(row: usize) -> bool {
     row % 5 == 4
 }
 
-/// How much each picture counts.
+/// Returns the weight of each picture in the regression.
 fn importance(material: &Material, photographs: usize) -> Vec<f32> {
     let rows = photographs + material.others.len();
     let weight = |row: usize| match row {
-        // Held out; captioned pictures are too valuable for that.
+        // Held out. Captioned pictures are too valuable for that.
         row if row >= material.train.len() && is_held_out(row) => 0.0,
         row if row >= photographs => IMPORTANCE_OF_OTHERS,
         _ => 1.0,
@@ -265,7 +265,7 @@ fn importance(material: &Material, photographs: usize) -> Vec<f32> {
     (0..rows).map(weight).collect()
 }
 
-/// Moves the kinds' biases so that each is as common as the others.
+/// Shifts the biases of the kinds so that each has the prior [`PRIOR_OF_KIND`].
 fn even_priors(labels: &Array2<Label>, first: usize, kinds: usize, bias: &mut Array1<f32>) {
     let odds = |p: f32| (p / (1.0 - p)).ln();
     for column in first..first + kinds {
@@ -281,7 +281,7 @@ fn even_priors(labels: &Array2<Label>, first: usize, kinds: usize, bias: &mut Ar
     }
 }
 
-/// How well held-out pictures are told apart.
+/// Measures the detectors on held-out pictures.
 fn tell(
     x: ArrayView2<f32>,
     labels: &Array2<Label>,

@@ -1,6 +1,6 @@
-//! The kinds of animals that people confuse least and a captioner most.
+//! The kinds of animals that captioners confuse and people do not.
 
-/// A kind's name and the words that say it.
+/// Name of a kind, and the words that name it in captions.
 pub(super) const KINDS: [(&str, &[&str]); 16] = [
     ("dog", &["dog", "dogs", "puppy", "puppies"]),
     ("cat", &["cat", "cats", "kitten", "kittens"]),
@@ -26,12 +26,12 @@ pub(super) const KINDS: [(&str, &[&str]); 16] = [
     ("turtle", &["turtle", "turtles"]),
 ];
 
-/// The number of the kind that `word` says.
+/// Returns the index of the kind that `word` names.
 pub(super) fn kind_of(word: &str) -> Option<usize> {
     KINDS.iter().position(|(_, words)| words.contains(&word))
 }
 
-/// The number of the kind with this name.
+/// Returns the index of the kind with this name.
 pub(super) fn named(name: &str) -> Option<usize> {
     KINDS.iter().position(|(kind, _)| *kind == name)
 }

@@ -8,12 +8,12 @@
 //! ```
 //!
 //! [`fit`] solves it for many labels at once, some of which may be unknown, by full-batch gradient descent with Adam
-//! (Kingma and Ba, 2015, arXiv 1412.6980). [`newton`] solves it for one label and few features by Newton's method, which is
-//! exact after a handful of steps.
+//! (Kingma and Ba, 2015, arXiv 1412.6980). [`newton`] solves it for one label and few features by Newton's method,
+//! which converges in a handful of steps.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
-/// What is known of a label.
+/// Value of a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Label {
     Yes,
@@ -21,19 +21,19 @@ pub(super) enum Label {
     Unknown,
 }
 
-/// How [`fit`] learns.
+/// Hyperparameters of [`fit`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Descent {
     /// Steps of gradient descent.
     pub(super) steps: usize,
-    /// The length of a step.
+    /// Learning rate.
     pub(super) rate: f32,
-    /// The pull of weights towards 0.
+    /// Weight decay.
     pub(super) decay: f32,
 }
 
-/// Weights `[K, D]` and biases `[K]` for rows `x [N, D]` with `labels [N, K]`. A label that is unknown has no part in the
-/// loss; the mean of a label is over the rows where it is known. Each row counts by its `importance`.
+/// Returns weights `[K, D]` and biases `[K]` for rows `x [N, D]` with `labels [N, K]`. Unknown labels do not contribute
+/// to the loss; the mean of a label is over the rows where it is known. Each row is weighted by its `importance`.
 pub(super) fn fit(
     x: ArrayView2<f32>,
     labels: &Array2<Label>,
@@ -57,7 +57,7 @@ pub(super) fn fit(
         let odds = x.dot(&weight.t()) + &bias;
         let error = (odds.mapv(|d| 1.0 / (1.0 + (-d).exp())) - &y) * &share;
         let gradient = error.t().dot(&x) + how.decay * &weight;
-        // Steps shrink to nothing towards the end, so that the last ones do not wander.
+        // The learning rate falls linearly to zero, so that the last steps converge.
         let rate = how.rate * (1.0 - (step - 1) as f32 / how.steps as f32);
         adam_w.step(weight.iter_mut(), gradient.iter(), rate, step);
         adam_b.step(bias.iter_mut(), error.sum_axis(Axis(0)).iter(), rate, step);
@@ -65,7 +65,7 @@ pub(super) fn fit(
     (weight, bias)
 }
 
-/// The means of gradients and of their squares.
+/// Running means of gradients and of their squares.
 struct Adam(Vec<[f32; 2]>);
 
 impl Adam {
@@ -89,8 +89,8 @@ impl Adam {
     }
 }
 
-/// The offset and weights of a logistic regression on rows of few numbers; `decay` pulls the weights of numbers that are
-/// scaled to a variance of 1 towards 0, as in [`fit`].
+/// Returns offset and weights of a logistic regression on rows of few features. `decay` applies to the weights of
+/// features that are scaled to a variance of 1, as in [`fit`].
 pub(super) fn newton(rows: &[Vec<f64>], labels: &[bool], decay: f64) -> (f64, Vec<f64>) {
     let Some(width) = rows.first().map(Vec::len) else {
         return (0.0, Vec::new());
@@ -136,7 +136,7 @@ pub(super) fn newton(rows: &[Vec<f64>], labels: &[bool], decay: f64) -> (f64, Ve
     (w[0] - shift, weights)
 }
 
-/// The deviation of numbers that are all the same counts as 1.
+/// Returns mean and standard deviation; the deviation of constant values is 1.
 fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let n = values.clone().count().max(1) as f64;
     let mean = values.clone().sum::<f64>() / n;
@@ -151,7 +151,7 @@ fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     )
 }
 
-/// Solves `a x = b` for a symmetric positive definite matrix, by elimination without pivots.
+/// Solves `a x = b` for a symmetric positive definite matrix by elimination without pivoting.
 fn solve(mut a: Array2<f64>, mut b: Array1<f64>) -> Array1<f64> {
     let n = b.len();
     for i in 0..n {
@@ -225,7 +225,7 @@ mod tests {
             (f64::from(w[[0, 1]]) - weights[1]).abs() < 0.02,
             "{w} {weights:?}"
         );
-        // Decay pulls towards 0.
+        // Decay shrinks the weights.
         let (_, small) = newton(&rows, &labels, 1.0);
         assert!(small[0] > 0.0 && small[0] < weights[0] / 2.0);
     }
@@ -242,7 +242,7 @@ mod tests {
         let label = |i: usize, k: usize| match (k, i < half, labels[i]) {
             (_, true, true) => Label::Yes,
             (_, true, false) => Label::No,
-            // The second label of the second half is not known; the first one's is wrong and does not count.
+            // The second label is unknown in the second half. The first label is wrong there, with importance 0.
             (1, false, _) => Label::Unknown,
             (_, false, right) => {
                 if right {

@@ -1,4 +1,4 @@
-//! The pictures that a calibration learns from, and what is known of each.
+//! The pictures that a calibration learns from, and their labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use crate::data::vocabulary::words;
 use crate::data::{Dataset, Example, Split, folder};
 use crate::error::{self, Error, Result};
 
-/// A photo by name, and what it is known to show.
+/// A photograph by name, and its known contents.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Photo {
     pub(super) path: PathBuf,
-    /// The kinds of animals in it, by number; none where nothing is known.
+    /// Indices of the animal kinds in it; `None` where unknown.
     pub(super) kinds: Option<BTreeSet<usize>>,
-    /// The name of its class.
+    /// Name of its class, if known.
     pub(super) class: Option<String>,
 }
 
 /// All pictures.
 pub(super) struct Material {
-    /// Pictures with captions, to learn from.
+    /// Captioned pictures to learn from.
     pub(super) train: Vec<Example>,
-    /// Pictures with captions that the captioner has not learnt from.
+    /// Captioned pictures that the captioner was not trained on.
     pub(super) dev: Vec<Example>,
     /// Photographs without captions.
     pub(super) photos: Vec<Photo>,
@@ -50,13 +50,13 @@ impl Material {
     }
 }
 
-/// The kinds of animals that captions speak of, by number.
+/// Returns the indices of the animal kinds that `captions` mention.
 pub(super) fn kinds_in(captions: &[String]) -> BTreeSet<usize> {
     let words = captions.iter().flat_map(|caption| words(caption));
     words.filter_map(|word| kinds::kind_of(&word)).collect()
 }
 
-/// Image files in a folder, in order.
+/// Returns the image files in a folder, in order.
 fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Err(Error::file(
@@ -74,7 +74,8 @@ fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The photos that labels speak of, and so many others, drawn at random.
+/// Returns the labelled photographs that show an animal or a class, and up to `most_photos` others: half of them
+/// labelled, half unlabelled, drawn at random.
 fn photos(sources: &Sources, seed: u64) -> Result<Vec<Photo>> {
     let Some(path) = &sources.photos else {
         return Ok(Vec::new());
@@ -104,7 +105,7 @@ fn photos(sources: &Sources, seed: u64) -> Result<Vec<Photo>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     labelled.shuffle(&mut random);
     others.shuffle(&mut random);
-    // Photos that show an animal are rare among the labelled ones, and all of them are wanted.
+    // Labelled photographs that show an animal or a class are rare. All of them are used.
     let shows = |photo: &Photo| {
         photo.class.is_some() || photo.kinds.as_ref().is_some_and(|k| !k.is_empty())
     };
@@ -112,13 +113,13 @@ fn photos(sources: &Sources, seed: u64) -> Result<Vec<Photo>> {
     let half = sources.most_photos / 2;
     chosen.extend(plain.into_iter().take(half));
     chosen.extend(others.into_iter().take(half));
-    // Every part of the list is a sample of the whole.
+    // Shuffled, so that every part of the list is a sample of the whole.
     chosen.shuffle(&mut random);
     Ok(chosen)
 }
 
-/// Labels by photo name: a line has the name, a tab, the kinds with commas between them (`-` is none, `?` is not known),
-/// and perhaps a tab and the name of a class.
+/// Reads labels by photograph name. A line has the name, a tab, the kinds separated by commas (`-` for none, `?` for
+/// unknown), and optionally a tab and the name of a class.
 fn read_labels(path: &Path) -> Result<BTreeMap<String, Photo>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
     let mut labels = BTreeMap::new();
@@ -134,7 +135,7 @@ fn read_labels(path: &Path) -> Result<BTreeMap<String, Photo>> {
         };
         let kinds: Option<BTreeSet<usize>> = match listed {
             "-" => Some(BTreeSet::new()),
-            // A kind that is not told apart from others says nothing.
+            // Names of kinds without a detector are ignored.
             names => names.split(',').map(kinds::named).collect(),
         };
         let class = fields

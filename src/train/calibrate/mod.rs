@@ -1,16 +1,16 @@
-//! Calibration: what a captioner may be trusted with, learnt after its training.
+//! Calibration: fits confidence estimates of a trained captioner.
 //!
-//! The networks stay as they are. [`calibrate`] computes the encoder's pooled features of many pictures and learns from
+//! The networks are not changed. [`calibrate`] computes the encoder's pooled features of many pictures and learns from
 //! them, in this order:
 //!
-//! 1. the directions in which features vary most, and in them by logistic regression the detectors of words, kinds of
+//! 1. the directions in which features vary most, and on them by logistic regression the detectors of words, kinds of
 //!    animals, photographs and familiar pictures ([`crate::model::recognition`]);
-//! 2. the temperature of the tags, from photos whose class is known, and their compression;
-//! 3. the confidence, from the captions that the model gives the dev split: which of them are mostly right
-//!    ([`crate::metrics::precision`]) against their signals.
+//! 2. the temperature of the tags, from photographs whose class is known, and their compression;
+//! 3. the confidence, from the captions that the model generates for the dev split: a regression from their signals to
+//!    whether they are mostly right ([`crate::metrics::precision`]).
 //!
-//! A fifth of the pictures that are photographs or not is held out to say how well they are told apart; the confidence is
-//! judged by cross-validation: each fifth of the dev split by a regression on the others.
+//! The detector of photographs is measured on a held-out fifth of its pictures. The confidence is measured by
+//! cross-validation: each fifth of the dev split by a regression on the others.
 
 mod detectors;
 mod kinds;
@@ -34,36 +34,36 @@ use crate::model::recognition::pooled;
 use crate::nn::Module;
 use crate::tensor::{Device, Tensor};
 
-/// Pictures that are encoded at a time.
+/// Mini-batch size of the encoder.
 const TOGETHER: usize = 32;
 
 /// Where the pictures are.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// A dataset with captions and a dev split.
+    /// A data set with captions and a dev split.
     pub data: Given,
     /// A folder of pictures that are no photographs.
     pub not_photos: PathBuf,
     /// A folder of photographs without captions.
     pub photos: Option<PathBuf>,
-    /// What some of those photographs show.
+    /// A file of labels for some of those photographs.
     pub labels: Option<PathBuf>,
-    /// How many photographs are looked at besides those that are known to show an animal or a class.
+    /// Maximum number of photographs besides those with a known animal or class.
     pub most_photos: usize,
 }
 
-/// How to calibrate.
+/// Settings of a calibration.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Directions that the features are reduced to; at most as many as there are features.
+    /// Number of principal directions that the features are reduced to; at most the number of features.
     pub rank: usize,
-    /// Words that get a detector, at most; the commonest.
+    /// Maximum number of words with a detector; the most frequent ones.
     pub words: usize,
-    /// Directions that the tags are reduced to; 0 leaves them as they are.
+    /// Rank that the tags' layer is compressed to; 0 leaves it as it is.
     pub tag_rank: usize,
-    /// The beam of the captions that the confidence is learnt from.
+    /// Beam width of the captions that the confidence is learnt from.
     pub beam: usize,
-    /// What pictures are drawn by.
+    /// Seed of the random choice of pictures.
     pub seed: u64,
 }
 
@@ -79,10 +79,10 @@ impl Default for Settings {
     }
 }
 
-/// How far a calibration has come.
+/// Progress of a calibration.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress {
-    /// So many of so many pictures are encoded.
+    /// Pictures encoded so far, and pictures in all.
     Encoded(usize, usize),
     /// The detectors are being learnt.
     Learning,
@@ -90,53 +90,53 @@ pub enum Progress {
     Captioning,
 }
 
-/// How well it went, on pictures that were not learnt from.
+/// Quality of the calibration, measured on pictures that it did not learn from.
 #[derive(Clone, Debug, Serialize)]
 pub struct Calibration {
-    /// Photographs against pictures that are none: AUROC.
+    /// AUROC of photographs against other pictures.
     pub photographs_auroc: Option<f64>,
-    /// The mean probability of being a photograph, of those that are none.
+    /// Mean probability of being a photograph, over pictures that are none.
     pub mean_of_others: f64,
-    /// The mean probability of being a photograph, of photographs.
+    /// Mean probability of being a photograph, over photographs.
     pub mean_of_photographs: f64,
-    /// Words with a detector.
+    /// Number of words with a detector.
     pub words: usize,
     /// Kinds of animals with a detector, each with its AUROC against other kinds.
     pub kinds: Vec<(String, Option<f64>)>,
-    /// The tags' temperature and what it did, where classes were known.
+    /// Effect of the tags' temperature, if classes were known.
     pub tags: Option<TagCalibration>,
-    /// Captions of the dev split.
+    /// Number of captions of the dev split.
     pub captions: usize,
-    /// The share of them that is mostly right.
+    /// Share of them that is mostly right.
     pub mostly_right: f64,
-    /// The expected calibration error of their confidence, by cross-validation.
+    /// Expected calibration error of their confidence, by cross-validation.
     pub calibration_error: f64,
-    /// Right against wrong ones: AUROC, by cross-validation.
+    /// AUROC of right against wrong captions, by cross-validation.
     pub auroc: Option<f64>,
-    /// The reliability diagram, by cross-validation.
+    /// Reliability diagram, by cross-validation.
     pub reliability: Vec<Bin>,
 }
 
-/// What the tags' temperature did.
+/// Effect of the tags' temperature.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TagCalibration {
-    /// Photos with a known class.
+    /// Number of photographs with a known class.
     pub photos: usize,
     /// The temperature that the logits were divided by.
     pub temperature: f64,
-    /// The share of photos whose class is the likeliest.
+    /// Top-1 accuracy: the share of photographs whose class has the highest probability.
     pub right: f64,
-    /// The expected calibration error of the likeliest class, before.
+    /// Expected calibration error of the most probable class, before calibration.
     pub error_before: f64,
-    /// And after.
+    /// Expected calibration error of the most probable class, after calibration.
     pub error_after: f64,
 }
 
-/// Learns the recognition and the confidence of a captioner, and calibrates its tags. The captioner is, and stays, on
-/// `device`.
+/// Learns the recognition and the confidence of a captioner, and calibrates its tags. The captioner is on `device`
+/// before and after.
 ///
 /// # Errors
-/// Where pictures are missing or cannot be read.
+/// Fails if pictures are missing or cannot be read.
 pub fn calibrate(
     captioner: &mut Captioner,
     sources: &Sources,
@@ -157,7 +157,7 @@ pub fn calibrate(
     let (recognition, told) = recognise(captioner, &material, &features, settings)?;
     let words = recognition.config().words.len();
     captioner.recognition = Some(recognition);
-    // What is learnt here is learnt on the processor, where the features are.
+    // The calibration is computed on the CPU, where the features are.
     if let Some(tags) = &mut captioner.tags {
         tags.to(&Device::Cpu)?;
     }
@@ -186,7 +186,7 @@ pub fn calibrate(
     })
 }
 
-/// All pictures in the order of the rows of their features: with captions, photographs, others.
+/// Returns all pictures in the row order of their features: captioned pictures, photographs, others.
 fn pictures(material: &Material) -> Vec<PathBuf> {
     let train = material.train.iter().map(|example| example.image.clone());
     let photos = material.photos.iter().map(|photo| photo.path.clone());
@@ -196,7 +196,7 @@ fn pictures(material: &Material) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The pooled features `[N, F]` of the pictures at these paths.
+/// Returns the pooled features `[N, F]` of the pictures at these paths.
 fn features(
     captioner: &Captioner,
     paths: &[PathBuf],
@@ -212,7 +212,7 @@ fn features(
     Tensor::from_vec(rows, &[paths.len(), captioner.encoder.config().features()])
 }
 
-/// What the encoder makes of the pictures at these paths.
+/// Returns the encoder's output for the pictures at these paths.
 fn encode(captioner: &Captioner, paths: &[&Path]) -> Result<Tensor> {
     let read = |i: usize| -> Result<Image> {
         Ok(captioner

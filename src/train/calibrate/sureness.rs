@@ -1,4 +1,4 @@
-//! The confidence: learnt from the captions of the dev split.
+//! The confidence, learnt from the captions of the dev split.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::metrics::precision::is_mostly_right;
 use crate::model::Captioner;
 use crate::model::recognition::{Confidence, Signal};
 
-/// Pictures that are captioned at a time.
+/// Mini-batch size of the captioner.
 const TOGETHER: usize = 25;
 
-/// The pull of the signals' weights towards 0.
+/// Weight decay of the regression on standardised signals.
 const DECAY: f64 = 0.005;
 
-/// Parts of the cross-validation.
+/// Number of folds of the cross-validation.
 const PARTS: usize = 5;
 
-/// How sure the captions of the dev split are, and with how much reason.
+/// Confidence of the captions of the dev split, and its calibration.
 pub(super) struct Sureness {
     pub(super) captions: usize,
     pub(super) mostly_right: f64,
@@ -32,7 +32,7 @@ pub(super) struct Sureness {
     pub(super) reliability: Vec<Bin>,
 }
 
-/// Captions the pictures of `dev`, and sets the captioner's confidence by what is right.
+/// Captions the pictures of `dev`, and fits the captioner's confidence to which captions are right.
 pub(super) fn learn(captioner: &mut Captioner, dev: &[Example], beam: usize) -> Result<Sureness> {
     let paths: Vec<&Path> = dev.iter().map(|example| example.image.as_path()).collect();
     let captions = captions(captioner, &paths, beam)?;
@@ -69,9 +69,9 @@ struct Judged {
     is_right: bool,
 }
 
-/// The regression from the signals of captions to whether they are right.
+/// Fits the regression from the signals of captions to whether they are right.
 fn regression<'a>(judged: impl Iterator<Item = &'a Judged>) -> Confidence {
-    // The values of a caption are in the order of `Signal::ALL`, which is that of the map.
+    // The map iterates over the signals in the order of `Signal::ALL`.
     let (rows, right): (Vec<Vec<f64>>, Vec<bool>) = judged
         .map(|j| (j.signals.values().copied().collect(), j.is_right))
         .unzip();
@@ -80,7 +80,7 @@ fn regression<'a>(judged: impl Iterator<Item = &'a Judged>) -> Confidence {
     Confidence { offset, weights }
 }
 
-/// The best caption of each picture.
+/// Returns the best caption of each picture.
 fn captions(captioner: &Captioner, paths: &[&Path], beam: usize) -> Result<Vec<Caption>> {
     let how = Search {
         beam,

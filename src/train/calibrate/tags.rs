@@ -1,4 +1,4 @@
-//! The tags' temperature, from photos whose class is known, and their compression.
+//! The tags' temperature, from photographs whose class is known, and their compression.
 
 use super::TagCalibration;
 use super::material::Material;
@@ -8,14 +8,14 @@ use crate::model::Captioner;
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// Temperatures from one end to the other are tried in steps of 2%.
+/// Range of temperatures that are tried, in steps of 2%.
 const TEMPERATURES: (f64, f64) = (0.25, 4.0);
 
-/// Fewer photos than this say nothing about a temperature.
+/// Least number of photographs to fit a temperature to.
 const LEAST_PHOTOS: usize = 50;
 
-/// Compresses the tags, and divides their logits by the temperature under which the classes of the photos are likeliest.
-/// Of the `features`, the first rows are those of `photographs`.
+/// Compresses the tags, and divides their logits by the temperature that maximises the likelihood of the photographs'
+/// classes. The first rows of `features` belong to `photographs`.
 pub(super) fn calibrate(
     captioner: &mut Captioner,
     material: &Material,
@@ -77,7 +77,7 @@ pub(super) fn calibrate(
     Ok(Some(calibration))
 }
 
-/// The natural logarithm of a class's probability, of logits that are divided by a temperature.
+/// Returns the natural logarithm of the probability of `class` for logits divided by a temperature.
 fn log_probability(row: &[f32], class: usize, temperature: f64) -> f64 {
     let scaled = |x: f32| f64::from(x) / temperature;
     let largest = row
@@ -89,7 +89,7 @@ fn log_probability(row: &[f32], class: usize, temperature: f64) -> f64 {
     scaled(row[class]) - largest - sum.ln()
 }
 
-/// The temperature that makes the classes likeliest.
+/// Returns the temperature that maximises the likelihood of the classes.
 fn best_temperature(rows: &[&[f32]], classes: &[usize]) -> f64 {
     let (lowest, highest) = TEMPERATURES;
     let steps = ((highest / lowest).ln() / 1.02f64.ln()) as i32;
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn logits_that_are_too_sure_get_a_temperature_above_1() {
-        // The first class is right in two of three cases, and its logit says far more.
+        // The first class is right in two of three cases, but its logit claims far more.
         let row = [4.0f32, 0.0];
         let rows: Vec<&[f32]> = vec![&row; 30];
         let classes: Vec<usize> = (0..30).map(|i| usize::from(i % 3 == 0)).collect();
         let found = best_temperature(&rows, &classes);
         let want = 4.0 / 2f64.ln();
-        // Beyond the highest that is tried.
+        // The optimum lies above the highest temperature that is tried.
         assert!(
             want > TEMPERATURES.1 && (found - TEMPERATURES.1).abs() < 0.1,
             "{found}"
