@@ -1,4 +1,4 @@
-//! Single settings by name: `--set decoder.kind=attention`, and what two configurations differ in.
+//! Single settings by name (`--set decoder.kind=attention`), and the differences between two configurations.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::fields::{FIELDS, Field, TABLES, Takes, field};
 use crate::data::words;
 use crate::error::{Error, Result, name};
 
-/// A setting and the value that it is given.
+/// A setting and its new value.
 #[derive(Clone, Debug)]
 pub struct Change {
     field: &'static Field,
@@ -15,10 +15,10 @@ pub struct Change {
 }
 
 impl Change {
-    /// `optimizer.lr=1e-4`: the value in TOML, or a word without quotes.
+    /// Parses `optimizer.lr=1e-4`: the value in TOML, or a word without quotes.
     ///
     /// # Errors
-    /// What is wrong with it: no such setting, with the nearest one, or no value of its type.
+    /// Fails if there is no such setting, naming the nearest one, or if the value has another type.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or(
             "a setting and its value are joined by =, as decoder.kind=attention; `glimpse config` lists all",
@@ -44,18 +44,18 @@ impl Change {
         }
     }
 
-    /// The value that a stored configuration has for the setting, where it has one.
+    /// Returns the value of the setting in a stored configuration, if it has one.
     pub fn within<'c>(&self, config: &'c Value) -> Option<&'c Value> {
         let mut parts = self.field.key.split('.');
         parts.try_fold(config, |at, part| at.get(part))
     }
 
-    /// The name of the setting.
+    /// Returns the name of the setting.
     pub fn key(&self) -> &'static str {
         self.field.key
     }
 
-    /// Why a run that goes on from a checkpoint cannot have it; `None` where it can.
+    /// Returns why a resumed run cannot make this change; `None` if it can.
     pub fn refusal(&self) -> Option<String> {
         let Field { key, fixed, .. } = self.field;
         (!fixed.is_empty()).then(|| {
@@ -69,7 +69,7 @@ impl Change {
 /// Refuses settings that are given twice.
 ///
 /// # Errors
-/// The first one.
+/// Names the first of them.
 pub fn check_once(changes: &[Change]) -> Result<(), String> {
     let twice = changes.iter().enumerate().find(|(at, change)| {
         let earlier = changes[..*at].iter();
@@ -84,7 +84,7 @@ pub fn check_once(changes: &[Change]) -> Result<(), String> {
     }
 }
 
-/// A value as TOML spells it; what is none is a text.
+/// Parses a TOML value; text that is no TOML value becomes a string.
 fn toml_value(text: &str) -> Value {
     let table = toml::from_str::<toml::Table>(&format!("value = {text}"));
     let value = table
@@ -92,7 +92,7 @@ fn toml_value(text: &str) -> Value {
         .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"));
     match value {
-        // JSON has no such numbers, and no setting takes a date.
+        // JSON has no infinite numbers, and no setting takes a date.
         Some(toml::Value::Float(x)) if !x.is_finite() => text.into(),
         Some(toml::Value::Datetime(_)) | None => text.into(),
         Some(value) => serde_json::to_value(value).unwrap_or_else(|_| text.into()),
@@ -113,7 +113,7 @@ fn fits(takes: Takes, value: &Value) -> bool {
     }
 }
 
-/// A value in a message.
+/// Formats a value for a message.
 fn called(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the text `{}`", name(text)),
@@ -123,7 +123,7 @@ fn called(value: &Value) -> String {
     }
 }
 
-/// What other programs call our settings.
+/// Names that other programs use for these settings.
 const ALIASES: [(&str, &str); 8] = [
     ("learning_rate", "optimizer.lr"),
     ("batch_size", "batch"),
@@ -135,7 +135,7 @@ const ALIASES: [(&str, &str); 8] = [
     ("early_stopping", "dev.patience"),
 ];
 
-/// What to write instead of a setting that does not exist.
+/// Suggests a setting in place of one that does not exist.
 fn unknown(key: &str) -> String {
     let within = |field: &&Field| {
         let rest = field.key.strip_prefix(key);
@@ -148,7 +148,7 @@ fn unknown(key: &str) -> String {
             first.key
         );
     }
-    // `lr` is the last word of a setting, and nearer to it than to any other.
+    // `lr` is the last part of a setting's name. That match is better than the smallest edit distance.
     let last = |field: &&Field| field.key.rsplit('.').next() == Some(key);
     let mut named: Vec<&str> = FIELDS.iter().filter(last).map(|field| field.key).collect();
     named.sort_by_key(|key| !key.starts_with("optimizer."));
@@ -167,10 +167,10 @@ fn unknown(key: &str) -> String {
 }
 
 impl TrainConfig {
-    /// This configuration with `changes`.
+    /// Returns this configuration with `changes`.
     ///
     /// # Errors
-    /// Where a value is out of range, or contradicts others.
+    /// Fails if a value is out of range, or contradicts others.
     pub fn with(&self, changes: &[Change]) -> Result<Self> {
         let mut value = self.value();
         for change in changes {
@@ -191,13 +191,13 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// As it is stored.
+    /// Returns the configuration as it is stored.
     pub fn value(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-/// Puts `value` at `key`, in tables that are made where they are missing.
+/// Sets `value` at `key`, creating missing tables.
 fn put(root: &mut Value, key: &str, value: Value) {
     let mut at = root;
     for part in key.split('.') {
@@ -209,8 +209,8 @@ fn put(root: &mut Value, key: &str, value: Value) {
     *at = value;
 }
 
-/// The settings of a stored configuration by their full names, in the order of the documentation; unknown ones, as another
-/// version may have them, come last.
+/// Returns the settings of a stored configuration by their full names, in the order of the documentation. Unknown
+/// settings, as from another version, come last.
 pub fn flat(config: &Value) -> Vec<(String, Value)> {
     fn collect(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
         let Value::Object(table) = value else {
@@ -231,10 +231,10 @@ pub fn flat(config: &Value) -> Vec<(String, Value)> {
     found
 }
 
-/// A setting that two configurations differ in: its name, and each one's value, `None` where it is left out.
+/// A difference between two configurations: the setting's name and both values, `None` where it is left out.
 pub type Difference = (String, Option<Value>, Option<Value>);
 
-/// What two stored configurations differ in.
+/// Returns the settings in which two stored configurations differ.
 pub fn differences(a: &Value, b: &Value) -> Vec<Difference> {
     let (a, b) = (flat(a), flat(b));
     let find = |of: &[(String, Value)], key: &str| {
@@ -255,8 +255,8 @@ pub fn differences(a: &Value, b: &Value) -> Vec<Difference> {
     both.filter(|(_, a, b)| a != b).collect()
 }
 
-/// The settings of a stored configuration that are not the defaults, as TOML spells them: `epochs = 3`. Those that an older
-/// version did not have are at their defaults.
+/// Returns the settings of a stored configuration that are not at their defaults, in TOML: `epochs = 3`. Settings that
+/// an older version did not have count as defaults.
 pub fn changed(config: &Value) -> Vec<String> {
     let defaults = TrainConfig::default().value();
     let differ = differences(&defaults, config).into_iter();
@@ -264,7 +264,7 @@ pub fn changed(config: &Value) -> Vec<String> {
     lines.collect()
 }
 
-/// A value as TOML spells it, with no more digits than its number has.
+/// Formats a value in TOML, with no more digits than its precision.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Number(number) => match number.as_f64() {
@@ -286,7 +286,7 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// A value whose number has no more digits than somebody wrote.
+/// Rounds a number to the digits that were written in the configuration.
 pub fn rounded(value: Value) -> Value {
     match value.as_f64().filter(|_| value.is_f64()) {
         Some(x) => shortest(x).parse::<f64>().map_or(value, Value::from),
@@ -294,7 +294,8 @@ pub fn rounded(value: Value) -> Value {
     }
 }
 
-/// Most settings are kept in 32 bits; what they are in 64 shows digits that nobody wrote.
+/// Formats a number with the fewest digits. Most settings are stored as `f32`; printed as `f64` they would show digits
+/// that nobody wrote.
 fn shortest(x: f64) -> String {
     let narrow = x as f32;
     match f64::from(narrow) == x {
@@ -303,8 +304,8 @@ fn shortest(x: f64) -> String {
     }
 }
 
-/// All settings in TOML with what they do, their units and defaults, and the values of `config`. Settings that it leaves out
-/// are comments.
+/// Returns all settings in TOML with descriptions, units and defaults, and the values of `config`. Settings that it
+/// leaves out are comments.
 pub fn commented(config: &TrainConfig) -> String {
     let defaults = flat(&TrainConfig::default().value());
     let values = flat(&config.value());
@@ -354,7 +355,7 @@ pub fn commented(config: &TrainConfig) -> String {
     text
 }
 
-/// Appends a sentence as lines of a comment.
+/// Appends a sentence as comment lines.
 fn comment(text: &mut String, sentence: &str) {
     const WIDTH: usize = 100;
     let mut line = String::from("#");

@@ -1,8 +1,8 @@
-//! No setting is without documentation, and the documentation is what the code takes.
+//! Tests that every setting is documented, and that the documentation agrees with the code.
 
 use super::*;
 
-/// The names that the code takes in `table`, as it tells them where there is an unknown one.
+/// Returns the field names that `table` accepts, taken from the error message about an unknown one.
 fn taken(table: &str) -> Vec<String> {
     let mut value = TrainConfig::default().value();
     put(
@@ -113,7 +113,7 @@ fn the_documentation_is_a_configuration_with_the_defaults() {
         );
     }
     assert!(text.lines().all(|line| line.chars().count() <= 100));
-    // What is left out by default is shown by an example that is one.
+    // A setting that is left out by default is shown by its example.
     let mut out = String::new();
     for line in text.lines() {
         let bare = line.strip_prefix("# ").filter(|rest| {
@@ -133,7 +133,7 @@ fn the_documentation_is_a_configuration_with_the_defaults() {
     assert!(
         config.encoder.new.is_some() && config.distill.is_some() && config.encoder.lr.is_some()
     );
-    // What a configuration changes is in its own documentation.
+    // The documentation of a changed configuration parses back to it.
     let changed = TrainConfig::default()
         .with(&[Change::parse("decoder.dropout=0.25").unwrap()])
         .unwrap();

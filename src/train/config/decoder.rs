@@ -1,4 +1,4 @@
-//! `[decoder]`: which decoder, and its sizes.
+//! `[decoder]`: the kind of decoder, and its sizes.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,23 +6,23 @@ use super::require;
 use crate::error::Result;
 use crate::model::{DecoderConfig, DecoderKind};
 
-/// Which decoder, and its sizes.
+/// Kind and sizes of the decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecoderSizes {
     /// `inject`, `par-inject`, `merge` or `attention`; see [`DecoderKind`].
     pub kind: DecoderKind,
-    /// Elements of a word's vector.
+    /// Size of a word embedding.
     pub embedding: usize,
-    /// Cells of each LSTM layer.
+    /// Hidden size of each LSTM layer.
     pub hidden: usize,
-    /// LSTM layers, 1 or 2; 1 for `attention`.
+    /// Number of LSTM layers, 1 or 2; 1 for `attention`.
     pub layers: usize,
-    /// `attention`: elements of a position's key.
+    /// `attention`: size of a position's key.
     pub attention: usize,
-    /// Whether the output layer's matrix is the word vectors' (Press and Wolf, 2017, arXiv 1608.05859).
+    /// Whether the output layer shares its matrix with the word embedding (Press and Wolf, 2017, arXiv 1608.05859).
     pub tied: bool,
-    /// The share of elements that are dropped, in `[0, 1)`.
+    /// Dropout probability, in `[0, 1)`.
     pub dropout: f32,
 }
 
@@ -48,7 +48,7 @@ impl DecoderSizes {
         )
     }
 
-    /// The configuration of a decoder for an encoder with this many `features` and a `vocabulary` of this many words.
+    /// Returns the configuration of a decoder for an encoder with `features` channels and a `vocabulary` of this size.
     pub fn decoder(&self, features: usize, vocabulary: usize) -> DecoderConfig {
         DecoderConfig {
             features,
@@ -66,10 +66,11 @@ impl DecoderSizes {
         }
     }
 
-    /// The sizes of an existing decoder, with the `dropout` that this configuration asks for.
+    /// Returns the sizes of an existing decoder, with the `dropout` of this configuration.
     ///
     /// # Errors
-    /// Where this configuration asks for another decoder: its fields are neither the defaults nor those of `decoder`.
+    /// Fails if this configuration asks for another decoder: its fields are neither the defaults nor those of
+    /// `decoder`.
     pub fn adopted(&self, decoder: &DecoderConfig) -> Result<Self> {
         let theirs = DecoderSizes {
             kind: decoder.kind,

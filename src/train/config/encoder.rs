@@ -1,4 +1,4 @@
-//! `[encoder]` and `[image]`: which encoder, how it is trained, and how an image becomes its input.
+//! `[encoder]` and `[image]`: the encoder, how it is trained, and how an image becomes its input.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,30 +7,29 @@ use crate::data::Method;
 use crate::error::{Error, Result};
 use crate::model::{DenseNetConfig, Tuning};
 
-/// Which encoder, and how it is trained.
+/// The encoder and how it is trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncoderConfig {
     /// `none`: the encoder is frozen and its features are computed once. `last-block`: its last block and its last
     /// batch norm are trained with the decoder. `all`: encoder and decoder are trained end to end.
     pub train: EncoderTraining,
-    /// The encoder's learning rate after warm-up, where it is another than the optimizer's; it rises and falls with
-    /// that.
+    /// Learning rate of the encoder after warm-up, if it differs from the optimizer's; it follows the same schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f32>,
-    /// The encoder's weight decay, where it is another than the optimizer's.
+    /// Weight decay of the encoder, if it differs from the optimizer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f32>,
-    /// The statistics by which batch norms of the trained part normalise; `batch` where it is left out.
+    /// Statistics of the batch norms in the trained part; `batch` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<NormStatistics>,
-    /// The sizes of a new encoder with random weights. Without it the encoder is the one of `--encoder`, or the
-    /// bundled one.
+    /// Sizes of a new encoder with random weights. Without it the encoder is the one of `--encoder`, or the bundled
+    /// one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<DenseNetConfig>,
 }
 
-/// How much of the encoder is trained.
+/// The trained part of the encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncoderTraining {
@@ -43,25 +42,25 @@ pub enum EncoderTraining {
     All,
 }
 
-/// The statistics by which batch norms normalise while they are trained.
+/// The statistics that batch norms use while they are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NormStatistics {
-    /// The batch's mean and variance, which also move the running ones.
+    /// The batch's mean and variance, which also update the running statistics.
     Batch,
-    /// The running ones that came with the encoder, which stay as they are.
+    /// The encoder's running statistics, which are not updated.
     Frozen,
 }
 
-/// How an image becomes the encoder's input, and how much memory decoded images may take.
+/// How an image becomes the encoder's input, and the memory for decoded images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageConfig {
     /// `torchvision`, `squash` or `keras-nearest`.
     pub method: Method,
-    /// Pixels of a side.
+    /// Side of the square input, in pixels.
     pub size: u32,
-    /// Memory for decoded images, in MiB, so that they need not be decoded again in every epoch.
+    /// Memory for decoded images, in MiB; cached images are not decoded again in every epoch.
     pub cache_mib: usize,
 }
 
@@ -76,7 +75,7 @@ impl Default for ImageConfig {
 }
 
 impl EncoderConfig {
-    /// Refuses values that make no sense.
+    /// Refuses values out of range.
     pub(super) fn check(&self) -> Result<()> {
         for (name, is_set) in [
             ("lr", self.lr.is_some()),
@@ -111,7 +110,7 @@ impl EncoderConfig {
         )
     }
 
-    /// How training treats the encoder.
+    /// Returns how training treats the encoder.
     pub fn tuning(&self) -> Tuning {
         Tuning {
             last_block: self.train == EncoderTraining::LastBlock,

@@ -1,20 +1,20 @@
-//! Every setting of a training in one place: what it takes, its unit, what it does, and whether a run that goes on may
-//! change it. Defaults are read off [`TrainConfig::default`](super::TrainConfig), never written down twice.
+//! Every training setting in one place: its type, its unit, its effect, and whether a resumed run may change it.
+//! Defaults are read from [`TrainConfig::default`](super::TrainConfig), never written down twice.
 
-/// The values that a setting takes.
+/// The type of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// A whole number of 0 or more.
+    /// An integer of 0 or more.
     Whole,
     /// A number.
     Number,
     /// `true` or `false`.
     Flag,
-    /// One of some words.
+    /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of two numbers.
     Pair,
-    /// A list of whole numbers.
+    /// A list of integers of 0 or more.
     Wholes,
     /// A list of paths.
     Paths,
@@ -23,7 +23,7 @@ pub enum Takes {
 }
 
 impl Takes {
-    /// In words, after "takes".
+    /// Returns the type in words, as the object of "takes".
     pub fn words(self) -> String {
         match self {
             Takes::Whole => "a whole number of 0 or more".into(),
@@ -41,20 +41,20 @@ impl Takes {
     }
 }
 
-/// A setting.
+/// Documentation of a setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name, with those of its tables before it: `optimizer.lr`.
+    /// Full name, with the names of its tables: `optimizer.lr`.
     pub key: &'static str,
-    /// The values that it takes.
+    /// Type of its value.
     pub takes: Takes,
-    /// What its number counts or is measured in; empty where it has no unit.
+    /// Unit of its number; empty if it has none.
     pub unit: &'static str,
-    /// What it does.
+    /// Description.
     pub about: &'static str,
-    /// An example, in TOML, of a setting that is left out by default; else empty.
+    /// Example in TOML of a setting that is left out by default; otherwise empty.
     pub example: &'static str,
-    /// Why a run that goes on from a checkpoint cannot change it; empty where it can.
+    /// Why a resumed run cannot change it; empty if it can.
     pub fixed: &'static str,
 }
 
@@ -94,7 +94,7 @@ const COUNTED: &str = "the steps of the checkpoint are counted by it";
 const MOMENTS: &str = "the checkpoint holds what another optimizer remembers";
 const TEACHING: &str = "the checkpoint learnt from these targets";
 
-/// The tables, in the order of the file, with what they are about.
+/// The tables with their descriptions, in the order of the file.
 pub const TABLES: [(&str, &str); 12] = [
     ("", ""),
     ("encoder", "Which encoder, and how it is trained."),
@@ -515,7 +515,7 @@ pub const FIELDS: &[Field] = &[
     ),
 ];
 
-/// The setting of this name.
+/// Returns the setting of this name.
 pub fn field(key: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|field| field.key == key)
 }

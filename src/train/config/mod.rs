@@ -1,4 +1,4 @@
-//! The settings of a training run, as a TOML file spells them. Each table of the file has a module of its own.
+//! The settings of a training run, as written in a TOML file. Each table of the file has a module of its own.
 
 pub mod change;
 mod decoder;
@@ -26,50 +26,50 @@ use crate::data::{Augment, Recipe};
 use crate::error::{Error, Result};
 use crate::model::DecoderKind;
 
-/// The settings of a training run. Every field has a default; a file names only what differs.
+/// The settings of a training run. Every field has a default; a file names only those that differ.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// `distill`, `cross-entropy` or `self-critical`.
     pub stage: Stage,
-    /// The seed of all random numbers.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// How often each image is seen; in the stage `distill`, how often each view.
+    /// Number of epochs: how often each image is seen; in the stage `distill`, how often each view.
     pub epochs: u64,
-    /// Images of a step.
+    /// Mini-batch size: images per step.
     pub batch: usize,
-    /// Captions of each image in a step, drawn anew each time.
+    /// Captions per image in a step, drawn anew each time.
     pub captions: usize,
-    /// Captions beyond this many words are cut.
+    /// Maximum words of a caption; longer captions are cut.
     pub max_words: usize,
-    /// Words that occur less often than this in the training captions become `<unk>`.
+    /// Minimum number of occurrences in the training captions; rarer words become `<unk>`.
     pub min_count: u64,
-    /// The dev split is evaluated after every so many epochs; 0 is never.
+    /// Epochs between two evaluations on the dev split; 0 is never.
     pub validate_every: u64,
     /// The encoder.
     pub encoder: EncoderConfig,
     /// The decoder.
     pub decoder: DecoderSizes,
-    /// How images become the encoder's input, where the encoder is new.
+    /// Preprocessing of the images for a new encoder.
     pub image: ImageConfig,
-    /// How images are varied, where the encoder is trained.
+    /// Augmentation of the training images, if the encoder is trained.
     pub augment: Augment,
-    /// How parameters move.
+    /// The optimizer and its schedule.
     pub optimizer: OptimizerConfig,
-    /// The details of the caption losses.
+    /// Options of the caption losses.
     pub loss: LossConfig,
     /// The stage `self-critical`.
     pub self_critical: SelfCriticalConfig,
-    /// How the dev split judges the run.
+    /// Evaluation on the dev split.
     pub dev: DevConfig,
     /// The stage `distill`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
-    /// The file that comes out.
+    /// The output file.
     pub output: OutputConfig,
 }
 
-/// The file that comes out.
+/// The output file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutputConfig {
@@ -111,20 +111,21 @@ fn require(fine: bool, what: &str) -> Result<()> {
 }
 
 impl TrainConfig {
-    /// The configuration in the TOML file at `path`. Paths in it are relative to its folder.
+    /// Reads the configuration in the TOML file at `path`. Paths in it are relative to its folder.
     ///
     /// # Errors
-    /// Where the file cannot be read, is not TOML, or names a field that does not exist.
+    /// Fails if the file cannot be read, is not TOML, names a field that does not exist, or has a value out of range.
     pub fn read(path: &Path) -> Result<Self> {
         let config = Self::read_as_is(path)?;
         config.check().map_err(|e| Error::file(path, e))?;
         Ok(config)
     }
 
-    /// As [`TrainConfig::read`], for whoever changes it: its values may make no sense yet.
+    /// Reads a configuration like [`TrainConfig::read`], but does not check its values. The caller changes and then
+    /// checks it.
     ///
     /// # Errors
-    /// Where the file cannot be read, is not TOML, or names a field that does not exist.
+    /// Fails if the file cannot be read, is not TOML, or names a field that does not exist.
     pub fn read_as_is(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
         let mut config: TrainConfig =
@@ -137,10 +138,10 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// Refuses values that make no sense, alone or together.
+    /// Refuses values that are out of range or contradict each other.
     ///
     /// # Errors
-    /// One line that names the first.
+    /// One line that names the first such value.
     pub fn check(&self) -> Result<()> {
         require(self.epochs > 0, "epochs = 0: must be at least 1")?;
         require(
@@ -193,7 +194,7 @@ impl TrainConfig {
             self.dev.patience == 0 || self.validate_every > 0 || self.dev.every > 0,
             "dev.patience needs dev scores; set validate_every or dev.every",
         )?;
-        // The stem halves the image twice and rounds up; each transition halves a map of 2x2 pixels or more.
+        // The stem halves the image twice and rounds up. Each transition halves a map of at least 2x2 pixels.
         let blocks = self.encoder.new.as_ref().map_or(0, |new| new.blocks.len());
         let least = (2u32 << blocks.min(24)).saturating_sub(3);
         require(
@@ -206,7 +207,8 @@ impl TrainConfig {
         )
     }
 
-    /// Refuses a loss that the decoder cannot have. A run that starts from a whole model knows its decoder only then.
+    /// Refuses a loss that the kind of decoder does not support. A run that starts from a whole model knows its decoder
+    /// only then.
     ///
     /// # Errors
     /// One line that names the loss.
@@ -217,7 +219,8 @@ impl TrainConfig {
         )
     }
 
-    /// This configuration with bare file names for paths: where files lay on this machine is not part of a model.
+    /// Returns this configuration with file names in place of paths. A model does not store where files lay on this
+    /// machine.
     pub(super) fn without_paths(&self) -> Self {
         let mut config = self.clone();
         if let Some(distill) = &mut config.distill {
@@ -226,10 +229,10 @@ impl TrainConfig {
         config
     }
 
-    /// How images become the input of a new encoder.
+    /// Returns the preprocessing recipe of a new encoder.
     ///
     /// # Errors
-    /// Where the size is out of range.
+    /// Fails if the size is out of range.
     pub fn recipe(&self) -> Result<Recipe> {
         Recipe::new(self.image.method, self.image.size)
     }
@@ -262,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_of_tuning_tunes_as_before() {
-        // As a checkpoint from before there was anything to say.
+        // A checkpoint of a version that did not have these settings.
         let old = r#"{ "encoder": { "train": "all" } }"#;
         let config: TrainConfig = serde_json::from_str(old).unwrap();
         assert_eq!(config.encoder.tuning(), Tuning::default());

@@ -1,4 +1,4 @@
-//! `[loss]`, `[self_critical]` and `[dev]`: the objective, and how the dev split judges the run.
+//! `[loss]`, `[self_critical]` and `[dev]`: the objective, and the evaluation on the dev split.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,18 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// The encoder learns from the features and class probabilities of teachers; the result is an encoder without a
+    /// The encoder learns from the features and class probabilities of teachers. The result is an encoder without a
     /// decoder.
     Distill,
-    /// The captioner learns to predict each word of the captions that people wrote.
+    /// The captioner learns to predict each word of human captions.
     #[default]
     CrossEntropy,
-    /// The captioner draws captions and learns to draw those more often that CIDEr-D prefers.
+    /// The captioner samples captions and learns to raise the probability of those with a high CIDEr-D.
     SelfCritical,
 }
 
 impl Stage {
-    /// The name, as configurations and logs spell it.
+    /// Returns the name in configurations and logs.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Distill => "distill",
@@ -30,18 +30,17 @@ impl Stage {
     }
 }
 
-/// The details of the caption losses.
+/// Options of the caption losses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LossConfig {
-    /// How much of the wanted word's probability is spread over all words, in `[0, 1)`.
+    /// Label smoothing: the share of the target word's probability that is spread over all words, in `[0, 1)`.
     pub label_smoothing: f32,
-    /// Scheduled sampling (Bengio et al., 2015, arXiv 1506.03099): the probability with which the decoder is given a
-    /// word that it drew itself instead of the one that people wrote. It rises from 0 to this value over the run, in
-    /// `[0, 1]`.
+    /// Scheduled sampling (Bengio et al., 2015, arXiv 1506.03099): the probability that the decoder's input is a word
+    /// that it sampled itself instead of the human caption's. It rises from 0 to this value over the run, in `[0, 1]`.
     pub scheduled_sampling: f32,
-    /// The weight of doubly stochastic attention (Xu et al., 2015, arXiv 1502.03044): each position of the map should
-    /// be looked at once over a sentence. For `kind = "attention"`; 0 is off.
+    /// Weight of doubly stochastic attention (Xu et al., 2015, arXiv 1502.03044), by which the attention weights of
+    /// each position of the map should sum to 1 over a sentence. For `kind = "attention"`; 0 is off.
     pub doubly_stochastic: f32,
 }
 
@@ -49,37 +48,37 @@ pub struct LossConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SelfCriticalConfig {
-    /// Captions that are drawn for each image, at least 2: the baseline of one is the mean reward of the others.
+    /// Captions sampled per image, at least 2. The baseline of one is the mean reward of the others.
     pub samples: usize,
-    /// The temperature of the draws, above 0.
+    /// Sampling temperature, above 0.
     pub temperature: f32,
-    /// The share of cross-entropy in the loss, in `[0, 1)`; the policy gradient has the rest.
+    /// Weight of cross-entropy in the loss, in `[0, 1)`; the policy gradient has the rest.
     pub cross_entropy: f32,
-    /// How much precision counts in the reward beside CIDEr-D, 0 or more: the share of a caption's content words that
-    /// people used of the image.
+    /// Weight of precision in the reward beside CIDEr-D, 0 or more. Precision is the share of a caption's content words
+    /// that the image's human captions use.
     #[serde(skip_serializing_if = "is_zero")]
     pub precision: f32,
 }
 
-/// How the dev split judges the run.
+/// Evaluation on the dev split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DevConfig {
     /// Steps between two evaluations; 0 evaluates after every `validate_every` epochs instead.
     pub every: u64,
-    /// The score that decides which weights are best: `cider` or `bleu4` of freely generated captions, or the `loss`.
+    /// The score that selects the best weights: `cider` or `bleu4` of generated captions, or the `loss`.
     pub score: DevScore,
-    /// The beam of the generated captions; 1 is greedy.
+    /// Beam width of the generated captions; 1 is greedy.
     pub beam: usize,
-    /// Images that are captioned, from the first on; 0 is all. The loss is taken over all in any case.
+    /// Number of images that are captioned, from the first on; 0 is all. The loss always covers all images.
     pub images: usize,
-    /// Evaluations without a better score before the run ends early; 0 is never.
+    /// Early stopping: number of evaluations without a better score before the run ends; 0 is never.
     pub patience: u64,
-    /// Which weights become the model: the `best` by the score, or the `last`. The others go beside it.
+    /// Which weights become the model: the `best` by the score, or the `last`. The others are saved beside it.
     pub keep: Keep,
 }
 
-/// The score that decides which weights are best.
+/// The score that selects the best weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DevScore {
@@ -92,7 +91,7 @@ pub enum DevScore {
 }
 
 impl DevScore {
-    /// The name, as logs spell it.
+    /// Returns the name in logs.
     pub fn name(self) -> &'static str {
         match self {
             DevScore::Cider => "cider",
@@ -101,7 +100,7 @@ impl DevScore {
         }
     }
 
-    /// A value of this score in words.
+    /// Formats a value of this score for a message.
     pub fn spelled(self, value: f64) -> String {
         match self {
             DevScore::Cider => format!("CIDEr {value:.2}"),
@@ -115,9 +114,9 @@ impl DevScore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// Those with the best dev score.
+    /// The weights with the best dev score.
     Best,
-    /// Those after the last step.
+    /// The weights after the last step.
     Last,
 }
 

@@ -1,11 +1,11 @@
-//! `[optimizer]`: how parameters move, at which learning rate, and how they are averaged.
+//! `[optimizer]`: the optimizer, its learning rate schedule, and weight averaging.
 
 use serde::{Deserialize, Serialize};
 
 use super::require;
 use crate::error::Result;
 
-/// How parameters move.
+/// Settings of the optimizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -13,27 +13,26 @@ pub struct OptimizerConfig {
     pub kind: OptimizerKind,
     /// The learning rate after warm-up.
     pub lr: f32,
-    /// How the learning rate changes after warm-up: `cosine`, `step`, `plateau` or `constant`.
+    /// Schedule of the learning rate after warm-up: `cosine`, `step`, `plateau` or `constant`.
     pub schedule: ScheduleKind,
-    /// The share of all steps over which the learning rate rises from zero, in `[0, 1]`.
+    /// Share of all steps over which the learning rate rises from zero, in `[0, 1]`.
     pub warmup: f64,
-    /// `step`: the share of all steps after which the learning rate is multiplied by `decay`, again and again, in
-    /// `(0, 1]`.
+    /// `step`: share of all steps between two multiplications of the learning rate by `decay`, in `(0, 1]`.
     pub decay_every: f64,
-    /// `step` and `plateau`: the factor by which the learning rate falls, in `(0, 1]`.
+    /// `step` and `plateau`: factor by which the learning rate falls, in `(0, 1]`.
     pub decay: f64,
-    /// `plateau`: evaluations on the dev split without a better score before the learning rate falls, at least 1.
+    /// `plateau`: number of evaluations without a better dev score before the learning rate falls, at least 1.
     pub plateau_patience: u64,
-    /// Pulls matrices and kernels towards zero; biases, norms and word vectors are left alone.
+    /// Weight decay of matrices and kernels; biases, norms and word embeddings have none.
     pub weight_decay: f32,
-    /// SGD's momentum.
+    /// Momentum of SGD.
     pub momentum: f32,
-    /// Adam's decay rates.
+    /// Adam's decay rates `beta1` and `beta2`.
     pub betas: [f32; 2],
-    /// Gradients are scaled down to at most this norm; 0 is never.
+    /// Maximum norm of the gradients, which are scaled down to it; 0 is never.
     pub clip: f32,
-    /// The decay rate of the exponential moving average of all parameters, in `[0, 1)`; 0 keeps none. Where there is an
-    /// average, it is what dev scores are measured on and what becomes the model.
+    /// Decay rate of the exponential moving average of all parameters, in `[0, 1)`; 0 keeps none. The averaged
+    /// parameters, if any, are evaluated on the dev split and become the model.
     pub average: f32,
 }
 
@@ -49,18 +48,18 @@ pub enum OptimizerKind {
     Sgd,
 }
 
-/// How the learning rate changes after warm-up.
+/// Schedule of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
-    /// It falls to zero along half a cosine (Loshchilov and Hutter, 2017, arXiv 1608.03983).
+    /// Falls to zero along half a cosine (Loshchilov and Hutter, 2017, arXiv 1608.03983).
     #[default]
     Cosine,
-    /// It falls by the factor `decay` after every `decay_every` of the run.
+    /// Falls by the factor `decay` after every `decay_every` of the run.
     Step,
-    /// It falls by the factor `decay` whenever the dev score stands still.
+    /// Falls by the factor `decay` when the dev score has stopped improving.
     Plateau,
-    /// It stays.
+    /// Stays constant.
     Constant,
 }
 
@@ -84,7 +83,7 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// Refuses values that make no sense.
+    /// Refuses values out of range.
     pub(super) fn check(&self) -> Result<()> {
         require(
             self.lr.is_finite() && self.lr > 0.0,

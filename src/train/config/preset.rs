@@ -1,18 +1,19 @@
-//! The settings of a run that goes on from a whole model.
+//! Default settings of a run that starts from a whole model.
 
 use super::{DecoderSizes, DevConfig, DevScore, OptimizerConfig, Stage, TrainConfig};
 
 impl TrainConfig {
-    /// The settings of a run that starts from a whole model and has no configuration: for a few hundred pictures of
-    /// one's own. The decoder knows the language already and forgets it fast: with the rate, dropout and weight decay of
-    /// a new decoder, the dev loss of 376 pictures rises from the fourth epoch on. So it learns at half the rate with
-    /// more dropout, its weights are averaged, because few pictures make noisy steps, and it stops when the dev split gets
-    /// no better. Captions of the dev split are looked for as `glimpse caption` looks for them.
+    /// Returns the settings of a run that starts from a whole model without a configuration, for a few hundred pictures
+    /// of one's own. The decoder already knows the language and forgets it fast: with the learning rate, dropout and
+    /// weight decay of a new decoder, the dev loss of 376 pictures rises from the fourth epoch on. It therefore learns
+    /// at half the rate with more dropout. Its weights are averaged, because the gradients of few pictures are noisy,
+    /// and training stops when the dev split gets no better. Captions of the dev split are searched with the settings
+    /// of `glimpse caption`.
     ///
-    /// The dev loss decides which weights are kept. A few dozen dev pictures with one caption each say too little of
-    /// CIDEr: of twenty evaluations one has a high score by chance, and on 500 photos like those that the bundled
-    /// model knows already, the weights with the best CIDEr of 50 dev pictures (76 instead of 45) captioned 500 other
-    /// photos worse than the bundled model (37 instead of 42). Self-critical training lowers no loss, and keeps CIDEr.
+    /// The dev loss selects the weights. A few dozen dev pictures with one caption each give a noisy CIDEr: of twenty
+    /// evaluations one has a high score by chance. On 500 photographs like those that the bundled model knows already,
+    /// the weights with the best CIDEr of 50 dev pictures (76 instead of 45) captioned 500 other photographs worse than
+    /// the bundled model (37 instead of 42). Self-critical training does not lower the loss; its score stays CIDEr.
     pub fn for_init(stage: Stage) -> Self {
         let score = match stage {
             Stage::SelfCritical => DevScore::Cider,
