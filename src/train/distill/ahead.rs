@@ -1,7 +1,7 @@
-//! The next batch, made while the last is trained on.
+//! Prefetching: a thread assembles the next batch during the current step.
 //!
-//! That pays where the steps run on a GPU and the processor would wait meanwhile. A step on the processor keeps all of
-//! its cores busy itself; there batches are made when they are asked for. The batches are the same either way.
+//! This pays off if the steps run on a GPU and the CPU would be idle meanwhile. A step on the CPU uses all of its
+//! cores, so batches are then assembled when they are requested. The batches are the same either way.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,29 +11,29 @@ use super::{Batch, Distillation};
 use crate::cpu::threads;
 use crate::error::{Error, Result, reason};
 
-/// Which batch: seed, step and number of views, as [`Distillation::batch`] takes them.
+/// Identifies a batch: seed, step and number of views, as in [`Distillation::batch`].
 type Request = (u64, u64, usize);
 
-/// Batches of a [`Distillation`], one of them made ahead of the caller.
+/// Batches of a [`Distillation`], optionally prefetched.
 pub struct Ahead {
     distillation: Arc<Distillation>,
     worker: Option<Worker>,
 }
 
 struct Worker {
-    /// Dropped first, which ends the thread.
+    /// Closed first, which ends the thread.
     requests: Option<SyncSender<Request>>,
     batches: Receiver<(Request, Result<Batch>)>,
-    /// The batch that the thread is making, or has made.
+    /// The batch that the thread is assembling or has assembled.
     pending: Option<Request>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ahead {
-    /// Batches of `distillation`; `ahead` says whether a thread makes the next one.
+    /// Creates the source of batches; with `ahead`, a thread assembles the next one.
     ///
     /// # Errors
-    /// Where the system grants no thread.
+    /// Fails if the thread cannot be started.
     pub fn new(distillation: Arc<Distillation>, ahead: bool) -> Result<Self> {
         let worker = match ahead {
             true => Some(Worker::start(distillation.clone())?),
@@ -45,7 +45,7 @@ impl Ahead {
         })
     }
 
-    /// The batch of step `step`, and the beginning of that of the step after it.
+    /// Returns the batch of step `step`, and starts assembling that of the next step.
     ///
     /// # Errors
     /// Those of [`Distillation::batch`].
@@ -67,7 +67,7 @@ impl Worker {
     fn start(distillation: Arc<Distillation>) -> Result<Self> {
         let (requests, asked) = sync_channel::<Request>(1);
         let (made, batches) = sync_channel(1);
-        // One thread is left to whoever trains.
+        // One thread is left to the training step.
         let helpers = threads::count().saturating_sub(1).max(1);
         let work = move || {
             for request in asked {
@@ -92,7 +92,7 @@ impl Worker {
         })
     }
 
-    /// The batch that was asked for before, where it is this one.
+    /// Returns the prefetched batch if it is the one that was `wanted`.
     fn take(&mut self, wanted: Request) -> Option<Result<Batch>> {
         self.pending.take()?;
         let (request, batch) = self.batches.recv().ok()?;
@@ -111,10 +111,10 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.requests = None;
-        // Batches that it has made are received here, so that its next send fails and it ends.
+        // Receives finished batches until the thread ends, because a full channel would block its send for ever.
         while self.batches.recv().is_ok() {}
         if let Some(thread) = self.thread.take() {
-            // A panic there was a lost batch, which was made again here.
+            // A panic in the thread lost a batch, which the caller then assembled itself.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! Which views a step shows, as pixels, with what the teachers said of them.
+//! The batch of a step: its views as pixels, and the teachers' targets.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,17 +15,17 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::train::batches::mix;
 
-/// The views of a step, and what was said of them.
+/// The views of a step and their targets.
 pub struct Batch {
     /// `[N, S, S, 3]`, normalised, on the CPU.
     pub images: Tensor,
-    /// The numbers of the views.
+    /// Indices of the views.
     pub views: Vec<usize>,
-    /// For each teacher what it said of those views that it saw.
+    /// For each teacher, the targets of the views that it saw.
     pub teachers: Vec<TeacherRows>,
 }
 
-/// The order in which an epoch of a run goes through the views.
+/// Order of the views in an epoch of a run.
 pub(super) struct Order {
     seed: u64,
     epoch: u64,
@@ -33,17 +33,17 @@ pub(super) struct Order {
 }
 
 impl Distillation {
-    /// The steps that show every view once; a last incomplete batch is left out, for its views come at another place in
-    /// the next epoch.
+    /// Returns the steps that show every view once. A last incomplete batch is left out; the next epoch's order places
+    /// its views elsewhere.
     pub fn steps_per_epoch(&self, batch: usize) -> u64 {
         (self.train.len() / batch.max(1)).max(1) as u64
     }
 
-    /// The batch of step `step` of a run: `batch` views in the order of the epoch, which is drawn from the seed and the
-    /// epoch's number. Pixels and targets are there when this returns.
+    /// Returns the batch of step `step` of a run: `batch` views in the order of the epoch, which is drawn from the seed
+    /// and the epoch's number. Pixels and targets are in memory when this returns.
     ///
     /// # Errors
-    /// Where a picture cannot be read.
+    /// Fails if a picture cannot be read.
     pub fn batch(&self, seed: u64, step: u64, batch: usize) -> Result<Batch> {
         let steps = self.steps_per_epoch(batch);
         let order = self.order(seed, step / steps);
@@ -74,7 +74,7 @@ impl Distillation {
         views
     }
 
-    /// Pixels and targets of these views.
+    /// Returns pixels and targets of these views.
     pub(super) fn assemble(&self, views: Vec<usize>) -> Result<Batch> {
         let shown = threads::map(views.len(), |i| {
             let view = self.views.view(&self.files, views[i])?;
@@ -85,7 +85,7 @@ impl Distillation {
         let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
         let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));
         let teachers = teachers.collect::<Result<_>>()?;
-        // Rows lie far apart, and each brings its neighbours into memory.
+        // The rows are scattered over the file, and each read maps its neighbours too.
         self.files.iter().for_each(TargetFile::release);
         Ok(Batch {
             images,
@@ -104,7 +104,7 @@ impl Distillation {
             let Some(size) = size.filter(|_| !rows.is_empty()) else {
                 return Ok(None);
             };
-            // From the buffers that tensors go back to: each batch uses the memory of one before it.
+            // A buffer from the pool of freed tensors: each batch reuses the memory of an earlier one.
             let mut values = memory::unset(rows.len() * size);
             for (&row, out) in rows.iter().zip(values.chunks_mut(size)) {
                 read(target, row, out)?;

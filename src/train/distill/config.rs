@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{self, Error, Result};
 
-/// The distillation stage: an encoder learns to say of each view what its teachers said of it.
+/// Settings of the distillation stage, in which an encoder learns to predict the teachers' features and classes of each
+/// view.
 ///
 /// ```toml
 /// [distill]
@@ -19,24 +20,24 @@ use crate::error::{self, Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DistillConfig {
-    /// The target files, one for each teacher; see [`super::file`] for what is in them.
+    /// The target files, one per teacher; see [`super::file`] for their format.
     pub targets: Vec<TargetConfig>,
-    /// Folders with more pictures than the data set has; captions are not needed. Pictures are found by file name.
+    /// Folders with pictures beyond those of the data set; captions are not needed. Pictures are found by file name.
     pub pictures: Vec<PathBuf>,
-    /// The weight of the features' loss: the mean squared error of standardised features. At least 0.
+    /// Weight of the features' loss, the mean squared error of standardised features. At least 0.
     pub features: f32,
-    /// The weight of the classes' loss: the divergence from the teacher's classes at [`DistillConfig::temperature`]. At
+    /// Weight of the classes' loss, the KL divergence from the teacher's classes at [`DistillConfig::temperature`]. At
     /// least 0; a target file without classes has no such loss.
     pub classes: f32,
-    /// The temperature: both networks' logits are divided by it; above 0.
+    /// Temperature that both networks' logits are divided by; above 0.
     pub temperature: f32,
-    /// The share of the pictures that are kept for validation with all their views, in `[0, 1)`.
+    /// Share of the pictures that are held out for validation with all their views, in `[0, 1)`.
     pub held_out: f64,
-    /// How many of the held-out views a validation looks at, at most.
+    /// Maximum number of held-out views in a validation.
     pub validation_views: usize,
-    /// Memory for decoded pictures, in MiB; the others are decoded for each view.
+    /// Memory for decoded pictures, in MiB; pictures beyond that are decoded for each view.
     pub cache_mib: usize,
-    /// Whether the model keeps the classes that it learnt, as tags.
+    /// Whether the model keeps the learnt classes as tags.
     pub tags: bool,
 }
 
@@ -56,30 +57,30 @@ impl Default for DistillConfig {
     }
 }
 
-/// One target file, and how much is made of it. In TOML the path alone, or a table.
+/// A target file and the weights of its losses. In TOML the path alone, or a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TargetConfig {
-    /// The file.
+    /// Path of the file.
     pub file: PathBuf,
-    /// The weight of this teacher's loss, next to the others'; above 0.
+    /// Weight of this teacher's loss, relative to the other teachers; above 0.
     pub weight: f32,
-    /// The weight of its features' loss, where it is another than [`DistillConfig::features`].
+    /// Weight of its features' loss, if it differs from [`DistillConfig::features`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<f32>,
-    /// The weight of its classes' loss, where it is another than [`DistillConfig::classes`].
+    /// Weight of its classes' loss, if it differs from [`DistillConfig::classes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<f32>,
-    /// Its temperature, where it is another than [`DistillConfig::temperature`].
+    /// Temperature, if it differs from [`DistillConfig::temperature`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
-    /// Whether its classes become the model's tags. Where no target says so, the first one with names of its classes
-    /// gives them.
+    /// Whether its classes become the model's tags. If no target sets this, the first one with class names provides
+    /// them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tags: bool,
 }
 
 impl TargetConfig {
-    /// The file at `file`, with everything else as usual.
+    /// Creates the configuration of the target file at `file`, with defaults otherwise.
     pub fn new(file: impl Into<PathBuf>) -> Self {
         TargetConfig {
             file: file.into(),
@@ -135,7 +136,7 @@ impl<'de> Deserialize<'de> for TargetConfig {
 }
 
 impl DistillConfig {
-    /// Takes relative paths as relative to `folder`, in which the configuration lies.
+    /// Resolves relative paths against `folder`, which contains the configuration.
     pub fn relative_to(&mut self, folder: &Path) {
         for target in &mut self.targets {
             target.file = folder.join(&target.file);
@@ -145,7 +146,7 @@ impl DistillConfig {
         }
     }
 
-    /// Keeps only the last part of each path: a model file should not tell where files lay on the machine.
+    /// Reduces each path to its file name. A model file should not tell where files lay on the machine.
     pub fn forget_folders(&mut self) {
         let files = self.targets.iter_mut().map(|target| &mut target.file);
         for path in files.chain(&mut self.pictures) {
@@ -155,7 +156,7 @@ impl DistillConfig {
         }
     }
 
-    /// The loss weights and the temperature of a target.
+    /// Returns the loss weights and the temperature of a target.
     pub fn loss_of(&self, target: &TargetConfig) -> TargetLoss {
         TargetLoss {
             weight: target.weight,
@@ -165,10 +166,10 @@ impl DistillConfig {
         }
     }
 
-    /// Refuses values that make no sense.
+    /// Refuses values out of range.
     ///
     /// # Errors
-    /// One line that names the first.
+    /// One line that names the first such value.
     pub fn check(&self) -> Result<()> {
         let require = |fine: bool, what: &str| match fine {
             true => Ok(()),
@@ -220,16 +221,16 @@ impl DistillConfig {
     }
 }
 
-/// The weights of a target's loss.
+/// Loss weights and temperature of a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TargetLoss {
-    /// The weight of the whole.
+    /// Weight of the teacher's whole loss.
     pub weight: f32,
-    /// The weight of the features within it.
+    /// Weight of the features within it.
     pub features: f32,
-    /// The weight of the classes within it.
+    /// Weight of the classes within it.
     pub classes: f32,
-    /// The temperature of the classes.
+    /// Temperature of the classes.
     pub temperature: f32,
 }
 

@@ -1,17 +1,17 @@
-//! The target file: what a teacher said of views of pictures.
+//! The target file: a teacher's features and classes of views of pictures.
 //!
-//! A safetensors file. `tools/teacher_targets.py` writes it; any other program may, if it keeps to this:
+//! It is a safetensors file written by `tools/teacher_targets.py`, or by any other program that follows this format:
 //!
 //! | tensor | shape | type | holds |
 //! |---|---|---|---|
 //! | `picture` | `[V]` | u32, i32 or i64 | for each view its picture: an index into `names` |
 //! | `view` | `[V, 6]` | f32 | `left, top, width, height` as shares of the picture, `flip` (0 or 1), `brightness`: a [`View`] |
-//! | `features` | `[V, D]` | f16 or f32 | the teacher's pooled features, as they come out of it |
+//! | `features` | `[V, D]` | f16 or f32 | the teacher's pooled features, not standardised |
 //! | `classifier.weight`, `classifier.bias` | `[K, D]`, `[K]` | f16 or f32 | the teacher's last layer: `logits = W features + b` |
-//! | `logits` or `probabilities` | `[V, K]` | f16 or f32 | the teacher's classes themselves, where they do not follow from the features |
+//! | `logits` or `probabilities` | `[V, K]` | f16 or f32 | the teacher's classes, if they do not follow from the features |
 //!
-//! There are `features`, or classes of their own, or both. With a classifier the student's predicted features go through
-//! it as well; without one the student learns `logits` or `probabilities` by a layer of its own.
+//! A file has `features`, or `logits` or `probabilities`, or both. With a classifier the student's predicted features
+//! go through it as well. Without one the student predicts `logits` or `probabilities` by a layer of its own.
 //!
 //! The metadata entry `glimpse_targets` is JSON:
 //!
@@ -22,12 +22,12 @@
 //!  "class_names": ["tench", ...]}
 //! ```
 //!
-//! `digests` are the first 16 hexadecimal digits of the SHA-256 of each picture's file, so that a picture that is not the
-//! one the teacher saw is noticed. `rendering` says how a view becomes pixels; `bilinear-1` is [`View::render`].
-//! `teacher`, `source`, `licence` and `input` are for people; `class_names` may be left out.
+//! `digests` are the first 16 hexadecimal digits of the SHA-256 of each picture's file. They detect pictures other than
+//! those that the teacher saw. `rendering` says how a view becomes pixels; `bilinear-1` is [`View::render`]. `teacher`,
+//! `source`, `licence` and `input` are for people; `class_names` is optional.
 //!
-//! The file is mapped, and a row is decoded when its view is trained on: training needs no more memory for a larger file,
-//! except 4 bytes for each view and teacher.
+//! The file is mapped into memory, and a row is decoded when its view is trained on. Memory therefore does not grow
+//! with the file, except by 4 bytes for each view and teacher.
 
 use std::path::{Path, PathBuf};
 
@@ -40,13 +40,13 @@ use crate::data::{Rows, View};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// The least value of a probability: the smallest number above zero that 16 bits hold.
+/// Lower bound of a probability: the smallest positive number in f16.
 const LEAST_PROBABILITY: f32 = 5.960_464_5e-8;
 
-/// The fault of a row or a layer.
+/// Error text for a row or a layer with an unusable number.
 const UNUSABLE: &str = "holds a number that is not finite, or beyond 1e15";
 
-/// How far the sum of a row's probabilities may be from one: 16-bit numbers are rounded.
+/// Tolerance of the sum of a row's probabilities, which are rounded to f16.
 const SUM_TOLERANCE: f64 = 0.02;
 
 /// The teacher's last layer.
@@ -57,17 +57,17 @@ pub struct Classifier {
     pub bias: Tensor,
 }
 
-/// Classes that the file holds for each view.
+/// Class targets that the file holds for each view.
 struct ClassRows {
     rows: Rows,
     are_probabilities: bool,
 }
 
-/// An opened target file, checked and mapped.
+/// An open target file, checked and mapped.
 pub struct TargetFile {
     path: PathBuf,
     header: Header,
-    /// For each view its picture.
+    /// For each view, the index of its picture.
     pictures: Vec<u32>,
     views: Rows,
     features: Option<(Rows, Standard)>,
@@ -77,11 +77,11 @@ pub struct TargetFile {
 }
 
 impl TargetFile {
-    /// Opens the file at `path` and checks all of it: checksums, shapes, views, and that every number is finite. That reads the
-    /// file once, which takes some seconds for several gigabytes.
+    /// Opens the file at `path` and checks all of it: checksums, shapes, views, and that every number is finite. This
+    /// reads the whole file once, which takes some seconds for several gigabytes.
     ///
     /// # Errors
-    /// One line that says what does not fit.
+    /// One line that names the fault.
     pub fn open(path: &Path) -> Result<Self> {
         let file = WeightFile::open(path)?;
         let header = header::read(&file)?.ok_or_else(|| {
@@ -171,35 +171,35 @@ impl TargetFile {
         })
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its header.
+    /// Returns its header.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The number of views.
+    /// Returns the number of views.
     pub fn len(&self) -> usize {
         self.pictures.len()
     }
 
-    /// Whether there are none; never so for a file that was opened.
+    /// Returns whether there are no views; always false for a file that was opened.
     pub fn is_empty(&self) -> bool {
         self.pictures.is_empty()
     }
 
-    /// The picture of a view, an index into the header's names.
+    /// Returns the picture of a view, an index into the header's names.
     pub fn picture(&self, row: usize) -> usize {
         self.pictures[row] as usize
     }
 
-    /// A view.
+    /// Returns the view of a row.
     ///
     /// # Errors
-    /// Where there is no such row, or the file was changed since it was opened.
+    /// Fails if there is no such row, or the file was changed since it was opened.
     pub fn view(&self, row: usize) -> Result<View> {
         let mut numbers = [0.0; 6];
         self.views.read(row, &mut numbers)?;
@@ -208,46 +208,46 @@ impl TargetFile {
         })
     }
 
-    /// Elements of the teacher's features, where the file holds them.
+    /// Returns the size of the teacher's features, if the file holds them.
     pub fn features(&self) -> Option<usize> {
         self.features.as_ref().map(|(rows, _)| rows.size())
     }
 
-    /// The number of classes, where the file holds classes or a classifier.
+    /// Returns the number of classes, if the file holds classes or a classifier.
     pub fn classes(&self) -> Option<usize> {
         let own = self.classes.as_ref().map(|classes| classes.rows.size());
         own.or_else(|| self.classifier.as_ref().map(|c| c.bias.len()))
     }
 
-    /// Whether the file holds classes for each view, instead of what they follow from.
+    /// Returns whether the file holds classes for each view, rather than a classifier to compute them from features.
     pub fn has_class_rows(&self) -> bool {
         self.classes.is_some()
     }
 
-    /// The mean and the standard deviation of each feature over all views.
+    /// Returns mean and standard deviation of each feature over all views.
     pub fn standard(&self) -> Option<&Standard> {
         self.features.as_ref().map(|(_, standard)| standard)
     }
 
-    /// The teacher's last layer, where the file holds it.
+    /// Returns the teacher's last layer, if the file holds it.
     pub fn classifier(&self) -> Option<&Classifier> {
         self.classifier.as_ref()
     }
 
-    /// A digest of the file's views and targets, as hexadecimal digits.
+    /// Returns a digest of the file's views and targets, in hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Takes what was read of the file out of this process's memory again.
+    /// Releases the file's mapped pages from this process's resident memory.
     pub fn release(&self) {
         self.views.release();
     }
 
-    /// The standardised features of a view, into `out`.
+    /// Reads the standardised features of a view into `out`.
     ///
     /// # Errors
-    /// Where there are none, or no such row.
+    /// Fails if the file has none, or no such row.
     pub fn read_features(&self, row: usize, out: &mut [f32]) -> Result<()> {
         let Some((rows, standard)) = &self.features else {
             return Err(Error::file(&self.path, "holds no features"));
@@ -257,10 +257,10 @@ impl TargetFile {
         Ok(())
     }
 
-    /// The logits of a view's classes, up to a number that is the same for all of them, into `out`.
+    /// Reads the class logits of a view into `out`, up to a constant that is the same for all classes.
     ///
     /// # Errors
-    /// Where there are none, or no such row.
+    /// Fails if the file has none, or no such row.
     pub fn read_logits(&self, row: usize, out: &mut [f32]) -> Result<()> {
         let Some(classes) = &self.classes else {
             return Err(Error::file(&self.path, "holds no classes for its views"));
@@ -283,7 +283,7 @@ impl ClassRows {
         }
     }
 
-    /// The first row that is no row of classes, and why.
+    /// Returns the first row that is not a valid row of classes, and its fault.
     fn check(&self) -> std::result::Result<(), (usize, &'static str)> {
         let problem = |row: &[f32]| -> Option<&'static str> {
             if !row.iter().all(|&x| statistics::is_usable(x)) {
@@ -392,7 +392,7 @@ fn check_classes(
     }
 }
 
-/// A digest of the header, the views and the features' statistics, in which every feature takes part.
+/// Computes a digest of the header, the views and the statistics of all features.
 fn digest(
     file: &WeightFile,
     views: &Rows,

@@ -1,4 +1,4 @@
-//! What a target file says of itself: the JSON in its metadata. See [`super::file`] for the whole format.
+//! The header of a target file: the JSON in its metadata. See [`super::file`] for the whole format.
 
 use std::collections::HashSet;
 
@@ -16,10 +16,10 @@ pub const METADATA_KEY: &str = "glimpse_targets";
 /// The version of the format that this program reads.
 pub const FORMAT: u32 = 1;
 
-/// The only way of drawing views that this program knows: [`View::render`](crate::data::View::render).
+/// The only supported rendering of views: [`View::render`](crate::data::View::render).
 pub const RENDERING: &str = "bilinear-1";
 
-/// Hexadecimal digits of a picture's digest.
+/// Number of hexadecimal digits in a picture's digest.
 pub const DIGEST_DIGITS: usize = 16;
 
 /// The description in a target file.
@@ -27,12 +27,12 @@ pub const DIGEST_DIGITS: usize = 16;
 pub struct Header {
     /// The version of the format.
     pub format: u32,
-    /// The teacher's name.
+    /// Name of the teacher.
     pub teacher: String,
     /// Where the teacher comes from.
     #[serde(default)]
     pub source: String,
-    /// The terms of the teacher's weights.
+    /// Licence of the teacher's weights.
     #[serde(default)]
     pub licence: String,
     /// How pixels become the teacher's input.
@@ -40,19 +40,19 @@ pub struct Header {
     pub input: Value,
     /// How a view becomes pixels.
     pub rendering: String,
-    /// The pictures' file names.
+    /// File names of the pictures.
     pub names: Vec<String>,
     /// The first [`DIGEST_DIGITS`] hexadecimal digits of each picture file's SHA-256.
     pub digests: Vec<String>,
-    /// The classes' names.
+    /// Names of the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
 }
 
-/// The header of an opened file, checked in itself; `None` where the file is no target file.
+/// Reads and validates the header of an open file; `None` if the file is no target file.
 ///
 /// # Errors
-/// Where it is one, but of another format, or one that contradicts itself.
+/// Fails if it is a target file of another format, or one that contradicts itself.
 pub fn read(file: &WeightFile) -> Result<Option<Header>> {
     let path = file.path();
     let refuse = |what: String| Error::file(path, what);

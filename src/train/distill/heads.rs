@@ -1,22 +1,23 @@
-//! The layers between the student's features and its teachers' words, and the losses that they are trained by.
+//! The layers from the student's features to its teachers' targets, and the distillation losses.
 //!
-//! For a teacher with features `t` `[D]`, of mean `m` and deviation `d` over all views, and a last layer `W t + b`:
+//! For a teacher with features `t` `[D]`, of mean `m` and standard deviation `d` over all views, and a last layer
+//! `W t + b`:
 //!
 //! ```text
-//! z = (t - m) / d                          what the student is to say
-//! y = H f + h                              what it says of its features f [F], by a linear layer of its own
+//! z = (t - m) / d                          target: the teacher's standardised features
+//! y = H f + h                              prediction from the student's features f [F], by its own linear layer
 //! features = 1/(N D) sum of (y - z)^2
 //! classes  = T^2 mean over views of KL(softmax(l(z) / T) || softmax(l(y) / T))
 //! l(y) = W (d y + m) + b = (W diag(d)) y + (W m + b)
 //! ```
 //!
-//! The second line of `l` is how it is computed: a linear layer of fixed numbers on standardised features, the same for
-//! teacher and student. A target file that holds classes itself gives the teacher's logits in place of `l(z)`; without a
-//! last layer the student's are `C f + c`, by another linear layer of its own.
+//! The right-hand form of `l` is the one that is computed: a fixed linear layer on standardised features, for teacher
+//! and student alike. If the target file holds `logits` or `probabilities`, they give the teacher's logits in place of
+//! `l(z)`. Without a last layer the student's logits are `C f + c`, by another linear layer of its own.
 //!
-//! A view's loss is the sum over the teachers that saw it of `weight (features_weight features + classes_weight classes)`,
-//! a batch's the mean over its views. After training the layers are dropped, except those that give the model's
-//! [`Tags`](crate::model::Tags).
+//! The loss of a view is the sum of `weight (features_weight features + classes_weight classes)` over the teachers that
+//! saw it; the loss of a batch is the mean over its views. After training the layers are dropped, except those that
+//! give the model's [`Tags`](crate::model::Tags).
 
 use super::config::TargetLoss;
 use super::file::TargetFile;
@@ -27,9 +28,9 @@ use crate::tensor::Tensor;
 
 /// The student's layers for one teacher.
 pub struct Head {
-    /// `[F]` to `[D]`: the teacher's standardised features.
+    /// `[F]` to `[D]`: predicts the teacher's standardised features.
     pub features: Option<Linear>,
-    /// `[F]` to `[K]`: the logits of a teacher of which no last layer is known.
+    /// `[F]` to `[K]`: predicts the logits of a teacher without a known last layer.
     pub classes: Option<Linear>,
 }
 
@@ -49,45 +50,45 @@ impl Module for Heads {
     }
 }
 
-/// The targets of one teacher for some views of a batch.
+/// Targets of one teacher for the views of a batch that it saw.
 pub struct TeacherRows {
-    /// The places of these views in the batch.
+    /// Indices of these views in the batch.
     pub places: Vec<usize>,
     /// `[n, D]`, standardised.
     pub features: Option<Tensor>,
-    /// `[n, K]`, where the file holds classes itself.
+    /// `[n, K]`, if the file holds classes.
     pub logits: Option<Tensor>,
 }
 
-/// How a teacher's loss is computed: what the file holds, and what it counts for.
+/// The loss of one teacher: its terms and their weights.
 pub struct Objective {
     pub(super) name: String,
     pub(super) loss: TargetLoss,
-    /// Elements of the teacher's features, where the student learns them.
+    /// Size of the teacher's features, if the student learns them.
     pub(super) features: Option<usize>,
     /// The teacher's last layer, on standardised features.
     pub(super) classifier: Option<Linear>,
-    /// Whether the file holds the teacher's classes itself.
+    /// Whether the file holds the teacher's classes.
     pub(super) has_logits: bool,
-    /// The number of classes, where the student learns them by a layer of its own.
+    /// Number of classes, if the student predicts them by a layer of its own.
     pub(super) own_classes: Option<usize>,
 }
 
-/// The losses of one teacher in a batch, before they are weighted; means over the views that it saw.
+/// Unweighted losses of one teacher in a batch; means over the views that it saw.
 pub struct Part {
-    /// The teacher's name.
+    /// Name of the teacher.
     pub teacher: String,
-    /// The views of the batch that it saw.
+    /// Number of views of the batch that it saw.
     pub views: usize,
-    /// The mean squared error of its standardised features.
+    /// Mean squared error of the standardised features.
     pub features: Option<Tensor>,
-    /// The divergence from its classes.
+    /// KL divergence from the teacher's classes.
     pub classes: Option<Tensor>,
 }
 
 /// The losses of a batch.
 pub struct Losses {
-    /// The loss that is minimised: one number.
+    /// The loss that is minimised: a scalar.
     pub total: Tensor,
     /// Its parts for the log, untracked.
     pub parts: Vec<Part>,
@@ -134,7 +135,7 @@ impl Objective {
         }
     }
 
-    /// The losses of `features` `[n, F]`, of the views that this teacher saw, weighted and not.
+    /// Computes the weighted and the unweighted losses of `features` `[n, F]` of the views that this teacher saw.
     pub(super) fn loss(
         &self,
         head: &Head,
@@ -173,7 +174,7 @@ impl Objective {
         Ok((total, part))
     }
 
-    /// The student's and the teacher's logits, `[n, K]` both, where the file has classes.
+    /// Returns the student's and the teacher's logits, both `[n, K]`, if the file has classes.
     fn logits(
         &self,
         head: &Head,
@@ -195,7 +196,7 @@ impl Objective {
     }
 }
 
-/// The sum of what there is.
+/// Adds `more` to the sum, if there is one.
 pub(super) fn add(sum: Option<Tensor>, more: &Tensor) -> Result<Option<Tensor>> {
     match sum {
         Some(sum) => ops::add(&sum, more).map(Some),

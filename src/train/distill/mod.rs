@@ -1,30 +1,30 @@
-//! Distillation: an encoder learns from the features and classes that larger networks compute of many views of many
-//! pictures, without captions.
+//! Distillation: an encoder learns to predict the features and classes that larger networks compute of many views of
+//! many pictures, without captions.
 //!
-//! A large network, the teacher, was trained on more than a captioning data set holds. Its features and its classes,
-//! of a picture that nobody captioned as well as of one that somebody did, tell a small network more than captions do
-//! (Hinton, Vinyals and Dean 2015, arXiv 1503.02531). It pays to be patient: many epochs, and both networks see the same
-//! view, crop, mirroring and light included, so that the student learns the teacher as a function and not a table
-//! (Beyer et al. 2022, arXiv 2106.05237).
+//! A large network, the teacher, was trained on more pictures than a captioning data set holds. Its features and
+//! classes of a picture, captioned or not, teach a small network more than captions do (Hinton, Vinyals and Dean 2015,
+//! arXiv 1503.02531). Two measures help: many epochs, and the same view for both networks, including crop, mirroring
+//! and brightness. The student then learns the teacher as a function and not as a table (Beyer et al. 2022, arXiv
+//! 2106.05237).
 //!
-//! What teachers say is computed once, by `tools/teacher_targets.py`, and written to target files, one a teacher; see
-//! [`mod@file`]. A step is then
+//! The teachers' outputs are computed once, by `tools/teacher_targets.py`, and written to target files, one per
+//! teacher; see [`mod@file`]. A step is then
 //!
 //! ```text
 //! views of the batch -> pixels -> student's encoder -> features -> heads -> losses
 //! ```
 //!
-//! - [`config`]: what `[distill]` in a configuration says;
-//! - [`mod@file`]: the target file, mapped, its [`header`], and [`statistics`] over all of its rows;
+//! - [`config`]: the table `[distill]` of a configuration;
+//! - [`mod@file`]: the target file, mapped into memory, its [`header`], and [`statistics`] over all of its rows;
 //! - [`pictures`]: the picture files, found by name and checked by digest;
 //! - [`views`]: the views of all files, joined where teachers saw the same ones;
-//! - [`batch`]: which views a step shows, as pixels, with what the teachers said of them;
-//! - [`heads`]: the layers that say what the teachers say, and the losses;
-//! - [`validation`]: the same losses on views that are held out;
-//! - [`ahead`]: the next batch, made while the last is trained on.
+//! - [`batch`]: the views of a step as pixels, with the teachers' targets;
+//! - [`heads`]: the layers that predict the targets, and the losses;
+//! - [`validation`]: the losses on held-out views;
+//! - [`ahead`]: the next batch, assembled during the current step.
 //!
-//! [`Distillation`] joins these. It draws nothing from anywhere but the seed and the step's number, so a resumed run sees
-//! the batches that it would have seen.
+//! [`Distillation`] joins these. Its only sources of randomness are the seed and the step's number, so a resumed run
+//! sees the same batches as an uninterrupted one.
 
 pub mod ahead;
 pub mod batch;
@@ -62,30 +62,30 @@ use crate::tensor::{Device, Tensor};
 /// Target files, pictures, and the views that training and validation go through.
 pub struct Distillation {
     files: Vec<TargetFile>,
-    /// For each file the number of each of its pictures.
+    /// For each file, the index of each of its pictures in `pictures`.
     numbers: Vec<Vec<u32>>,
     objectives: Vec<Objective>,
     pictures: Pictures,
     views: Views,
-    /// The views to train on.
+    /// Views for training.
     train: Vec<u32>,
-    /// The views that a validation looks at.
+    /// Views for validation.
     held_out: Vec<u32>,
-    /// Pixels of a side of the student's square.
+    /// Side of the student's square input, in pixels.
     size: u32,
-    /// The file whose classes become tags.
+    /// Index of the file whose classes become tags.
     tags: Option<usize>,
-    /// The order of the epoch that was asked for last.
+    /// Order of the epoch that was requested last.
     order: Mutex<Option<Order>>,
 }
 
 impl Distillation {
-    /// Opens the target files of `config` and finds their pictures: among `pictures`, those of the data set, and in the
+    /// Opens the target files of `config` and finds their pictures among `pictures`, those of the data set, and in the
     /// folders of `config.pictures`. `recipe` is the student's; its square is the size of the views.
     ///
     /// # Errors
-    /// One line: a configuration that makes no sense, a target file that does not hold what it should (see
-    /// [`TargetFile::open`]), a picture that is missing or another than the teacher saw, a recipe that shows other pixels.
+    /// One line about a configuration that makes no sense, a target file with a fault (see [`TargetFile::open`]), a
+    /// picture that is missing or differs from the one that the teacher saw, or a recipe that shows other pixels.
     pub fn open(
         config: &DistillConfig,
         mut pictures: Vec<Picture>,
@@ -124,11 +124,11 @@ impl Distillation {
         Ok(distillation)
     }
 
-    /// Divides the views into those to train on and those to validate on.
+    /// Splits the views into those for training and those for validation.
     fn set_apart(&mut self, config: &DistillConfig) -> Result<()> {
         let count = self.pictures.len();
         let mut held_out: Vec<bool> = (0..count).map(|i| self.pictures.get(i).held_out).collect();
-        // By a hash of the names alone, so that a picture is held out in every run.
+        // The choice depends on a hash of the names alone, so a picture is held out in every run.
         let mut ranked: Vec<(u64, usize)> = (0..count)
             .filter(|&i| !held_out[i])
             .map(|i| (hash(&self.pictures.get(i).name), i))
@@ -152,38 +152,38 @@ impl Distillation {
             ));
         }
         self.train = train;
-        // Spread over all of them, for neighbours are views of one picture.
+        // Spread over all held-out views, because neighbours are views of one picture.
         let most = config.validation_views.min(kept.len());
         self.held_out = (0..most).map(|i| kept[i * kept.len() / most]).collect();
         Ok(())
     }
 
-    /// The number of views to train on.
+    /// Returns the number of views for training.
     pub fn len(&self) -> usize {
         self.train.len()
     }
 
-    /// Whether there is none; never so after [`Distillation::open`].
+    /// Returns whether there are no such views; always false after [`Distillation::open`].
     pub fn is_empty(&self) -> bool {
         self.train.is_empty()
     }
 
-    /// The number of pictures.
+    /// Returns the number of pictures.
     pub fn picture_count(&self) -> usize {
         self.pictures.len()
     }
 
-    /// The number of views that a validation looks at.
+    /// Returns the number of views in a validation.
     pub fn validation_len(&self) -> usize {
         self.held_out.len()
     }
 
-    /// The target files, in the order of the configuration.
+    /// Returns the target files, in the order of the configuration.
     pub fn files(&self) -> &[TargetFile] {
         &self.files
     }
 
-    /// Lines for the log: what each file holds and what is learnt of it.
+    /// Returns lines for the log: the contents of each file, and which of them are learnt.
     pub fn summary(&self) -> Vec<String> {
         let line = |(file, objective): (&TargetFile, &Objective)| {
             let learnt = match (
@@ -203,13 +203,13 @@ impl Distillation {
         self.files.iter().zip(&self.objectives).map(line).collect()
     }
 
-    /// A digest of all views and targets: a resumed run must find the digest that it began with.
+    /// Returns a digest of all views and targets, by which a resumed run recognises changed files.
     pub fn digest(&self) -> String {
         let digests: Vec<&str> = self.files.iter().map(TargetFile::digest).collect();
         digests.join("-")
     }
 
-    /// What the run is trained on; its pictures' files have been read and compared.
+    /// Returns the provenance of the run's data. Its picture files have been read and compared by digest.
     pub(in crate::train) fn provenance(&self) -> Provenance {
         let items = |held_out: bool| -> Vec<Item> {
             let all = (0..self.pictures.len()).map(|i| (i, self.pictures.get(i)));
@@ -224,7 +224,7 @@ impl Distillation {
         Provenance::of(&[("train", items(false)), ("dev", items(true))])
     }
 
-    /// New layers on features of `inputs` elements. They are visited under whatever prefix the caller gives, such as
+    /// Creates new layers on features of size `inputs`. The caller visits them under a prefix of its choice, such as
     /// `distill.`.
     pub fn heads(&self, inputs: usize, init: &mut Init) -> Heads {
         Heads(
@@ -235,10 +235,10 @@ impl Distillation {
         )
     }
 
-    /// Brings the teachers' last layers to `device`, so that they are not brought there in every step.
+    /// Moves the teachers' last layers to `device`, which saves a transfer in every step.
     ///
     /// # Errors
-    /// Where it has no memory for them.
+    /// Fails if the device has no memory for them.
     pub fn to(&mut self, device: &Device) -> Result<()> {
         for objective in &mut self.objectives {
             if let Some(classifier) = &mut objective.classifier {
@@ -248,10 +248,10 @@ impl Distillation {
         Ok(())
     }
 
-    /// The losses of a batch whose views have these `features` `[N, F]`.
+    /// Computes the losses of a batch whose views have these `features` `[N, F]`.
     ///
     /// # Errors
-    /// Where `features` or `heads` do not fit the batch.
+    /// Fails if `features` or `heads` do not fit the batch.
     pub fn loss(&self, heads: &Heads, features: &Tensor, batch: &Batch) -> Result<Losses> {
         let n = batch.views.len();
         if features.dims().first() != Some(&n) || heads.0.len() != self.objectives.len() {
@@ -280,11 +280,11 @@ impl Distillation {
         Ok(Losses { total, parts })
     }
 
-    /// The tags that a model keeps: the classes of one teacher, by what `heads` have learnt of them. `None` where no
-    /// target file names its classes, or its classes are not learnt.
+    /// Returns the tags of the model: the classes of one teacher, as `heads` have learnt them. `None` if no target file
+    /// names its classes, or its classes are not learnt.
     ///
     /// # Errors
-    /// Where the heads do not fit.
+    /// Fails if the heads do not fit.
     pub fn tags(&self, heads: &Heads) -> Result<Option<Tags>> {
         let Some(at) = self.tags else {
             return Ok(None);
@@ -305,7 +305,7 @@ impl Distillation {
     }
 }
 
-/// The losses of each file.
+/// Creates the objective of each file.
 fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Objective>> {
     let pairs = config.targets.iter().zip(files);
     pairs
@@ -326,7 +326,8 @@ fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Object
         .collect()
 }
 
-/// The file whose classes become tags: the one that the configuration says, else the first with names.
+/// Returns the file whose classes become tags: the one that the configuration selects, otherwise the first with class
+/// names.
 fn tags_of(config: &DistillConfig, files: &[TargetFile]) -> Result<Option<usize>> {
     let named = |file: &TargetFile| file.header().class_names.is_some();
     match config.targets.iter().position(|target| target.tags) {
@@ -340,7 +341,7 @@ fn tags_of(config: &DistillConfig, files: &[TargetFile]) -> Result<Option<usize>
     }
 }
 
-/// FNV-1a, 64 bits, and splitmix64's finaliser after it: names that are alike are spread evenly.
+/// FNV-1a, 64 bits, followed by splitmix64's finaliser, which spreads similar names evenly.
 fn hash(name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, step), 0, 0)

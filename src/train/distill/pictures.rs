@@ -1,4 +1,4 @@
-//! The picture files that target files speak of: found by name, checked by digest, decoded when they are shown.
+//! The picture files of the target files: found by name, checked by digest, decoded on demand.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,35 +13,35 @@ use crate::cpu::threads;
 use crate::data::{Dataset, Image, Split, folder, hex};
 use crate::error::{Error, Result};
 
-/// A picture that may be shown.
+/// A picture that a target file may refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// Its file name, by which target files know it.
+    /// File name, by which target files refer to it.
     pub name: String,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Whether its views are for validation alone: a picture of a data set's dev split.
+    /// Whether its views are for validation only: a picture of a data set's dev split.
     pub held_out: bool,
 }
 
-/// The pictures that target files speak of.
+/// The pictures that target files refer to.
 pub struct Pictures {
     found: Vec<Found>,
-    /// Bytes that decoded pictures may still take.
+    /// Bytes left for the cache of decoded pictures.
     room: AtomicUsize,
 }
 
 struct Found {
     picture: Picture,
-    /// As the target files give it.
+    /// Digest in the target files.
     digest: String,
     decoded: OnceLock<Image>,
 }
 
-/// The images in `folders`, which need no captions, as pictures to train on.
+/// Lists the images in `folders`, which need no captions, as pictures for training.
 ///
 /// # Errors
-/// Where a folder cannot be read or holds no image.
+/// Fails if a folder cannot be read or holds no image.
 pub fn in_folders(folders: &[PathBuf]) -> Result<Vec<Picture>> {
     if let Some(odd) = folders.iter().find(|folder| !folder.is_dir()) {
         let what = "is not a folder; distill.pictures takes folders of pictures";
@@ -62,11 +62,11 @@ pub fn in_folders(folders: &[PathBuf]) -> Result<Vec<Picture>> {
 }
 
 impl Picture {
-    /// The pictures of a data set: those of its train split to train on, those of its dev split held out. Its test split
-    /// is left out.
+    /// Lists the pictures of a data set: its train split for training, its dev split held out. Its test split is left
+    /// out.
     ///
     /// # Errors
-    /// Where images are missing.
+    /// Fails if images are missing.
     pub fn of_dataset(dataset: &Dataset) -> Result<Vec<Picture>> {
         let mut pictures = Vec::new();
         for (split, held_out) in [(Split::Train, false), (Split::Dev, true)] {
@@ -82,12 +82,13 @@ impl Picture {
 }
 
 impl Pictures {
-    /// Finds the pictures of `files` among `given`. Returns them, and for each file the number of each of its pictures.
+    /// Finds the pictures of `files` among `given`. Returns them, and for each file the index of each of its pictures.
     ///
-    /// Where several of the given pictures have one name, the one with the right digest is taken.
+    /// If several of the given pictures have one name, the one with the right digest is taken.
     ///
     /// # Errors
-    /// Where a picture is missing, is not the one that the teacher saw, or two teachers saw different ones of one name.
+    /// Fails if a picture is missing, differs from the one that the teacher saw, or two teachers saw different pictures
+    /// of one name.
     pub fn find(
         files: &[TargetFile],
         given: Vec<Picture>,
@@ -131,25 +132,25 @@ impl Pictures {
         Ok((pictures, of_files))
     }
 
-    /// The picture with this number.
+    /// Returns the picture with this index.
     pub fn get(&self, number: usize) -> &Picture {
         &self.found[number].picture
     }
 
-    /// The digest of the picture with this number, as the target files give it: that of its file.
+    /// Returns the digest of the file of the picture with this index.
     pub(super) fn digest(&self, number: usize) -> &str {
         &self.found[number].digest
     }
 
-    /// The number of pictures.
+    /// Returns the number of pictures.
     pub(super) fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Calls `body` with the decoded picture, which is kept where there is room.
+    /// Calls `body` with the decoded picture, which is cached if there is memory left.
     ///
     /// # Errors
-    /// Where the file cannot be read, and those of `body`.
+    /// Fails if the file cannot be read, or `body` fails.
     pub fn with_image<R>(
         &self,
         number: usize,
@@ -175,16 +176,16 @@ impl Pictures {
     }
 }
 
-/// The picture that was found under a name.
+/// Result of the search for a picture by name and digest.
 enum Match {
     Found(Picture),
     Missing,
-    /// None of the files of this name is the one that the teacher saw.
+    /// Files of this name exist, but none has the right digest.
     Other(PathBuf),
     Unreadable(Error),
 }
 
-/// The candidate whose file has this digest.
+/// Returns the candidate whose file has the digest `wanted`.
 fn choose(candidates: &[&Picture], wanted: &str) -> Match {
     let mut other = None;
     for candidate in candidates {
@@ -197,13 +198,13 @@ fn choose(candidates: &[&Picture], wanted: &str) -> Match {
     other.map_or(Match::Missing, Match::Other)
 }
 
-/// The first digits of the SHA-256 of a file.
+/// Returns the first digits of the SHA-256 of a file.
 fn digest(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::unread(path, &e))?;
     Ok(hex(&Sha256::digest(&bytes))[..DIGEST_DIGITS].to_string())
 }
 
-/// The matches, or one line on those that are none.
+/// Returns the matches if all pictures were found, otherwise an error of one line about the others.
 fn all_found(
     files: &[TargetFile],
     wanted: &[(&str, &str)],

@@ -1,25 +1,25 @@
-//! Passes over all rows of a target file: mean and deviation of its columns, and what is wrong with a row.
+//! Passes over all rows of a target file: mean and standard deviation of its columns, and faulty rows.
 //!
-//! The rows are cut into parts by their number alone, and the parts' sums are added in order, so that the result is the
-//! same on any number of threads.
+//! The rows are divided into parts by their number alone, and the sums of the parts are added in order. The result is
+//! therefore the same on any number of threads.
 
 use crate::cpu::threads;
 use crate::data::Rows;
 
-/// Parts of a pass, at most; each holds two sums for every column.
+/// Maximum number of parts in a pass; each holds two sums for every column.
 const PARTS: usize = 256;
 
-/// Rows of a part, at least.
+/// Minimum number of rows in a part.
 const ROWS: usize = 512;
 
-/// A column that varies less than this share of the root mean square of all columns' deviations is not blown up to
-/// vary as much as the others.
+/// Lower bound of a column's deviation, relative to the root mean square of all deviations. A column that varies less
+/// is not scaled up to the variance of the others.
 const LEAST_SHARE: f64 = 1e-3;
 
-/// The largest number that is taken for a feature or a logit; beyond it sums would not be finite.
+/// Largest accepted absolute value of a feature or a logit; sums of larger values could overflow.
 pub const LARGEST: f32 = 1e15;
 
-/// Whether a number is finite and not absurdly large.
+/// Returns whether a number is finite and at most [`LARGEST`] in magnitude.
 pub fn is_usable(x: f32) -> bool {
     x.abs() <= LARGEST
 }
@@ -34,7 +34,7 @@ pub struct Standard {
 }
 
 impl Standard {
-    /// `row = (row - mean) / deviation`
+    /// Computes `row = (row - mean) / deviation`.
     pub fn apply(&self, row: &mut [f32]) {
         let columns = self.mean.iter().zip(&self.deviation);
         for (x, (mean, deviation)) in row.iter_mut().zip(columns) {
@@ -43,10 +43,10 @@ impl Standard {
     }
 }
 
-/// Sums over the rows of one part, or the first row with a number that is not usable.
+/// Sums over the rows of one part, or the first row with an unusable number.
 type Sums = Result<(Vec<f64>, Vec<f64>), usize>;
 
-/// Mean and standard deviation of each column, or the first row that holds a number that is not usable.
+/// Computes mean and standard deviation of each column; fails with the first row that holds an unusable number.
 pub fn standard(rows: &Rows) -> Result<Standard, usize> {
     let size = rows.size();
     let parts: Vec<Sums> = over_parts(rows, |row_numbers| {
@@ -81,7 +81,7 @@ pub fn standard(rows: &Rows) -> Result<Standard, usize> {
         .map(|(s, q)| variance(s, q))
         .collect();
     let typical = (variances.iter().sum::<f64>() / size as f64).sqrt();
-    // Where no column varies at all, there is nothing to scale.
+    // If no column varies at all, there is nothing to scale.
     let least = if typical > 0.0 {
         typical * LEAST_SHARE
     } else {
@@ -96,7 +96,7 @@ pub fn standard(rows: &Rows) -> Result<Standard, usize> {
     })
 }
 
-/// The first row for which `problem` has something to say, and what.
+/// Returns the first row for which `problem` finds a fault, and the fault.
 pub fn first_problem<T: Send>(
     rows: &Rows,
     problem: impl Fn(&[f32]) -> Option<T> + Sync,
@@ -164,7 +164,7 @@ mod tests {
             assert!((sums[c] / 1700.0).abs() < 1e-4, "{sums:?}");
             assert!((squares[c] / 1700.0 - 1.0).abs() < 1e-3, "{squares:?}");
         }
-        // A column that does not vary stays near zero instead of being blown up.
+        // A column that hardly varies stays near zero instead of being scaled up.
         assert!(squares[2] < 1e-6);
     }
 

@@ -1,4 +1,4 @@
-//! The losses on views that are held out.
+//! The losses on held-out views.
 
 use super::Distillation;
 use super::heads::Heads;
@@ -8,20 +8,20 @@ use crate::tensor::Tensor;
 /// Mean losses over the held-out views.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Validation {
-    /// The loss that training minimises, a mean over views.
+    /// The loss that training minimises, as a mean over views.
     pub total: f64,
-    /// For each teacher its name, the mean of its features' loss and of its classes' loss.
+    /// For each teacher: its name, the mean of its features' loss, and the mean of its classes' loss.
     pub parts: Vec<(String, Option<f64>, Option<f64>)>,
-    /// How many views were looked at.
+    /// Number of views in the validation.
     pub views: usize,
 }
 
 impl Distillation {
-    /// Mean losses over the held-out views, `batch` of them at a time; `None` where none are held out. `encode` turns
-    /// images `[N, S, S, 3]` into features `[N, F]`, in inference.
+    /// Computes mean losses over the held-out views in mini-batches of `batch` views; `None` if none are held out.
+    /// `encode` turns images `[N, S, S, 3]` into features `[N, F]`, in inference mode.
     ///
     /// # Errors
-    /// Where a picture cannot be read, and those of `encode`.
+    /// Fails if a picture cannot be read, or `encode` fails.
     pub fn validate(
         &self,
         heads: &Heads,
@@ -32,7 +32,7 @@ impl Distillation {
             return Ok(None);
         }
         let mut total = 0.0;
-        // For each teacher the sums of both losses, and the views that they are over.
+        // For each teacher: the sums of both losses, and the number of views in each.
         let mut sums: Vec<[(f64, usize); 2]> = vec![[(0.0, 0); 2]; self.objectives.len()];
         for views in self.held_out.chunks(batch.max(1)) {
             let batch = self.assemble(views.iter().map(|&view| view as usize).collect())?;

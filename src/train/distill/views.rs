@@ -1,9 +1,9 @@
-//! The views that training goes through: those of all target files, each once.
+//! The views of all target files, each once.
 //!
-//! Two teachers that saw one and the same view of a picture are asked about it together: their rows are joined, and one
-//! forward pass of the student serves both. A view that only one of them saw is a view with one teacher. So files with the
-//! same list of views, which `tools/teacher_targets.py` writes for the same seed, cost no more than one file; files with
-//! other views are taken turns with, in random order.
+//! If two teachers saw the same view of a picture, their rows are joined, and one forward pass of the student serves
+//! both. A view that only one of them saw has the targets of one teacher. Files with the same list of views, which
+//! `tools/teacher_targets.py` writes for the same seed, therefore cost no more than one file. Views of files with
+//! different lists are mixed in random order.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use super::file::TargetFile;
 use crate::data::View;
 use crate::error::Result;
 
-/// No row: this teacher did not see this view.
+/// Marks a view that this teacher did not see.
 const NONE: u32 = u32::MAX;
 
 /// The views of all target files.
 pub struct Views {
-    /// For each view, for each file, the row in that file.
+    /// For each view and each file, the row in that file.
     rows: Vec<u32>,
     files: usize,
 }
 
-/// The key that two rows of the same view share: the picture and the bits of the six numbers.
+/// Key of a view: the picture and the bits of the six numbers.
 type Key = (u32, [u32; 6]);
 
 fn key(file: &TargetFile, numbers: &[u32], row: usize) -> Result<Key> {
@@ -30,10 +30,10 @@ fn key(file: &TargetFile, numbers: &[u32], row: usize) -> Result<Key> {
 }
 
 impl Views {
-    /// Joins the rows of `files`. `numbers` gives for each file the number of each of its pictures.
+    /// Joins the rows of `files`. `numbers` gives for each file the index of each of its pictures.
     ///
     /// # Errors
-    /// Where a file cannot be read any more.
+    /// Fails if a file can no longer be read.
     pub fn join(files: &[TargetFile], numbers: &[Vec<u32>]) -> Result<Self> {
         let mut views = Views {
             rows: Vec::new(),
@@ -47,7 +47,7 @@ impl Views {
 
     fn add(&mut self, files: &[TargetFile], numbers: &[Vec<u32>], at: usize) -> Result<()> {
         let (file, before) = (&files[at], self.len());
-        // Made only where the lists differ.
+        // Built only if the lists of views differ.
         let mut index: Option<HashMap<Key, u32>> = None;
         for row in 0..file.len() {
             let wanted = key(file, &numbers[at], row)?;
@@ -56,7 +56,7 @@ impl Views {
             };
             let mut place = None;
             if before == 0 {
-                // The first file, whose rows are views of their own.
+                // In the first file each row is a new view.
             } else if row < before && fits(self, row)? {
                 place = Some(row);
             } else {
@@ -95,33 +95,33 @@ impl Views {
         key(&files[file], &numbers[file], row)
     }
 
-    /// The number of views.
+    /// Returns the number of views.
     pub(super) fn len(&self) -> usize {
         self.rows.len().checked_div(self.files).unwrap_or(0)
     }
 
-    /// The row of a view in a file, where it is there.
+    /// Returns the row of a view in a file, if the file has it.
     pub fn row(&self, view: usize, file: usize) -> Option<usize> {
         let row = self.rows[view * self.files + file];
         (row != NONE).then_some(row as usize)
     }
 
-    /// The first file that knows a view, and its row there.
+    /// Returns the first file with the view, and its row there.
     fn first(&self, view: usize) -> (usize, usize) {
         let known = (0..self.files).find_map(|file| Some((file, self.row(view, file)?)));
         known.unwrap_or((0, 0))
     }
 
-    /// The number of a view's picture.
+    /// Returns the index of a view's picture.
     pub fn picture(&self, files: &[TargetFile], numbers: &[Vec<u32>], view: usize) -> usize {
         let (file, row) = self.first(view);
         numbers[file][files[file].picture(row)] as usize
     }
 
-    /// The picture and the view of a row.
+    /// Returns the geometry and brightness of a view.
     ///
     /// # Errors
-    /// Where the file cannot be read any more.
+    /// Fails if the file can no longer be read.
     pub fn view(&self, files: &[TargetFile], view: usize) -> Result<View> {
         let (file, row) = self.first(view);
         files[file].view(row)

@@ -1,10 +1,10 @@
-//! Target files: read, refused, damaged, and written by the tool.
+//! Tests of target files: reading, refusal, damage, and files written by the tool.
 
 use super::made::Targets;
 use super::*;
 use crate::ops::testing::assert_close;
 
-/// What opening a target file says that is wrong in one way.
+/// Returns the error from opening a target file with one fault.
 #[track_caller]
 fn complaint(targets: &Targets) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ fn a_file_is_read_as_it_was_written() {
         assert_eq!(file.picture(row), row / 2);
         assert_eq!(file.view(row).unwrap().numbers(), targets.view[row]);
     }
-    // Standardised and back are the features.
+    // Undoing the standardisation gives the features.
     let standard = file.standard().unwrap().clone();
     let mut row = vec![0.0; 5];
     file.read_features(4, &mut row).unwrap();
@@ -169,7 +169,7 @@ fn every_mistake_in_a_file_is_one_line() {
     assert!(message.contains("is no target file"), "{message}");
 }
 
-/// What `tools/teacher_targets.py` wrote of views that Pillow drew: the mean levels of 4 x 4 fields.
+/// Compares with the output of `tools/teacher_targets.py` for views drawn by Pillow: the mean levels of 4 x 4 fields.
 #[test]
 fn the_student_sees_what_the_teacher_saw() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distill");
@@ -194,7 +194,7 @@ fn the_student_sees_what_the_teacher_saw() {
             });
             let mean = levels.sum::<f32>() / 64.0;
             let teacher = (said * standard.deviation[i] + standard.mean[i]) * 255.0;
-            // One level of the resizer in some pixels, and the rounding to 16 bits.
+            // The tolerance allows for one level of the resizer in some pixels, and the rounding to 16 bits.
             assert!(
                 (mean - teacher).abs() < 0.6,
                 "row {row}, number {i}: {mean}, but the teacher saw {teacher}"
@@ -226,7 +226,7 @@ fn damaged_files_are_refused_in_one_line_or_read() {
             .wrapping_add(1);
         (state >> 33) as usize % below.max(1)
     };
-    // The header is JSON within JSON; damage there is worth more than in the numbers.
+    // The header is JSON within JSON; it is more sensitive to damage than the numbers.
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
     let (mut read, mut refused) = (0, 0);
     for round in 0..1500 {

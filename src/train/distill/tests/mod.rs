@@ -1,4 +1,4 @@
-//! Small pictures and made-up teachers, for the tests of the files and of the stage.
+//! Small pictures and synthetic teachers for the tests of the files and of the stage.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ mod stage;
 
 use made::{Targets, pictures as make_pictures, targets as make_targets};
 
-/// A folder with pictures, and their paths.
+/// Creates a folder with pictures; returns it and their paths.
 fn folder(count: usize) -> (tempfile::TempDir, Vec<PathBuf>) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("pictures")).unwrap();

@@ -1,4 +1,4 @@
-//! The stage as a whole.
+//! Tests of the whole stage.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn pictures_that_are_not_the_teachers_are_refused() {
         message.contains("p2.png") && message.contains("not the picture that the teacher saw"),
         "{message}"
     );
-    // One of two candidates is the right one.
+    // Of two candidates, one has the right digest.
     std::fs::create_dir(dir.path().join("more")).unwrap();
     std::fs::write(dir.path().join("more/p2.png"), &whole).unwrap();
     let mut two = fine.clone();
@@ -115,7 +115,7 @@ fn an_epoch_shows_every_view_once_in_an_order_of_its_own() {
             .flat_map(|step| distillation.batch(8, step, 5).unwrap().views)
             .collect::<Vec<_>>()
     );
-    // More views than there are is all of them.
+    // A batch larger than the number of views contains all of them.
     assert_eq!(distillation.batch(7, 0, 100).unwrap().views.len(), 24);
     assert_eq!(distillation.steps_per_epoch(100), 1);
 }
@@ -126,7 +126,7 @@ fn a_batch_shows_the_views_and_says_what_the_teacher_said() {
     let targets = make_targets(&paths, 3, 5, 4);
     let mut config = config(dir.path(), &[("t.safetensors", &targets)]);
     config.held_out = 0.0;
-    // No room, some room, and room for all decoded pictures make no difference.
+    // The results do not depend on the cache: none, too small, or large enough for all decoded pictures.
     let batches: Vec<Batch> = [0, 1, 64]
         .iter()
         .map(|&cache_mib| {
@@ -169,12 +169,12 @@ fn teachers_of_the_same_views_share_them() {
         open(&config).unwrap()
     };
     assert_eq!(views(&a, &b).len(), 12);
-    // The same list in another order.
+    // The same views in another order.
     let mut turned = b.clone();
     turned.picture.rotate_left(4);
     turned.view.rotate_left(4);
     assert_eq!(views(&a, &turned).len(), 12);
-    // Half of the views are others: both kinds are trained on.
+    // Half of the views differ: both kinds are trained on.
     let mut half = b.clone();
     for view in half.view.iter_mut().take(6) {
         view[5] = 1.5;
@@ -190,7 +190,7 @@ fn teachers_of_the_same_views_share_them() {
             .collect::<Vec<_>>(),
         [12, 12]
     );
-    // A row that is there twice is two views.
+    // A duplicate row is a view of its own.
     let mut twice = a.clone();
     twice.view[1] = twice.view[0];
     assert_eq!(views(&twice, &b).len(), 13);
@@ -237,7 +237,7 @@ fn the_loss_is_what_the_documentation_says() {
             [10, 10]
         );
 
-        // By plain loops in f64.
+        // Reference: plain loops in f64.
         let said = |layer: &crate::nn::Linear, place: usize| -> Vec<f64> {
             let f = &features.data()[place * 4..][..4];
             let rows = layer.weight.data().chunks(4).zip(layer.bias.data());
@@ -332,7 +332,7 @@ fn batches_made_ahead_are_the_same() {
             .map(|&step| batches.batch(3, step, 4).unwrap().images.into_vec())
             .collect()
     };
-    // One step after another, and after a jump.
+    // Consecutive steps, and steps after a jump.
     let steps = [0, 1, 2, 7, 8, 3];
     assert_eq!(batches(true, &steps), batches(false, &steps));
 }
@@ -363,7 +363,7 @@ fn pictures_of_the_dev_split_are_held_out() {
     assert_eq!(distillation.validation_len(), 1);
 }
 
-/// A student and its heads, trained on what a made-up teacher says: the mean colour of the view and products of it.
+/// Trains a student and its heads on a synthetic teacher: the mean colour of the view and products of it.
 #[test]
 fn a_student_learns_what_its_teacher_says() {
     let (dir, paths) = folder(16);
@@ -438,12 +438,12 @@ fn a_student_learns_what_its_teacher_says() {
             && validation.parts[0].2.is_some()
     );
     assert_eq!(tags.names(), ["class 0", "class 1", "class 2"]);
-    // The same numbers again, and on one thread.
+    // The losses are reproducible, also on one thread.
     assert_eq!(run(5).0, losses[..5]);
     assert_eq!(threads::with_count(1, || run(5).0).unwrap(), losses[..5]);
 }
 
-/// Gradient descent, without anything else.
+/// Takes a step of plain gradient descent.
 fn descend(module: &mut impl Module, grads: &crate::tensor::Gradients, lr: f32) {
     module.visit("", &mut |_, _, tensor| {
         if let Some(grad) = grads.get(tensor) {
@@ -466,8 +466,8 @@ impl Module for Student {
     }
 }
 
-/// What a view costs: `GLIMPSE_TARGETS=t.safetensors GLIMPSE_PICTURES=folder cargo test --release --lib -- --ignored
-/// --nocapture views_cost`
+/// Measures the cost of a view: `GLIMPSE_TARGETS=t.safetensors GLIMPSE_PICTURES=folder cargo test --release --lib --
+/// --ignored --nocapture views_cost`
 #[test]
 #[ignore = "a measurement of files of one's own"]
 fn views_cost() {
