@@ -1,4 +1,4 @@
-//! Finding a cache, or computing what is missing of it.
+//! Opens a cache, or computes its missing rows.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,20 +17,20 @@ use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
 use crate::tensor::{Device, Tensor};
 
-/// Pictures that are encoded at a time.
+/// Mini-batch size of the encoder.
 pub(super) const GROUP: usize = 32;
 
-/// Features of these pictures in this view: `[n, C]` or `[n, P, C]`.
+/// Computes the features of these pictures in this view: `[n, C]` or `[n, P, C]`.
 pub(super) type Encode<'a> = dyn Fn(&[usize], View) -> Result<Tensor> + 'a;
 
-/// Where the file is kept while it is computed.
+/// Returns the path of the file while it is being computed.
 pub(super) fn partial_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".partial");
     name.into()
 }
 
-/// See [`FeatureCache::open_or_compute`].
+/// Implements [`FeatureCache::open_or_compute`].
 pub(super) fn open_or_compute(
     path: &Path,
     source: &Source,
@@ -57,11 +57,11 @@ pub(super) fn open_or_compute(
     if let Found::Fitting(cache) = find(path, source, digests)? {
         return Ok(*cache);
     }
-    // Where a link leads, for the file gets its name by renaming.
+    // Follows a symbolic link, because the finished file is renamed to its target.
     let path = &store::resolve(path)?;
     let beside = partial_path(path);
     let file = lock(&beside)?;
-    // Another process may have finished just before the lock was free.
+    // Another process may have completed the file just before the lock was free.
     let mut why = match find(path, source, digests)? {
         Found::Fitting(cache) => {
             drop(file);
@@ -95,13 +95,15 @@ pub(super) fn open_or_compute(
 /// The file found at a path.
 enum Found {
     Fitting(Box<FeatureCache>),
-    /// A cache that was made from something else or is damaged, and why it cannot be used.
+    /// A cache that was made from other inputs or is damaged, and why it cannot be used.
     Stale(String),
     Nothing,
 }
 
+/// Looks for a usable cache at `path`.
+///
 /// # Errors
-/// Where the file is no cache: it must not be replaced by one.
+/// Fails if the file is not a cache. It is then not overwritten.
 fn find(path: &Path, source: &Source, digests: &[Sum]) -> Result<Found> {
     if fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0) || !path.exists() {
         return Ok(Found::Nothing);
@@ -116,7 +118,7 @@ fn find(path: &Path, source: &Source, digests: &[Sum]) -> Result<Found> {
         Err(_) => return Err(foreign(path)),
     };
     if file.metadata(KEY)?.is_none() {
-        // Before there were views a cache had the entry `digest` alone.
+        // Old versions without views wrote the entry `digest` alone.
         return match file.metadata("digest")? {
             Some(_) if file.raw("features").is_some() => {
                 Ok(Found::Stale("is of an older version".into()))
@@ -124,7 +126,8 @@ fn find(path: &Path, source: &Source, digests: &[Sum]) -> Result<Found> {
             _ => Err(foreign(path)),
         };
     }
-    // All of it will be read in the first epoch. What is damaged is better known before that, and computed again.
+    // The first epoch reads the whole file anyway. Checking it now finds damage early, and damaged files are computed
+    // again.
     if let Some(tensor) = file.damaged().first() {
         return Ok(Found::Stale(format!(
             "is damaged: tensor `{tensor}` does not match its checksum"
@@ -144,11 +147,11 @@ fn foreign(path: &Path) -> Error {
     )
 }
 
-/// Whether a file that cannot be opened was a cache before it was damaged.
+/// Returns whether a file that cannot be opened was a cache before it was damaged.
 fn begins_like_a_cache(path: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|f| f.take(256).read_to_end(&mut start));
-    // The name itself may be what was damaged.
+    // Allows one damaged byte in the key itself.
     let is_key = |window: &[u8]| {
         let pairs = window.iter().zip(KEY.as_bytes());
         pairs.filter(|(a, b)| a != b).count() <= 1
@@ -156,7 +159,7 @@ fn begins_like_a_cache(path: &Path) -> bool {
     read.is_ok() && start.windows(KEY.len()).any(is_key)
 }
 
-/// Encodes what is missing.
+/// Encodes the pictures whose rows are missing.
 fn compute(
     start: Start,
     beside: &Path,
@@ -198,7 +201,7 @@ fn compute(
     partial.ok_or_else(|| Error::value("feature cache", "there is no picture to encode"))
 }
 
-/// The shape of a row, and the rows of these pictures as f16, the views of a picture side by side.
+/// Returns the shape of a row, and the rows of these pictures in f16; the views of a picture are adjacent.
 fn encode_group(
     source: &Source,
     group: &[usize],
@@ -229,7 +232,7 @@ fn encode_group(
     Ok((row_shape, rows))
 }
 
-/// Writes rows of `len` elements as f16 to the places of view `number`.
+/// Converts rows of `len` elements to f16 and writes them to the slots of view `number`.
 fn round(
     source: &Source,
     group: &[usize],

@@ -1,4 +1,4 @@
-//! How a cache lies in its file, and whether a file is one that was made from a source.
+//! Layout of a cache file, and the check whether a file was made from given inputs.
 
 use std::collections::HashMap;
 
@@ -14,13 +14,13 @@ use crate::data::weights::checksums::{self, Listed};
 use crate::data::words;
 use crate::error::Result;
 
-/// The metadata entry that makes a file a feature cache.
+/// Metadata entry that marks a feature cache.
 pub(super) const KEY: &str = "glimpse-features";
 
 /// The version of the format.
 const FORMAT: u32 = 1;
 
-/// Elements that a row may have at most, so that a damaged header cannot ask for more disk than there is.
+/// Maximum number of elements in a row. It bounds the disk space that a damaged header can request.
 const MOST_ELEMENTS: usize = 1 << 24;
 
 /// The JSON object in a cache's header.
@@ -28,18 +28,18 @@ const MOST_ELEMENTS: usize = 1 << 24;
 pub struct Description {
     /// The version of the format.
     pub format: u32,
-    /// [`Source::encoder`].
+    /// Digest of the encoder: [`Source::encoder`].
     pub encoder: String,
     /// How pictures became the encoder's input.
     pub recipe: Recipe,
-    /// The views of each picture.
+    /// Views of each picture.
     pub views: Vec<View>,
-    /// The names of the pictures.
+    /// Names of the pictures.
     pub names: Vec<String>,
 }
 
 impl Description {
-    /// The description in an opened file, where it is a feature cache of this version.
+    /// Reads the description of an open file, if it is a feature cache of this version.
     pub fn read(file: &WeightFile) -> Option<Self> {
         let text = file.metadata(KEY).ok()??;
         let description: Description = serde_json::from_str(&text).ok()?;
@@ -47,7 +47,7 @@ impl Description {
     }
 }
 
-/// The sizes of a cache.
+/// Dimensions of a cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) pictures: usize,
@@ -57,17 +57,17 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Elements of a row.
+    /// Returns the number of elements in a row.
     pub(super) fn row_len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Bytes of a row.
+    /// Returns the number of bytes in a row.
     pub(super) fn row_bytes(&self) -> usize {
         2 * self.row_len()
     }
 
-    /// The tensors in the order in which they lie.
+    /// Returns the tensors in file order.
     fn tensors(&self) -> [(&'static str, Dtype, Vec<usize>); 5] {
         let (n, k) = (self.pictures, self.views);
         let features = [&[n, k], &self.shape[..]].concat();
@@ -80,14 +80,15 @@ impl Layout {
         ]
     }
 
-    /// Where tensor `name` begins, counted from the first one.
+    /// Returns the offset of tensor `name` from the first one, in bytes.
     pub(super) fn start(&self, name: &str) -> usize {
         let tensors = self.tensors();
         let before = tensors.iter().take_while(|(other, ..)| *other != name);
         before.map(bytes).sum()
     }
 
-    /// The header of the file, with the checksums of the tensors in their order. Its length does not depend on them.
+    /// Returns the header of the file, with the checksums of the tensors in file order. Its length does not depend on
+    /// their values.
     pub(super) fn header(&self, source: &Source, sums: [u32; 5]) -> Result<Vec<u8>, String> {
         let description = Description {
             format: FORMAT,
@@ -109,12 +110,13 @@ impl Layout {
         checksums::beginning(&metadata, &listed.collect::<Vec<_>>())
     }
 
-    /// Bytes of the tensors, in their order.
+    /// Returns the size of each tensor in bytes, in file order.
     pub(super) fn lens(&self) -> [usize; 5] {
         self.tensors().map(|tensor| bytes(&tensor))
     }
 
-    /// The tables `sizes` and `modified`, with which the file begins. Older versions of this program compare them.
+    /// Returns the tables `sizes` and `modified`, with which the tensors begin. Older versions of this program compare
+    /// them.
     pub(super) fn stats(&self, source: &Source) -> Result<Vec<u8>> {
         let stats = threads::map(self.pictures, |i| Stat::of(&source.pictures[i].path));
         let stats: Vec<Stat> = stats.into_iter().collect::<Result<_>>()?;
@@ -123,7 +125,7 @@ impl Layout {
         Ok(sizes.chain(modified).collect())
     }
 
-    /// The tables of the pictures, which lie between the header and the rows.
+    /// Returns the tables of the pictures, which lie between the header and the rows.
     pub(super) fn tables(&self, source: &Source, digests: &[Sum]) -> Result<Vec<u8>> {
         let mut tables = self.stats(source)?;
         tables.resize(tables.len() + 8 * self.pictures * self.views, 0);
@@ -132,12 +134,12 @@ impl Layout {
     }
 }
 
-/// Bytes of a tensor.
+/// Returns the size of a tensor in bytes.
 fn bytes((_, dtype, shape): &(&str, Dtype, Vec<usize>)) -> usize {
     shape.iter().product::<usize>() * dtype.bitsize() / 8
 }
 
-/// The sizes that a header speaks of, where they and the rest fit the source; otherwise why not.
+/// Returns the dimensions of a cache from its header if the header fits the source; otherwise why it does not.
 pub(super) fn sizes(
     description: Option<&str>,
     info: impl Fn(&str) -> Option<(Dtype, Vec<usize>)>,
@@ -189,8 +191,8 @@ pub(super) fn sizes(
     Ok(layout)
 }
 
-/// The sizes of the cache in an opened file that was made from `source`, whose pictures have these digests; otherwise why
-/// it was not.
+/// Returns the dimensions of an open cache if it was made from `source`, whose pictures have these digests; otherwise
+/// why it was not.
 pub(super) fn check(file: &WeightFile, source: &Source, digests: &[Sum]) -> Result<Layout, String> {
     let description = file.metadata(KEY).ok().flatten();
     let info = |name: &str| file.raw(name).map(|t| (t.dtype, t.shape.to_vec()));
@@ -202,7 +204,7 @@ pub(super) fn check(file: &WeightFile, source: &Source, digests: &[Sum]) -> Resu
     }
 }
 
-/// Why the table of a file does not fit the pictures with these digests, if so.
+/// Returns why a file's table of digests does not fit the pictures, if it does not.
 pub(super) fn changed(source: &Source, table: &[u8], digests: &[Sum]) -> Option<String> {
     let (table, _) = table.as_chunks::<32>();
     let pairs = || table.iter().zip(digests).zip(&source.pictures);
@@ -217,8 +219,8 @@ pub(super) fn changed(source: &Source, table: &[u8], digests: &[Sum]) -> Option<
     })
 }
 
-/// The checksum of row number `row`: FNV-1a, eight bytes at a time. Every word takes part in an invertible step, so a
-/// single damaged word always changes it.
+/// Computes the checksum of row number `row`: FNV-1a, eight bytes at a time. Each group of eight bytes enters by an
+/// invertible operation, so a single damaged group always changes the checksum.
 pub(super) fn checksum(row: usize, bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash = 0xcbf2_9ce4_8422_2325 ^ row as u64;
@@ -229,6 +231,6 @@ pub(super) fn checksum(row: usize, bytes: &[u8]) -> u64 {
     for &byte in rest {
         hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
     }
-    // Zero means that there is no row.
+    // Zero marks a missing row.
     hash.max(1)
 }

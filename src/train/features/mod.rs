@@ -1,13 +1,13 @@
-//! The features of a frozen encoder, computed once and kept in a file that is mapped into memory.
+//! The feature cache: outputs of a frozen encoder, computed once and kept in a memory-mapped file.
 //!
 //! A training run on a frozen encoder needs the same features in every epoch. [`FeatureCache::open_or_compute`] encodes
-//! each picture once, stores the results as f16, and from then on a batch is a handful of rows that
+//! each picture once and stores the results as f16. From then on a batch is a handful of rows that
 //! [`FeatureCache::rows`] decodes. Rows are averages `[C]` or maps `[P, C]`; a picture has one row for each [`View`].
 //!
-//! The file knows what it was made from ([`Source`]): a digest of the encoder, the preprocessing recipe, the views, and
-//! the pictures with their names and contents. A file that was made from anything else is made anew, and so is one that
-//! does not match its [checksums](crate::data::weights), which are checked when it is opened: all of it is read in the first
-//! epoch anyway.
+//! The file records what it was made from ([`Source`]): a digest of the encoder, the preprocessing recipe, the views,
+//! and the pictures with their names and contents. It is computed again if any of these differs, or if it does not
+//! match its [checksums](crate::data::weights). They are checked when the file is opened, because the first epoch reads
+//! all of it anyway.
 //!
 //! # The file
 //!
@@ -22,9 +22,9 @@
 //! | `digests` | `U8` | `[N, 32]` | the SHA-256 of each picture's file |
 //! | `features` | `F16` | `[N, K, C]` or `[N, K, P, C]` | the rows |
 //!
-//! While it is computed it is called `NAME.partial`. It gets its name when it is whole and synced. A run that was killed
-//! goes on after the last whole chunk: a row counts only if its checksum fits, so neither a torn write nor a power
-//! failure leaves half a row.
+//! While it is being computed, the file is called `NAME.partial`. It is renamed when it is complete and synced. A run
+//! that was killed continues after the last complete group of pictures: a row counts only if it matches its checksum,
+//! so torn writes and power failures leave no partial rows.
 
 mod compute;
 mod layout;
@@ -47,48 +47,49 @@ use crate::data::weights::WeightFile;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Mapped bytes that may stay resident before the system is told to take them back.
+/// Bytes of mapped pages that may stay resident before they are released.
 const RESIDENT: usize = 64 << 20;
 
-/// Messages of [`FeatureCache::open_or_compute`] while it works.
+/// Progress of [`FeatureCache::open_or_compute`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// A file was there, but it is made anew.
+    /// An existing file cannot be used and is computed again.
     Stale {
         /// Why it could not be used, as a sentence without a subject: "was made by another encoder".
         why: String,
     },
-    /// An earlier run was broken off, and this one goes on after so many pictures.
+    /// The work of an interrupted run is continued.
     Resumed {
-        /// Pictures that need not be encoded again.
+        /// Number of pictures that need not be encoded again.
         pictures: usize,
     },
-    /// So many pictures are done.
+    /// A group of pictures was encoded.
     Encoded {
-        /// Pictures done, those of an earlier run included.
+        /// Number of pictures done, including those of an earlier run.
         pictures: usize,
     },
 }
 
-/// Features of a frozen encoder in a file. Any number of threads may read at once.
+/// Features of a frozen encoder in a file. Several threads may read it concurrently.
 pub struct FeatureCache {
     file: WeightFile,
     layout: Layout,
-    /// Mapped bytes that were read since the system was last told to take them back.
+    /// Bytes read from the mapped file since its pages were last released.
     touched: AtomicUsize,
 }
 
 impl FeatureCache {
-    /// The features in the file at `path` where it was made from `source`. Otherwise they are computed and kept there.
+    /// Opens the features in the file at `path` if it was made from `source`. Otherwise computes them and writes the
+    /// file.
     ///
     /// `encode` turns prepared images `[N, H, W, 3]` into features `[N, C]`, or `[N, P, C]` for maps
-    /// ([`Source::maps`]). It always gets the pictures in the same groups, so a resumed run computes the same bits.
-    /// `progress` is told what happens and may refuse to go on; what was computed until then is kept.
+    /// ([`Source::maps`]). It always receives the pictures in the same groups, so a resumed run computes the same bits.
+    /// `progress` receives the progress and may abort with an error; the features computed until then are kept.
     ///
     /// # Errors
-    /// Where a picture cannot be read, a feature is not finite or beyond the range of f16, a file cannot be written,
-    /// another process is computing the same file, `encode` fails, `progress` refuses, or there is a file at `path`
-    /// that is no feature cache.
+    /// Fails if a picture cannot be read, a feature is not finite or beyond the range of f16, a file cannot be written,
+    /// another process is computing the same file, `encode` fails, `progress` aborts, or there is a file at `path` that
+    /// is not a feature cache.
     pub fn open_or_compute(
         path: &Path,
         source: &Source,
@@ -100,7 +101,7 @@ impl FeatureCache {
         Self::open_or_compute_knowing(path, source, &digests, encode, progress)
     }
 
-    /// As [`FeatureCache::open_or_compute`], where somebody has read the pictures before and knows their digests.
+    /// Behaves like [`FeatureCache::open_or_compute`], for a caller that knows the digests of the pictures.
     ///
     /// # Errors
     /// Those of [`FeatureCache::open_or_compute`].
@@ -120,7 +121,7 @@ impl FeatureCache {
         )
     }
 
-    /// The cache in an opened file, or why it is none that was made from `source`.
+    /// Returns the cache in an open file, or why it was not made from `source`.
     fn of(file: WeightFile, source: &Source, digests: &[Sum]) -> Result<Self, String> {
         let layout = layout::check(&file, source, digests)?;
         Ok(FeatureCache {
@@ -130,39 +131,39 @@ impl FeatureCache {
         })
     }
 
-    /// The number of pictures.
+    /// Returns the number of pictures.
     pub fn len(&self) -> usize {
         self.layout.pictures
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no pictures.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The number of views of each picture.
+    /// Returns the number of views of each picture.
     pub fn views(&self) -> usize {
         self.layout.views
     }
 
-    /// The shape of a row: `[C]`, or `[P, C]` for maps.
+    /// Returns the shape of a row: `[C]`, or `[P, C]` for maps.
     pub fn shape(&self) -> &[usize] {
         &self.layout.shape
     }
 
-    /// The features of these pictures in their first view, in this order: `[n, C]` or `[n, P, C]`, on the processor.
+    /// Returns the features of these pictures in their first view, in this order: `[n, C]` or `[n, P, C]`, on the CPU.
     ///
     /// # Errors
-    /// As [`FeatureCache::rows_of_views`].
+    /// Those of [`FeatureCache::rows_of_views`].
     pub fn rows(&self, pictures: &[usize]) -> Result<Tensor> {
         let which: Vec<_> = pictures.iter().map(|&picture| (picture, 0)).collect();
         self.rows_of_views(&which)
     }
 
-    /// The features of these pictures, each in the view of that number: `[n, C]` or `[n, P, C]`, on the processor.
+    /// Returns the features of these pairs of picture and view: `[n, C]` or `[n, P, C]`, on the CPU.
     ///
     /// # Errors
-    /// Where a picture or a view does not exist, or the row in the file is damaged.
+    /// Fails if a picture or a view does not exist, or the row in the file is damaged.
     pub fn rows_of_views(&self, which: &[(usize, usize)]) -> Result<Tensor> {
         let layout = &self.layout;
         let is_beyond = |&&(p, v): &&(usize, usize)| p >= layout.pictures || v >= layout.views;
@@ -203,8 +204,8 @@ impl FeatureCache {
         Tensor::from_vec(data, &[&[which.len()], &layout.shape[..]].concat())
     }
 
-    /// Counts bytes that were read. Mapped pages belong to the process until the system needs them, so that its memory
-    /// would seem to grow to the size of the file; they are given back every now and then.
+    /// Counts bytes read. Mapped pages stay resident until the system reclaims them, and the process would seem to grow
+    /// to the size of the file. They are therefore released at intervals.
     fn touch(&self, bytes: usize) {
         if self.touched.fetch_add(bytes, Ordering::Relaxed) + bytes > RESIDENT {
             self.touched.store(0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The file while it is computed.
+//! The cache file while it is being computed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,35 +13,35 @@ use crate::data::store;
 use crate::data::weights::checksums;
 use crate::error::{Error, Result, reason};
 
-/// The longest header that the format allows.
+/// Maximum length of the header in the safetensors format.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// Bytes that are read at a time to compute checksums.
+/// Bytes read at a time to compute checksums.
 const TOGETHER: usize = 16 << 20;
 
-/// A cache of which some rows may still be missing.
+/// A cache in which rows may still be missing.
 pub(super) struct Partial {
     file: File,
     path: PathBuf,
     pub(super) layout: Layout,
-    /// Where the tensors begin.
+    /// Offset of the tensors in the file.
     data: u64,
 }
 
-/// Where the computation starts.
+/// State of the partial file.
 pub(super) enum Start {
-    /// A file with so many pictures done.
+    /// A usable file, and the number of pictures done.
     At(Partial, usize),
-    /// Nothing yet.
+    /// An empty file, or one with no complete group of pictures.
     Nothing(File),
     /// A file that cannot be used, and why.
     Useless(File, String),
 }
 
-/// Opens the file at `path`, which need not exist, for this process alone.
+/// Opens the file at `path`, creating it if necessary, with an exclusive lock.
 ///
 /// # Errors
-/// Where it cannot be written, or another process has it.
+/// Fails if it cannot be written, or another process has locked it.
 pub(super) fn lock(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -51,7 +51,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
             path,
             "is being computed by another process; wait for it, or give this run another output",
         )),
-        // Where the system has no locks there is nothing to be done.
+        // On systems without file locks the file is used unlocked.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
@@ -64,17 +64,17 @@ fn cannot_be_written(path: &Path, e: io::Error) -> Error {
     Error::file(path, what)
 }
 
-/// [`Layout::header`], for the file at `path`.
+/// Returns [`Layout::header`]; errors name the file at `path`.
 fn header_of(path: &Path, layout: &Layout, source: &Source, sums: [u32; 5]) -> Result<Vec<u8>> {
     let header = layout.header(source, sums);
     header.map_err(|why| Error::file(path, format_args!("cannot be written: {why}")))
 }
 
 impl Start {
-    /// Looks for the work of an earlier run in `file`. Whole groups of `group` pictures count.
+    /// Looks for the work of an earlier run in `file`. Only complete groups of `group` pictures count.
     ///
     /// # Errors
-    /// Where a picture cannot be read.
+    /// Fails if a picture cannot be read.
     pub(super) fn find(
         mut file: File,
         path: &Path,
@@ -96,7 +96,7 @@ impl Start {
             Ok(layout) => layout,
             Err(why) => return Ok(Start::Useless(file, why)),
         };
-        // The rows stay where they are when the header is written anew, with the checksums.
+        // The final header, with checksums, must have the same length, because the rows stay where they are.
         if header_of(path, &layout, source, [0; 5])?.len() as u64 != data {
             return Ok(Start::Useless(file, "is of an older version".into()));
         }
@@ -124,14 +124,15 @@ impl Start {
             layout,
             data,
         };
-        // Pictures that were only touched have other times than the file says, and what is in it may be damaged.
+        // The tables of sizes and times are written again: pictures may have new times with the same contents, and the
+        // tables in the file may be damaged.
         let stats = partial.layout.stats(source)?;
         partial.write_at(data, &stats)?;
         Ok(Start::At(partial, done))
     }
 }
 
-/// Where the tensors begin, and the header.
+/// Reads the header; returns the offset of the tensors, and the header.
 fn header(file: &mut File) -> Option<(u64, Metadata)> {
     let mut len = [0; 8];
     read_at(file, 0, &mut len).ok()?;
@@ -145,7 +146,7 @@ fn header(file: &mut File) -> Option<(u64, Metadata)> {
     Some((8 + len, serde_json::from_slice(&text).ok()?))
 }
 
-/// How many rows from the first on are in the file and fit their checksums.
+/// Counts the rows from the first on that are in the file and match their checksums.
 fn whole_rows(file: &mut File, start: u64, size: usize, checks: &[[u8; 8]]) -> usize {
     if file.seek(SeekFrom::Start(start)).is_err() {
         return 0;
@@ -165,10 +166,10 @@ fn read_at(file: &mut File, at: u64, to: &mut [u8]) -> io::Result<()> {
 }
 
 impl Partial {
-    /// Begins anew in `file`, whatever it holds.
+    /// Starts a new cache in `file`, discarding its contents.
     ///
     /// # Errors
-    /// Where a picture cannot be read or the file cannot be written.
+    /// Fails if a picture cannot be read or the file cannot be written.
     pub(super) fn begin(
         file: File,
         path: &Path,
@@ -181,7 +182,7 @@ impl Partial {
             views: source.views.len(),
             shape,
         };
-        // The checksums follow when all rows are there.
+        // The checksums are written when all rows are there.
         let mut beginning = header_of(path, &layout, source, [0; 5])?;
         let data = beginning.len() as u64;
         beginning.extend(layout.tables(source, digests)?);
@@ -198,10 +199,10 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Writes whole rows, the first of which has number `first`.
+    /// Writes complete rows, starting at row number `first`.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn append(&mut self, first: usize, rows: &[u8]) -> Result<()> {
         let size = self.layout.row_bytes();
         let numbered = (first..).zip(rows.chunks_exact(size));
@@ -212,10 +213,10 @@ impl Partial {
         self.write_at(self.data + (table + 8 * first) as u64, &checks)
     }
 
-    /// Writes the checksums, and gives the whole file the name `path` once it is safely stored.
+    /// Writes the checksums, syncs the file and renames it to `path`.
     ///
     /// # Errors
-    /// Where that is not possible; the file then keeps its old name.
+    /// Fails if that is not possible; the file then keeps its old name.
     pub(super) fn finish(mut self, source: &Source, path: &Path) -> Result<()> {
         let layout = &self.layout;
         let rows = layout.pictures * layout.views;
@@ -232,7 +233,7 @@ impl Partial {
         stored.map_err(|e| cannot_be_written(&self.path, e))
     }
 
-    /// The checksums of the tensors in the file.
+    /// Computes the checksums of the tensors in the file.
     fn sums(&mut self) -> Result<[u32; 5]> {
         let failed = |e| cannot_be_written(&self.path, e);
         self.file.seek(SeekFrom::Start(self.data)).map_err(failed)?;

@@ -17,9 +17,9 @@ use crate::tensor::{Device, Tensor};
 /// A picture whose features are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// Its name in the dataset.
+    /// Name in the data set.
     pub name: String,
-    /// Its file.
+    /// Path of its file.
     pub path: PathBuf,
 }
 
@@ -29,27 +29,27 @@ pub struct Picture {
 pub enum View {
     /// As the recipe prepares it.
     Plain,
-    /// Prepared, then with left and right exchanged.
+    /// Prepared, then mirrored horizontally.
     Mirrored,
 }
 
-/// Everything that features depend on.
+/// All inputs that the features depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// Identifies the encoder: its sizes, its weights, and how it computes; see [`digest`].
+    /// Digest of the encoder's sizes, its weights, and how it computes; see [`digest`].
     pub encoder: String,
-    /// How pictures become its input.
+    /// Preprocessing recipe.
     pub recipe: Recipe,
-    /// The views of each picture, in the order of their numbers.
+    /// Views of each picture, by index.
     pub views: Vec<View>,
-    /// The pictures, in the order of their numbers.
+    /// Pictures, by index.
     pub pictures: Vec<Picture>,
-    /// Whether a row is a map `[P, C]`, not an average `[C]`.
+    /// Whether a row is a map `[P, C]` rather than an average `[C]`.
     pub maps: bool,
 }
 
 impl Source {
-    /// The prepared images of these pictures in this view: `[n, size, size, 3]`.
+    /// Returns the prepared images of these pictures in this view: `[n, size, size, 3]`.
     pub(super) fn images(&self, pictures: &[usize], view: View) -> Result<Tensor> {
         let squares = threads::map(pictures.len(), |i| {
             let image = Image::open(&self.pictures[pictures[i]].path)?;
@@ -63,7 +63,7 @@ impl Source {
     }
 }
 
-/// `[N, H, W, C]` with the order of the columns reversed.
+/// Returns the images `[N, H, W, C]` with the order of the columns reversed.
 fn mirrored(images: &Tensor) -> Result<Tensor> {
     let &[_, _, width, channels] = images.dims() else {
         return Err(Error::shape("mirrored", "[N, H, W, C]", images.shape()));
@@ -79,10 +79,10 @@ fn mirrored(images: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(data, images.dims())
 }
 
-/// A digest of an encoder: of its sizes and weights.
+/// Computes a digest of an encoder's sizes and weights.
 ///
 /// # Errors
-/// Where its weights are on a GPU that does not answer.
+/// Fails if its weights are on a GPU that does not respond.
 pub fn digest(encoder: &mut DenseNet) -> Result<String> {
     let mut hash = Sha256::new();
     let mut result = Ok(());
@@ -103,11 +103,11 @@ pub fn digest(encoder: &mut DenseNet) -> Result<String> {
     result.map(|()| hex(&hash.finalize()))
 }
 
-/// Size and time of a picture's file; to get them, the file is not read.
+/// Size and modification time of a picture's file, from the file system's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) size: u64,
-    /// Nanoseconds since 1970; -1 where the system does not tell.
+    /// Modification time in nanoseconds since 1970; -1 if unknown.
     pub(super) modified: i64,
 }
 

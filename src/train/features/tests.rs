@@ -1,4 +1,4 @@
-//! Caches that are broken off, damaged, stale and read by many.
+//! Tests of interrupted, damaged, stale and concurrently read caches.
 
 use std::cell::RefCell;
 use std::fs;
@@ -39,7 +39,8 @@ impl Setup {
         self.dir.path().join("a.features.safetensors")
     }
 
-    /// Opens or computes; what was told, and the numbers of the first pictures of the groups that were encoded.
+    /// Opens or computes the cache. Returns the result, the reported progress, and the first picture of each group that
+    /// was encoded.
     fn run(
         &self,
         watch: impl Fn(&Progress) -> Result<()>,
@@ -71,7 +72,7 @@ impl Setup {
         self.run(|_| Ok(())).0.unwrap()
     }
 
-    /// A run that stops after so many groups.
+    /// Runs until so many groups are done, then stops.
     fn broken_off(&self, groups: usize) {
         let stop = |p: &Progress| match p {
             Progress::Encoded { pictures } if *pictures == groups * GROUP => {
@@ -85,7 +86,7 @@ impl Setup {
     }
 }
 
-/// Element `i` of a picture's row, not representable in f16.
+/// Returns element `i` of a picture's row, not representable in f16.
 fn element(picture: usize, view: View, i: usize) -> f32 {
     let sign = if view == View::Plain { 1.0 } else { -1.0 };
     sign * (picture as f32 * 0.731 + i as f32 * 0.0173)
@@ -137,7 +138,7 @@ fn rows_are_the_features_rounded_to_f16() {
         for beyond in [(PICTURES, 0), (0, 2), (usize::MAX, 0)] {
             assert!(cache.rows_of_views(&[beyond]).is_err());
         }
-        // Nothing is computed a second time, and the file is one that others can read.
+        // The second call computes nothing, and the file is readable as safetensors.
         let (again, told, encoded) = setup.run(|_| Ok(()));
         assert!(again.is_ok() && told.is_empty() && encoded.is_empty());
         let file = WeightFile::open(setup.path()).unwrap();
@@ -173,7 +174,7 @@ fn cut_off_anywhere_it_ends_as_if_undisturbed() {
         assert_eq!(told.contains(&Progress::Resumed { pictures }), groups > 0);
         fs::remove_file(setup.path()).unwrap();
     }
-    // A run that was killed before the file got its name, and one that left more behind than it should.
+    // One run was killed before the rename; another left excess bytes.
     let longer = [&whole[..], &[7; 100]].concat();
     for bytes in [&whole, &longer] {
         fs::write(&partial, bytes).unwrap();
@@ -245,7 +246,7 @@ fn what_was_made_from_something_else_is_made_anew() {
     other[0] = b'A';
     fs::write(&changed.path, other).unwrap();
     check(&setup, &changed.name);
-    // Written again with the same contents it is the same picture.
+    // Rewritten with the same contents, it counts as the same picture.
     fs::write(&changed.path, &before).unwrap();
     check(&setup, &changed.name);
     fs::write(&changed.path, &before).unwrap();
@@ -335,7 +336,7 @@ fn damage_is_noticed_when_the_file_is_opened() {
         assert_eq!(encoded.len(), 4);
         assert!(fs::read(setup.path()).unwrap() == whole, "{name}");
     }
-    // Damage to the header, and to the name by which a cache is known.
+    // Damage to the header, and to the key that identifies a cache.
     for part in [&b"F16"[..], b"glimpse-features", b"glimpse-checksums"] {
         let at = whole.windows(part.len()).position(|window| window == part);
         let mut bytes = whole.clone();
@@ -372,7 +373,7 @@ fn a_picture_that_was_only_touched_is_the_same_picture() {
         (Progress::Resumed { pictures: GROUP }, GROUP)
     );
     WeightFile::open(setup.path()).unwrap().verify().unwrap();
-    // Another content, though neither the size nor the time tells.
+    // Other contents with unchanged size and modification time.
     let picture = &setup.source.pictures[7];
     let time = fs::metadata(&picture.path).unwrap().modified().unwrap();
     let mut bytes = fs::read(&picture.path).unwrap();
@@ -389,7 +390,7 @@ fn a_picture_that_was_only_touched_is_the_same_picture() {
 fn damaged_rows_are_refused() {
     let setup = Setup::new(false);
     setup.whole();
-    // As older versions wrote it; and so damage gets further.
+    // Files of older versions have no checksums, so damage is noticed later.
     let whole = checksums::removed(&fs::read(setup.path()).unwrap());
     let mut bytes = whole.clone();
     let at = bytes.len() - 3;
@@ -402,7 +403,7 @@ fn damaged_rows_are_refused() {
         .unwrap_err();
     let part = format!("damaged at picture {}", PICTURES - 1);
     assert!(message.to_string().contains(&part), "{message}");
-    // Whatever else is damaged, there is no panic.
+    // No other damage leads to a panic.
     let digests = setup.digests();
     let (mut state, mut read) = (3u64, 0);
     for _ in 0..500 {
@@ -465,7 +466,7 @@ fn features_that_f16_cannot_hold_and_wrong_shapes_are_refused() {
         &mut |_| Ok(()),
     );
     assert!(result.err().unwrap().to_string().contains("[n, C]"));
-    // What was computed before is still there.
+    // The features computed before are kept.
     assert_eq!(setup.run(|_| Ok(())).2[0], GROUP);
     let none = Source {
         pictures: Vec::new(),
@@ -507,7 +508,7 @@ fn pictures_are_prepared_and_mirrored() {
         }],
         maps: false,
     };
-    // The encoder gives the red of the corners on the left and on the right.
+    // The encoder returns the red of the left and right corners.
     let encode = |images: &Tensor| {
         assert_eq!(images.dims(), [1, 8, 8, 3]);
         let x = images.data();
