@@ -1,8 +1,9 @@
-//! TensorBoard's event files, of numbers alone.
+//! TensorBoard's event files, limited to scalars.
 //!
-//! A file is a row of records: the length as 8 bytes, a checksum of these, the bytes of an `Event`, and a checksum of
-//! those; lengths and checksums have the lowest byte first. The checksum is a CRC-32C, turned and added to ("masked"), so
-//! that records may hold records. An `Event` is a protocol buffer: the time, the step, and a `Summary` of named numbers.
+//! A file is a sequence of records: the length in 8 bytes, its checksum, the bytes of an `Event`, and their checksum.
+//! Lengths and checksums are little-endian. The checksum is a CRC-32C that is rotated and offset by a constant
+//! ("masked"), so that records may hold records. An `Event` is a protocol buffer: the time, the step, and a `Summary`
+//! of named numbers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,10 +18,10 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// A new file in `folder`, which is made where it is missing.
+    /// Creates a new file in `folder`, which is created if missing.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Fails if the file cannot be created.
     pub(super) fn create(folder: &Path, now: f64) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             let what = "is a file; --tensorboard takes a folder, which is made where it is missing";
@@ -30,7 +31,7 @@ impl Board {
         let process = std::process::id();
         let mut number = 0;
         loop {
-            // TensorBoard finds files by the word, and reads them in the order of their names.
+            // TensorBoard recognises files by `tfevents`, and reads them in the order of their names.
             let name = format!(
                 "events.out.tfevents.{:010}.glimpse.{process}.{number}",
                 now as u64
@@ -48,10 +49,10 @@ impl Board {
         }
     }
 
-    /// Says that what earlier files hold of `step` and later ones is no longer true: the run went on from before it.
+    /// Marks the earlier events of `step` and later ones as superseded: the run was resumed from an earlier checkpoint.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn restart(&mut self, now: f64, step: u64) -> Result<()> {
         let mut event = stamped(now, step);
         // `session_log`, whose `status` is START.
@@ -59,10 +60,10 @@ impl Board {
         self.write(&event)
     }
 
-    /// Adds the numbers of a step.
+    /// Appends the numbers of a step.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn add(&mut self, now: f64, step: u64, numbers: &[(&str, f32)]) -> Result<()> {
         self.write(&scalars(now, step, numbers))
     }
@@ -73,14 +74,14 @@ impl Board {
     }
 }
 
-/// The first event of a file.
+/// Returns the first event of a file.
 fn version(now: f64) -> Vec<u8> {
     let mut event = double(1, now);
     message(&mut event, 3, b"brain.Event:2");
     event
 }
 
-/// The event with the numbers of a step.
+/// Returns the event with the numbers of a step.
 fn scalars(now: f64, step: u64, numbers: &[(&str, f32)]) -> Vec<u8> {
     let mut summary = Vec::new();
     for (name, number) in numbers {
@@ -96,7 +97,7 @@ fn scalars(now: f64, step: u64, numbers: &[(&str, f32)]) -> Vec<u8> {
     event
 }
 
-/// `wall_time` and `step` of an event.
+/// Returns the fields `wall_time` and `step` of an event.
 fn stamped(now: f64, step: u64) -> Vec<u8> {
     let mut event = double(1, now);
     event.push(2 << 3);
@@ -110,7 +111,7 @@ fn double(field: u8, number: f64) -> Vec<u8> {
     bytes
 }
 
-/// Appends a field that is a text or a message.
+/// Appends a field that is a string or a message.
 fn message(bytes: &mut Vec<u8>, field: u8, content: &[u8]) {
     bytes.push(field << 3 | 2);
     varint(bytes, content.len() as u64);
@@ -126,7 +127,7 @@ fn varint(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// A record.
+/// Frames an event as a record.
 fn framed(event: &[u8]) -> Vec<u8> {
     let length = (event.len() as u64).to_le_bytes();
     let mut record = length.to_vec();
@@ -140,7 +141,7 @@ fn masked(sum: u32) -> u32 {
     sum.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The CRC-32C (Castagnoli), which is another polynomial than that of zlib and PNG.
+/// Computes the CRC-32C (Castagnoli), which has another polynomial than the CRC-32 of zlib and PNG.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |sum: u32, byte: &u8| TABLE[usize::from(sum as u8 ^ byte)] ^ (sum >> 8);
     !bytes.iter().fold(u32::MAX, step)
@@ -196,7 +197,7 @@ mod tests {
         assert_ne!(second.path, board.path);
     }
 
-    /// As TensorBoard 2.21 writes it itself: the version, the start of a session at step 300, and two numbers.
+    /// Written by TensorBoard 2.21 itself: the version, the start of a session at step 300, and two numbers.
     const EXAMPLE: &str = concat!(
         "1800000000000000a37f4b22090000000000448f401a0d627261696e2e4576656e743a32aba333451000000000000000",
         "95fbfe18090000000000488f4010ac023a0208013ecd253333000000000000000ca72056090000000000528f4010ac02",

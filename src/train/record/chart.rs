@@ -1,18 +1,18 @@
-//! Curves as SVG: axes with numbers, a legend, and colours that people with any colour vision tell apart.
+//! Curves as SVG: axes with numbers, a legend, and colours that are distinct with any colour vision.
 
 use std::fmt::Write;
 
 use super::page::escaped;
 
-/// A curve of a chart.
+/// A curve in a chart.
 pub struct Line<'a> {
-    /// As the legend calls it.
+    /// Name in the legend.
     pub name: &'a str,
-    /// Step and value.
+    /// Pairs of step and value.
     pub points: Vec<(f64, f64)>,
-    /// Few points are marked; each tells its number where one points at it.
+    /// Whether each point has a marker with a tooltip; for curves of few points.
     pub is_marked: bool,
-    /// Drawn behind the others.
+    /// Whether the curve is drawn faintly, behind the others.
     pub is_faint: bool,
 }
 
@@ -22,10 +22,10 @@ const LEFT: f64 = 68.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 44.0;
-/// Numbers at an axis, about.
+/// Approximate number of ticks on an axis.
 const TICKS: f64 = 5.0;
 
-/// The range of an axis and its round numbers.
+/// Range of an axis and the distance of its ticks.
 struct Axis {
     low: f64,
     high: f64,
@@ -41,7 +41,7 @@ impl Axis {
         let (low, high) = match (low <= high, high - low > (high.abs() + low.abs()) * 1e-6) {
             (false, _) => (0.0, 1.0),
             (true, true) => (low, high),
-            // All alike: some room around them.
+            // All values are equal: leave some room around them.
             (true, false) if low == 0.0 => (0.0, 1.0),
             (true, false) => (low - low.abs() * 0.1, high + high.abs() * 0.1),
         };
@@ -72,7 +72,7 @@ impl Axis {
     }
 }
 
-/// A number at an axis whose numbers are `step` apart.
+/// Formats a number at an axis whose ticks are `step` apart.
 fn label(value: f64, step: f64) -> String {
     let value = if value.abs() < step * 1e-6 {
         0.0
@@ -95,8 +95,8 @@ fn label(value: f64, step: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// A figure with a title, a legend and the curves. `unit` is what the numbers are; curves without points are left out, and
-/// a chart without curves is nothing.
+/// Returns a figure with a title, a legend and the curves. `unit` is the unit of the values. Curves without points are
+/// left out; a chart without curves is empty.
 pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
     let lines: Vec<(usize, &Line)> = lines
         .iter()
@@ -107,7 +107,7 @@ pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
         return String::new();
     }
     let points = || lines.iter().flat_map(|(_, line)| &line.points);
-    // All charts of a run have the same steps below them.
+    // All charts of a run start at step 0.
     let across = Axis::of(points().map(|p| p.0).chain([0.0]));
     let up = Axis::of(points().map(|p| p.1));
     let x = |step: f64| LEFT + across.share(step) * (WIDTH - LEFT - RIGHT);
@@ -143,7 +143,7 @@ pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
         );
     }
     let floor = HEIGHT - BOTTOM;
-    // Steps are whole.
+    // Ticks between whole steps are left out.
     for value in across
         .ticks()
         .into_iter()
@@ -154,7 +154,7 @@ pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
             svg,
             "<path class=\"axis\" d=\"M{at:.1} {floor}v4\"/><text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{}\">{}</text>",
             floor + 19.0,
-            // The last number must not stick out.
+            // The last number must not extend beyond the chart.
             if at > WIDTH - RIGHT - 1.0 {
                 "end"
             } else {

@@ -1,20 +1,20 @@
-//! A curve of as many points as a picture has room for, however many steps it is of.
+//! A curve with a bounded number of points, for any number of steps.
 
-/// Points that are kept, at most.
+/// Maximum number of points.
 const MOST: usize = 600;
 
-/// A curve over the steps of a run. Of a long run, each point is the mean of several steps.
+/// A curve over the steps of a run. In a long run, each point is the mean of several steps.
 #[derive(Clone, Debug, Default)]
 pub struct Curve {
-    /// Steps of a point; 0 before the first.
+    /// Steps per point; 0 before the first.
     every: usize,
     points: Vec<(f64, f64)>,
-    /// The sums of the point that is not full yet, and how many steps it has.
+    /// Sums of step and value of the incomplete point, and its number of steps.
     open: (f64, f64, usize),
 }
 
 impl Curve {
-    /// Adds the value `y` of step `x`; what is no finite number is left out.
+    /// Adds the value `y` of step `x`; values that are not finite are ignored.
     pub fn push(&mut self, x: f64, y: f64) {
         if !y.is_finite() {
             return;
@@ -43,7 +43,7 @@ impl Curve {
         (count > 0).then(|| (x / count as f64, y / count as f64))
     }
 
-    /// Its points, from the first step to the last.
+    /// Returns the points, from the first step to the last.
     pub fn points(&self) -> Vec<(f64, f64)> {
         self.points
             .iter()

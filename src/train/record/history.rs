@@ -1,5 +1,5 @@
-//! What a run has told so far, as its report shows it: taken from the lines of its log, the live ones and those of
-//! before it went on from a checkpoint alike.
+//! The history of a run, from which its report is drawn. It is collected from the lines of the log, those before a
+//! resumption as well as the present ones.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use super::curve::Curve;
 
-/// How much of a new loss goes into the smoothed one.
+/// Weight of a new loss in its exponential moving average.
 const SMOOTHING: f64 = 0.05;
-/// Other numbers of the steps that are kept, at most.
+/// Maximum number of other curves.
 const MOST_PARTS: usize = 16;
-/// Sets of captions that are kept, at most.
+/// Maximum number of sets of captions.
 const MOST_CAPTIONS: usize = 64;
 
 /// An evaluation on the dev split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
-    /// Steps that had been taken.
+    /// Steps taken at that evaluation.
     pub step: u64,
     /// The dev loss.
     pub loss: Option<f64>,
@@ -25,16 +25,16 @@ pub struct Scores {
     pub cider: Option<f64>,
     /// BLEU-4, times 100.
     pub bleu4: Option<f64>,
-    /// Different captions.
+    /// Number of distinct captions.
     pub distinct: Option<u64>,
-    /// Images that were captioned.
+    /// Number of images that were captioned.
     pub images: Option<u64>,
-    /// Whether it was the best so far.
+    /// Whether the score was the best so far.
     pub best: bool,
 }
 
 impl Scores {
-    /// Those in a line of a log.
+    /// Reads the scores from a line of the log.
     pub fn of(line: &Value) -> Self {
         let number = |name: &str| line[name].as_f64();
         Scores {
@@ -49,45 +49,45 @@ impl Scores {
     }
 }
 
-/// The captions of the same images after a step: name and text.
+/// Captions of the followed images after a step, as pairs of name and text.
 pub type Captions = (u64, Vec<(String, String)>);
 
-/// Everything that the report draws.
+/// All data that the report shows.
 #[derive(Default)]
 pub struct History {
-    /// The loss of each step.
+    /// Loss of each step.
     pub loss: Curve,
-    /// The loss, smoothed.
+    /// Loss, smoothed.
     pub smoothed: Curve,
     mean: Option<f64>,
-    /// The learning rate.
+    /// Learning rate.
     pub lr: Curve,
-    /// The encoder's learning rate.
+    /// Learning rate of the encoder.
     pub encoder_lr: Curve,
-    /// Images a second.
+    /// Images per second.
     pub rate: Curve,
-    /// The norm of the gradients.
+    /// Norm of the gradients.
     pub norm: Curve,
     /// Other numbers of the steps by name.
     pub parts: BTreeMap<String, Curve>,
     /// The evaluations.
     pub scores: Vec<Scores>,
-    /// Captions of the same images.
+    /// Captions of the followed images.
     pub captions: Vec<Captions>,
-    /// What the run said in sentences.
+    /// Notices of the run.
     pub notices: Vec<String>,
     /// The newest warning of each kind.
     pub warnings: BTreeMap<String, String>,
-    /// The step with the best score of a run that ended because its score stood still.
+    /// The step with the best score, if the run ended because its score stopped improving.
     pub stopped_early: Option<u64>,
     /// The last step.
     pub step: u64,
-    /// Steps of the run.
+    /// Steps of the whole run.
     pub total: u64,
 }
 
 impl History {
-    /// Takes a line of the log.
+    /// Adds a line of the log.
     pub fn take(&mut self, line: &Value) {
         match line["event"].as_str() {
             None => self.step(line),
@@ -135,7 +135,7 @@ impl History {
                 "encoder_lr" => self.encoder_lr.push(x, value),
                 "images_per_s" => self.rate.push(x, value),
                 "grad_norm" => self.norm.push(x, value),
-                // A file of somebody else's may have any number of names.
+                // A log from elsewhere may have any number of names.
                 name if self.parts.contains_key(name) || self.parts.len() < MOST_PARTS => {
                     self.parts.entry(name.into()).or_default().push(x, value);
                 }
@@ -159,7 +159,7 @@ impl History {
         let all = all.map(|c| (text(&c["image"]), text(&c["text"]))).collect();
         self.captions
             .push((line["step"].as_u64().unwrap_or(0), all));
-        // Every second one is enough of a long run; the first and the last stay.
+        // In a long run every second set is kept, and the first and the last.
         if self.captions.len() > MOST_CAPTIONS {
             let last = self.captions.len() - 1;
             let mut at = 0;
@@ -170,7 +170,7 @@ impl History {
         }
     }
 
-    /// The smoothed loss of the last step.
+    /// Returns the smoothed loss of the last step.
     pub fn mean_loss(&self) -> Option<f64> {
         self.mean
     }

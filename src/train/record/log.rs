@@ -1,4 +1,4 @@
-//! The log of a run beside its output: a JSON object in each line.
+//! The log of a run beside its output: one JSON object per line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::data::store;
 use crate::error::{Error, Result, name};
 
-/// The longest first line that is looked at, in bytes.
+/// Maximum length of a log's first line, in bytes.
 const MOST_FIRST: u64 = 1 << 20;
 
 /// An open log.
@@ -19,10 +19,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// A log at `path` that begins with `lines`; what was there before is replaced.
+    /// Creates a log at `path` that begins with `lines`, replacing an existing file.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Fails if it cannot be written.
     pub(super) fn open(path: &Path, lines: &[Value]) -> Result<Self> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         store::write_atomically(path, text.as_bytes())?;
@@ -34,20 +34,20 @@ impl Log {
         })
     }
 
-    /// Adds a line. It is with the system when this returns, so that a process that is killed loses nothing.
+    /// Appends a line. The system has it when this returns, so a process that is killed loses nothing.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Fails if it cannot be written.
     pub(super) fn add(&mut self, line: &Value) -> Result<()> {
         let written = self.file.write_all(format!("{line}\n").as_bytes());
         written.map_err(|e| Error::unwritten(&self.path, &e))
     }
 }
 
-/// The lines of the log at `path`. A last line that a killed run left unfinished is left out.
+/// Reads the lines of the log at `path`. An incomplete last line, as a killed run leaves it, is ignored.
 ///
 /// # Errors
-/// Where it cannot be read, or another line is no JSON object.
+/// Fails if it cannot be read, or another line is not a JSON object.
 pub fn read(path: &Path) -> Result<Vec<Value>> {
     let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -71,7 +71,7 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
     Ok(lines)
 }
 
-/// Whether the file at `path` is a log: its first line names a run, or is one that a full disk cut off.
+/// Returns whether the file at `path` is a log: its first line names a run, or was cut off by a full disk.
 pub(super) fn is_log(path: &Path) -> bool {
     let mut text = String::new();
     let read = File::open(path)
@@ -85,8 +85,8 @@ pub(super) fn is_log(path: &Path) -> bool {
     }
 }
 
-/// The lines of the log at `path` up to step `done` of the run of this name, and what is missing there, in words: the
-/// lines that cannot be read, or all.
+/// Returns the lines of the log at `path` up to step `done` of the run of this name. The second value describes what is
+/// missing: the lines that cannot be read, or all.
 pub(super) fn until(path: &Path, done: u64, run: Option<&str>) -> (Vec<Value>, Option<String>) {
     let none = |what: &str| {
         let path = name(path);
@@ -100,7 +100,7 @@ pub(super) fn until(path: &Path, done: u64, run: Option<&str>) -> (Vec<Value>, O
         return none("the log of the steps before is not there or cannot be read");
     };
     let text = String::from_utf8_lossy(&bytes);
-    // A killed run leaves a line unfinished.
+    // A killed run leaves its last line incomplete.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let (mut lines, mut broken) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(whole.lines()) {

@@ -1,12 +1,11 @@
-//! What a run leaves beside its output for people: the log, the report, and event files for TensorBoard.
+//! The records of a run beside its output: the log, the report, and event files for TensorBoard.
 //!
-//! [`Recorder::observe`] is told each event of a run, with the line that stands for it in the log. The log
-//! (`a.log.jsonl` beside `a.safetensors`) gets each line at once. The report (`a.report.html`) is drawn from the same
-//! lines, so a run that goes on from a checkpoint reads its log, drops what came after the checkpoint, and has a whole
-//! report again.
+//! [`Recorder::observe`] receives each event of a run with its lines of the log. The log (`a.log.jsonl` beside
+//! `a.safetensors`) gets each line at once. The report (`a.report.html`) is drawn from the same lines. A resumed run
+//! reads its log, drops the lines after the checkpoint, and so has a complete report again.
 //!
-//! Nothing here ends a run: what cannot be written is one warning, and is left out from then on. A report is written
-//! seldom enough to cost less than a hundredth of the run's time.
+//! No failure here ends a run: a file that cannot be written causes one warning, and is left out from then on. Writing
+//! reports takes less than a hundredth of the run's time.
 
 mod board;
 mod chart;
@@ -34,45 +33,45 @@ use super::events::Event;
 use crate::data::{Recipe, store};
 use crate::error::{self, Error, Result};
 
-/// The shortest time between two reports.
+/// Minimum time between two reports.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A report is written again after this many times as long as the last one took.
+/// Minimum time between two reports, as a multiple of the time that the last one took.
 const SHARE: u32 = 250;
 
-/// What is recorded, and where.
+/// Selection of the records, and their paths.
 pub struct Recording {
-    /// The model's file.
+    /// Path of the model.
     pub out: PathBuf,
-    /// The checkpoint that the run goes on from.
+    /// The checkpoint that the run was resumed from.
     pub resumed: Option<PathBuf>,
-    /// Whether there is a report.
+    /// Whether a report is written.
     pub report: bool,
-    /// The folder of TensorBoard's event files.
+    /// Folder of TensorBoard's event files.
     pub tensorboard: Option<PathBuf>,
-    /// The machine and the device, in words.
+    /// Description of the machine and the device.
     pub machine: String,
-    /// Tells the user what could not be written.
+    /// Prints a warning about a file that could not be written.
     pub warn: fn(&str),
 }
 
 /// A dev picture whose captions are followed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Followed {
-    /// What the dataset calls it.
+    /// Name in the data set.
     pub name: String,
-    /// Its file.
+    /// Path of its file.
     pub path: PathBuf,
-    /// What people wrote of it.
+    /// Human captions.
     pub captions: Vec<String>,
 }
 
-/// What does not change while a run goes on.
+/// Facts about a run that do not change.
 pub struct Background {
-    /// The run's name.
+    /// Name of the run.
     pub run: Option<String>,
-    /// The model's file, by its name.
+    /// File name of the model.
     pub model: String,
-    /// The configuration as it is stored.
+    /// The stored configuration.
     pub config: Value,
     /// Names and values for the reader: the data, the machine, the program.
     pub facts: Vec<(String, String)>,
@@ -80,29 +79,30 @@ pub struct Background {
     pub followed: Vec<Followed>,
     /// How pictures become the encoder's input.
     pub recipe: Recipe,
-    /// Rows and columns of the map that the decoder attends over, where it does.
+    /// Rows and columns of the map that an attention decoder attends over.
     pub grid: Option<[usize; 2]>,
 }
 
-/// The commit that the program was built from, where the build knew it.
+/// The commit that the program was built from, if the build knew it.
 pub const COMMIT: Option<&str> = option_env!("GLIMPSE_COMMIT");
 
-/// Where the log of the run for the model at `out` is: `a.log.jsonl`.
+/// Returns the path of the log for the model at `out`: `a.log.jsonl`.
 pub fn log_beside(out: &Path) -> PathBuf {
     checkpoint::beside(out, "log.jsonl")
 }
 
-/// Where its report is: `a.report.html`.
+/// Returns the path of the report for the model at `out`: `a.report.html`.
 pub fn report_beside(out: &Path) -> PathBuf {
     checkpoint::beside(out, "report.html")
 }
 
-/// Whether the file in the place of the log beside `out` is a log, of whatever run: one without a model is worth nothing.
+/// Returns whether the file in the place of the log beside `out` is a log, of whatever run. A log without a model may
+/// be overwritten.
 pub(super) fn is_log(out: &Path) -> bool {
     log::is_log(&log_beside(out))
 }
 
-/// Whether the file in the place of the report beside `out` is a report, of whatever run.
+/// Returns whether the file in the place of the report beside `out` is a report, of whatever run.
 pub(super) fn is_report(out: &Path) -> bool {
     let mut start = Vec::new();
     let file = std::fs::File::open(report_beside(out));
@@ -119,7 +119,8 @@ pub struct Recorder {
     log: Option<Log>,
     board: Option<Board>,
     report: Option<Report>,
-    /// What it means that something cannot be written. `None` where the run itself has failed, which is said instead.
+    /// Consequence of a failed write for the user; `None` if the run itself has failed, because that error is shown
+    /// instead.
     consequence: Option<&'static str>,
 }
 
@@ -127,17 +128,17 @@ pub struct Recorder {
 struct Report {
     thumbnails: Vec<Option<String>>,
     looked: Vec<Looked>,
-    /// Not before then, it is written again.
+    /// Earliest time of the next report.
     next: Instant,
-    /// Whether there is news that it should not wait for.
+    /// Whether there is news that should be shown without delay.
     has_news: bool,
 }
 
 impl Recorder {
-    /// The recorder of a run that is about to begin. Nothing is written beside the output before its first event.
+    /// Creates the recorder of a run. Nothing is written beside the output before the run's first event.
     ///
     /// # Errors
-    /// Where the folder for TensorBoard, which somebody asked for, cannot be written.
+    /// Fails if the folder for TensorBoard, which the user asked for, cannot be written.
     pub fn new(recording: Recording, mut background: Background) -> Result<Self> {
         let board = recording.tensorboard.as_deref();
         let board = board
@@ -163,7 +164,7 @@ impl Recorder {
         })
     }
 
-    /// Takes an event, and the lines that stand for it in the log.
+    /// Records an event and its lines of the log.
     pub fn observe(&mut self, event: &Event, lines: &[Value]) {
         if let Event::Start { done, .. } = event {
             self.begin(*done);
@@ -184,7 +185,7 @@ impl Recorder {
         );
         if let Some(report) = &mut self.report {
             report.has_news |= is_news;
-            // Between evaluations the curves grow too, but nobody waits for that.
+            // Between evaluations only the curves grow, which may wait.
             let pause = if report.has_news {
                 Duration::ZERO
             } else {
@@ -196,9 +197,9 @@ impl Recorder {
         }
     }
 
-    /// Takes the end of the run: the last line of its log, or why it failed.
+    /// Records the end of the run: the last line of its log, or the error.
     pub fn finish(&mut self, result: Result<&Value, &Error>) {
-        // A run that was refused before its first event has left nothing.
+        // A run that was refused before its first event leaves no files.
         if self.history.total == 0 {
             return;
         }
@@ -216,7 +217,7 @@ impl Recorder {
         self.write_report(&status);
     }
 
-    /// Opens the log of a run that goes on after `done` steps, or begins.
+    /// Opens the log of a run that begins or is resumed after `done` steps.
     fn begin(&mut self, done: u64) {
         let own = log_beside(&self.recording.out);
         let before = match &self.recording.resumed {
@@ -264,7 +265,7 @@ impl Recorder {
         }
     }
 
-    /// Adds a line to the log and to what the report is drawn from.
+    /// Adds a line to the log and to the history.
     fn line(&mut self, line: &Value) {
         self.history.take(line);
         if let Some(log) = &mut self.log
@@ -353,7 +354,7 @@ impl Recorder {
     }
 }
 
-/// The program, as reports and logs call it.
+/// Returns the name and version of the program for reports and logs.
 pub fn program() -> String {
     let version = env!("CARGO_PKG_VERSION");
     match COMMIT {
@@ -362,23 +363,23 @@ pub fn program() -> String {
     }
 }
 
-/// The name of the model at `out`.
+/// Returns the name of the model at `out`.
 pub fn model_name(out: &Path) -> String {
     let name = out.file_name().map_or(out, Path::new);
     error::name(&name).to_string()
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A time as `2026-01-31 23:59:59 UTC`.
+/// Formats a time as `2026-01-31 23:59:59 UTC`.
 fn date(seconds: f64) -> String {
     let seconds = seconds as u64;
     let (days, time) = (seconds / 86_400, seconds % 86_400);
-    // Counted from 1 March of the year 0, so that leap days are at the ends of years.
+    // Days are counted from 1 March of the year 0, which puts leap days at the ends of years.
     let from_march = days + 719_468;
     let (era, of_era) = (from_march / 146_097, from_march % 146_097);
     let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,4 +1,4 @@
-//! The report as a page: one HTML file without scripts that needs nothing else, also without a network.
+//! The report as a page: one self-contained HTML file without scripts, readable offline.
 
 use std::fmt::Write;
 
@@ -11,37 +11,37 @@ use crate::error::is_unsafe;
 use crate::train::config::change::{changed, flat, shown};
 use crate::train::dev::Looked;
 
-/// How far the run is.
+/// State of the run.
 pub(super) enum Status {
-    /// It goes on.
+    /// The run goes on.
     Running,
-    /// It has ended as it should.
+    /// The run was completed.
     Finished,
-    /// It was stopped, or failed, with these words.
+    /// The run was stopped or failed, for this reason.
     Stopped(String),
 }
 
-/// What is on the page.
+/// Contents of the page.
 pub(super) struct Page<'a> {
     pub history: &'a History,
     pub background: &'a Background,
     pub status: &'a Status,
-    /// The small pictures, as `data:` addresses.
+    /// Small pictures as `data:` URLs.
     pub thumbnails: &'a [Option<String>],
     pub looked: &'a [Looked],
-    /// When it was written.
+    /// Time of writing.
     pub written: String,
 }
 
-/// By which reports are known.
+/// Identifies a report of this program.
 pub(super) const GENERATOR: &str = "<meta name=\"generator\" content=\"Glimpse\">";
-/// Seconds after which a page of a running training loads itself again.
+/// Seconds after which the page of a running training reloads itself.
 const RELOAD: u32 = 5;
-/// Captions of a picture that are shown, at most.
+/// Maximum number of captions shown for a picture.
 const MOST_CAPTIONS: usize = 8;
 
-/// Foreign text in HTML, in an attribute too. What would steer a terminal or turn the direction of writing is shown as
-/// its number.
+/// Escapes untrusted text for HTML and its attributes. Control characters and those that change the direction of
+/// writing are shown as code points.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -60,7 +60,7 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// A number with four digits that count; a very small one as `1.5e-7`.
+/// Formats a number with four significant digits; a very small one as `1.5e-7`.
 pub(super) fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
@@ -77,7 +77,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 impl Page<'_> {
-    /// The whole page.
+    /// Returns the whole page.
     pub(super) fn html(&self) -> String {
         let title = escaped(&self.background.model);
         let reload = match self.status {
@@ -153,7 +153,7 @@ impl Page<'_> {
         html.push_str("</header>\n");
     }
 
-    /// The score that decides which weights are best, as people call it.
+    /// Returns the display name of the score that selects the best weights.
     fn measure(&self) -> &'static str {
         let config = &self.background.config;
         match (config["stage"].as_str(), config["dev"]["score"].as_str()) {
@@ -283,8 +283,7 @@ impl Page<'_> {
         );
     }
 
-    /// The captions of an image over the run: those that differ from the one before, and of many the first and the last
-    /// ones.
+    /// Returns the captions of an image over the run, without repetitions; of many, the first one and the last ones.
     fn said(&self, name: &str) -> Vec<(u64, &str)> {
         let mut all: Vec<(u64, &str)> = Vec::new();
         for (step, captions) in &self.history.captions {
@@ -301,8 +300,8 @@ impl Page<'_> {
         all
     }
 
-    /// The style sheet and the section that show where the model looked. Each picture stands in the style sheet once, and
-    /// behind each of its words.
+    /// Returns the style sheet and the section of attention maps. Each picture is stored once, in the style sheet, and
+    /// is the background of each of its words.
     fn attention(&self) -> (String, String) {
         let (mut style, mut rows) = (String::new(), String::new());
         let Some(grid) = self.background.grid else {
@@ -361,7 +360,7 @@ impl Page<'_> {
         let all: Vec<String> = all
             .map(|(key, value)| format!("{key} = {}", shown(&value)))
             .collect();
-        // What was opened closes when the page loads itself again.
+        // Sections that a reader opened would close when the page reloads itself; in a running training all are open.
         let open = match self.status {
             Status::Running => " open",
             _ => "",
@@ -386,12 +385,12 @@ impl Page<'_> {
     }
 }
 
-/// Several lines, each escaped.
+/// Escapes several lines.
 fn escaped_lines(text: &str) -> String {
     text.lines().map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// Scores in a line.
+/// Formats scores in one line.
 fn spelled(scores: &Scores) -> String {
     let all = [
         ("CIDEr", scores.cider),
@@ -410,7 +409,7 @@ fn spelled(scores: &Scores) -> String {
     all.join(", ")
 }
 
-/// No more points than a picture has room for; the last one stays.
+/// Thins out points to the resolution of a chart; the last one stays.
 fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let every = points.len().div_ceil(400).max(1);
     let last = points.len().saturating_sub(1);
@@ -420,7 +419,7 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The colours are those of Okabe and Ito (2008), which people with any colour vision tell apart; dashes tell too.
+/// The colours of Okabe and Ito (2008) are distinct with any colour vision; dashes distinguish the curves as well.
 const STYLE: &str = include_str!("page.css");
 
 #[cfg(test)]

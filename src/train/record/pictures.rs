@@ -1,5 +1,4 @@
-//! The pictures of a report, as data that stands in the page itself: small JPEGs, and where a model looked as small PNGs
-//! that darken the rest.
+//! The pictures of a report, embedded in the page: small JPEGs, and attention maps as small PNGs that darken the rest.
 
 use std::path::Path;
 
@@ -11,13 +10,13 @@ use image::{ExtendedColorType, ImageEncoder};
 use crate::data::resize::bilinear_region;
 use crate::data::{Image, Recipe};
 
-/// The longer side of a small picture, in pixels.
+/// Longer side of a small picture, in pixels.
 const SIDE: f64 = 176.0;
 const QUALITY: u8 = 72;
-/// How dark a place without any weight becomes, of 255.
+/// Opacity of a position with weight 0, of 255.
 const DARKEST: f32 = 200.0;
 
-/// The part of the picture at `path` that the encoder sees, small, as a `data:` address; `None` where it cannot be read.
+/// Returns the part of the picture at `path` that the encoder sees as a small `data:` URL; `None` if it cannot be read.
 pub(super) fn thumbnail(path: &Path, recipe: Recipe) -> Option<String> {
     let image = Image::open(path).ok()?;
     let region = recipe.region(&image);
@@ -32,8 +31,8 @@ pub(super) fn thumbnail(path: &Path, recipe: Recipe) -> Option<String> {
     ))
 }
 
-/// The weights of a map's places, row by row, as a picture to lay over the photo: dark where they are low, in proportion to
-/// the highest.
+/// Returns an overlay for the photograph from the weights of a map in row-major order. It is dark where a weight is low
+/// relative to the highest.
 pub(super) fn shade(weights: &[f32], grid: [usize; 2]) -> Option<String> {
     let [rows, columns] = grid;
     if weights.len() != rows * columns || weights.is_empty() {
