@@ -1,4 +1,4 @@
-//! What the report and the log say of a run once: its data, its networks, its configuration.
+//! The constant facts of a run for its report and log: data, networks, configuration.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::train::record::{Background, Followed, model_name};
 use crate::train::work::Work;
 
 impl Trainer {
-    /// What does not change while the run for the model at `out` goes on.
+    /// Returns the facts that do not change during the run for the model at `out`.
     pub fn background(&self, out: &Path) -> Background {
         let mut facts = vec![("data", self.dataset.clone())];
         let (mut followed, mut grid) = (Vec::new(), None);

@@ -1,4 +1,4 @@
-//! Settings that were changed while a run went on, and the record of that.
+//! Settings that were changed when a run was resumed, and their record.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::model::Description;
 use crate::train::TrainConfig;
 use crate::train::config::change::{differences, rounded, shown};
 
-/// The note of a model's description that lists the changes.
+/// Key of the note in a model's description that lists the changes.
 const NOTE: &str = "changes";
 
-/// The changes that `description` lists, and those that make `after` of `before`, after `steps` steps.
+/// Returns the changes listed in `description`, followed by those from `before` to `after`, made after `steps` steps.
 pub(super) fn of(
     description: &Description,
     before: &TrainConfig,
@@ -28,10 +28,10 @@ pub(super) fn of(
 }
 
 impl Trainer {
-    /// Takes note of the changes of a run that goes on after `steps` steps, and tells the user the new ones.
+    /// Records the changes of a run resumed after `steps` steps, and notifies the user of the new ones.
     ///
     /// # Errors
-    /// Where the run would have ended already.
+    /// Fails if the run would already have ended.
     pub(super) fn adopt_changes(
         &mut self,
         all: Vec<Value>,
@@ -47,7 +47,7 @@ impl Trainer {
         }
         let found = differences(&before.value(), &self.config.value());
         if !found.is_empty() {
-            // The change is there to make the score move again.
+            // The change is meant to improve the score, so early stopping counts anew.
             self.progress.stale = 0;
         }
         for (key, from, to) in found {

@@ -1,4 +1,4 @@
-//! Whether the data of a run that goes on is still the data that it began with.
+//! The check whether the data of a resumed run has changed.
 
 use std::path::PathBuf;
 
@@ -9,25 +9,25 @@ use crate::train::checkpoint;
 use crate::train::events::RunOptions;
 use crate::train::provenance::Provenance;
 
-/// The checkpoint that a run goes on from.
+/// The checkpoint that a run is resumed from.
 pub(super) struct Resumed {
     pub(super) checkpoint: PathBuf,
-    /// What it says of its data.
+    /// Provenance of the checkpoint's data.
     pub(super) data: Option<Provenance>,
-    /// Why its target files are not those of now, where they are not.
+    /// Error about changed target files, if they have changed.
     pub(super) targets: Option<Error>,
 }
 
 impl Trainer {
-    /// Lets a resumed run go on with data that has changed since its checkpoint was written.
+    /// Lets a resumed run continue with data that has changed since its checkpoint was written.
     pub fn allow_changed_data(&mut self) {
         self.may_change = true;
     }
 
-    /// Learns what data the run is trained on, and compares it with what the checkpoint was trained on.
+    /// Determines the provenance of the run's data, and compares it with that of the checkpoint.
     ///
     /// # Errors
-    /// Where a picture cannot be read, or the data changed and that was not allowed.
+    /// Fails if a picture cannot be read, or the data changed and this was not allowed.
     pub(super) fn identify_data(&mut self, options: &RunOptions) -> Result<()> {
         let memory = checkpoint::contents_beside(&options.out);
         let mut contents = Contents::open(&memory);

@@ -1,4 +1,4 @@
-//! The pictures and captions of a run, and what they make of it: samples, a vocabulary, targets.
+//! The data set of a run, and its preparation: samples, vocabulary, targets.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::train::distilling::Distilling;
 use crate::train::memory::{self, Plan};
 use crate::train::self_critical::Rewards;
 
-/// The dataset of a run, and sentences about it for the user.
+/// The data set of a run, and notices about it for the user.
 pub(super) struct Data {
     pub(super) dataset: Dataset,
     pub(super) notices: Vec<String>,
@@ -30,7 +30,7 @@ impl Data {
     pub(super) fn open(given: &Given) -> Result<Self> {
         let dataset = Dataset::read_for(given, &[Split::Train, Split::Dev])?;
         Ok(Data {
-            // By which rule the splits were made, the summary says.
+            // The summary names the rule that made the splits.
             notices: dataset
                 .remarks()
                 .iter()
@@ -41,14 +41,14 @@ impl Data {
         })
     }
 
-    /// The work of the caption stages.
+    /// Prepares the networks and the data of the caption stages.
     pub(super) fn captions(
         &mut self,
         captioner: Captioner,
         config: &TrainConfig,
         device: &Device,
     ) -> Result<Box<Captions>> {
-        // A frozen encoder sees each image once, for its features.
+        // A frozen encoder sees each image once, to compute its features.
         let cache = match config.encoder.train {
             EncoderTraining::None => 0,
             _ => config.image.cache_mib,
@@ -96,7 +96,7 @@ impl Data {
         }))
     }
 
-    /// The captioner of `source`, a whole model, which the new captions' words are added to; the configuration takes over
+    /// Loads the captioner of `source`, a whole model, and adds the words of the new captions. The configuration adopts
     /// its decoder's sizes.
     pub(super) fn whole_model(
         &mut self,
@@ -116,11 +116,12 @@ impl Data {
         }
         config.decoder = config.decoder.adopted(captioner.decoder.config())?;
         captioner.decoder = captioner.decoder.with_dropout(config.decoder.dropout)?;
-        // Self-critical training rewards words that the decoder draws; it would never draw one that it has not learnt.
+        // Self-critical training rewards words that the decoder samples, and it would never sample a word that it has
+        // not learnt.
         if config.stage == Stage::CrossEntropy {
             self.add_words(&mut captioner, config.min_count, init)?;
         }
-        // The earlier stages' configurations stay readable in the model.
+        // The configurations of earlier stages remain in the model's description.
         let before = std::mem::take(&mut captioner.training);
         if !before.is_empty() {
             let before = serde_json::Value::Object(before.into_iter().collect());
@@ -141,7 +142,7 @@ impl Data {
         Ok(captioner)
     }
 
-    /// Adds the words of the training captions to what the captioner can say.
+    /// Adds the words of the training captions to the captioner's vocabulary.
     pub(super) fn add_words(
         &mut self,
         captioner: &mut Captioner,
@@ -163,8 +164,8 @@ impl Data {
         Ok(())
     }
 
-    /// The dev split, where the run evaluates one. A dataset without one can be trained on; the user is told that there
-    /// are no scores then. A dev split that is there but broken is an error.
+    /// Returns the dev split, if the run evaluates on one. A data set without one can be trained on; the user is
+    /// notified that there are no scores. A dev split with errors is an error.
     pub(super) fn dev_examples(&mut self, config: &TrainConfig) -> Result<Option<Vec<Example>>> {
         if config.validate_every == 0 && config.dev.every == 0 {
             return Ok(None);
@@ -180,8 +181,8 @@ impl Data {
         Ok(None)
     }
 
-    /// The work of the stage `distill`. The layers that predict the teachers are drawn from `init`, or zeros that a
-    /// checkpoint is about to fill.
+    /// Prepares the networks and the data of the stage `distill`. The layers that predict the targets are initialised
+    /// from `init`, or with zeros if a checkpoint will fill them.
     pub(super) fn distilling(
         &mut self,
         encoder: DenseNet,

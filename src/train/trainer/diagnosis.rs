@@ -1,7 +1,7 @@
 //! The search for the first tensor that is not finite, after a step has failed.
 //!
-//! A step is a function of the parameters, the seed and its number, and a failed step moves no parameter. So it can be
-//! computed again, and this time every tensor on the way is looked at, in the order in which they are computed.
+//! A step is a function of the parameters, the seed and the step's number, and a failed step changes no parameter. The
+//! step can therefore be repeated, and this time every intermediate tensor is examined in the order of computation.
 
 use super::Trainer;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ fn is_finite(tensor: &Tensor) -> bool {
 }
 
 impl Trainer {
-    /// The error of step `step` (from 0), whose loss or gradients are not finite numbers.
+    /// Returns the error of step `step` (from 0), whose loss or gradients are not finite.
     pub(super) fn diagnose(&mut self, step: u64) -> Error {
         let culprit = match self.culprit(step) {
             Ok(culprit) => culprit,
@@ -29,7 +29,7 @@ impl Trainer {
         )
     }
 
-    /// The name of the first tensor that is not finite.
+    /// Returns the name of the first tensor that is not finite.
     fn culprit(&mut self, step: u64) -> Result<String> {
         let mut found = None;
         self.work.visit("", &mut |name, _, tensor| {

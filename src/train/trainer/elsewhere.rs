@@ -1,4 +1,4 @@
-//! What took long to compute is not lost because a disk is full.
+//! A second location for files that took long to compute, used if the first cannot be written.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::error::{self, Error, Result};
 
-/// How long is waited before the file is written once more: a network drive may be back by then.
+/// Delays before each new attempt to write the file: a network drive may have returned by then.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// Writes a file to `path` by `write`; where that fails, some more times, and then to a new folder in the working folder
-/// or among the temporary files.
+/// Writes a file to `path` by `write`. If that fails repeatedly, writes it to a new folder in the working directory or
+/// among the temporary files.
 ///
 /// # Errors
-/// Where it is not at `path`; the message says where it is instead, if it is anywhere.
+/// Fails if it is not at `path`; the message names the other location, if the file could be written there.
 pub(super) fn write_or_elsewhere(
     path: &Path,
     write: &mut dyn FnMut(&Path) -> Result<()>,
@@ -28,7 +28,7 @@ fn write_or_in(
 ) -> Result<()> {
     let mut failed = write(path);
     for pause in PAUSES {
-        // What fails for other reasons than the file's fails again.
+        // Errors that do not concern the file would occur again.
         if matches!(failed, Ok(()) | Err(Error::Gpu { .. })) {
             return failed;
         }
@@ -39,7 +39,7 @@ fn write_or_in(
         return failed;
     };
     for folder in folders {
-        // Of a name that nothing else has, and for nobody else to write to.
+        // The folder has a unique name, and only this user may write to it.
         let mut builder = tempfile::Builder::new();
         let Ok(new) = builder.prefix("glimpse-rescued-").tempdir_in(folder) else {
             continue;
@@ -74,7 +74,7 @@ mod tests {
         let path = dir.path().join("a.safetensors");
         let folders = [dir.path().join("none"), other.path().to_path_buf()];
         let tries = Cell::new(0);
-        // So often it fails at its own place.
+        // Number of failures at the first location.
         let write = |failures: u32| {
             tries.set(0);
             write_or_in(&path, &folders, &mut |at| {

@@ -1,4 +1,4 @@
-//! Whether a run learns anything, in words.
+//! Diagnosis of the training: whether the run learns anything, in words.
 
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use crate::train::config::{DevScore, Keep, Stage};
 use crate::train::dev::Evaluation;
 use crate::train::events::Outcome;
 
-/// After so many evaluations without a better score this is said, and again after as many more.
+/// Number of evaluations without a better score before a warning, and between two warnings.
 const STANDSTILL: u64 = 5;
 
 impl Trainer {
-    /// The score that decides which weights are best.
+    /// Returns the score that selects the best weights.
     pub(super) fn measure(&self) -> DevScore {
         match self.config.stage {
             Stage::Distill => DevScore::Loss,
@@ -21,8 +21,8 @@ impl Trainer {
         }
     }
 
-    /// What is wrong at this evaluation, which has been noted already. Where the run `ends` with it, that is said instead
-    /// of a standstill.
+    /// Returns the warnings at this evaluation, which has already been recorded. If the run `ends` with it, there is no
+    /// warning about a standstill.
     pub(super) fn warnings(
         &mut self,
         evaluation: &Evaluation,
@@ -51,7 +51,7 @@ impl Trainer {
         found
     }
 
-    /// How the run ended, whose files are written.
+    /// Returns the outcome of a run whose files are written.
     pub(super) fn outcome(&self, out: &Path) -> Outcome {
         let best = self
             .progress
@@ -64,7 +64,7 @@ impl Trainer {
         }
     }
 
-    /// Why the model that was kept is of no use, if it is of none.
+    /// Returns why the saved model is of no use; `None` if it is useful.
     fn failure(&self, out: &Path) -> Option<String> {
         let best = self.progress.best?;
         let kept = match self.config.dev.keep {

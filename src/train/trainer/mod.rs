@@ -1,4 +1,4 @@
-//! The loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
+//! The training loop: batch, forward, loss, backward, optimizer, evaluation, checkpoint.
 
 mod background;
 mod changes;
@@ -40,30 +40,30 @@ pub struct Trainer {
     optimizer: Optimizer,
     average: Option<Average>,
     progress: Progress,
-    /// Sentences for the user that were due before anybody watched.
+    /// Notices from before the run had a watcher.
     notices: Vec<String>,
     dataset: String,
-    /// The captions that it learns from, where it learns from captions.
+    /// Summary of the captions, if the run learns from captions.
     summary: Option<Summary>,
-    /// Whether the networks had learnt to caption before the first step.
+    /// Whether the networks could already caption before the first step.
     starts_trained: bool,
-    /// Whether the captions of the last evaluation were all alike, once there was one.
+    /// Whether the captions of the last evaluation were all alike; `None` before the first.
     alike: Option<bool>,
-    /// What it is trained on, once it runs.
+    /// Provenance of the data; `None` before the run.
     data: Option<Provenance>,
-    /// What it goes on from, until the data was compared with that.
+    /// The checkpoint that the run is resumed from; `None` once the data has been compared with it.
     resumed: Option<Resumed>,
-    /// Whether the data may have changed meanwhile.
+    /// Whether the data may have changed since the checkpoint.
     may_change: bool,
 }
 
 impl Trainer {
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
 
-    /// Steps of the whole run.
+    /// Returns the number of steps of the whole run.
     pub fn total_steps(&self) -> u64 {
         self.config.epochs * self.steps_per_epoch()
     }
@@ -72,12 +72,12 @@ impl Trainer {
         self.work.steps_per_epoch(self.config.batch)
     }
 
-    /// Trains to the end and writes the model. `watch` is told every event and may stop the run, which then leaves a
+    /// Trains to the end and writes the model. `watch` receives every event and may stop the run, which then leaves a
     /// checkpoint.
     ///
     /// # Errors
-    /// Where the data is not that of the checkpoint that the run goes on from, the loss is no longer a number, a file cannot
-    /// be read or written, or the run was stopped ([`Error::Interrupted`], which says how to go on).
+    /// Fails if the data of a resumed run differs from the checkpoint's, the loss is not finite, a file cannot be read
+    /// or written, or the run was stopped ([`Error::Interrupted`], which says how to resume it).
     pub fn run(&mut self, options: &RunOptions, watch: Watch) -> Result<Outcome> {
         let total = self.total_steps();
         let last = options.max_steps.map_or(total, |most| most.min(total));
@@ -86,7 +86,7 @@ impl Trainer {
         self.prepare_features(&options.out, watch)
             .map_err(|e| self.all_unusable(e))?;
         if self.starts_trained && self.optimizer.steps() == 0 && self.work.has_dev() {
-            // What can caption already is what training has to beat.
+            // A model that can already caption sets the score to beat.
             self.evaluate(0, options, watch)
                 .map_err(|e| self.all_unusable(e))?;
         }
@@ -120,13 +120,13 @@ impl Trainer {
         Ok(self.outcome(&options.out))
     }
 
-    /// What a run that failed in the middle ends with.
+    /// Saves what can be saved after a failure during the run, and returns the error to report.
     fn give_up(&mut self, error: Error, options: &RunOptions) -> Error {
         let error = self.all_unusable(error);
         self.rescue(error, options)
     }
 
-    /// Tells the watcher how the run begins.
+    /// Reports the start of the run to the watcher.
     fn announce(&mut self, last: u64, watch: Watch) {
         let mut parameters = 0;
         self.work.visit("", &mut |_, role, t| {
@@ -149,11 +149,11 @@ impl Trainer {
         }
     }
 
-    /// One step: batch, forward, loss, backward, optimizer.
+    /// Takes one step: batch, forward, loss, backward, optimizer.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the loss or a gradient is not a finite number; the message names the first
-    /// tensor that is not finite.
+    /// Fails if an image cannot be read, or the loss or a gradient is not finite; the message names the first tensor
+    /// that is not finite.
     pub fn step(&mut self) -> Result<Report> {
         let started = Instant::now();
         let step = self.optimizer.steps();
@@ -171,8 +171,8 @@ impl Trainer {
         let lr = learning_rate(config.optimizer.lr, share);
         let encoder_lr = encoder_pace(config).map(|pace| learning_rate(pace.lr, share));
         let moved = self.optimizer.step(&mut self.work, grads, share);
-        // The loss is read last, so that the GPU need not be waited for in the middle of a step. A loss that is not finite
-        // has gradients that are not finite, and then the optimizer has moved nothing.
+        // The loss is read last, which avoids waiting for the GPU in the middle of a step. If the loss is not finite,
+        // neither are the gradients, and the optimizer has changed no parameter.
         let value = loss.item()?;
         let grad_norm = match moved {
             Ok(norm) if value.is_finite() => norm,
@@ -196,7 +196,7 @@ impl Trainer {
         })
     }
 
-    /// The loss of step `step`.
+    /// Computes the loss of step `step`.
     fn terms(&mut self, step: u64) -> Result<Terms> {
         let place = Place {
             step,
@@ -205,7 +205,7 @@ impl Trainer {
         self.work.loss(&self.config, place)
     }
 
-    /// Whether the dev split is evaluated after this many steps.
+    /// Returns whether the dev split is evaluated after this many steps.
     fn evaluates_after(&self, step: u64) -> bool {
         let every = match self.config.dev.every {
             0 => self.config.validate_every * self.steps_per_epoch(),
@@ -214,7 +214,7 @@ impl Trainer {
         self.work.has_dev() && every > 0 && step.is_multiple_of(every)
     }
 
-    /// Evaluates the dev split, keeps the model where it is the best so far, and says whether the run should end early.
+    /// Evaluates the dev split, saves the model if it is the best so far, and returns whether the run should end early.
     fn evaluate(
         &mut self,
         step: u64,
@@ -259,7 +259,7 @@ impl Trainer {
         Ok((wish, ends))
     }
 
-    /// Calls `body` while the networks have their averaged parameters, where there are any, and tracks no gradients.
+    /// Calls `body` with the averaged parameters, if there are any, and without tracking gradients.
     fn with_averages<R>(&mut self, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         self.work.track(false);
         if let Some(average) = &mut self.average {

@@ -1,4 +1,4 @@
-//! An output that is another run's, or that no run has written, is not overwritten unasked.
+//! The check that protects files of other runs, and files of other programs, from being overwritten.
 
 use std::fs;
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::train::checkpoint;
 use crate::train::config::TrainConfig;
 use crate::train::record;
 
-/// What nobody but somebody else has written.
+/// Error text for a file that no run has written.
 const FOREIGN: &str = "holds something that `glimpse train` has not written";
 
 impl Trainer {
-    /// Gives the run a name, by which files know their run also after its settings were changed on the way: a digest of
-    /// what it begins with. The same command has the same name, because it writes the same files.
+    /// Names the run by a digest of its initial settings. Its files recognise it by this name even after settings were
+    /// changed on resumption. The same command gives the same name, because it writes the same files.
     pub(super) fn name_run(&mut self) {
         let (dataset, images) = (self.dataset.clone(), self.work.images());
         let config = self.config.without_paths().value();
@@ -33,16 +33,16 @@ impl Trainer {
         notes.insert(RUN.into(), hex(&digest[..8]).into());
     }
 
-    /// The name of the run.
+    /// Returns the name of the run.
     pub(super) fn run_name(&self) -> Option<&str> {
         self.work.notes().get(RUN)?.as_str()
     }
 
-    /// Refuses to overwrite what is not of this run: weights of other settings, sources or data, or files that no run has
-    /// written. The same command may overwrite what it wrote before, because it writes the same again.
+    /// Refuses to overwrite files of other runs: weights of other settings, sources or data, or files that no run has
+    /// written. The same command may overwrite its earlier files, because it writes the same again.
     ///
     /// # Errors
-    /// Where a file at `out`, or beside it where this run writes, is another run's.
+    /// Fails if a file at `out`, or beside it where this run writes, belongs to another run.
     pub fn check_output(&mut self, out: &Path) -> Result<()> {
         let checkpoint = checkpoint::path_beside(out);
         let beside = [checkpoint::last_beside(out), checkpoint::best_beside(out)];
@@ -69,7 +69,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether `path` is the checkpoint beside the output, and the one that this run goes on from.
+    /// Returns whether `path` is the checkpoint beside the output, and the one that this run is resumed from.
     fn goes_on_from(&self, path: &Path, checkpoint: &Path) -> bool {
         let Some(resumed) = &self.resumed else {
             return false;
@@ -78,7 +78,7 @@ impl Trainer {
         path == checkpoint && a.is_some() && a == b
     }
 
-    /// Why the file at `path` is not of this run, if it is not.
+    /// Returns why the file at `path` does not belong to this run; `None` if it does.
     fn difference(&mut self, path: &Path) -> Option<String> {
         let foreign = || Some(FOREIGN.to_string());
         let Ok(file) = WeightFile::open(path) else {
@@ -112,17 +112,17 @@ impl Trainer {
         if source.is_some() && says(SOURCE).is_some() && says(SOURCE) != source {
             return Some(format!("{what}, from other weights"));
         }
-        // Whether a run goes on with its own data is looked at more closely when it begins.
+        // The data of a resumed run is compared in detail when it begins.
         let is_new = self.resumed.is_none();
         if is_new && (other("dataset", dataset.into()) || other("images", images.into())) {
             return Some(format!("{what}, on other data"));
         }
-        // Two runs that began differently and were changed to the same settings.
+        // Two runs that began with different settings and were changed to the same ones.
         theirs.map(|_| what.to_string())
     }
 }
 
-/// Whether nothing is lost with the file at `path`.
+/// Returns whether overwriting the file at `path` loses nothing.
 fn is_empty(path: &Path) -> bool {
     !fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0)
 }

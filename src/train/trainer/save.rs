@@ -14,11 +14,11 @@ use crate::train::config::Keep;
 use crate::train::dev::Evaluation;
 use crate::train::events::RunOptions;
 
-/// The note of a model's description that holds its scores on the dev split.
+/// Key of the note in a model's description that holds its scores on the dev split.
 pub(super) const DEV: &str = "dev";
 
 impl Trainer {
-    /// Writes everything that the run needs to go on. Returns the file's path.
+    /// Writes the checkpoint and returns its path.
     pub(super) fn save_checkpoint(&mut self, out: &Path) -> Result<PathBuf> {
         let path = checkpoint::path_beside(out);
         let mut tensors = file::module_tensors("", &mut self.work);
@@ -37,8 +37,7 @@ impl Trainer {
         Ok(path)
     }
 
-    /// Saves the model whose dev score is the best so far: as the model itself, or beside it where the last one is asked
-    /// for.
+    /// Saves the model with the best dev score so far: as the model itself, or beside it if the last one was asked for.
     pub(super) fn save_best(&mut self, out: &Path, step: u64) -> Result<()> {
         match self.config.dev.keep {
             Keep::Best => self.save_model(out, step),
@@ -46,7 +45,7 @@ impl Trainer {
         }
     }
 
-    /// Saves the model after the last step: beside the best one where there is one and it was asked for.
+    /// Saves the model after the last step: beside the best one if there is one and it was asked for.
     pub(super) fn finish(&mut self, out: &Path) -> Result<()> {
         let step = self.optimizer.steps();
         let keeps_best = self.config.dev.keep == Keep::Best && self.progress.best.is_some();
@@ -57,7 +56,7 @@ impl Trainer {
         self.with_averages(|trainer| trainer.save_model(&path, step))
     }
 
-    /// Takes note of an evaluation, for the model that is saved after as many steps.
+    /// Records the scores of an evaluation, for the model that is saved after the same number of steps.
     pub(super) fn note_scores(&mut self, step: u64, evaluation: &Evaluation) {
         let Evaluation {
             loss,
@@ -96,7 +95,7 @@ impl Trainer {
         write_or_elsewhere(out, &mut |path| work.save(path, config))
     }
 
-    /// Saves what can be saved where a GPU or a file fails in the middle of a run, and says how to go on.
+    /// Saves what can be saved after a GPU or a file failed during a run, and adds to the error how to resume it.
     pub(super) fn rescue(&mut self, error: Error, options: &RunOptions) -> Error {
         let (device, what) = match error {
             Error::Gpu { device, what } => (device, what),
@@ -105,7 +104,8 @@ impl Trainer {
                 return match self.save_checkpoint(&options.out) {
                     Ok(checkpoint) => {
                         let checkpoint = error::name(&checkpoint).to_string();
-                        // With --skip-bad the picture is missing from what the run was trained on.
+                        // A resumed run with --skip-bad leaves the unreadable picture out, so its data differs from the
+                        // checkpoint's.
                         let also = match what.contains("--skip-bad") {
                             true => " (and --data-changed, where --skip-bad leaves pictures out)",
                             false => "",
@@ -127,7 +127,7 @@ impl Trainer {
                 "{what}; saved after step {step}, go on with --resume {}",
                 error::name(&path)
             ),
-            // A GPU that can no longer be read leaves the checkpoint that was written last.
+            // If the GPU can no longer be read, the last checkpoint remains.
             Err(_) if path.exists() => {
                 format!(
                     "{what}; the last checkpoint is whole, go on with --resume {}",

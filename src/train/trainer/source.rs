@@ -20,12 +20,12 @@ pub enum Source<'a> {
     Encoder(&'a Path),
     /// The encoder, decoder and vocabulary in this file, a model or a checkpoint.
     Model(&'a Path),
-    /// The encoder, decoder and vocabulary of the model that is part of the program.
+    /// The encoder, decoder and vocabulary of the bundled model.
     Bundled,
 }
 
 impl Source<'_> {
-    /// As a model's notes call it: where files lay on this machine is not part of a model.
+    /// Returns the name for a model's notes, without folders: a model does not store where files lay on this machine.
     pub(super) fn file_name(&self) -> String {
         match self {
             Source::Encoder(path) | Source::Model(path) => {
@@ -36,7 +36,7 @@ impl Source<'_> {
         }
     }
 
-    /// As messages call it.
+    /// Returns the name for messages.
     pub(super) fn name(&self) -> String {
         match self {
             Source::Default => "default".into(),
@@ -46,7 +46,7 @@ impl Source<'_> {
     }
 }
 
-/// A captioner with the encoder of `source` and a new decoder for the words of the training captions.
+/// Creates a captioner with the encoder of `source` and a new decoder for the words of the training captions.
 pub(super) fn new_captioner(
     dataset: &Dataset,
     source: Source,
@@ -92,13 +92,13 @@ pub(super) fn new_captioner(
 pub(super) struct Start {
     pub(super) encoder: DenseNet,
     pub(super) recipe: Recipe,
-    /// Where its weights come from, where they were converted.
+    /// Origin of converted weights.
     origin: Option<Origin>,
-    /// The classes that it recognises, where it does.
+    /// Classes that it recognises, if it has tags.
     tags: Option<Tags>,
 }
 
-/// The encoder of a new run, with what its file says of it.
+/// Loads or creates the encoder of a new run, with its origin and tags.
 pub(super) fn encoder(source: Source, config: &TrainConfig, init: &mut Init) -> Result<Start> {
     match (&config.encoder.new, source) {
         (Some(_), Source::Encoder(_) | Source::Model(_) | Source::Bundled) => {

@@ -1,4 +1,4 @@
-//! The beginning of a run: new, from an encoder, from a whole model, or from a checkpoint.
+//! The start of a run: new, from an encoder, from a whole model, or from a checkpoint.
 
 use std::path::Path;
 
@@ -21,17 +21,18 @@ use crate::train::progress::Progress;
 use crate::train::summary::Summary;
 use crate::train::work::{Work, encoder_pace};
 
-/// The note of a model's training that says which weights the run started from.
+/// Key of the note in a model's description that names the weights the run started from.
 pub(super) const SOURCE: &str = "source";
 
-/// The note of a model's training that tells runs apart.
+/// Key of the note in a model's description that holds the name of the run.
 pub(super) const RUN: &str = "run";
 
 impl Trainer {
-    /// A new run on the dataset `data` (its folder, or all that is [`Given`] of it), computed on `device`.
+    /// Creates a new run on the dataset `data` (its folder, or everything that is [`Given`] of it), computed on
+    /// `device`.
     ///
     /// # Errors
-    /// Where the data, the source or the configuration do not fit.
+    /// Fails if the data, the source or the configuration do not fit.
     pub fn new(
         data: impl Into<Given>,
         source: Source,
@@ -83,19 +84,19 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// The run that `checkpoint` was taken of, on the same data; whether it is the same, [`Trainer::run`] finds out.
+    /// Resumes the run of `checkpoint` on the same data. [`Trainer::run`] checks that the data is the same.
     ///
     /// # Errors
-    /// Where it is no checkpoint or does not fit the data.
+    /// Fails if the file is not a checkpoint or does not fit the data.
     pub fn resume(data: impl Into<Given>, checkpoint: &Path, device: &Device) -> Result<Self> {
         Self::resume_with(data, checkpoint, &[], device)
     }
 
-    /// As [`Trainer::resume`], with these settings from now on. The model and later checkpoints say what was changed, and
-    /// after which step.
+    /// Resumes a run like [`Trainer::resume`], with changed settings. The model and later checkpoints record the
+    /// changes and the step after which they were made.
     ///
     /// # Errors
-    /// Those of [`Trainer::resume`]; and where a setting cannot be changed any more, or makes no sense for this run.
+    /// Those of [`Trainer::resume`]; also fails if a setting can no longer be changed, or makes no sense for this run.
     pub fn resume_with(
         data: impl Into<Given>,
         checkpoint: &Path,
@@ -131,7 +132,7 @@ impl Trainer {
             }
             _ => {
                 let mut captioner = Captioner::read(&file)?;
-                // The checkpoint's own note, which a model does not have.
+                // This note belongs to checkpoints only; a model does not have it.
                 captioner.training.remove(PROGRESS);
                 let dropout = config.decoder.dropout;
                 captioner.decoder = captioner.decoder.with_dropout(dropout)?;
@@ -144,7 +145,7 @@ impl Trainer {
             average.restore(&file)?;
         }
         trainer.progress = progress;
-        // How it came about is kept; a captioner has it already.
+        // The notes about the origin are kept; a captioner already has them.
         let notes = trainer.work.training();
         for key in [SOURCE, RUN, DEV] {
             if let Some(note) = description.training.get(key) {
@@ -153,7 +154,7 @@ impl Trainer {
         }
         trainer.starts_trained = notes.get(SOURCE).is_some_and(|s| s["trained"] == true);
         if !trainer.work.training().contains_key(RUN) {
-            // An older version did not name its runs; its settings were never changed on the way.
+            // Older versions did not name runs, and could not change settings on resumption.
             let now = std::mem::replace(&mut trainer.config, before.clone());
             trainer.name_run();
             trainer.config = now;
@@ -201,11 +202,11 @@ impl Trainer {
     }
 }
 
-/// The optimizer of the tracked parameters.
+/// Creates the optimizer of the tracked parameters.
 fn optimizer(config: &TrainConfig, work: &mut Work) -> Optimizer {
     let own: &OptimizerConfig = &config.optimizer;
     let mut optimizer = Optimizer::new(own, work);
-    // Parameters that move alike are moved together.
+    // Parameters with the same settings form one group, which is updated together.
     if let Some(pace) = encoder_pace(config).filter(|pace| *pace != Pace::of(own)) {
         optimizer.set_pace("encoder.", pace);
     }

@@ -1,4 +1,4 @@
-//! A picture that turns out to be unreadable in the middle of a run: the others are looked at too, so that one message names
+//! Unreadable pictures in the middle of a run: after the first one all others are checked, so that one message names
 //! all of them.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::train::work::Work;
 
 impl Trainer {
-    /// The error, or where it is about one of the run's pictures, one about all that cannot be read.
+    /// Returns the error. If it concerns a picture of the run, the error names all pictures that cannot be read.
     pub(super) fn all_unusable(&self, error: Error) -> Error {
         let Work::Captions(work) = &self.work else {
             return error;
@@ -23,7 +23,7 @@ impl Trainer {
     }
 }
 
-/// The error, or where it is about one of these pictures, one about all of them that cannot be read.
+/// Returns the error. If it concerns one of these pictures, the error names all of them that cannot be read.
 pub(super) fn all_of(error: Error, pictures: &[&Path]) -> Error {
     match &error {
         Error::File { path, .. } if pictures.contains(&path.as_path()) => {
