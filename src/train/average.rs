@@ -1,13 +1,14 @@
-//! The exponential moving average of the parameters (Polyak and Juditsky, 1992; as trained networks use it, Tarvainen and
+//! The exponential moving average of the parameters (Polyak and Juditsky, 1992; for neural networks, Tarvainen and
 //! Valpola, 2017, arXiv 1703.01780).
 //!
 //! ```text
 //! average' = d average + (1 - d) parameter            d = min(decay, (1 + k) / (10 + k)) after k steps
 //! ```
 //!
-//! The average is smoother than the last step's parameters and generalises better. At first it forgets fast, so that the
-//! random start does not linger. It is a step of gradient descent on `|average - parameter|^2 / 2` with learning rate
-//! `1 - d`, so the kernel of [`ops::sgd`](crate::ops::sgd) computes it for all parameters in one dispatch.
+//! The average is smoother than the last step's parameters and generalises better. Its decay is small at first, which
+//! removes the random initialisation quickly. An update is a step of gradient descent on `|average - parameter|^2 / 2`
+//! with learning rate `1 - d`. The kernel of [`ops::sgd`](crate::ops::sgd) therefore computes it for all parameters in
+//! one dispatch.
 
 use std::collections::HashMap;
 
@@ -22,12 +23,12 @@ pub struct Average {
     decay: f32,
     names: Vec<String>,
     values: Vec<Tensor>,
-    /// Velocities for the SGD kernel, which writes them although nobody asks for them without momentum.
+    /// Velocities for the SGD kernel, which writes them even when momentum is 0.
     velocities: Vec<Tensor>,
 }
 
 impl Average {
-    /// An average that begins with the parameters of `module`. `decay` is in `(0, 1)`.
+    /// Creates an average that starts at the parameters of `module`. `decay` is in `(0, 1)`.
     pub fn new(decay: f32, module: &mut impl Module) -> Self {
         let (mut names, mut values) = (Vec::new(), Vec::new());
         module.visit("", &mut |name, role, tensor| {
@@ -47,7 +48,7 @@ impl Average {
     /// Moves the average towards the parameters of `module` after `steps` steps.
     ///
     /// # Errors
-    /// Where the GPU has no memory left.
+    /// Fails if the GPU has no memory left.
     pub fn update(&mut self, module: &mut impl Module, steps: u64) -> Result<()> {
         let early = (1.0 + steps as f32) / (10.0 + steps as f32);
         let share = 1.0 - self.decay.min(early);
@@ -69,7 +70,7 @@ impl Average {
                 decays: true,
             });
         }
-        // param -= lr (grad + weight_decay param) with lr = -share and weight_decay = -1 is
+        // SGD computes param -= lr (grad + weight_decay param). With lr = -share and weight_decay = -1 this is
         // average += share (parameter - average).
         let options = Sgd {
             lr: -share,
@@ -85,8 +86,8 @@ impl Average {
         moved
     }
 
-    /// Exchanges the averages and the parameters of `module`. Calling it twice changes nothing. The module's parameters
-    /// are not tracked after the first call; the caller tracks them again after the second.
+    /// Exchanges the averages and the parameters of `module`. A second call restores the first state, except for
+    /// tracking: the parameters are untracked after the first call, and the caller tracks them again after the second.
     pub fn swap(&mut self, module: &mut impl Module) {
         let mut values: HashMap<&str, &mut Tensor> = self
             .names
@@ -102,7 +103,7 @@ impl Average {
         });
     }
 
-    /// The averages as named tensors for a checkpoint.
+    /// Returns the averages as named tensors for a checkpoint.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let named = self.names.iter().zip(&self.values);
         named
@@ -110,10 +111,10 @@ impl Average {
             .collect()
     }
 
-    /// Takes up the averages that a checkpoint holds.
+    /// Restores the averages from a checkpoint.
     ///
     /// # Errors
-    /// Where one is missing or has another shape.
+    /// Fails if an average is missing or has another shape.
     pub fn restore(&mut self, file: &WeightFile) -> Result<()> {
         for (name, value) in self.names.iter().zip(&mut self.values) {
             let device = crate::tensor::Device::of(&[&*value]);
@@ -152,10 +153,10 @@ mod tests {
             let mut one = One(here(Tensor::full(&[3], 1.0)).tracked());
             let mut average = Average::new(0.9, &mut one);
             one.0 = here(Tensor::full(&[3], 2.0)).tracked();
-            // Late in a run the decay is the one that was asked for.
+            // Late in a run the decay is the configured one.
             average.update(&mut one, 10_000).unwrap();
             assert_close("late", average.values[0].data(), &[1.1; 3], 1e-6);
-            // Right at the start it is 1/10.
+            // At step 0 it is 1/10.
             average.update(&mut one, 0).unwrap();
             assert_close("early", average.values[0].data(), &[1.91; 3], 1e-6);
             average.swap(&mut one);

@@ -1,4 +1,4 @@
-//! Which images and captions each step sees.
+//! The mini-batches: which images and captions each step sees.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -17,37 +17,37 @@ use crate::data::{Example, Image, Recipe, preprocess};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Images with their captions as word ids.
+/// Images with their captions as token ids.
 pub struct Samples {
     examples: Vec<Example>,
-    /// For each image, for each caption: start mark, words, end mark.
+    /// For each image and each caption: start mark, words, end mark.
     sentences: Vec<Vec<Vec<usize>>>,
-    /// Decoded images, as many as the memory set aside for them holds.
+    /// Cache of decoded images; its length is what fits into the configured memory.
     decoded: Vec<OnceLock<Image>>,
     cached: usize,
-    /// The digests of the image files, once they were asked for.
+    /// Digests of the image files; empty before [`Samples::identify`].
     sums: Vec<Sum>,
 }
 
-/// The images and captions of a step.
+/// The images and captions of one step.
 pub struct Batch {
-    /// The numbers of its images, in its order.
+    /// Indices of the images in the data set, in batch order.
     pub images: Vec<usize>,
-    /// Whether each is mirrored.
+    /// Whether each image is mirrored.
     pub mirrored: Vec<bool>,
-    /// For each sentence the place of its image in the batch.
+    /// For each sentence, the index of its image in the batch.
     pub image_of: Vec<usize>,
-    /// `[sentences, T]`: the words that the decoder is given, from the start mark on.
+    /// `[sentences, T]`: the decoder's input tokens, from the start mark on.
     pub words: Vec<usize>,
-    /// `[sentences, T]`: the words that it is to say, up to the end mark; [`PAD`] where there is none.
+    /// `[sentences, T]`: the tokens to predict, up to the end mark; [`PAD`] behind it.
     pub targets: Vec<usize>,
 }
 
 impl Samples {
-    /// The images and captions of a split. Captions are cut after `max_words` words.
+    /// Collects the images and captions of a split. Captions are cut after `max_words` words.
     ///
     /// # Errors
-    /// Where there are none.
+    /// Fails if there are none.
     pub fn new(
         examples: Vec<Example>,
         vocabulary: &Vocabulary,
@@ -74,7 +74,7 @@ impl Samples {
             })
             .collect();
         let decoded = examples.iter().map(|_| OnceLock::new()).collect();
-        // Datasets' images are of one size, roughly: the first one tells how many fit.
+        // The images of a data set have roughly the same size. The first one tells how many fit.
         let first = Image::open(&examples[0].image)?;
         let cached = (cache_mib << 20) / first.pixels().len().max(1);
         Ok(Samples {
@@ -86,65 +86,65 @@ impl Samples {
         })
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.examples.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.examples.is_empty()
     }
 
-    /// Words of the longest sentence that is to be said, the end mark counted.
+    /// Returns the number of tokens to predict in the longest sentence, the end mark included.
     pub fn longest(&self) -> usize {
-        // The start mark is given, not said.
+        // The start mark is an input only and is not predicted.
         let said = |words: &Vec<usize>| words.len().saturating_sub(1);
         self.sentences.iter().flatten().map(said).max().unwrap_or(0)
     }
 
-    /// The name of image `index`.
+    /// Returns the name of image `index`.
     pub fn name(&self, index: usize) -> &str {
         &self.examples[index].name
     }
 
-    /// The file of image `index`.
+    /// Returns the file of image `index`.
     pub fn path(&self, index: usize) -> &Path {
         &self.examples[index].image
     }
 
-    /// The captions of image `index` as people wrote them.
+    /// Returns the human captions of image `index`.
     pub fn captions(&self, index: usize) -> &[String] {
         &self.examples[index].captions
     }
 
-    /// The captions of image `index` as word ids: words and end mark, without the start mark.
+    /// Returns the captions of image `index` as token ids: words and end mark, without the start mark.
     pub fn targets(&self, index: usize) -> Vec<Vec<usize>> {
         let captions = self.sentences[index].iter();
         captions.map(|ids| ids[1..].to_vec()).collect()
     }
 
-    /// The images' names.
+    /// Returns the names of the images.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.examples.iter().map(|e| e.name.as_str())
     }
 
-    /// Learns the digests of the image files.
+    /// Computes the digests of the image files.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// Fails if an image cannot be read.
     pub(super) fn identify(&mut self, contents: &mut Contents) -> Result<()> {
         let paths: Vec<&Path> = self.examples.iter().map(|e| &*e.image).collect();
         self.sums = contents.sums(&paths)?;
         Ok(())
     }
 
-    /// The digests of the image files, in their order; none before [`Samples::identify`].
+    /// Returns the digests of the image files in image order; empty before [`Samples::identify`].
     pub(super) fn sums(&self) -> &[Sum] {
         &self.sums
     }
 
-    /// The images with what was learnt of their files.
+    /// Returns the images with their captions and file digests.
     pub(super) fn items(&self) -> Vec<Item<'_>> {
         let pairs = self.examples.iter().zip(&self.sums);
         pairs
@@ -156,7 +156,7 @@ impl Samples {
             .collect()
     }
 
-    /// The images' names and files.
+    /// Returns the names and files of the images.
     pub fn pictures(&self) -> Vec<Picture> {
         let picture = |e: &Example| Picture {
             name: e.name.clone(),
@@ -165,13 +165,13 @@ impl Samples {
         self.examples.iter().map(picture).collect()
     }
 
-    /// The steps that see every image once; a last incomplete batch is left out, for its images come at
-    /// another place in the next epoch.
+    /// Returns the steps that see every image once. A last incomplete batch is left out; the next epoch's order places
+    /// its images elsewhere.
     pub fn steps_per_epoch(&self, batch: usize) -> u64 {
         (self.len() / batch).max(1) as u64
     }
 
-    /// Calls `body` with image `index`, decoded.
+    /// Calls `body` with the decoded image `index`.
     fn with_image<R>(&self, index: usize, body: impl FnOnce(&Image) -> Result<R>) -> Result<R> {
         let path = &self.examples[index].image;
         if index >= self.cached {
@@ -184,10 +184,10 @@ impl Samples {
         body(self.decoded[index].get_or_init(|| image))
     }
 
-    /// The preprocessed images `indices`: `[N, H, W, 3]`.
+    /// Returns the preprocessed images `indices`: `[N, H, W, 3]`.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// Fails if an image cannot be read.
     pub fn tensor(&self, indices: &[usize], recipe: Recipe) -> Result<Tensor> {
         let images = threads::map(indices.len(), |i| {
             self.with_image(indices[i], |image| Ok(recipe.square(image)?.into_owned()))
@@ -195,10 +195,10 @@ impl Samples {
         preprocess::batch(&images.into_iter().collect::<Result<Vec<_>>>()?)
     }
 
-    /// The images of a batch, varied: `[N, size, size, 3]`.
+    /// Returns the augmented images of a batch: `[N, size, size, 3]`.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// Fails if an image cannot be read.
     pub fn varied(
         &self,
         batch: &Batch,
@@ -207,7 +207,7 @@ impl Samples {
         seed: u64,
         epoch: u64,
     ) -> Result<Tensor> {
-        // Mirroring was decided with the batch, because the teacher's targets depend on it.
+        // Mirroring was decided with the batch, because the cached features depend on it.
         let images = threads::map(batch.images.len(), |i| {
             let index = batch.images[i];
             let augment = Augment {
@@ -220,7 +220,7 @@ impl Samples {
         preprocess::batch(&images.into_iter().collect::<Result<Vec<_>>>()?)
     }
 
-    /// The batch of step `step`: `batch` images of the epoch's own order, `captions` of each.
+    /// Returns the batch of step `step`: `batch` images in the epoch's order, with `captions` captions of each.
     pub fn batch(&self, seed: u64, step: u64, batch: usize, captions: usize, flip: f64) -> Batch {
         let steps = self.steps_per_epoch(batch);
         let (epoch, place) = (step / steps, (step % steps) as usize);
@@ -238,7 +238,7 @@ impl Samples {
         self.assemble(images, mirrored, &chosen)
     }
 
-    /// All captions of the images `first .. first + count`, unvaried.
+    /// Returns all captions of the images `first .. first + count`, without augmentation.
     pub fn run(&self, first: usize, count: usize) -> Batch {
         let images: Vec<usize> = (first..(first + count).min(self.len())).collect();
         let chosen: Vec<_> = images
@@ -279,7 +279,7 @@ impl Samples {
     }
 }
 
-/// One seed from three numbers (the finaliser of splitmix64, after each).
+/// Derives one seed from three numbers (splitmix64's finaliser after each).
 pub(super) fn mix(a: u64, b: u64, c: u64) -> u64 {
     [a, b, c].into_iter().fold(0, |state: u64, x| {
         let mut z = (state ^ x).wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -355,7 +355,7 @@ mod tests {
             text(&batch.targets[..5]),
             ["a", "dog", "runs", "</s>", "<pad>"]
         );
-        // Six words are cut to four, the end mark stays.
+        // Six words are cut to four; the end mark stays.
         assert_eq!(
             text(&batch.targets[5..]),
             ["a", "cat", "sits", "on", "</s>"]

@@ -1,11 +1,12 @@
 //! The caption stages: a batch of images and captions, the decoder's prediction, and its loss.
 //!
-//! The loss of the stage `cross-entropy` is the mean, over the words of the batch, of minus the logarithm of the probability
-//! that the decoder gives to the word that people wrote, given the words before it (teacher forcing). Two extras:
+//! The loss of the stage `cross-entropy` is the negative log-probability that the decoder gives to the human caption's
+//! word, given the words before it (teacher forcing), averaged over the words of the batch. Two options extend it:
 //!
-//! - Scheduled sampling (Bengio et al., 2015, arXiv 1506.03099): some of the words that the decoder is given are its own
-//!   draws, so that it learns to go on after its own mistakes. A first pass without gradients draws them, word by word; no
-//!   gradient flows through a draw, so the second pass is ordinary teacher forcing on the mixed words.
+//! - Scheduled sampling (Bengio et al., 2015, arXiv 1506.03099): some of the decoder's input words are samples from the
+//!   decoder itself, so that it learns to continue after its own mistakes. A first pass without gradients samples them
+//!   word by word. No gradient flows through a sample, so the second pass is ordinary teacher forcing on the mixed
+//!   words.
 //! - Doubly stochastic attention (Xu et al., 2015): see [`ops::coverage`].
 //!
 //! The loss of the stage `self-critical` is in `self_critical.rs`.
@@ -31,13 +32,13 @@ pub(super) struct Captions {
     pub(super) captioner: Captioner,
     pub(super) train: Samples,
     pub(super) dev: Option<Dev>,
-    /// Features of a frozen encoder.
+    /// Cached features of a frozen encoder.
     pub(super) features: Option<FeatureCache>,
     /// The rewards of the stage `self-critical`.
     pub(super) rewards: Option<Rewards>,
 }
 
-/// A random number's use in a step, so that no two uses share their numbers.
+/// Purposes of random numbers in a step. Each purpose is a separate stream of the generator.
 pub(super) mod purpose {
     pub const DROPOUT: u64 = 3;
     pub const ENCODER: u64 = 4;
@@ -46,10 +47,10 @@ pub(super) mod purpose {
 }
 
 impl Captions {
-    /// The loss of a step.
+    /// Computes the loss of a step.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the GPU fails.
+    /// Fails if an image cannot be read, or the GPU fails.
     pub(super) fn loss(&self, config: &TrainConfig, place: Place) -> Result<Terms> {
         let captioner = &self.captioner;
         let batch = self.batch(config, place.step);
@@ -77,7 +78,7 @@ impl Captions {
         }
     }
 
-    /// The images and captions of a step.
+    /// Returns the images and captions of a step.
     pub(super) fn batch(&self, config: &TrainConfig, step: u64) -> Batch {
         let TrainConfig {
             seed,
@@ -89,7 +90,7 @@ impl Captions {
             .batch(seed, step, batch, captions, config.augment.flip)
     }
 
-    /// The images of a batch as the decoder takes them, `[N, C]` or `[N, P, C]`: encoded, or read from the cache where the
+    /// Returns the decoder's image input for a batch, `[N, C]` or `[N, P, C]`: encoded, or read from the cache if the
     /// encoder is frozen.
     pub(super) fn image(&self, config: &TrainConfig, batch: &Batch, step: u64) -> Result<Tensor> {
         let captioner = &self.captioner;
@@ -113,13 +114,13 @@ impl Captions {
     }
 }
 
-/// The cross-entropy of a batch: with everything that is added to it, and alone.
+/// The cross-entropy of a batch: with its regularisers, and alone.
 pub(super) struct CaptionLoss {
     pub(super) whole: Tensor,
     pub(super) caption: Tensor,
 }
 
-/// The cross-entropy of the captions of a batch.
+/// Computes the cross-entropy of the captions of a batch.
 pub(super) fn cross_entropy(
     captioner: &Captioner,
     config: &TrainConfig,
@@ -160,8 +161,8 @@ pub(super) fn cross_entropy(
     Ok(CaptionLoss { whole, caption })
 }
 
-/// The words that the decoder is given under scheduled sampling, `[S, T]` like the batch's; `None` where all are the
-/// batch's own.
+/// Returns the decoder's input words under scheduled sampling, `[S, T]` like the batch's; `None` if all are the batch's
+/// own.
 fn scheduled_words(
     captioner: &Captioner,
     config: &LossConfig,

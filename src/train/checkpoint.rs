@@ -1,9 +1,10 @@
-//! Everything that a run needs to go on, in one file.
+//! The checkpoint: one file with everything that a run needs to continue.
 //!
-//! A checkpoint is a model file with more tensors: the optimizer's moments, the averaged parameters and the distillation
-//! layers where there are any. Its description holds the configuration, the number of steps taken and the best score so
-//! far; the metadata entry `glimpse-data` says what data the run is trained on ([`Provenance`]). All randomness is drawn from the seed and the step's number, so a resumed run writes the same bytes as one that
-//! never stopped.
+//! A checkpoint is a model file with additional tensors: the optimizer's moments, the averaged parameters and the
+//! distillation layers, where they exist. Its description holds the configuration, the number of steps taken and the
+//! best score so far. The metadata entry `glimpse-data` describes the data that the run is trained on ([`Provenance`]).
+//! All randomness is drawn from the seed and the step's number, so a resumed run writes the same bytes as an
+//! uninterrupted one.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,55 +18,55 @@ use crate::error::{Error, Result};
 use crate::model::{Description, Kind, file};
 use crate::tensor::Tensor;
 
-/// The note of a checkpoint's description that holds the best score so far.
+/// Key of the note in a checkpoint's description that holds the best score so far.
 pub const PROGRESS: &str = "progress";
 
-/// The metadata entry that says what data the run is trained on.
+/// Metadata entry that describes the training data.
 const DATA: &str = "glimpse-data";
 
-/// Where the checkpoint of the model at `out` is: `a.checkpoint.safetensors` beside `a.safetensors`.
+/// Returns the path of the checkpoint for the model at `out`: `a.checkpoint.safetensors` beside `a.safetensors`.
 pub fn path_beside(out: &Path) -> PathBuf {
     with_suffix(out, "checkpoint")
 }
 
-/// Where the features for the model at `out` are kept: `a.features.safetensors`.
+/// Returns the path of the feature cache for the model at `out`: `a.features.safetensors`.
 pub fn features_beside(out: &Path) -> PathBuf {
     with_suffix(out, "features")
 }
 
-/// Where the features of the dev images for the model at `out` are kept: `a.dev-features.safetensors`.
+/// Returns the path of the dev images' feature cache for the model at `out`: `a.dev-features.safetensors`.
 pub fn dev_features_beside(out: &Path) -> PathBuf {
     with_suffix(out, "dev-features")
 }
 
-/// Where the model after the last step is kept when the model itself is the best one: `a.last.safetensors`.
+/// Returns the path of the last model if the model at `out` is the best one: `a.last.safetensors`.
 pub fn last_beside(out: &Path) -> PathBuf {
     with_suffix(out, "last")
 }
 
-/// Where the best model is kept when the model itself is the last one: `a.best.safetensors`.
+/// Returns the path of the best model if the model at `out` is the last one: `a.best.safetensors`.
 pub fn best_beside(out: &Path) -> PathBuf {
     with_suffix(out, "best")
 }
 
-/// Where the digests of the pictures are remembered that the model at `out` is trained on: `a.contents.txt`.
+/// Returns the path of the remembered digests of the pictures for the model at `out`: `a.contents.txt`.
 pub fn contents_beside(out: &Path) -> PathBuf {
     out.with_file_name(format!("{}.contents.txt", stem(out)))
 }
 
-/// The file of this kind beside the model at `out`: `a.KIND` beside `a.safetensors`.
+/// Returns the path of the file of this kind for the model at `out`: `a.KIND` beside `a.safetensors`.
 pub fn beside(out: &Path, kind: &str) -> PathBuf {
     out.with_file_name(format!("{}.{kind}", stem(out)))
 }
 
-/// The model that the checkpoint at `path` is beside, where it has the name that it was given.
+/// Returns the model that the checkpoint at `path` belongs to, if the checkpoint has its default name.
 pub fn output_of(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let stem = name.strip_suffix(".checkpoint.safetensors")?;
     Some(path.with_file_name(format!("{stem}.safetensors")))
 }
 
-/// Every file that a run for the model at `out` cannot do without. Its log and its report are not among them.
+/// Returns every file that a run for the model at `out` needs. Its log and its report are not among them.
 pub fn all_of(out: &Path) -> [PathBuf; 7] {
     [
         out.to_path_buf(),
@@ -78,8 +79,8 @@ pub fn all_of(out: &Path) -> [PathBuf; 7] {
     ]
 }
 
-/// The file that a run locks while it writes the model at `out`: `.a.lock` beside `a.safetensors`. Outputs that share
-/// their other files, as `a` and `a.safetensors` do, share it too.
+/// Returns the lock file for the model at `out`: `.a.lock` beside `a.safetensors`. Outputs that share their other
+/// files, as `a` and `a.safetensors` do, share the lock too.
 pub fn lock_beside(out: &Path) -> PathBuf {
     out.with_file_name(format!(".{}.lock", stem(out)))
 }
@@ -93,7 +94,7 @@ fn with_suffix(out: &Path, word: &str) -> PathBuf {
     out.with_file_name(format!("{}.{word}.safetensors", stem(out)))
 }
 
-/// The state of a run, besides its tensors.
+/// The state of a run, apart from its tensors.
 pub struct State<'a> {
     /// The configuration.
     pub config: &'a TrainConfig,
@@ -101,14 +102,14 @@ pub struct State<'a> {
     pub steps: u64,
     /// The best score so far.
     pub progress: Progress,
-    /// The data, where it is known.
+    /// The training data, if known.
     pub data: Option<&'a Provenance>,
 }
 
-/// Writes a checkpoint, atomically.
+/// Writes a checkpoint atomically.
 ///
 /// # Errors
-/// Where it cannot be written; the previous one is then still there.
+/// Fails if it cannot be written. The previous checkpoint is then kept.
 pub fn write(
     path: &Path,
     mut description: Description,
@@ -136,9 +137,9 @@ pub fn write(
     file::write_with(path, &description, tensors, Precision::F32, notes)
 }
 
-/// A checkpoint that was read.
+/// A checkpoint read from a file.
 pub struct Checkpoint {
-    /// The file, with the tensors in it.
+    /// The file with its tensors.
     pub file: WeightFile,
     /// Its description.
     pub description: Description,
@@ -148,14 +149,14 @@ pub struct Checkpoint {
     pub steps: u64,
     /// The best score so far.
     pub progress: Progress,
-    /// The data that it was trained on; checkpoints of older versions do not say it.
+    /// The training data; `None` in checkpoints of older versions.
     pub data: Option<Provenance>,
 }
 
-/// What a file says of the data that its run is trained on, where it says anything.
+/// Reads a file's description of its training data, if it has one.
 ///
 /// # Errors
-/// Where that makes no sense.
+/// Fails if the description cannot be parsed.
 pub fn read_data(file: &WeightFile) -> Result<Option<Provenance>> {
     let Some(text) = file.metadata(DATA)? else {
         return Ok(None);
@@ -172,10 +173,10 @@ pub fn read_data(file: &WeightFile) -> Result<Option<Provenance>> {
 }
 
 impl Checkpoint {
-    /// The checkpoint at `path`.
+    /// Opens the checkpoint at `path`.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Fails if the file is not a checkpoint.
     pub fn open(path: &Path) -> Result<Self> {
         let file = WeightFile::open(path)?;
         let refuse = |what: &str| Error::file(path, what);

@@ -1,4 +1,4 @@
-//! An output that can be written, and by this run alone.
+//! The claim of a run on its output: it can be written, and no other run writes it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,28 @@ use super::checkpoint;
 use crate::data::store::{self, Lock};
 use crate::error::Result;
 
-/// As long as this lives, no other run writes the model, the checkpoint and the features of an output.
+/// Exclusive right to write the model, the checkpoint and the features of an output, held until it is dropped.
 ///
-/// Two runs on one output would go on from each other's checkpoints.
+/// Without it, two runs on one output would continue from each other's checkpoints.
 pub struct Claim {
     _locks: Vec<Lock>,
 }
 
 impl Claim {
-    /// That on the model at `out` and the files beside it. Whether they can be written is tried here, not after hours of
-    /// training.
+    /// Claims the model at `out` and the files beside it. Checks here that they can be written, rather than after hours
+    /// of training.
     ///
     /// # Errors
-    /// Where one of them cannot be written, or another run has them.
+    /// Fails if one of them cannot be written, or another run holds them.
     pub fn of(out: &Path) -> Result<Self> {
         for path in checkpoint::all_of(out) {
             store::check(&path)?;
         }
-        // Where `out` is a link, the model is elsewhere than the other files, and others may write to it there.
+        // If `out` is a symbolic link, the model lies in another folder than its other files. Other runs may write to
+        // it there.
         let paths = [out.to_path_buf(), store::resolve(out)?];
         let locks: BTreeSet<PathBuf> = paths.iter().map(|path| lock_of(path)).collect();
-        // In an order, so that of two runs one gets all it needs.
+        // Locks are taken in a fixed order. Of two runs that compete for them, one gets all that it needs.
         let taken = locks.iter().map(|lock| Lock::take(lock, out));
         Ok(Claim {
             _locks: taken.collect::<Result<_>>()?,
@@ -35,7 +36,7 @@ impl Claim {
     }
 }
 
-/// The lock for the model at `out`, by the one name that its folder has.
+/// Returns the lock file for the model at `out`, in the canonical path of its folder.
 fn lock_of(out: &Path) -> PathBuf {
     let lock = checkpoint::lock_beside(out);
     let folder = match lock.parent() {

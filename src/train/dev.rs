@@ -1,7 +1,7 @@
-//! The dev split: the loss of its captions, and scores of captions that the model generates freely.
+//! Evaluation on the dev split: the loss of its captions, and scores of captions that the model generates freely.
 //!
-//! The loss says how well the model predicts each word when it is given the words before it as people wrote them. When it
-//! speaks on its own it is given its own words, mistakes included; CIDEr and BLEU of such captions say how well that goes.
+//! The loss measures the prediction of each word given the human caption's words before it (teacher forcing). A
+//! generated caption continues the model's own words, mistakes included; CIDEr and BLEU measure such captions.
 
 use std::collections::HashMap;
 
@@ -18,66 +18,65 @@ use crate::nn::Mode;
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
-// Dev images that are looked at together.
+// Mini-batch size of the evaluation, in images.
 const TOGETHER: usize = 50;
 
-/// Images whose captions are followed through the run.
+/// Number of images whose captions are followed through the run.
 const FOLLOWED: usize = 6;
 
-/// Fewer images than this cannot say that captions are all alike.
+/// Least number of images for the check whether captions are all alike.
 const FEW: usize = 5;
 
 /// The result of an evaluation on the dev split.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// The mean cross-entropy of a word, in nats, over all captions, without label smoothing; in the stage `distill` the
-    /// loss of a view.
+    /// Mean cross-entropy per word, in nats, over all captions, without label smoothing; in the stage `distill` the
+    /// loss per view.
     pub loss: f32,
     /// CIDEr of the generated captions, times 100.
     pub cider: Option<f64>,
     /// BLEU-4 of the generated captions, times 100.
     pub bleu4: Option<f64>,
-    /// Images that were captioned, or, in the stage `distill`, views that were looked at.
+    /// Number of images that were captioned; in the stage `distill`, of views that were evaluated.
     pub images: usize,
-    /// Different captions among them.
+    /// Number of distinct captions among them.
     pub distinct: usize,
-    /// Images that have the commonest of the captions.
+    /// Number of images with the most frequent caption.
     pub commonest: usize,
-    /// Whether the captions are all alike, or nearly: nine of ten images have the same, and people's captions are not
-    /// like that.
+    /// Whether the captions are nearly all alike: nine of ten images have the same one, and human captions vary more.
     pub alike: bool,
-    /// A few images with what the model and people say of them: the same ones at every evaluation.
+    /// A few images with generated and human captions; every evaluation shows the same images.
     pub shown: Vec<Shown>,
-    /// Other losses by name: each teacher's, in the stage `distill`.
+    /// Other losses by name; in the stage `distill`, each teacher's.
     pub parts: Vec<(String, f64)>,
-    /// Each image's name and generated caption.
+    /// Name and generated caption of each image.
     pub captions: Vec<Hypothesis>,
-    /// Where an attention decoder looked in a few of the images.
+    /// Attention weights of an attention decoder on a few of the images.
     pub looked: Vec<Looked>,
 }
 
-/// Where the model looked for each word of an image's caption.
+/// Attention weights for each word of an image's caption.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Looked {
-    /// The image's name.
+    /// Name of the image.
     pub image: String,
-    /// The words, each with the weights of the map's places, row by row.
+    /// The words, each with its weights over the positions of the map, in row-major order.
     pub words: Vec<(String, Vec<f32>)>,
 }
 
-/// An image, and what the model and people say of it.
+/// An image with its generated and human captions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// The image's name.
+    /// Name of the image.
     pub image: String,
-    /// The model's caption.
+    /// Generated caption.
     pub text: String,
-    /// People's captions.
+    /// Human captions.
     pub people: Vec<String>,
 }
 
 impl Evaluation {
-    /// Takes note of how alike the captions are, given those that people wrote of the same images.
+    /// Determines whether the captions are all alike, compared with the human captions of the same images.
     fn compare(&mut self, people: &References) {
         let texts = self.captions.iter().map(|c| c.text.as_str());
         (self.distinct, self.commonest) = variety(texts);
@@ -88,7 +87,7 @@ impl Evaluation {
             && 2 * common < self.images;
     }
 
-    /// The score that decides; not a number where it was not computed.
+    /// Returns the score `which`; NaN if it was not computed.
     pub fn score(&self, which: DevScore) -> f64 {
         match which {
             DevScore::Cider => self.cider.unwrap_or(f64::NAN),
@@ -98,10 +97,10 @@ impl Evaluation {
     }
 }
 
-/// The dev split's images and captions.
+/// Images and captions of the dev split.
 pub(super) struct Dev {
     pub(super) samples: Samples,
-    /// Features of a frozen encoder.
+    /// Cached features of a frozen encoder.
     pub(super) features: Option<FeatureCache>,
 }
 
@@ -109,7 +108,7 @@ impl Dev {
     /// Evaluates `captioner`, whose parameters should not be tracked.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the GPU fails.
+    /// Fails if an image cannot be read, or the GPU fails.
     pub(super) fn evaluate(
         &self,
         captioner: &Captioner,
@@ -185,7 +184,7 @@ impl Dev {
         Ok(evaluation)
     }
 
-    /// How many images are captioned.
+    /// Returns the number of images that are captioned.
     fn captioned(&self, config: &DevConfig) -> usize {
         match config.images {
             0 => self.samples.len(),
@@ -193,7 +192,7 @@ impl Dev {
         }
     }
 
-    /// The images, from all over those that are captioned, whose captions are followed through the run.
+    /// Returns the images whose captions are followed through the run, spread evenly over those that are captioned.
     pub(super) fn followed(&self, config: &DevConfig) -> Vec<usize> {
         let captioned = self.captioned(config);
         let count = FOLLOWED.min(captioned);
@@ -201,7 +200,7 @@ impl Dev {
         (0..count).map(place).collect()
     }
 
-    /// The images of a batch as the decoder takes them: `[N, C]` or `[N, P, C]`.
+    /// Returns the decoder's image input for a batch: `[N, C]` or `[N, P, C]`.
     fn image(&self, captioner: &Captioner, batch: &Batch) -> Result<Tensor> {
         match &self.features {
             Some(features) => features.rows(&batch.images),
@@ -210,7 +209,7 @@ impl Dev {
     }
 }
 
-/// Where the decoder looked for the words of a caption; the end mark is none.
+/// Collects the attention weights for the words of a caption; the end mark is left out.
 fn looks(captioner: &Captioner, image: String, caption: &Caption) -> Looked {
     let end = captioner.vocabulary.word(END);
     let words = caption.tokens.iter();
@@ -233,7 +232,7 @@ fn teacher_forced_loss(captioner: &Captioner, image: &Tensor, batch: &Batch) -> 
     ops::cross_entropy(&forced.logits, &batch.targets, options)?.item()
 }
 
-/// How many of `texts` are different, and how many are the commonest one.
+/// Counts the distinct `texts`, and the occurrences of the most frequent one.
 fn variety<'a>(texts: impl Iterator<Item = &'a str>) -> (usize, usize) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for text in texts {
@@ -276,7 +275,7 @@ mod tests {
         said[1] = "a bird";
         let some = compared(&said, &people);
         assert!(!some.alike && some.distinct == 3 && some.commonest == 8);
-        // Nobody says more than people do, and two pictures say nothing.
+        // Human captions that are all alike set the standard, and two pictures are too few to judge.
         assert!(!compared(&["a man"; 10], &["a man"; 10]).alike);
         assert!(!compared(&["a man"; 2], &people[..2]).alike);
     }

@@ -1,4 +1,4 @@
-//! The stage `distill`: an encoder, the layers that predict its teachers, and the views that it learns from.
+//! The stage `distill`: an encoder, the layers that predict the teachers' targets, and the views.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::model::{DenseNet, Description, Kind};
 use crate::nn::{Mode, Module, Role};
 use crate::tensor::Tensor;
 
-// The note of a checkpoint that tells target files apart.
+// Key of the note in a checkpoint that identifies its target files.
 const TARGETS: &str = "targets";
 
 /// The networks and the data of the stage.
@@ -28,14 +28,14 @@ pub(super) struct Distilling {
     pub(super) encoder: DenseNet,
     pub(super) heads: Heads,
     pub(super) data: Arc<Distillation>,
-    /// Batches of `data`, the next one made ahead where the steps run on a GPU.
+    /// Batches of `data`, prefetched if the steps run on a GPU.
     pub(super) batches: Ahead,
     pub(super) recipe: Recipe,
     pub(super) training: BTreeMap<String, Value>,
 }
 
 impl Distilling {
-    /// The loss of a step.
+    /// Computes the loss of a step.
     pub(super) fn loss(&mut self, config: &TrainConfig, place: Place) -> Result<Terms> {
         let (batch, features) = self.image(config, place.step)?;
         let losses = self.data.loss(&self.heads, &features, &batch)?;
@@ -55,7 +55,7 @@ impl Distilling {
         })
     }
 
-    /// The views of a step, and their features `[N, F]`.
+    /// Returns the views of a step, and their features `[N, F]`.
     pub(super) fn image(&mut self, config: &TrainConfig, step: u64) -> Result<(Batch, Tensor)> {
         let batch = self.batches.batch(config.seed, step, config.batch)?;
         let mode = Mode::Training {
@@ -65,7 +65,7 @@ impl Distilling {
         Ok((batch, features))
     }
 
-    /// Losses over the held-out views.
+    /// Computes the losses over the held-out views.
     pub(super) fn evaluate(&self, config: &TrainConfig) -> Result<Evaluation> {
         let mut encode = |images: &Tensor| self.encoder.features(images, Mode::Inference);
         let found = self.data.validate(&self.heads, config.batch, &mut encode)?;
@@ -88,7 +88,8 @@ impl Distilling {
         })
     }
 
-    /// The description of a checkpoint; a run may only go on with the target files that it began with.
+    /// Returns the description of a checkpoint. It identifies the target files, because a resumed run must use the same
+    /// ones.
     pub(super) fn description(&self) -> Description {
         let mut training = self.training.clone();
         training.insert(TARGETS.into(), self.data.digest().into());
@@ -120,7 +121,7 @@ impl Distilling {
         ))
     }
 
-    /// Writes the encoder to `path`, with the classes that it learnt.
+    /// Writes the encoder to `path`, with the learnt classes as tags.
     pub(super) fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
         let mut tags = self.data.tags(&self.heads)?;
         let description = Description {

@@ -1,4 +1,4 @@
-//! The events of a run, for whoever watches it, and how far it goes.
+//! The events that a run reports to its watcher, and the options of a run.
 
 use std::path::PathBuf;
 
@@ -9,45 +9,45 @@ use super::summary::Summary;
 /// The result of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The step's number, from 1.
+    /// Number of the step, from 1.
     pub step: u64,
-    /// The epoch that it belongs to, from 1.
+    /// Epoch of the step, from 1.
     pub epoch: u64,
     /// The loss that was minimised.
     pub loss: f32,
-    /// Its parts and other numbers of the step, by name: `caption_loss`; `policy_loss`, `reward`.
+    /// Parts of the loss and other numbers of the step, by name: `caption_loss`; `policy_loss`, `reward`.
     pub parts: Vec<(String, f32)>,
     /// The learning rate.
     pub lr: f32,
-    /// The encoder's learning rate, where it is trained.
+    /// The encoder's learning rate, if it is trained.
     pub encoder_lr: Option<f32>,
-    /// The norm of the gradients, before clipping.
+    /// Norm of the gradients before clipping.
     pub grad_norm: f64,
-    /// Images a second, of this step alone.
+    /// Images per second of this step alone.
     pub images_per_s: f64,
 }
 
 /// One event of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The run begins, or goes on after `done` of `steps` steps.
+    /// The run begins, or continues after `done` of `steps` steps.
     Start {
         /// Steps taken before.
         done: u64,
         /// Steps of the whole run.
         steps: u64,
-        /// Training images, or, in the stage `distill`, views of images.
+        /// Number of training images; in the stage `distill`, of views of images.
         images: usize,
-        /// Elements that the optimizer moves.
+        /// Number of elements that the optimizer updates.
         parameters: usize,
         /// Epochs of the whole run.
         epochs: u64,
     },
     /// The captions that the run learns from.
     Data(Summary),
-    /// Something that the user should know and that does not stop the run, in one sentence.
+    /// A notice for the user in one sentence. The run continues.
     Notice(String),
-    /// A frozen encoder has computed the features of so many of the images.
+    /// Progress of computing a frozen encoder's features.
     Features {
         /// Images done.
         done: usize,
@@ -60,14 +60,14 @@ pub enum Event {
     Evaluated {
         /// Steps taken.
         step: u64,
-        /// Epochs done, where an epoch has just ended.
+        /// Epochs completed, if an epoch has just ended.
         epoch: Option<u64>,
         /// Losses, scores and captions.
         evaluation: Box<Evaluation>,
         /// Whether the score is the best so far.
         best: bool,
     },
-    /// The run ends before its last step because the dev score has not become better for a while.
+    /// The run ends before its last step because the dev score has stopped improving.
     EarlyStop {
         /// Steps taken.
         step: u64,
@@ -75,16 +75,16 @@ pub enum Event {
         best_step: u64,
         /// That score.
         best_score: f64,
-        /// Which score it is.
+        /// Kind of that score.
         measure: DevScore,
     },
-    /// Something goes wrong with the learning, in one sentence.
+    /// A problem of the training, in one sentence.
     Warning {
         /// Steps taken.
         step: u64,
-        /// What goes wrong, in a word: `alike` or `standstill`. A later warning replaces an earlier one of its kind.
+        /// Kind of the problem: `alike` or `standstill`. A later warning replaces an earlier one of its kind.
         kind: &'static str,
-        /// The sentence.
+        /// The message.
         text: String,
     },
     /// A checkpoint was written.
@@ -94,7 +94,7 @@ pub enum Event {
     },
 }
 
-/// The watcher's wish after an event.
+/// The watcher's answer to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Go on.
@@ -103,27 +103,27 @@ pub enum Control {
     Stop,
 }
 
-/// A function that is told every event and may stop the run.
+/// A function that receives every event and may stop the run.
 pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Control;
 
-/// How far a run goes and what it leaves.
+/// The options of a run: its output and its length.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
-    /// Where the model goes; the checkpoint goes beside it.
+    /// Path of the model; the checkpoint is written beside it.
     pub out: PathBuf,
-    /// A checkpoint after every so many steps; 0 is only when stopped.
+    /// Steps between two checkpoints; 0 writes one only when the run is stopped.
     pub checkpoint_every: u64,
-    /// Stop after this many steps in all; the learning rate still runs as configured.
+    /// Total number of steps after which to stop; the learning rate schedule is not shortened.
     pub max_steps: Option<u64>,
 }
 
-/// How a run ended that went to its end.
+/// Result of a completed run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The steps after which the weights were as they are in the model.
+    /// Number of steps after which the model's weights were taken.
     pub step: u64,
-    /// Their dev score, where there is one, and which score it is.
+    /// Their dev score and its kind, if there is one.
     pub score: Option<(DevScore, f64)>,
-    /// Why the model is of no use, in one sentence that says what to do, where it is of none.
+    /// Why the model is of no use and what to do, in one sentence; `None` if it is useful.
     pub warning: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The features of a frozen encoder: computed before the first step, or opened where an earlier run left them.
+//! The features of a frozen encoder: computed before the first step, or opened from a file of an earlier run.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use super::features::{FeatureCache, Picture, Progress, Source, View, digest};
 use crate::error::{self, Error, Result};
 use crate::model::Captioner;
 
-/// Opens or computes the features of the training and dev images, in files beside `out`. Training images that the
-/// configuration mirrors now and then have features of both views.
+/// Opens or computes the features of the training and dev images, in files beside `out`. If the configuration mirrors
+/// training images at random, both views have features.
 ///
 /// # Errors
-/// Where an image cannot be read, a file cannot be written, or the watcher stops the run.
+/// Fails if an image cannot be read, a file cannot be written, or the watcher stops the run.
 pub(super) fn prepare(
     work: &mut Captions,
     config: &TrainConfig,

@@ -1,7 +1,7 @@
-//! Whether a run fits into memory, asked before any is taken.
+//! The check that a run fits into memory, made before its memory is allocated.
 //!
-//! What a configuration asks for is added up from below: what the run takes for certain, not what it may take beside
-//! that. A run that is let through may still be too large; one that is refused could not have worked.
+//! The estimate is a lower bound: it adds up the memory that the run certainly needs. A run that passes may still be
+//! too large; a run that is refused could not have worked.
 
 use super::config::{EncoderTraining, OptimizerKind, TrainConfig};
 use crate::cpu::available::{self, Bytes};
@@ -9,45 +9,45 @@ use crate::error::{Error, Result};
 use crate::model::{DecoderConfig, DenseNetConfig};
 use crate::tensor::Device;
 
-/// Bytes of a number.
+/// Bytes per element.
 const NUMBER: u128 = 4;
 
-/// A network, and the sizes of the data that it learns from.
+/// The networks of a run, and the sizes of its data.
 pub(super) struct Plan<'a> {
     /// The configuration.
     config: &'a TrainConfig,
-    /// The encoder's sizes.
+    /// Sizes of the encoder.
     encoder: &'a DenseNetConfig,
-    /// The decoder's sizes, where one is trained.
+    /// Sizes of the decoder, if one is trained.
     decoder: Option<DecoderConfig>,
-    /// Whether the weights are there already, and only what comes beside them is still to be asked for.
+    /// Whether the encoder's weights are already allocated, so that only gradients, moments and averages count.
     has_encoder: bool,
     has_decoder: bool,
-    /// The data, where it is known already.
+    /// Sizes of the data, if already known.
     data: Option<Data>,
-    /// Where it is computed.
+    /// The device that computes.
     device: &'a Device,
 }
 
-/// The sizes of what a run learns from.
+/// Sizes of the training data.
 #[derive(Clone, Copy)]
 pub(super) struct Data {
-    /// Images.
+    /// Number of images.
     pub(super) images: usize,
-    /// Pixels of their sides, as the encoder sees them.
+    /// Side of the encoder's input, in pixels.
     pub(super) size: usize,
-    /// Words of the longest caption, the end mark counted; 0 where there are no captions.
+    /// Number of tokens of the longest caption, the end mark included; 0 without captions.
     pub(super) words: usize,
 }
 
-/// What one part of a run takes, and the settings that make it so much.
+/// Memory of one part of a run, and the settings that determine it.
 struct Part {
     bytes: u128,
     by: String,
 }
 
 impl<'a> Plan<'a> {
-    /// An encoder that is still to be made, and nothing else.
+    /// Plans an encoder that is not yet allocated, without a decoder or data.
     pub(super) fn new(
         config: &'a TrainConfig,
         encoder: &'a DenseNetConfig,
@@ -64,7 +64,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The encoder is there.
+    /// Marks the encoder as allocated.
     pub(super) fn with_encoder(self) -> Self {
         Plan {
             has_encoder: true,
@@ -72,7 +72,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// A decoder that is there.
+    /// Adds a decoder that is already allocated.
     pub(super) fn with_decoder(self, decoder: DecoderConfig) -> Self {
         Plan {
             has_decoder: true,
@@ -80,7 +80,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// A decoder that is still to be made.
+    /// Adds a decoder that is not yet allocated.
     pub(super) fn with_new_decoder(self, decoder: DecoderConfig) -> Self {
         Plan {
             decoder: Some(decoder),
@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What the networks learn from.
+    /// Adds the sizes of the training data.
     pub(super) fn with_data(self, data: Data) -> Self {
         Plan {
             data: Some(data),
@@ -116,11 +116,11 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// How many numbers are still to come for each that is there: itself, and where it is trained its gradient, what the
-    /// optimizer remembers of it, and its average.
+    /// Returns the number of allocations still to come per weight: the weight itself, and if it is trained its
+    /// gradient, the optimizer's moments, and its average.
     fn copies(&self, is_there: bool, is_trained: bool) -> u128 {
         let own = u128::from(!is_there);
-        // Weights begin on the processor wherever they are trained.
+        // Weights are allocated on the CPU first, even if they are trained on a GPU. The rest lies in the GPU's memory.
         if matches!(self.device, Device::Gpu(_)) || !is_trained {
             return own;
         }
@@ -167,7 +167,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// What forward and backward pass keep of a batch.
+    /// Returns the memory that forward and backward pass keep of a mini-batch.
     fn batch(&self) -> Option<Part> {
         let data = self.data.filter(|_| matches!(self.device, Device::Cpu))?;
         let TrainConfig {
@@ -176,10 +176,10 @@ impl<'a> Plan<'a> {
         let images = batch.min(data.images) as u128;
         let encoded = match self.config.encoder.train {
             EncoderTraining::All => self.encoder.kept_elements(data.size),
-            // Features, which are read from a file.
+            // The features are read from a file.
             EncoderTraining::None | EncoderTraining::LastBlock => self.encoder.features() as u128,
         };
-        // Logits and their gradients, the gates, and the word's vector.
+        // Logits and their gradients, the gates, and the word embedding.
         let steps = data.words.min(self.config.max_words + 1);
         let said = self.decoder.as_ref().map_or(0, |decoder| {
             2 * decoder.vocabulary as u128
@@ -244,7 +244,7 @@ mod tests {
         let mut config = TrainConfig::default();
         let encoder = DenseNetConfig::named("densenet121").unwrap();
         let decoder = config.decoder.decoder(1024, 50).elements();
-        // Weights, gradients, and the two moments of Adam; an encoder that is frozen is there once.
+        // Weights, gradients, and the two moments of Adam; a frozen encoder counts once.
         let sizes = |plan: &Plan| (plan.encoder().bytes, plan.decoder().unwrap().bytes);
         config.optimizer.average = 0.0;
         let new = with_plan(&config, false, sizes);
@@ -255,7 +255,7 @@ mod tests {
         let new = with_plan(&config, false, sizes);
         assert_eq!(new, (5 * 4 * encoder.elements(), 5 * 4 * decoder));
 
-        // A batch has no more images than there are.
+        // A mini-batch has at most as many images as the data.
         let batch = |config: &TrainConfig| with_plan(config, true, |p| p.batch().unwrap().bytes);
         config.batch = 1;
         let one = batch(&config);

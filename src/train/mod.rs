@@ -4,14 +4,19 @@
 //! batch -> forward -> loss -> backward -> optimizer -> checkpoint
 //! ```
 //!
-//! [`Trainer::step`](trainer::Trainer::step) is that line. Around it, [`config`] says what to do, [`batches`] which
-//! images and captions each step sees, `captions`, `self_critical` and [`distill`] hold the losses of the three stages,
-//! [`optimizer`], [`schedule`] and [`average`] say how parameters move, [`dev`] evaluates, [`features`] keeps a frozen
-//! encoder's features in a file, [`checkpoint`] keeps everything that a run needs to go on, and
-//! [`provenance`] tells whether the data is still the same then.
+//! [`Trainer::step`](trainer::Trainer::step) is that line. Around it:
 //!
-//! All randomness is drawn from the run's seed and the step's number alone. The same seed gives the same bytes, on any number
-//! of threads, whether or not the run was interrupted.
+//! - [`config`] holds the settings of a run;
+//! - [`batches`] selects the images and captions of each step;
+//! - `captions`, `self_critical` and [`distill`] compute the losses of the three stages;
+//! - [`optimizer`], [`schedule`] and [`average`] update the parameters;
+//! - [`dev`] evaluates;
+//! - [`features`] caches a frozen encoder's features in a file;
+//! - [`checkpoint`] stores everything that a run needs to continue;
+//! - [`provenance`] tells whether the data of a resumed run has changed.
+//!
+//! All randomness is drawn from the run's seed and the step's number alone. The same seed gives the same bytes, on any
+//! number of threads, whether or not the run was interrupted.
 
 pub mod average;
 pub mod batches;

@@ -1,4 +1,4 @@
-//! Moving every parameter by its gradient.
+//! The optimizer step: updates every parameter by its gradient.
 
 use super::config::{OptimizerConfig, OptimizerKind};
 use super::schedule::learning_rate;
@@ -11,30 +11,30 @@ use crate::ops::clip_grad_norm;
 use crate::ops::sgd::{self, Sgd};
 use crate::tensor::{Device, Gradients, Tensor};
 
-/// An optimizer and what it remembers of each parameter.
+/// An optimizer and its state for each parameter.
 pub struct Optimizer {
     config: OptimizerConfig,
-    /// Parameters of a group move alike.
+    /// Learning rate and weight decay of each parameter group.
     groups: Vec<Pace>,
-    /// For each parameter in the order of [`Module::visit`]: momentum, and for Adam the second moment.
+    /// For each parameter in the order of [`Module::visit`]: the momentum, and for Adam the second moment.
     state: Vec<[Tensor; 2]>,
     names: Vec<String>,
-    /// The number of each parameter's group.
+    /// Index of each parameter's group.
     group_of: Vec<usize>,
     steps: u64,
 }
 
-/// How a group of parameters moves.
+/// Learning rate and weight decay of a parameter group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// The learning rate after warm-up.
     pub lr: f32,
-    /// How strongly matrices and kernels are pulled to zero.
+    /// Weight decay of matrices and kernels.
     pub weight_decay: f32,
 }
 
 impl Pace {
-    /// That of the parameters of which nothing else is said.
+    /// Returns the configuration's default for all parameters.
     pub fn of(config: &OptimizerConfig) -> Self {
         Pace {
             lr: config.lr,
@@ -43,20 +43,20 @@ impl Pace {
     }
 }
 
-/// A parameter about to be moved, taken out of its module.
+/// A parameter taken out of its module for the update.
 struct Moving {
-    /// Its number in the order of [`Module::visit`].
+    /// Index in the order of [`Module::visit`].
     place: usize,
     group: usize,
     param: Tensor,
     decays: bool,
 }
 
-/// A parameter and its state before they are moved.
+/// A parameter and its state before the update.
 type Before = (Tensor, [Tensor; 2]);
 
 impl Optimizer {
-    /// For the parameters of `module`, all at the pace that `config` says.
+    /// Creates the optimizer of `module`, with the learning rate and weight decay of `config` for all parameters.
     pub fn new(config: &OptimizerConfig, module: &mut impl Module) -> Self {
         let (mut state, mut names) = (Vec::new(), Vec::new());
         let second = config.kind != OptimizerKind::Sgd;
@@ -78,8 +78,8 @@ impl Optimizer {
         }
     }
 
-    /// Gives parameters whose names begin with `prefix` a pace of their own. What the gradients' norm is clipped to is
-    /// still the norm of all.
+    /// Sets the pace of all parameters whose names begin with `prefix`. Gradient clipping still uses the norm over all
+    /// parameters.
     pub fn set_pace(&mut self, prefix: &str, pace: Pace) {
         for (group, name) in self.group_of.iter_mut().zip(&self.names) {
             if name.starts_with(prefix) {
@@ -89,16 +89,16 @@ impl Optimizer {
         self.groups.push(pace);
     }
 
-    /// Steps taken.
+    /// Returns the number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Moves every tracked parameter of `module` by its gradient, at the `share` of its learning rate that the
-    /// [schedule](super::schedule::schedule) says, and returns the norm that the gradients had before clipping.
+    /// Updates every tracked parameter of `module` by its gradient, at the `share` of its learning rate given by the
+    /// [schedule](super::schedule::schedule). Returns the norm of the gradients before clipping.
     ///
     /// # Errors
-    /// Where a gradient is not a finite number, or a GPU has no memory left; nothing has moved then.
+    /// Fails if a gradient is not finite, or a GPU has no memory left. No parameter has changed then.
     pub fn step(&mut self, module: &mut impl Module, grads: Gradients, share: f64) -> Result<f64> {
         let norm = threads::run(|| self.update(module, grads, share))?.item()?;
         if !norm.is_finite() {
@@ -114,7 +114,8 @@ impl Optimizer {
         Ok(norm.into())
     }
 
-    /// The same without waiting for the norm, which is a tensor of one number.
+    /// Updates the parameters like [`Optimizer::step`], but returns the norm as a tensor of one element, without
+    /// waiting for the GPU.
     fn update(
         &mut self,
         module: &mut impl Module,
@@ -141,7 +142,7 @@ impl Optimizer {
             place += 1;
         });
         let norm = self.apply(&mut moving, by, share);
-        // Whatever came of it, they go back to where they were.
+        // The parameters return to the module, also after a failure.
         let mut back = moving.into_iter().peekable();
         let mut place = 0;
         module.visit("", &mut |_, role, tensor| {
@@ -157,7 +158,7 @@ impl Optimizer {
         norm
     }
 
-    /// Clips the gradients, moves the parameters, and returns the norm.
+    /// Clips the gradients, updates the parameters, and returns the norm.
     fn apply(
         &mut self,
         moving: &mut [Moving],
@@ -186,9 +187,9 @@ impl Optimizer {
         moved.map(|()| norm)
     }
 
-    /// What goes back to its place should a group fail when another has moved already. Only a GPU can run
-    /// out of memory there, and it writes what it moves anew: keeping the old costs nothing. The processor would have
-    /// to copy it.
+    /// Copies parameters and state, to restore them if one group fails after another was updated. Only a GPU can run
+    /// out of memory there. Its kernels write new buffers, so keeping the old ones costs nothing; on the CPU it would
+    /// force copies.
     fn before(&self, moving: &[Moving]) -> Vec<Before> {
         let params: Vec<&Tensor> = moving.iter().map(|m| &m.param).collect();
         if self.groups.len() < 2 || matches!(Device::of(&params), Device::Cpu) {
@@ -200,7 +201,7 @@ impl Optimizer {
         before.collect()
     }
 
-    /// Moves parameters of one group by their clipped gradients, which all together had this norm.
+    /// Updates the parameters of one group by their clipped gradients. `norm` is the norm over all groups.
     fn apply_group(
         &mut self,
         moving: &mut [Moving],
@@ -266,7 +267,7 @@ impl Optimizer {
         moved
     }
 
-    /// What it remembers, as named tensors for a checkpoint.
+    /// Returns the state as named tensors for a checkpoint.
     ///
     /// # Errors
     /// None for a state that the optimizer made itself.
@@ -283,10 +284,10 @@ impl Optimizer {
         Ok(all)
     }
 
-    /// Takes up what a checkpoint holds, after `steps` steps.
+    /// Restores the state from a checkpoint, after `steps` steps.
     ///
     /// # Errors
-    /// Where it does not fit.
+    /// Fails if it does not fit.
     pub fn restore(&mut self, file: &WeightFile, steps: u64) -> Result<()> {
         for (name, state) in self.names.iter().zip(&mut self.state) {
             for (part, data) in ["first", "second"].into_iter().zip(state) {
@@ -307,12 +308,12 @@ impl Optimizer {
     }
 }
 
-/// Whether the optimizer moves a tensor with this role.
+/// Returns whether the optimizer updates a tensor with this role.
 fn is_moved(role: Role, tensor: &Tensor) -> bool {
     role.is_trained() && tensor.is_tracked()
 }
 
-/// What stands where a tensor was taken away.
+/// Returns a placeholder for a tensor that was taken out.
 fn nothing() -> Tensor {
     Tensor::zeros(&[0])
 }
@@ -323,7 +324,7 @@ mod tests {
     use crate::ops;
     use crate::ops::testing::{assert_close, here, on_every_device};
 
-    /// Two parameters, one of which has a name that a group may be called by.
+    /// Two parameters, one of which has a name that a group prefix matches.
     struct Pair([Tensor; 2]);
 
     impl Module for Pair {
@@ -352,7 +353,7 @@ mod tests {
                 weight_decay: 0.2,
             };
             optimizer.set_pace("slow.", pace);
-            // The gradient of half the sum of squares is each itself; together their norm is 5.
+            // The gradient of half the sum of squares is the parameter itself; together their norm is 5.
             let [quick, slow] = &pair.0;
             let squares = [quick, slow].map(|x| ops::mul(x, x).unwrap());
             let loss = ops::scale(&ops::add(&squares[0], &squares[1]).unwrap(), 0.5).unwrap();

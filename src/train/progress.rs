@@ -1,4 +1,4 @@
-//! The memory of a run between two evaluations: the best score so far, and for how long there was no better one.
+//! The progress of a run over its evaluations: the best score, and the number of evaluations since then.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,17 @@ use super::schedule::Plateau;
 /// The best evaluation so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Steps that had been taken.
+    /// Steps taken at that evaluation.
     pub step: u64,
-    /// Steps that had been taken when the score was reached for the first time.
+    /// Steps taken when the score was reached for the first time.
     #[serde(default)]
     pub reached: u64,
-    /// Its score: CIDEr or BLEU-4 times 100, or the loss.
+    /// Score: CIDEr or BLEU-4 times 100, or the loss.
     pub score: f64,
-    /// Its loss, by which one of two equal scores is the better one.
+    /// Loss, which decides between equal scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f32>,
-    /// Whether its captions were all alike.
+    /// Whether the captions were all alike.
     #[serde(default, skip_serializing_if = "is_false")]
     pub alike: bool,
 }
@@ -29,23 +29,24 @@ fn is_false(x: &bool) -> bool {
     !*x
 }
 
-/// The part of a run's state that evaluations change. It is part of a checkpoint.
+/// The part of a run's state that evaluations change; stored in checkpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Evaluations since then.
+    /// Number of evaluations since then.
     pub stale: u64,
-    /// How far the learning rate has fallen because of that.
+    /// The learning rate's factor under the schedule `plateau`.
     pub plateau: Plateau,
 }
 
 impl Progress {
-    /// Takes note of the evaluation after `step` steps. Returns whether it is the best so far.
+    /// Records the evaluation after `step` steps. Returns whether it is the best so far.
     ///
-    /// A model that says the same of all pictures is worse than any that does not, whatever its score: on few pictures one
-    /// common sentence can score more than captions that begin to tell pictures apart. Of two equal scores, as the zeros at
-    /// the beginning are, the lower loss is better; but only a better score counts as progress where a run waits for one.
+    /// A model that says the same of all pictures is worse than any that does not, whatever its score: on few pictures
+    /// one common sentence can score more than captions that begin to tell pictures apart. Of two equal scores, such as
+    /// the zeros at the beginning, the lower loss is better. Only a better score resets the counts of early stopping
+    /// and of the schedule `plateau`.
     pub fn observe(
         &mut self,
         score: DevScore,
@@ -107,7 +108,7 @@ mod tests {
             (DevScore::Loss, [true, false, true, false, false]),
         ] {
             let mut progress = Progress::default();
-            // The third has the score of the second with a lower loss.
+            // The third evaluation has the score of the second with a lower loss.
             let seen = [
                 (3.0, 10.0),
                 (3.5, 12.0),
@@ -157,7 +158,7 @@ mod tests {
             progress.observe(DevScore::Cider, &optimizer, step, &evaluation)
         });
         assert_eq!(kept, [true, true, true, false, true]);
-        // By the loss, the loss alone decides.
+        // With the loss as the score, nothing else decides.
         let mut progress = Progress::default();
         for (step, loss, alike) in [(1, 3.0, false), (2, 2.0, true)] {
             let evaluation = Evaluation {

@@ -1,9 +1,9 @@
-//! The data that a run is trained on, so that a resumed run notices when it is not the same any more.
+//! The provenance of a run's data, by which a resumed run notices changes.
 //!
-//! A checkpoint names a digest (SHA-256) of the names, captions and contents of the pictures that its run trains on and
-//! evaluates on, in their order. Two data sets with the same digest are the same to a run, wherever they lie. Beside it
-//! there are 12 bytes for each picture: the beginnings of the digests of its name, its captions and its contents. They
-//! only serve to say what changed; whether anything did, the whole digest says.
+//! A checkpoint holds a digest (SHA-256) of the names, captions and contents of the pictures that its run trains on and
+//! evaluates on, in their order. Two data sets with the same digest are the same to a run, wherever they lie. The
+//! checkpoint also holds 12 bytes for each picture: the beginnings of the digests of its name, its captions and its
+//! contents. They only serve to name the changes in a message; the full digest decides whether there is one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 
 use crate::data::hex;
 
-/// Bytes that stand for a picture's name, for its captions and for its contents.
+/// Bytes of each of the three digests of a picture: name, captions and contents.
 const SHORT: usize = 4;
 
-/// What a run is trained on.
+/// Identity of the data that a run is trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The digest of everything, 64 hexadecimal digits.
+    /// Digest of everything, 64 hexadecimal digits.
     pub digest: String,
     /// The splits that the run uses.
     pub splits: Vec<SplitPictures>,
@@ -31,11 +31,11 @@ pub struct Provenance {
 pub struct SplitPictures {
     /// `train` or `dev`.
     pub split: String,
-    /// How many there are.
+    /// Number of pictures.
     pub pictures: usize,
-    /// For each picture 12 bytes, in base64.
+    /// 12 bytes for each picture, in base64.
     each: String,
-    /// Their names; only of data that is there, not in a checkpoint.
+    /// Names of the pictures; empty if read from a checkpoint.
     #[serde(skip)]
     names: Vec<String>,
 }
@@ -44,11 +44,11 @@ pub struct SplitPictures {
 pub(super) struct Item<'a> {
     pub(super) name: &'a str,
     pub(super) captions: &'a [String],
-    /// A digest of its file.
+    /// Digest of its file.
     pub(super) contents: &'a [u8],
 }
 
-/// What 12 bytes say of a picture.
+/// The 12 bytes of a picture.
 #[derive(Clone, Copy)]
 struct Short {
     name: [u8; SHORT],
@@ -57,7 +57,7 @@ struct Short {
 }
 
 impl Provenance {
-    /// That of these splits.
+    /// Computes the provenance of these splits.
     pub(super) fn of(splits: &[(&str, Vec<Item>)]) -> Self {
         let mut whole = Sha256::new();
         let splits = splits.iter().map(|(split, items)| {
@@ -91,7 +91,7 @@ impl Provenance {
         }
     }
 
-    /// What is different in `now`, which is of data that is there, in words; `None` where nothing is.
+    /// Describes the changes in `now`, the provenance of the present data; `None` if there are none.
     pub(super) fn difference(&self, now: &Provenance) -> Option<String> {
         if self.digest == now.digest {
             return None;
@@ -114,14 +114,14 @@ impl Provenance {
     }
 }
 
-/// Adds bytes of any number, so that no two lists of them are alike.
+/// Hashes byte strings with their lengths, so that different lists never hash the same bytes.
 fn add(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
 }
 
 impl SplitPictures {
-    /// Nothing where the text is damaged, which costs no more than words.
+    /// Returns the decoded bytes; empty if the text is damaged, which only makes the message less specific.
     fn shorts(&self) -> Vec<Short> {
         let bytes = BASE64.decode(&self.each).unwrap_or_default();
         let (parts, _) = bytes.as_chunks::<SHORT>();
@@ -134,7 +134,7 @@ impl SplitPictures {
         pictures.iter().map(short).collect()
     }
 
-    /// Says what is different in `now`, the same split of the data that is there, all of which is `all`.
+    /// Describes the changes in `now`, the same split of the present data. `all` is the provenance of all present data.
     fn compare(&self, now: &SplitPictures, all: &Provenance, found: &mut Vec<String>) {
         let split = &self.split;
         let (before, after) = (self.shorts(), now.shorts());
@@ -196,7 +196,7 @@ impl SplitPictures {
         }
     }
 
-    /// The first picture with one of these names.
+    /// Returns the first picture with one of these names.
     fn first_of(&self, names: &HashSet<[u8; SHORT]>) -> Option<&str> {
         let shorts = self.shorts();
         let mut pairs = self.names.iter().zip(&shorts);
@@ -235,7 +235,7 @@ mod tests {
         ];
         let dev: Pictures = vec![("d.png", caption("a bird"), "4")];
         let before = of(&train, &dev);
-        // As a checkpoint keeps it.
+        // Serialised as in a checkpoint.
         let text = serde_json::to_string(&before).unwrap();
         assert!(!text.contains("a.png"));
         let before: Provenance = serde_json::from_str(&text).unwrap();
@@ -269,7 +269,7 @@ mod tests {
             &|train, _| train.swap(0, 2),
             "the order of the train pictures changed",
         );
-        // Captions that are cut at another place are other captions.
+        // Captions that are divided at another place are other captions.
         let cut = |texts: [&str; 2]| {
             let pictures = vec![("a", texts.map(str::to_string).to_vec(), "1")];
             of(&pictures, &vec![]).digest

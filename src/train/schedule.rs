@@ -1,15 +1,15 @@
-//! The learning rate over a run: a warm-up, then one of four courses.
+//! The learning rate schedule: a warm-up, then one of four courses.
 //!
-//! With `w` warm-up steps of `n` in all, step `k` (from 0) has the share
+//! With `w` warm-up steps of `n` in all, the factor of the learning rate in step `k` (from 0) is
 //!
 //! ```text
 //! (k + 1) / w                                       while k < w
 //! (1 + cos(pi (k - w) / (n - w))) / 2               cosine
 //! decay^floor((k - w) / (decay_every n))            step
-//! 1                                                 constant; plateau, which a factor of its own multiplies
+//! 1                                                 constant; plateau, which multiplies it by a factor of its own
 //! ```
 //!
-//! of its learning rate. [`Plateau`] holds that factor: it falls when the dev score stands still.
+//! [`Plateau`] holds the factor of `plateau`, which falls when the dev score stops improving.
 
 use std::f64::consts::PI;
 
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{OptimizerConfig, ScheduleKind};
 
-/// The share of its learning rate at which each parameter moves in step `step` (from 0) of `total`.
+/// Returns the factor of the learning rate in step `step` (from 0) of `total`.
 pub fn schedule(config: &OptimizerConfig, step: u64, total: u64) -> f64 {
     let total = total as f64;
     let warm = (config.warmup * total).floor();
@@ -39,17 +39,17 @@ pub fn schedule(config: &OptimizerConfig, step: u64, total: u64) -> f64 {
     }
 }
 
-/// This `share` of `lr`.
+/// Multiplies `lr` by this `share`.
 pub fn learning_rate(lr: f32, share: f64) -> f32 {
     (f64::from(lr) * share) as f32
 }
 
-/// The factor by which `plateau` has lowered the learning rate so far. It is part of a checkpoint.
+/// The factor by which `plateau` has lowered the learning rate so far; stored in checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
     /// Multiplies the learning rate.
     pub factor: f64,
-    /// Evaluations since the score was last better or the rate last fell.
+    /// Number of evaluations since the score last improved or the rate last fell.
     stale: u64,
 }
 
@@ -63,7 +63,7 @@ impl Default for Plateau {
 }
 
 impl Plateau {
-    /// Takes note of an evaluation; `better` says whether its score was the best so far.
+    /// Records an evaluation; `better` says whether its score was the best so far.
     pub fn observe(&mut self, config: &OptimizerConfig, better: bool) {
         if config.schedule != ScheduleKind::Plateau {
             return;

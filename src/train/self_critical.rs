@@ -1,23 +1,25 @@
 //! Self-critical training (Rennie et al., 2017, arXiv 1612.00563): the policy gradient of a caption score.
 //!
-//! Cross-entropy asks for the very words that people wrote. What counts is whether the whole caption is good, which
-//! CIDEr-D measures. Its expectation over captions `w` that the model draws has the gradient (REINFORCE, Williams, 1992)
+//! Cross-entropy rewards only the exact words of human captions. What matters is the quality of the whole caption, as
+//! measured by CIDEr-D. Its expectation over captions `w` sampled from the model has the gradient (REINFORCE, Williams,
+//! 1992)
 //!
 //! ```text
 //! d E[r(w)] = E[(r(w) - b) d ln p(w)]            ln p(w) = sum over t of ln p(w_t | w_1 .. w_{t-1}, image)
 //! ```
 //!
-//! for any baseline `b` that does not depend on `w`. Of `K` captions drawn for an image, the baseline of one is the mean
-//! reward of the others (Luo, 2020, arXiv 2003.09971), which keeps the variance small without a second search. So the loss is
-//! the cross-entropy of the drawn captions with a weight, the advantage `r - b`, for each word; see
-//! [`ops::weighted_cross_entropy`].
+//! for any baseline `b` that does not depend on `w`. Of `K` captions sampled for an image, the baseline of one is the
+//! mean reward of the others (Luo, 2020, arXiv 2003.09971), which keeps the variance small without a second search. The
+//! loss is therefore the cross-entropy of the sampled captions, in which each word is weighted by the advantage
+//! `r - b`; see [`ops::weighted_cross_entropy`].
 //!
-//! Captions are drawn, and their probabilities taken, without dropout: the model that learns is the one that draws. The
-//! end mark counts as a word of the reward. Otherwise a caption may stop anywhere without losing much, and a third of them end
-//! in "with a".
+//! Sampling and the computation of probabilities use no dropout, so that both see the same model. The end mark counts
+//! as a word of the reward. Otherwise a caption may stop anywhere without losing much, and a third of them end in "with
+//! a".
 //!
-//! CIDEr-D weighs rare n-grams, and a caption with one of those may name much that is not there. A share of the reward
-//! can be its precision, the share of its content words that people used of the image:
+//! CIDEr-D gives rare n-grams a high weight, and a caption with one of them may name many things that are not in the
+//! image. Precision, the share of the caption's content words that the image's human captions use, can be added to the
+//! reward:
 //!
 //! ```text
 //! r(w) = CIDEr-D(w) + precision x (content words of w that are in the image's captions / content words of w)
@@ -41,23 +43,23 @@ use crate::nn::{Mode, Module};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
-// Groups of drawn captions of similar length; each group is padded to its own longest caption.
+// Number of groups of sampled captions of similar length; each group is padded to its own longest caption.
 const GROUPS: usize = 4;
 
-/// The reward of a caption: CIDEr-D of its word ids, the end mark included, against the captions of its image, and its
-/// precision.
+/// Computes the reward of a caption: CIDEr-D of its token ids, the end mark included, against the captions of its
+/// image, plus the weighted precision.
 pub(super) struct Rewards {
     cider: CiderD<usize>,
-    /// Whether the word with an id names something.
+    /// For each token id, whether it is a content word.
     names: Vec<bool>,
-    /// The ids of the words that people used of each training image.
+    /// Token ids in the human captions of each training image.
     used: Vec<HashSet<usize>>,
-    /// The captions of each training image, as CIDEr-D wants them.
+    /// Captions of each training image, prepared for CIDEr-D.
     references: Vec<Prepared<usize>>,
 }
 
 impl Rewards {
-    /// Rewards by the training captions, whose document frequencies weigh the n-grams.
+    /// Prepares rewards by the training captions, whose document frequencies weight the n-grams.
     pub(super) fn new(samples: &Samples, vocabulary: &Vocabulary) -> Self {
         let all: Vec<Vec<Vec<usize>>> = (0..samples.len())
             .map(|image| samples.targets(image))
@@ -77,10 +79,10 @@ impl Rewards {
         }
     }
 
-    /// The loss of a step; `image` holds the batch's images as the decoder takes them.
+    /// Computes the loss of a step; `image` holds the decoder's image input for the batch.
     ///
     /// # Errors
-    /// Where the GPU fails.
+    /// Fails if the GPU fails.
     pub(super) fn loss(
         &self,
         captioner: &Captioner,
@@ -91,7 +93,7 @@ impl Rewards {
     ) -> Result<Terms> {
         let how = &config.self_critical;
         let seed = mix(config.seed, step, purpose::DRAWS);
-        // Draws leave no trace on the tape.
+        // Sampling is not recorded on the tape.
         let mut decoder = captioner.decoder.clone();
         decoder.track(false);
         let drawn = sample_ids(
@@ -119,7 +121,7 @@ impl Rewards {
         ];
         let mut total = policy;
         if how.cross_entropy > 0.0 {
-            // The draws need no place in the run; only scheduled sampling asks for it, which this stage excludes.
+            // Only scheduled sampling depends on the place in the run, and this stage excludes it.
             let place = Place { step, total: 1 };
             let caption = cross_entropy(captioner, config, image, batch, place)?;
             parts.push(("caption_loss".to_string(), caption.caption.detach()));
@@ -135,7 +137,7 @@ impl Rewards {
         })
     }
 
-    /// The reward of each drawn caption; those of an image lie side by side.
+    /// Returns the reward of each sampled caption; the captions of an image are adjacent.
     fn rewards(
         &self,
         images: &[usize],
@@ -151,8 +153,8 @@ impl Rewards {
         })
     }
 
-    /// The share of a caption's content words that people used of the image; 0 where it has none. The mark of
-    /// an unknown word is no content word.
+    /// Returns the share of a caption's content words that the image's human captions use; 0 if it has no content
+    /// words. The token for unknown words is not a content word.
     fn precision(&self, image: usize, caption: &[usize]) -> f64 {
         let content = caption
             .iter()
@@ -166,7 +168,7 @@ impl Rewards {
     }
 }
 
-/// `r - b` for each caption, with `b` the mean reward of the image's other captions.
+/// Returns `r - b` for each caption, where `b` is the mean reward of the image's other captions.
 fn advantages(rewards: &[f64], samples: usize) -> Vec<f32> {
     let of_image = |rewards: &[f64]| -> Vec<f32> {
         let sum: f64 = rewards.iter().sum();
@@ -179,7 +181,7 @@ fn advantages(rewards: &[f64], samples: usize) -> Vec<f32> {
     rewards.chunks(samples).flat_map(of_image).collect()
 }
 
-/// The mean over all drawn words of `-(r - b) ln p(word)`, at the temperature of the draws.
+/// Returns the mean over all sampled words of `-(r - b) ln p(word)`, at the sampling temperature.
 fn policy_loss(
     captioner: &Captioner,
     image: &Tensor,
@@ -188,7 +190,7 @@ fn policy_loss(
     samples: usize,
     temperature: f32,
 ) -> Result<Tensor> {
-    // Captions of similar length together: less padding is computed.
+    // Captions of similar length are grouped, which saves padding.
     let mut order: Vec<usize> = (0..drawn.len()).collect();
     order.sort_by_key(|&i| (drawn[i].len(), i));
     let all: usize = drawn.iter().map(Vec::len).sum();
@@ -213,7 +215,7 @@ fn policy_loss(
     Ok(total.unwrap_or_else(|| Tensor::scalar(0.0)))
 }
 
-/// The policy loss of the captions `group`, a mean over their words.
+/// Returns the policy loss of the captions `group`, a mean over their words.
 fn group_loss(
     captioner: &Captioner,
     image: &Tensor,
@@ -261,7 +263,7 @@ mod tests {
         let rewards = Rewards {
             references: vec![cider.prepare(&captions)],
             cider,
-            // Of the words 4 to 8 the first is an article.
+            // Of words 4 to 8 the first is an article, so it is no content word.
             names: vec![false, false, false, false, false, true, true, true, true],
             used: vec![captions[0].iter().copied().collect()],
         };

@@ -1,4 +1,4 @@
-//! What a run on captions has to learn from, for whoever watches it: pictures and captions of each split, and words.
+//! A summary of the data of a run on captions: pictures and captions of each split, and the vocabulary.
 
 use super::config::TrainConfig;
 use crate::data::vocabulary::{Coverage, SPECIAL_WORDS};
@@ -7,38 +7,38 @@ use crate::data::{Dataset, Split, Vocabulary};
 /// The data of a run on captions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The name of the dataset's format.
+    /// Name of the data set's format.
     pub dataset: String,
-    /// The rule that made the splits, where they are not the dataset's own.
+    /// The rule that made the splits, if the data set has none.
     pub split_rule: Option<&'static str>,
-    /// Each split that there is, with its pictures and captions.
+    /// The existing splits, with their pictures and captions.
     pub splits: Vec<SplitSize>,
-    /// Words that the model can say, without the marks.
+    /// Number of words in the vocabulary, without special tokens.
     pub vocabulary: u64,
-    /// How much of the training captions it can say.
+    /// How much of the training captions the vocabulary covers.
     pub coverage: Coverage,
-    /// How often a word has to occur in the training captions to be taken in.
+    /// Minimum number of occurrences of a word of the vocabulary in the training captions.
     pub min_count: u64,
 }
 
 /// The size of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitSize {
-    /// Which split.
+    /// The split.
     pub split: Split,
-    /// Its pictures.
+    /// Number of pictures.
     pub images: usize,
-    /// Its captions.
+    /// Number of captions.
     pub captions: usize,
 }
 
 impl Summary {
-    /// That of a run on `dataset` with this vocabulary.
+    /// Summarises a run on `dataset` with this vocabulary.
     pub(super) fn of(dataset: &Dataset, vocabulary: &Vocabulary, config: &TrainConfig) -> Self {
         let mut coverage = Coverage::default();
         let mut splits = Vec::new();
         for split in [Split::Train, Split::Dev, Split::Test] {
-            // What is wrong with a split is said where it is used.
+            // Errors in a split are reported where it is used.
             let Some(captions) = dataset.captions(split).ok().filter(|c| !c.is_empty()) else {
                 continue;
             };
@@ -61,7 +61,7 @@ impl Summary {
         }
     }
 
-    /// By which rule pictures were given to the splits.
+    /// Describes the rule that assigned pictures to the splits.
     pub fn rule(&self) -> String {
         match self.split_rule {
             None => "as the data set splits them".into(),
@@ -71,7 +71,7 @@ impl Summary {
         }
     }
 
-    /// The splits in a sentence, and the words in another.
+    /// Returns a sentence about the splits and one about the vocabulary.
     pub fn lines(&self) -> [String; 2] {
         let split = |s: &SplitSize| {
             let (images, captions) = (s.images, s.captions);

@@ -1,5 +1,5 @@
-//! The networks of a run together with the data that they learn from: one kind for the caption stages, one for
-//! distillation. The trainer's loop knows neither.
+//! The networks of a run together with their data: one kind for the caption stages, one for distillation. The training
+//! loop is the same for both.
 
 use std::path::Path;
 
@@ -23,10 +23,10 @@ pub(super) enum Work {
     Distilling(Box<Distilling>),
 }
 
-/// The place of a step in its run.
+/// Position of a step in its run.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// The step, from 0.
+    /// Index of the step, from 0.
     pub(super) step: u64,
     /// Steps of the whole run.
     pub(super) total: u64,
@@ -34,16 +34,16 @@ pub(super) struct Place {
 
 /// The loss of a step, and numbers for the log.
 pub(super) struct Terms {
-    /// The loss, one number on the tape.
+    /// The loss: a scalar on the tape.
     pub(super) total: Tensor,
     /// Parts of the loss and other numbers by name.
     pub(super) parts: Vec<(String, Tensor)>,
-    /// Images of the step.
+    /// Number of images in the step.
     pub(super) images: usize,
 }
 
 impl Work {
-    /// The images, or views of images, that an epoch goes through.
+    /// Returns the number of images, or views of images, in an epoch.
     pub(super) fn images(&self) -> usize {
         match self {
             Work::Captions(work) => work.train.len(),
@@ -51,10 +51,10 @@ impl Work {
         }
     }
 
-    /// What the run is trained on. Pictures that `contents` does not remember are read.
+    /// Computes the provenance of the run's data. Pictures whose digests are not in `contents` are read.
     ///
     /// # Errors
-    /// Where a picture cannot be read.
+    /// Fails if a picture cannot be read.
     pub(super) fn provenance(&mut self, contents: &mut Contents) -> Result<Provenance> {
         match self {
             Work::Captions(work) => {
@@ -70,7 +70,7 @@ impl Work {
         }
     }
 
-    /// Steps of an epoch.
+    /// Returns the steps of an epoch.
     pub(super) fn steps_per_epoch(&self, batch: usize) -> u64 {
         match self {
             Work::Captions(work) => work.train.steps_per_epoch(batch),
@@ -78,10 +78,10 @@ impl Work {
         }
     }
 
-    /// The loss of a step.
+    /// Computes the loss of a step.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the GPU fails.
+    /// Fails if an image cannot be read, or the GPU fails.
     pub(super) fn loss(&mut self, config: &TrainConfig, place: Place) -> Result<Terms> {
         match self {
             Work::Captions(work) => work.loss(config, place),
@@ -89,10 +89,10 @@ impl Work {
         }
     }
 
-    /// The tensor that the encoder makes of the images of a step, for whoever looks for numbers that are not finite.
+    /// Returns the encoder's output for the images of a step, for the search for numbers that are not finite.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the GPU fails.
+    /// Fails if an image cannot be read, or the GPU fails.
     pub(super) fn image(&mut self, config: &TrainConfig, step: u64) -> Result<Tensor> {
         match self {
             Work::Captions(work) => {
@@ -103,7 +103,7 @@ impl Work {
         }
     }
 
-    /// Whether there is something to evaluate on.
+    /// Returns whether there is a dev split or are held-out views to evaluate on.
     pub(super) fn has_dev(&self) -> bool {
         match self {
             Work::Captions(work) => work.dev.is_some(),
@@ -114,7 +114,7 @@ impl Work {
     /// Evaluates the networks, whose parameters should not be tracked.
     ///
     /// # Errors
-    /// Where an image cannot be read, or the GPU fails.
+    /// Fails if an image cannot be read, or the GPU fails.
     pub(super) fn evaluate(&self, config: &TrainConfig) -> Result<Evaluation> {
         match self {
             Work::Captions(work) => work.evaluate(config),
@@ -145,7 +145,7 @@ impl Work {
         self.track_trained(config.encoder.train);
     }
 
-    /// The description of a checkpoint of the networks.
+    /// Returns the description of a checkpoint of the networks.
     pub(super) fn description(&self) -> Description {
         match self {
             Work::Captions(work) => work.captioner.description(Kind::Checkpoint),
@@ -153,7 +153,7 @@ impl Work {
         }
     }
 
-    /// The notes of [`Work::training`].
+    /// Returns the notes of [`Work::training`].
     pub(super) fn notes(&self) -> &std::collections::BTreeMap<String, serde_json::Value> {
         match self {
             Work::Captions(work) => &work.captioner.training,
@@ -161,7 +161,7 @@ impl Work {
         }
     }
 
-    /// Notes for the model file: how its weights came about.
+    /// Returns the notes for the model file about the origin of its weights, for changes.
     pub(super) fn training(
         &mut self,
     ) -> &mut std::collections::BTreeMap<String, serde_json::Value> {
@@ -174,7 +174,7 @@ impl Work {
     /// Writes the model to `path`, atomically: a captioner, or an encoder.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Fails if the file cannot be written.
     pub(super) fn save(&mut self, path: &Path, config: &TrainConfig) -> Result<()> {
         match self {
             Work::Captions(work) => work.captioner.save(path, config.output.precision),
@@ -192,7 +192,7 @@ impl Module for Work {
     }
 }
 
-/// The encoder's pace, where it is trained.
+/// Returns the learning rate and weight decay of the encoder, if it is trained.
 pub(super) fn encoder_pace(config: &TrainConfig) -> Option<Pace> {
     let (encoder, others) = (&config.encoder, Pace::of(&config.optimizer));
     (encoder.train != EncoderTraining::None).then(|| Pace {
