@@ -93,7 +93,7 @@ pub(super) fn merged(
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     for entry in entries {
         let key = match by_name {
-            // Where two folders have a file of this name, the number says whether it is the same image.
+            // If two folders have a file of this name, the number says whether it is the same image.
             true => (PathBuf::from(&entry.name), entry.number),
             false => (entry.path.clone(), None),
         };

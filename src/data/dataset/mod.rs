@@ -14,7 +14,7 @@
 //! | texts beside pictures | `a.jpg` and `a.txt` | folders `train`, `val` and `test`, else by rule |
 //! | pictures without captions | images, and none of the above | all are train |
 //!
-//! Where the dataset has no splits of its own, a rule makes them. The rule orders the images by a hash of their names
+//! If the dataset has no splits of its own, a rule makes them. The rule orders the images by a hash of their names
 //! and holds out the first ones. In published datasets the first eighth (at most 1,000) is dev, as many after them
 //! are test, and the others are train. In a user's own dataset (the last three kinds of the table that have captions)
 //! the first tenth is dev (at least 5 where there are 20 images, at most 1,000), and the others are train. The rules

@@ -11,9 +11,8 @@ use super::remarks::{Log, Topic};
 use crate::data::words;
 use crate::error::{Error, Result};
 
-/// Reads a text file in UTF-8, without its byte-order mark, or in Windows-1252, which is remarked on. Lines end in `
-/// ` or `\r
-/// `; a file that has only `\r` is converted.
+/// Reads a text file in UTF-8, without its byte-order mark, or in Windows-1252, which is remarked on. Lines end in
+/// `\n` or `\r\n`; a file that has only `\r` is converted.
 pub(super) fn read_text(path: &Path, log: &mut Log) -> Result<String> {
     let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
     refuse_utf_16(path, &bytes)?;
