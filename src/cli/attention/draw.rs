@@ -23,7 +23,7 @@ pub struct Photo<'a> {
 
 // Pixels between panels, and around all of them.
 const GAP: u32 = 12;
-// The longer side of a panel in pixels, and the scale of its letters, for at most [`FEW`] words and for more.
+// The longer side of a panel in pixels, and the scale of its letters, for at most `FEW` words and for more.
 const LARGE: (u32, u32) = (256, 2);
 const SMALL: (u32, u32) = (128, 1);
 const FEW: usize = 40;
