@@ -18,8 +18,8 @@ pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) captions: Vec<String>,
     pub(super) split: Split,
-    /// For an image that is listed by a path on another computer or by a URL: the whole path without its drive or
-    /// scheme.
+    /// For an image that is listed by a path on another computer or by a URL: the whole path without a leading
+    /// `/` or scheme.
     pub(super) elsewhere: Option<PathBuf>,
     /// The file, once it has been found.
     pub(super) file: Option<PathBuf>,
