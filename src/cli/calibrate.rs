@@ -19,16 +19,16 @@ use crate::train::calibrate::{Calibration, Progress, Settings, Sources, calibrat
 
 /// Teach a trained captioner how sure it can be
 ///
-/// The networks stay as they are. From pictures with captions, photographs without, and pictures that are no photographs,
-/// MODEL learns which words and animals its encoder finds in a picture, whether that is a photograph at all, and how likely
-/// a caption is mostly right. What was learnt becomes part of OUT. DIR has captions and a dev split, as for `glimpse train`;
-/// the model must not have been trained on the dev split.
+/// The networks are not changed. From pictures with captions, photographs without captions, and pictures that are no
+/// photographs, MODEL learns which words and animals its encoder finds in a picture, whether a picture is a
+/// photograph at all, and how likely a caption is mostly right. The result is stored in OUT. DIR has captions and a
+/// dev split, as for `glimpse train`; the model must not have been trained on the dev split.
 #[derive(Args)]
 pub struct CalibrateArgs {
     /// The captioner, as `glimpse train` writes it
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Where the calibrated captioner goes
+    /// The file to write the calibrated captioner to
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
     #[command(flatten)]
@@ -36,25 +36,25 @@ pub struct CalibrateArgs {
     /// A folder of pictures that are no photographs; tools/not_photos.py makes some
     #[arg(long, value_name = "DIR")]
     not_photos: PathBuf,
-    /// A folder of photographs without captions, best of what the captions do not speak of
+    /// A folder of photographs without captions, best of things that the captions do not mention
     #[arg(long, value_name = "DIR")]
     photos: Option<PathBuf>,
-    /// Which kinds of animals some of those photographs show: a line for each with its file name, a tab, the kinds with
-    /// commas between them, `-` for none or `?` where that is not known, and perhaps a tab and the name of its class among
-    /// the tags
+    /// Which kinds of animals some of those photographs show: a line for each with its file name, a tab, the kinds
+    /// separated by commas, `-` for none or `?` if unknown, and optionally a tab and the name of its class among the
+    /// tags
     #[arg(long, value_name = "FILE.tsv", requires = "photos")]
     labels: Option<PathBuf>,
-    /// Photographs that are looked at besides those known to show an animal or a class
+    /// Photographs that are used besides those known to show an animal or a class
     #[arg(long, value_name = "N", default_value_t = 4000, requires = "photos",
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=10_000_000))]
     most_photos: usize,
-    /// Words that get a detector; the commonest of the captions
+    /// Words that get a detector: the most frequent ones of the captions
     #[arg(long, value_name = "N", default_value_t = Settings::default().words, value_parser = count(100_000))]
     words: usize,
-    /// Directions that the features are reduced to, at most as many as there are features
+    /// Dimensions that the features are reduced to, at most as many as there are features
     #[arg(long, value_name = "R", default_value_t = Settings::default().rank, value_parser = count(100_000))]
     rank: usize,
-    /// Directions that the tags are reduced to, which makes the file smaller; 0 leaves them as they are
+    /// Dimensions that the tags are reduced to, which makes the file smaller; 0 leaves them as they are
     #[arg(long, value_name = "R", default_value_t = Settings::default().tag_rank,
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000))]
     tag_rank: usize,
@@ -65,7 +65,7 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "TYPE", default_value = "i8",
           value_parser = precision())]
     store: Precision,
-    /// What photographs are drawn by
+    /// The seed by which photographs are drawn
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
     seed: u64,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct CalibrateArgs {
     json: bool,
 }
 
-/// Takes the name of a [`Precision`].
+/// Parses the name of a [`Precision`].
 fn precision() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(|name| {
         let named = Precision::ALL.into_iter().find(|p| p.name() == name);

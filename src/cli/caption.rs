@@ -21,11 +21,12 @@ use crate::tensor::{Device, Tensor};
 
 /// Say what is to be seen in images
 ///
-/// Prints PATH, a tab and the caption for each image, or the caption alone where one image was given. An image
-/// that cannot be read is reported, the others are captioned all the same, and the exit status is 1 at the end.
-/// Many images end with a line on standard error: how many were captioned, failed, and were passed over in folders
-/// although they seem to be pictures. In PATH, control characters, backslashes and bytes that are not UTF-8 are escaped
-/// (\n, \t, \033, \\, \377); JSON has the name as it is, and its bytes as `image_bytes` in base64 where it is not UTF-8.
+/// Prints PATH, a tab and the caption for each image, or only the caption if one image was given. An image that
+/// cannot be read is reported, the others are still captioned, and the exit status is 1 at the end. For many images
+/// the last line on standard error says how many were captioned, how many failed, and how many files in folders were
+/// passed over although they seem to be pictures. In PATH, control characters, backslashes and bytes that are not
+/// UTF-8 are escaped (\n, \t, \033, \\, \377); JSON has the name unescaped, and its bytes as `image_bytes` in base64
+/// if it is not UTF-8.
 #[derive(Args)]
 pub struct CaptionArgs {
     #[command(flatten)]
@@ -47,8 +48,8 @@ pub struct CaptionArgs {
     /// with the photo and a panel for each word, bright where the weight is high
     #[arg(long, value_name = "OUT.png")]
     attention: Option<PathBuf>,
-    /// Leave out captions whose confidence is below P, 0 to 1: `not sure` is printed in their place, in JSON a text of null.
-    /// For calibrated models, such as the bundled one
+    /// Leave out captions whose confidence is below P, 0 to 1: `not sure` is printed in their place, in JSON a text
+    /// of null. For calibrated models, such as the bundled one
     #[arg(long, value_name = "P", value_parser = number("must be 0 to 1", |p| (0.0..=1.0).contains(&p)))]
     min_confidence: Option<f64>,
     /// Print a JSON object for each image, with log-probabilities and times in milliseconds
@@ -61,7 +62,7 @@ struct SamplingArgs {
     /// Draw captions at random instead of looking for the likeliest
     #[arg(long, conflicts_with_all = SearchArgs::NOT_FOR_SAMPLES)]
     sample: bool,
-    /// Below 1 likely words become likelier, above 1 less so; above 0
+    /// Below 1 likely words become likelier, above 1 less likely; above 0
     #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature, requires = "sample",
           value_parser = number("must be above 0", |t| t > 0.0))]
     temperature: f64,
@@ -69,7 +70,7 @@ struct SamplingArgs {
     #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, requires = "sample",
           value_parser = number("must be above 0 and at most 1", |p| p > 0.0 && p <= 1.0))]
     top_p: f64,
-    /// The same seed draws the same captions of an image, whichever others are captioned with it
+    /// The seed; with the same seed an image gets the same captions, whichever others are captioned with it
     #[arg(long, value_name = "S", default_value_t = Sampling::default().seed, requires = "sample")]
     seed: u64,
 }
@@ -149,7 +150,7 @@ fn draw(args: &CaptionArgs, captioner: &Captioner, path: &Path, out: &Path) -> R
     Ok(ExitCode::SUCCESS.into())
 }
 
-/// Prints what there is to say of each image, and counts it.
+/// Prints the captions of each image, and counts it.
 fn answer(
     args: &CaptionArgs,
     captioner: &Captioner,
@@ -239,7 +240,7 @@ fn print(args: &CaptionArgs, path: &Path, answer: &Answer) -> Result<()> {
             .enumerate()
             .filter(|(_, c)| !is_sure(c))
         {
-            // Its words would say what it leaves out.
+            // The tokens would reveal the caption that is left out.
             value["captions"][i]["text"] = serde_json::Value::Null;
             value["captions"][i]["tokens"] = serde_json::json!([]);
         }
@@ -263,10 +264,10 @@ fn print(args: &CaptionArgs, path: &Path, answer: &Answer) -> Result<()> {
     Ok(())
 }
 
-/// What is printed in the place of a caption that is not certain enough.
+/// Printed in place of a caption whose confidence is too low.
 const NOT_SURE: &str = "not sure";
 
-/// `golden retriever 0.83, dog 0.31`
+/// Formats tags as `golden retriever 0.83, dog 0.31`.
 fn listed(tags: &[Tag]) -> String {
     let tags = tags.iter().map(|Tag { name, p }| format!("{name} {p:.2}"));
     tags.collect::<Vec<_>>().join(", ")

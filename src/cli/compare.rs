@@ -20,9 +20,9 @@ use crate::train::record::{Scores, log, log_beside};
 
 /// Put the settings and scores of several runs side by side
 ///
-/// Of the settings only those that differ are shown. Scores are those on the dev split of the weights in a model, and the
-/// best ones in a log; where a model or a checkpoint does not say them, they are the best ones up to its step in the log
-/// beside it.
+/// Only settings that differ are shown. The scores of a model are those of its weights on the dev split, the scores
+/// of a log are the best ones in it. If a model or a checkpoint holds no scores, they are the best ones up to its
+/// step in the log beside it.
 #[derive(Args)]
 pub struct CompareArgs {
     /// Models or checkpoints, or the logs (a.log.jsonl) beside them; two or more
@@ -33,7 +33,7 @@ pub struct CompareArgs {
     json: bool,
 }
 
-/// What is compared of a run.
+/// The data of a run that are compared.
 #[derive(Default)]
 struct Run {
     config: Value,
@@ -87,7 +87,7 @@ impl Run {
         let start = lines.iter().rev().find(|line| line["event"] == "start");
         Ok(Run {
             config: run["config"].clone(),
-            // The last line of a run that ended names the step of the best weights.
+            // The last line of a finished run names the step of the best weights.
             steps: lines.iter().filter_map(|line| line["step"].as_u64()).max(),
             program: run["program"].as_str().map(version),
             dataset: run["facts"]["data"].as_str().map(String::from),
@@ -129,7 +129,7 @@ impl Run {
     }
 }
 
-/// The best scores that the log at `path` has of the first `steps` steps.
+/// The best scores of the first `steps` steps in the log at `path`.
 fn until(path: &Path, steps: Option<u64>) -> Option<Scores> {
     let lines = log::read(path).ok()?;
     let scores = lines.iter().filter(|line| line["event"] == "validation");
@@ -137,12 +137,12 @@ fn until(path: &Path, steps: Option<u64>) -> Option<Scores> {
     scores.rfind(|s| s.best)
 }
 
-/// The program without its commit, which models do not name: the same commit and another write the same bytes.
+/// The program without its commit. Models do not name the commit: builds of two commits may write the same bytes.
 fn version(program: &str) -> String {
     program.split(',').next().unwrap_or(program).to_string()
 }
 
-/// Whether the file at `path` is a log rather than a model: by its name, or because it begins as JSON does.
+/// Whether the file at `path` is a log and not a model: by its name, or because it begins like JSON.
 fn is_log(path: &Path) -> Result<bool> {
     if path
         .extension()
@@ -156,7 +156,7 @@ fn is_log(path: &Path) -> Result<bool> {
     Ok(first == *b"{")
 }
 
-/// A line of the table.
+/// A row of the table.
 struct Row {
     name: String,
     kind: Kind,
@@ -249,7 +249,7 @@ fn object(paths: &[PathBuf], runs: &[Run], rows: &[Row]) -> Value {
     json!({ "runs": all.collect::<Vec<_>>(), "differs": settings })
 }
 
-/// The table, a column for each run.
+/// Prints the table, with a column for each run.
 fn print(paths: &[PathBuf], rows: &[Row]) -> Result<()> {
     let mut table: Vec<Vec<String>> = Vec::new();
     let mut head = vec![String::new()];
@@ -279,7 +279,7 @@ fn print(paths: &[PathBuf], rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-/// A value in the table; what a run does not say is a dash.
+/// A value in the table; a dash if the run has no such value.
 fn cell(row: &Row, value: Option<&Value>) -> String {
     let Some(value) = value else {
         return "-".into();

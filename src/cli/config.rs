@@ -15,8 +15,8 @@ use crate::train::config::change::commented;
 
 /// Print every setting of `glimpse train` with what it does, its unit and its default
 ///
-/// The result is a file for `glimpse train --config`. With a model or a checkpoint, the values are those that it was trained
-/// with.
+/// The result is a file for `glimpse train --config`. With a model or a checkpoint, the values are those that it was
+/// trained with.
 #[derive(Args)]
 pub struct ConfigArgs {
     /// A model or a checkpoint [default: none, and the values are the defaults]

@@ -1,4 +1,4 @@
-//! Which dataset.
+//! Command-line options that name a dataset.
 
 use std::path::PathBuf;
 
@@ -9,31 +9,32 @@ use crate::data::dataset::Columns;
 use crate::data::{Dataset, Given, Split};
 use crate::error::Result;
 
-/// The dataset's folder, and how to read it.
+/// The dataset's folder, and options for reading it.
 #[derive(Args)]
 pub struct DataArgs {
-    /// The dataset's folder; its layout is recognised: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON, COCO, a
-    /// table of one's own beside pictures, Hugging Face's metadata.csv or .jsonl, or a text file beside each picture
+    /// The dataset's folder; its layout is recognised: Flickr8k, Flickr30k, Kaggle's captions.txt, Karpathy's JSON,
+    /// COCO, a table of one's own beside pictures, Hugging Face's metadata.csv or .jsonl, or a text file beside each
+    /// picture
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The columns of the table, by their titles or numbers, where the titles are not understood: image=file,caption=text;
-    /// several captions and split=set may be added
+    /// The columns of the table, by their titles or numbers, if the titles are not understood:
+    /// image=file,caption=text; several captions and split=set may be added
     #[arg(long, value_name = "COLUMNS")]
     columns: Option<Columns>,
-    /// The table with the captions, where there are several or it has another name
+    /// The table with the captions, if there are several or it has another name
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
-    /// Karpathy's JSON file, where there are several; a name alone is looked for in DIR
+    /// Karpathy's JSON file, if there are several; a name alone is looked for in DIR
     #[arg(long, value_name = "FILE", conflicts_with_all = ["table", "columns"])]
     karpathy: Option<PathBuf>,
-    /// Leave out pictures that cannot be read or have no caption, or that a list of a split names and are missing, and say
-    /// how many, instead of refusing them all in one line; reads every picture first
+    /// Leave out pictures that cannot be read or have no caption, and missing pictures that a list of a split names,
+    /// and say how many; without it, one line refuses them all. Reads every picture first
     #[arg(long)]
     skip_bad: bool,
 }
 
 impl DataArgs {
-    /// What is said about the dataset.
+    /// The dataset's description from these options.
     pub fn given(&self) -> Given {
         Given {
             root: self.data.clone(),
@@ -48,13 +49,13 @@ impl DataArgs {
     /// Reads the dataset, to use the images of one split.
     ///
     /// # Errors
-    /// Where it is none, or is broken.
+    /// If it is no dataset, or is broken.
     pub fn open(&self, split: Split) -> Result<Dataset> {
         Dataset::read_for(&self.given(), &[split])
     }
 }
 
-/// Says what is odd about a dataset.
+/// Prints the remarks on a dataset.
 pub fn tell(dataset: &Dataset) {
     for remark in dataset.remarks() {
         output::note(&remark.text);

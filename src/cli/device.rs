@@ -1,4 +1,4 @@
-//! Where to compute.
+//! The device to compute on: options, and the list of devices.
 
 use std::process::ExitCode;
 
@@ -12,33 +12,33 @@ use crate::gpu::adapter::{self, VARIABLE};
 use crate::gpu::{Choice, Gpu};
 use crate::tensor::Device;
 
-/// Where to compute.
+/// The device to compute on.
 #[derive(Args, Clone)]
 pub struct DeviceArgs {
-    /// Where to compute [default: auto, or what the environment variable GLIMPSE_DEVICE says]
+    /// The device to compute on [default: auto, or the value of the environment variable GLIMPSE_DEVICE]
     #[arg(long, global = true, value_enum, display_order = 100)]
     device: Option<Kind>,
-    /// Which GPU, by its number or a part of its name; `glimpse devices` lists them [default: the best, or
-    /// what the environment variable GLIMPSE_GPU names]
+    /// The GPU, by its number or a part of its name; `glimpse devices` lists them [default: the best, or the one that
+    /// the environment variable GLIMPSE_GPU names]
     #[arg(long, global = true, value_name = "NAME|INDEX", display_order = 101)]
     gpu: Option<String>,
 }
 
-/// The environment variable that says where to compute, in the words of `--device`.
+/// The environment variable that sets the device; its values are those of `--device`.
 const DEVICE_VARIABLE: &str = "GLIMPSE_DEVICE";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// The GPU where a real one is found, else the CPU
+    /// The GPU if a real one is found, else the CPU
     Auto,
-    /// The processor
+    /// The CPU
     Cpu,
-    /// The graphics processor, or what behaves like one
+    /// A GPU, or a software driver that acts as one
     Gpu,
 }
 
 impl DeviceArgs {
-    /// Whether a GPU is named that is not to be used.
+    /// Whether a GPU is named although the CPU is asked for.
     pub fn contradict(&self) -> bool {
         self.device == Some(Kind::Cpu) && self.gpu.is_some()
     }
@@ -46,7 +46,7 @@ impl DeviceArgs {
     /// Opens the device.
     ///
     /// # Errors
-    /// Where one was asked for that is not there or cannot be used.
+    /// If a device was asked for that does not exist or cannot be used.
     pub fn open(&self) -> Result<Device> {
         let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
         let named = self.gpu.clone().or_else(|| variable(VARIABLE));
@@ -64,7 +64,7 @@ impl DeviceArgs {
             (Kind::Cpu, _) => Ok(Device::Cpu),
             (Kind::Gpu, None) => open(&Choice::Best),
             (_, Some(named)) => open(&named),
-            // What cannot be opened is not a real one that is found.
+            // A GPU that cannot be opened does not count as found.
             (Kind::Auto, None) if adapter::may_be_real() => {
                 Ok(open(&Choice::Real).unwrap_or(Device::Cpu))
             }
@@ -77,8 +77,8 @@ fn open(choice: &Choice) -> Result<Device> {
     quietly(|| Gpu::open(choice)).map(Device::Gpu)
 }
 
-/// Runs `find` without what drivers and their loaders write to standard error while they look around; a message of ours
-/// is one line.
+/// Runs `find` with standard error redirected to `/dev/null`: drivers and their loaders write to it while they look
+/// for GPUs. A message of the program stays one line.
 #[cfg(unix)]
 fn quietly<T>(find: impl FnOnce() -> T) -> T {
     let silence = || {
@@ -103,7 +103,7 @@ fn quietly<T>(find: impl FnOnce() -> T) -> T {
     find()
 }
 
-/// List what can be computed on: the processor, and the GPUs with their limits
+/// List the devices that can compute: the processor, and the GPUs with their limits
 #[derive(Args)]
 pub struct DevicesArgs {
     /// Print a JSON object for each
@@ -111,7 +111,7 @@ pub struct DevicesArgs {
     json: bool,
 }
 
-/// What is printed of a GPU with `--json`.
+/// The JSON object that is printed for a GPU.
 #[derive(Serialize)]
 struct Line<'a> {
     device: &'static str,
@@ -168,7 +168,7 @@ pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The processor's name, where the system tells it.
+/// The processor's name, if the system tells it.
 pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info

@@ -28,7 +28,7 @@ use crate::tensor::Device;
 pub struct EvaluateArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// Which of its images: train, dev (or val), test
+    /// The split: train, dev (or val), test
     #[arg(long, value_name = "SPLIT")]
     split: Split,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub fn run(args: &EvaluateArgs, device: &Device) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The best caption of each image.
+/// The most probable caption of each image.
 fn hypotheses(
     args: &EvaluateArgs,
     captioner: &Captioner,
@@ -98,7 +98,8 @@ fn texts(
     thread::scope(|scope| {
         for chunk in encoded(scope, images, captioner)? {
             let chunk = chunk?;
-            // A score over some of the images is comparable to nothing, so one that cannot be read ends it all.
+            // A score over only some of the images is not comparable. An image that cannot be read ends the
+            // evaluation.
             if let Some(error) = chunk.entries.into_iter().find_map(|entry| entry.error) {
                 let paths: Vec<&Path> = examples.iter().map(|e| e.image.as_path()).collect();
                 return Err(refusal(&unreadable(&paths), paths.len()).unwrap_or(error));

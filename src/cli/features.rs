@@ -25,9 +25,9 @@ use crate::tensor::{Device, Tensor};
 
 /// Print or store what the encoder makes of images
 ///
-/// That is the mean of its last feature maps, the 'second-to-last layer', or the maps themselves. An image that
-/// cannot be read is reported, the others go through, and the exit status is 1 at the end. Names are written, and many
-/// images end, as with `glimpse caption`.
+/// The features are the mean of the encoder's last feature maps, the 'second-to-last layer', or the maps themselves.
+/// An image that cannot be read is reported, the others are still processed, and the exit status is 1 at the end.
+/// Names are escaped, and many images end with a line on standard error, as with `glimpse caption`.
 #[derive(Args)]
 #[command(mut_arg("paths", |a| a.required(false).required_unless_present("input").conflicts_with("input")))]
 pub struct FeaturesArgs {
@@ -40,15 +40,15 @@ pub struct FeaturesArgs {
     /// The maps before the mean, C x H x W (7 x 7 for images of 224 pixels)
     #[arg(long)]
     spatial: bool,
-    /// How images become its input: torchvision (shorter side to 256, the central 224 x 224), squash (both sides
-    /// to 224), keras-nearest; NAME:SIZE for another size in pixels [default: the Glimpse file's own, torchvision
-    /// for other weights]
+    /// How images become the encoder's input: torchvision (shorter side to 256, the central 224 x 224), squash (both
+    /// sides to 224), keras-nearest; NAME:SIZE for another size in pixels [default: the Glimpse file's own,
+    /// torchvision for other weights]
     #[arg(long, value_name = "RECIPE", conflicts_with = "input")]
     preprocess: Option<Recipe>,
     /// Take the images from the f32 tensor `x` [N, 3, H, W] of this file, already normalised
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "recursive")]
     input: Option<PathBuf>,
-    /// What the encoder multiplies
+    /// Precision of the encoder's products
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Store the features as the tensor `features` [N, C], with --spatial [N, C, H, W], and the images' names, a
@@ -136,7 +136,7 @@ fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<Ende
     Ok(ExitCode::SUCCESS.into())
 }
 
-/// The features `[N, C]` of `[N, H, W, 3]`, or its maps `[N, C, H, W]`.
+/// Computes the features `[N, C]` of images `[N, H, W, 3]`, or the maps `[N, C, H, W]`.
 fn compute(encoder: &DenseNet, images: &Tensor, spatial: bool) -> Result<Tensor> {
     if !spatial {
         return encoder.features(images, Mode::Inference)?.to(&Device::Cpu);
@@ -151,7 +151,7 @@ fn compute(encoder: &DenseNet, images: &Tensor, spatial: bool) -> Result<Tensor>
     )
 }
 
-/// Each `[rows, columns]` matrix of `data` transposed.
+/// Transposes each `[rows, columns]` matrix of `data`.
 fn swap(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(data.len());
     for matrix in data.chunks_exact((rows * columns).max(1)) {
@@ -164,7 +164,7 @@ fn rows(x: &Tensor) -> Result<Vec<Tensor>> {
     (0..x.dims()[0]).map(|i| x.index(i)).collect()
 }
 
-/// What is printed of an image with `--json`; maps are lists of lists of lists, `[C][H][W]`.
+/// The JSON object that is printed for an image. Maps are lists of lists of lists, `[C][H][W]`.
 #[derive(Serialize)]
 struct Answer<T> {
     image: String,
@@ -173,7 +173,7 @@ struct Answer<T> {
     features: T,
 }
 
-/// Where features go: printed at once, stored at the end.
+/// Receives features: prints them at once, or stores them at the end.
 struct Sink<'a> {
     args: &'a FeaturesArgs,
     names: Vec<String>,
@@ -215,7 +215,7 @@ impl Sink<'_> {
     }
 
     fn store(self) -> Result<()> {
-        // Where no image could be read there is nothing to store, and what was there before stays.
+        // If no image could be read, nothing is stored, and an existing file stays.
         let (Some(out), Some(first)) = (&self.args.out, self.features.first()) else {
             return Ok(());
         };

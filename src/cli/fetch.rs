@@ -20,22 +20,22 @@ use crate::model::{DenseNetConfig, Description, file};
 /// Fetch a published encoder, so that --encoder knows it by its name
 ///
 /// The weights are torchvision's, trained on ImageNet. They are checked against their SHA-256 and stored in the
-/// user's cache folder as a file of Glimpse's. Ctrl-C or a broken connection leaves what has come, and the same
-/// command goes on from there. HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are heeded, and SSL_CERT_FILE names
+/// user's cache folder as a Glimpse file. After Ctrl-C or a broken connection, the same command continues the
+/// download where it stopped. HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are heeded, and SSL_CERT_FILE names
 /// other certificates to trust. No other command uses the network.
 #[derive(Args)]
 pub struct FetchArgs {
     /// The network
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(DenseNetConfig::NAMES))]
     name: String,
-    /// Where else its weights are
+    /// Another address of its weights
     #[arg(long, value_name = "URL", value_parser = web_address)]
     url: Option<String>,
-    /// The folder that it goes to, made where it is missing [default: glimpse in the user's cache folder]
+    /// The folder to store it in, created if missing [default: glimpse in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// How the SHA-256 of what is fetched begins, in 8 digits or more [default: as a name like
-    /// densenet121-a639ec97.pth says]
+    /// The first digits, 8 or more, of the download's SHA-256 [default: those in a name like
+    /// densenet121-a639ec97.pth]
     #[arg(long, value_name = "HEX", value_parser = digits)]
     sha256: Option<String>,
     /// Fetch it even if it is there
@@ -46,17 +46,17 @@ pub struct FetchArgs {
     json: bool,
 }
 
-/// What is said of an encoder that is there.
+/// The JSON object about a stored encoder.
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
     #[serde(serialize_with = "crate::error::serialize_lossy")]
     file: &'a Path,
-    /// Of the encoder's file.
+    /// Size of the encoder's file.
     bytes: u64,
-    /// Of the encoder's file.
+    /// SHA-256 of the encoder's file.
     sha256: String,
-    /// The address that it was fetched from, where the file says so.
+    /// The address that it was fetched from, if the file names it.
     source: Option<String>,
 }
 
@@ -77,7 +77,7 @@ pub fn run(args: &FetchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether there is nothing to do.
+/// Whether the encoder is already stored.
 fn is_there(args: &FetchArgs, target: &Path) -> bool {
     if args.force || !target.exists() {
         return false;
@@ -116,7 +116,7 @@ fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
     let Arrived { sha256, .. } = arrived?;
     let installed = install(&download.file, target, name, url);
     let _ = fs::remove_file(&download.file);
-    // The download is gone, and what is wrong with it is wrong with its address.
+    // The download is deleted, so the error names the address instead.
     installed.map_err(|e| match e {
         Error::File { path, what } if path == download.file => Error::file(url, what),
         other => other,
@@ -132,7 +132,7 @@ fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes of a download a file of Glimpse's.
+/// Converts a download to a Glimpse file.
 fn install(download: &Path, target: &Path, name: &str, url: &str) -> Result<()> {
     let options = Options {
         arch: Some(name.to_string()),
@@ -140,14 +140,14 @@ fn install(download: &Path, target: &Path, name: &str, url: &str) -> Result<()> 
         ..Options::default()
     };
     let mut converted = convert::convert(download, &options)?;
-    // It is known by the name that it was published under, not by the one it had while it came.
+    // The origin is the name of the published file, not of the temporary one.
     if let (Some(origin), Some(file)) = (&mut converted.description.origin, file_name(url)) {
         origin.file = file.to_string();
     }
     converted.write(target, Precision::F32)
 }
 
-/// Refuses a file that is not the network called `name`, whole.
+/// Refuses a file that is not the complete network `name`.
 fn check(path: &Path, name: &str) -> Result<()> {
     let (encoder, _) = file::load_encoder(path)?;
     match encoder.config().name() {
@@ -179,18 +179,18 @@ fn report(args: &FetchArgs, target: &Path) -> Result<()> {
     })
 }
 
-/// The digits in the last part of an address.
+/// The first digits of the SHA-256 that the last part of an address holds.
 fn promised(url: &str) -> Option<String> {
     hash_prefix(file_name(url)?).map(str::to_string)
 }
 
-/// The last part of an address, a file's name.
+/// The last part of an address, which is the file's name.
 fn file_name(url: &str) -> Option<&str> {
     let path = url.split(['?', '#']).next()?;
     path.rsplit('/').next().filter(|name| !name.is_empty())
 }
 
-/// An address as it may be kept: `https://user:password@host/…` is its user's alone.
+/// An address without user and password, for storing: in `https://user:password@host/…` they are secrets.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_string();

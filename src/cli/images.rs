@@ -1,4 +1,4 @@
-//! The images of a command line, read a few at a time.
+//! The images of a command line, read in chunks.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,11 +14,11 @@ use crate::data::{Image, Recipe, preprocess};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Images that are decoded and encoded at a time: enough to keep all cores busy, few enough that the first
-/// results come soon.
+/// Number of images that are decoded and encoded together: enough to keep all cores busy, and few enough that the
+/// first results come soon.
 pub const CHUNK: usize = 8;
 
-/// Which images.
+/// The images of a command line.
 #[derive(Args)]
 pub struct Paths {
     /// An image (JPEG, PNG, WebP, the first frame of a GIF, BMP, the first page of a TIFF), a folder of images, or - for
@@ -38,7 +38,7 @@ impl Paths {
         matches!(self.paths.as_slice(), [only] if !only.is_dir())
     }
 
-    /// The images, folders opened, and what the folders hold besides; nothing is read yet.
+    /// Lists the images, with folders expanded, and the other files in the folders. Nothing is read yet.
     pub fn images(&self, recipe: Recipe) -> (Images, PassedOver) {
         let listing = folder::expand(&self.paths, self.recursive);
         let sources: Vec<Source> = listing.entries.into_iter().map(Source::new).collect();
@@ -50,7 +50,7 @@ impl Paths {
     }
 }
 
-/// Images that wait to be read; iterating reads them [`CHUNK`] by [`CHUNK`], in order.
+/// Images that wait to be read. Iterating reads them in order, [`CHUNK`] at a time.
 pub struct Images {
     waiting: std::vec::IntoIter<Source>,
     recipe: Recipe,
@@ -86,7 +86,8 @@ impl Iterator for Images {
         let files: Vec<&Source> = sources.iter().filter(|s| !s.is_stream()).collect();
         let mut loaded = threads::map(files.len(), |i| files[i].load(recipe)).into_iter();
         for source in &sources {
-            // Whoever waits for another program must be no worker: other stages have work for those.
+            // A stream is read outside the thread pool: waiting for another program would block a thread that other
+            // stages need.
             let waiting = source.is_stream().then(|| source.load(recipe));
             let Some((picture, ms)) = waiting.or_else(|| loaded.next()) else {
                 continue;
@@ -110,10 +111,10 @@ impl Iterator for Images {
     }
 }
 
-/// The image at `path`, or on standard input where that is `-`.
+/// Reads the image at `path`, or on standard input if `path` is `-`.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read.
 pub fn read(path: &Path) -> Result<Image> {
     if path == Path::new("-") {
         return Image::from_standard_input();
@@ -126,7 +127,7 @@ pub fn ms_since(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// A path, and why nothing can be read there if that is known already.
+/// A path, and the reason why it cannot be read if that is already known.
 struct Source {
     path: PathBuf,
     refused: Option<String>,
@@ -150,13 +151,13 @@ impl Source {
         }
     }
 
-    /// Whether another program writes it: standard input, or a pipe that was named, as shells name `<(...)`.
+    /// Whether another program writes it: standard input, or a named pipe such as a shell's `<(...)`.
     fn is_stream(&self) -> bool {
         let is_pipe = || std::fs::metadata(&self.path).is_ok_and(|m| !m.is_file() && !m.is_dir());
         self.refused.is_none() && (self.path == Path::new("-") || is_pipe())
     }
 
-    /// The square picture that the encoder will see, and the milliseconds that it took.
+    /// The square picture for the encoder, and the time that it took in milliseconds.
     fn load(&self, recipe: Recipe) -> (Result<Image>, f64) {
         let started = Instant::now();
         (self.square(recipe), ms_since(started))
@@ -171,28 +172,28 @@ impl Source {
     }
 }
 
-/// Some images, those that could be read ready for the encoder.
+/// A chunk of images; those that could be read are ready for the encoder.
 pub struct Chunk {
-    /// All of them.
+    /// All images of the chunk.
     pub entries: Vec<Entry>,
-    /// Those of the entries without an error, in the same order.
+    /// The pictures of the entries without an error, in the same order.
     pictures: Vec<Image>,
 }
 
-/// An image by its path, and what came of reading it.
+/// An image's path, and the outcome of reading it.
 pub struct Entry {
     /// The path as the user would type it.
     pub path: PathBuf,
-    /// How long reading and preparing took, in milliseconds.
+    /// Time of reading and preparing, in milliseconds.
     pub ms: f64,
-    /// What is odd about its file.
+    /// Irregularities of its file.
     pub warnings: Vec<String>,
-    /// Why it cannot be used.
+    /// The reason why it cannot be used.
     pub error: Option<Error>,
 }
 
 impl Chunk {
-    /// The encoder's input for the readable images, `[N, H, W, 3]`; `None` where there are none.
+    /// The encoder's input for the readable images, `[N, H, W, 3]`; `None` if there are none.
     ///
     /// # Errors
     /// None for images that one recipe made.
@@ -204,10 +205,10 @@ impl Chunk {
     }
 }
 
-/// Tells the user about an image that could not be used: as an object among the results, or on standard error.
+/// Reports an image that could not be used, as an object among the results or on standard error.
 ///
 /// # Errors
-/// Where standard output cannot take it.
+/// If standard output cannot be written.
 pub fn report_failure(path: &Path, error: &Error, json: bool) -> Result<()> {
     if json {
         let (image, image_bytes) = image_name(path);

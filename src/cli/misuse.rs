@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in one line and in our words.
+//! Explains a wrong command line in one line, in the program's own words.
 
 use std::error::Error as _;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use super::output;
 use crate::data::folder::kinds::{self, Named};
 use crate::error::{Error, name};
 
-/// Shows the help that was asked for, or says in one line what is wrong with the command line.
+/// Shows the help that was asked for, or explains in one line why the command line is wrong.
 pub fn not_parsed(error: &clap::Error) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if let DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand = error.kind() {
@@ -32,7 +32,7 @@ pub fn not_parsed(error: &clap::Error) -> ExitCode {
 
 const MORE: &str = "-h explains the options";
 
-/// What is wrong; `None` for mistakes that have no words of their own here.
+/// The explanation; `None` for mistakes that have no words of their own here.
 fn explain(error: &clap::Error) -> Option<String> {
     let text = |kind| texts(error, kind).into_iter().next();
     let argument = || text(ContextKind::InvalidArg);
@@ -91,9 +91,9 @@ fn explain(error: &clap::Error) -> Option<String> {
     })
 }
 
-/// A mistake in the words of the library that reads command lines; it is clearer than no word at all.
+/// The explanation in clap's words, for mistakes that have none here.
 fn as_reported(error: &clap::Error) -> String {
-    // After its first paragraph come hints and the usage.
+    // Hints and the usage follow the first paragraph; they are dropped.
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.trim_start_matches("error: ");
@@ -108,13 +108,13 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// `--beam` of `--beam <N>`, `WHAT` of `[WHAT]`.
+/// The option's name: `--beam` of `--beam <N>`, `WHAT` of `[WHAT]`.
 fn option_name(argument: &str) -> &str {
     let first = argument.split([' ', '=']).next().unwrap_or(argument);
     first.trim_matches(['<', '>', '[', ']', '.'])
 }
 
-/// `a, b or c`
+/// Formats a list as `a, b or c`.
 fn any_of(words: &[String]) -> String {
     match words {
         [] => "nothing".into(),
@@ -123,7 +123,7 @@ fn any_of(words: &[String]) -> String {
     }
 }
 
-/// What to write instead of a command that does not exist. People who hand a picture to the program want it captioned.
+/// Suggests a command for one that does not exist. If it is a picture, the user probably wants it captioned.
 fn no_command(word: &str, nearest: &[String]) -> String {
     let path = Path::new(word);
     let what = match word {
@@ -169,12 +169,12 @@ fn unknown_argument(word: &str, nearest: Option<&str>) -> String {
     }
 }
 
-/// How many letters two words begin with together.
+/// Number of letters that two words have in common at the beginning.
 fn alike(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
-/// Why a value is refused: our parsers say so themselves, those of the libraries are spoken for.
+/// The reason why a value is refused. The program's own parsers state it; for library errors it is worded here.
 fn why_not(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(e) = error.downcast_ref::<ParseIntError>() {
         return match e.kind() {
@@ -190,7 +190,7 @@ fn why_not(error: &(dyn std::error::Error + 'static)) -> String {
         return "it must be an address and a port, such as 127.0.0.1:8080".into();
     }
     let text = error.to_string();
-    // `0 is not in 1..=1000`
+    // Parses clap's message `0 is not in 1..=1000`.
     let range = text.split_once(" is not in ").map(|(_, range)| range);
     match range.and_then(|range| range.split_once("..")) {
         Some((low, "")) => format!("it must be a whole number from {low} on"),

@@ -1,7 +1,7 @@
 //! Floor 9: the command line.
 //!
-//! Results go to standard output, progress and messages to standard error. The exit status is 0 for success, 2 for
-//! a command line that makes no sense, 1 for anything else that failed.
+//! Results go to standard output, progress and messages to standard error. The exit status is 0 for success, 2 for a
+//! wrong command line, and 1 for any other failure.
 
 mod attention;
 mod bench;
@@ -55,7 +55,7 @@ struct Cli {
     command: Command,
 }
 
-/// How many threads may be asked for.
+/// The allowed numbers of threads.
 const THREADS: RangeInclusive<u16> = 1..=1024;
 
 /// Options that every command takes.
@@ -63,7 +63,7 @@ const THREADS: RangeInclusive<u16> = 1..=1024;
 struct Common {
     #[command(flatten)]
     device: DeviceArgs,
-    /// Threads [default: all cores, or what the environment variable GLIMPSE_THREADS says]
+    /// Threads [default: all cores, or the value of the environment variable GLIMPSE_THREADS]
     #[arg(
         long,
         global = true,
@@ -92,10 +92,10 @@ enum Command {
     Devices(device::DevicesArgs),
 }
 
-/// How a command ended.
+/// The outcome of a command.
 struct Ended {
     code: ExitCode,
-    /// What is said on standard error after everything else.
+    /// A line that is printed on standard error after everything else.
     last_line: Option<String>,
 }
 
@@ -109,7 +109,7 @@ impl From<ExitCode> for Ended {
 }
 
 impl Command {
-    /// Runs it; what computes opens `device` first, and tells which one it was when all went well.
+    /// Runs the command. A command that computes opens `device` first, and names it after success.
     fn run(&self, device: &DeviceArgs) -> Result<ExitCode> {
         match self {
             Command::Score(args) => return score::run(args),
@@ -177,8 +177,8 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// The command line of this process, or the status to end with where there is none: after the help that was asked for,
-/// or a line about what is wrong with it.
+/// Parses the command line of this process. On failure it returns the exit status, after printing the requested help
+/// or a line about the mistake.
 ///
 /// # Errors
 /// The exit status.
@@ -187,18 +187,19 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     T::try_parse().map_err(|error| misuse::not_parsed(&error))
 }
 
-/// Makes an error of whoever writes out of the signal that comes where a file would grow beyond a limit. By itself it
-/// ends the program, and with it a training that has something to save.
+/// Turns the signal for a file that grows beyond a limit into an error of the write. The signal's default action
+/// would end the program, and a training run would lose its progress.
 fn survive_size_limit() {
-    // What the flag says, the write that failed says too. Where there is no such handler, the signal stays what it is.
+    // The flag is not read, as the failed write reports the error. If no handler can be installed, the default action
+    // stays.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-/// Makes this process ready to compute: on `count` threads, or as many as the environment or the processor says.
+/// Prepares this process for computing on `count` threads, or as many as the environment or the processor says.
 ///
 /// # Errors
-/// Where the environment asks for what makes no sense, or the system grants no threads.
+/// If the environment has an invalid value, or the system grants no threads.
 pub fn prepare(count: Option<u16>) -> Result<()> {
     has_random_numbers()?;
     isa::check_forced()?;
@@ -206,14 +207,15 @@ pub fn prepare(count: Option<u16>) -> Result<()> {
     threads::start(count.map(usize::from))
 }
 
-/// Hash tables draw a random number, and end the program where the system has none: better with a sentence.
+/// Checks that the system provides random numbers. Hash tables need one and would otherwise panic without a clear
+/// message.
 fn has_random_numbers() -> Result<()> {
     threads::unless_it_panics(RandomState::new)
         .map(|_| ())
         .ok_or_else(|| Error::usage("the system gives no random numbers, which hash tables need"))
 }
 
-/// The environment variable that says how many threads to take, as `--threads` does.
+/// The environment variable for the number of threads; `--threads` overrides it.
 const THREADS_VARIABLE: &str = "GLIMPSE_THREADS";
 
 /// The number of threads that the environment asks for.

@@ -1,4 +1,4 @@
-//! Options that several commands have.
+//! Options that several commands share.
 
 use std::path::PathBuf;
 
@@ -14,24 +14,24 @@ use crate::model::{Captioner, DenseNet};
 use crate::nn::Module;
 use crate::tensor::Device;
 
-/// Which image files are read.
+/// Limits for the image files that are read.
 #[derive(Args)]
 pub struct ReadingArgs {
     /// The most pixels of an image, in millions; larger ones are refused
     #[arg(long, value_name = "N", default_value_t = megapixels(Limits::default().pixels), value_parser = count(10_000))]
     max_megapixels: usize,
-    /// Memory that images may take while they are decoded, all threads together, in megabytes; one that needs more is
-    /// refused [default: 1024, and what an image needs that is larger alone]
+    /// Memory that images may take while they are decoded, all threads together, in megabytes; an image that needs
+    /// more is refused [default: 1024, and as much as a single larger image needs]
     #[arg(long, value_name = "MB", value_parser = count(1 << 20))]
     memory_mb: Option<usize>,
-    /// Refuse files that are odd in some way but hold all of their pixels (no end marker, a wrong checksum), instead of
-    /// reading them with a warning
+    /// Refuse files that are odd in some way but hold all of their pixels (no end marker, a wrong checksum), instead
+    /// of reading them with a warning
     #[arg(long)]
     strict: bool,
 }
 
 impl ReadingArgs {
-    /// Makes this how the process reads images.
+    /// Applies these limits to the whole process.
     pub fn apply(&self) {
         let granted = self.memory_mb.map(|mb| (mb as u64) << 20);
         let limits = Limits {
@@ -49,33 +49,33 @@ impl ReadingArgs {
     }
 }
 
-/// Memory that images take together unless the command line says otherwise: one gibibyte.
+/// Default for the memory that images take together: one gibibyte.
 const TOGETHER: u64 = 1 << 30;
 
 /// A million pixels.
 pub const MEGAPIXEL: u64 = 1_000_000;
 
-/// Pixels in millions.
+/// Converts pixels to millions of pixels.
 pub fn megapixels(pixels: u64) -> usize {
     (pixels / MEGAPIXEL) as usize
 }
 
-/// Which model.
+/// The model and its precision.
 #[derive(Args)]
 pub struct ModelArgs {
     /// The model, as `glimpse train` writes it [default: the bundled one]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// What the encoder multiplies
+    /// Precision of the encoder's products
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
 }
 
 impl ModelArgs {
-    /// Reads the model, and brings it to `device`.
+    /// Loads the model, and moves it to `device`.
     ///
     /// # Errors
-    /// Where the file is no model.
+    /// If the file is no model.
     pub fn load(&self, device: &Device) -> Result<Captioner> {
         let mut captioner = self
             .model
@@ -87,12 +87,12 @@ impl ModelArgs {
     }
 }
 
-/// What the encoder multiplies.
+/// Precision of the encoder's products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// 32-bit floating point
     F32,
-    /// bfloat16, whose products are summed in 32 bits: a third less time where the processor has instructions for it;
+    /// bfloat16, whose products are summed in 32 bits: a third less time if the processor has instructions for it;
     /// features differ by less than a hundredth
     Bf16,
     /// 16-bit floating point on a GPU, whose products are summed in 32 bits; with GLIMPSE_MATRICES=1 on its
@@ -101,7 +101,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// As it is spelled.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -110,10 +110,10 @@ impl Precision {
         }
     }
 
-    /// Whether `device` computes with it.
+    /// Checks that `device` supports this precision.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If it does not.
     pub fn check(self, device: &Device) -> Result<()> {
         match (self, device) {
             (Precision::Bf16, Device::Gpu(_)) => Err(Error::usage(
@@ -130,10 +130,10 @@ impl Precision {
         }
     }
 
-    /// Makes `encoder` compute with it, and says where that makes it slower.
+    /// Sets the precision of `encoder`, and warns if that makes it slower.
     ///
     /// # Errors
-    /// Where `device` does not compute with it.
+    /// If `device` does not support it.
     pub fn apply(self, encoder: &mut DenseNet, device: &Device) -> Result<()> {
         self.check(device)?;
         encoder.set_precision(match self {
@@ -147,7 +147,7 @@ impl Precision {
     }
 }
 
-/// How to look for likely sentences.
+/// Options of the search for likely sentences.
 #[derive(Args)]
 pub struct SearchArgs {
     /// Sentences that are followed at a time, 1 to 1000; 1 is greedy
@@ -159,8 +159,8 @@ pub struct SearchArgs {
     /// Words of a caption, at most
     #[arg(long, value_name = "N", default_value_t = Search::default().max_words, value_parser = count(1000))]
     pub max_words: usize,
-    /// Multiply the log-probability of a word that the sentence has already by this factor, 1 or more; 1 changes nothing,
-    /// 1.2 is usual
+    /// Multiply the log-probability of a word that the sentence already contains by this factor, 1 or more; 1 changes
+    /// nothing, 1.2 is usual
     #[arg(long, value_name = "F", default_value_t = Search::default().repetition_penalty,
           value_parser = number("must be 1 or more", |f| f >= 1.0))]
     pub repetition_penalty: f64,
@@ -168,25 +168,27 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N", default_value_t = Search::default().no_repeat_ngram,
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
     pub no_repeat_ngram: usize,
-    /// Cut the beam into G groups of equal width, each of which avoids the words of those before it (diverse beam
+    /// Divide the beam into G groups of equal width, each of which avoids the words of those before it (diverse beam
     /// search); a divisor of the beam, 1 is a single group
     #[arg(long, value_name = "G", default_value_t = Search::default().beam_groups, value_parser = count(1000))]
     pub beam_groups: usize,
-    /// How much log-probability a word costs a group for each sentence of earlier groups that has it at the same place,
-    /// above 0
+    /// Log-probability that a word costs a group for each sentence of earlier groups that has it at the same
+    /// position, above 0
     #[arg(long, value_name = "D", default_value_t = Search::default().diversity, requires = "beam_groups",
           value_parser = number("must be above 0", |d| d > 0.0))]
     pub diversity: f64,
     /// How the captions are chosen from the sentences that were found
     #[arg(long, value_enum, default_value_t = Choose::Likeliest)]
     pub choose: Choose,
-    /// How much it counts, among the likeliest captions, that the encoder itself finds their words in the picture: added to
-    /// the score of a caption all of whose words it is certain of; 0 or more, 0 is nothing. For calibrated models
+    /// Weight, among the likeliest captions, of the encoder's own evidence that the picture shows their words: added
+    /// to the score of a caption all of whose words the encoder is certain of; 0 or more, 0 is nothing. For
+    /// calibrated models
     #[arg(long, value_name = "W", default_value_t = Search::default().evidence,
           value_parser = number("must be 0 or more", |w| w >= 0.0))]
     pub evidence: f64,
-    /// How strongly words for animals follow which kind of animal the encoder recognises, 0 or more; 0 is not at all, 1
-    /// multiplies a word's probability by how likely its kind is beside the likeliest kind. For calibrated models
+    /// How strongly words for animals follow the kind of animal that the encoder recognises, 0 or more; 0 is not at
+    /// all, 1 multiplies a word's probability by the probability of its kind relative to the likeliest kind. For
+    /// calibrated models
     #[arg(long, value_name = "S", default_value_t = Search::default().recognition,
           value_parser = number("must be 0 or more", |s| s >= 0.0))]
     pub recognition: f64,
@@ -203,7 +205,7 @@ pub enum Choose {
 }
 
 impl SearchArgs {
-    /// The options, by the names of their fields, that only a search has and drawing at random does not.
+    /// The options, by the names of their fields, that apply to a search but not to sampling.
     pub const NOT_FOR_SAMPLES: [&str; 9] = [
         "beam",
         "length_penalty",
@@ -216,7 +218,7 @@ impl SearchArgs {
         "recognition",
     ];
 
-    /// What is wrong with the options together, where something is.
+    /// The contradiction between the options, if there is one.
     pub fn contradiction(&self, n_best: usize) -> Option<String> {
         let (beam, groups) = (self.beam, self.beam_groups);
         if n_best > beam {
@@ -255,17 +257,17 @@ impl SearchArgs {
     }
 }
 
-/// Takes whole numbers from 1 to `most`.
+/// Parses whole numbers from 1 to `most`.
 pub fn count(most: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=most)
 }
 
-/// Takes numbers that are neither infinite nor none.
+/// Parses finite numbers.
 fn finite() -> impl TypedValueParser<Value = f64> {
     number("must be a finite number", |_| true)
 }
 
-/// Takes finite numbers that are `fine`; what others `must` be is the message.
+/// Parses finite numbers for which `fine` holds. Otherwise the message says what they `must` be.
 pub fn number(must: &'static str, fine: fn(f64) -> bool) -> impl TypedValueParser<Value = f64> {
     clap::builder::StringValueParser::new().try_map(move |text| {
         let value = text

@@ -1,4 +1,4 @@
-//! What every command prints, and where it may write.
+//! Output of all commands, and where they may write.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -14,10 +14,10 @@ use crate::error::{Error, Result, is_unsafe, name, reason};
 
 /// Prints a line of results on standard output.
 ///
-/// When whoever read them has gone (`glimpse … | head -1`), there is nobody left to work for: the program ends.
+/// If the reader has closed the pipe (`glimpse … | head -1`), the program ends.
 ///
 /// # Errors
-/// Where standard output cannot take the line, as a file on a full disk.
+/// If standard output cannot be written, such as a file on a full disk.
 pub fn line(text: impl Display) -> Result<()> {
     match try_line(text) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
@@ -25,7 +25,7 @@ pub fn line(text: impl Display) -> Result<()> {
     }
 }
 
-/// The error of a standard output that took nothing.
+/// The error of a standard output that cannot be written.
 pub fn unprinted(why: &io::Error) -> Error {
     Error::file(
         "standard output",
@@ -33,7 +33,7 @@ pub fn unprinted(why: &io::Error) -> Error {
     )
 }
 
-/// [`line()`] for work that goes on even when nobody reads of it any more.
+/// Prints like [`line()`], for work that continues even if nobody reads its output.
 ///
 /// # Errors
 /// As the system reports them.
@@ -51,16 +51,17 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     line(json_text(value)?)
 }
 
-/// `value` as JSON in one line, in which nothing ends the line or steers a terminal.
+/// `value` as one line of JSON, with characters escaped that would end the line or control a terminal.
 ///
 /// # Errors
-/// Where it has no such form.
+/// If it has no such form.
 pub fn json_text(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string(value).map_err(|_| no_json())?;
     if !text.contains(is_unsafe) {
         return Ok(text);
     }
-    // JSON itself escapes the control characters of ASCII alone. What is left is in strings, where nothing else is.
+    // JSON itself escapes only the control characters of ASCII. The others occur only inside strings, so they can be
+    // escaped.
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match is_unsafe(c) {
@@ -78,7 +79,7 @@ fn no_json() -> Error {
 /// `value` as a tree of JSON values.
 ///
 /// # Errors
-/// Where it has no such form.
+/// If it has no such form.
 pub fn json_value(value: &impl Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|_| no_json())
 }
@@ -88,7 +89,7 @@ pub fn complain(error: impl Display) {
     note(format_args!("glimpse: {error}"));
 }
 
-/// Prints what is odd about the file at `path` on standard error, once however often it is read.
+/// Prints a warning about the file at `path` on standard error, once however often the file is read.
 pub fn warn_of(path: &Path, what: &str) {
     static TOLD: Mutex<BTreeSet<(PathBuf, String)>> = Mutex::new(BTreeSet::new());
     let told = TOLD
@@ -99,22 +100,23 @@ pub fn warn_of(path: &Path, what: &str) {
     }
 }
 
-/// Prints on standard error what is no complaint.
+/// Prints a line on standard error that is not an error message.
 ///
-/// Nothing else in the programs writes there: `eprintln!` ends a program where standard error is full, or a pipe whose
-/// reader has gone, and no message is worth the work that would be lost.
+/// The programs write to standard error only here. `eprintln!` panics if standard error is full or its reader has
+/// closed the pipe, and no message is worth the work that would be lost.
 pub fn note(text: impl Display) {
     let _ = StandardError.write_all(format!("{text}\n").as_bytes());
 }
 
-/// Prints lines on standard error, or nothing where there are none.
+/// Prints lines on standard error; nothing if there are none.
 pub fn notes(lines: &str) {
     if !lines.is_empty() {
         note(lines.trim_end());
     }
 }
 
-/// Standard error for whoever wants a [`Write`]: what cannot be written is dropped, and the exit status has to do.
+/// Standard error as a [`Write`] that never fails: bytes that cannot be written are dropped. The exit status still
+/// tells.
 pub struct StandardError;
 
 impl Write for StandardError {
@@ -128,15 +130,15 @@ impl Write for StandardError {
     }
 }
 
-/// Ends a command line that makes no sense as clap ends one.
+/// Ends the program for a wrong command line with clap's exit status.
 pub fn misused(what: impl Display) -> ExitCode {
     complain(what);
     ExitCode::from(2)
 }
 
-/// A progress bar on standard error, where that is a terminal; otherwise one that shows nothing.
+/// A progress bar on standard error if that is a terminal; otherwise a hidden one.
 ///
-/// `template` is as `indicatif` has it.
+/// `template` has the syntax of `indicatif`.
 pub fn progress(template: &str, total: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());

@@ -1,9 +1,9 @@
-//! Stages that work side by side: while one chunk of images is captioned, the next is encoded, and the one after
-//! it is read.
+//! Runs stages concurrently: while one chunk of images is captioned, the next is encoded, and the one after it is
+//! read.
 //!
-//! Every stage hands its work to the same threads, so this makes no more of them busy than there are; it fills
-//! the moments in which a stage alone has nothing for all of them to do. With one or two threads there are hardly any
-//! such moments, and stages take turns.
+//! All stages use the same thread pool, so this does not use more threads. It fills the moments in which one stage
+//! alone cannot keep all threads busy. With one or two threads there are hardly any such moments, and the stages take
+//! turns.
 
 use std::sync::mpsc;
 use std::thread::{Builder, Scope};
@@ -15,17 +15,17 @@ use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
 use crate::tensor::Tensor;
 
-// As many threads as this one stage keeps busy: two stages at a time would only get in each other's way, and an image
-// takes a tenth longer.
+// With at most this many threads, one stage keeps all of them busy. Two concurrent stages would compete, and an image
+// would take a tenth longer.
 const FEW: usize = 2;
 
-/// `items` in their order, made in a thread of their own: one is in the making and one more waits while the
-/// caller is busy with the last.
+/// Computes `items` in order in a thread of its own. One item is being computed and one more waits while the caller
+/// works on the last.
 ///
-/// Where there are few threads, they are made when they are asked for.
+/// With few threads, items are computed when the caller asks for them.
 ///
 /// # Errors
-/// Where the system grants no thread.
+/// If the system grants no thread.
 pub fn ahead<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     items: impl Iterator<Item = T> + Send + 'scope,
@@ -36,7 +36,7 @@ pub fn ahead<'scope, T: Send + 'scope>(
     let (made, waiting) = mpsc::sync_channel(1);
     let make = move || {
         for item in items {
-            // Nobody wants more of them.
+            // The receiver is gone: no more items are needed.
             if made.send(item).is_err() {
                 return;
             }
@@ -50,18 +50,18 @@ pub fn ahead<'scope, T: Send + 'scope>(
 
 /// A chunk of images, encoded.
 pub struct Encoded {
-    /// All of them.
+    /// All images of the chunk.
     pub entries: Vec<Entry>,
-    /// A row for each of the entries without an error; `None` where there are none.
+    /// A row for each entry without an error; `None` if there are none.
     pub features: Option<Tensor>,
-    /// How long encoding a readable one took, in milliseconds.
+    /// Time of encoding per readable image, in milliseconds.
     pub ms: f64,
 }
 
-/// The images in chunks, read and encoded ahead of the caller.
+/// Reads and encodes the images in chunks, ahead of the caller.
 ///
 /// # Errors
-/// Those of [`ahead`]; the items' are those of [`Captioner::encode`].
+/// Those of [`ahead`]. The errors of the items are those of [`Captioner::encode`].
 pub fn encoded<'scope>(
     scope: &'scope Scope<'scope, '_>,
     images: Images,
@@ -104,7 +104,7 @@ mod tests {
                     for (expected, item) in items.enumerate() {
                         assert_eq!(item, expected);
                         thread::sleep(std::time::Duration::from_micros(200));
-                        // One waits, one is in the making.
+                        // One item waits, one is being computed.
                         let limit = item + if threads <= FEW { 1 } else { 3 };
                         assert!(made.load(Ordering::SeqCst) <= limit);
                     }

@@ -15,29 +15,30 @@ use crate::metrics::{self, Hypothesis, Options, Report, Scores, hypotheses, mete
 
 /// Score captions against what people wrote
 ///
-/// BLEU, ROUGE-L and CIDEr are computed as the COCO evaluation computes them; `cider` is what papers call CIDEr, by the formula of
-/// CIDEr-D. METEOR 1.5 needs its own files to be whole (`--meteor-data`); `meteor_stem` does without. The images of DIR are not
-/// needed.
+/// BLEU, ROUGE-L and CIDEr are computed as in the COCO evaluation; `cider` is the score that papers call CIDEr, by
+/// the formula of CIDEr-D. The full METEOR 1.5 needs its own files (`--meteor-data`); `meteor_stem` does not. The
+/// images of DIR are not needed.
 #[derive(Args)]
 pub struct ScoreArgs {
-    /// The captions, one for each image of the split: lines {"image": "a.jpg", "text": "a dog runs"} (or "caption"), the lines of
-    /// `glimpse caption --json`, or COCO results [{"image_id": 1, "caption": "a dog runs"}]
+    /// The captions, one for each image of the split: lines {"image": "a.jpg", "text": "a dog runs"} (or "caption"),
+    /// the lines of `glimpse caption --json`, or COCO results [{"image_id": 1, "caption": "a dog runs"}]
     #[arg(value_name = "HYPOTHESES")]
     hypotheses: PathBuf,
     #[command(flatten)]
     data: DataArgs,
-    /// Which of its images: train, dev (or val), test
+    /// The split: train, dev (or val), test
     #[arg(long, value_name = "SPLIT")]
     split: Split,
     #[command(flatten)]
     scoring: ScoringArgs,
 }
 
-/// How captions are scored, and what is said of it.
+/// How captions are scored, and how the scores are reported.
 #[derive(Args)]
 pub struct ScoringArgs {
-    /// METEOR 1.5's own files, for all its stages: the folder of meteor-1.5.jar and data/paraphrase-en.gz, as the folder `meteor`
-    /// of the Python package pycocoevalcap [default: exact and stem matches alone, printed as meteor_stem]
+    /// METEOR 1.5's own files, for all its stages: the folder of meteor-1.5.jar and data/paraphrase-en.gz, as the
+    /// folder `meteor` of the Python package pycocoevalcap [default: exact and stem matches alone, printed as
+    /// meteor_stem]
     #[arg(long, value_name = "DIR")]
     meteor_data: Option<PathBuf>,
     /// Write the scores of each image to this file, a JSON object {"image", "text", "bleu1", ...} a line
@@ -48,7 +49,7 @@ pub struct ScoringArgs {
     json: bool,
 }
 
-/// What scoring needs, ready.
+/// The checked inputs of scoring.
 pub struct Scoring<'a> {
     args: &'a ScoringArgs,
     meteor: Option<meteor::Data>,
@@ -72,10 +73,10 @@ pub fn run(args: &ScoreArgs) -> Result<ExitCode> {
 }
 
 impl ScoringArgs {
-    /// Looks at everything that could be wrong, before hours of captioning rather than after.
+    /// Checks everything that could be wrong before hours of captioning.
     ///
     /// # Errors
-    /// Where METEOR's files are not what they should be, or a file could not be written.
+    /// If METEOR's files are invalid, or a file could not be written.
     pub fn open(&self) -> Result<Scoring<'_>> {
         if let Some(path) = &self.per_image {
             store::check(path)?;
@@ -89,10 +90,10 @@ impl ScoringArgs {
 }
 
 impl Scoring<'_> {
-    /// Scores captions of a dataset's split, and prints what there is to say of them.
+    /// Scores captions of a dataset's split, and prints the report.
     ///
     /// # Errors
-    /// Where captions and images do not belong together, or something cannot be read or written.
+    /// If captions and images do not match, or a file cannot be read or written.
     pub fn print(&self, hypotheses: &[Hypothesis], dataset: &Dataset, split: Split) -> Result<()> {
         let training = match split {
             Split::Train => None,
@@ -129,7 +130,7 @@ fn line(hypothesis: &Hypothesis, scores: &Scores) -> Result<String> {
 
 /// Prints a report for people.
 fn table(report: &Report) -> Result<()> {
-    // `cider_d` is the number of `cider` once more.
+    // `cider_d` is equal to `cider`.
     for (name, score) in report.scores.named().filter(|(name, _)| *name != "cider_d") {
         let [low, high] = report.intervals.get(name).copied().unwrap_or([score; 2]);
         output::line(format_args!(

@@ -26,11 +26,13 @@ const PUBLIC_URL_VARIABLE: &str = "GLIMPSE_PUBLIC_URL";
 ///
 /// Everything runs on this machine. Uploads stay in memory, and are neither stored nor logged. Without a token the
 /// service answers only under localhost, its address, and the names given with --allow-host and --public-url. GET
-/// /api/openapi.json describes the interface, GET /metrics counts. Ctrl-C or SIGTERM finishes what was begun and ends it.
+/// /api/openapi.json describes the interface, GET /metrics counts. Ctrl-C or SIGTERM finishes the requests that were
+/// begun and ends the service.
 #[derive(Args)]
 pub struct ServeArgs {
-    /// Where to listen: HOST:PORT, a host alone (the port is then 8080) or a port alone (8080 or :8080; the host is then
-    /// 127.0.0.1, which only this machine reaches). 0.0.0.0 means all addresses, and port 0 any that is free
+    /// The address to listen on: HOST:PORT, a host alone (the port is then 8080) or a port alone (8080 or :8080; the
+    /// host is then 127.0.0.1, which only this machine reaches). 0.0.0.0 means all addresses, and port 0 any that is
+    /// free
     #[arg(long, value_name = "HOST:PORT", default_value_t = Options::default().addr, value_parser = address)]
     addr: String,
     #[command(flatten)]
@@ -39,7 +41,7 @@ pub struct ServeArgs {
     limits: LimitArgs,
     #[command(flatten)]
     access: AccessArgs,
-    /// What is told on standard error; info has a line for each request
+    /// Messages on standard error; info has a line for each request
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Log::Warn)]
     log: Log,
     /// Log as JSON, an object a line
@@ -50,48 +52,49 @@ pub struct ServeArgs {
     json: bool,
 }
 
-/// How much is taken on.
+/// Limits of the service.
 #[derive(Args)]
 struct LimitArgs {
     /// The largest request, in megabytes (of 1024 x 1024 bytes); larger ones are refused with status 413
     #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().upload_bytes), value_parser = count(1 << 14))]
     max_upload_mb: usize,
-    /// The memory that the service may take, in megabytes, however many threads it has. Images that would take too much of
-    /// it to decode are refused with status 413, and the others wait for each other
+    /// The memory that the service may take, in megabytes, however many threads it has. Images that would take too
+    /// much of it to decode are refused with status 413, and the others wait for each other
     #[arg(long, value_name = "MB", default_value_t = megabytes(Options::default().memory_bytes), value_parser = count(1 << 20))]
     memory_mb: usize,
-    /// Of that, what uploads may take together, in megabytes; more are refused with status 429 [default: a fifth of what
-    /// the model and connections leave]
+    /// Memory of --memory-mb that uploads may take together, in megabytes; more are refused with status 429 [default:
+    /// a fifth of the memory that the model and connections leave]
     #[arg(long, value_name = "MB", value_parser = count(1 << 20))]
     upload_memory_mb: Option<usize>,
     /// The most pixels of an image, in millions; larger ones are refused with status 413
     #[arg(long, value_name = "N", default_value_t = megapixels(Options::default().pixels), value_parser = count(10_000))]
     max_megapixels: usize,
-    /// Pixels of one client's images that wait to be decoded, in millions; where there are more, its largest are refused
+    /// Pixels of one client's images that wait to be decoded, in millions; if there are more, its largest are refused
     /// with status 429 [default: 16 times --max-megapixels]
     #[arg(long, value_name = "N", value_parser = count(1_000_000))]
     queued_megapixels: Option<usize>,
-    /// Requests for captions at a time, those that are still being sent left out; more are refused with status 429
+    /// Concurrent requests for captions, not counting those that are still being sent; more are refused with status
+    /// 429
     #[arg(long, value_name = "N", default_value_t = Options::default().requests, value_parser = count(1 << 16))]
     max_requests: usize,
-    /// Open connections; where there are more, the one closes that was idle for longest, of the client that has the most
+    /// Open connections; if there are more, the client that has the most loses the one that was idle for longest
     #[arg(long, value_name = "N", default_value_t = Options::default().connections, value_parser = count(1 << 16))]
     max_connections: usize,
-    /// Open connections from one address or IPv6 network (/64), those of a --trusted-proxy excepted; where there are more,
-    /// the one of them closes that was idle for longest
+    /// Open connections from one address or IPv6 network (/64), except those of a --trusted-proxy; if there are more,
+    /// the one of them that was idle for longest is closed
     #[arg(long, value_name = "N", default_value_t = Options::default().connections_per_address, value_parser = count(1 << 16))]
     max_connections_per_address: usize,
     /// Images that wait for the model; more are refused with status 503
     #[arg(long, value_name = "N", default_value_t = Options::default().queue, value_parser = count(1 << 16))]
     queue: usize,
-    /// Images that the model sees at a time
+    /// Images in one batch of the model
     #[arg(long, value_name = "N", default_value_t = Options::default().batch, value_parser = count(1024))]
     batch: usize,
     /// How long a batch waits for images that are on their way, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = Options::default().batch_wait.as_secs_f64() * 1e3,
           value_parser = number("must be 0 to 1000", |ms| (0.0..=1e3).contains(&ms)))]
     batch_wait_ms: f64,
-    /// How long a sender may be silent, in seconds; then comes status 408
+    /// How long a sender may be silent, in seconds; then the request ends with status 408
     #[arg(long, value_name = "S", default_value_t = Options::default().read_timeout.as_secs_f64(),
           value_parser = number("must be above 0 and at most 3600", is_patience))]
     read_timeout_s: f64,
@@ -99,42 +102,42 @@ struct LimitArgs {
     #[arg(long, value_name = "S", default_value_t = Options::default().write_timeout.as_secs_f64(),
           value_parser = number("must be above 0 and at most 3600", is_patience))]
     write_timeout_s: f64,
-    /// Bytes of a request that have to come in a second on average, after the first --read-timeout-s seconds; else comes
-    /// status 408
+    /// Minimum average bytes per second of a request, after the first --read-timeout-s seconds; a slower request ends
+    /// with status 408
     #[arg(long, value_name = "BYTES", default_value_t = Options::default().upload_rate, value_parser = count(1 << 30))]
     min_upload_rate: usize,
-    /// How long a request may take as a whole, in seconds; then comes status 408
+    /// How long a request may take as a whole, in seconds; then it ends with status 408
     #[arg(long, value_name = "S", default_value_t = Options::default().timeout.as_secs_f64(),
           value_parser = number("must be above 0 and at most 3600", is_patience))]
     timeout_s: f64,
-    /// How long a service that is stopped waits for requests that were begun, in seconds; then they are cut off
+    /// How long a stopped service waits for requests that were begun, in seconds; then they are cut off
     #[arg(long, value_name = "S", default_value_t = Options::default().shutdown.as_secs_f64(),
           value_parser = number("must be above 0 and at most 3600", is_patience))]
     shutdown_timeout_s: f64,
 }
 
-/// Who is let in.
+/// Options for who has access.
 #[derive(Args)]
 struct AccessArgs {
-    /// What clients have to send as `Authorization: Bearer SECRET` [default: what the environment variable
-    /// GLIMPSE_TOKEN holds, which others on this machine cannot see; without either, nothing]
+    /// The secret that clients have to send as `Authorization: Bearer SECRET` [default: the value of the environment
+    /// variable GLIMPSE_TOKEN, which others on this machine cannot see; without either, none is needed]
     #[arg(long, value_name = "SECRET")]
     token: Option<OsString>,
-    /// A name that the service is reached by, besides localhost and its address; may be repeated
+    /// A name under which the service is reached, besides localhost and its address; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// The address of a proxy in front, whose X-Forwarded-For then says which client a limit for each client counts; may
-    /// be repeated
+    /// The address of a proxy in front. Its X-Forwarded-For then identifies the client that a limit per client
+    /// counts; may be repeated
     #[arg(long, value_name = "ADDRESS", value_parser = ip)]
     trusted_proxy: Vec<IpAddr>,
-    /// The address that users see where a proxy stands in front, such as https://example.org/glimpse. Its host is let in,
-    /// and the service answers under its path as well as under /, so it does not matter whether the proxy takes the path
-    /// away [default: what the environment variable GLIMPSE_PUBLIC_URL holds]
+    /// The address that users see if a proxy stands in front, such as https://example.org/glimpse. Its host is let
+    /// in, and the service answers under its path as well as under /, so it does not matter whether the proxy takes
+    /// the path away [default: the value of the environment variable GLIMPSE_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 }
 
-/// How much is told.
+/// Verbosity of the log.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Log {
     Off,
@@ -164,7 +167,7 @@ impl ServeArgs {
             addr: self.addr.clone(),
             upload_bytes,
             memory_bytes: limits.memory_mb << 20,
-            // One upload has to fit.
+            // The limit admits at least one upload of the maximum size.
             held_bytes: limits
                 .upload_memory_mb
                 .map(|mb| (mb << 20).max(upload_bytes)),
@@ -194,11 +197,11 @@ impl ServeArgs {
 }
 
 impl AccessArgs {
-    /// The token, if one was given. One that cannot be used is an error: whoever sets a token wants others kept out, so a
-    /// service that started without it would be open against his will.
+    /// The token, if one was given. A token that cannot be used is an error, because the user wants to restrict
+    /// access: a service that started without it would be open.
     ///
     /// # Errors
-    /// Where it is empty, or a header could not hold it.
+    /// If it is empty, or a header could not hold it.
     fn token(&self) -> Result<Option<String>> {
         let given = self.token.clone().map(|token| ("--token", token));
         let variable = || std::env::var_os(TOKEN_VARIABLE).map(|token| (TOKEN_VARIABLE, token));
@@ -220,7 +223,7 @@ impl AccessArgs {
     }
 
     /// # Errors
-    /// Where it is no address of a web server.
+    /// If it is no address of a web server.
     fn public_url(&self) -> Result<Option<PublicUrl>> {
         let variable = || {
             let text = std::env::var_os(PUBLIC_URL_VARIABLE)?;
@@ -274,7 +277,7 @@ fn greet(addr: SocketAddr, device: &Device) {
     ));
 }
 
-/// The first signal lets the service finish; the second time there is no patience left for that.
+/// Stops the service on a signal. The first signal lets it finish its requests; the second ends the process at once.
 fn stop_on_signals(stop: Stop) -> Result<()> {
     let stopping = AtomicBool::new(false);
     ctrlc::set_handler(move || {

@@ -1,4 +1,4 @@
-//! How a run over many images went, in one line at its end.
+//! Counts the images of a command, and reports the counts in one line at its end.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use crate::data::folder::PassedOver;
 
 /// Counts images.
 pub struct Tally {
-    /// What is done with them: `captioned`.
+    /// The past participle for the successful images: `captioned`.
     verb: &'static str,
-    /// Whether there may be more than one.
+    /// Whether there may be more than one image.
     is_bulk: bool,
     done: usize,
     failed: usize,
@@ -17,7 +17,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing done yet.
+    /// A tally that starts at zero.
     pub fn new(verb: &'static str, is_bulk: bool, passed_over: PassedOver) -> Self {
         Tally {
             verb,
@@ -28,17 +28,18 @@ impl Tally {
         }
     }
 
-    /// One image more went well.
+    /// Counts an image that succeeded.
     pub fn done(&mut self) {
         self.done += 1;
     }
 
-    /// One image more, or one folder, cannot be used.
+    /// Counts an image or a folder that cannot be used.
     pub fn failed(&mut self) {
         self.failed += 1;
     }
 
-    /// The end of the run: its exit status, and for many images `captioned 120, failed 2, passed over 5 (5 HEIC)`.
+    /// The outcome of the command: its exit status, and for many images `captioned 120, failed 2, passed over 5 (5
+    /// HEIC)`.
     pub fn end(self) -> Ended {
         let Tally {
             verb,

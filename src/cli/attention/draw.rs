@@ -1,18 +1,18 @@
-//! The photo, and beside it once for each word, bright where the model looked.
+//! Draws the photo, and for each word a copy of it that is bright where the model looked.
 
 use super::font;
 use crate::data::Image;
 use crate::data::resize::{self, Region};
 use crate::error::Result;
 
-/// A word, and where the model looked before it chose it.
+/// A word, and the attention weights with which the model chose it.
 pub struct Word<'a> {
     pub text: &'a str,
-    /// The weights of the map's places, row by row.
+    /// The weights of the map's positions, row by row.
     pub weights: &'a [f32],
 }
 
-/// What the panels of a picture share.
+/// Data that all panels of a picture share.
 pub struct Photo<'a> {
     pub image: &'a Image,
     /// The part of the image that the encoder saw.
@@ -23,12 +23,12 @@ pub struct Photo<'a> {
 
 // Pixels between panels, and around all of them.
 const GAP: u32 = 12;
-// The longer side of a panel, and the size of its letters: of few words, and of many.
+// The longer side of a panel in pixels, and the scale of its letters, for at most `FEW` words and for more.
 const LARGE: (u32, u32) = (256, 2);
 const SMALL: (u32, u32) = (128, 1);
 const FEW: usize = 40;
 
-// How bright a place without any weight still is, and what the encoder was not shown at all.
+// Brightness of a position without any weight, and of the part that the encoder did not see.
 const DARK: f32 = 0.3;
 const UNSEEN: f32 = 0.15;
 
@@ -36,11 +36,11 @@ const WHITE: [u8; 3] = [255; 3];
 const BLACK: [u8; 3] = [17; 3];
 const FRAME: [u8; 3] = [255, 196, 0];
 
-/// Draws the photo as it is, with a frame around what the encoder saw of it, then a panel for each word, and `caption`
-/// above them.
+/// Draws the photo with a frame around the part that the encoder saw, then a panel for each word, and `caption`
+/// above.
 ///
 /// In a panel the photo is darkened where the weight is low, in proportion to the word's highest weight. Between the
-/// map's places weights are blended smoothly (by cubic B-splines, as wide as the places are apart).
+/// map's positions the weights are blended smoothly by cubic B-splines, with knots at the positions.
 ///
 /// # Errors
 /// None for images that [`Image`] allows.
@@ -52,11 +52,11 @@ pub fn draw(photo: &Photo, caption: &str, words: &[Word]) -> Result<Image> {
     let panel = resize::bilinear(photo.image, scaled(width), scaled(height))?;
     let seen = photo.seen.scaled(photo.image, &panel);
 
-    // A panel for the photo itself; the whole is a little wider than high.
+    // One panel is for the photo itself. The page is a little wider than high.
     let count = words.len() as u32 + 1;
     let columns = (f64::from(count) * 1.4).sqrt().ceil().min(f64::from(count)) as u32;
     let label = (font::HEIGHT + 4) * letter;
-    // Narrow panels of a high photo still have room for words.
+    // The panels of a narrow photo still have room for words.
     let cell = (
         panel.width().max(side / 2) + GAP,
         panel.height() + label + GAP,
@@ -79,7 +79,7 @@ pub fn draw(photo: &Photo, caption: &str, words: &[Word]) -> Result<Image> {
         let [left, top] = corner(at);
         let room = (cell.0 - GAP) / (font::ADVANCE * letter);
         let text = shortened(word.text, room as usize);
-        // In the middle under the panel, where it is not wider than that.
+        // The word is centred under the panel if it is not wider.
         let indent = panel.width().saturating_sub(font::width(&text) * letter) / 2;
         let place = [left + indent, top + panel.height() + 2 * letter];
         page.write(&text, place, letter);
@@ -87,7 +87,7 @@ pub fn draw(photo: &Photo, caption: &str, words: &[Word]) -> Result<Image> {
     Image::from_rgb(page.width, page.height, page.pixels)
 }
 
-/// How bright each pixel of a panel is, from 0 to 1.
+/// Brightness of each pixel of a panel, from 0 to 1.
 struct Light {
     width: u32,
     values: Vec<f32>,
@@ -133,16 +133,16 @@ impl Light {
     }
 }
 
-/// Places along one side of the map, with what each counts at a pixel.
+/// Positions along one side of the map, with their blending weights at a pixel.
 type Blend = [(usize, f32); 4];
 
-/// For each of `pixels` pixels, how the `places` places that lie between `start` and `start + length` are blended there;
-/// `None` for a pixel outside.
+/// The blending weights at each of `pixels` pixels, for a map of `places` positions that lie between `start` and
+/// `start + length`; `None` for a pixel outside.
 fn blends(pixels: u32, start: f64, length: f64, places: usize) -> Vec<Option<Blend>> {
     let blend = |pixel: u32| {
         let at = (f64::from(pixel) + 0.5 - start) / length;
         (0.0..1.0).contains(&at).then(|| {
-            // Place `p` has its centre at `p`.
+            // Position `p` has its centre at `p`.
             let at = at * places as f64 - 0.5;
             let below = at.floor();
             let t = (at - below) as f32;
@@ -154,7 +154,7 @@ fn blends(pixels: u32, start: f64, length: f64, places: usize) -> Vec<Option<Ble
                 t.powi(3) / 6.0,
             ];
             let last = places.saturating_sub(1) as f64;
-            // Beyond its edge the map goes on as it is there.
+            // Beyond its edge the map continues with the values at the edge.
             let place = |i: usize| (below + i as f64 - 1.0).clamp(0.0, last) as usize;
             [0, 1, 2, 3].map(|i| (place(i), weights[i]))
         })
@@ -162,7 +162,7 @@ fn blends(pixels: u32, start: f64, length: f64, places: usize) -> Vec<Option<Ble
     (0..pixels).map(blend).collect()
 }
 
-/// White paper.
+/// A white page.
 struct Page {
     width: u32,
     height: u32,
@@ -186,7 +186,7 @@ impl Page {
         }
     }
 
-    /// Puts `panel` there, each pixel as bright as `light` has it.
+    /// Copies `panel` to this position, each pixel multiplied by its brightness `light`.
     fn paste(&mut self, panel: &Image, [left, top]: [u32; 2], light: impl Fn(u32, u32) -> f32) {
         for (y, row) in (0..).zip(panel.rows()) {
             for (x, pixel) in (0..).zip(row.chunks_exact(3)) {
@@ -197,7 +197,7 @@ impl Page {
         }
     }
 
-    /// A thin frame around `seen`, unless that is all of the panel.
+    /// Draws a thin frame around `seen`, unless that is the whole panel.
     fn frame(&mut self, [left, top]: [u32; 2], panel: &Image, seen: Region) {
         let edges = |start: f64, length: f64, side: u32| {
             let first = start.round().max(0.0) as u32;
@@ -219,7 +219,7 @@ impl Page {
         }
     }
 
-    /// Writes `text`, each of its pixels a square of `size` pixels.
+    /// Writes `text`; each pixel of its glyphs becomes a square of `size` pixels.
     fn write(&mut self, text: &str, [left, top]: [u32; 2], size: u32) {
         for (x, y) in font::pixels(text) {
             for (dx, dy) in (0..size).flat_map(|dy| (0..size).map(move |dx| (dx, dy))) {
@@ -229,7 +229,7 @@ impl Page {
     }
 }
 
-/// `text` in lines of at most `room` characters, broken between words where that is possible.
+/// Breaks `text` into lines of at most `room` characters, between words where possible.
 fn wrapped(text: &str, room: u32) -> Vec<String> {
     let room = room.max(1) as usize;
     let mut lines = vec![String::new()];
@@ -248,7 +248,7 @@ fn wrapped(text: &str, room: u32) -> Vec<String> {
     lines
 }
 
-/// `text`, or as much of it as `room` characters show, with dots that say so.
+/// `text`, or as much of it as `room` characters show, followed by dots.
 fn shortened(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.to_string();
@@ -285,7 +285,8 @@ mod tests {
                 let [row, column] = [place / 7, place % 7].map(|i| i as u32 * 10 + 5);
                 light.at(column, row)
             };
-            // At the map's edge it goes on as it is there, so a place in a corner is brightest in the very corner.
+            // Beyond its edge the map continues with the values at the edge, so a position in a corner is brightest
+            // in the corner itself.
             assert!(centre(place) > 0.75, "{place}");
             for other in 0..49usize {
                 let rows = (other / 7).abs_diff(place / 7);

@@ -1,7 +1,7 @@
-//! Letters of five by nine pixels, so that pictures can be labelled without a font file.
+//! A font of five by nine pixels, for labelling pictures without a font file.
 //!
-//! They stand in `font.txt` as they look: blocks of ten lines, of which the first lists the characters and the others show
-//! them side by side, seven lines above the base line and two below.
+//! `font.txt` shows the glyphs as they look. It consists of blocks of ten lines. The first line of a block lists the
+//! characters; the others show them side by side, seven lines above the base line and two below.
 
 use std::sync::LazyLock;
 
@@ -14,10 +14,10 @@ pub const HEIGHT: u32 = 9;
 /// Pixels from one glyph's left edge to the next one's.
 pub const ADVANCE: u32 = WIDTH + 1;
 
-/// One bit a pixel in each row, the left one highest.
+/// One bit per pixel in each row; the leftmost pixel is the highest bit.
 type Glyph = [u8; HEIGHT as usize];
 
-/// What stands for a character without a glyph: a box.
+/// The glyph of a character that the font lacks: a box.
 const UNKNOWN: Glyph = [
     0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111, 0, 0,
 ];
@@ -46,13 +46,13 @@ fn glyphs(block: &[&str]) -> Vec<(char, Glyph)> {
 }
 
 fn glyph(c: char) -> Glyph {
-    // There are no capitals.
+    // The font has no capitals.
     let c = c.to_ascii_lowercase();
     let found = GLYPHS.iter().find(|(known, _)| *known == c);
     found.map_or(UNKNOWN, |(_, glyph)| *glyph)
 }
 
-/// The pixels of `text`, each as its column and row from the text's upper left corner.
+/// The pixels of `text`, as column and row from the text's upper left corner.
 pub fn pixels(text: &str) -> impl Iterator<Item = (u32, u32)> {
     let placed = text.chars().filter(|c| !c.is_control()).zip(0u32..);
     placed.filter(|(c, _)| *c != ' ').flat_map(|(c, at)| {
@@ -63,7 +63,7 @@ pub fn pixels(text: &str) -> impl Iterator<Item = (u32, u32)> {
     })
 }
 
-/// Pixels of `text` from left to right.
+/// Width of `text` in pixels.
 pub fn width(text: &str) -> u32 {
     let characters = text.chars().filter(|c| !c.is_control()).count() as u32;
     (characters * ADVANCE).saturating_sub(ADVANCE - WIDTH)

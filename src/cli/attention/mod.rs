@@ -1,4 +1,4 @@
-//! `glimpse caption PATH --attention OUT.png`: a picture of where the model looked for each word.
+//! `glimpse caption PATH --attention OUT.png`: draws where the model looked for each word.
 
 mod draw;
 mod font;
@@ -17,7 +17,7 @@ use crate::data::{Image, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::Captioner;
 
-/// What is wrong with asking for a picture at `out`, where something is; `single` says whether one image was named.
+/// The reason why a picture at `out` is refused, if there is one. `single` tells whether one image was named.
 pub fn objection(out: &Path, single: bool) -> Option<&'static str> {
     let png = out
         .extension()
@@ -32,7 +32,7 @@ pub fn objection(out: &Path, single: bool) -> Option<&'static str> {
 /// Rows and columns of the map that the model attends over.
 ///
 /// # Errors
-/// Where it does not attend.
+/// If its decoder has no attention.
 pub fn grid(captioner: &Captioner) -> Result<[usize; 2]> {
     captioner.attention_grid().ok_or_else(|| {
         let kind = captioner.decoder.config().kind.name();
@@ -43,10 +43,10 @@ pub fn grid(captioner: &Captioner) -> Result<[usize; 2]> {
     })
 }
 
-/// Draws where the model looked in `image` for each word of `caption`, and writes that to `out`, atomically.
+/// Draws where the model looked in `image` for each word of `caption`, and writes the picture to `out` atomically.
 ///
 /// # Errors
-/// Where the model does not attend, or the file cannot be written.
+/// If the decoder has no attention, or the file cannot be written.
 pub fn write(out: &Path, captioner: &Captioner, image: &Image, caption: &Caption) -> Result<()> {
     let photo = Photo {
         image,
@@ -72,7 +72,7 @@ pub fn write(out: &Path, captioner: &Captioner, image: &Image, caption: &Caption
     write_atomically(out, png.get_ref())
 }
 
-/// The words of a caption that come with weights; the end mark is none.
+/// The words of a caption that have attention weights; the end mark is excluded.
 fn words<'a>(caption: &'a Caption, vocabulary: &Vocabulary) -> Vec<Word<'a>> {
     let end = vocabulary.word(END);
     let tokens = caption.tokens.iter();

@@ -1,4 +1,4 @@
-//! Decoders: a step of training, and the captioning of an image.
+//! Benchmarks of the decoders: a training step, and the captioning of an image.
 
 use super::{Bench, Report, flops};
 use crate::caption::{Search, search};
@@ -11,7 +11,7 @@ use crate::train::config::OptimizerConfig;
 use crate::train::optimizer::Optimizer;
 
 const SENTENCES: usize = 64;
-/// Words of a sentence; with the image that makes 21 steps.
+/// Words of a sentence; with the image that makes 21 time steps.
 const WORDS: usize = 20;
 const CONFIG: DecoderConfig = DecoderConfig {
     features: 1024,
@@ -25,7 +25,7 @@ const CONFIG: DecoderConfig = DecoderConfig {
     attention: 0,
 };
 
-/// Words that the decoder with attention is given of each sentence, and positions of its map.
+/// Words per sentence that the decoder with attention gets, and positions of its map.
 const ATTENTION_WORDS: usize = 21;
 const POSITIONS: usize = 49;
 const ATTENTION: DecoderConfig = DecoderConfig {
@@ -34,7 +34,7 @@ const ATTENTION: DecoderConfig = DecoderConfig {
     ..CONFIG
 };
 
-/// Forward, backward and AdamW of a batch.
+/// Measures forward, backward and AdamW of a mini-batch.
 pub fn train(bench: &Bench) -> Result<Report> {
     let image = [SENTENCES, CONFIG.features];
     let sentence = flops::image(&CONFIG)
@@ -43,7 +43,7 @@ pub fn train(bench: &Bench) -> Result<Report> {
     training_step(bench, "train-decoder", &CONFIG, &image, WORDS, sentence)
 }
 
-/// Forward, backward and AdamW of a batch, with attention.
+/// Measures forward, backward and AdamW of a mini-batch, with attention.
 pub fn train_attention(bench: &Bench) -> Result<Report> {
     let (config, words) = (&ATTENTION, ATTENTION_WORDS);
     let map = [SENTENCES, POSITIONS, config.features];
@@ -52,8 +52,8 @@ pub fn train_attention(bench: &Bench) -> Result<Report> {
     training_step(bench, "train-attention", config, &map, words, sentence)
 }
 
-/// A step of training on sentences of `words` words about images of this shape, where the forward pass of each sentence
-/// takes `flops`.
+/// Measures a training step on sentences of `words` words about images of this shape. The forward pass of a sentence
+/// takes `flops` operations.
 fn training_step(
     bench: &Bench,
     what: &'static str,
@@ -89,9 +89,9 @@ fn training_step(
     })
 }
 
-/// One image from features to captions.
+/// Measures the captioning of one image from its features.
 pub fn decode(bench: &Bench) -> Result<Report> {
-    // The image and the start mark once, then a word in each sentence of the beam.
+    // The image and the start mark once, then one word in each sentence of the beam.
     let steps = words_of_a_search();
     let flops = flops::image(&CONFIG)
         + (steps + 2.0) * flops::lstm(&CONFIG)
@@ -99,17 +99,17 @@ pub fn decode(bench: &Bench) -> Result<Report> {
     captioning(bench, "decode", &CONFIG, &[1, CONFIG.features], flops)
 }
 
-/// One image from its map to captions, with attention.
+/// Measures the captioning of one image from its map, with attention.
 pub fn decode_attention(bench: &Bench) -> Result<Report> {
     let config = &ATTENTION;
-    // The start mark once, then a word in each sentence of the beam.
+    // The start mark once, then one word in each sentence of the beam.
     let flops = flops::map(config, POSITIONS)
         + (words_of_a_search() + 1.0) * flops::attention(config, POSITIONS);
     let map = [1, POSITIONS, config.features];
     captioning(bench, "decode-attention", config, &map, flops)
 }
 
-/// Words that a search takes one step with, if no sentence ends early.
+/// The number of words that a search feeds to the decoder, if no sentence ends early.
 fn words_of_a_search() -> f64 {
     let how = Search::default();
     (how.max_words * how.beam) as f64
@@ -135,7 +135,7 @@ fn captioning(
     })
 }
 
-/// A captioner with this decoder and random weights. Its encoder, the smallest there is, is never asked.
+/// A captioner with this decoder and random weights. Its encoder is the smallest possible one and is never used.
 fn captioner(config: &DecoderConfig, init: &mut Init) -> Result<Captioner> {
     let encoder = DenseNetConfig {
         growth: 1,

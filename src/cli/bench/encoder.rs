@@ -1,4 +1,4 @@
-//! DenseNet: features, and a step of training.
+//! Benchmarks of DenseNet: features, and a training step.
 
 use super::{Bench, BenchArgs, Precision, Report, Spread, flops};
 use crate::cpu::available;
@@ -14,12 +14,12 @@ use crate::train::optimizer::Optimizer;
 const SIZE: usize = DEFAULT_SIZE as usize;
 const CLASSES: usize = 1000;
 
-/// The features of a batch, per image.
+/// Measures the features of a batch, per image.
 pub fn encode(bench: &Bench) -> Result<Report> {
     let args = bench.args;
     let mut init = Init::new(1);
     let mut encoder = open(args, &mut init)?;
-    // The images alone, which go through the network a few at a time.
+    // Only the images need memory: they go through the network a few at a time.
     check_memory(bench, SIZE * SIZE * 3)?;
     args.precision.apply(&mut encoder, bench.device)?;
     encoder.to(bench.device)?;
@@ -38,7 +38,7 @@ pub fn encode(bench: &Bench) -> Result<Report> {
     Ok(report)
 }
 
-/// An encoder under a linear classifier.
+/// An encoder with a linear classifier on top.
 struct Classifier {
     encoder: DenseNet,
     head: Linear,
@@ -51,7 +51,7 @@ impl Module for Classifier {
     }
 }
 
-/// Forward, backward and AdamW, per image.
+/// Measures forward, backward and AdamW, per image.
 pub fn train(bench: &Bench) -> Result<Report> {
     let args = bench.args;
     let mut init = Init::new(1);
@@ -112,7 +112,7 @@ fn open(args: &BenchArgs, init: &mut Init) -> Result<DenseNet> {
     }
 }
 
-/// Refuses a batch that no memory holds, where an image takes at least so many numbers.
+/// Refuses a batch that does not fit the memory, if an image takes at least `numbers` floats.
 fn check_memory(bench: &Bench, numbers: usize) -> Result<()> {
     let batch = bench.args.batch;
     if matches!(bench.device, Device::Gpu(_)) {
@@ -127,7 +127,7 @@ fn images(args: &BenchArgs, init: &mut Init) -> Tensor {
     init.normal(&[args.batch, SIZE, SIZE, 3], 1.0)
 }
 
-/// A network whose numbers overflow runs at another speed.
+/// Refuses features that are not finite: a network that overflows runs at another speed.
 fn check_finite(features: &[f32]) -> Result<()> {
     match features.iter().all(|x| x.is_finite()) {
         true => Ok(()),

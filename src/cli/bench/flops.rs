@@ -1,12 +1,12 @@
-//! How many floating-point operations the networks take, a multiplication and an addition being two.
+//! Number of floating-point operations of the networks. A multiplication and an addition are two operations.
 //!
-//! Only convolutions and matrix products are counted; everything else is below a percent of them. A training
-//! step is three forward passes: backwards there are two products for each one, for the gradients of the weights
-//! and of the input.
+//! Only convolutions and matrix products are counted; everything else is below one percent of them. A training step
+//! counts as three forward passes: the backward pass takes two products for each one, for the gradients with respect
+//! to the weights and to the input.
 
 use crate::model::{DecoderConfig, DenseNetConfig};
 
-/// Forward passes that a training step is worth.
+/// Number of forward passes that a training step counts as.
 pub const TRAINING: f64 = 3.0;
 
 /// The product of an `[m, k]` and a `[k, n]` matrix.
@@ -14,7 +14,7 @@ pub fn product([m, k, n]: [usize; 3]) -> f64 {
     2.0 * m as f64 * k as f64 * n as f64
 }
 
-/// The features of one square image of `size` pixels a side.
+/// The features of one square image with sides of `size` pixels.
 pub fn densenet(config: &DenseNetConfig, size: usize) -> f64 {
     let DenseNetConfig {
         growth,
@@ -43,22 +43,22 @@ pub fn densenet(config: &DenseNetConfig, size: usize) -> f64 {
     flops
 }
 
-/// Bringing an image's features to the size of a word.
+/// The projection of an image's features to the size of a word embedding.
 pub fn image(config: &DecoderConfig) -> f64 {
     product([1, config.features, config.embedding])
 }
 
-/// A step of the LSTM for one sentence.
+/// A time step of the LSTM for one sentence.
 pub fn lstm(config: &DecoderConfig) -> f64 {
     product([1, config.embedding + config.hidden, 4 * config.hidden])
 }
 
-/// What the LSTM's output says of every word, for one sentence.
+/// The projection of the LSTM's output to the logits of all words, for one sentence.
 pub fn words(config: &DecoderConfig) -> f64 {
     product([1, config.hidden, config.vocabulary])
 }
 
-/// What a decoder that attends computes of one image with so many positions, once: values, keys and the first state.
+/// The decoder with attention, once per image with `positions` positions: values, keys and the initial state.
 pub fn map(config: &DecoderConfig, positions: usize) -> f64 {
     let DecoderConfig {
         features,
@@ -71,8 +71,8 @@ pub fn map(config: &DecoderConfig, positions: usize) -> f64 {
         + 2.0 * product([1, hidden, hidden])
 }
 
-/// A step of a decoder that attends for one sentence: state to query, gate and LSTM; scores and mean over the
-/// positions; word and context to the LSTM; state and context to all words.
+/// A time step of the decoder with attention, for one sentence: state to query, gate and LSTM; scores and mean over
+/// the positions; word and context to the LSTM; state and context to the logits of all words.
 pub fn attention(config: &DecoderConfig, positions: usize) -> f64 {
     let DecoderConfig {
         embedding,
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn densenets_take_what_is_known_of_them() {
-        // Billions of multiply-adds at 224, as torchvision's documentation has them.
+        // Billions of multiply-adds at 224 pixels, from torchvision's documentation.
         for (name, known) in [
             ("densenet121", 2.83),
             ("densenet161", 7.73),

@@ -1,4 +1,4 @@
-//! Matrix products, beside those of the matrixmultiply crate.
+//! Benchmark of matrix products, compared with the matrixmultiply crate.
 
 use super::{Bench, Peer, Report, Spread, flops};
 use crate::cpu::Isa;
@@ -8,7 +8,7 @@ use crate::nn::Init;
 use crate::ops::matmul;
 use crate::tensor::Device;
 
-/// `[m, k, n]`: three squares, then what DenseNet-121 is made of at 224 pixels: its first convolution, and a layer's
+/// `[m, k, n]`: three squares, then the products of DenseNet-121 at 224 pixels: its first convolution, and a layer's
 /// 1x1 and 3x3 convolutions in each block.
 pub const SHAPES: [[usize; 3]; 12] = [
     [256, 256, 256],
@@ -25,7 +25,7 @@ pub const SHAPES: [[usize; 3]; 12] = [
     [49, 1152, 32],
 ];
 
-/// The product of random matrices.
+/// Measures the product of random matrices.
 pub fn product(bench: &Bench, shape: [usize; 3]) -> Result<Report> {
     let [m, k, n] = shape;
     let mut init = Init::new(1);
@@ -72,11 +72,11 @@ pub fn product(bench: &Bench, shape: [usize; 3]) -> Result<Report> {
     })
 }
 
-/// `C = A B`, all row-major.
+/// Computes `C = A B` with matrixmultiply; all matrices are row-major.
 fn multiply(a: &[f32], b: &[f32], c: &mut [f32], [m, k, n]: [usize; 3]) {
     assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
     let (row_a, row_b) = (k as isize, n as isize);
-    // SAFETY: the sizes were checked, the strides are those of row-major matrices, and C overlaps nothing.
+    // SAFETY: the sizes were checked, the strides are those of row-major matrices, and C overlaps no other matrix.
     unsafe {
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
         matrixmultiply::sgemm(m, k, n, 1.0, a, row_a, 1, b, row_b, 1, 0.0, c, row_b, 1);

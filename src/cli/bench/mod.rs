@@ -22,11 +22,11 @@ use crate::tensor::Device;
 
 /// Measure how fast this machine encodes, decodes and trains
 ///
-/// Weights and inputs are random, from a fixed seed. What is measured runs three times to warm up, then as often
-/// as --runs says; the median counts.
+/// Weights and inputs are random, from a fixed seed. Each measurement runs three times to warm up, then as often as
+/// --runs says; the median counts.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// What to measure
+    /// The work to measure
     #[arg(value_enum, default_value_t = What::Encode)]
     what: What,
     /// The encoder of encode and train-encoder: densenet121, 161, 169 or 201, or a file with one
@@ -35,10 +35,10 @@ pub struct BenchArgs {
     /// Images at a time, for encode and train-encoder
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(4096))]
     batch: usize,
-    /// What the encoder multiplies, for encode
+    /// Precision of the encoder's products, for encode
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
-    /// Runs that are timed, after three that are not
+    /// Timed runs, after three untimed ones
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = count(1_000_000))]
     runs: usize,
     /// Print a JSON object for each measurement
@@ -65,7 +65,7 @@ enum What {
     DecodeAttention,
 }
 
-/// What was measured and what came out.
+/// A measurement and its results.
 #[derive(Serialize)]
 struct Report {
     what: &'static str,
@@ -77,12 +77,12 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     shape: Option<[usize; 3]>,
     ms: Spread,
-    /// From the median.
+    /// Computed from the median.
     gflops: f64,
-    /// What the kernels of one more run took by the GPU's own clock.
+    /// Time of the kernels in one more run, by the GPU's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_ms: Option<f64>,
-    /// Whether 16-bit products were taken on matrix units.
+    /// Whether 16-bit products ran on matrix units.
     #[serde(skip_serializing_if = "Option::is_none")]
     matrix_units: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ struct Report {
     machine: Machine,
 }
 
-/// Where it was measured.
+/// The machine on which it was measured.
 #[derive(Serialize)]
 struct Machine {
     device: String,
@@ -100,13 +100,13 @@ struct Machine {
     isa: String,
 }
 
-/// What a measurement is made with.
+/// The arguments and the device of a measurement.
 struct Bench<'a> {
     args: &'a BenchArgs,
     device: &'a Device,
 }
 
-/// The same by somebody else.
+/// The result of another library for the same work.
 #[derive(Serialize)]
 struct Peer {
     ms: Spread,
@@ -122,7 +122,7 @@ struct Spread {
 }
 
 impl Spread {
-    /// Of `runs` runs of `work` after three others, each divided by `parts`.
+    /// Times `runs` runs of `work` after three warm-up runs; each time is divided by `parts`.
     fn measure(runs: usize, parts: usize, mut work: impl FnMut() -> Result<()>) -> Result<Spread> {
         for _ in 0..3 {
             work()?;
@@ -146,7 +146,7 @@ impl Spread {
         })
     }
 
-    /// Billions of operations a second, where the median run takes `flops`.
+    /// Billions of operations per second, if the median run takes `flops` operations.
     fn gflops(&self, flops: f64) -> f64 {
         flops / self.median / 1e6
     }
@@ -208,7 +208,7 @@ impl Report {
 }
 
 impl Bench<'_> {
-    /// Measures `work`, then runs it once more by the clock of a GPU, if it is one that has a clock.
+    /// Measures `work`, then runs it once more by the GPU's clock, if the device is a GPU that has one.
     fn measure(
         &self,
         parts: usize,
@@ -258,7 +258,7 @@ pub fn run(args: &BenchArgs, device: &Device) -> Result<ExitCode> {
         What::DecodeAttention => print(decoder::decode_attention(&bench)?)?,
         What::Gemm => {
             for shape in gemm::SHAPES {
-                // As everywhere in the library, where products are never alone.
+                // In the thread pool, as everywhere in the library.
                 print(threads::run(|| gemm::product(&bench, shape))?)?;
             }
         }

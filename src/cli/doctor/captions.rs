@@ -1,4 +1,4 @@
-//! The captions: none, too long, one long word, words that nobody learns.
+//! Examines the captions: missing or too long ones, one long word, words too rare to be learnt.
 
 use super::called;
 use super::finding::{Finding, percent};
@@ -7,17 +7,17 @@ use crate::data::vocabulary::{UNKNOWN, words};
 use crate::data::{Split, Vocabulary};
 use crate::train::TrainConfig;
 
-/// Letters in one word from which on it seems to be a sentence, in scripts that leave spaces out.
+/// Minimum letters of a word that seems to be a sentence, in scripts without spaces.
 const LONG_WITHOUT_SPACES: usize = 8;
 
-/// And in others, where it is all of the caption.
+/// Minimum letters of a single-word caption that seems to be a sentence, in other scripts.
 const LONG_ALONE: usize = 25;
 
-/// The share of unknown words, in percent, from which on it is told.
+/// Share of unknown words, in percent, from which it is reported.
 pub const MANY_UNKNOWN: f64 = 5.0;
 
-/// Looks at all captions. Returns how many words can be learnt, and the share of the dev captions' words, in percent, that
-/// are none of them.
+/// Examines all captions. Returns the number of words that can be learnt, and the share of the dev captions' words,
+/// in percent, that are not among them.
 pub fn examine(listed: &[Listed], skip_bad: bool, findings: &mut Vec<Finding>) -> (usize, f64) {
     let silent: Vec<String> = listed
         .iter()
@@ -39,7 +39,7 @@ pub fn examine(listed: &[Listed], skip_bad: bool, findings: &mut Vec<Finding>) -
     vocabulary(listed, findings)
 }
 
-/// Captions of an odd form.
+/// Reports captions of an unusual form.
 fn forms(listed: &[Listed], findings: &mut Vec<Finding>) {
     let most = TrainConfig::default().max_words;
     let (mut wordless, mut long, mut unsegmented) = (Vec::new(), Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ fn is_unsegmented(words: &[String]) -> bool {
         || matches!(words, [only] if only.chars().count() >= LONG_ALONE)
 }
 
-/// Whether a letter is of a script that leaves spaces between words out: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+/// Whether a letter belongs to a script without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
 fn is_dense(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
         | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
@@ -114,7 +114,7 @@ fn vocabulary(listed: &[Listed], findings: &mut Vec<Finding>) -> (usize, f64) {
         of_split.flat_map(|one| one.captions)
     };
     if of(Split::Train).next().is_none() {
-        // Which is told already.
+        // The missing split is already reported.
         return (0, 0.0);
     }
     let least = TrainConfig::default().min_count;
@@ -142,20 +142,20 @@ fn vocabulary(listed: &[Listed], findings: &mut Vec<Finding>) -> (usize, f64) {
             advice,
         ));
     }
-    // The four special ones are none.
+    // Without the four special tokens.
     (vocabulary.len() - 4, unknown.percent())
 }
 
 /// Words that a vocabulary lacks.
 pub struct Unknown {
-    /// The different ones, the most frequent first.
+    /// The distinct unknown words, the most frequent first.
     pub words: Vec<String>,
     count: usize,
     all: usize,
 }
 
 impl Unknown {
-    /// Those of captions.
+    /// The unknown words of captions.
     pub fn of<'a>(captions: impl Iterator<Item = &'a String>, vocabulary: &Vocabulary) -> Self {
         let mut counts: std::collections::BTreeMap<String, usize> = Default::default();
         let mut all = 0;

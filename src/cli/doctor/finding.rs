@@ -1,20 +1,20 @@
-//! What was found, and how it is printed.
+//! Findings, and how they are printed.
 
 use serde::Serialize;
 
 use super::super::output;
 use crate::error::{Result, is_unsafe};
 
-/// So many examples are printed of what has many.
+/// Number of examples that are printed.
 const EXAMPLES: usize = 5;
 
-/// Whether a finding keeps the dataset from being trained on.
+/// Whether a finding prevents training on the dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Training stops or does not begin.
     Error,
-    /// Training goes on; what comes of it may be worse than it could be, or look better than it is.
+    /// Training works, but the result may be worse than it could be, or look better than it is.
     Advice,
 }
 
@@ -23,20 +23,20 @@ pub enum Severity {
 pub struct Finding {
     /// Its name, for programs.
     pub finding: &'static str,
-    /// Whether it stops a training.
+    /// Whether it stops training.
     pub severity: Severity,
-    /// How many pictures, captions or lines it is about.
+    /// The number of pictures, captions or lines concerned.
     pub count: usize,
     /// The first of them.
     pub examples: Vec<String>,
-    /// What was found, in a sentence.
+    /// The finding in a sentence.
     pub what: String,
-    /// What to do about it.
+    /// The remedy.
     pub advice: &'static str,
 }
 
 impl Finding {
-    /// A finding that stops no training, about these; the first of them are its examples.
+    /// A finding that does not stop training. `about` lists the items concerned; the first of them are its examples.
     pub fn new(
         finding: &'static str,
         about: Vec<String>,
@@ -56,7 +56,7 @@ impl Finding {
         }
     }
 
-    /// The finding as one that stops a training, if `it_does`.
+    /// Makes the finding one that stops training, if `it_does`.
     pub fn stopping(mut self, it_does: bool) -> Self {
         if it_does {
             self.severity = Severity::Error;
@@ -67,7 +67,7 @@ impl Finding {
     /// Prints it for people.
     ///
     /// # Errors
-    /// Where standard output takes nothing.
+    /// If standard output cannot be written.
     pub fn print(&self) -> Result<()> {
         let severity = match self.severity {
             Severity::Error => "error",
@@ -85,7 +85,7 @@ impl Finding {
     }
 }
 
-/// A text out of foreign files, without what a terminal would obey.
+/// A text from a foreign file, with characters escaped that would control a terminal.
 fn visible(text: &str) -> String {
     match text.contains(is_unsafe) {
         true => text.escape_debug().to_string(),
@@ -93,7 +93,7 @@ fn visible(text: &str) -> String {
     }
 }
 
-/// A number with the words for one or those for several.
+/// A number with its noun in the singular or the plural.
 pub fn counted(number: usize, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
 }

@@ -1,30 +1,30 @@
-//! Which pictures look alike, though their files differ.
+//! Finds pictures that look alike although their files differ.
 
 use crate::cpu::threads;
 use crate::data::Image;
 
-/// The side of the small picture that is compared.
+/// The side of the reduced picture that is compared.
 const SIDE: usize = 9;
 
-/// Of 144 comparisons so many may come out otherwise.
+/// Maximum number of the 144 comparisons in which two alike pictures may differ.
 const MOST_BITS: u32 = 6;
 
-/// The mean difference of brightness, of 255, that the small pictures may have.
+/// Maximum mean difference of brightness between two reduced pictures, on a scale of 255.
 const MOST_DIFFERENCE: u32 = 6;
 
-/// A picture that is darker or lighter by less than this nowhere has nothing to be recognised by.
+/// Minimum range of brightness. A picture with less has nothing to be recognised by.
 const LEAST_CONTRAST: u8 = 24;
 
-/// What a picture looks like from afar: the brightness of 81 parts, and for each which of its neighbours is brighter.
+/// A reduced picture: the brightness of 81 parts, and for each part which of its neighbours are brighter.
 #[derive(Clone, Debug)]
 pub struct Look {
     grey: [u8; SIDE * SIDE],
-    /// Right neighbours, then lower ones.
+    /// Comparisons with the right neighbours, then with the lower ones.
     brighter: [u128; 2],
 }
 
 impl Look {
-    /// Of a picture; none where it is all one colour, more or less.
+    /// Reduces a picture; `None` if it is nearly one colour.
     pub fn of(image: &Image) -> Option<Look> {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let mut sums = [0u64; SIDE * SIDE];
@@ -39,7 +39,7 @@ impl Look {
         }
         let mut grey = [0u8; SIDE * SIDE];
         for (part, (sum, count)) in sums.iter().zip(counts).enumerate() {
-            // Smaller pictures than that say too little.
+            // A picture with fewer pixels than parts cannot be compared.
             grey[part] = sum.checked_div(count)? as u8;
         }
         let (least, most) = (grey.iter().min()?, grey.iter().max()?);
@@ -68,7 +68,7 @@ impl Look {
     }
 }
 
-/// The pairs that look alike, by their places, the first one's smaller.
+/// The pairs of indices of pictures that look alike, the smaller index first.
 pub fn pairs(looks: &[Option<Look>]) -> Vec<(usize, usize)> {
     let found = threads::map(looks.len(), |first| {
         let Some(look) = &looks[first] else {

@@ -1,4 +1,4 @@
-//! `glimpse doctor`: all that is wrong with a dataset at once, and what to do about it.
+//! `glimpse doctor`: reports all problems of a dataset at once, with advice for each.
 
 mod captions;
 mod finding;
@@ -24,12 +24,12 @@ use crate::error::{self, Result};
 
 /// Say all that is wrong with a dataset, and what to do about it
 ///
-/// Every picture is read and every caption looked at. What keeps `glimpse train` from training on DIR is an error, and the exit
-/// status is 1 then: pictures that are missing or cannot be read, pictures without a caption, broken lines, pictures in two
-/// splits, no training split, no word that is frequent enough. All else is advice: pictures that are there twice, odd files,
-/// captions that are too long or one long word, unknown words, texts that are not UTF-8, what was left out. With
-/// --model also how the model fits the dataset: up to 200 pictures, spread evenly over the dev split (or train, where there
-/// is none), are captioned.
+/// Every picture is read and every caption examined. A problem that keeps `glimpse train` from training on DIR is an
+/// error, and the exit status is then 1: pictures that are missing or cannot be read, pictures without a caption,
+/// broken lines, pictures in two splits, no training split, no word that is frequent enough. All else is advice:
+/// duplicate pictures, odd files, captions that are too long or one long word, unknown words, texts that are not
+/// UTF-8, items that were left out. With --model it also says how the model fits the dataset: up to 200 pictures,
+/// spread evenly over the dev split (or train, if there is none), are captioned.
 #[derive(Args)]
 #[command(after_long_help = LAYOUTS)]
 pub struct DoctorArgs {
@@ -40,7 +40,7 @@ pub struct DoctorArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Print a JSON object for each finding, and at last one with a summary
+    /// Print a JSON object for each finding, and finally one with a summary
     #[arg(long)]
     json: bool,
 }
@@ -54,11 +54,11 @@ struct Summary {
     dev: usize,
     test: usize,
     captions: usize,
-    /// Words that occur often enough in the training captions.
+    /// Number of words that occur often enough in the training captions.
     words: usize,
     /// The share of the dev captions' words that are not among these, in percent.
     unknown_dev_words: f64,
-    /// What was seen of the model's captions.
+    /// The results about the model's captions.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<model::Seen>,
     errors: usize,
@@ -67,7 +67,7 @@ struct Summary {
 
 pub fn run(args: &DoctorArgs, device: &DeviceArgs) -> Result<ExitCode> {
     args.reading.apply();
-    // A model that is none is told before minutes of reading.
+    // A file that is no model is reported before minutes of reading.
     let captioner = match &args.model {
         Some(path) => {
             let device = device.open()?;
@@ -156,7 +156,7 @@ fn print(args: &DoctorArgs, findings: &[Finding], summary: &Summary) -> Result<(
     })
 }
 
-/// How messages call a picture: with its split.
+/// The name of a picture in messages: with its split.
 fn called(listed: &Listed) -> String {
     format!("{} ({})", listed.name, listed.split)
 }

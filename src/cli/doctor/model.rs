@@ -1,4 +1,4 @@
-//! A model on the dataset: what it says of some of the pictures, and whether it sees them as it is used to.
+//! Examines a model on the dataset: its captions of some pictures, and whether the pictures suit its preprocessing.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,31 +24,31 @@ use crate::model::Captioner;
 use crate::nn::Module;
 use crate::tensor::Device;
 
-/// So many pictures are captioned at most.
+/// Maximum number of pictures that are captioned.
 const SAMPLE: usize = 200;
 
-/// The share of pictures, in percent, from which on it is told that they have the same caption.
+/// Share of pictures with the same caption, in percent, from which it is reported.
 const MANY_ALIKE: f64 = 10.0;
 
-/// The share of captions, in percent, from which on it is told that they are copied.
+/// Share of copied captions, in percent, from which it is reported.
 const MANY_COPIED: f64 = 30.0;
 
-/// A side so many times as long as the other is more than a square shows.
+/// Ratio of the sides from which a square shows too little of the picture.
 const LONG_SIDE: u32 = 2;
 
-/// What was seen of a model's captions. Shares are in percent.
+/// Results about a model's captions. Shares are in percent.
 #[derive(Clone, Debug, Serialize)]
 pub struct Seen {
     /// Pictures that were captioned.
     captioned: usize,
     split: String,
-    /// Different captions among theirs.
+    /// Number of distinct captions.
     distinct: usize,
-    /// The share that is a training caption, word by word.
+    /// The share of captions that equal a training caption word by word.
     copied: f64,
-    /// The share of the words in people's captions of the split that the model does not know.
+    /// The share of the words in the split's human captions that the model does not know.
     unknown_words: f64,
-    /// How pictures become the encoder's input.
+    /// The preprocessing of pictures for the encoder.
     preprocessing: String,
 }
 
@@ -68,10 +68,10 @@ impl fmt::Display for Seen {
     }
 }
 
-/// The model in the file, or the bundled one by that name.
+/// Loads the model in the file, or the bundled one if `path` is `bundled`.
 ///
 /// # Errors
-/// Where the file is no model.
+/// If the file is no model.
 pub fn load(path: &Path, device: &Device) -> Result<Captioner> {
     let mut captioner = match path == Path::new("bundled") && !path.exists() {
         true => Captioner::bundled()?,
@@ -81,10 +81,10 @@ pub fn load(path: &Path, device: &Device) -> Result<Captioner> {
     Ok(captioner)
 }
 
-/// Captions some pictures and looks at what comes of it. `seen` is what was seen of each of the pictures.
+/// Captions some pictures and examines the captions. `seen` holds the data of each picture that could be read.
 ///
 /// # Errors
-/// Where the device fails.
+/// If the device fails.
 pub fn examine(
     captioner: &Captioner,
     listed: &[Listed],
@@ -137,7 +137,7 @@ pub fn examine(
     })
 }
 
-/// At most so many as are captioned, spread evenly.
+/// Chooses at most [`SAMPLE`] pictures, spread evenly.
 fn spread<'a>(pictures: &[&'a Listed<'a>]) -> Vec<PathBuf> {
     let count = pictures.len().min(SAMPLE);
     let chosen = (0..count).map(|i| pictures[i * pictures.len() / count]);
@@ -146,7 +146,7 @@ fn spread<'a>(pictures: &[&'a Listed<'a>]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The likeliest caption of each picture that can still be read.
+/// The most probable caption of each picture that can still be read.
 fn captions(captioner: &Captioner, paths: &[PathBuf]) -> Result<Vec<String>> {
     let bar = output::progress(
         "{bar:30} {pos}/{len} captions  {eta} left",
@@ -175,7 +175,7 @@ fn captions(captioner: &Captioner, paths: &[PathBuf]) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-/// Captions that several pictures have. Returns how many different ones there are.
+/// Reports captions that several pictures share. Returns the number of distinct captions.
 fn alike(texts: &[String], split: Split, findings: &mut Vec<Finding>) -> usize {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for text in texts {
@@ -209,7 +209,7 @@ fn alike(texts: &[String], split: Split, findings: &mut Vec<Finding>) -> usize {
     distinct
 }
 
-/// The share of captions, in percent, that are training captions.
+/// Returns the share of captions, in percent, that equal a training caption, and reports a large share.
 fn copied<'a>(
     texts: &[String],
     training: impl Iterator<Item = &'a String>,
@@ -236,7 +236,7 @@ fn copied<'a>(
     share
 }
 
-/// Whether the pictures are such as the model's preparation is meant for.
+/// Reports pictures that do not suit the model's preprocessing.
 fn preprocessing(captioner: &Captioner, seen: &[Option<Picture>], findings: &mut Vec<Finding>) {
     let recipe = captioner.recipe;
     let sizes: Vec<(u32, u32)> = seen.iter().flatten().map(|p| (p.width, p.height)).collect();

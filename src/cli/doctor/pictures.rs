@@ -1,4 +1,4 @@
-//! The pictures: missing, unreadable, odd, there twice.
+//! Examines the pictures: missing, unreadable, odd and duplicate ones.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,17 +13,17 @@ use crate::data::dataset::Listed;
 use crate::data::{Image, Policy};
 use crate::error::{Error, Result};
 
-/// Pictures that are read between two looks at the progress.
+/// Number of pictures that are read between two updates of the progress bar.
 const TOGETHER: usize = 64;
 
-/// What was seen of a picture that can be read.
+/// The data of a picture that can be read.
 #[derive(Clone, Debug)]
 pub struct Picture {
     pub width: u32,
     pub height: u32,
-    /// Of the file's bytes.
+    /// Hash of the file's bytes.
     file: u64,
-    /// Of the pixels.
+    /// Hash of the pixels.
     pixels: u64,
     look: Option<Look>,
     warnings: Vec<String>,
@@ -34,7 +34,7 @@ impl Picture {
         let policy = Policy::current();
         let metadata = std::fs::metadata(path).map_err(|e| Error::unread(path, &e))?;
         if metadata.len() > policy.limits.file_bytes {
-            // Refused by its size, which its bytes need not be in memory for.
+            // The file is refused by its size, so its bytes need not be read into memory.
             Image::open(path)?;
         }
         let bytes = std::fs::read(path).map_err(|e| Error::unread(path, &e))?;
@@ -61,7 +61,7 @@ fn hashed(value: &(impl Hash + ?Sized)) -> u64 {
     hasher.finish()
 }
 
-/// Reads all pictures, and returns what was seen of each that can be read.
+/// Reads all pictures. Returns the data of each that can be read.
 pub fn examine(
     listed: &[Listed],
     skip_bad: bool,
@@ -106,7 +106,7 @@ pub fn examine(
         );
         let advice = "copy or download them again, or leave them out with --skip-bad.";
         let mut finding = Finding::new("unreadable_pictures", unreadable.clone(), what, advice);
-        // All of them, so that they are repaired in one go.
+        // All of them are listed, so they can be repaired in one go.
         finding.examples = unreadable;
         findings.push(finding.stopping(!skip_bad));
     }
@@ -138,7 +138,8 @@ fn missing(listed: &[Listed], skip_bad: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Pictures that are there twice, as files or pixel by pixel. Returns for each the place of the first like it.
+/// Reports pictures that exist twice, as files or pixel by pixel. Returns for each picture the index of the first
+/// equal one.
 fn twice(listed: &[Listed], seen: &[Option<Picture>], findings: &mut Vec<Finding>) -> Vec<usize> {
     let mut files: BTreeMap<u64, usize> = BTreeMap::new();
     let mut pixels: BTreeMap<u64, usize> = BTreeMap::new();
@@ -192,7 +193,7 @@ fn twice(listed: &[Listed], seen: &[Option<Picture>], findings: &mut Vec<Finding
     first_like
 }
 
-/// Pictures that look alike and are not the same.
+/// Reports pictures that look alike but are not equal.
 fn alike(listed: &[Listed], seen: &[Option<Picture>], same: &[usize], findings: &mut Vec<Finding>) {
     let looks: Vec<Option<Look>> = seen
         .iter()

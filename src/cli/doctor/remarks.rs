@@ -1,11 +1,11 @@
-//! What was odd while the dataset's files were read.
+//! Turns the remarks on a dataset's files into findings.
 
 use super::finding::Finding;
 use crate::data::Dataset;
 use crate::data::Split;
 use crate::data::dataset::{Remark, Topic};
 
-/// The findings that the dataset's remarks are, and those about splits that are not there.
+/// The findings for the dataset's remarks and for missing splits.
 pub fn findings(dataset: &Dataset) -> Vec<Finding> {
     let mut findings: Vec<Finding> = dataset.remarks().iter().map(finding).collect();
     if !dataset.has_captions() {

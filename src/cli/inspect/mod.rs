@@ -25,9 +25,9 @@ use crate::train::features;
 
 /// Say what a weight, model or checkpoint file holds
 ///
-/// Whether the file still matches its checksums, where it has any, is said too, and the exit status is 1 where it does not.
-/// Any safetensors file will do, and the weights of PyTorch and Keras (.pth, .h5, .keras); of a file that Glimpse wrote
-/// there is more to say.
+/// If the file has checksums, it says whether the file still matches them, and the exit status is 1 if it does not.
+/// Any safetensors file is accepted, and the weights of PyTorch and Keras (.pth, .h5, .keras); a file that Glimpse
+/// wrote has more to report.
 #[derive(Args)]
 pub struct InspectArgs {
     /// The file
@@ -41,55 +41,55 @@ pub struct InspectArgs {
     json: bool,
 }
 
-/// What is said of a file.
+/// The report about a file.
 #[derive(Serialize)]
 struct Report {
     #[serde(serialize_with = "crate::error::serialize_lossy")]
     file: PathBuf,
-    /// `captioner`, `checkpoint`, `encoder`; `targets` of a teacher; `features` for those that training keeps; `weights` for
-    /// an encoder's without a description, else `tensors`.
+    /// `captioner`, `checkpoint` or `encoder`; `targets` of a teacher; `features` that training caches; `weights` of
+    /// an encoder without a description; else `tensors`.
     kind: &'static str,
-    /// How it holds its tensors.
+    /// The file format.
     format: &'static str,
-    /// The published network that the encoder is, where it is one.
+    /// The published network that the encoder equals, if any.
     architecture: Option<&'static str>,
     encoder: Option<DenseNetConfig>,
-    /// Of a file of somebody else's: what stands before the names of each DenseNet in it.
+    /// For a foreign file: the prefix of the tensor names of each DenseNet in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefixes: Option<Vec<String>>,
-    /// Tensors that are no part of any DenseNet in such a file.
+    /// For a foreign file: tensors that belong to no DenseNet.
     #[serde(skip_serializing_if = "Option::is_none")]
     beside: Option<Vec<String>>,
-    /// Why such a file holds none.
+    /// For a foreign file: the reason why it holds no DenseNet.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
-    /// Objects of Python's beside the tensors, by their classes; none of them was made.
+    /// Classes of Python objects beside the tensors. None of the objects was constructed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     passed_over: Vec<String>,
     decoder: Option<DecoderConfig>,
-    /// Elements that training moves; in a file of unknown kind all of them.
+    /// Number of trainable elements; in a file of unknown kind all elements.
     parameters: usize,
-    /// Elements by the type that they are stored as.
+    /// Number of elements by stored type.
     stored: BTreeMap<String, usize>,
-    /// Bytes of the file.
+    /// Size of the file.
     bytes: usize,
-    /// Of a file with checksums, whether it matches them.
+    /// Whether the file matches its checksums, if it has any.
     checksums: Option<Checksums>,
-    /// Words.
+    /// Number of words.
     vocabulary: Option<usize>,
     recipe: Option<Recipe>,
-    /// How many classes the encoder recognises.
+    /// Number of classes that the encoder recognises.
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<usize>,
-    /// What a calibrated captioner recognises.
+    /// Sizes of the recognition of a calibrated captioner.
     #[serde(skip_serializing_if = "Option::is_none")]
     recognition: Option<RecognitionConfig>,
-    /// What a teacher said of views of pictures.
+    /// A teacher's targets for views of pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     targets: Option<Targets>,
-    /// Where a converted encoder's weights come from.
+    /// The source of a converted encoder's weights.
     origin: Option<Origin>,
-    /// What a checkpoint's run is trained on.
+    /// The data on which a checkpoint's run is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Data>,
     training: BTreeMap<String, Value>,
@@ -113,7 +113,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     } else {
         report.print()?;
     }
-    // What the file says of itself can be told all the same; whoever asks by the exit status is told too.
+    // The report is printed even if the file is damaged. The exit status reports the damage.
     match report.checksums.map(|found| found.damaged).as_deref() {
         Some([first, others @ ..]) => Err(Error::file(
             &args.file,
@@ -198,7 +198,7 @@ impl Report {
         Ok(report)
     }
 
-    /// What names and shapes tell of a file without a description.
+    /// Adds the findings from names and shapes, for a file without a description.
     fn survey(&mut self, survey: Survey) {
         let Survey {
             networks,
@@ -334,7 +334,7 @@ impl Report {
         Ok(())
     }
 
-    /// Where the DenseNet is, or why there is none; and what is beside it.
+    /// Prints where the DenseNet is, or why there is none, and which tensors are beside it.
     fn print_survey(&self, print: &impl Fn(&str, String) -> Result<()>) -> Result<()> {
         match self.prefixes.as_deref() {
             None => {}
@@ -368,7 +368,7 @@ fn settings_line(config: &Value) -> String {
     }
 }
 
-/// The first few of some names, and how many more there are.
+/// The first few names, and the number of the others.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 6;
     let first = names[..names.len().min(SHOWN)].join(", ");
@@ -378,7 +378,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// A decoder's kind and sizes, in a line.
+/// A decoder's kind and sizes in one line.
 fn decoder_line(config: &DecoderConfig) -> String {
     let DecoderConfig {
         kind,
@@ -401,7 +401,7 @@ fn decoder_line(config: &DecoderConfig) -> String {
     line
 }
 
-/// Whether training moves it: no running statistic, no tags or recognition, and none of what an optimizer remembers.
+/// Whether a tensor is trainable: no running statistic, tag, recognition or optimizer state.
 fn is_parameter(name: &str) -> bool {
     let statistics = [
         "running_mean",
@@ -417,7 +417,7 @@ fn is_parameter(name: &str) -> bool {
         && !statistics.iter().any(|s| name.ends_with(s))
 }
 
-/// Elements of each type.
+/// Number of elements of each type.
 fn stored(entries: &[Entry]) -> BTreeMap<String, usize> {
     let mut stored = BTreeMap::new();
     for entry in entries {
@@ -427,7 +427,7 @@ fn stored(entries: &[Entry]) -> BTreeMap<String, usize> {
     stored
 }
 
-/// What a foreign file says of its shapes may be anything.
+/// Number of elements of a tensor. A foreign file may claim any shape, so the product saturates.
 fn elements(entry: &Entry) -> usize {
     let shape = entry.shape.iter();
     shape.fold(1, |n: usize, &d| n.saturating_mul(d))

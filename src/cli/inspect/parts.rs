@@ -8,7 +8,7 @@ use crate::data::weights::{Entry, WeightFile};
 use crate::train::distill::header::Header;
 use crate::train::provenance::Provenance;
 
-/// Whether a file matches its checksums; its header does where it can be read at all.
+/// Whether a file matches its checksums. A file whose header does not match cannot be read at all.
 #[derive(Serialize)]
 pub(super) struct Checksums {
     pub(super) hold: bool,
@@ -17,7 +17,7 @@ pub(super) struct Checksums {
 }
 
 impl Checksums {
-    /// `None` of a file without checksums.
+    /// Returns `None` for a file without checksums.
     pub(super) fn of(file: &WeightFile) -> Option<Self> {
         let damaged = file.damaged();
         file.has_checksums().then_some(Checksums {
@@ -27,11 +27,11 @@ impl Checksums {
     }
 }
 
-/// The data that a checkpoint's run is trained on.
+/// The data on which a checkpoint's run is trained.
 #[derive(Serialize)]
 pub(super) struct Data {
     digest: String,
-    /// Pictures of each split.
+    /// Number of pictures of each split.
     pictures: BTreeMap<String, usize>,
 }
 
@@ -53,7 +53,7 @@ impl Data {
     }
 }
 
-/// What a target file holds.
+/// The contents of a target file.
 #[derive(Serialize)]
 pub(super) struct Targets {
     teacher: String,
@@ -61,7 +61,7 @@ pub(super) struct Targets {
     licence: String,
     pictures: usize,
     views: usize,
-    /// Elements of the teacher's features.
+    /// Number of elements of the teacher's features.
     features: Option<usize>,
     classes: Option<usize>,
 }

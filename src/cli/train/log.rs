@@ -1,4 +1,4 @@
-//! What a run says while it trains: a progress bar on a terminal, plain lines elsewhere, JSON where asked for.
+//! Shows the progress of a training run: a progress bar on a terminal, plain lines elsewhere, JSON if asked for.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -14,27 +14,27 @@ use crate::train::dev::Evaluation;
 use crate::train::summary::Summary;
 use crate::train::{Event, Outcome, Report};
 
-/// Lines about the steps come after every so many.
+/// Interval of the lines about training steps, in steps.
 const EVERY: u64 = 50;
 
-/// What the numbers of the lines mean.
+/// The meaning of the numbers in the lines.
 const LEGEND: &str = "loss: how badly the next word of a training caption is foreseen, in nats a word, smoothed over about \
                       20 steps; dropout and label smoothing make it higher than the dev loss. dev loss: that of the dev \
                       split, without both. CIDEr and BLEU-4 judge captions that the model writes of dev pictures; higher \
                       is better";
 
-/// A progress bar on a terminal, plain lines elsewhere, JSON where asked for.
+/// A progress bar on a terminal, plain lines elsewhere, JSON if asked for.
 pub struct Display {
     json: bool,
     bar: Option<ProgressBar>,
-    /// The mean loss of the last steps, so that the number on the bar does not jump.
+    /// The mean loss of the last steps. It is smoothed because the loss of single steps jumps.
     loss: Option<f64>,
-    /// When the first step began, and which it was.
+    /// The time when the first step began, and its number.
     started: Option<(Instant, u64)>,
-    /// Steps and epochs of the run.
+    /// Total steps and epochs of the run.
     steps: u64,
     epochs: u64,
-    /// Where it is computed, as it is called.
+    /// The name of the device.
     device: String,
     /// The settings that are not the defaults, as TOML spells them.
     settings: Vec<String>,
@@ -54,7 +54,7 @@ impl Display {
         }
     }
 
-    /// Shows an event, which is `lines` as JSON.
+    /// Shows an event. `lines` are the JSON objects for it.
     pub fn show(&mut self, event: &Event, lines: &[Value]) {
         if self.json {
             print_json(lines);
@@ -139,7 +139,7 @@ impl Display {
                 bar.set_message(format!("{epoch}  {text}"));
             }
             None if !self.json && report.step.is_multiple_of(EVERY) => {
-                // The first step began before the clock did.
+                // The first step began before the clock started.
                 let taken = report.step - first;
                 let left = match taken {
                     0 => String::new(),
@@ -175,7 +175,7 @@ impl Display {
     }
 }
 
-/// A time as people say it.
+/// A duration in words.
 fn spoken(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..=89 => format!("{seconds} s"),
@@ -227,7 +227,7 @@ fn evaluated(step: u64, epoch: Option<u64>, evaluation: &Evaluation, best: bool)
     line
 }
 
-/// The lines about a few captions, beside what people wrote.
+/// The lines about a few captions, beside the human captions.
 fn shown(evaluation: &Evaluation) -> Vec<String> {
     let line = |shown: &crate::train::dev::Shown| {
         let people = shown.people.first().map_or("", String::as_str);
@@ -238,20 +238,20 @@ fn shown(evaluation: &Evaluation) -> Vec<String> {
             error::name(people.trim())
         )
     };
-    // The log and the report show all of them.
+    // The log and the report show all captions; every second one is shown here.
     evaluation.shown.iter().step_by(2).map(line).collect()
 }
 
 fn print_json(lines: &[Value]) {
     for object in lines {
         if let Ok(text) = output::json_text(object) {
-            // Hours of training are worth more than whoever read along.
+            // A failed write is ignored: it must not end hours of training.
             let _ = output::try_line(text);
         }
     }
 }
 
-/// An event as the lines of JSON that tell it; `loss` is a key of steps alone.
+/// The JSON objects for an event. Only training steps have the key `loss`.
 pub fn objects(event: &Event) -> Vec<Value> {
     let object = match event {
         Event::Step(report) => step(report),

@@ -25,15 +25,15 @@ use crate::train::{Claim, Control, Outcome, RunOptions, Source, TrainConfig, Tra
 /// Train a captioner on images with captions, or an encoder on teachers' targets
 ///
 /// Without --encoder or --init, and without a new encoder in the configuration, a decoder is trained on the bundled
-/// encoder's frozen features. MODEL becomes the weights with the best dev score, MODEL with `.last` in its name those after
-/// the last step. Ctrl-C saves a checkpoint and says how to go on. The stage `distill` also takes a folder of pictures without
-/// captions. --help shows what DIR may hold.
+/// encoder's frozen features. MODEL holds the weights with the best dev score; MODEL with `.last` in its name holds
+/// those after the last step. Ctrl-C saves a checkpoint and says how to continue. The stage `distill` also takes a
+/// folder of pictures without captions. --help shows what DIR may hold.
 #[derive(Args)]
 #[command(after_long_help = LAYOUTS)]
 pub struct TrainArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// Where the model goes; checkpoint and features go beside it
+    /// The file to write the model to; checkpoint and features go beside it
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
     /// An encoder: a Glimpse file, a DenseNet's weights with torchvision's names, or the name of one that `glimpse
@@ -45,16 +45,17 @@ pub struct TrainArgs {
     /// one's own. Self-critical training needs one
     #[arg(long, value_name = "MODEL|bundled", conflicts_with = "encoder")]
     init: Option<PathBuf>,
-    /// What to do, in TOML; fields that it does not name keep their defaults. `glimpse config` shows all fields
+    /// The settings, in TOML; fields that it does not name keep their defaults. `glimpse config` shows all fields
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Change a single setting, as `decoder.kind=attention`, after --config or the checkpoint; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = Change::parse)]
     set: Vec<Change>,
-    /// Go on from this checkpoint, with its configuration; --set, --lr and --epochs change what can still be changed
+    /// Continue from this checkpoint, with its configuration; --set, --lr and --epochs change what can still be
+    /// changed
     #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["encoder", "init", "seed"])]
     resume: Option<PathBuf>,
-    /// Go on although the pictures, captions or splits are not those that the checkpoint was trained on
+    /// Continue although the pictures, captions or splits are not those that the checkpoint was trained on
     #[arg(long, requires = "resume")]
     data_changed: bool,
     /// Write a checkpoint after every N steps; 0 only when stopped
@@ -72,7 +73,7 @@ pub struct TrainArgs {
     /// Overwrite the model and the checkpoint of another run, of other settings or data
     #[arg(long)]
     force: bool,
-    /// What all randomness is drawn from [default: the configuration's, 1]
+    /// The seed of all randomness [default: the configuration's, 1]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -80,7 +81,8 @@ pub struct TrainArgs {
     /// Print a JSON object for each step. The same objects are always written to a.log.jsonl beside the model a.safetensors
     #[arg(long)]
     json: bool,
-    /// Write no report; else a.report.html beside the model shows curves and captions, also while training goes on
+    /// Write no report; otherwise a.report.html beside the model shows curves and captions, also while training goes
+    /// on
     #[arg(long)]
     no_report: bool,
     /// Write event files for TensorBoard into this folder
@@ -88,7 +90,7 @@ pub struct TrainArgs {
     tensorboard: Option<PathBuf>,
 }
 
-/// What `--init` calls the model that is part of the program; a file of this name is `./bundled`.
+/// The name of the built-in model for `--init`; a file of this name is `./bundled`.
 const BUNDLED: &str = "bundled";
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
@@ -120,7 +122,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
         trainer.check_output(&args.out)?;
     }
     let outcome = train(args, &mut trainer, device)?;
-    // The output is whole, and what follows may end the program.
+    // The output is complete, and printing may end the program.
     drop(claim);
     if args.json {
         output::json(&done(args, &outcome))?;
@@ -139,7 +141,7 @@ fn train(args: &TrainArgs, trainer: &mut Trainer, device: &Device) -> Result<Out
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
-        // The second time there is no patience left for saving.
+        // The second signal ends the program without saving.
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
@@ -181,7 +183,7 @@ fn train(args: &TrainArgs, trainer: &mut Trainer, device: &Device) -> Result<Out
     result
 }
 
-/// The last line of JSON of a run that went to its end.
+/// The last JSON line of a run that went to its end.
 fn done(args: &TrainArgs, outcome: &Outcome) -> Value {
     let mut done = json!({
         "event": "done", "model": args.out, "step": outcome.step,
@@ -195,10 +197,10 @@ fn done(args: &TrainArgs, outcome: &Outcome) -> Value {
 }
 
 impl TrainArgs {
-    /// The single settings of --lr, --epochs and --set.
+    /// The changes from --lr, --epochs and --set.
     ///
     /// # Errors
-    /// What is wrong with the options together.
+    /// A message about options that contradict each other.
     fn changes(&self) -> Result<Vec<Change>, String> {
         if self.resume.is_some() && self.config.is_some() {
             return Err(
@@ -232,14 +234,14 @@ impl TrainArgs {
         Ok(changes)
     }
 
-    /// The settings of a new run, or what is wrong with the command line.
+    /// The settings of a new run, or the error of the command line.
     fn settings(&self, changes: &[Change]) -> Result<Result<TrainConfig, Error>> {
         let config = match &self.config {
             Some(path) if changes.is_empty() => TrainConfig::read(path)?,
-            // A value that makes no sense may be the one that is changed.
+            // An invalid value may be the one that is changed.
             Some(path) => TrainConfig::read_as_is(path)?,
             None if self.init.is_some() => {
-                // The stage may be among the changes, and the other settings fit it.
+                // The stage may be among the changes, and determines the other settings.
                 let stage = TrainConfig::default().with(changes).map(|c| c.stage);
                 TrainConfig::for_init(stage.unwrap_or_default())
             }
@@ -277,7 +279,7 @@ impl TrainArgs {
         Ok(trainer)
     }
 
-    /// Refuses an output that is one of the inputs.
+    /// Refuses an output path that is also an input.
     fn check_paths(&self) -> Result<()> {
         let inputs = [
             ("--config", &self.config),
@@ -299,7 +301,7 @@ impl TrainArgs {
     }
 }
 
-/// The machine and the device that it computes on, in words.
+/// The machine and its device, in words.
 fn machine(device: &Device) -> String {
     let processor = super::device::processor();
     let (system, threads) = (std::env::consts::OS, threads::count());
@@ -309,7 +311,7 @@ fn machine(device: &Device) -> String {
     )
 }
 
-/// Whether a name is that of another format of weights, which a program would believe.
+/// Whether the path has the extension of another weight format, which other programs would trust.
 fn is_other_format(path: &Path) -> bool {
     const OTHERS: [&str; 17] = [
         "bin", "ckpt", "gguf", "h5", "hdf5", "keras", "mlmodel", "msgpack", "npz", "onnx", "pb",

@@ -1,4 +1,4 @@
-//! COCO's captions: one JSON file a split, images and annotations joined by a number.
+//! Reads COCO's captions: one JSON file per split, in which a number joins images and annotations.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::split::{Split, SplitSource};
 use super::text::{Id, read_json};
 use crate::error::{Error, Result};
 
-/// Where the files may lie.
+/// Folders in which the files may lie.
 const FOLDERS: [&str; 4] = [
     "annotations",
     "",
@@ -72,7 +72,7 @@ fn of_year(root: &Path, year: &str) -> Vec<Part> {
     names.into_iter().filter_map(part).collect()
 }
 
-/// The caption files of the newest year that has any, those of the older one being remarked on.
+/// The caption files of the newest year that has any; files of the older year are remarked on.
 pub(super) fn find(root: &Path, log: &mut Log) -> Option<Vec<Part>> {
     let (new, old) = (of_year(root, "2017"), of_year(root, "2014"));
     if let ([_, ..], [other, ..]) = (new.as_slice(), old.as_slice()) {
@@ -92,7 +92,7 @@ pub(super) fn read(
     for part in parts {
         read_part(part, &mut entries, log)?;
     }
-    // The same image lies in one folder for training and in another for validation, but its name is the same.
+    // An image may lie in one folder for training and in another for validation, but its name is the same.
     Ok((SplitSource::Published, merged(entries, true, root, log)?))
 }
 

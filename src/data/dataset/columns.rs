@@ -1,28 +1,28 @@
-//! Which column of a table holds what: understood by its title, or named by the user.
+//! Assigns the columns of a table, by their titles or as the user names them.
 
 use super::given::Columns;
 use super::names::is_picture;
 use super::split::Split;
 use super::titles;
 
-/// Where in a table's rows what is found.
+/// The columns of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) image: usize,
     pub(super) captions: Vec<usize>,
     pub(super) split: Option<usize>,
-    /// The column that counts a picture's captions.
+    /// The column that numbers a picture's captions.
     number: Option<usize>,
-    /// The titles, or what stands for them.
+    /// The titles; placeholders for columns without a title.
     pub(super) titles: Vec<String>,
-    /// What was chosen among several possibilities, in words.
+    /// The choices that were made among several possibilities, in words.
     pub(super) chosen: Vec<String>,
     /// Whether a row may have fewer captions than others.
     pub(super) may_lack: bool,
 }
 
 impl Shape {
-    /// By the titles of the columns and what is in the first rows; none where they are not understood.
+    /// Determines the columns by their titles and the first rows; `None` if the titles are not understood.
     pub(super) fn understood(names: &[String], rows: &[Vec<String>]) -> Option<Shape> {
         let all: Vec<&str> = names.iter().map(String::as_str).collect();
         let texts = titles::texts(all.iter().copied());
@@ -62,7 +62,8 @@ impl Shape {
         (!shape.captions.is_empty() && !shape.captions.contains(&shape.image)).then_some(shape)
     }
 
-    /// By the titles that the user names, or by numbers from 1 up to `widest`; the first that is not there where one is not.
+    /// Takes the columns that the user names by title, or by number from 1 up to `widest`. The error is the first
+    /// name that is not found.
     pub(super) fn named(
         columns: &Columns,
         titles: &[String],
@@ -88,7 +89,7 @@ impl Shape {
             chosen: Vec::new(),
             may_lack: false,
         };
-        // Columns without a title that a number names.
+        // Columns without a title that a number names get their number as title.
         let last = shape.captions.iter().chain(&shape.split);
         let last = last.chain([&shape.image]).max().copied().unwrap_or(0);
         for at in titles.len()..=last {
@@ -97,9 +98,9 @@ impl Shape {
         Ok(shape)
     }
 
-    /// By first rows that have no titles: the name of a picture, perhaps a number, perhaps a split, and captions. `is_one`: whether
-    /// what looks like several captions is one that holds what separates the fields. `is_ragged`: whether rows have as many
-    /// captions as they have.
+    /// Determines the columns of a table without titles from its first rows: the name of a picture, perhaps a number,
+    /// perhaps a split, and captions. With `is_one`, the fields that look like several captions are one caption that
+    /// holds separators. With `is_ragged`, rows differ in their number of captions.
     pub(super) fn of_rows(rows: &[Vec<String>], is_one: bool, is_ragged: bool) -> Option<Shape> {
         let first = rows.first()?;
         first.first().filter(|field| is_picture(field))?;
@@ -153,7 +154,7 @@ impl Shape {
         Some(shape)
     }
 
-    /// Whether the last column is the only one with captions, which then may hold what separates columns elsewhere.
+    /// Whether the last column is the only one with captions. Then a caption may hold the separator.
     pub(super) fn ends_in_caption(&self) -> bool {
         self.captions == [self.titles.len() - 1]
     }
@@ -163,12 +164,12 @@ impl Shape {
         self.titles.len()
     }
 
-    /// Whether the column before the caption counts captions.
+    /// Whether the column before the caption numbers captions.
     pub(super) fn counts_before_caption(&self) -> bool {
         self.ends_in_caption() && self.number.is_some_and(|at| at + 2 == self.width())
     }
 
-    /// The columns as messages show them.
+    /// The titles with the separator between them, for messages.
     pub(super) fn form(&self, delimiter: char) -> String {
         let titles: Vec<String> = self
             .titles

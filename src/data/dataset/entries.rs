@@ -1,4 +1,4 @@
-//! What a dataset's files list, before anyone looked whether it is there.
+//! The images that a dataset's files list, before their files are looked for.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,20 +12,21 @@ use crate::error::{self, Error, Result};
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
-    /// The number that the dataset calls the image by, where it has one.
+    /// The dataset's number for the image, if it has one.
     pub(super) number: Option<u64>,
-    /// Below one of the folders in which images may lie.
+    /// Path relative to one of the folders in which images may lie.
     pub(super) path: PathBuf,
     pub(super) captions: Vec<String>,
     pub(super) split: Split,
-    /// The whole path, without its beginning, of an image that is listed by a path on another computer or in the web.
+    /// For an image that is listed by a path on another computer or by a URL: the whole path without a leading
+    /// `/` or scheme.
     pub(super) elsewhere: Option<PathBuf>,
-    /// The file, where it is there.
+    /// The file, once it has been found.
     pub(super) file: Option<PathBuf>,
 }
 
 impl Entry {
-    /// An image that is called by its path.
+    /// An image whose name is its path.
     pub(super) fn named(name: String, captions: Vec<String>, split: Split) -> Self {
         Entry {
             path: (&name).into(),
@@ -39,13 +40,13 @@ impl Entry {
     }
 }
 
-/// Captions by image name, in the order of the names.
+/// Captions by image name, sorted by name.
 #[derive(Debug, Default)]
 pub(super) struct Captions(pub(super) BTreeMap<String, Vec<String>>);
 
 impl Captions {
-    /// Adds a caption to an image. A blank one still makes the image known, so that one without any
-    /// other is reported instead of silently left out.
+    /// Adds a caption to an image. A blank caption still registers the image. If it has no other caption, it is
+    /// reported and not silently left out.
     pub(super) fn add(&mut self, name: &str, caption: &str) {
         let captions = match self.0.get_mut(name) {
             Some(captions) => captions,
@@ -54,13 +55,13 @@ impl Captions {
         captions.extend(written(caption));
     }
 
-    /// Entries with the splits that a rule makes.
+    /// Makes entries whose splits a rule assigns.
     pub(super) fn split_by(self, rule: SplitSource) -> Vec<Entry> {
         let splits: Vec<Split> = {
             let by_name = rule.of_names(self.0.keys().map(String::as_str));
             by_name.into_values().collect()
         };
-        // Both maps are in the order of the same names.
+        // Both maps are sorted by the same names.
         let pairs = self.0.into_iter().zip(splits);
         pairs
             .map(|((name, captions), split)| Entry::named(name, captions, split))
@@ -68,7 +69,7 @@ impl Captions {
     }
 }
 
-/// A caption without what is around it, in one line; none where it is blank.
+/// Trims a caption and joins its lines into one; `None` if it is blank.
 pub(super) fn written(caption: &str) -> Option<String> {
     let caption = composed(caption.trim());
     let caption = match caption.contains(['\n', '\r']) {
@@ -78,10 +79,10 @@ pub(super) fn written(caption: &str) -> Option<String> {
     (!caption.is_empty()).then_some(caption)
 }
 
-/// The entries with each image once: the captions of its further entries are added to those of its first.
+/// Merges the entries of the same image: the captions of later entries are added to those of the first.
 ///
 /// # Errors
-/// Where an image is in two splits, which would let a model be tested on what it learned by heart.
+/// If an image is in two splits. A model would be tested on images that it was trained on.
 pub(super) fn merged(
     entries: Vec<Entry>,
     by_name: bool,
@@ -92,7 +93,7 @@ pub(super) fn merged(
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     for entry in entries {
         let key = match by_name {
-            // Of the same name in two folders, the number says whether it is the same image.
+            // If two folders have a file of this name, the number says whether it is the same image.
             true => (PathBuf::from(&entry.name), entry.number),
             false => (entry.path.clone(), None),
         };

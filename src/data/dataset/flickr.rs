@@ -1,4 +1,4 @@
-//! Flickr8k and Flickr30k as their authors publish them: a text file of captions, one a line.
+//! Reads Flickr8k and Flickr30k as their authors publish them: a text file with one caption per line.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ pub(super) fn read_flickr30k(file: &Path, log: &mut Log) -> Result<(SplitSource,
     Ok((rule, entries))
 }
 
-/// The file that lists the images of one split of Flickr8k.
+/// The name of the file that lists the images of one split of Flickr8k.
 pub(super) fn list_name(split: Split) -> &'static str {
     match split {
         Split::Train => "Flickr_8k.trainImages.txt",
@@ -62,8 +62,8 @@ pub(super) fn list_name(split: Split) -> &'static str {
     }
 }
 
-/// Gives each image the split whose list, beside the captions in `file`, names it; those that no list
-/// names are left out. Without any list the rule decides.
+/// Assigns each image the split whose list, beside the captions in `file`, names it. Images that no list names are
+/// left out. If there are no lists, the rule decides.
 pub(super) fn split_by_lists(
     file: &Path,
     mut captions: Captions,
@@ -86,7 +86,7 @@ pub(super) fn split_by_lists(
                 log.broken(Topic::BrokenLine, error)?;
                 continue;
             }
-            // An image in two splits would let a model be tested on what it learned by heart.
+            // With an image in two splits, a model would be tested on images that it was trained on.
             if let Some(earlier) = listed.insert(name.to_string(), split) {
                 let what = format_args!("lists {name}, which is in {earlier} already");
                 log.broken(Topic::TwoSplits, malformed(&list, number, what))?;
@@ -110,7 +110,7 @@ pub(super) fn split_by_lists(
     Ok((SplitSource::Published, entries))
 }
 
-/// Lines of `IMAGE#NUMBER <tab> CAPTION`.
+/// Reads lines of `IMAGE#NUMBER <tab> CAPTION`.
 fn read_token_file(file: &Path, log: &mut Log) -> Result<Captions> {
     let mut captions = Captions::default();
     for (number, line) in numbered_lines(&read_text(file, log)?) {

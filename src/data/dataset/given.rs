@@ -1,31 +1,31 @@
-//! What a user says about a dataset besides its folder.
+//! A user's description of a dataset: its folder and options.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// A dataset's folder, and how to read it where that is not plain.
+/// A dataset's folder, and options for reading it where the layout is ambiguous.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     /// The folder.
     pub root: PathBuf,
-    /// The columns of a table, where their titles are not known ones.
+    /// The columns of a table, if their titles are not known ones.
     pub columns: Option<Columns>,
-    /// The table of pictures and captions, where it is not the only one.
+    /// The table of pictures and captions, if there are several.
     pub table: Option<PathBuf>,
-    /// Karpathy's file, where it is not the only one.
+    /// Karpathy's file, if there are several.
     pub karpathy: Option<PathBuf>,
-    /// Whether pictures that are missing, cannot be read or have no caption are left out where they would otherwise be an
+    /// Whether pictures that are missing, cannot be read or have no caption are left out. Otherwise they are an
     /// error.
     pub skip_bad: bool,
-    /// Whether broken lines are left out and remarked on, all of them, instead of the first one being an error. For whoever
-    /// examines a dataset and does not use it.
+    /// Whether all broken lines are left out and remarked on. Otherwise the first broken line is an error. For
+    /// examining a dataset without using it.
     pub examine: bool,
 }
 
 impl Given {
-    /// A folder about which nothing is said.
+    /// A folder without options.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Given {
             root: root.into(),

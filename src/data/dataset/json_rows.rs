@@ -1,5 +1,5 @@
-//! Pictures and captions as objects of JSON, one a line or in a list: `{"file_name": "a.jpg", "text": "a dog"}`. A caption
-//! may be a list of captions.
+//! Reads pictures and captions from JSON objects, one per line or in a list: `{"file_name": "a.jpg", "text": "a
+//! dog"}`. A caption may be a list of captions.
 
 use std::path::Path;
 
@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 
 type Object = Map<String, Value>;
 
-/// The rows of such a file.
+/// Reads the rows of such a file.
 ///
 /// # Errors
-/// Where it is not understood.
+/// If the file cannot be understood.
 pub(super) fn read(
     file: &Path,
     text: &str,
@@ -70,12 +70,12 @@ pub(super) fn read(
     Ok(rows)
 }
 
-/// Which keys of an object hold what.
+/// The keys of an object that hold the image, the captions and the split.
 struct Keys<'a> {
     image: &'a str,
     captions: Vec<&'a str>,
     split: Option<&'a str>,
-    /// What was chosen among several, in words.
+    /// The choices that were made among several keys, in words.
     chosen: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// By what the user names.
+    /// Takes the keys that the user names.
     fn named(object: &Object, columns: &'a Columns) -> Option<Self> {
         object.get(&columns.image).and_then(Value::as_str)?;
         let captions = columns.captions.iter();

@@ -1,4 +1,4 @@
-//! Flickr8k and Flickr30k as Kaggle distributes them: the table `captions.txt`.
+//! Reads Flickr8k and Flickr30k as Kaggle distributes them: the table `captions.txt`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Karpathy's `dataset_*.json`, the splits that most papers on Flickr8k, Flickr30k and COCO report on.
+//! Reads Karpathy's `dataset_*.json`, the splits on which most papers about Flickr8k, Flickr30k and COCO report.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::split::{Split, SplitSource};
 use super::text::{Id, read_json};
 use crate::error::{self, Error, Result};
 
-/// The folder that the three files are unpacked to.
+/// The folder to which the three files are unpacked.
 const FOLDER: &str = "caption_datasets";
 
 #[derive(Deserialize)]
@@ -30,7 +30,7 @@ struct Image {
     split: String,
     /// COCO's number of the image; only COCO's file has it.
     cocoid: Option<Id>,
-    /// The image's place in the file.
+    /// The image's index in the file.
     imgid: Option<Id>,
     sentences: Vec<Sentence>,
 }
@@ -38,13 +38,13 @@ struct Image {
 #[derive(Deserialize)]
 struct Sentence {
     raw: Option<String>,
-    /// Its words, without capitals and punctuation.
+    /// The words of the caption, without capitals and punctuation.
     #[serde(default)]
     tokens: Vec<String>,
 }
 
-/// The file that the user names, inside the folder or elsewhere, or the one `dataset_*.json` in the folder or in
-/// `caption_datasets`. Several are an error, as nothing says which is meant.
+/// Finds the file that the user names, inside the folder or elsewhere, or the only `dataset_*.json` in the folder or
+/// in `caption_datasets`. Several are an error, as nothing says which is meant.
 pub(super) fn find(given: &Given) -> Result<Option<PathBuf>> {
     let root = &given.root;
     if let Some(named) = &given.karpathy {
@@ -85,7 +85,7 @@ pub(super) fn all(root: &Path) -> Vec<PathBuf> {
     folders.iter().flat_map(of).collect()
 }
 
-/// The names of the files `dataset_*.json` in a folder, in order.
+/// The names of the files `dataset_*.json` in a folder, sorted.
 fn files(folder: &Path) -> Result<Vec<String>> {
     let unreadable = |e: std::io::Error| Error::unread(folder, &e);
     let mut found = Vec::new();
@@ -106,7 +106,7 @@ pub(super) fn read(file: &Path, log: &mut Log) -> Result<(SplitSource, Vec<Entry
     let mut entries = Vec::with_capacity(listed.images.len());
     for image in listed.images {
         let split = match image.split.as_str() {
-            // COCO's validation images beyond those that are held out; papers train on them.
+            // Validation images of COCO that are not held out; papers train on them.
             "train" | "restval" => Split::Train,
             "val" => Split::Dev,
             "test" => Split::Test,

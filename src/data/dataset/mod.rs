@@ -1,6 +1,6 @@
-//! Captioning datasets, read as they lie about.
+//! Reads captioning datasets in the layouts in which they are distributed.
 //!
-//! [`Dataset::open`] looks into a folder and recognises, in this order:
+//! [`Dataset::open`] looks into a folder and recognises these layouts, in this order:
 //!
 //! | dataset | recognised by | splits |
 //! |---|---|---|
@@ -10,18 +10,19 @@
 //! | Flickr30k | `results_20130124.token` or `results.csv`, also in `flickr30k_images` | by rule |
 //! | COCO | `captions_{train,val}{2017,2014}.json`, also in `annotations` | train, and val as dev |
 //! | Hugging Face's image folder | `metadata.csv` or `metadata.jsonl`, also in `train`, `validation`, `test` | by the folders, else by rule |
-//! | a table of one's own | one `.csv` or `.tsv`, or one for each split | a column `split`, the tables' names, else by rule |
+//! | a user's own table | one `.csv` or `.tsv`, or one for each split | a column `split`, the tables' names, else by rule |
 //! | texts beside pictures | `a.jpg` and `a.txt` | folders `train`, `val` and `test`, else by rule |
 //! | pictures without captions | images, and none of the above | all are train |
 //!
-//! Two rules make the splits where nothing else does: images are ordered by a hash of their names, and the first ones are
-//! held out. Of published datasets the first eighth (at most 1,000) is dev, as many after them are test, and the others
-//! train. Of one's own pictures (the table's last three kinds with captions) the first tenth is dev (at least 5 where
-//! there are 20, at most 1,000), and the others train. The rules depend on the names alone, so everybody who has the
-//! same images gets the same splits, and all captions of an image are in one.
+//! If the dataset has no splits of its own, a rule makes them. The rule orders the images by a hash of their names
+//! and holds out the first ones. In published datasets the first eighth (at most 1,000) is dev, as many after them
+//! are test, and the others are train. In a user's own dataset (the last three kinds of the table that have captions)
+//! the first tenth is dev (at least 5 where there are 20 images, at most 1,000), and the others are train. The rules
+//! depend on the names alone: everybody who has the same images gets the same splits. All captions of an image are in
+//! one split.
 //!
-//! Images lie beside these files or in folders below: see `locate`. What is odd and can be read all the same is told
-//! by [`Dataset::remarks`].
+//! The images lie beside these files or in folders below: see `locate`. [`Dataset::remarks`] lists irregularities
+//! that do not prevent reading.
 
 mod coco;
 mod columns;
@@ -59,30 +60,30 @@ use entries::Entry;
 use recognise::Format;
 use split::SplitSource;
 
-/// The files that hold a dataset's captions, for messages.
+/// The files that may hold a dataset's captions, for messages.
 const CAPTION_FILES: &str = "Flickr8k.token.txt, dataset_*.json (Karpathy), captions.txt (Kaggle), \
                              results_20130124.token or results.csv (Flickr30k), \
                              annotations/captions_train2017.json (COCO), metadata.csv or metadata.jsonl (Hugging Face), \
                              a table .csv or .tsv, and a text file beside each picture";
 
-/// A captioning dataset on disk: its captions are in memory, its images are not.
+/// A captioning dataset on disk. Its captions are in memory, its images are not.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     root: PathBuf,
     format: Format,
     splits: SplitSource,
     entries: Vec<Entry>,
-    /// What is listed and cannot be used: images that are not there, or have no caption.
+    /// Images that are listed but cannot be used: the file is missing, or there is no caption.
     left_out: Vec<Entry>,
     remarks: Vec<Remark>,
 }
 
-/// One image and what people said about it.
+/// An image with its captions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// The image file, which exists.
+    /// The image file; it exists.
     pub image: PathBuf,
-    /// What the dataset calls the image: its file name, or its path inside a folder of one's own.
+    /// The dataset's name for the image: its file name, or in a user's own dataset its path inside the folder.
     pub name: String,
     /// The captions as they were written, at least one.
     pub captions: Vec<String>,
@@ -91,15 +92,15 @@ pub struct Example {
 /// An image that a dataset lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed<'a> {
-    /// What the dataset calls it.
+    /// The dataset's name for the image.
     pub name: &'a str,
     /// Its split.
     pub split: Split,
-    /// Its file, where that is there.
+    /// Its file, if it exists.
     pub file: Option<&'a Path>,
     /// Its captions, none of them blank.
     pub captions: &'a [String],
-    /// Whether it is left out already, which a remark says.
+    /// Whether it is already left out; a remark says so.
     pub is_left_out: bool,
 }
 
@@ -108,8 +109,8 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// When the folder is none of the known datasets and holds no pictures (the message lists the files that were
-    /// looked for), or one of its files cannot be read or has a malformed line (the message names file and line).
+    /// If the folder is no known dataset and holds no pictures (the message lists the files that were looked for), or
+    /// if one of its files cannot be read or has a malformed line (the message names file and line).
     pub fn open(root: impl AsRef<Path>) -> Result<Dataset> {
         Dataset::read(&Given::at(root.as_ref()))
     }
@@ -119,38 +120,39 @@ impl Dataset {
         &self.root
     }
 
-    /// What the dataset is, for people: `Flickr8k`, `COCO`.
+    /// The kind of the dataset, for people: `Flickr8k`, `COCO`.
     pub fn name(&self) -> &'static str {
         self.format.name()
     }
 
-    /// Whether there are captions; pictures alone can be distilled on, but not captioned on.
+    /// Whether there are captions. Pictures without captions serve for distillation, but not for training a
+    /// captioner.
     pub fn has_captions(&self) -> bool {
         self.format != Format::Pictures
     }
 
-    /// What is near that may hold captions and is not read, and what to do with it; for a folder without captions.
+    /// For a folder without captions: a nearby file that may hold captions but is not read, and what to do with it.
     pub fn hint(&self) -> Option<String> {
         others::hint(&self.root)
     }
 
-    /// The rule that made the splits, in words, where they are not the dataset's own.
+    /// The rule that made the splits, in words. `None` if the splits are the dataset's own.
     pub fn split_rule(&self) -> Option<&'static str> {
         self.splits.rule()
     }
 
-    /// Whether the dataset gives any image to this split, be it there or not.
+    /// Whether the dataset assigns any image to this split, even if the image is missing.
     pub fn has_split(&self, split: Split) -> bool {
         let mut all = self.entries.iter().chain(&self.left_out);
         all.any(|entry| entry.split == split)
     }
 
-    /// What is odd about the dataset, and which rule made its splits.
+    /// Irregularities of the dataset, and the rule that made its splits.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
 
-    /// All images that are listed, those that are left out too.
+    /// All listed images, including those that are left out.
     pub fn listed(&self) -> impl Iterator<Item = Listed<'_>> {
         let used = self.entries.iter().map(|entry| (entry, false));
         let all = used.chain(self.left_out.iter().map(|entry| (entry, true)));
@@ -163,12 +165,12 @@ impl Dataset {
         })
     }
 
-    /// The images of one split with their captions, in the order of the dataset's list (where the rule
-    /// made the splits: of the names).
+    /// The images of one split with their captions, in the order of the dataset's list. If a rule made the splits,
+    /// the images are in the order of their names.
     ///
     /// # Errors
     ///
-    /// When the dataset has no such split, or images or captions are missing; the message names how many
+    /// If the dataset has no such split, or images or captions are missing. The message names how many are missing,
     /// and the first of them.
     pub fn split(&self, split: Split) -> Result<Vec<Example>> {
         let entries = self.captioned(split)?;
@@ -181,11 +183,11 @@ impl Dataset {
         Ok(entries.into_iter().zip(paths).map(example).collect())
     }
 
-    /// Name and file of each image of one split, whether or not it has captions; none where there is no such split.
+    /// Name and file of each image of one split, with or without captions; empty if there is no such split.
     ///
     /// # Errors
     ///
-    /// When images are missing.
+    /// If images are missing.
     pub fn pictures(&self, split: Split) -> Result<Vec<(String, PathBuf)>> {
         let entries = self.entries_of(split);
         let paths = self.files(&entries, split)?;
@@ -200,7 +202,7 @@ impl Dataset {
 
     /// The files of these images.
     fn files(&self, entries: &[&Entry], split: Split) -> Result<Vec<PathBuf>> {
-        // What was there may have gone since.
+        // A file that existed when the dataset was read may have been deleted since.
         let is_there = |entry: &Entry| entry.file.as_ref().is_some_and(|file| file.is_file());
         let (here, missing): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|entry| is_there(entry));
@@ -220,7 +222,7 @@ impl Dataset {
         Err(Error::file(&self.root, what))
     }
 
-    /// No image of a split is there.
+    /// The error for a split of which no image file exists.
     fn nothing_here(&self, total: usize, split: Split, first: &Entry) -> Error {
         let what = format_args!(
             "none of the {total} {split} images is here, the first is {}; looked beside the captions, in {} and in the other \
@@ -231,11 +233,11 @@ impl Dataset {
         Error::file(&self.root, what)
     }
 
-    /// The captions of one split's images by their names, whether the image files are there or not.
+    /// The captions of one split's images by image name. The image files need not exist.
     ///
     /// # Errors
     ///
-    /// When the dataset has no such split, or captions are missing.
+    /// If the dataset has no such split, or captions are missing.
     pub fn captions(&self, split: Split) -> Result<BTreeMap<String, Vec<String>>> {
         let entries = self.captioned(split)?.into_iter();
         Ok(entries
@@ -243,14 +245,14 @@ impl Dataset {
             .collect())
     }
 
-    /// The names of the images that the dataset calls by numbers as well: COCO's ids, Karpathy's `cocoid` or, where there
-    /// is none, `imgid`.
+    /// The names of the images that also have a number: COCO's id, or Karpathy's `cocoid` (`imgid` if there is no
+    /// `cocoid`).
     pub fn numbers(&self) -> BTreeMap<u64, String> {
         let numbered = |entry: &Entry| Some((entry.number?, entry.name.clone()));
         self.entries.iter().filter_map(numbered).collect()
     }
 
-    /// What is listed of one split: at least one image, each with captions.
+    /// The entries of one split: at least one image, each with captions.
     fn captioned(&self, split: Split) -> Result<Vec<&Entry>> {
         let failed = |what: String| Err(Error::file(&self.root, what));
         if !self.has_captions() {
@@ -270,7 +272,7 @@ impl Dataset {
             .filter(|entry| entry.captions.is_empty())
             .collect();
         if total == 0 {
-            // All of it may have been left out.
+            // All images of the split may have been left out.
             let lost: Vec<&Entry> = self
                 .left_out
                 .iter()
@@ -301,7 +303,7 @@ impl Dataset {
         Ok(entries)
     }
 
-    /// Why a split has no images.
+    /// The reason why a split has no images.
     fn why_absent(&self, split: Split) -> String {
         match (self.splits, self.format, split) {
             (SplitSource::Whole, ..) => "without captions all pictures are train".into(),

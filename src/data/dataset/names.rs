@@ -1,10 +1,10 @@
-//! What pictures are called in lists.
+//! Names of pictures in lists.
 
 use std::path::{Component, Path};
 
 use crate::data::folder::kinds::EXTENSIONS;
 
-/// Whether `name` stays inside the folder that it is looked for in.
+/// Whether `name` stays inside the folder to which it is relative.
 pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && Path::new(name)
@@ -12,15 +12,15 @@ pub(super) fn is_plain(name: &str) -> bool {
             .all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Whether a name ends as those of pictures do.
+/// Whether a name has the extension of a picture.
 pub(super) fn is_picture(name: &str) -> bool {
     let extension = Path::new(name.trim()).extension().and_then(|e| e.to_str());
     extension.is_some_and(|e| EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-/// A name as a table of somebody's own gives it, as a path inside the dataset's folder: `.\photos\a.jpg` is
-/// `photos/a.jpg`. Of a path that begins elsewhere, as on another computer or in the web, all folders are kept, and it begins
-/// with `/`: `C:\photos\a.jpg` is `/C/photos/a.jpg`. None where it leads out of the folder.
+/// Normalises a name in a user's table to a path inside the dataset's folder: `.\photos\a.jpg` becomes
+/// `photos/a.jpg`. An absolute path or a URL keeps all its folders and begins with `/`: `C:\photos\a.jpg` becomes
+/// `/C/photos/a.jpg`. Returns `None` if the name leads out of the folder.
 pub(super) fn tidy(name: &str) -> Option<String> {
     let name = name.trim().replace('\\', "/");
     let is_elsewhere =

@@ -1,4 +1,4 @@
-//! Files that hold captions too where others are read, and what is near where nothing is understood.
+//! Finds further caption files beside those that are read, and nearby files where none is understood.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,20 @@ use super::{coco, flickr, kaggle, karpathy, locate, tables};
 use crate::data::folder;
 use crate::error::{Error, name};
 
-/// The files of spreadsheets, which hold more than text.
+/// Extensions of spreadsheets' own formats, which are not text.
 const SPREADSHEETS: [&str; 4] = ["xlsx", "xls", "ods", "numbers"];
 
-/// A path below the dataset's folder, as messages call it.
+/// A path relative to the dataset's folder, for messages.
 fn short(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).unwrap_or(path);
     name(&inside).to_string().replace('\\', "/")
 }
 
-/// Says which files with captions are there and not read, as those in `read` are.
+/// Remarks on caption files that are not read because those in `read` are.
 pub(super) fn remark(given: &Given, read: &[PathBuf], log: &mut Log) {
     let root = given.root.as_path();
-    // What the user names is read, and the others are known to be none.
+    // Without a file in `read`, there is nothing to compare. A file that the user names is read without a remark on
+    // others.
     let Some(first) = read.first() else { return };
     if given.table.is_some() || given.karpathy.is_some() {
         return;
@@ -47,7 +48,7 @@ pub(super) fn remark(given: &Given, read: &[PathBuf], log: &mut Log) {
     unlabelled(root, read, log);
 }
 
-/// Says which folders of splits have pictures and no metadata where others have some.
+/// Remarks on split folders that have pictures but no metadata, where other split folders have metadata.
 fn unlabelled(root: &Path, read: &[PathBuf], log: &mut Log) {
     let folders: Vec<PathBuf> = tables::split_folders(root)
         .into_iter()
@@ -70,7 +71,7 @@ fn unlabelled(root: &Path, read: &[PathBuf], log: &mut Log) {
     }
 }
 
-/// All files in a dataset's folder that are known to hold captions by their names and places.
+/// All files in a dataset's folder whose names and places mark them as caption files.
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     found.extend(flickr::find_flickr8k(root));
@@ -83,14 +84,14 @@ fn sources(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What is near, and what to do with it, where a folder holds no captions that are understood.
+/// For a folder without captions that are understood: a nearby file, and what to do with it.
 pub(super) fn hint(root: &Path) -> Option<String> {
     spreadsheet(root)
         .or_else(|| inside(root))
         .or_else(|| json(root))
 }
 
-/// The names of the files of a folder, in order.
+/// The files of a folder, sorted by name.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
@@ -115,7 +116,7 @@ fn spreadsheet(root: &Path) -> Option<String> {
     ))
 }
 
-/// A folder in this one that holds what is looked for.
+/// Looks for captions in a subfolder.
 fn inside(root: &Path) -> Option<String> {
     for folder in locate::folders(root) {
         if folder == root {

@@ -1,4 +1,4 @@
-//! A folder of pictures without captions, for what needs none: distillation.
+//! Reads a folder of pictures without captions, for distillation, which needs none.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::split::Split;
 use crate::data::folder;
 use crate::error::Result;
 
-/// The first of the folders in which a dataset's images may lie that holds any.
+/// The first usual folder of images that holds any picture.
 pub(super) fn find(root: &Path) -> Option<PathBuf> {
     locate::known_folders(root).into_iter().find(|folder| {
         let entries = folder::expand(&[folder], false).entries;
@@ -16,7 +16,7 @@ pub(super) fn find(root: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The first folder of others than those that holds any, from the dataset's folder on.
+/// The first of all folders that holds any picture, relative to `root`.
 pub(super) fn elsewhere(root: &Path) -> Option<PathBuf> {
     let found = locate::folders(root).into_iter().find(|folder| {
         let entries = folder::expand(&[folder], false).entries;
@@ -25,7 +25,7 @@ pub(super) fn elsewhere(root: &Path) -> Option<PathBuf> {
     Some(found.strip_prefix(root).unwrap_or(&found).to_path_buf())
 }
 
-/// All pictures of a folder, to train on: without captions there is nothing to score.
+/// All pictures of a folder, as train: without captions there is nothing to score.
 pub(super) fn read(folder: &Path) -> Result<Vec<Entry>> {
     let paths = folder::expand(&[folder], false).entries.into_iter();
     paths

@@ -1,4 +1,4 @@
-//! Which dataset a folder holds.
+//! Recognises which dataset a folder holds.
 
 use std::path::{Path, PathBuf};
 
@@ -42,12 +42,12 @@ impl Format {
         }
     }
 
-    /// Whether somebody has made it for their own pictures.
+    /// Whether it is a format that users make for their own pictures.
     fn is_own(self) -> bool {
         matches!(self, Format::Metadata | Format::Table | Format::Sidecars)
     }
 
-    /// How exactly its names are to be taken.
+    /// How strictly its names are matched to files.
     fn names(self) -> Names {
         match self {
             Format::Kaggle => Names::Table,
@@ -62,7 +62,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// As [`Dataset::open`].
+    /// As for [`Dataset::open`].
     pub fn read(given: &Given) -> Result<Dataset> {
         let root = given.root.as_path();
         if !root.is_dir() {
@@ -105,7 +105,7 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// Leaves out what is listed and not there (unless nothing is), and what has no caption.
+    /// Leaves out listed images whose file is missing (unless all are), and images without captions.
     fn leave_out_missing(&mut self, log: &mut Log) {
         let total = self.entries.len();
         let is_here = self.entries.iter().any(|entry| entry.file.is_some());
@@ -137,7 +137,7 @@ impl Dataset {
         self.left_out.extend(silent);
     }
 
-    /// Says that there are pictures which no row names.
+    /// Remarks on pictures that no row names.
     fn remark_unlisted(&self, folders: &[PathBuf], log: &mut Log) {
         let unlisted = locate::unlisted(folders, &self.entries);
         let file_name = |path: &PathBuf| name(&path.file_name().unwrap_or_default()).to_string();
@@ -155,7 +155,7 @@ impl Dataset {
         }
     }
 
-    /// Says by which rule the splits were made.
+    /// Remarks on the rule that made the splits.
     fn remark_rule(&self, log: &mut Log) {
         if !self.splits.is_rule() {
             return;
@@ -183,7 +183,7 @@ impl Dataset {
     }
 }
 
-/// The kind of the dataset, who made its splits, and its images.
+/// Recognises the format, and reads the source of the splits and the images.
 fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<Entry>)> {
     let root = given.root.as_path();
     let columns = given.columns.as_ref();
@@ -192,7 +192,7 @@ fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<E
             "--table and --karpathy name two datasets; take one of them",
         ));
     }
-    // The files that the captions are read from.
+    // The files from which the captions are read.
     let mut read = Vec::new();
     let (format, (splits, entries)) = if let Some(table) = &given.table {
         let parts = tables::named(given, table)?;
@@ -208,7 +208,7 @@ fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<E
         (Format::Kaggle, kaggle::read(&file, columns, log)?)
     } else if let Some(file) = flickr::find_flickr30k(root) {
         read.push(file.clone());
-        // With columns of its own it is no table of Flickr30k's.
+        // A table whose columns the user names is not Flickr30k's table.
         match columns.is_some() && file.extension().is_some_and(|e| e == "csv") {
             true => (
                 Format::Table,
@@ -237,7 +237,7 @@ fn recognise(given: &Given, log: &mut Log) -> Result<(Format, SplitSource, Vec<E
     Ok((format, splits, entries))
 }
 
-/// A folder in which nothing is known.
+/// The error for a folder that holds no known dataset.
 fn unknown(root: &Path) -> Error {
     let hint = others::hint(root);
     let hint = hint.unwrap_or_else(|| match pictures::elsewhere(root) {

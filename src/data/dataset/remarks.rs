@@ -1,57 +1,57 @@
-//! What is odd about a dataset that is read all the same.
+//! Remarks: irregularities of a dataset that do not prevent reading.
 
 use crate::error::{Error, Result};
 
-/// So many examples are named.
+/// Number of examples that a remark holds.
 const EXAMPLES: usize = 5;
 
-/// What a [`Remark`] is about.
+/// The subject of a [`Remark`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// Which rule made the splits.
+    /// The rule that made the splits.
     Rule,
     /// A text that is not UTF-8.
     Encoding,
     /// A quotation mark that nothing closes.
     Quotation,
-    /// Broken lines, which are an error where the dataset is used.
+    /// Broken lines. They are an error where the dataset is used.
     BrokenLine,
-    /// A picture in two splits, which is an error where the dataset is used.
+    /// A picture in two splits. This is an error where the dataset is used.
     TwoSplits,
-    /// Pictures that lie in several folders of which any may be meant, which is an error where the dataset is used.
+    /// Pictures that lie in several folders, any of which may be meant. This is an error where the dataset is used.
     SeveralFolders,
-    /// Pictures of different names that are one file, which is an error where the dataset is used.
+    /// Pictures of different names that are one file. This is an error where the dataset is used.
     SharedFile,
-    /// Pictures that are listed and not there.
+    /// Pictures that are listed but missing.
     MissingPicture,
     /// Pictures that are listed and have no caption.
     NoCaption,
     /// Pictures with captions that no list of a split names.
     NoSplit,
-    /// Pictures that are there and have no row.
+    /// Pictures that exist but have no row.
     NotListed,
     /// Captions of pictures that are not listed.
     LostCaption,
-    /// Pictures whose files are called a little differently from what is listed.
+    /// Pictures whose file names differ a little from the listed names.
     OtherName,
     /// Files that were chosen among others.
     Choice,
     /// Columns that were chosen among others.
     Columns,
-    /// Pictures that are left out because they cannot be used, as was asked for.
+    /// Pictures that are left out because they cannot be used, as the user asked.
     Skipped,
 }
 
 /// Something about a dataset that its user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// What it is about.
+    /// Its subject.
     pub topic: Topic,
-    /// How many pictures, lines or files it is about.
+    /// The number of pictures, lines or files concerned.
     pub count: usize,
     /// The first of them.
     pub examples: Vec<String>,
-    /// The whole of it in a sentence, with the file.
+    /// The whole remark in a sentence, with the file.
     pub text: String,
 }
 
@@ -59,12 +59,12 @@ pub struct Remark {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) remarks: Vec<Remark>,
-    /// Whether what is broken is remarked on.
+    /// Whether errors that would keep the dataset from being used become remarks.
     pub(super) examine: bool,
 }
 
 impl Log {
-    /// Adds a remark; `text` is a file's error, or what reads like one.
+    /// Adds a remark. `text` is a file's error, or text of the same form.
     pub(super) fn remark<S: Into<String>>(
         &mut self,
         topic: Topic,
@@ -79,7 +79,7 @@ impl Log {
         });
     }
 
-    /// Something that keeps the dataset from being used, in one place of it.
+    /// Reports an error that keeps the dataset from being used. If the dataset is only examined, it becomes a remark.
     ///
     /// # Errors
     /// The error itself, unless the dataset is only examined.

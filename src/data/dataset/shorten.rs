@@ -1,4 +1,4 @@
-//! Names for images that a table lists by whole paths of another computer, or of the web.
+//! Shortens the names of images that a table lists by whole paths of another computer or by URLs.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use super::entries::Entry;
 use super::table::Row;
 
-/// The whole paths of such images, by the names that they got.
+/// The whole paths of such images, by their shortened names.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere(HashMap<String, PathBuf>);
 
 impl Elsewhere {
-    /// Takes the folders that all such paths of these rows begin with from their names: of `/C/pictures/cats/1.jpg` and
-    /// `/C/pictures/dogs/1.jpg` there are left `cats/1.jpg` and `dogs/1.jpg`. Then each name begins in its row's folder, where
-    /// `folders` has one.
+    /// Removes from the names the folders with which all such paths begin: `/C/pictures/cats/1.jpg` and
+    /// `/C/pictures/dogs/1.jpg` become `cats/1.jpg` and `dogs/1.jpg`. Then each name is prefixed with its row's
+    /// folder, if `folders` has one.
     pub(super) fn shorten(rows: &mut [Row], folders: &[PathBuf]) -> Self {
         let mut common: Option<Vec<&str>> = None;
         for path in rows.iter().filter_map(|row| row.image.strip_prefix('/')) {
@@ -51,7 +51,7 @@ impl Elsewhere {
         elsewhere
     }
 
-    /// Notes in the entries which of them are listed so.
+    /// Stores the whole paths in the entries that are listed by one.
     pub(super) fn note(mut self, entries: &mut [Entry]) {
         for entry in entries {
             entry.elsewhere = self.0.remove(&entry.name);

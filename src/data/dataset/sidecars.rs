@@ -1,4 +1,4 @@
-//! Pictures with a text file of their own beside each: `a.jpg` and `a.txt`, each line of which is a caption.
+//! Reads pictures that have a text file beside them: `a.jpg` and `a.txt`. Each line of the text is a caption.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use super::text::{numbered_lines, read_text};
 use crate::data::folder;
 use crate::error::{Error, Result};
 
-/// What the files of captions are called.
+/// Extensions of the caption files.
 const EXTENSIONS: [&str; 4] = ["txt", "caption", "TXT", "CAPTION"];
 
-/// The folder of such pictures: the dataset's own or one of those in which images lie.
+/// Finds the folder of such pictures: the dataset's own, or one of those in which images lie.
 pub(super) fn find(root: &Path) -> Option<PathBuf> {
     locate::folders(root).into_iter().find(|folder| {
         let mut entries = folder::expand(&[folder], false)
             .entries
             .into_iter()
             .flatten();
-        // A folder of a million pictures without texts is not looked at whole.
+        // The search stops after 1000 pictures, so a folder of a million pictures without texts costs little.
         entries
             .by_ref()
             .take(1000)
@@ -30,7 +30,7 @@ pub(super) fn find(root: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The text files that may be a picture's: first those with its whole name, as these can be no other picture's.
+/// The text files of a picture. Those with its whole name come first, as they can belong to no other picture.
 fn beside(picture: &Path) -> Vec<PathBuf> {
     let whole = |extension: &&str| {
         let mut name = picture.as_os_str().to_os_string();
@@ -44,35 +44,35 @@ fn beside(picture: &Path) -> Vec<PathBuf> {
     all.filter(|path| path.is_file()).collect()
 }
 
-/// A path inside a folder, with `/` between its parts.
+/// A path relative to a folder, with `/` between its parts.
 fn inside(folder: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(folder).unwrap_or(path);
     inside.to_string_lossy().replace('\\', "/")
 }
 
-/// Whether two files are called the same but for capitals, and are the same.
+/// Whether two names differ only in capitals and the files' contents are equal.
 fn is_same(one: &Path, two: &Path) -> bool {
     let lower = |path: &Path| path.to_string_lossy().to_lowercase();
     lower(one) == lower(two) && std::fs::read(one).ok() == std::fs::read(two).ok()
 }
 
-/// What is odd about the texts.
+/// Irregularities of the text files.
 #[derive(Default)]
 struct Oddities {
-    /// Why some cannot be read.
+    /// Errors of texts that cannot be read.
     unread: Vec<Error>,
-    /// What is to be said about the encoding of each.
+    /// Remarks on the encoding of texts.
     encodings: Vec<Remark>,
     /// Texts that are read.
     read: HashSet<PathBuf>,
-    /// Texts of a picture that has another one.
+    /// Further texts of a picture, of which another one is read.
     second: Vec<PathBuf>,
     /// Texts that are read for several pictures.
     shared: Vec<String>,
 }
 
 impl Oddities {
-    /// The text of a picture.
+    /// Reads the text of a picture.
     fn text(&mut self, text: &Path, examine: bool) -> String {
         let mut log = Log {
             examine,
@@ -86,7 +86,7 @@ impl Oddities {
         })
     }
 
-    /// Says all of it, what is of one kind in one remark.
+    /// Reports all irregularities, each kind in one remark.
     fn tell(mut self, folder: &Path, log: &mut Log) -> Result<()> {
         let total = self.unread.len();
         if !log.examine && total > 1 {
@@ -136,9 +136,10 @@ impl Oddities {
     }
 }
 
-/// The pictures in `root` and its subfolders. Where all lie in folders that are called like splits, these are the splits.
+/// Reads the pictures in `root` and its subfolders. If all lie in folders named like splits, the folders are the
+/// splits.
 pub(super) fn read(root: &Path, folder: &Path, log: &mut Log) -> Result<(SplitSource, Vec<Entry>)> {
-    // In a folder for each split, the folder of one is not the whole.
+    // If there is a folder per split, the folder that was found is only one of them; the search starts at its parent.
     let name = folder
         .file_name()
         .and_then(|name| name.to_str())
@@ -158,7 +159,7 @@ pub(super) fn read(root: &Path, folder: &Path, log: &mut Log) -> Result<(SplitSo
             without.push(name);
             continue;
         };
-        // On some systems a name in capitals is the same file.
+        // On file systems that ignore case, the name in capitals is the same file.
         odd.second
             .extend(texts.filter(|other| !is_same(other, &text)));
         if !odd.read.insert(text.clone()) {
@@ -197,7 +198,7 @@ pub(super) fn read(root: &Path, folder: &Path, log: &mut Log) -> Result<(SplitSo
     Ok((source, entries))
 }
 
-/// Entries with the splits that their folders say; those in no such folder are left out.
+/// Makes entries whose splits their folders give. Entries in no split folder are left out.
 fn by_folders(
     captions: Captions,
     named: &[Option<Split>],

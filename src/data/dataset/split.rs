@@ -1,4 +1,4 @@
-//! The three parts of a dataset, and the rules that make them where no file does.
+//! The splits of a dataset (train, dev, test), and the rules that make them where no file does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,28 +6,28 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The largest share that a rule gives to dev and to test, in images.
+/// The maximum number of images that a rule assigns to dev, and to test.
 const MOST_HELD_OUT: usize = 1000;
 
-/// So many of one's own pictures are dev at least, where that leaves three times as many to train on.
+/// The minimum number of dev images in a user's own dataset, if three times as many are left to train on.
 const FEW: usize = 5;
 
-/// The three parts of a dataset.
+/// A split of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Split {
-    /// To learn from.
+    /// For training.
     Train,
-    /// To choose and tune by; also written `val`.
+    /// For choosing a model and tuning; also written `val`.
     Dev,
-    /// To report on, once.
+    /// For reporting, once.
     Test,
 }
 
 impl Split {
-    /// All of them.
+    /// All splits.
     pub const ALL: [Split; 3] = [Split::Train, Split::Dev, Split::Test];
 
-    /// The split that files and folders of people's own call so, in any case.
+    /// The split that a file or folder name of a user's own dataset denotes, in any case.
     pub(super) fn named(text: &str) -> Option<Split> {
         match text.trim().to_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),
@@ -63,7 +63,7 @@ impl FromStr for Split {
     }
 }
 
-/// Who says which image belongs to which split.
+/// The source of the assignment of images to splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SplitSource {
     Published,
@@ -71,7 +71,7 @@ pub(super) enum SplitSource {
     Eighths,
     /// A tenth is dev.
     Tenths,
-    /// Without captions all images are there to train on.
+    /// Without captions all images are train.
     Whole,
 }
 
@@ -80,7 +80,7 @@ impl SplitSource {
         self.rule().is_some()
     }
 
-    /// The rule in words, where there is one.
+    /// The rule in words; `None` if there is none.
     pub(super) fn rule(self) -> Option<&'static str> {
         match self {
             SplitSource::Published | SplitSource::Whole => None,
@@ -89,7 +89,7 @@ impl SplitSource {
         }
     }
 
-    /// How many of so many images are dev, and how many are test.
+    /// The numbers of dev and test images out of `images`.
     fn held_out(self, images: usize) -> (usize, usize) {
         match self {
             SplitSource::Published | SplitSource::Whole => (0, 0),
@@ -104,7 +104,7 @@ impl SplitSource {
         }
     }
 
-    /// The split of each of these names, by the rule.
+    /// Assigns a split to each of these names, by the rule.
     pub(super) fn of_names<'a>(
         self,
         names: impl Iterator<Item = &'a str>,
@@ -123,7 +123,7 @@ impl SplitSource {
     }
 }
 
-/// FNV-1a, 64 bits: spreads names evenly and can be recomputed by anyone in three lines.
+/// FNV-1a, 64 bits. It spreads names evenly, and anyone can recompute it in three lines.
 fn hash(name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, step)

@@ -1,5 +1,5 @@
-//! Pictures of people's own: a table of names and captions, or one for each split, and what Hugging Face calls an image
-//! folder, `metadata.csv` or `metadata.jsonl`.
+//! Reads users' own datasets: a table of names and captions, one table per split, or an image folder of Hugging Face
+//! with `metadata.csv` or `metadata.jsonl`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,13 +16,14 @@ use super::table::{self, Row};
 use super::text::read_text;
 use crate::error::{Error, Result, name};
 
-/// What tables are called.
+/// Extensions of tables.
 const TABLES: [&str; 2] = ["csv", "tsv"];
 
-/// What Hugging Face calls the captions of a folder of images.
+/// Hugging Face's names for the caption file of an image folder.
 const METADATA: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
 
-/// A table, the folder that its names begin in, below the dataset's, and the split of its rows where it has one.
+/// A table, the folder (relative to the dataset's) to which its names are relative, and the split of its rows if
+/// known.
 #[derive(Debug)]
 pub(super) struct Part {
     file: PathBuf,
@@ -33,7 +34,7 @@ pub(super) struct Part {
 /// The table that the user names.
 ///
 /// # Errors
-/// Where it is not there.
+/// If the file cannot be found.
 pub(super) fn named(given: &Given, table: &Path) -> Result<Vec<Part>> {
     let file = match (table.is_file(), given.root.join(table)) {
         (false, inside) if inside.is_file() => inside,
@@ -42,7 +43,7 @@ pub(super) fn named(given: &Given, table: &Path) -> Result<Vec<Part>> {
     Ok(only(file))
 }
 
-/// `metadata.*` of the folder, or of its folders `train`, `validation` and `test`.
+/// Finds `metadata.*` in the folder, or in its folders `train`, `validation` and `test`.
 pub(super) fn find_metadata(root: &Path) -> Option<Vec<Part>> {
     if let Some(file) = first_file(root, &METADATA) {
         return Some(only(file));
@@ -61,7 +62,7 @@ pub(super) fn find_metadata(root: &Path) -> Option<Vec<Part>> {
     (!parts.is_empty()).then_some(parts)
 }
 
-/// The table alone.
+/// A single table, relative to the dataset's folder and of no split.
 pub(super) fn only(file: PathBuf) -> Vec<Part> {
     vec![Part {
         file,
@@ -75,7 +76,7 @@ pub(super) fn files(parts: &[Part]) -> Vec<PathBuf> {
     parts.iter().map(|part| part.file.clone()).collect()
 }
 
-/// All files `metadata.*` of the folder and of its folders that are called like splits.
+/// All files `metadata.*` in the folder and in its subfolders named like splits.
 pub(super) fn all_metadata(root: &Path) -> Vec<PathBuf> {
     let folders = split_folders(root).into_iter();
     let folders = folders.map(|(folder, _)| root.join(folder));
@@ -84,7 +85,7 @@ pub(super) fn all_metadata(root: &Path) -> Vec<PathBuf> {
     files.filter(|file| file.is_file()).collect()
 }
 
-/// The folders in `root` that are called like splits, in order.
+/// The folders in `root` that are named like splits, sorted.
 pub(super) fn split_folders(root: &Path) -> Vec<(String, Split)> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir());
@@ -96,10 +97,10 @@ pub(super) fn split_folders(root: &Path) -> Vec<(String, Split)> {
     found
 }
 
-/// All tables of the folder, in order.
+/// All tables of the folder, sorted.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If the folder cannot be read.
 pub(super) fn all(root: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |e: std::io::Error| Error::unread(root, &e);
     let mut files = Vec::new();
@@ -120,10 +121,10 @@ pub(super) fn all(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The only table of the folder, or one for each split.
+/// Finds the only table of the folder, or one table per split.
 ///
 /// # Errors
-/// Where there are several, and nothing says which is meant.
+/// If there are several tables, and nothing says which is meant.
 pub(super) fn find(root: &Path) -> Result<Option<Vec<Part>>> {
     let files = all(root)?;
     let split = |file: &PathBuf| {
@@ -146,14 +147,14 @@ pub(super) fn find(root: &Path) -> Result<Option<Vec<Part>>> {
     let parts = files.into_iter().zip(splits).map(|(file, split)| Part {
         file,
         folder: PathBuf::new(),
-        // A table alone holds all there is.
+        // A single table holds the whole dataset, whatever its name.
         split: split.filter(|_| !is_single),
     });
     let parts: Vec<Part> = parts.collect();
     Ok((!parts.is_empty()).then_some(parts))
 }
 
-/// The images and captions of tables.
+/// Reads the images and captions of tables.
 pub(super) fn read(
     parts: Vec<Part>,
     columns: Option<&Columns>,
@@ -177,7 +178,7 @@ pub(super) fn read(
     }
     refuse_none(&all, &last, log)?;
     let elsewhere = Elsewhere::shorten(&mut all, &folders);
-    // Where names begin with `train/` and `validation/`, these are the splits.
+    // If names begin with `train/` and `validation/`, these folders are the splits.
     let of_folder = |row: &Row| {
         row.image
             .split_once('/')
@@ -200,7 +201,7 @@ pub(super) fn read(
     Ok((source, entries))
 }
 
-/// Refuses a table of titles alone.
+/// Refuses a table that has titles but no rows.
 pub(super) fn refuse_none(rows: &[Row], file: &Path, log: &Log) -> Result<()> {
     let is_broken = |topic| topic == Topic::BrokenLine;
     if rows.is_empty() && !log.remarks.iter().any(|remark| is_broken(remark.topic)) {
@@ -210,18 +211,18 @@ pub(super) fn refuse_none(rows: &[Row], file: &Path, log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Whether folders that are called so make the splits: all names begin with one, or some with that of training and some with
-/// another, and then the others are left out.
+/// Whether folders of these names make the splits. They do if every name begins with a split, or if some begin with
+/// train and some with dev or test. In the second case the other images are left out.
 pub(super) fn are_splits(folders: &[Option<Split>]) -> bool {
     let has = |split| folders.contains(&Some(split));
     let is_parted = has(Split::Train) && (has(Split::Dev) || has(Split::Test));
     is_parted || (!folders.is_empty() && !folders.contains(&None))
 }
 
-/// The rows of a table, or of a file of JSON lines.
+/// Reads the rows of a table, or of a file of JSON lines.
 ///
 /// # Errors
-/// Where it is not understood.
+/// If the file is not understood.
 pub(super) fn rows(file: &Path, columns: Option<&Columns>, log: &mut Log) -> Result<Vec<Row>> {
     let text = read_text(file, log)?;
     let is_json = file
@@ -237,7 +238,7 @@ pub(super) fn rows(file: &Path, columns: Option<&Columns>, log: &mut Log) -> Res
 pub(super) fn captions(rows: Vec<Row>) -> Captions {
     let mut captions = Captions::default();
     for row in rows {
-        // One without captions is known all the same.
+        // The blank caption registers an image that has no captions.
         captions.add(&row.image, "");
         for caption in &row.captions {
             captions.add(&row.image, caption);
@@ -246,7 +247,7 @@ pub(super) fn captions(rows: Vec<Row>) -> Captions {
     captions
 }
 
-/// Entries of rows that say their splits themselves; those that do not are left out.
+/// Makes entries of rows that give their splits. Rows without a split are left out.
 pub(super) fn split(
     rows: Vec<Row>,
     file: &Path,

@@ -1,4 +1,4 @@
-//! Text files as people have them, and JSON.
+//! Reads text files in the encodings that people use, and JSON.
 
 use std::fmt;
 use std::fs;
@@ -11,8 +11,8 @@ use super::remarks::{Log, Topic};
 use crate::data::words;
 use crate::error::{Error, Result};
 
-/// A text file in UTF-8, without the byte-order mark that some editors leave, or in Windows-1252, which is remarked on.
-/// Lines end in `\n` or `\r\n`.
+/// Reads a text file in UTF-8, without its byte-order mark, or in Windows-1252, which is remarked on. Lines end in
+/// `\n` or `\r\n`; a file that has only `\r` is converted.
 pub(super) fn read_text(path: &Path, log: &mut Log) -> Result<String> {
     let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
     refuse_utf_16(path, &bytes)?;
@@ -24,14 +24,14 @@ pub(super) fn read_text(path: &Path, log: &mut Log) -> Result<String> {
         Some(rest) => rest.to_string(),
         None => text,
     };
-    // Lines of the systems that knew no line feed.
+    // Old systems ended lines with a carriage return alone.
     Ok(match text.contains('\r') && !text.contains('\n') {
         true => text.replace('\r', "\n"),
         false => text,
     })
 }
 
-/// What two bytes a letter look like: a mark at the beginning, or zeros, which no text holds.
+/// Refuses UTF-16, recognised by its byte-order mark or by zero bytes, which no UTF-8 text holds.
 fn refuse_utf_16(path: &Path, bytes: &[u8]) -> Result<()> {
     let is_marked = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);
     let beginning = &bytes[..bytes.len().min(200)];
@@ -43,10 +43,10 @@ fn refuse_utf_16(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Text that is not UTF-8 from byte `valid` on.
+/// Decodes text that is not UTF-8 from byte `valid` on.
 fn read_windows_1252(path: &Path, bytes: &[u8], valid: usize, log: &mut Log) -> Result<String> {
     let line = 1 + bytes[..valid].iter().filter(|byte| **byte == b'\n').count();
-    // A text of which other letters are UTF-8 is a damaged one, and would be read as nonsense.
+    // If other letters are valid UTF-8, the text is damaged UTF-8, and Windows-1252 would turn it into nonsense.
     let (mut whole, mut broken) = (0, 0);
     for chunk in bytes.utf8_chunks() {
         whole += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
@@ -75,7 +75,7 @@ fn read_windows_1252(path: &Path, bytes: &[u8], valid: usize, log: &mut Log) -> 
     Ok(text.into_owned())
 }
 
-/// Whether bytes beyond ASCII come in pairs throughout, as in GB 2312 and its like; in Windows-1252 most stand alone.
+/// Whether non-ASCII bytes come in pairs throughout, as in GB 2312. In Windows-1252 most stand alone.
 fn is_east_asian(bytes: &[u8]) -> bool {
     let runs = bytes.split(|byte| byte.is_ascii());
     let mut runs = runs.filter(|run| !run.is_empty()).peekable();
@@ -84,7 +84,7 @@ fn is_east_asian(bytes: &[u8]) -> bool {
         longest = longest.max(run.len());
         run.len().is_multiple_of(2) && run.iter().all(|byte| *byte >= 0xA1)
     });
-    // Two letters beside each other may be Windows-1252's, and so may a word in Cyrillic letters.
+    // Two adjacent letters also occur in Windows-1252. Cyrillic words do too, so the bytes must decode as GBK.
     is_paired
         && longest >= 4
         && encoding_rs::GBK
@@ -92,14 +92,14 @@ fn is_east_asian(bytes: &[u8]) -> bool {
             .is_some()
 }
 
-/// The lines of a text that are not blank, with their numbers from 1.
+/// The non-blank lines of a text, with their line numbers from 1.
 pub(super) fn numbered_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..)
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty())
 }
 
-/// A JSON file of the shape `T`.
+/// Reads a JSON file of the shape `T`.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = fs::read(path).map_err(|e| Error::unread(path, &e))?;
     refuse_utf_16(path, &bytes)?;
@@ -122,12 +122,12 @@ pub(super) fn malformed(path: &Path, line: usize, what: impl fmt::Display) -> Er
     Error::file(path, format_args!("line {line} {what}"))
 }
 
-/// What a JSON file calls an image by: a number, however it is written (`7`, `7.0`, `"7"`), or a text.
+/// An image's identifier in a JSON file: a number, however it is written (`7`, `7.0`, `"7"`), or a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Id(String);
 
 impl Id {
-    /// The number, where it is one.
+    /// The number, if the identifier is one.
     pub(super) fn number(&self) -> Option<u64> {
         self.0.parse().ok()
     }
@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for Id {
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Id, E> {
-                // Whole floats print without a point.
+                // `to_string` prints whole floats without a decimal point.
                 Ok(Id(value.to_string()))
             }
 

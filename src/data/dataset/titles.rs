@@ -1,9 +1,9 @@
-//! What people call the columns of a table, and the keys of JSON.
+//! Known titles of the columns of a table and the keys of JSON objects.
 
 use super::names::is_picture;
 
-/// Titles of the column of pictures, in small letters and with `_` for what separates words. The last one may also be a
-/// picture's number.
+/// Titles of the column of pictures, in lower case and with `_` between words. The last one may also hold a picture's
+/// number.
 const IMAGES: [&str; 27] = [
     "image",
     "images",
@@ -34,7 +34,7 @@ const IMAGES: [&str; 27] = [
     "image_id",
 ];
 
-/// Titles of a column of captions, those first that say so best: of several the first is read.
+/// Titles of a column of captions, the most specific first. Of several columns the first in this order is read.
 const CAPTIONS: [&str; 22] = [
     "caption",
     "captions",
@@ -63,7 +63,7 @@ const CAPTIONS: [&str; 22] = [
 /// Titles of the column of splits.
 const SPLITS: [&str; 4] = ["split", "set", "partition", "subset"];
 
-/// Titles of a column that counts the captions of a picture.
+/// Titles of a column that numbers the captions of a picture.
 const NUMBERS: [&str; 5] = [
     "comment_number",
     "caption_number",
@@ -72,20 +72,21 @@ const NUMBERS: [&str; 5] = [
     "number",
 ];
 
-/// Which of several columns or keys hold captions.
+/// The columns or keys that hold captions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Texts {
-    /// All of the title that says so best: `caption`, or `caption_1`, `caption_2` and so on.
+    /// All columns of the best title: `caption`, or `caption_1`, `caption_2` and so on.
     pub(super) read: Vec<usize>,
-    /// Those of other such titles.
+    /// Columns of other caption titles; they are not read.
     pub(super) others: Vec<usize>,
 }
 
-/// The columns or keys of captions.
+/// Finds the columns or keys of captions.
 pub(super) fn texts<'a>(titles: impl Iterator<Item = &'a str>) -> Texts {
     let rank = |title: &str| {
         let title = plain(title);
-        // `caption_1`, `caption2`, and `caption.1`, as pandas calls a second column of one title.
+        // Matches `caption_1`, `caption2`, and `caption.1`, which is pandas' name for a second column of the same
+        // title.
         let base = title.trim_end_matches(|c: char| c.is_ascii_digit());
         let base = base.trim_end_matches('_');
         CAPTIONS.iter().position(|known| *known == base)
@@ -108,21 +109,21 @@ pub(super) fn texts<'a>(titles: impl Iterator<Item = &'a str>) -> Texts {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) at: usize,
-    /// Another one that may be meant.
+    /// Another column that may be meant.
     pub(super) other: Option<usize>,
-    /// Whether its title says nothing of pictures.
+    /// Whether the column was chosen by its contents, not by its title.
     pub(super) is_untitled: bool,
 }
 
-/// The column or key of pictures: one whose title says so, and of several one that holds names of pictures in most of these
-/// rows. Where none of them does, but one other column, that one.
+/// Finds the column or key of pictures: one with a known title. Of several, it is the first in which most of these
+/// rows hold names of pictures. If none of them does but exactly one other column does, it is that column.
 pub(super) fn image(titles: &[&str], rows: &[Vec<String>]) -> Option<Image> {
     let rank = |at: &usize| {
         let title = plain(titles[*at]);
         IMAGES.iter().position(|known| *known == title)
     };
     let mut titled: Vec<usize> = (0..titles.len()).filter(|at| rank(at).is_some()).collect();
-    // A number comes last.
+    // The title that may hold a number comes last.
     titled.sort_by_key(|at| rank(at) == Some(IMAGES.len() - 1));
     let first = *titled.first()?;
     let names = |at: &usize| {
@@ -150,12 +151,12 @@ pub(super) fn image(titles: &[&str], rows: &[Vec<String>]) -> Option<Image> {
     })
 }
 
-/// The column or key of splits.
+/// Finds the column or key of splits.
 pub(super) fn split<'a>(titles: impl Iterator<Item = &'a str>) -> Option<usize> {
     position(titles, &SPLITS)
 }
 
-/// The column that counts captions.
+/// Finds the column that numbers captions.
 pub(super) fn number<'a>(titles: impl Iterator<Item = &'a str>) -> Option<usize> {
     position(titles, &NUMBERS)
 }
@@ -164,7 +165,7 @@ fn position<'a>(mut titles: impl Iterator<Item = &'a str>, known: &[&str]) -> Op
     titles.position(|title| known.contains(&plain(title).as_str()))
 }
 
-/// A title in small letters without accents, and with `_` for what separates words.
+/// Normalises a title: lower case, no accents, and `_` between words.
 fn plain(title: &str) -> String {
     let letter = |c: char| match c {
         'á' | 'à' | 'â' | 'ã' => 'a',

@@ -1,4 +1,4 @@
-//! Which of a dataset's pictures can be used at all.
+//! Finds pictures of a dataset that cannot be used.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::data::Image;
 use crate::data::folder::kinds;
 use crate::error::{self, Error, Result};
 
-/// So many are named in a message.
+/// Number of pictures that a message names.
 const NAMED: usize = 20;
 
 /// A picture that cannot be used, and why.
@@ -18,7 +18,7 @@ const NAMED: usize = 20;
 pub struct Unusable {
     /// Its file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason, as a message says it.
     pub why: String,
 }
 
@@ -35,7 +35,7 @@ impl Unusable {
     }
 }
 
-/// Those of the pictures at `paths` that cannot be read. Each is decoded.
+/// The pictures among `paths` that cannot be read. Each picture is decoded.
 pub fn unreadable<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<Unusable> {
     let read = |at: usize| {
         let path = paths[at].as_ref();
@@ -49,7 +49,7 @@ pub fn unreadable<P: AsRef<Path> + Sync>(paths: &[P]) -> Vec<Unusable> {
         .collect()
 }
 
-/// One line about pictures of which some cannot be used; none where all can.
+/// An error of one line that names the unusable pictures; `None` if there are none.
 pub fn refusal(unusable: &[Unusable], total: usize) -> Option<Error> {
     let named = |one: &Unusable| {
         let file = one.path.file_name().unwrap_or_default();
@@ -80,12 +80,12 @@ pub fn refusal(unusable: &[Unusable], total: usize) -> Option<Error> {
     }
 }
 
-/// What is wrong with a file that is no picture by its first bytes. A look at these costs next to nothing and finds
-/// most of what is no picture: files of no bytes, pages of a server that had something else to say.
+/// Checks the first bytes of a file; returns the reason if it is not a picture. This check is almost free and finds
+/// most files that are no pictures: empty files, and HTML pages that a server sent instead of a picture.
 fn at_a_glance(path: &Path) -> Option<Unusable> {
     match kinds::begins_as_picture(path) {
         true => None,
-        // What begins in another way may be a picture still, and is told what it is otherwise.
+        // Other first bytes may still begin a picture, so the file is decoded, which also gives the reason.
         false => Image::open(path)
             .err()
             .map(|error| Unusable::new(path, error)),
@@ -93,12 +93,12 @@ fn at_a_glance(path: &Path) -> Option<Unusable> {
 }
 
 impl Dataset {
-    /// The dataset that `given` describes, to use the images of these splits. With `skip_bad` those that are missing, cannot
-    /// be read or have no caption are left out.
+    /// Reads the dataset that `given` describes, to use the images of these splits. With `skip_bad`, images that are
+    /// missing, cannot be read or have no caption are left out.
     ///
     /// # Errors
     ///
-    /// As [`Dataset::open`], and where there would be no image left.
+    /// As for [`Dataset::open`], and if no image is left.
     pub fn read_for(given: &Given, splits: &[Split]) -> Result<Dataset> {
         let mut dataset = Dataset::read(given)?;
         if given.skip_bad {
@@ -107,11 +107,11 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// Looks at the beginning of each image file of these splits.
+    /// Checks the first bytes of each image file of these splits.
     ///
     /// # Errors
     ///
-    /// Where some are no pictures: one line that names all that cannot be read.
+    /// If some are no pictures. The message is one line that names all files that cannot be read.
     pub fn glance(&self, splits: &[Split]) -> Result<()> {
         let entries = self
             .entries
@@ -122,11 +122,12 @@ impl Dataset {
         if found.iter().all(Option::is_none) {
             return Ok(());
         }
-        // As the run stops here, all are read, so that one message names also those that begin well.
+        // The command stops here anyway. All files are decoded, so one message also names damaged files that begin
+        // well.
         refusal(&unreadable(&files), files.len()).map_or(Ok(()), Err)
     }
 
-    /// Leaves out all images of these splits that cannot be used, and remarks on how many.
+    /// Leaves out all images of these splits that cannot be used, and adds a remark with their number.
     fn skip_bad(&mut self, splits: &[Split]) -> Result<()> {
         let (asked, mut kept): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.entries)
             .into_iter()
@@ -174,7 +175,7 @@ impl Dataset {
                 examples: bad,
             });
         }
-        // In the order in which they were listed, as far as each split goes.
+        // Within each split the listed order is kept.
         kept.extend(fine);
         self.entries = kept;
         Ok(())

@@ -1,4 +1,4 @@
-//! What is in doubt once images have been found: the same names in several folders, and several names for one file.
+//! Checks for ambiguity after the images are found: equal names in several folders, and several names for one file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use super::super::remarks::{Log, Topic};
 use super::{KNOWN, Used};
 use crate::error::{Error, Result, name};
 
-/// So many of a folder's images are looked for in another one before it is left alone.
+/// Number of a folder's images that are looked for in another folder before that folder is ignored.
 const SAMPLE: usize = 200;
 
-/// A folder below the dataset's, as messages call it.
+/// A folder relative to the dataset's folder, for messages.
 fn short(root: &Path, folder: &Path) -> String {
     match folder.strip_prefix(root).unwrap_or(folder) {
         inside if inside.as_os_str().is_empty() => "the dataset's folder itself".to_string(),
@@ -19,10 +19,10 @@ fn short(root: &Path, folder: &Path) -> String {
     }
 }
 
-/// Says which folder was taken where others hold images of the same names.
+/// Remarks on which folder was taken where other folders hold images of the same names.
 ///
 /// # Errors
-/// Where another folder holds all of them, so that nothing says which one is meant.
+/// If another folder holds all of them, so the choice is ambiguous.
 pub(super) fn same_names(
     root: &Path,
     folders: &[PathBuf],
@@ -31,7 +31,7 @@ pub(super) fn same_names(
     log: &mut Log,
 ) -> Result<()> {
     let mut chosen = Vec::new();
-    // A name is a path inside the dataset's folder, so that what lies there is meant.
+    // A name is a path relative to the dataset's folder, so images found in that folder are not ambiguous.
     for taken in used.iter().filter(|taken| taken.folder != root) {
         let inside = |at: &usize| {
             let file = entries[*at].file.as_ref()?;
@@ -76,16 +76,16 @@ pub(super) fn same_names(
     Ok(())
 }
 
-/// Whether two paths are one file: by a link, or by the same name in other letters.
+/// Whether two paths are one file, by a link or on a file system that ignores case.
 fn is_same(one: Option<&PathBuf>, two: Option<&PathBuf>) -> bool {
     let real = |path: Option<&PathBuf>| path.and_then(|path| path.canonicalize().ok());
     real(one).is_some_and(|one| Some(one) == real(two))
 }
 
-/// The entries with each file once: the captions of its further entries are added to those of its first.
+/// Merges the entries of the same file: the captions of later entries are added to those of the first.
 ///
 /// # Errors
-/// Where an image is in two splits by two names, or several whole paths of another computer mean one file.
+/// If an image is in two splits by two names, or several whole paths of another computer mean one file.
 pub(super) fn same_files(root: &Path, entries: Vec<Entry>, log: &mut Log) -> Result<Vec<Entry>> {
     let mut places: HashMap<PathBuf, usize> = HashMap::with_capacity(entries.len());
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());

@@ -1,8 +1,8 @@
-//! Images that are listed by whole paths of another computer, or of the web: `C:\photos\cats\1.jpg`.
+//! Images that are listed by whole paths on another computer or by URLs: `C:\photos\cats\1.jpg`.
 //!
-//! What such a path begins with says nothing here, but what it ends with may: the images of one folder there lie in one
-//! folder here, the one that is called by the longest end of its path (`photos/cats`, else `cats`). A file's name alone
-//! counts only where no folder of the list is here at all, and never where several images are called so.
+//! The beginning of such a path means nothing here, but its end may. All images of one folder there lie in one folder
+//! here: the one whose path has the longest end in common with it (`photos/cats`, else `cats`). A file's name alone
+//! counts only if no folder of the list exists here, and never if several images have that name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::super::entries::Entry;
 use super::super::remarks::{Log, Topic};
 use crate::error::{Error, Result, name};
 
-/// Finds the images of such paths. Returns the folders in which they are.
+/// Finds the images that are listed by such paths. Returns their folders.
 ///
 /// # Errors
-/// Where several folders may be meant.
+/// If several folders may be meant.
 pub(super) fn resolve(
     root: &Path,
     folders: &[PathBuf],
@@ -62,8 +62,8 @@ pub(super) fn resolve(
     Ok(used)
 }
 
-/// The folders here that are called by the longest end of `folder`'s path that leads to any of its images: the one that holds
-/// the most, and those that hold as many.
+/// Finds the folders here that match the longest end of `folder`'s path under which any of its images lie. Returns
+/// the folder that holds the most images, and those that hold as many.
 fn places(
     root: &Path,
     whole: &Path,
@@ -75,7 +75,7 @@ fn places(
     for start in 0..parts.len() {
         let end: PathBuf = parts[start..].iter().collect();
         let below = folders.iter().map(|base| base.join(&end));
-        // The dataset's folder may itself be one of the path's.
+        // The dataset's folder may itself be a part of the path.
         let itself = (start + 1..=parts.len()).filter_map(|middle| {
             let upper: PathBuf = parts[start..middle].iter().collect();
             let lower: PathBuf = parts[middle..].iter().collect();
@@ -104,8 +104,8 @@ fn places(
     Vec::new()
 }
 
-/// The file of an image that is listed with a folder which is the dataset's own: `photos/1.jpg` in a dataset's folder that is
-/// called `photos`.
+/// Finds images that are listed with the name of the dataset's folder itself: `photos/1.jpg` in a dataset's folder
+/// named `photos`.
 pub(super) fn in_root_itself(root: &Path, entries: &mut [Entry]) {
     let whole = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     for entry in entries {
@@ -123,9 +123,9 @@ pub(super) fn in_root_itself(root: &Path, entries: &mut [Entry]) {
     }
 }
 
-/// Says that images were found by the names of their files, though they are listed with folders.
+/// Remarks on images that are listed with folders but were found by their file names alone.
 pub(super) fn remark(root: &Path, entries: &[Entry], log: &mut Log) {
-    // A folder that holds all of them tells none of them apart.
+    // If one folder holds all of them, the folder does not distinguish images.
     let found = entries.iter().filter_map(|entry| {
         let listed = entry.elsewhere.as_ref()?.parent()?;
         let folder = entry.file.as_ref()?.parent()?;

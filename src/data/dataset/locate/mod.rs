@@ -1,13 +1,14 @@
-//! Where a dataset's images lie.
+//! Locates a dataset's images.
 //!
-//! Datasets are unpacked in many ways: `Flicker8k_Dataset` inside `Flickr8k_Dataset`, `train2014` inside `images`, or all
-//! images of COCO in one folder. So the images are looked for beside the captions, in the folders that the datasets
-//! are usually unpacked to, and then in all other folders, two levels deep. The folder that holds the most of them is
-//! taken; what it lacks may lie in others, as long as these hold none of what the first one has (as a folder of
-//! thumbnails would).
+//! Datasets are unpacked in many ways: `Flicker8k_Dataset` inside `Flickr8k_Dataset`, `train2014` inside `images`, or
+//! all images of COCO in one folder. The search begins beside the captions and in the folders to which the datasets
+//! are usually unpacked. It continues in all other folders, two levels deep. The folder that holds the most of the
+//! images is taken. The images that it lacks may lie in other folders, as long as those hold none of the images of
+//! the first one. This rule excludes a folder of thumbnails.
 //!
-//! A name that is listed with a folder, `cats/1.jpg`, means the file of that end of a path, and no other file `1.jpg`. Only
-//! the published datasets whose files name a folder are also unpacked into one folder: their files' names are unique.
+//! A name that is listed with a folder, `cats/1.jpg`, means a file whose path ends so, and no other file `1.jpg`. The
+//! published datasets whose files name a folder are the exception: they are also unpacked into one folder, as their
+//! file names are unique.
 
 mod doubt;
 mod elsewhere;
@@ -22,7 +23,7 @@ use super::remarks::Log;
 use crate::data::folder;
 use crate::error::Result;
 
-/// Where the images may lie, relative to the dataset's folder.
+/// The usual folders of images, relative to the dataset's folder.
 pub(super) const KNOWN: [&str; 10] = [
     "",
     "images",
@@ -36,10 +37,10 @@ pub(super) const KNOWN: [&str; 10] = [
     "Flickr30k_Images",
 ];
 
-/// So many folders are looked into.
+/// The maximum number of folders that are searched.
 const MOST_FOLDERS: usize = 100;
 
-/// The folders that datasets are usually unpacked to, those that are there.
+/// The folders of [`KNOWN`] that exist.
 pub(super) fn known_folders(root: &Path) -> Vec<PathBuf> {
     let folders = KNOWN.iter().map(|name| match *name {
         "" => root.to_path_buf(),
@@ -48,7 +49,7 @@ pub(super) fn known_folders(root: &Path) -> Vec<PathBuf> {
     folders.filter(|folder| folder.is_dir()).collect()
 }
 
-/// Those, and then the other folders in `root` and in these, in order.
+/// The folders of [`known_folders`], then the other folders in `root` and in those, sorted.
 pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
     let mut folders = known_folders(root);
     let mut first = subfolders(root);
@@ -65,7 +66,8 @@ pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
 fn subfolders(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let visible = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
-    // A folder of pictures has many files, about which the listing itself says what they are.
+    // A folder of pictures has many files. The directory listing gives their kinds without a further system call
+    // each.
     let is_folder = |entry: &fs::DirEntry| match entry.file_type() {
         Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
         kind => kind.is_ok_and(|kind| kind.is_dir()),
@@ -78,28 +80,28 @@ fn subfolders(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// How exactly names are to be taken.
+/// How strictly names are matched to files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// Those of published datasets, each of which is unique without its folder.
+    /// Names of published datasets, each of which is unique without its folder.
     Published,
-    /// Those of a published dataset's table, which names no folders unless somebody made it for other pictures.
+    /// Names in a published dataset's table. It names no folders unless somebody made it for other pictures.
     Table,
-    /// Those that were written by hand, and are found with other capitals or without an ending too.
+    /// Names that were written by hand. They also match with other capitals or without an extension.
     Own,
 }
 
-/// A folder from which images are taken, and which.
+/// A folder from which images are taken, and the indices of their entries.
 struct Used {
     folder: PathBuf,
     entries: Vec<usize>,
 }
 
-/// Looks for the files of all entries that have none yet, and makes the entries of one file one. Returns the folders with the
-/// images.
+/// Finds the files of all entries that have none yet, and merges entries that have the same file. Returns the folders
+/// of the images.
 ///
 /// # Errors
-/// Where two folders may be meant, or one file is in two splits.
+/// If an image may lie in either of two folders, or one file is in two splits.
 pub(super) fn locate(
     root: &Path,
     entries: &mut Vec<Entry>,
@@ -113,7 +115,7 @@ pub(super) fn locate(
     };
     let mut places = BTreeSet::new();
     places.extend(elsewhere::resolve(root, &all, entries, log)?);
-    // Where folders of such paths are here, what they lack is missing.
+    // If folders of such paths exist here, an image that they lack is missing and is not searched elsewhere.
     let is_open = |entry: &Entry| entry.elsewhere.is_none() || places.is_empty();
     let path = |entry: &Entry| is_open(entry).then(|| entry.path.clone());
     assign(&known_folders(root), entries, &mut used, &path);
@@ -153,7 +155,7 @@ fn is_incomplete(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| entry.file.is_none())
 }
 
-/// File names that one entry alone has.
+/// File names that exactly one entry has.
 fn unique_names(entries: &[Entry]) -> HashSet<String> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for name in entries
@@ -166,7 +168,7 @@ fn unique_names(entries: &[Entry]) -> HashSet<String> {
     unique.map(|(name, _)| name.to_string()).collect()
 }
 
-/// Gives files to the entries that have none: `path` says where in a folder that of an entry would be.
+/// Assigns files to the entries that have none. `path` returns an entry's path relative to a folder.
 fn assign(
     folders: &[PathBuf],
     entries: &mut [Entry],
@@ -189,7 +191,7 @@ fn assign(
         .iter()
         .filter(|folder| used.iter().all(|taken| taken.folder != **folder))
         .collect();
-    // As many as that show whether a folder holds the same images once more.
+    // Checking this many images shows whether a folder is a copy of the images that were already found.
     const ENOUGH: usize = 200;
     while !open.is_empty() {
         left.retain(|folder| !found.iter().take(ENOUGH).any(|at| is_in(folder, *at)));

@@ -1,4 +1,4 @@
-//! Images whose files are called a little differently from what is listed.
+//! Finds images whose file names differ a little from the listed names.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use crate::data::folder;
 use crate::data::letters::composed;
 use crate::error::{Error, name};
 
-/// The pictures of some folders by their plain names, with the ending and without.
+/// The pictures of some folders by their normalised names, with and without the extension.
 struct Pictures {
     whole: HashMap<String, Vec<PathBuf>>,
     stems: HashMap<String, Vec<PathBuf>>,
 }
 
-/// A name in small letters, each of them one sign.
+/// Normalises a name: lower case, each accented letter as one character.
 fn plain(name: &str) -> String {
     composed(name).to_lowercase()
 }
@@ -45,7 +45,7 @@ impl Pictures {
         found
     }
 
-    /// The only picture that may be called `listed`, in a folder that may be its own.
+    /// The only picture whose name matches `listed` and whose path `may_be` accepts; `None` if there are several.
     fn only(&self, listed: &str, may_be: &dyn Fn(&Path) -> bool) -> Option<&PathBuf> {
         let file_name = plain(last_part(listed));
         let by_stem = || {
@@ -60,7 +60,7 @@ impl Pictures {
     }
 }
 
-/// The plain names of the folders of a path, the last one first.
+/// The normalised names of the folders of a path, innermost first.
 fn folders_of(path: &Path) -> Vec<String> {
     let folders = path.parent().into_iter().flat_map(Path::iter);
     let mut names: Vec<String> = folders.map(|part| plain(&part.to_string_lossy())).collect();
@@ -68,7 +68,7 @@ fn folders_of(path: &Path) -> Vec<String> {
     names
 }
 
-/// The folders here of those folders elsewhere of which others were found.
+/// Maps folders of other computers to the folders here in which their images were found.
 fn folders_here(entries: &[Entry]) -> HashMap<PathBuf, PathBuf> {
     let pair = |entry: &Entry| {
         let there = entry.elsewhere.as_ref()?.parent()?;
@@ -78,8 +78,8 @@ fn folders_here(entries: &[Entry]) -> HashMap<PathBuf, PathBuf> {
     entries.iter().filter_map(pair).collect()
 }
 
-/// Finds what is listed with other capitals, other spellings of the same letters, or without the ending: in `used`, the
-/// folders in which others were found, or in the folder that it is listed with.
+/// Finds images whose listed names have other capitals, another encoding of accented letters, or no extension. It
+/// searches the folders `used`, in which other images were found, and the folder that the image is listed with.
 pub(super) fn find(
     folders: &[PathBuf],
     used: &[PathBuf],
@@ -113,7 +113,8 @@ pub(super) fn find(
         let Some(file) = pictures.only(&entry.name, &may_be) else {
             continue;
         };
-        // What another entry has is this one's too only where the two differ in how the letters are written.
+        // A file that another entry has is also this one's only if the two names are the same after composing
+        // accents.
         let listed_as = last_part(&entry.name);
         let is_another = |other: &String| composed(last_part(other)) != composed(listed_as);
         if by_file.get(file).is_some_and(is_another) {

@@ -1,9 +1,10 @@
-//! Captions that are written as a list in one field: `["A dog", "It runs"]`, or as Python prints it, `['A dog', "It's"]`.
+//! Reads captions that are written as a list in one field: `["A dog", "It runs"]`, or as Python prints it, `['A dog',
+//! "It's"]`.
 
-/// The captions of a field: those of a list, or the field itself.
+/// The captions of a field: the elements of a list, or the field itself.
 ///
 /// # Errors
-/// What is wrong, where it begins and ends as a list and is none.
+/// A message, if the field begins and ends like a list of texts but cannot be read as one.
 pub(in crate::data::dataset) fn captions(field: &str) -> Result<Vec<String>, String> {
     let text = field.trim();
     let inside = text
@@ -13,7 +14,7 @@ pub(in crate::data::dataset) fn captions(field: &str) -> Result<Vec<String>, Str
         return Ok(vec![field.to_string()]);
     };
     if !inside.starts_with(['"', '\'']) {
-        // `[unclear]` is a caption.
+        // `[unclear]` is a caption, not a list.
         return Ok(match inside.is_empty() {
             true => Vec::new(),
             false => vec![field.to_string()],
@@ -28,7 +29,7 @@ pub(in crate::data::dataset) fn captions(field: &str) -> Result<Vec<String>, Str
     })
 }
 
-/// The texts of a Python list, or of a numpy array, which has no commas.
+/// Reads the texts of a Python list, or of a numpy array, which is printed without commas.
 fn python(inside: &str) -> Option<Vec<String>> {
     let mut texts = Vec::new();
     let mut signs = inside.chars().peekable();
@@ -62,7 +63,7 @@ fn python(inside: &str) -> Option<Vec<String>> {
     Some(texts)
 }
 
-/// The letter of a number with so many hexadecimal digits.
+/// The character whose code is written in `digits` hexadecimal digits.
 fn code(signs: &mut impl Iterator<Item = char>, digits: usize) -> Option<char> {
     let number: String = signs.take(digits).collect();
     char::from_u32(u32::from_str_radix(&number, 16).ok()?)

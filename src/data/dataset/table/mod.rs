@@ -1,9 +1,9 @@
-//! Tables of pictures and captions: fields with commas, semicolons, tabs or bars between them.
+//! Reads tables of pictures and captions, with commas, semicolons, tabs or bars between the fields.
 //!
-//! What separates the fields is found out from the first rows. A field that begins with a quotation mark runs to the
-//! next single one that ends the field, over separators and line ends; doubled, the mark stands for itself. People's
-//! tables hold quotation marks that nothing closes. Read by that rule such a mark would swallow the rows up to the next
-//! mark, so it is taken as a character where what it would swallow looks like rows, and remarked on.
+//! The separator is determined from the first rows. A field that begins with a quotation mark extends to the next
+//! single mark that ends a field, over separators and line ends; a doubled mark stands for itself. Hand-made tables
+//! hold quotation marks that are never closed. By that rule such a mark would swallow all rows up to the next mark.
+//! So a mark is taken as a character if the text that it would swallow looks like rows, and this is remarked on.
 
 pub(super) mod lists;
 mod records;
@@ -28,15 +28,15 @@ use crate::error::{Error, Result};
 pub(super) struct Row {
     /// A path inside the dataset's folder.
     pub(super) image: String,
-    /// Perhaps empty ones.
+    /// The captions; some may be empty.
     pub(super) captions: Vec<String>,
     pub(super) split: Option<Split>,
 }
 
-/// The rows of the table that `text` holds.
+/// Reads the rows of the table in `text`.
 ///
 /// # Errors
-/// Where its columns are not understood, or a row is broken.
+/// If its columns are not understood, or a row is broken.
 pub(super) fn read(
     file: &Path,
     text: &str,
@@ -45,7 +45,7 @@ pub(super) fn read(
 ) -> Result<Vec<Row>> {
     let pictures = Pictures::near(file);
     let mut lines = Lines::of(text, &pictures);
-    // Spreadsheets say in a first line what separates the fields, which may be a tab.
+    // Spreadsheets declare the separator, which may be a tab, in a first line `sep=`.
     let said = text
         .lines()
         .next()
@@ -91,7 +91,7 @@ pub(super) fn read(
     Ok(rows)
 }
 
-/// Says in which lines a quotation mark is not closed.
+/// Remarks on the lines that have an unclosed quotation mark.
 fn remark_unclosed(file: &Path, unclosed: &[usize], log: &mut Log) {
     let Some(first) = unclosed.first() else {
         return;
@@ -116,8 +116,8 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Mends a record like one in Flickr30k's table, in which no delimiter separates the number of a caption from the caption:
-/// `4   A dog runs`. The last of `width` columns is the caption, the one before it the number.
+/// Repairs a record like one in Flickr30k's table, in which no separator stands between a caption's number and the
+/// caption: `4   A dog runs`. The last of `width` columns is the caption, the one before it is the number.
 fn restore_bar(fields: &mut Vec<String>, width: usize, delimiter: char) {
     let Some(at) = width.checked_sub(2).filter(|at| *at < fields.len()) else {
         return;
@@ -134,7 +134,7 @@ fn restore_bar(fields: &mut Vec<String>, width: usize, delimiter: char) {
     fields.extend([number, caption.unwrap_or_default()]);
 }
 
-/// The fields of a record in the columns of its table: what is more than these belongs to the caption, or is an error.
+/// Fits the fields of a record to the columns of its table. Excess fields belong to the caption, or are an error.
 fn fitted(
     shape: &Shape,
     delimiter: char,
@@ -142,7 +142,7 @@ fn fitted(
     quoted: &[bool],
 ) -> Result<Vec<String>, String> {
     let width = shape.width();
-    // Nothing but separators after the last column.
+    // Empty fields after the last column are dropped.
     while fields.len() > width && fields.last().is_some_and(|field| field.trim().is_empty()) {
         fields.pop();
     }
@@ -167,7 +167,7 @@ fn fitted(
                 raw(&fields)
             ));
         }
-        // A comma in a caption that nobody quoted belongs to the caption.
+        // An unquoted comma in a caption belongs to the caption.
         let rest = fields.split_off(width - 1);
         fields.push(rest.join(&delimiter.to_string()));
     }
@@ -186,7 +186,7 @@ fn fitted(
     Ok(fields)
 }
 
-/// What a record means, or what is wrong with it.
+/// Converts a record to a row, or says what is wrong with it.
 fn row(
     shape: &Shape,
     delimiter: char,

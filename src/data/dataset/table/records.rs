@@ -1,4 +1,4 @@
-//! A table's text, taken apart into records and fields.
+//! Splits a table's text into records and fields.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -8,27 +8,27 @@ use crate::data::dataset::locate;
 use crate::data::dataset::names::is_picture;
 use crate::data::folder;
 
-/// Any column may be that of the pictures.
+/// Any column may hold the names of pictures.
 pub(super) const ANY: usize = usize::MAX;
 
-/// No caption is longer, in bytes.
+/// Maximum length of a quoted field, in bytes. No caption is longer.
 const LONGEST_FIELD: usize = 20_000;
 
-/// A text that is taken apart record by record.
+/// A text that is read record by record.
 pub(super) struct Lines<'a> {
     pub(super) rest: &'a str,
-    /// The number of the line that comes next, from 1.
+    /// The number of the next line, from 1.
     pub(super) line: usize,
-    /// Lines with a quotation mark that nothing closes.
+    /// Lines with a quotation mark that is not closed.
     pub(super) unclosed: Vec<usize>,
-    /// Which fields of the last record stood between quotation marks.
+    /// Which fields of the last record were quoted.
     pub(super) quoted: Vec<bool>,
-    /// The last record's name of a picture.
+    /// The picture's name in the last record.
     name: String,
     pictures: &'a Pictures,
 }
 
-/// What the pictures near a table are called, without their endings; looked up where it matters.
+/// The names of the pictures near a table, without extensions. They are looked up on first use.
 pub(super) struct Pictures {
     folder: PathBuf,
     stems: OnceCell<HashSet<String>>,
@@ -42,7 +42,7 @@ impl Pictures {
         }
     }
 
-    /// Whether a picture is called so.
+    /// Whether a picture has this name.
     pub(super) fn has(&self, stem: &str) -> bool {
         let stems = self.stems.get_or_init(|| {
             let pictures = folder::expand(&locate::folders(&self.folder), false).entries;
@@ -70,14 +70,14 @@ impl<'a> Lines<'a> {
         self.line += 1;
     }
 
-    /// The fields of the next record. `image` is the column with the names of pictures, or [`ANY`].
+    /// Reads the fields of the next record. `image` is the column with the names of pictures, or [`ANY`].
     pub(super) fn record(&mut self, delimiter: char, image: usize) -> Vec<String> {
         let mut fields: Vec<String> = Vec::new();
         self.quoted.clear();
         let is_end = |c: char| c == delimiter || c == '\n';
         loop {
             let mut rest = self.rest;
-            // Some write a space before the mark.
+            // Some programs write a space before the quotation mark.
             if matches!(delimiter, ',' | ';') && rest.trim_start_matches(' ').starts_with('"') {
                 rest = rest.trim_start_matches(' ');
             }
@@ -96,7 +96,7 @@ impl<'a> Lines<'a> {
                 None => {
                     let end = self.rest.find(is_end).unwrap_or(self.rest.len());
                     let field = self.rest[..end].trim_end_matches('\r').to_string();
-                    // A mark that closes in its own line is a quotation at the beginning of a caption.
+                    // A mark that is closed on the same line is a quotation at the beginning of a caption.
                     let is_unclosed = |inside: &str| {
                         let line = inside.split('\n').next().unwrap_or_default();
                         line.matches('"').count().is_multiple_of(2)
@@ -128,8 +128,8 @@ impl<'a> Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Whether a quotation that runs over lines holds lines that look like rows: the name of a picture in its column, or what is
-    /// formed as the name beside it, or is called as a picture near the table is.
+    /// Whether a quotation over several lines holds lines that look like rows. Such a line has, in the column of
+    /// pictures, the name of a picture, a name of the same form as `name`, or the name of a picture near the table.
     fn swallows_rows(&self, field: &str, delimiter: char, image: usize, name: &str) -> bool {
         let form_of_name = form(name);
         let is_name = |cell: &str| {
@@ -151,7 +151,8 @@ impl Lines<'_> {
     }
 }
 
-/// A quotation whose opening mark has been read, and what follows it; none where it does not end with a field.
+/// Reads a quotation whose opening mark has been read. Returns it and the text after it; `None` if it does not end
+/// with a field.
 fn quotation(inside: &str, delimiter: char) -> Option<(String, &str)> {
     let mut field = String::new();
     let mut rest = inside;
@@ -176,8 +177,8 @@ fn quotation(inside: &str, delimiter: char) -> Option<(String, &str)> {
     None
 }
 
-/// A name with `9` for each run of digits and `a` for each of letters, if it has digits and is one word: names of that form
-/// are no words of a caption.
+/// The form of a name: `9` for each run of digits and `a` for each run of letters. `None` unless it has digits and no
+/// spaces, because a name without digits may be a word of a caption.
 fn form(name: &str) -> Option<String> {
     let name = name.trim();
     if name.is_empty()

@@ -1,4 +1,4 @@
-//! How a table begins: what separates its fields, its titles, and which column holds what.
+//! Determines the separator of a table's fields, its titles, and the meaning of its columns.
 
 use std::path::Path;
 
@@ -9,26 +9,26 @@ use super::records::{ANY, Lines, Pictures};
 use super::shortened;
 use crate::error::{Error, Result};
 
-/// What separates fields, those first that are rare in captions.
+/// Separators of fields. Those that are rare in captions come first.
 const DELIMITERS: [char; 4] = ['\t', '|', ';', ','];
 
-/// So many rows are looked at.
+/// Number of rows that are examined.
 const SAMPLE: usize = 50;
 
-/// How a table begins.
+/// The format of a table, determined from its beginning.
 pub(super) struct Start {
     pub(super) delimiter: char,
     pub(super) shape: Shape,
     pub(super) has_titles: bool,
 }
 
-/// A table's first record and some rows after it, as one delimiter parts them.
+/// A table's first record and some rows after it, as one separator divides them.
 struct Sample {
     delimiter: char,
-    /// The fields of the first record, without what is around them.
+    /// The fields of the first record, trimmed.
     first: Vec<String>,
     rows: Vec<Vec<String>>,
-    /// Which of the fields, of the first record and then of the rows, stood between quotation marks.
+    /// Which fields were quoted, in the first record and then in the rows.
     quoted: Vec<Vec<bool>>,
 }
 
@@ -39,7 +39,7 @@ impl Sample {
         let mut quoted = Vec::new();
         while !lines.rest.is_empty() && records.len() <= SAMPLE {
             let mut fields = lines.record(delimiter, ANY);
-            // The titles may end in blank ones.
+            // The title record may end in blank titles, which are kept.
             while !records.is_empty() && fields.last().is_some_and(|f| f.trim().is_empty()) {
                 fields.pop();
             }
@@ -82,7 +82,7 @@ impl Sample {
         all
     }
 
-    /// By rows without titles.
+    /// Determines the columns of a table without titles.
     fn untitled(&self) -> Option<Shape> {
         let all = self.all();
         if self.delimiter == '\t' {
@@ -107,10 +107,10 @@ impl Sample {
         }
     }
 
-    /// What is wrong where most rows have more fields than there are titles, and not because of commas in captions.
+    /// A message, if most rows have more fields than there are titles and commas in captions are not the reason.
     fn excess(&self, shape: &Shape) -> Option<String> {
         let width = shape.width();
-        // Flickr30k's captions hold what separates its columns.
+        // Flickr30k's captions hold the separator of its columns.
         if shape.counts_before_caption() {
             return None;
         }
@@ -133,7 +133,7 @@ impl Sample {
             ));
         }
         if !shape.ends_in_caption() {
-            // Each such row is told what is wrong with it.
+            // Each such row gets an error of its own.
             return None;
         }
         let more: String = (2..=fields).map(|at| format!(",caption={at}")).collect();
@@ -144,8 +144,8 @@ impl Sample {
     }
 }
 
-/// Whether the fields from `width` on belong to the one before them, as what follows a comma in a sentence does: a space comes
-/// first, and no quotation mark.
+/// Whether the fields from `width` on continue the field before them, like text after a comma in a sentence: they
+/// begin with a space and are not quoted.
 fn is_natural(row: &[String], quoted: &[bool], width: usize) -> bool {
     let before = row
         .get(width - 1)
@@ -154,7 +154,8 @@ fn is_natural(row: &[String], quoted: &[bool], width: usize) -> bool {
     row.len() <= width || (!before && (width..row.len()).all(is_rest))
 }
 
-/// Finds out how the table begins whose text is left in `lines`; `said` is what it says itself that separates its fields.
+/// Determines the format of the table whose text is left in `lines`. `said` is the separator that the table itself
+/// declares.
 pub(super) fn start(
     file: &Path,
     lines: &Lines,
@@ -206,7 +207,7 @@ pub(super) fn start(
     Err(Error::file(file, what))
 }
 
-/// The first of these samples that has a shape which most of its rows follow, else the first that has one.
+/// The first sample whose shape most of its rows fit, else the first sample that has a shape.
 fn fitting<'a>(
     samples: &'a [Sample],
     shape: &dyn Fn(&Sample) -> Option<Shape>,
@@ -219,7 +220,7 @@ fn fitting<'a>(
     found.into_iter().nth(place.unwrap_or(0))
 }
 
-/// How a table begins whose columns the user names; `titles` are its likely titles.
+/// Determines the format of a table whose columns the user names. `titles` are its likely titles.
 fn named(
     file: &Path,
     samples: &[Sample],
@@ -236,7 +237,7 @@ fn named(
         );
         return Err(Error::file(file, what));
     };
-    // Where numbers name the columns, the first row may be one like the others.
+    // If numbers name the columns, the first record may be a row without titles.
     let mut names = sample.first.iter();
     let is_number = !names.any(|title| title.eq_ignore_ascii_case(&columns.image));
     let is_name = |field: &String| is_picture(field) || (is_number && pictures.has(field));
@@ -248,7 +249,7 @@ fn named(
     })
 }
 
-/// A table's titles in words.
+/// A table's titles, for messages.
 fn listed(titles: &[String]) -> String {
     match titles {
         [] => "it is empty".to_string(),
