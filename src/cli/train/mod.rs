@@ -70,7 +70,7 @@ pub struct TrainArgs {
     /// The learning rate after warm-up, instead of the configuration's; with --resume, from here on
     #[arg(long, value_name = "RATE", value_parser = number("must be above 0", |lr| lr > 0.0))]
     lr: Option<f64>,
-    /// Overwrite the model and the checkpoint of another run, of other settings or data
+    /// Overwrite the files of another run, with other settings or data, and files that no run has written
     #[arg(long)]
     force: bool,
     /// The seed of all randomness [default: the configuration's, 1]
