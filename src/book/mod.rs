@@ -3,7 +3,7 @@
 //! | page | answers |
 //! |---|---|
 //! | [`architecture`] | Where is what, what must always hold, and why it was built like this? |
-//! | [`contributing`] | How do I change something and know within a minute whether it still works? |
+//! | [`contributing`] | Which commands tell me whether a change works, and what does a change bring along? |
 //! | [`adding_an_operation`] | Which pieces does a new operation have, and in which order do I write them? |
 //! | [`training`] | Which stages does a training have, and what does each of them need? |
 //! | [`service`] | How does `glimpse serve` behave, and what are its limits? |
@@ -15,7 +15,7 @@
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 
-/// How to change something and to know within a minute whether it still works.
+/// The commands that tell whether a change works, and what a change brings along.
 #[doc = include_str!("contributing.md")]
 pub mod contributing {}
 
