@@ -11,10 +11,8 @@ use super::dataset::{self, DataArgs};
 use super::images::Images;
 use super::options::{ModelArgs, ReadingArgs, SearchArgs};
 use super::output;
-use super::pipeline::encoded;
+use super::pipeline::{encoded, likeliest};
 use super::score::ScoringArgs;
-use crate::caption::search;
-use crate::cpu::threads;
 use crate::data::dataset::{refusal, unreadable};
 use crate::data::store::{self, write_atomically};
 use crate::data::{Example, Split};
@@ -107,15 +105,9 @@ fn texts(
             let Some(features) = chunk.features else {
                 continue;
             };
-            for captions in threads::run(|| search(captioner, &features, &how))? {
-                texts.push(
-                    captions
-                        .into_iter()
-                        .next()
-                        .map_or_else(String::new, |c| c.text),
-                );
-                bar.inc(1);
-            }
+            let found = likeliest(captioner, &features, &how)?;
+            bar.inc(found.len() as u64);
+            texts.extend(found);
         }
         Ok(texts)
     })

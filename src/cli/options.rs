@@ -1,6 +1,6 @@
 //! Options that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -58,6 +58,11 @@ pub const MEGAPIXEL: u64 = 1_000_000;
 /// Converts pixels to millions of pixels.
 pub fn megapixels(pixels: u64) -> usize {
     (pixels / MEGAPIXEL) as usize
+}
+
+/// Whether `path` names the model that is part of the program. A file of this name is `./bundled`.
+pub fn is_bundled(path: &Path) -> bool {
+    path.as_os_str() == "bundled"
 }
 
 /// The model and its precision.

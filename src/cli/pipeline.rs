@@ -10,6 +10,7 @@ use std::thread::{Builder, Scope};
 use std::time::Instant;
 
 use super::images::{Entry, Images, ms_since};
+use crate::caption::{Caption, Search, search};
 use crate::cpu::threads;
 use crate::error::{Error, Result, reason};
 use crate::model::Captioner;
@@ -56,6 +57,17 @@ pub struct Encoded {
     pub features: Option<Tensor>,
     /// Time of encoding per readable image, in milliseconds.
     pub ms: f64,
+}
+
+/// The most probable caption of each image, of encoder outputs `[N, C]` or `[N, P, C]`.
+///
+/// # Errors
+/// Those of [`search`].
+pub fn likeliest(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<Vec<String>> {
+    let found = threads::run(|| search(captioner, features, how))?;
+    let first = |captions: Vec<Caption>| captions.into_iter().next();
+    let text = |captions| first(captions).map_or_else(String::new, |caption| caption.text);
+    Ok(found.into_iter().map(text).collect())
 }
 
 /// Reads and encodes the images in chunks, ahead of the caller.

@@ -141,13 +141,22 @@ fn what_cannot_be_a_start_is_refused() {
         "[encoder]\ntrain = \"all\"\nnew = { growth = 8, blocks = [1], stem = 8 }\n",
     )
     .unwrap();
+    fs::write(
+        data.path().join("inject.toml"),
+        "[decoder]\nkind = \"inject\"\n",
+    )
+    .unwrap();
     for (args, what) in [
         (&["--init", "none.safetensors"][..], "none.safetensors"),
         (&["--init", "./bundled"], "bundled"),
         // Also where it is what a new decoder would have.
         (
             &["--init", "bundled", "--set", "decoder.kind=inject"],
-            "--set decoder.kind: the model of --init has \"attention\"",
+            "decoder.kind: the model of --init has \"attention\"",
+        ),
+        (
+            &["--init", "bundled", "--config", "inject.toml"],
+            "decoder.kind: the model of --init has \"attention\"",
         ),
         (
             &["--init", "bundled", "--config", "encoder.toml"],

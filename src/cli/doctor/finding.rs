@@ -56,6 +56,20 @@ impl Finding {
         }
     }
 
+    /// Adds the finding about these items to `findings`, if there are any. `one` or `several` follow their number.
+    pub fn report(
+        findings: &mut Vec<Finding>,
+        finding: &'static str,
+        about: Vec<String>,
+        [one, several]: [&str; 2],
+        advice: &'static str,
+    ) {
+        if !about.is_empty() {
+            let what = counted(about.len(), one, several);
+            findings.push(Finding::new(finding, about, what, advice));
+        }
+    }
+
     /// Makes the finding one that stops training, if `it_does`.
     pub fn stopping(mut self, it_does: bool) -> Self {
         if it_does {
@@ -94,7 +108,7 @@ fn visible(text: &str) -> String {
 }
 
 /// A number with its noun in the singular or the plural.
-pub fn counted(number: usize, one: &str, several: &str) -> String {
+fn counted(number: usize, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
 }
 

@@ -10,11 +10,11 @@ use serde::Serialize;
 use super::captions::{MANY_UNKNOWN, Unknown};
 use super::finding::{Finding, percent};
 use super::pictures::Picture;
-use crate::caption::{Search, search};
+use crate::caption::Search;
 use crate::cli::images::Images;
+use crate::cli::options::is_bundled;
 use crate::cli::output;
-use crate::cli::pipeline::encoded;
-use crate::cpu::threads;
+use crate::cli::pipeline::{encoded, likeliest};
 use crate::data::Split;
 use crate::data::dataset::Listed;
 use crate::data::preprocess::Method;
@@ -68,12 +68,12 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Loads the model in the file, or the bundled one if `path` is `bundled`.
+/// Loads the model in the file, or the bundled one.
 ///
 /// # Errors
 /// If the file is no model.
 pub fn load(path: &Path, device: &Device) -> Result<Captioner> {
-    let mut captioner = match path == Path::new("bundled") && !path.exists() {
+    let mut captioner = match is_bundled(path) {
         true => Captioner::bundled()?,
         false => Captioner::load(path)?,
     };
@@ -159,15 +159,9 @@ fn captions(captioner: &Captioner, paths: &[PathBuf]) -> Result<Vec<String>> {
             let Some(features) = chunk?.features else {
                 continue;
             };
-            for captions in threads::run(|| search(captioner, &features, &Search::default()))? {
-                texts.push(
-                    captions
-                        .into_iter()
-                        .next()
-                        .map_or_else(String::new, |c| c.text),
-                );
-                bar.inc(1);
-            }
+            let found = likeliest(captioner, &features, &Search::default())?;
+            bar.inc(found.len() as u64);
+            texts.extend(found);
         }
         Ok(())
     })?;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use super::called;
-use super::finding::{Finding, counted};
+use super::finding::Finding;
 use super::likeness::{self, Look};
 use crate::cli::output;
 use crate::cpu::threads;
@@ -110,15 +110,16 @@ pub fn examine(
         finding.examples = unreadable;
         findings.push(finding.stopping(!skip_bad));
     }
-    if !odd.is_empty() {
-        let what = counted(
-            odd.len(),
+    Finding::report(
+        findings,
+        "odd_pictures",
+        odd,
+        [
             "picture has an odd file that holds all of its pixels",
             "pictures have odd files that hold all of their pixels",
-        );
-        let advice = "nothing; write them anew to be rid of the warnings. --strict refuses them.";
-        findings.push(Finding::new("odd_pictures", odd, what, advice));
-    }
+        ],
+        "nothing; write them anew to be rid of the warnings. --strict refuses them.",
+    );
     let seen: Vec<Option<Picture>> = seen.into_iter().map(|picture| picture?.ok()).collect();
     let same = twice(listed, &seen, findings);
     alike(listed, &seen, &same, findings);
@@ -167,29 +168,26 @@ fn twice(listed: &[Listed], seen: &[Option<Picture>], findings: &mut Vec<Finding
             false => across.push(text),
         }
     }
-    if !across.is_empty() {
-        let what = counted(
-            across.len(),
+    Finding::report(
+        findings,
+        "duplicates_across_splits",
+        across,
+        [
             "picture is there again in another split",
             "pictures are there again in another split",
-        );
-        let advice = "take them out of one of the splits: scores are too good where pictures of dev or test were learnt.";
-        findings.push(Finding::new(
-            "duplicates_across_splits",
-            across,
-            what,
-            advice,
-        ));
-    }
-    if !within.is_empty() {
-        let what = counted(
-            within.len(),
+        ],
+        "take them out of one of the splits: scores are too good where pictures of dev or test were learnt.",
+    );
+    Finding::report(
+        findings,
+        "duplicates",
+        within,
+        [
             "picture is there again in the same split",
             "pictures are there again in the same split",
-        );
-        let advice = "give one picture the captions of both, and take the other out.";
-        findings.push(Finding::new("duplicates", within, what, advice));
-    }
+        ],
+        "give one picture the captions of both, and take the other out.",
+    );
     first_like
 }
 
@@ -211,25 +209,24 @@ fn alike(listed: &[Listed], seen: &[Option<Picture>], same: &[usize], findings: 
         }
     }
     let advice = "look at them; if they are one picture, treat them as one. Pictures of a series may be kept.";
-    if !across.is_empty() {
-        let what = counted(
-            across.len(),
+    Finding::report(
+        findings,
+        "near_duplicates_across_splits",
+        across,
+        [
             "pair of pictures in different splits looks alike",
             "pairs of pictures in different splits look alike",
-        );
-        findings.push(Finding::new(
-            "near_duplicates_across_splits",
-            across,
-            what,
-            advice,
-        ));
-    }
-    if !within.is_empty() {
-        let what = counted(
-            within.len(),
+        ],
+        advice,
+    );
+    Finding::report(
+        findings,
+        "near_duplicates",
+        within,
+        [
             "pair of pictures in the same split looks alike",
             "pairs of pictures in the same split look alike",
-        );
-        findings.push(Finding::new("near_duplicates", within, what, advice));
-    }
+        ],
+        advice,
+    );
 }

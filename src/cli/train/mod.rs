@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use self::log::Display;
 use super::dataset::{DataArgs, LAYOUTS};
-use super::options::{ReadingArgs, count, number};
+use super::options::{ReadingArgs, count, is_bundled, number};
 use super::output;
 use crate::cpu::threads;
 use crate::error::{self, Error, Result};
 use crate::fetch::cache;
 use crate::tensor::Device;
-use crate::train::config::change::{Change, changed, check_once, shown};
+use crate::train::config::change::{Change, changed, check_once, shown, within};
 use crate::train::record::{Recorder, Recording};
 use crate::train::{Claim, Control, Outcome, RunOptions, Source, TrainConfig, Trainer};
 
@@ -89,9 +89,6 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
 }
-
-/// The name of the built-in model for `--init`; a file of this name is `./bundled`.
-const BUNDLED: &str = "bundled";
 
 pub fn run(args: &TrainArgs, device: &Device) -> Result<ExitCode> {
     args.reading.apply();
@@ -258,7 +255,7 @@ impl TrainArgs {
     ) -> Result<Trainer> {
         let encoder = self.encoder.as_deref().map(cache::find).transpose()?;
         let source = match (&self.init, &encoder) {
-            (Some(model), _) if model.as_os_str() == BUNDLED => Source::Bundled,
+            (Some(model), _) if is_bundled(model) => Source::Bundled,
             (Some(model), _) => Source::Model(model),
             (None, Some(encoder)) => Source::Encoder(encoder),
             (None, None) => Source::Default,
@@ -266,13 +263,18 @@ impl TrainArgs {
         let asked = config.value();
         let trainer = Trainer::new(self.data.given(), source, config, device)?;
         let taken = trainer.config().value();
-        for change in changes {
-            let [asked, taken] = [&asked, &taken].map(|config| change.within(config));
+        let named = match &self.config {
+            Some(path) => TrainConfig::named_in(path)?,
+            None => Vec::new(),
+        };
+        let changed = changes.iter().map(|change| change.key().to_string());
+        // The decoder of --init has its own sizes; whoever names others must not get these instead.
+        for key in named.into_iter().chain(changed) {
+            let [asked, taken] = [&asked, &taken].map(|config| within(config, &key));
             if asked != taken {
                 let taken = taken.map_or_else(|| "none".into(), shown);
                 return Err(Error::usage(format!(
-                    "--set {}: the model of --init has {taken}; leave it out, or train a new decoder without --init",
-                    change.key()
+                    "{key}: the model of --init has {taken}; leave it out, or train a new decoder without --init"
                 )));
             }
         }

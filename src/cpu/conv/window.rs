@@ -10,12 +10,14 @@ use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::tile_shape;
 use crate::cpu::threads::{self, SharedMut};
 
-/// Which input pixels an output pixel reads. The forward pass and the gradient with respect to the input both have this
-/// form; `from` and `to` are the sizes of what is read and what is written.
+/// The input pixels that an output pixel reads. The forward pass and the gradient with respect to the input both have this
+/// form. Pairs are `[vertical, horizontal]`.
 pub(super) struct Window {
     pub(super) batch: usize,
+    // Height and width of the input.
     pub(super) from: [usize; 2],
     pub(super) channels: usize,
+    // Height and width of the output.
     pub(super) to: [usize; 2],
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],

@@ -4,7 +4,7 @@ use super::Decoder;
 use super::config::DecoderConfig;
 use crate::data::vocabulary::SPECIAL_WORDS;
 use crate::error::{Error, Result};
-use crate::nn::{Init, Module};
+use crate::nn::Init;
 use crate::tensor::Tensor;
 
 /// Standard deviation of a new word's row about the mean of the known words' rows, relative to theirs. It is large enough
@@ -39,21 +39,11 @@ impl Decoder {
             vocabulary,
             ..self.config.clone()
         };
-        let mut weights = Vec::new();
-        self.visit("", &mut |_, _, tensor| weights.push(tensor.clone()));
-        let mut weights = weights.into_iter();
-        let mut decoder = Decoder::new(&config, &mut Init::blank())?;
-        decoder.visit("", &mut |_, _, tensor| {
-            let Some(weight) = weights.next() else {
-                return;
-            };
-            // Only tensors with a row for each word differ in size.
-            *tensor = match weight.dims() == tensor.dims() {
-                true => weight,
-                false => grown(&weight, tensor.dims(), init),
-            };
-        });
-        Ok(decoder)
+        // Only tensors with a row for each word differ in size.
+        self.rebuilt(&config, |weight, dims| match weight.dims() == dims {
+            true => weight,
+            false => grown(&weight, dims, init),
+        })
     }
 }
 
@@ -115,6 +105,7 @@ fn moments(rows: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
 mod tests {
     use super::*;
     use crate::model::DecoderKind;
+    use crate::nn::Module;
 
     fn config(kind: DecoderKind, tied: bool) -> DecoderConfig {
         DecoderConfig {

@@ -95,13 +95,23 @@ impl Decoder {
             dropout,
             ..self.config.clone()
         };
+        self.rebuilt(&config, |weight, _| weight)
+    }
+
+    /// A decoder of `config`, which has the tensors of this one in the same order. `adapt` makes each new tensor of the old
+    /// one and the new shape.
+    fn rebuilt(
+        &mut self,
+        config: &DecoderConfig,
+        mut adapt: impl FnMut(Tensor, &[usize]) -> Tensor,
+    ) -> Result<Self> {
         let mut weights = Vec::new();
         self.visit("", &mut |_, _, tensor| weights.push(tensor.clone()));
         let mut weights = weights.into_iter();
-        let mut decoder = Decoder::new(&config, &mut Init::blank())?;
+        let mut decoder = Decoder::new(config, &mut Init::blank())?;
         decoder.visit("", &mut |_, _, tensor| {
             if let Some(weight) = weights.next() {
-                *tensor = weight;
+                *tensor = adapt(weight, tensor.dims());
             }
         });
         Ok(decoder)

@@ -1,5 +1,8 @@
 //! Single settings by name (`--set decoder.kind=attention`), and the differences between two configurations.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::TrainConfig;
@@ -42,12 +45,6 @@ impl Change {
                 called(&value)
             )),
         }
-    }
-
-    /// Returns the value of the setting in a stored configuration, if it has one.
-    pub fn within<'c>(&self, config: &'c Value) -> Option<&'c Value> {
-        let mut parts = self.field.key.split('.');
-        parts.try_fold(config, |at, part| at.get(part))
     }
 
     /// Returns the name of the setting.
@@ -166,7 +163,23 @@ fn unknown(key: &str) -> String {
     }
 }
 
+/// The value that a stored configuration has for the setting `key`, if it has one.
+pub fn within<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
+    key.split('.')
+        .try_fold(config, |table, part| table.get(part))
+}
+
 impl TrainConfig {
+    /// The names of the settings that the file at `path` sets.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not TOML.
+    pub fn named_in(path: &Path) -> Result<Vec<String>> {
+        let text = fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
+        let value: Value = words::read_toml(&text).map_err(|what| Error::file(path, what))?;
+        Ok(flat(&value).into_iter().map(|(key, _)| key).collect())
+    }
+
     /// Returns this configuration with `changes`.
     ///
     /// # Errors
