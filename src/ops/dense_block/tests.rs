@@ -1,0 +1,238 @@
+
+use super::*;
+use crate::cpu::Precision;
+use crate::ops::batch_norm::{Folded, Statistics};
+use crate::ops::testing::{
+    assert_close, check_gradients, fixture, here, on_every_device, on_gpu, random,
+};
+
+#[test]
+fn agrees_with_pytorch() {
+    on_every_device(|| {
+        for (name, training) in [("dense_block_train", true), ("dense_block_eval", false)] {
+            let case = fixture(name);
+            let x = case.tracked("x");
+            let names: Vec<String> = (1..=3)
+                .flat_map(|l| {
+                    [
+                        "norm1.weight",
+                        "norm1.bias",
+                        "conv1.weight",
+                        "norm2.weight",
+                        "norm2.bias",
+                        "conv2.weight",
+                    ]
+                    .map(|p| format!("denselayer{l}.{p}"))
+                })
+                .collect();
+            let p: Vec<Tensor> = names.iter().map(|n| case.tracked(n)).collect();
+            let running: Vec<Tensor> = (1..=3)
+                .flat_map(|l| {
+                    [
+                        "norm1.running_mean",
+                        "norm1.running_var",
+                        "norm2.running_mean",
+                        "norm2.running_var",
+                    ]
+                    .map(|s| case.tensor(&format!("denselayer{l}.{s}")))
+                })
+                .collect();
+            let statistics = |i: usize| match training {
+                true => Statistics::Batch,
+                false => Statistics::Running {
+                    mean: &running[i],
+                    var: &running[i + 1],
+                },
+            };
+            let norm = |i: usize, s: usize| Norm {
+                weight: &p[i],
+                bias: &p[i + 1],
+                eps: 1e-5,
+                statistics: statistics(s),
+            };
+            let layers: Vec<DenseLayer> = (0..3)
+                .map(|l| DenseLayer {
+                    norm1: norm(6 * l, 4 * l),
+                    conv1: &p[6 * l + 2],
+                    norm2: norm(6 * l + 3, 4 * l + 2),
+                    conv2: &p[6 * l + 5],
+                })
+                .collect();
+            let (y, moments) = dense_block(&x, &layers).unwrap();
+            case.close("output", &y, 3e-6);
+            let mut leaves: Vec<(&str, &Tensor)> = vec![("x", &x)];
+            leaves.extend(names.iter().map(String::as_str).zip(&p));
+            case.check_grads(&y, &leaves, 1e-5);
+            if training {
+                let last = moments[2].as_ref().unwrap();
+                let old = case.tensor("denselayer3.norm1.running_mean");
+                let new: Vec<f32> = old
+                    .data()
+                    .iter()
+                    .zip(last[0].mean.data())
+                    .map(|(o, m)| 0.9 * o + 0.1 * m)
+                    .collect();
+                let want = case.tensor("new_denselayer3.norm1.running_mean");
+                assert_close("running_mean", &new, want.data(), 1e-5);
+            }
+        }
+    });
+}
+
+#[test]
+fn gradient_is_the_difference_quotient() {
+    let shifted = |shape: &[usize], seed| {
+        let mut t = random(shape, seed);
+        t.data_mut().iter_mut().for_each(|x| *x = 0.3 * *x + 2.0);
+        t
+    };
+    let inputs = [
+        random(&[2, 3, 4, 3], 1),
+        random(&[3], 2),
+        shifted(&[3], 3),
+        random(&[4, 3, 1, 1], 4),
+        random(&[4], 5),
+        shifted(&[4], 6),
+        random(&[2, 4, 3, 3], 7),
+    ];
+    on_every_device(|| {
+        check_gradients(&inputs, |x| {
+            let norm = |w, b| Norm {
+                weight: w,
+                bias: b,
+                eps: 1e-5,
+                statistics: Statistics::Batch,
+            };
+            let layer = DenseLayer {
+                norm1: norm(&x[1], &x[2]),
+                conv1: &x[3],
+                norm2: norm(&x[4], &x[5]),
+                conv2: &x[6],
+            };
+            Ok(dense_block(&x[0], &[layer])?.0)
+        });
+    });
+}
+
+#[test]
+fn gradient_by_folded_statistics_is_the_difference_quotient() {
+    // Shifts and variances that keep nearly all values away from ReLU's kink.
+    let shifted = |n: usize, seed| {
+        let mut t = random(&[n], seed);
+        t.data_mut().iter_mut().for_each(|x| *x = 0.3 * *x + 2.0);
+        t
+    };
+    let inputs = [
+        random(&[2, 3, 4, 3], 1),
+        random(&[3], 2),
+        shifted(3, 3),
+        random(&[4, 3, 1, 1], 4),
+        random(&[4], 5),
+        shifted(4, 6),
+        random(&[2, 4, 3, 3], 7),
+    ];
+    on_every_device(|| {
+        let mean = [random(&[3], 8), random(&[4], 9)];
+        let var = [(3, 1.5), (4, 60.0)].map(|(n, by)| here(Tensor::full(&[n], by)));
+        check_gradients(&inputs, |x| {
+            let norm = |i: usize| Norm {
+                weight: &x[1 + 3 * i],
+                bias: &x[2 + 3 * i],
+                eps: 1e-5,
+                statistics: Statistics::Running {
+                    mean: &mean[i],
+                    var: &var[i],
+                },
+            };
+            let folded = |i| Folded::new(&norm(i)).map(Option::unwrap);
+            let folded = [folded(0)?, folded(1)?];
+            let norm = |i: usize| Norm {
+                statistics: Statistics::Folded(&folded[i]),
+                ..norm(i)
+            };
+            let layer = DenseLayer {
+                norm1: norm(0),
+                conv1: &x[3],
+                norm2: norm(1),
+                conv2: &x[6],
+            };
+            let (y, moments) = dense_block(&x[0], &[layer])?;
+            assert!(moments[0].is_none());
+            Ok(y)
+        });
+    });
+}
+
+#[test]
+fn sixteen_bits_are_near_the_others() {
+    let (growth, middle, first) = (32, 128, 64);
+    let run = || {
+        let ones = |n: usize| Tensor::full(&[n], 1.0);
+        let x = random(&[2, 9, 7, first], 1);
+        let mut parts = Vec::new();
+        for l in 0..2 {
+            let c = first + l * growth;
+            let scale = |t: Tensor, by: f32| crate::ops::scale(&t, by).unwrap();
+            let one = scale(random(&[middle, c, 1, 1], 5), 0.1);
+            let three = scale(random(&[growth, middle, 3, 3], 6), 0.05);
+            parts.push((
+                ones(c),
+                random(&[c], 3),
+                one,
+                ones(middle),
+                random(&[middle], 4),
+                three,
+            ));
+        }
+        let layers: Vec<DenseLayer> = parts
+            .iter()
+            .map(|(one1, shift1, conv1, one2, shift2, conv2)| {
+                let norm = |weight, bias| Norm {
+                    weight,
+                    bias,
+                    eps: 1e-5,
+                    statistics: Statistics::Running {
+                        mean: bias,
+                        var: weight,
+                    },
+                };
+                let (norm1, norm2) = (norm(one1, shift1), norm(one2, shift2));
+                DenseLayer {
+                    norm1,
+                    conv1,
+                    norm2,
+                    conv2,
+                }
+            })
+            .collect();
+        let [exact, rounded] = [Precision::F32, Precision::Bf16]
+            .map(|p| p.scope(|| dense_block(&x, &layers).unwrap().0.into_vec()));
+        assert_close("16 bits", &rounded, &exact, 1e-2);
+        exact
+    };
+    let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+    on_gpu(|| assert_close("dense_block", &run(), &want, 1e-6));
+}
+
+#[test]
+fn a_layer_that_does_not_fit_is_named() {
+    let (x, one) = (Tensor::zeros(&[1, 2, 2, 3]), Tensor::full(&[3], 1.0));
+    let norm = Norm {
+        weight: &one,
+        bias: &one,
+        eps: 1e-5,
+        statistics: Statistics::Batch,
+    };
+    let (conv1, conv2) = (Tensor::zeros(&[4, 5, 1, 1]), Tensor::zeros(&[2, 4, 3, 3]));
+    let layer = DenseLayer {
+        norm1: norm,
+        conv1: &conv1,
+        norm2: norm,
+        conv2: &conv2,
+    };
+    let message = dense_block(&x, &[layer]).unwrap_err().to_string();
+    assert!(
+        message.contains("[B, 3, 1, 1]") && message.contains("layer 0"),
+        "{message}"
+    );
+}

@@ -1,0 +1,46 @@
+
+use super::*;
+use crate::cpu::Level;
+use crate::ops::testing::{assert_close, check_gradients, fixture, here, on_every_device, random};
+use proptest::prelude::*;
+
+#[test]
+fn agrees_with_pytorch() {
+    on_every_device(|| {
+        let case = fixture("log_softmax");
+        let x = case.tracked("x");
+        let y = log_softmax(&x).unwrap();
+        case.close("output", &y, 1e-6);
+        case.check_grads(&y, &[("x", &x)], 1e-6);
+    });
+}
+
+#[test]
+fn gradient_is_the_difference_quotient() {
+    on_every_device(|| check_gradients(&[random(&[2, 3, 19], 1)], |x| log_softmax(&x[0])));
+}
+
+#[test]
+fn the_ends_of_the_range() {
+    on_every_device(|| {
+        let x = here(Tensor::from_vec(vec![1e4, 0.0, -1e4], &[3]).unwrap());
+        assert_eq!(log_softmax(&x).unwrap().data(), &[0.0, -1e4, -2e4]);
+        assert_eq!(log_softmax(&Tensor::zeros(&[2, 0])).unwrap().len(), 0);
+        assert!(log_softmax(&Tensor::scalar(0.0)).is_err());
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_shape_agrees_with_the_definition(rows in 1..40usize, classes in 1..70usize) {
+        let run = || {
+            let x = random(&[rows, classes], 1).tracked();
+            let y = log_softmax(&x).unwrap();
+            let grads = y.backward_from(&random(y.dims(), 2)).unwrap();
+            [y.data(), grads.get(&x).unwrap().data()].concat()
+        };
+        let want = Isa::new(Level::Naive).unwrap().scope(run);
+        on_every_device(|| assert_close("log_softmax", &run(), &want, 1e-6));
+    }
+}

@@ -1,0 +1,66 @@
+
+use super::*;
+use crate::ops::batch_norm::Statistics;
+use crate::ops::testing::{check_gradients, fixture, on_every_device, random};
+
+#[test]
+fn agrees_with_pytorch() {
+    let cases = [
+        ("norm_relu_conv_1x1_train", true, 0),
+        ("norm_relu_conv_3x3_train", true, 1),
+        ("norm_relu_conv_1x1_eval", false, 0),
+        ("norm_relu_conv_3x3_eval", false, 1),
+    ];
+    on_every_device(|| {
+        for (name, training, padding) in cases {
+            let case = fixture(name);
+            let (x, w) = (case.tracked("x"), case.tracked("weight"));
+            let (gamma, beta) = (case.tracked("gamma"), case.tracked("beta"));
+            let (mean, var) = (case.tensor("running_mean"), case.tensor("running_var"));
+            let running = Statistics::Running {
+                mean: &mean,
+                var: &var,
+            };
+            let statistics = if training { Statistics::Batch } else { running };
+            let norm = Norm {
+                weight: &gamma,
+                bias: &beta,
+                eps: 1e-5,
+                statistics,
+            };
+            let (y, _) = norm_relu_conv(&x, &norm, &w, Window::square(1, padding)).unwrap();
+            case.close("output", &y, 3e-6);
+            let leaves = [
+                ("x", &x),
+                ("gamma", &gamma),
+                ("beta", &beta),
+                ("weight", &w),
+            ];
+            case.check_grads(&y, &leaves, 5e-6);
+        }
+    });
+}
+
+#[test]
+fn gradient_is_the_difference_quotient() {
+    // A shift of two keeps nearly all values away from ReLU's kink; the fixtures have both sides of it.
+    let mut beta = random(&[3], 3);
+    beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
+    let inputs = [
+        random(&[2, 4, 5, 3], 1),
+        random(&[3], 2),
+        beta,
+        random(&[4, 3, 3, 3], 4),
+    ];
+    on_every_device(|| {
+        check_gradients(&inputs, |x| {
+            let norm = Norm {
+                weight: &x[1],
+                bias: &x[2],
+                eps: 1e-5,
+                statistics: Statistics::Batch,
+            };
+            Ok(norm_relu_conv(&x[0], &norm, &x[3], Window::square(2, 1))?.0)
+        });
+    });
+}

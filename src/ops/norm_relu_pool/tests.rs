@@ -1,0 +1,79 @@
+
+use super::*;
+use crate::cpu::Level;
+use crate::ops::batch_norm::Statistics;
+use crate::ops::testing::{assert_close, check_gradients, on_every_device, random};
+use proptest::prelude::*;
+
+#[test]
+fn gradient_is_the_difference_quotient() {
+    // A shift of two keeps nearly all values away from ReLU's kink; the property test has both sides of it.
+    let mut beta = random(&[3], 3);
+    beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
+    let inputs = [random(&[2, 5, 4, 3], 1), random(&[3], 2), beta];
+    let (mean, var) = (random(&[3], 4), Tensor::full(&[3], 1.5));
+    let running = Statistics::Running {
+        mean: &mean,
+        var: &var,
+    };
+    on_every_device(|| {
+        for statistics in [Statistics::Batch, running] {
+            check_gradients(&inputs, |x| {
+                let norm = Norm {
+                    weight: &x[1],
+                    bias: &x[2],
+                    eps: 1e-5,
+                    statistics,
+                };
+                Ok(norm_relu_pool(&x[0], &norm, 2)?.0)
+            });
+        }
+    });
+}
+
+#[test]
+fn mistakes_are_named() {
+    let (x, p) = (Tensor::zeros(&[1, 1, 4, 3]), Tensor::zeros(&[3]));
+    let norm = Norm {
+        weight: &p,
+        bias: &p,
+        eps: 1e-5,
+        statistics: Statistics::Batch,
+    };
+    for (x, window) in [
+        (&x, 2),
+        (&x, 0),
+        (&p, 1),
+        (&Tensor::zeros(&[1, 4, 4, 2]), 2),
+    ] {
+        let error = norm_relu_pool(x, &norm, window).unwrap_err().to_string();
+        assert!(error.starts_with("norm_relu_pool"), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn any_shape_agrees_with_the_three_operations(
+        batch in 1..3usize, height in 3..9usize, width in 3..9usize, channels in 1..40usize,
+        window in 1..4usize, training: bool,
+    ) {
+        let (mean, var) = (random(&[channels], 5), Tensor::full(&[channels], 0.4));
+        let run = || {
+            let x = random(&[batch, height, width, channels], 1).tracked();
+            let (gamma, beta) = (random(&[channels], 2).tracked(), random(&[channels], 3).tracked());
+            let statistics = match training {
+                true => Statistics::Batch,
+                false => Statistics::Running { mean: &mean, var: &var },
+            };
+            let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-3, statistics };
+            let (y, moments) = norm_relu_pool(&x, &norm, window).unwrap();
+            assert_eq!(moments.is_some(), training);
+            let grads = y.backward_from(&random(y.dims(), 4)).unwrap();
+            let of = |t| grads.get(t).unwrap().data().to_vec();
+            [y.data().to_vec(), of(&x), of(&gamma), of(&beta)].concat()
+        };
+        let want = Isa::new(Level::Naive).unwrap().scope(run);
+        on_every_device(|| assert_close("norm_relu_pool", &run(), &want, 1e-5));
+    }
+}
