@@ -52,61 +52,18 @@ struct Params {
 @group(0) @binding(10) var<storage, read_write> grad: array<f32>;
 @group(0) @binding(11) var<storage, read_write> score_parts: array<f32>;
 
-var<workgroup> partial: array<f32, 256>;
-
-fn hyperbolic_tangent(x: f32) -> f32 {
-    let s = abs(x);
-    if s < 0.1 {
-        let q = x * x;
-        return x * (1.0 + q * (-1.0 / 3.0 + q * (2.0 / 15.0 - q * 17.0 / 315.0)));
-    }
-    let e = exp(-2.0 * s);
-    return sign(x) * (1.0 - e) / (1.0 + e);
-}
-
-fn sigmoid(x: f32) -> f32 {
-    let e = exp(-abs(x));
-    return select(e, 1.0, x >= 0.0) / (1.0 + e);
-}
-
 // Returns the sum over the 32 invocations of one of the workgroup's eight rows, to all of them.
 fn sum_of_row(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
-    partial[invocation] = value;
+    shared_values[invocation] = value;
     workgroupBarrier();
     for (var step = 16u; step > 0u; step /= 2u) {
         if invocation % 32u < step {
-            partial[invocation] += partial[invocation + step];
+            shared_values[invocation] += shared_values[invocation + step];
         }
         workgroupBarrier();
     }
-    return partial[invocation - invocation % 32u];
-}
-
-fn sum_of_all(value: f32, invocation: u32) -> f32 {
-    workgroupBarrier();
-    partial[invocation] = value;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            partial[invocation] += partial[invocation + step];
-        }
-        workgroupBarrier();
-    }
-    return partial[0];
-}
-
-fn largest_of_all(value: f32, invocation: u32) -> f32 {
-    workgroupBarrier();
-    partial[invocation] = value;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            partial[invocation] = max(partial[invocation], partial[invocation + step]);
-        }
-        workgroupBarrier();
-    }
-    return partial[0];
+    return shared_values[invocation - invocation % 32u];
 }
 
 // The elements of a row of `rows`, and where the parts of `outputs` and `saved` begin.
@@ -144,7 +101,7 @@ fn attention_lstm_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let sentence = group.y * groups.x + group.x;
+    let sentence = group_index(group, groups);
     if sentence >= params.sentences {
         return;
     }
@@ -208,7 +165,7 @@ fn attention_lstm_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let sentence = group.y * groups.x + group.x;
+    let sentence = group_index(group, groups);
     if sentence >= params.sentences {
         return;
     }
@@ -279,7 +236,7 @@ fn attention_lstm_key_grads(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= params.images * params.positions * params.key {
         return;
     }
@@ -313,7 +270,7 @@ fn attention_lstm_value_grads(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= params.images * params.positions * params.value {
         return;
     }
@@ -342,7 +299,7 @@ fn attention_lstm_states_before(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= all_rows() * params.hidden {
         return;
     }

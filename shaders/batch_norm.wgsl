@@ -104,7 +104,7 @@ fn batch_norm_finish(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let channel = (group.y * groups.x + group.x) * 256u + invocation;
+    let channel = element_index(group, groups, invocation);
     if channel >= params.channels {
         return;
     }
@@ -128,7 +128,7 @@ fn batch_norm_fold(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let channel = (group.y * groups.x + group.x) * 256u + invocation;
+    let channel = element_index(group, groups, invocation);
     if channel >= params.channels {
         return;
     }
@@ -148,7 +148,7 @@ fn batch_norm_update_running(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let channel = (group.y * groups.x + group.x) * 256u + invocation;
+    let channel = element_index(group, groups, invocation);
     if channel >= params.channels {
         return;
     }
@@ -166,7 +166,7 @@ fn batch_norm_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.rows * params.channels {
         return;
     }
@@ -228,7 +228,7 @@ fn batch_norm_add_parts(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= 2u * params.channels {
         return;
     }
@@ -245,7 +245,7 @@ fn batch_norm_grad_input(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.rows * params.channels {
         return;
     }

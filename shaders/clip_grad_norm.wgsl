@@ -16,25 +16,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-var<workgroup> partial: array<f32, 256>;
-
-fn add_up(invocation: u32) {
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            partial[invocation] += partial[invocation + step];
-        }
-        workgroupBarrier();
-    }
-}
-
 @compute @workgroup_size(256)
 fn clip_grad_norm_squares(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let chunk = group.y * groups.x + group.x;
+    let chunk = group_index(group, groups);
     let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
@@ -42,10 +30,9 @@ fn clip_grad_norm_squares(
         let g = x[params.start + i];
         sum = fma(g, g, sum);
     }
-    partial[invocation] = sum;
-    add_up(invocation);
+    let total = sum_of_all(sum, invocation);
     if invocation == 0u && (begin < params.len || chunk == 0u) {
-        y[chunk] = partial[0];
+        y[chunk] = total;
     }
 }
 
@@ -56,10 +43,9 @@ fn clip_grad_norm_root(@builtin(local_invocation_index) invocation: u32) {
     for (var i = invocation; i < params.chunks; i += 256u) {
         sum += x[i];
     }
-    partial[invocation] = sum;
-    add_up(invocation);
+    let total = sum_of_all(sum, invocation);
     if invocation == 0u {
-        y[0] = sqrt(partial[0]);
+        y[0] = sqrt(total);
     }
 }
 
@@ -69,7 +55,7 @@ fn clip_grad_norm_scale(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.len {
         return;
     }

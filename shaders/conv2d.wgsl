@@ -444,7 +444,7 @@ fn conv2d_sum_weight(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.rows * params.columns {
         return;
     }
@@ -467,7 +467,7 @@ fn conv2d_sum_splits(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.rows * params.columns {
         return;
     }
@@ -488,7 +488,7 @@ fn conv2d_pack(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.depth * params.columns {
         return;
     }

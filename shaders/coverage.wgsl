@@ -31,7 +31,7 @@ fn coverage_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= params.sentences * params.positions {
         return;
     }
@@ -54,7 +54,7 @@ fn coverage_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= params.sentences * params.steps * params.positions {
         return;
     }

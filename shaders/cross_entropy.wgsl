@@ -30,41 +30,13 @@ const IGNORED: u32 = 0xffffffffu;
 // Whether p - q is written.
 override RESIDUAL: u32 = 0;
 
-var<workgroup> shared_values: array<f32, 256>;
-
-fn largest_of_all(value: f32, invocation: u32) -> f32 {
-    workgroupBarrier();
-    shared_values[invocation] = value;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            shared_values[invocation] = max(shared_values[invocation], shared_values[invocation + step]);
-        }
-        workgroupBarrier();
-    }
-    return shared_values[0];
-}
-
-fn sum_of_all(value: f32, invocation: u32) -> f32 {
-    workgroupBarrier();
-    shared_values[invocation] = value;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            shared_values[invocation] += shared_values[invocation + step];
-        }
-        workgroupBarrier();
-    }
-    return shared_values[0];
-}
-
 @compute @workgroup_size(256)
 fn cross_entropy_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = group.y * groups.x + group.x;
+    let row = group_index(group, groups);
     if row >= params.rows {
         return;
     }
@@ -114,7 +86,7 @@ fn cross_entropy_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i < params.len {
         y[i] = x[i] * grad[params.grad_start] * params.factor;
     }

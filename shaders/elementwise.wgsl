@@ -18,33 +18,13 @@ struct Params {
 // The function, numbered in the order of `Pair` and `Single` in src/ops/elementwise/gpu.rs.
 override FUNCTION: u32 = 0;
 
-fn index(group: vec3<u32>, groups: vec3<u32>, invocation: u32) -> u32 {
-    return (group.y * groups.x + group.x) * 256u + invocation;
-}
-
-// The exponential of a negative number does not overflow; near zero a series avoids the cancellation of 1 - e^-2x.
-fn hyperbolic_tangent(x: f32) -> f32 {
-    let s = abs(x);
-    if s < 0.1 {
-        let q = x * x;
-        return x * (1.0 + q * (-1.0 / 3.0 + q * (2.0 / 15.0 - q * 17.0 / 315.0)));
-    }
-    let e = exp(-2.0 * s);
-    return sign(x) * (1.0 - e) / (1.0 + e);
-}
-
-fn sigmoid(x: f32) -> f32 {
-    let e = exp(-abs(x));
-    return select(e, 1.0, x >= 0.0) / (1.0 + e);
-}
-
 @compute @workgroup_size(256)
 fn elementwise_pair(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = index(group, groups, invocation);
+    let i = element_index(group, groups, invocation);
     if i >= params.len {
         return;
     }
@@ -67,7 +47,7 @@ fn elementwise_single(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = index(group, groups, invocation);
+    let i = element_index(group, groups, invocation);
     if i >= params.len {
         return;
     }

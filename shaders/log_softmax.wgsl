@@ -15,41 +15,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read> grad: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-var<workgroup> shared_values: array<f32, 256>;
-
-fn largest_of_all(value: f32, invocation: u32) -> f32 {
-    workgroupBarrier();
-    shared_values[invocation] = value;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            shared_values[invocation] = max(shared_values[invocation], shared_values[invocation + step]);
-        }
-        workgroupBarrier();
-    }
-    return shared_values[0];
-}
-
-fn sum_of_all(value: f32, invocation: u32) -> f32 {
-    workgroupBarrier();
-    shared_values[invocation] = value;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            shared_values[invocation] += shared_values[invocation + step];
-        }
-        workgroupBarrier();
-    }
-    return shared_values[0];
-}
-
 @compute @workgroup_size(256)
 fn log_softmax_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = group.y * groups.x + group.x;
+    let row = group_index(group, groups);
     if row >= params.rows {
         return;
     }
@@ -75,7 +47,7 @@ fn log_softmax_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = group.y * groups.x + group.x;
+    let row = group_index(group, groups);
     if row >= params.rows {
         return;
     }

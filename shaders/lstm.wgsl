@@ -43,28 +43,13 @@ struct Params {
 override BEFORE: u32 = 0;
 override HAS_GRAD_AFTER: u32 = 0;
 
-fn hyperbolic_tangent(x: f32) -> f32 {
-    let s = abs(x);
-    if s < 0.1 {
-        let q = x * x;
-        return x * (1.0 + q * (-1.0 / 3.0 + q * (2.0 / 15.0 - q * 17.0 / 315.0)));
-    }
-    let e = exp(-2.0 * s);
-    return sign(x) * (1.0 - e) / (1.0 + e);
-}
-
-fn sigmoid(x: f32) -> f32 {
-    let e = exp(-abs(x));
-    return select(e, 1.0, x >= 0.0) / (1.0 + e);
-}
-
 @compute @workgroup_size(256)
 fn lstm_forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= params.batch * params.hidden {
         return;
     }
@@ -97,7 +82,7 @@ fn lstm_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * 256u + invocation;
+    let index = element_index(group, groups, invocation);
     if index >= params.batch * params.hidden {
         return;
     }

@@ -55,7 +55,7 @@ fn max_pool2d_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.batch * params.out_height * params.out_width * params.channels {
         return;
     }
@@ -73,7 +73,7 @@ fn max_pool2d_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.batch * params.height * params.width * params.channels {
         return;
     }

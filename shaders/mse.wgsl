@@ -18,15 +18,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read> grad: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-var<workgroup> partial: array<f32, 256>;
-
 @compute @workgroup_size(256)
 fn mse_squares(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let chunk = group.y * groups.x + group.x;
+    let chunk = group_index(group, groups);
     let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
@@ -34,16 +32,9 @@ fn mse_squares(
         let d = x[params.x_start + i] - targets[params.target_start + i];
         sum = fma(d, d, sum);
     }
-    partial[invocation] = sum;
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            partial[invocation] += partial[invocation + step];
-        }
-        workgroupBarrier();
-    }
+    let total = sum_of_all(sum, invocation);
     if invocation == 0u && (begin < params.len || chunk == 0u) {
-        y[chunk] = partial[0];
+        y[chunk] = total;
     }
 }
 
@@ -53,7 +44,7 @@ fn mse_backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i < params.len {
         let d = x[params.x_start + i] - targets[params.target_start + i];
         y[i] = params.factor * grad[params.grad_start] * d;

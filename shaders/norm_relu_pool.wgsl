@@ -25,7 +25,7 @@ fn norm_relu_pool_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     let out_height = params.height / params.window;
     let out_width = params.width / params.window;
     if i >= params.batch * out_height * out_width * params.channels {
@@ -55,7 +55,7 @@ fn norm_relu_pool_spread(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.batch * params.height * params.width * params.channels {
         return;
     }

@@ -20,18 +20,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-var<workgroup> partial: array<f32, 256>;
-
-fn add_up(invocation: u32) {
-    workgroupBarrier();
-    for (var step = 128u; step > 0u; step /= 2u) {
-        if invocation < step {
-            partial[invocation] += partial[invocation + step];
-        }
-        workgroupBarrier();
-    }
-}
-
 // Sums each chunk; a second dispatch sums the results as a single chunk.
 @compute @workgroup_size(256)
 fn reduce_sum(
@@ -39,17 +27,16 @@ fn reduce_sum(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let chunk = group.y * groups.x + group.x;
+    let chunk = group_index(group, groups);
     let begin = chunk * params.len_per_chunk;
     let end = min(params.len, begin + params.len_per_chunk);
     var sum = 0.0;
     for (var i = begin + invocation; i < end; i += 256u) {
         sum += x[params.x_start + i];
     }
-    partial[invocation] = sum;
-    add_up(invocation);
+    let total = sum_of_all(sum, invocation);
     if invocation == 0u && (begin < params.len || chunk == 0u) {
-        y[chunk] = partial[0] * params.factor;
+        y[chunk] = total * params.factor;
     }
 }
 
@@ -60,7 +47,7 @@ fn reduce_broadcast(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i < params.len {
         y[i] = params.factor * x[params.x_start];
     }
@@ -82,16 +69,16 @@ fn reduce_rows(
             sum += x[params.x_start + row * params.x_stride + column];
         }
     }
-    partial[invocation] = sum;
+    shared_values[invocation] = sum;
     workgroupBarrier();
     for (var step = 4u; step > 0u; step /= 2u) {
         if local.y < step {
-            partial[invocation] += partial[invocation + step * 32u];
+            shared_values[invocation] += shared_values[invocation + step * 32u];
         }
         workgroupBarrier();
     }
     if local.y == 0u && column < params.columns {
-        y[group.y * params.columns + column] = partial[invocation];
+        y[group.y * params.columns + column] = shared_values[invocation];
     }
 }
 
@@ -102,7 +89,7 @@ fn reduce_add_parts(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let column = (group.y * groups.x + group.x) * 256u + invocation;
+    let column = element_index(group, groups, invocation);
     if column >= params.columns {
         return;
     }

@@ -3,14 +3,14 @@
 struct Params {
     len: u32,
     sign_start: u32,
-    from_start: u32,
+    value_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// The array whose sign decides: x in the forward pass, y in the backward pass.
-@group(0) @binding(1) var<storage, read> decides: array<f32>;
-// The values that pass where it is positive: x, or dy.
-@group(0) @binding(2) var<storage, read> passed: array<f32>;
+// x in the forward pass, y in the backward pass.
+@group(0) @binding(1) var<storage, read> sign: array<f32>;
+// The value where `sign` is positive: x in the forward pass, dy in the backward pass.
+@group(0) @binding(2) var<storage, read> value: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
@@ -19,9 +19,9 @@ fn relu_select(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.len {
         return;
     }
-    y[i] = select(0.0, passed[params.from_start + i], decides[params.sign_start + i] > 0.0);
+    y[i] = select(0.0, value[params.value_start + i], sign[params.sign_start + i] > 0.0);
 }

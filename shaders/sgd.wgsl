@@ -34,7 +34,7 @@ fn sgd_step(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + invocation;
+    let i = element_index(group, groups, invocation);
     if i >= params.len {
         return;
     }

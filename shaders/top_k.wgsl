@@ -53,7 +53,7 @@ fn top_k_forward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = group.y * groups.x + group.x;
+    let row = group_index(group, groups);
     if row >= params.rows {
         return;
     }

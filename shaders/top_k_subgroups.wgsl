@@ -41,7 +41,7 @@ fn top_k_subgroups_forward(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    let row = group.y * groups.x + group.x;
+    let row = group_index(group, groups);
     if row >= params.rows {
         return;
     }

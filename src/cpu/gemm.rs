@@ -72,7 +72,7 @@ impl<'a> Matrix<'a> {
     /// Packs this matrix as the right-hand operand.
     pub fn pack(self, isa: Isa) -> PackedB {
         let sizes = format_args!("{} x {}", self.rows, self.columns);
-        let _timer = profile::time("gemm pack", sizes, 0.0);
+        let _timer = profile::time("gemm pack", sizes);
         let Matrix {
             data,
             row_stride,
@@ -173,7 +173,7 @@ pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Pro
         return;
     }
     let sizes = format_args!("{m} x {k} x {n}");
-    let _timer = profile::time("gemm", sizes, 2.0 * (m * k * n) as f64);
+    let _timer = profile::time_flops("gemm", sizes, 2.0 * (m * k * n) as f64);
     assert!(
         out.stride >= n && (m - 1) * out.stride + n <= out.c.len(),
         "gemm: C is too short"

@@ -57,10 +57,15 @@ struct Running {
 #[must_use = "the time is taken until the timer is dropped"]
 pub struct Timer(bool);
 
-/// Starts timing `operation`. `shape` describes its sizes; `flops` counts its multiplications and additions (0 where the
-/// number is of no use).
+/// Starts timing `operation`, whose sizes `shape` describes.
 #[inline]
-pub fn time(operation: &'static str, shape: impl fmt::Display, flops: f64) -> Timer {
+pub fn time(operation: &'static str, shape: impl fmt::Display) -> Timer {
+    time_flops(operation, shape, 0.0)
+}
+
+/// Starts timing `operation`, whose sizes `shape` describes, and which takes `flops` multiplications and additions.
+#[inline]
+pub fn time_flops(operation: &'static str, shape: impl fmt::Display, flops: f64) -> Timer {
     if enabled() {
         start(operation, false, shape.to_string(), flops);
     }

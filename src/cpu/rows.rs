@@ -179,7 +179,7 @@ impl<'a> Pixels<'a> {
 /// and LeVeque (1979). So no large numbers of nearly the same size are subtracted.
 pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
     let sizes = format_args!("[{rows}, {}]", channels);
-    let _timer = profile::time("moments", sizes, 0.0);
+    let _timer = profile::time("moments", sizes);
     let parts = blocks(rows, channels, |first, n| {
         let mut mean = block_sum(isa, x, first..first + n, channels);
         mean.iter_mut().for_each(|m| *m /= n as f32);
@@ -219,7 +219,7 @@ pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
 /// Computes the sum of each channel over all rows.
 pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
     let sizes = format_args!("[{rows}, {}]", channels);
-    let _timer = profile::time("sum of rows", sizes, 0.0);
+    let _timer = profile::time("sum of rows", sizes);
     let parts = blocks(rows, channels, |first, n| {
         block_sum(isa, x, first..first + n, channels)
     });
@@ -290,7 +290,7 @@ pub fn scale_shift(
     y: PixelsMut,
 ) {
     let sizes = format_args!("[{rows}, {}]", affine.scale.len());
-    let _timer = profile::time("scale and shift", sizes, 0.0);
+    let _timer = profile::time("scale and shift", sizes);
     let channels = affine.scale.len();
     let out = SharedMut::new(y.data);
     assert!(rows == 0 || (rows - 1) * y.stride + channels <= y.data.len());
@@ -356,7 +356,7 @@ pub fn norm_grad_sums(
     rows: usize,
 ) -> (Vec<f32>, Vec<f32>) {
     let sizes = format_args!("[{rows}, {}]", state.mean.len());
-    let _timer = profile::time("norm gradient, sums", sizes, 0.0);
+    let _timer = profile::time("norm gradient, sums", sizes);
     let channels = state.mean.len();
     let parts = blocks(rows, channels, |first, n| {
         let (mut sum, mut dot) = (vec![0.0f32; channels], vec![0.0f32; channels]);
@@ -437,7 +437,7 @@ pub fn norm_grad_input(
     grad_x: PixelsMut,
 ) {
     let sizes = format_args!("[{rows}, {}]", state.mean.len());
-    let _timer = profile::time("norm gradient, input", sizes, 0.0);
+    let _timer = profile::time("norm gradient, input", sizes);
     let channels = state.mean.len();
     let scale = &state.affine.scale[..channels];
     // dx = scale dz + slope x + offset

@@ -8,6 +8,7 @@ use super::copy::Rows;
 use super::gemm::Tile;
 use super::shaders::{Shader, Variant};
 use crate::error::Result;
+use crate::shader_params;
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,33 +51,33 @@ pub enum After<'a> {
     NormRelu(&'a Slice),
 }
 
-/// The shader's uniform block, with its fields in the same order.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    columns: u32,
-    depth: u32,
-    depth_per_split: u32,
-    source_height: u32,
-    source_width: u32,
-    source_channels: u32,
-    source_start: u32,
-    source_stride: u32,
-    result_height: u32,
-    result_width: u32,
-    result_start: u32,
-    result_stride: u32,
-    kernel_height: u32,
-    kernel_width: u32,
-    stride_y: u32,
-    stride_x: u32,
-    padding_y: u32,
-    padding_x: u32,
-    splits: u32,
-    weight_start: u32,
-    norm_start: u32,
-    after_start: u32,
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of Conv2d, Conv2dCooperative {
+        rows: u32,
+        columns: u32,
+        depth: u32,
+        depth_per_split: u32,
+        source_height: u32,
+        source_width: u32,
+        source_channels: u32,
+        source_start: u32,
+        source_stride: u32,
+        result_height: u32,
+        result_width: u32,
+        result_start: u32,
+        result_stride: u32,
+        kernel_height: u32,
+        kernel_width: u32,
+        stride_y: u32,
+        stride_x: u32,
+        padding_y: u32,
+        padding_x: u32,
+        splits: u32,
+        weight_start: u32,
+        norm_start: u32,
+        after_start: u32,
+    }
 }
 
 impl Operands {
@@ -219,7 +220,7 @@ pub fn pack(
     gpu.kernel(Shader::Conv2d, "conv2d_pack")
         .variant(operands.variant())
         .constant("BACKWARD", backward.into())
-        .params(&[params])
+        .params(&params)
         .read(2, weight)
         .write(10, &packed)
         .over(shape.weights())?;
@@ -336,7 +337,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
     kernel
         .constant("NORM", norm.is_some().into())
         .constant("AFTER", kind)
-        .params(&[params])
+        .params(&params)
         .read(3, norm.unwrap_or(after))
         .read(4, after)
         .write(5, &parts)
@@ -348,7 +349,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
     }
     gpu.kernel(Shader::Conv2d, "conv2d_sum_splits")
         .constant("AFTER", kind)
-        .params(&[params])
+        .params(&params)
         .read(1, &parts)
         .read(4, after)
         .write(5, &result.data)
@@ -404,7 +405,7 @@ pub fn grad_weight(
             "WEIGHT_VEC4",
             in_vec4s(&grad.data, grad.stride, columns).into(),
         )
-        .params(&[params])
+        .params(&params)
         .read(1, &x.data)
         .read(2, &grad.data)
         .read(3, norm.unwrap_or(&grad.data))
@@ -414,7 +415,7 @@ pub fn grad_weight(
         .flops(shape.flops())
         .grid([down, across, splits])?;
     gpu.kernel(Shader::Conv2d, "conv2d_sum_weight")
-        .params(&[params])
+        .params(&params)
         .read(1, &parts)
         .write(5, &out)
         .over(rows * columns)?;

@@ -1,11 +1,24 @@
 //! Copies of columns from one matrix to another, and of tensors into one buffer.
 
 use super::Gpu;
-use super::buffer::{Buffer, Slice};
+use super::buffer::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
+use crate::shader_params;
 use std::ops::Range;
 use std::sync::Arc;
+
+shader_params! {
+    /// The sizes, and where the rows of both matrices begin.
+    struct Params of Concat {
+        rows: u32,
+        columns: u32,
+        x_start: u32,
+        x_stride: u32,
+        y_start: u32,
+        y_stride: u32,
+    }
+}
 
 /// A matrix whose rows begin `stride` elements apart.
 #[derive(Clone)]
@@ -31,35 +44,18 @@ impl Rows {
 /// # Errors
 /// Where the GPU is lost.
 pub fn columns(gpu: &Gpu, from: &Rows, to: &Rows, [rows, columns]: [usize; 2]) -> Result<()> {
-    let sizes = [
-        rows as u32,
-        columns as u32,
-        from.data.start(),
-        from.stride as u32,
-        to.data.start(),
-        to.stride as u32,
-    ];
     gpu.kernel(Shader::Concat, "concat_columns")
-        .params(&sizes)
+        .params(&Params {
+            rows: rows as u32,
+            columns: columns as u32,
+            x_start: from.data.start(),
+            x_stride: from.stride as u32,
+            y_start: to.data.start(),
+            y_stride: to.stride as u32,
+        })
         .read(1, &from.data)
         .write(2, &to.data)
         .over(rows * columns)
-}
-
-/// Adds two slices of `len` elements.
-///
-/// # Errors
-/// Where the GPU is lost or has no memory.
-pub fn sum_of(gpu: &Gpu, a: &Slice, b: &Slice, len: usize) -> Result<Arc<Buffer>> {
-    let y = Slice::from(gpu.unset(len)?);
-    gpu.kernel(Shader::Elementwise, "elementwise_pair")
-        .constant("FUNCTION", 0)
-        .params(&[len as u32, a.start(), b.start(), 0])
-        .read(1, a)
-        .read(2, b)
-        .write(3, &y)
-        .over(len)?;
-    Ok(y.buffer)
 }
 
 /// Divides slices of these lengths into the fewest consecutive groups that each fit one buffer. A slice that is too large for a

@@ -4,6 +4,27 @@ use super::Gpu;
 use super::buffer::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
+use crate::shader_params;
+
+shader_params! {
+    /// The sizes, and where the elements of each matrix are: the first, and the distances between rows and between columns.
+    struct Params of Matmul {
+        m: u32,
+        n: u32,
+        k: u32,
+        k_per_split: u32,
+        a_start: u32,
+        a_row: u32,
+        a_column: u32,
+        b_start: u32,
+        b_row: u32,
+        b_column: u32,
+        c_start: u32,
+        c_row: u32,
+        bias_start: u32,
+        splits: u32,
+    }
+}
 
 /// A matrix in a buffer: element `[i][j]` is at `i * row + j * column` from its beginning.
 #[derive(Clone)]
@@ -140,24 +161,22 @@ pub fn gemm(gpu: &Gpu, [m, k, n]: [usize; 3], a: &Matrix, b: &Matrix, out: &Prod
         _ => gpu.unset(splits * m * n)?.into(),
     };
     let bias = out.bias.as_ref();
-    let params: Vec<u32> = [
-        m,
-        n,
-        k,
-        length,
-        a.data.offset,
-        a.row,
-        a.column,
-        b.data.offset,
-        b.row,
-        b.column,
-        out.c.offset,
-        out.stride,
-        bias.map_or(0, |b| b.offset),
-        splits,
-    ]
-    .map(|x| x as u32)
-    .to_vec();
+    let params = Params {
+        m: m as u32,
+        n: n as u32,
+        k: k as u32,
+        k_per_split: length as u32,
+        a_start: a.data.start(),
+        a_row: a.row as u32,
+        a_column: a.column as u32,
+        b_start: b.data.start(),
+        b_row: b.row as u32,
+        b_column: b.column as u32,
+        c_start: out.c.start(),
+        c_row: out.stride as u32,
+        bias_start: bias.map_or(0, Slice::start),
+        splits: splits as u32,
+    };
     let [down, across] = tile.groups(m, n);
     let a_along_rows = a.row == 1 && a.column != 1;
     let b_along_depth = b.row == 1 && b.column != 1;

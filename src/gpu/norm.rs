@@ -11,28 +11,29 @@ use super::kernel::Kernel;
 use super::shaders::Shader;
 use super::sum::{MIN_ROWS, split};
 use crate::error::Result;
+use crate::shader_params;
 
-/// The shader's uniform block, with its fields in the same order.
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    channels: u32,
-    rows_per_chunk: u32,
-    chunks: u32,
-    x_start: u32,
-    x_stride: u32,
-    grad_start: u32,
-    grad_stride: u32,
-    out_start: u32,
-    out_stride: u32,
-    gamma_start: u32,
-    beta_start: u32,
-    mean_start: u32,
-    var_start: u32,
-    momentum: f32,
-    unbiased: f32,
-    eps: f32,
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of BatchNorm {
+        rows: u32,
+        channels: u32,
+        rows_per_chunk: u32,
+        chunks: u32,
+        x_start: u32,
+        x_stride: u32,
+        grad_start: u32,
+        grad_stride: u32,
+        out_start: u32,
+        out_stride: u32,
+        gamma_start: u32,
+        beta_start: u32,
+        mean_start: u32,
+        var_start: u32,
+        momentum: f32,
+        unbiased: f32,
+        eps: f32,
+    }
 }
 
 impl Params {
@@ -77,7 +78,7 @@ impl Params {
 }
 
 fn kernel<'a>(gpu: &'a Gpu, entry: &'static str, params: Params) -> Kernel<'a> {
-    gpu.kernel(Shader::BatchNorm, entry).params(&[params])
+    gpu.kernel(Shader::BatchNorm, entry).params(&params)
 }
 
 /// Computes means and biased variances of `channels` channels over `rows` rows. `mean` and `var` lie in one buffer.

@@ -37,6 +37,10 @@ macro_rules! shaders {
     };
 }
 
+/// Functions that several shaders call. WGSL knows names before they are declared, so this text can stand behind a shader's
+/// own, where it leaves the lines of an error message as they are, and the file's directives first.
+const PRELUDE: &str = include_str!("../../shaders/prelude.wgsl");
+
 shaders! {
     Adam "adam",
     AttentionLstm "attention_lstm",
@@ -79,9 +83,9 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Returns the text of `shader` in this variant.
+    /// Returns the text of `shader` in this variant, with the functions that it calls.
     fn text(self, shader: Shader) -> Cow<'static, str> {
-        let text = shader.source();
+        let text = format!("{}\n{PRELUDE}", shader.source());
         match self {
             Variant::Plain | Variant::Matrices(16) => text.into(),
             Variant::Half => {
@@ -220,6 +224,39 @@ impl Gpu {
     }
 }
 
+/// Fails unless the fields of `P` are those of `struct Params` in the WGSL files of `P`: names, offsets, types, and how many.
+#[cfg(test)]
+pub(crate) fn check_params<P: super::kernel::Params>() {
+    use wgpu::naga::{self, Scalar, TypeInner, VectorSize};
+    for &shader in P::SHADERS {
+        let module = naga::front::wgsl::parse_str(&Variant::Plain.text(shader)).unwrap();
+        let mut structs = module.types.iter();
+        let (_, found) = structs
+            .find(|(_, kind)| kind.name.as_deref() == Some("Params"))
+            .unwrap_or_else(|| panic!("{} has no struct Params", shader.file()));
+        let TypeInner::Struct { members, .. } = &found.inner else {
+            panic!("Params of {} is no struct", shader.file());
+        };
+        let in_shader: Vec<(&str, usize, &str)> = members
+            .iter()
+            .map(|member| {
+                let kind = match module.types[member.ty].inner {
+                    TypeInner::Scalar(Scalar::U32) => "u32",
+                    TypeInner::Scalar(Scalar::F32) => "f32",
+                    TypeInner::Vector {
+                        size: VectorSize::Quad,
+                        scalar: Scalar::U32,
+                    } => "[u32; 4]",
+                    ref other => panic!("{}: {other:?} is not known here", shader.file()),
+                };
+                let name = member.name.as_deref().unwrap_or_default();
+                (name, member.offset as usize, kind)
+            })
+            .collect();
+        assert_eq!(P::FIELDS, in_shader, "Params of {}", shader.file());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +271,7 @@ mod tests {
             .collect();
         files.sort();
         let mut named: Vec<&str> = Shader::ALL.iter().map(|s| s.file()).collect();
+        named.push("prelude.wgsl");
         named.sort_unstable();
         assert_eq!(files, named);
     }

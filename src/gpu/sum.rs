@@ -7,6 +7,20 @@ use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::shaders::Shader;
 use crate::error::Result;
+use crate::shader_params;
+
+shader_params! {
+    /// The sizes, where the rows begin, and the factor of the sum.
+    struct Params of Reduce {
+        len: u32,
+        x_start: u32,
+        len_per_chunk: u32,
+        chunks: u32,
+        columns: u32,
+        x_stride: u32,
+        factor: f32,
+    }
+}
 
 // Chunks of a long sum at most, and elements of a chunk at least.
 const MAX_CHUNKS: usize = 256;
@@ -32,10 +46,15 @@ pub fn total(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer
     let [chunks, length] = chunks(len);
     let y = Slice::from(gpu.unset(1)?);
     let dispatch = |x: &Slice, y: &Slice, len: usize, length: usize, chunks: usize, factor: f32| {
-        let sizes = [len as u32, x.start(), length as u32, chunks as u32, 0, 0];
         gpu.kernel(Shader::Reduce, "reduce_sum")
-            .params(&sizes)
-            .params(&[factor])
+            .params(&Params {
+                len: len as u32,
+                x_start: x.start(),
+                len_per_chunk: length as u32,
+                chunks: chunks as u32,
+                factor,
+                ..Params::default()
+            })
             .read(1, x)
             .write(2, y)
             .groups(chunks)
@@ -57,8 +76,12 @@ pub fn total(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer
 pub fn broadcast(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Buffer>> {
     let y = Slice::from(gpu.unset(len)?);
     gpu.kernel(Shader::Reduce, "reduce_broadcast")
-        .params(&[len as u32, x.start(), 0, 0, 0, 0])
-        .params(&[factor])
+        .params(&Params {
+            len: len as u32,
+            x_start: x.start(),
+            factor,
+            ..Params::default()
+        })
         .read(1, x)
         .write(2, &y)
         .over(len)?;
@@ -72,19 +95,17 @@ pub fn broadcast(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Bu
 pub fn rows(gpu: &Gpu, x: &Rows, [rows, columns]: [usize; 2]) -> Result<Arc<Buffer>> {
     let [chunks, length] = split(rows, MIN_ROWS);
     let parts = Slice::from(gpu.unset(chunks * columns)?);
-    let sizes = |start: u32| {
-        [
-            rows as u32,
-            start,
-            length as u32,
-            chunks as u32,
-            columns as u32,
-            x.stride as u32,
-            0,
-        ]
+    let params = Params {
+        len: rows as u32,
+        x_start: x.data.start(),
+        len_per_chunk: length as u32,
+        chunks: chunks as u32,
+        columns: columns as u32,
+        x_stride: x.stride as u32,
+        factor: 0.0,
     };
     gpu.kernel(Shader::Reduce, "reduce_rows")
-        .params(&sizes(x.data.start()))
+        .params(&params)
         .read(1, &x.data)
         .write(2, &parts)
         .grid([columns.div_ceil(32), chunks, 1])?;
@@ -93,7 +114,10 @@ pub fn rows(gpu: &Gpu, x: &Rows, [rows, columns]: [usize; 2]) -> Result<Arc<Buff
     }
     let y = Slice::from(gpu.unset(columns)?);
     gpu.kernel(Shader::Reduce, "reduce_add_parts")
-        .params(&sizes(0))
+        .params(&Params {
+            x_start: 0,
+            ..params
+        })
         .read(1, &parts)
         .write(2, &y)
         .over(columns)?;

@@ -82,7 +82,7 @@ impl Tensor {
             }
             Device::Gpu(gpu) => Tensor::from_gpu(self.on(gpu)?.buffer, self.dims()),
         };
-        moved.record(&[self], |grad| Ok(vec![Some(grad.clone())]))
+        moved.record(&[self], |grad, _| Ok(vec![Some(grad.clone())]))
     }
 
     /// The elements on `gpu`, uploaded if they are on another device.

@@ -11,14 +11,16 @@
 
 mod convert;
 mod device;
+mod place;
 mod shape;
 mod storage;
 mod tape;
 
 pub use device::Device;
+pub(crate) use place::Place;
 pub use shape::Shape;
 pub use storage::Storage;
-pub use tape::Gradients;
+pub use tape::{Gradients, Wanted};
 
 use std::sync::Arc;
 
@@ -177,7 +179,7 @@ impl Tensor {
             ..self.clone()
         };
         let from = self.dims().to_vec();
-        out.record(&[self], move |grad| Ok(vec![Some(grad.reshape(&from)?)]))
+        out.record(&[self], move |grad, _| Ok(vec![Some(grad.reshape(&from)?)]))
     }
 
     /// A view of element `index` of the first axis, without that axis: `[N, H, W, C]` becomes `[H, W, C]`.
@@ -212,7 +214,7 @@ impl Tensor {
             ..self.clone()
         };
         let from = self.dims().to_vec();
-        out.record(&[self], move |grad| {
+        out.record(&[self], move |grad, _| {
             if let Some(gpu) = grad.gpu() {
                 let whole = gpu.zeros(from.iter().product())?;
                 let part = Slice::from(whole.clone()).after(start * row);

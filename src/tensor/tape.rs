@@ -14,9 +14,9 @@ use super::{Device, Tensor};
 use crate::cpu::profile::{self, Origin};
 use crate::cpu::threads;
 use crate::error::{Error, Result};
-use crate::gpu::copy;
+use crate::gpu::elementwise::{self, ADD};
 
-type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
+type Backward = Box<dyn FnOnce(&Tensor, Wanted) -> Result<Vec<Option<Tensor>>> + Send>;
 
 /// A node of the tape.
 #[derive(Clone)]
@@ -64,18 +64,46 @@ impl Gradients {
     }
 }
 
+/// The inputs of an operation with respect to which a backward pass has to compute gradients.
+///
+/// Inputs are numbered as they were given to [`Tensor::record`]. An input is wanted if it is tracked. A backward pass may
+/// compute the other gradients too, but they are dropped: asking first saves the work.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a>(&'a [bool]);
+
+impl Wanted<'_> {
+    /// Returns whether the gradient with respect to input number `input` is wanted. An input that was left out, such as an
+    /// optional bias, is not.
+    pub fn has(self, input: usize) -> bool {
+        self.0.get(input).is_some_and(|&wanted| wanted)
+    }
+
+    /// Returns the gradient that `compute` returns, if the one with respect to input number `input` is wanted.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn then(
+        self,
+        input: usize,
+        compute: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Option<Tensor>> {
+        self.has(input).then(compute).transpose()
+    }
+}
+
 impl Tensor {
     /// Records a node for this output of an operation if one of its inputs is tracked.
     ///
-    /// `backward` takes the gradient with respect to the output and returns the gradient with respect to each input (or
-    /// `None` where there is none). If no input is tracked it is dropped without being boxed. Captured inputs should be
-    /// [detached](Tensor::detach), so that what they were computed from can be freed.
+    /// `backward` takes the gradient with respect to the output, and which gradients are [`Wanted`]. It returns the gradient
+    /// with respect to each input, or `None` where there is none or it is not wanted. It may return more gradients than there
+    /// are inputs: those beyond belong to optional inputs that were left out, and are `None`. If no input is tracked,
+    /// `backward` is dropped without being boxed.
     ///
     /// ```
     /// use glimpse::tensor::Tensor;
     /// let x = Tensor::scalar(3.0).tracked();
     /// let kept = x.detach();
-    /// let square = Tensor::scalar(kept.item()? * kept.item()?).record(&[&x], move |grad| {
+    /// let square = Tensor::scalar(kept.item()? * kept.item()?).record(&[&x], move |grad, _wanted| {
     ///     Ok(vec![Some(Tensor::scalar(2.0 * kept.item()? * grad.item()?))])
     /// })?;
     /// assert_eq!(square.backward()?.get(&x).unwrap().item()?, 6.0);
@@ -87,7 +115,7 @@ impl Tensor {
     pub fn record(
         mut self,
         inputs: &[&Tensor],
-        backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+        backward: impl FnOnce(&Tensor, Wanted) -> Result<Vec<Option<Tensor>>> + Send + 'static,
     ) -> Result<Tensor> {
         if inputs.iter().any(|t| t.is_tracked()) {
             self.node = Some(Node(Arc::new(Inner {
@@ -147,12 +175,12 @@ fn propagate(node: &Node, grad: &Tensor) -> Result<Gradients> {
             ));
         };
         let timer = node.0.origin.time_backward();
-        let grads = backward(&grad)?;
+        let wanted: Vec<bool> = node.0.inputs.iter().map(Option::is_some).collect();
+        let grads = backward(&grad, Wanted(&wanted))?;
         drop(timer);
-        assert_eq!(
-            grads.len(),
-            node.0.inputs.len(),
-            "an operation returned too few gradients"
+        assert!(
+            grads.len() >= wanted.len() && grads.iter().skip(wanted.len()).all(Option::is_none),
+            "an operation returned too few gradients, or one for an input that it was not given"
         );
         for (input, grad) in node.0.inputs.iter().zip(grads) {
             let (Some(input), Some(grad)) = (input, grad) else {
@@ -177,7 +205,7 @@ const CHUNK: usize = 1 << 16;
 /// Adds `grad` to `sum`, on the device that they are on.
 fn add(sum: &mut Tensor, grad: &Tensor) -> Result<()> {
     if let Device::Gpu(gpu) = Device::of(&[sum, grad]) {
-        let both = copy::sum_of(&gpu, &sum.on(&gpu)?, &grad.on(&gpu)?, grad.len())?;
+        let both = elementwise::pair(&gpu, ADD, &sum.on(&gpu)?, &grad.on(&gpu)?, grad.len())?;
         *sum = Tensor::from_gpu(both, grad.dims());
         return Ok(());
     }
@@ -196,7 +224,7 @@ mod tests {
     fn double(x: &Tensor) -> Tensor {
         let y: Vec<f32> = x.data().iter().map(|x| 2.0 * x).collect();
         Tensor::computed(y, x.dims())
-            .record(&[x], |g| {
+            .record(&[x], |g, _| {
                 let g = g.data().iter().map(|g| 2.0 * g).collect();
                 Ok(vec![Some(Tensor::from_vec(g, &[])?)])
             })
@@ -205,7 +233,7 @@ mod tests {
 
     fn sum(a: &Tensor, b: &Tensor) -> Tensor {
         Tensor::scalar(a.data()[0] + b.data()[0])
-            .record(&[a, b], |g| Ok(vec![Some(g.clone()), Some(g.clone())]))
+            .record(&[a, b], |g, _| Ok(vec![Some(g.clone()), Some(g.clone())]))
             .unwrap()
     }
 
@@ -231,5 +259,22 @@ mod tests {
         let y = double(&x);
         assert!(y.backward().is_ok());
         assert!(y.backward().is_err());
+    }
+
+    #[test]
+    fn the_tape_says_which_gradients_are_wanted() {
+        let (x, y) = (Tensor::scalar(2.0).tracked(), Tensor::scalar(3.0));
+        let product = Tensor::scalar(6.0).record(&[&x, &y], |dy, wanted| {
+            assert_eq!(
+                [0, 1, 2].map(|input| wanted.has(input)),
+                [true, false, false]
+            );
+            let dx = wanted.then(0, || Ok(Tensor::scalar(3.0 * dy.item()?)))?;
+            let other = wanted.then(1, || unreachable!("this gradient is not wanted"))?;
+            let left_out = wanted.then(2, || unreachable!("there is no such input"))?;
+            Ok(vec![dx, other, left_out])
+        });
+        let grads = product.unwrap().backward().unwrap();
+        assert_eq!(grads.get(&x).unwrap().item().unwrap(), 3.0);
     }
 }

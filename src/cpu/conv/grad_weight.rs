@@ -45,7 +45,7 @@ pub fn grad_weight(
     grad: Pixels,
     grad_weight: &mut [f32],
 ) {
-    let _timer = profile::time("conv gradient, weight", shape, shape.flops());
+    let _timer = profile::time_flops("conv gradient, weight", shape, shape.flops());
     let window = shape.window();
     let tiling = Tiling::new(&window, shape.out_channels);
     if window.method(shape.out_channels, Precision::F32) == Method::Winograd

@@ -221,7 +221,7 @@ struct ConvArgs<'a> {
 
 /// Packs weights `[O, C, kh, kw]` for [`forward`], whose products then have this precision.
 pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &[f32]) -> PackedB {
-    let _timer = profile::time("conv pack", shape, 0.0);
+    let _timer = profile::time("conv pack", shape);
     if shape.layout(precision) == Layout::Winograd {
         let (c, o) = (shape.channels, shape.out_channels);
         return winograd::pack(isa, [c, o], |c_index, o_index, tap| {
@@ -247,7 +247,7 @@ pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &
 
 /// Packs weights `[O, C, kh, kw]` for [`grad_input`]: the rotated kernel, with inputs and outputs exchanged.
 fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
-    let _timer = profile::time("conv pack", shape, 0.0);
+    let _timer = profile::time("conv pack", shape);
     if shape.transposed().method(shape.channels, Precision::F32) == Method::Winograd {
         let (c, o) = (shape.channels, shape.out_channels);
         return winograd::pack(isa, [o, c], |o_index, c_index, tap| {
@@ -279,14 +279,14 @@ pub fn forward(
     after: After,
     y: PixelsMut,
 ) {
-    let _timer = profile::time("conv", shape, shape.flops());
+    let _timer = profile::time_flops("conv", shape, shape.flops());
     shape.window().multiply(isa, x, before, weight, after, y);
 }
 
 /// Computes the gradient with respect to the input, `[N, H, W, C]`, from the output's gradient, `[N, OH, OW, O]`, and weights
 /// `[O, C, kh, kw]`.
 pub fn grad_input(isa: Isa, shape: &ConvShape, grad: Pixels, weight: &[f32], grad_x: PixelsMut) {
-    let _timer = profile::time("conv gradient, input", shape, shape.flops());
+    let _timer = profile::time_flops("conv gradient, input", shape, shape.flops());
     let weight = pack_grad_input(isa, shape, weight);
     shape
         .transposed()

@@ -74,8 +74,8 @@ fn step_group(
         v.start(),
     ];
     gpu.kernel(Shader::Adam, "adam_step")
-        .params(&starts)
-        .params(&[
+        .words(&starts)
+        .words(&[
             shrink,
             decay,
             rate,

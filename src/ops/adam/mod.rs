@@ -88,7 +88,7 @@ pub struct Step {
 /// # Errors
 /// Where the shapes differ or `step` is 0.
 pub fn step(all: &mut [Step], norm: &Tensor, step: u64, options: &Adam) -> Result<()> {
-    let _timer = profile::time("adam", format_args!("{} tensors", all.len()), 0.0);
+    let _timer = profile::time("adam", format_args!("{} tensors", all.len()));
     for Step {
         param, grad, m, v, ..
     } in all.iter()

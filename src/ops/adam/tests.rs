@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::cpu::Level;
 use crate::ops::testing::{assert_close, fixture, on_every_device, random};

@@ -92,8 +92,8 @@ impl<'a> Pass<'a> {
         ];
         self.gpu
             .kernel(Shader::AttentionLstm, entry)
-            .params(&sizes.map(|n| n as u32))
-            .params(&starts)
+            .words(&sizes.map(|n| n as u32))
+            .words(&starts)
     }
 
     /// An entry point of the LSTM's shader, for step `t`. `before` is the offset of `c` before the step in its buffer, and
@@ -117,7 +117,7 @@ impl<'a> Pass<'a> {
         ];
         self.gpu
             .kernel(Shader::Lstm, entry)
-            .params(&params.map(|n| n as u32))
+            .words(&params.map(|n| n as u32))
     }
 
     /// The rows of one step, from a matrix with a row for each step of each sentence. `data` begins with the first of them;

@@ -428,7 +428,7 @@ pub fn attention_lstm(
     weights: &AttentionLstmWeights,
 ) -> Result<Attended> {
     let sizes = format_args!("{} at {}", x.shape(), memory.keys.shape());
-    let _timer = profile::time("attention_lstm", sizes, 0.0);
+    let _timer = profile::time("attention_lstm", sizes);
     let inputs = Inputs::check(x, memory, [h0, c0], weights)?;
     let results = match Device::of(&inputs.all()) {
         Device::Cpu => on_cpu(&inputs)?,
@@ -471,7 +471,7 @@ fn on_cpu(inputs: &Inputs) -> Result<Tensor> {
         return Ok(results);
     }
     let (kept, results_kept, wanted) = (inputs.detach(), results.clone(), inputs.wanted());
-    results.record(&inputs.all(), move |above| {
+    results.record(&inputs.all(), move |above, _| {
         let (results, above) = (results_kept.data(), above.data());
         let grads = match isa.is_naive() {
             true => naive::backward(isa, &kept, results, saved, above, wanted),
@@ -490,7 +490,7 @@ fn on_gpu(gpu: Gpu, inputs: &Inputs) -> Result<Tensor> {
         return Ok(results);
     }
     let (kept, wanted) = (inputs.detach(), inputs.wanted());
-    results.record(&inputs.all(), move |above| {
+    results.record(&inputs.all(), move |above, _| {
         Ok(gpu::backward(&gpu, &kept, &forward, above, wanted)?.list())
     })
 }

@@ -37,7 +37,7 @@ fn dispatch(
     ]
     .map(|n| n as u32);
     gpu.kernel(Shader::AvgPool2d, entry)
-        .params(&params)
+        .words(&params)
         .read(1, &data)
         .write(2, &y)
         .over(len)?;

@@ -41,7 +41,7 @@ pub(crate) struct Sizes {
 /// # Errors
 /// Where `x` is not `[N, H, W, C]`, a kernel or stride is zero, or the kernel exceeds the map.
 pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<Tensor> {
-    let _timer = profile::time("avg_pool2d", x.shape(), 0.0);
+    let _timer = profile::time("avg_pool2d", x.shape());
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("avg_pool2d", "x [N, H, W, C]", x.shape()));
     };
@@ -64,7 +64,7 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     };
     let dims = x.dims().to_vec();
     if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy| {
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, sizes, dy, &dims)?)])
         });
     }
@@ -76,7 +76,7 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     };
     let mut y = memory::zeros(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
-    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy| {
+    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -82,7 +82,7 @@ pub(crate) fn normalise(
     norm::forward(&gpu, &from, &state, relu, &to, sizes)?;
     let (dims, batch) = (x.dims().to_vec(), norm.is_batch());
     let y = Tensor::from_gpu(to.data.buffer, x.dims());
-    let y = y.record(&[x, norm.weight, norm.bias], move |dy| {
+    let y = y.record(&[x, norm.weight, norm.bias], move |dy, _| {
         let back = Backward {
             x: &from,
             state: &state,

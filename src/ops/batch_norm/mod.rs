@@ -279,7 +279,7 @@ impl Norm<'_> {
 /// # Errors
 /// Where a parameter is not `[C]`.
 pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> {
-    let _timer = profile::time("batch_norm", x.shape(), 0.0);
+    let _timer = profile::time("batch_norm", x.shape());
     normalise(x, norm, false)
 }
 
@@ -308,7 +308,7 @@ pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, 
     let y = Tensor::computed(forward(isa, x.data(), &normalizer, relu), x.dims());
 
     let (kept, batch) = (x.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias], move |dy| {
+    let y = y.record(&[x, norm.weight, norm.bias], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
 

@@ -27,9 +27,9 @@ pub(crate) fn forward(
     }
     let drawn = Slice::from(gpu.unset(rows)?);
     gpu.kernel(Shader::Categorical, "categorical_forward")
-        .params(&[rows as u32, words as u32, x.start()])
-        .params(&[draw.inverse])
-        .params(&barred)
+        .words(&[rows as u32, words as u32, x.start()])
+        .words(&[draw.inverse])
+        .words(&barred)
         .read(1, &x)
         .read(2, &uniform)
         .write(3, &drawn)

@@ -57,7 +57,7 @@ pub fn categorical(
     temperature: f32,
     barred: &[usize],
 ) -> Result<Vec<usize>> {
-    let _timer = profile::time("categorical", logits.shape(), 0.0);
+    let _timer = profile::time("categorical", logits.shape());
     let (rows, words) = check(logits, uniform, temperature, barred)?;
     let draw = Draw {
         inverse: temperature.recip(),

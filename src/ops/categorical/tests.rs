@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::ops::testing::{here, on_every_device, random};
 use proptest::prelude::*;

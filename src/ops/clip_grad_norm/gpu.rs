@@ -26,7 +26,7 @@ pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Ten
         let [chunks, length] = sum::chunks(*len);
         let out = Slice::from(gpu.unset(chunks)?);
         gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_squares")
-            .params(&[*len as u32, all.start(), length as u32, 0, 0])
+            .words(&[*len as u32, all.start(), length as u32, 0, 0])
             .read(1, all)
             .write(3, &out)
             .groups(chunks)?;
@@ -35,15 +35,15 @@ pub(crate) fn clip(gpu: &Gpu, grads: &mut [Tensor], max_norm: f32) -> Result<Ten
     }
     let norm = Slice::from(gpu.unset(1)?);
     gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_root")
-        .params(&[0, 0, 0, total as u32, 0])
+        .words(&[0, 0, 0, total as u32, 0])
         .read(1, &squares)
         .write(3, &norm)
         .groups(1)?;
     for (all, len, members) in groups {
         let scaled = Slice::from(gpu.unset(len)?);
         gpu.kernel(Shader::ClipGradNorm, "clip_grad_norm_scale")
-            .params(&[len as u32, all.start(), 0, 0])
-            .params(&[max_norm])
+            .words(&[len as u32, all.start(), 0, 0])
+            .words(&[max_norm])
             .read(1, &all)
             .read(2, &norm)
             .write(3, &scaled)

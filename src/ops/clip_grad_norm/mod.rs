@@ -33,11 +33,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where `max_norm` is negative or not a number.
 pub fn clip_grad_norm(grads: &mut [Tensor], max_norm: f32) -> Result<Tensor> {
-    let _timer = profile::time(
-        "clip_grad_norm",
-        format_args!("{} tensors", grads.len()),
-        0.0,
-    );
+    let _timer = profile::time("clip_grad_norm", format_args!("{} tensors", grads.len()));
     if max_norm.is_nan() || max_norm < 0.0 {
         let what = format_args!("the largest norm {max_norm} must be at least 0");
         return Err(Error::value("clip_grad_norm", what));

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::ops::testing::{assert_close, fixture, here, on_every_device, random};
 

@@ -30,7 +30,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where there is nothing to concatenate, or the axes before the last differ.
 pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
-    let _timer = profile::time("concat", format_args!("{} parts", parts.len()), 0.0);
+    let _timer = profile::time("concat", format_args!("{} parts", parts.len()));
     let Some((_, leading)) = parts.first().and_then(|p| p.dims().split_last()) else {
         let got = parts
             .first()
@@ -51,7 +51,7 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(parts) {
         let y = gpu::forward(&gpu, rows, &widths, parts, &out_dims)?;
         let leading = leading.to_vec();
-        return y.record(parts, move |dy| {
+        return y.record(parts, move |dy, _| {
             let total = widths.iter().sum();
             let mut first = 0;
             let each = widths.iter().zip(wanted).map(|(&width, wanted)| {
@@ -74,7 +74,7 @@ pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let y = forward(isa, rows, &widths, &data);
     let y = Tensor::computed(y, &out_dims);
     let leading = leading.to_vec();
-    y.record(parts, move |dy| {
+    y.record(parts, move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -149,7 +149,7 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     window: Window,
 ) -> Result<Tensor> {
-    let _timer = profile::time("conv2d", x.shape(), 0.0);
+    let _timer = profile::time("conv2d", x.shape());
     let shape = conv_shape("conv2d", x, weight, window)?;
     if let Some(bias) = bias
         && bias.dims() != [shape.out_channels]
@@ -173,7 +173,7 @@ pub fn conv2d(
         let operands = operands(&gpu, &inputs);
         let y = gpu::forward(&gpu, &sizes, operands, x, weight, bias)?;
         let y = Tensor::from_gpu(y.buffer, &gpu::out_dims(&shape));
-        return y.record(&inputs, move |dy| {
+        return y.record(&inputs, move |dy, _| {
             let dx = || gpu::grad_input(&gpu, &sizes, &kept_weight, dy, kept_x.dims());
             let dw = || gpu::grad_weight(&gpu, &sizes, &kept_x, dy, kept_weight.dims());
             let db = || gpu::grad_bias(&gpu, &sizes, dy);
@@ -216,7 +216,7 @@ pub fn conv2d(
         ],
     );
 
-    y.record(&inputs, move |dy| {
+    y.record(&inputs, move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::ops::testing::{
     assert_close, check_gradients, device, fixture, here, on_every_device, on_every_isa, on_gpu,

@@ -43,7 +43,7 @@ pub fn conv_norm_relu(
     window: Window,
     norm: &Norm,
 ) -> Result<(Tensor, Option<Moments>)> {
-    let _timer = profile::time("conv_norm_relu", x.shape(), 0.0);
+    let _timer = profile::time("conv_norm_relu", x.shape());
     let shape = conv_shape("conv_norm_relu", x, weight, window)?;
     norm.check("conv_norm_relu", shape.out_channels)?;
     let isa = Isa::current();

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::ops::batch_norm::{Statistics, batch_norm};
 use crate::ops::relu::relu;

@@ -33,9 +33,9 @@ pub(crate) fn forward(
     let squares = Slice::from(gpu.unset(sentences * positions)?);
     let x = attention.on(gpu)?;
     gpu.kernel(Shader::Coverage, "coverage_forward")
-        .params(&[sentences, steps, positions].map(|n| n as u32))
-        .params(&[x.start(), 0])
-        .params(&[0.0f32])
+        .words(&[sentences, steps, positions].map(|n| n as u32))
+        .words(&[x.start(), 0])
+        .words(&[0.0f32])
         .read(1, &x)
         .read(2, &saved.said)
         .write(3, &saved.missing)
@@ -56,9 +56,9 @@ pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, saved: &Saved, dy: &Tensor) -> R
     let len = sentences * steps * positions;
     let (dy, da) = (dy.on(gpu)?, Slice::from(gpu.unset(len)?));
     gpu.kernel(Shader::Coverage, "coverage_backward")
-        .params(&[sentences, steps, positions].map(|n| n as u32))
-        .params(&[0, dy.start()])
-        .params(&[-2.0 / sentences as f32])
+        .words(&[sentences, steps, positions].map(|n| n as u32))
+        .words(&[0, dy.start()])
+        .words(&[-2.0 / sentences as f32])
         .read(1, &saved.missing)
         .read(2, &saved.said)
         .write(3, &da)

@@ -47,7 +47,7 @@ pub(crate) struct Sizes {
 /// # Errors
 /// Where the shapes do not fit or there are no sentences.
 pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
-    let _timer = profile::time("coverage", attention.shape(), 0.0);
+    let _timer = profile::time("coverage", attention.shape());
     let &[sentences, steps, positions] = attention.dims() else {
         return Err(Error::shape(
             "coverage",
@@ -72,7 +72,7 @@ pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
     };
     if let Device::Gpu(gpu) = Device::of(&[attention]) {
         let (y, saved) = gpu::forward(&gpu, sizes, attention, said)?;
-        return y.record(&[attention], move |dy| {
+        return y.record(&[attention], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, sizes, &saved, dy)?)])
         });
     }
@@ -84,7 +84,7 @@ pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
     let squares: f64 = missing.iter().map(|&m| f64::from(m) * f64::from(m)).sum();
     let y = Tensor::scalar((squares / sentences as f64) as f32);
     let said = said.to_vec();
-    y.record(&[attention], move |dy| {
+    y.record(&[attention], move |dy, _| {
         let factor = -2.0 / sentences as f32 * dy.item()?;
         let da = match isa.is_naive() {
             true => naive::backward(isa, sizes, &missing, &said, factor),

@@ -40,9 +40,9 @@ pub(crate) fn forward(
     let losses = Slice::from(gpu.unset(rows)?);
     gpu.kernel(Shader::CrossEntropy, "cross_entropy_forward")
         .constant("RESIDUAL", tracked.into())
-        .params(&[rows as u32, classes as u32, x.start()])
-        .params(&[options.label_smoothing])
-        .params(&[0u32; 3])
+        .words(&[rows as u32, classes as u32, x.start()])
+        .words(&[options.label_smoothing])
+        .words(&[0u32; 3])
         .read(1, &x)
         .read(2, &targets)
         .write(4, &residual)
@@ -64,8 +64,8 @@ pub(crate) fn backward(
     let len: usize = dims.iter().product();
     let (dx, dloss) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
     gpu.kernel(Shader::CrossEntropy, "cross_entropy_backward")
-        .params(&[0, 0, 0, 0, len as u32, dloss.start()])
-        .params(&[(1.0 / counted as f64) as f32])
+        .words(&[0, 0, 0, 0, len as u32, dloss.start()])
+        .words(&[(1.0 / counted as f64) as f32])
         .read(1, residual)
         .read(3, &dloss)
         .write(4, &dx)

@@ -75,7 +75,7 @@ pub fn weighted_cross_entropy(
     weights: &[f32],
     options: CrossEntropy,
 ) -> Result<Tensor> {
-    let _timer = profile::time("cross_entropy", logits.shape(), 0.0);
+    let _timer = profile::time("cross_entropy", logits.shape());
     let (classes, counted) = check(logits, targets, weights, options)?;
     let inputs = Inputs {
         logits: &[],
@@ -87,7 +87,7 @@ pub fn weighted_cross_entropy(
     if let Device::Gpu(gpu) = Device::of(&[logits]) {
         let (loss, residual) = gpu::forward(&gpu, logits, inputs, counted)?;
         let dims = logits.dims().to_vec();
-        return loss.record(&[logits], move |dloss| {
+        return loss.record(&[logits], move |dloss, _| {
             let dx = |r: Slice| gpu::backward(&gpu, &r, dloss, &dims, counted);
             Ok(vec![residual.map(dx).transpose()?])
         });
@@ -110,7 +110,7 @@ pub fn weighted_cross_entropy(
     };
     let loss = forward(isa, inputs, &mut residual) / counted as f64;
     let dims = logits.dims().to_vec();
-    Tensor::scalar(loss as f32).record(&[logits], move |dloss| {
+    Tensor::scalar(loss as f32).record(&[logits], move |dloss, _| {
         let scale = if isa.is_naive() {
             naive::scale
         } else {

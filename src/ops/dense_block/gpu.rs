@@ -155,7 +155,7 @@ pub(super) fn dense_block(
     let dims = [&x.dims()[..3], &[total]].concat();
     let x_dims = x.dims().to_vec();
     let y = Tensor::from_gpu(buffer.data.buffer, &dims);
-    let y = y.record(inputs, move |dy| backward(&gpu, saved, dy, &x_dims))?;
+    let y = y.record(inputs, move |dy, _| backward(&gpu, saved, dy, &x_dims))?;
     Ok((y, moments))
 }
 

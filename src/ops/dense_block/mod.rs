@@ -135,7 +135,7 @@ pub type LayerMoments = Option<[Moments; 2]>;
 /// # Errors
 /// Where a layer's parameters do not fit the channels that it reads.
 pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<LayerMoments>)> {
-    let _timer = profile::time("dense_block", x.shape(), 0.0);
+    let _timer = profile::time("dense_block", x.shape());
     let &[batch, height, width, first] = x.dims() else {
         return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
     };
@@ -270,7 +270,9 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
     }
     let y = Tensor::computed(buffer, &[batch, height, width, total]);
     let (buffer, dims) = (y.clone(), x.dims().to_vec());
-    let y = y.record(&inputs, move |dy| backward(isa, &buffer, saved, dy, &dims))?;
+    let y = y.record(&inputs, move |dy, _| {
+        backward(isa, &buffer, saved, dy, &dims)
+    })?;
     Ok((y, moments))
 }
 

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::cpu::Precision;
 use crate::ops::batch_norm::{Folded, Statistics};

@@ -9,14 +9,14 @@ use crate::tensor::Tensor;
 pub(crate) fn forward(gpu: &Gpu, mask: Mask, x: &Tensor) -> Result<Tensor> {
     let (y, len, data) = (Slice::from(gpu.unset(x.len())?), x.len(), x.on(gpu)?);
     gpu.kernel(Shader::Dropout, "dropout_forward")
-        .params(&[
+        .words(&[
             len as u32,
             data.start(),
             mask.key[0],
             mask.key[1],
             mask.threshold,
         ])
-        .params(&[mask.factor])
+        .words(&[mask.factor])
         .read(1, &data)
         .write(2, &y)
         .over(len)?;

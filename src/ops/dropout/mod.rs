@@ -91,7 +91,7 @@ fn mix(mut x: u32) -> u32 {
 /// # Errors
 /// Where `p` is not in `[0, 1)`.
 pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
-    let _timer = profile::time("dropout", x.shape(), 0.0);
+    let _timer = profile::time("dropout", x.shape());
     if !(0.0..1.0).contains(&p) {
         let what = format_args!("the probability {p} is not at least 0 and below 1");
         return Err(Error::value("dropout", what));
@@ -102,7 +102,7 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
     let mask = Mask::new(p, seed);
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let y = gpu::forward(&gpu, mask, x)?;
-        return y.record(&[x], move |dy| {
+        return y.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::forward(&gpu, mask, dy)?)])
         });
     }
@@ -114,7 +114,7 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
     };
     let y = Tensor::computed(forward(isa, mask, x.data()), x.dims());
     let dims = x.dims().to_vec();
-    y.record(&[x], move |dy| {
+    y.record(&[x], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::forward
         } else {

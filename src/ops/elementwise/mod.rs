@@ -101,10 +101,11 @@ fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
 /// # Errors
 /// Where the shapes differ.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("add", a.shape(), 0.0);
+    let _timer = profile::time("add", a.shape());
     same_shape("add", a, b)?;
-    pair(Isa::current(), Pair::Add, a, b)?
-        .record(&[a, b], |dy| Ok(vec![Some(dy.clone()), Some(dy.clone())]))
+    pair(Isa::current(), Pair::Add, a, b)?.record(&[a, b], |dy, _| {
+        Ok(vec![Some(dy.clone()), Some(dy.clone())])
+    })
 }
 
 /// `a - b`, of the same shape.
@@ -119,11 +120,11 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where the shapes differ.
 pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("sub", a.shape(), 0.0);
+    let _timer = profile::time("sub", a.shape());
     same_shape("sub", a, b)?;
     let isa = Isa::current();
     let b_wanted = b.is_tracked();
-    pair(isa, Pair::Sub, a, b)?.record(&[a, b], move |dy| {
+    pair(isa, Pair::Sub, a, b)?.record(&[a, b], move |dy, _| {
         let db = b_wanted.then(|| single(isa, Single::Scale(-1.0), dy));
         Ok(vec![Some(dy.clone()), db.transpose()?])
     })
@@ -141,12 +142,12 @@ pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where the shapes differ.
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("mul", a.shape(), 0.0);
+    let _timer = profile::time("mul", a.shape());
     same_shape("mul", a, b)?;
     let isa = Isa::current();
     let wanted = [a.is_tracked(), b.is_tracked()];
     let (a_kept, b_kept) = (a.detach(), b.detach());
-    pair(isa, Pair::Mul, a, b)?.record(&[a, b], move |dy| {
+    pair(isa, Pair::Mul, a, b)?.record(&[a, b], move |dy, _| {
         let times = |other: &Tensor| pair(isa, Pair::Mul, dy, other);
         Ok(vec![
             wanted[0].then(|| times(&b_kept)).transpose()?,
@@ -166,9 +167,9 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// On the GPU, where its memory is used up or it no longer answers.
 pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
-    let _timer = profile::time("scale", x.shape(), 0.0);
+    let _timer = profile::time("scale", x.shape());
     let (isa, f) = (Isa::current(), Single::Scale(factor));
-    single(isa, f, x)?.record(&[x], move |dy| Ok(vec![Some(single(isa, f, dy)?)]))
+    single(isa, f, x)?.record(&[x], move |dy, _| Ok(vec![Some(single(isa, f, dy)?)]))
 }
 
 /// The hyperbolic tangent, of any shape.
@@ -182,7 +183,7 @@ pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
 /// # Errors
 /// On the GPU, where its memory is used up or it no longer answers.
 pub fn tanh(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("tanh", x.shape(), 0.0);
+    let _timer = profile::time("tanh", x.shape());
     function(x, Single::Tanh, Pair::TanhGrad)
 }
 
@@ -197,7 +198,7 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// On the GPU, where its memory is used up or it no longer answers.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("sigmoid", x.shape(), 0.0);
+    let _timer = profile::time("sigmoid", x.shape());
     function(x, Single::Sigmoid, Pair::SigmoidGrad)
 }
 
@@ -206,7 +207,7 @@ fn function(x: &Tensor, f: Single, derivative: Pair) -> Result<Tensor> {
     let isa = Isa::current();
     let y = single(isa, f, x)?;
     let kept = y.clone();
-    y.record(&[x], move |dy| {
+    y.record(&[x], move |dy, _| {
         Ok(vec![Some(pair(isa, derivative, dy, &kept)?)])
     })
 }

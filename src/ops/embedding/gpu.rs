@@ -13,7 +13,7 @@ pub(crate) fn forward(gpu: &Gpu, weight: &Tensor, ids: &[usize], columns: usize)
         weight.on(gpu)?,
     );
     gpu.kernel(Shader::Embedding, "embedding_forward")
-        .params(&[ids.len() as u32, columns as u32, w.start()])
+        .words(&[ids.len() as u32, columns as u32, w.start()])
         .read(1, &w)
         .read(2, &rows)
         .write(4, &y)
@@ -40,7 +40,7 @@ pub(crate) fn backward(gpu: &Gpu, dims: &[usize], ids: &[usize], dy: &Tensor) ->
     let (order, count) = (Slice::from(gpu.upload(&order)?), groups.len());
     let (groups, dy) = (Slice::from(gpu.upload(&groups)?), dy.on(gpu)?);
     gpu.kernel(Shader::Embedding, "embedding_backward")
-        .params(&[count as u32, columns as u32, dy.start()])
+        .words(&[count as u32, columns as u32, dy.start()])
         .read(1, &dy)
         .read(2, &order)
         .read(3, &groups)

@@ -34,7 +34,6 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     let _timer = profile::time(
         "embedding",
         format_args!("{} of {}", ids.len(), weight.shape()),
-        0.0,
     );
     let &[rows, width] = weight.dims() else {
         return Err(Error::shape("embedding", "a table [V, E]", weight.shape()));
@@ -46,7 +45,7 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[weight]) {
         let y = gpu::forward(&gpu, weight, ids, width)?;
         let ids = ids.to_vec();
-        return y.record(&[weight], move |dy| {
+        return y.record(&[weight], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, &[rows, width], &ids, dy)?)])
         });
     }
@@ -62,7 +61,7 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
     } else {
         Vec::new()
     };
-    y.record(&[weight], move |dy| {
+    y.record(&[weight], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -15,8 +15,8 @@ fn dispatch(
     let len = dims.iter().product();
     let (y, data) = (Slice::from(gpu.unset(len)?), x.on(gpu)?);
     gpu.kernel(Shader::GlobalAvgPool, entry)
-        .params(&sizes.map(|n| n as u32))
-        .params(&[data.start()])
+        .words(&sizes.map(|n| n as u32))
+        .words(&[data.start()])
         .read(1, &data)
         .write(2, &y)
         .over(len)?;

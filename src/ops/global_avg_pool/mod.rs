@@ -29,7 +29,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where `x` is not `[N, H, W, C]` or has no pixels.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("global_avg_pool", x.shape(), 0.0);
+    let _timer = profile::time("global_avg_pool", x.shape());
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("global_avg_pool", "x [N, H, W, C]", x.shape()));
     };
@@ -44,7 +44,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let dims = x.dims().to_vec();
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let sizes = [batch, pixels, channels];
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy| {
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, sizes, dy, &dims)?)])
         });
     }
@@ -56,7 +56,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     };
     let mut y = vec![0.0; batch * channels];
     forward(isa, pixels, channels, x.data(), &mut y);
-    Tensor::computed(y, &[batch, channels]).record(&[x], move |dy| {
+    Tensor::computed(y, &[batch, channels]).record(&[x], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -18,9 +18,9 @@ pub(crate) fn forward(
     let losses = Slice::from(gpu.unset(rows)?);
     gpu.kernel(Shader::KlDiv, "kl_div_forward")
         .constant("RESIDUAL", tracked.into())
-        .params(&[rows as u32, classes as u32, x.start(), t.start()])
-        .params(&[1.0 / temperature])
-        .params(&[0u32; 3])
+        .words(&[rows as u32, classes as u32, x.start(), t.start()])
+        .words(&[1.0 / temperature])
+        .words(&[0u32; 3])
         .read(1, &x)
         .read(2, &t)
         .write(4, &residual)
@@ -43,8 +43,8 @@ pub(crate) fn backward(
     let rows = len / dims.last().copied().unwrap_or(1);
     let (ds, dloss) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
     gpu.kernel(Shader::KlDiv, "kl_div_backward")
-        .params(&[0, 0, 0, 0, 0, len as u32, dloss.start()])
-        .params(&[temperature / rows as f32])
+        .words(&[0, 0, 0, 0, 0, len as u32, dloss.start()])
+        .words(&[temperature / rows as f32])
         .read(1, residual)
         .read(3, &dloss)
         .write(4, &ds)

@@ -41,7 +41,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where the shapes differ, there is no row or no class, or the temperature is not a finite number above 0.
 pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Tensor> {
-    let _timer = profile::time("kl_div", student.shape(), 0.0);
+    let _timer = profile::time("kl_div", student.shape());
     if student.dims() != teacher.dims() || student.dims().is_empty() || student.is_empty() {
         return Err(Error::shape(
             "kl_div",
@@ -59,7 +59,7 @@ pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Te
 
     if let Device::Gpu(gpu) = Device::of(&[student, teacher]) {
         let (loss, residual) = gpu::forward(&gpu, student, teacher, temperature)?;
-        return loss.record(&[student], move |dloss| {
+        return loss.record(&[student], move |dloss, _| {
             let ds = |r: Slice| gpu::backward(&gpu, &r, dloss, &dims, temperature);
             Ok(vec![residual.map(ds).transpose()?])
         });
@@ -84,7 +84,7 @@ pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Te
     };
     let square = f64::from(temperature) * f64::from(temperature);
     let loss = square * forward(isa, inputs, &mut residual) / rows as f64;
-    Tensor::scalar(loss as f32).record(&[student], move |dloss| {
+    Tensor::scalar(loss as f32).record(&[student], move |dloss, _| {
         let scale = if isa.is_naive() {
             naive::scale
         } else {

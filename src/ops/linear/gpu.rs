@@ -1,92 +1,73 @@
 //! Three matrix products and a sum over rows, on the GPU.
 
-use super::Sizes;
+use super::{BIAS, Job, WEIGHT, X};
 use crate::error::Result;
 use crate::gpu::copy::Rows;
 use crate::gpu::gemm::{Matrix, Product, gemm};
 use crate::gpu::{Gpu, Slice, sum};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Wanted};
 
-/// `y = x W^T + b`, with dimensions `dims`.
-pub(crate) fn forward(
-    gpu: &Gpu,
-    sizes: Sizes,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let Sizes {
+/// `y = x W^T + b`
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
+    let &Job {
         rows,
         inputs,
         outputs,
-    } = sizes;
+        ..
+    } = job;
     let y = Slice::from(gpu.unset(rows * outputs)?);
-    let x = Matrix::new(x.on(gpu)?, inputs);
-    let w = Matrix::new(weight.on(gpu)?, inputs);
+    let x = Matrix::new(job.x.on(gpu)?, inputs);
+    let weight = Matrix::new(job.weight.on(gpu)?, inputs);
     let out = Product {
-        bias: bias.map(|b| b.on(gpu)).transpose()?,
+        bias: job.bias.as_ref().map(|b| b.on(gpu)).transpose()?,
         ..Product::into(y.clone(), outputs)
     };
-    gemm(gpu, [rows, inputs, outputs], &x, &w.t(), &out)?;
-    Ok(Tensor::from_gpu(y.buffer, dims))
+    gemm(gpu, [rows, inputs, outputs], &x, &weight.t(), &out)?;
+    Ok(Tensor::from_gpu(y.buffer, &job.out_dims()))
 }
 
-/// `dx = dy W`
-pub(crate) fn grad_input(
+/// `dx = dy W`, `dW = dy^T x`, and `db`: the sum over rows of `dy`.
+pub(crate) fn backward(
     gpu: &Gpu,
-    sizes: Sizes,
+    job: &Job,
     dy: &Tensor,
-    weight: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let Sizes {
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let &Job {
         rows,
         inputs,
         outputs,
-    } = sizes;
-    let dx = Slice::from(gpu.unset(rows * inputs)?);
-    let dy = Matrix::new(dy.on(gpu)?, outputs);
-    let w = Matrix::new(weight.on(gpu)?, inputs);
-    gemm(
-        gpu,
-        [rows, outputs, inputs],
-        &dy,
-        &w,
-        &Product::into(dx.clone(), inputs),
-    )?;
-    Ok(Tensor::from_gpu(dx.buffer, dims))
-}
-
-/// `dW = dy^T x`
-pub(crate) fn grad_weight(gpu: &Gpu, sizes: Sizes, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let Sizes {
-        rows,
-        inputs,
-        outputs,
-    } = sizes;
-    let dw = Slice::from(gpu.unset(outputs * inputs)?);
-    let dy = Matrix::new(dy.on(gpu)?, outputs);
-    let x = Matrix::new(x.on(gpu)?, inputs);
-    gemm(
-        gpu,
-        [outputs, rows, inputs],
-        &dy.t(),
-        &x,
-        &Product::into(dw.clone(), inputs),
-    )?;
-    Ok(Tensor::from_gpu(dw.buffer, &[outputs, inputs]))
-}
-
-/// `db`: the sum over rows of `dy`.
-pub(crate) fn grad_bias(gpu: &Gpu, sizes: Sizes, dy: &Tensor) -> Result<Tensor> {
-    let Sizes { rows, outputs, .. } = sizes;
-    let dy = Rows {
-        data: dy.on(gpu)?,
-        stride: outputs,
+        ..
+    } = job;
+    let dy = dy.on(gpu)?;
+    let dy_rows = Matrix::new(dy.clone(), outputs);
+    let dx = || {
+        let dx = Slice::from(gpu.unset(rows * inputs)?);
+        let weight = Matrix::new(job.weight.on(gpu)?, inputs);
+        let out = Product::into(dx.clone(), inputs);
+        gemm(gpu, [rows, outputs, inputs], &dy_rows, &weight, &out)?;
+        Ok(Tensor::from_gpu(dx.buffer, job.x.dims()))
     };
-    Ok(Tensor::from_gpu(
-        sum::rows(gpu, &dy, [rows, outputs])?,
-        &[outputs],
-    ))
+    let dw = || {
+        let dw = Slice::from(gpu.unset(outputs * inputs)?);
+        let x = Matrix::new(job.x.on(gpu)?, inputs);
+        let out = Product::into(dw.clone(), inputs);
+        gemm(gpu, [outputs, rows, inputs], &dy_rows.t(), &x, &out)?;
+        Ok(Tensor::from_gpu(dw.buffer, job.weight.dims()))
+    };
+    let db = || {
+        let rows_of_dy = Rows {
+            data: dy.clone(),
+            stride: outputs,
+        };
+        Ok(Tensor::from_gpu(
+            sum::rows(gpu, &rows_of_dy, [rows, outputs])?,
+            &[outputs],
+        ))
+    };
+    Ok(vec![
+        wanted.then(X, dx)?,
+        wanted.then(WEIGHT, dw)?,
+        wanted.then(BIAS, db)?,
+    ])
 }

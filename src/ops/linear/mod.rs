@@ -18,17 +18,67 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
-/// The sizes of the matrices.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const WEIGHT: usize = 1;
+const BIAS: usize = 2;
+
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job {
+    /// `[.., in]`, which are `R` rows
+    x: Tensor,
+    /// `[out, in]`
+    weight: Tensor,
+    /// `[out]`
+    bias: Option<Tensor>,
     rows: usize,
     inputs: usize,
     outputs: usize,
+}
+
+impl Job {
+    /// Checks that the shapes fit, and keeps the inputs for the backward pass.
+    fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Job> {
+        let &[outputs, inputs] = weight.dims() else {
+            return Err(Error::shape("linear", "a weight [out, in]", weight.shape()));
+        };
+        if x.dims().last() != Some(&inputs) {
+            let got = format_args!("x {} with weight {}", x.shape(), weight.shape());
+            return Err(Error::shape(
+                "linear",
+                format_args!("x [.., {inputs}]"),
+                got,
+            ));
+        }
+        if let Some(bias) = bias.filter(|b| b.dims() != [outputs]) {
+            let got = format_args!("bias {} with weight {}", bias.shape(), weight.shape());
+            return Err(Error::shape(
+                "linear",
+                format_args!("a bias [{outputs}]"),
+                got,
+            ));
+        }
+        Ok(Job {
+            rows: x.dims()[..x.dims().len() - 1].iter().product(),
+            x: x.clone(),
+            weight: weight.clone(),
+            bias: bias.cloned(),
+            inputs,
+            outputs,
+        })
+    }
+
+    /// `[.., out]`
+    fn out_dims(&self) -> Vec<usize> {
+        let mut dims = self.x.dims().to_vec();
+        dims.pop();
+        dims.push(self.outputs);
+        dims
+    }
 }
 
 /// `x W^T + b` of `x` `[.., in]`, `weight` `[out, in]` and an optional `bias` `[out]`: `[.., out]`.
@@ -45,88 +95,19 @@ pub(crate) struct Sizes {
 /// # Errors
 /// Where the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let _timer = profile::time("linear", x.shape(), 0.0);
-    let &[outputs, inputs] = weight.dims() else {
-        return Err(Error::shape("linear", "a weight [out, in]", weight.shape()));
+    let _timer = profile::time("linear", x.shape());
+    let job = Job::check(x, weight, bias)?;
+    let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    let place = Place::of(&inputs);
+    let y = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    if x.dims().last() != Some(&inputs) {
-        let got = format_args!("x {} with weight {}", x.shape(), weight.shape());
-        return Err(Error::shape(
-            "linear",
-            format_args!("x [.., {inputs}]"),
-            got,
-        ));
-    }
-    if let Some(bias) = bias.filter(|b| b.dims() != [outputs]) {
-        let got = format_args!("bias {} with weight {}", bias.shape(), weight.shape());
-        return Err(Error::shape(
-            "linear",
-            format_args!("a bias [{outputs}]"),
-            got,
-        ));
-    }
-    let leading = &x.dims()[..x.dims().len() - 1];
-    let sizes = Sizes {
-        rows: leading.iter().product(),
-        inputs,
-        outputs,
-    };
-    let out_dims = [leading, &[outputs]].concat();
-    let wanted = [x.is_tracked(), weight.is_tracked()];
-    let bias_wanted = bias.map(Tensor::is_tracked);
-    let (x_kept, weight_kept) = (x.detach(), weight.detach());
-    let parents: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
-    if let Device::Gpu(gpu) = Device::of(&parents) {
-        let y = gpu::forward(&gpu, sizes, x, weight, bias, &out_dims)?;
-        return y.record(&parents, move |dy| {
-            let dx = || gpu::grad_input(&gpu, sizes, dy, &weight_kept, x_kept.dims());
-            let dw = || gpu::grad_weight(&gpu, sizes, dy, &x_kept);
-            let db = || gpu::grad_bias(&gpu, sizes, dy);
-            let mut grads = vec![
-                wanted[0].then(dx).transpose()?,
-                wanted[1].then(dw).transpose()?,
-            ];
-            if let Some(wanted) = bias_wanted {
-                grads.push(wanted.then(db).transpose()?);
-            }
-            Ok(grads)
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let y = forward(isa, sizes, x.data(), weight, bias.map(Tensor::data));
-    let y = Tensor::computed(y, &out_dims);
-    y.record(&parents, move |dy| {
-        let (x, weight, dy) = (x_kept, weight_kept, dy.data());
-        let (grad_input, grad_weight, grad_bias) = if isa.is_naive() {
-            (
-                naive::grad_input as fn(_, _, _, _) -> _,
-                naive::grad_weight as fn(_, _, _, _) -> _,
-                naive::grad_bias as fn(_, _, _) -> _,
-            )
-        } else {
-            (
-                cpu::grad_input as fn(_, _, _, _) -> _,
-                cpu::grad_weight as fn(_, _, _, _) -> _,
-                cpu::grad_bias as fn(_, _, _) -> _,
-            )
-        };
-        let mut grads = vec![
-            wanted[0]
-                .then(|| Tensor::computed(grad_input(isa, sizes, dy, weight.data()), x.dims())),
-            wanted[1]
-                .then(|| Tensor::computed(grad_weight(isa, sizes, dy, x.data()), weight.dims())),
-        ];
-        if let Some(wanted) = bias_wanted {
-            grads.push(
-                wanted.then(|| Tensor::computed(grad_bias(isa, sizes, dy), &[sizes.outputs])),
-            );
-        }
-        Ok(grads)
+    y.record(&inputs, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, dy, wanted),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 pub(crate) fn forward(gpu: &Gpu, x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
     let (y, data) = (Slice::from(gpu.unset(x.len())?), x.on(gpu)?);
     gpu.kernel(Shader::LogSoftmax, "log_softmax_forward")
-        .params(&[rows as u32, columns as u32, data.start(), 0])
+        .words(&[rows as u32, columns as u32, data.start(), 0])
         .read(1, &data)
         .write(3, &y)
         .groups(rows)?;
@@ -24,7 +24,7 @@ pub(crate) fn backward(
 ) -> Result<Tensor> {
     let (dx, data, dy) = (Slice::from(gpu.unset(y.len())?), y.on(gpu)?, dy.on(gpu)?);
     gpu.kernel(Shader::LogSoftmax, "log_softmax_backward")
-        .params(&[rows as u32, columns as u32, data.start(), dy.start()])
+        .words(&[rows as u32, columns as u32, data.start(), dy.start()])
         .read(1, &data)
         .read(2, &dy)
         .write(3, &dx)

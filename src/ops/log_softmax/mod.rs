@@ -33,7 +33,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where there is no last axis.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("log_softmax", x.shape(), 0.0);
+    let _timer = profile::time("log_softmax", x.shape());
     let Some(&classes) = x.dims().last() else {
         return Err(Error::shape("log_softmax", "x [.., V]", x.shape()));
     };
@@ -41,7 +41,7 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
         let sizes = [x.len() / classes.max(1), classes];
         let y = gpu::forward(&gpu, x, sizes)?;
         let kept = y.clone();
-        return y.record(&[x], move |dy| {
+        return y.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, &kept, dy, sizes)?)])
         });
     }
@@ -53,7 +53,7 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     };
     let y = Tensor::computed(forward(isa, classes, x.data()), x.dims());
     let kept = y.clone();
-    y.record(&[x], move |dy| {
+    y.record(&[x], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -120,7 +120,7 @@ pub(crate) fn forward(
         let before = if c_source == 1 { &c.data } else { &w_ih.data };
         gpu.kernel(Shader::Lstm, "lstm_forward")
             .constant("BEFORE", c_source)
-            .params(&params.map(|n| n as u32))
+            .words(&params.map(|n| n as u32))
             .write(1, &gates)
             .read(2, before)
             .write(3, &states)
@@ -216,7 +216,7 @@ pub(crate) fn backward(
         gpu.kernel(Shader::Lstm, "lstm_backward")
             .constant("BEFORE", has_c)
             .constant("HAS_GRAD_AFTER", u32::from(t + 1 < steps))
-            .params(&params.map(|n| n as u32))
+            .words(&params.map(|n| n as u32))
             .write(1, &dz)
             .read(2, &c.data)
             .read(4, &states)

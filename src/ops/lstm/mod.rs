@@ -202,7 +202,7 @@ pub fn lstm_cell(
     c: &Tensor,
     weights: &LstmWeights,
 ) -> Result<(Tensor, Tensor)> {
-    let _timer = profile::time("lstm_cell", x.shape(), 0.0);
+    let _timer = profile::time("lstm_cell", x.shape());
     let [inputs, hidden] = weights.sizes("lstm_cell")?;
     let batch = x.dims().first().copied().unwrap_or(0);
     if x.dims() != [batch, inputs] || [h, c].iter().any(|s| s.dims() != [batch, hidden]) {
@@ -228,7 +228,7 @@ pub fn lstm_cell(
         let forward = gpu::forward(&gpu, sizes, x, weights, Some([h, c]))?;
         let output = Tensor::from_gpu(forward.states.buffer.clone(), &[2, batch, hidden]);
         let (kept, weights) = ([x, h, c].map(Tensor::detach), weights.detach());
-        let output = output.record(&inputs, move |above| {
+        let output = output.record(&inputs, move |above, _| {
             let [x, h, c] = &kept;
             let above = above.on(&gpu)?;
             let dc = above.after(batch * hidden);
@@ -268,7 +268,7 @@ pub fn lstm_cell(
 
     let kept = [x.detach(), h.detach(), c.detach(), output.clone()];
     let weights = weights.detach();
-    let output = output.record(&inputs, move |above| {
+    let output = output.record(&inputs, move |above, _| {
         let [x, h, c, output] = kept;
         let backward = if isa.is_naive() {
             naive::backward
@@ -320,7 +320,7 @@ pub fn lstm_cell(
 /// # Errors
 /// Where the shapes do not fit.
 pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
-    let _timer = profile::time("lstm_sequence", x.shape(), 0.0);
+    let _timer = profile::time("lstm_sequence", x.shape());
     let [inputs, hidden] = weights.sizes("lstm_sequence")?;
     let &[batch, steps, width] = x.dims() else {
         return Err(Error::shape("lstm_sequence", "x [N, T, I]", x.shape()));
@@ -345,7 +345,7 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
         let forward = gpu::forward(&gpu, sizes, x, weights, None)?;
         let states = Tensor::from_gpu(forward.states.buffer.clone(), &[2, batch, steps, hidden]);
         let (x, weights) = (x.detach(), weights.detach());
-        return states.index(0)?.record(&parents, move |above| {
+        return states.index(0)?.record(&parents, move |above, _| {
             let pass = gpu::Backward {
                 x: &x,
                 weights: &weights,
@@ -383,7 +383,7 @@ pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
     let h_new = Tensor::computed(h_new, &[batch, steps, hidden]);
 
     let (x_kept, h_kept, weights) = (x.detach(), h_new.clone(), weights.detach());
-    h_new.record(&parents, move |above| {
+    h_new.record(&parents, move |above, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

@@ -38,7 +38,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where the shapes do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("matmul", a.shape(), 0.0);
+    let _timer = profile::time("matmul", a.shape());
     let (m, k, n) = match (a.dims(), b.dims()) {
         (&[m, k], &[rows, n]) if k == rows => (m, k, n),
         _ => {
@@ -51,7 +51,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[a, b]) {
         let matrix = |gpu: &Gpu, t: &Tensor, columns| Ok(OnGpu::new(t.on(gpu)?, columns));
         let c = gpu::multiply(&gpu, [m, k, n], &matrix(&gpu, a, k)?, &matrix(&gpu, b, n)?)?;
-        return c.record(&[a, b], move |dc| {
+        return c.record(&[a, b], move |dc, _| {
             let dc = matrix(&gpu, dc, n)?;
             let da = || gpu::multiply(&gpu, [m, n, k], &dc, &matrix(&gpu, &b_kept, n)?.t());
             let db = || gpu::multiply(&gpu, [k, m, n], &matrix(&gpu, &a_kept, k)?.t(), &dc);
@@ -72,7 +72,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         Matrix::new(a.data(), m, k),
         Matrix::new(b.data(), k, n),
     );
-    Tensor::computed(c, &[m, n]).record(&[a, b], move |dc| {
+    Tensor::computed(c, &[m, n]).record(&[a, b], move |dc, _| {
         let multiply = if isa.is_naive() {
             naive::multiply
         } else {

@@ -40,7 +40,7 @@ pub(crate) fn forward(gpu: &Gpu, sizes: Sizes, x: &Tensor) -> Result<Tensor> {
     let len = dims.iter().product();
     let (y, data) = (Slice::from(gpu.unset(len)?), x.on(gpu)?);
     gpu.kernel(Shader::MaxPool2d, "max_pool2d_forward")
-        .params(&params(sizes, batch, &data, None))
+        .words(&params(sizes, batch, &data, None))
         .read(1, &data)
         .write(3, &y)
         .over(len)?;
@@ -51,7 +51,7 @@ pub(crate) fn forward(gpu: &Gpu, sizes: Sizes, x: &Tensor) -> Result<Tensor> {
 pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let (dx, data, dy) = (Slice::from(gpu.unset(x.len())?), x.on(gpu)?, dy.on(gpu)?);
     gpu.kernel(Shader::MaxPool2d, "max_pool2d_backward")
-        .params(&params(sizes, x.dims()[0], &data, Some(&dy)))
+        .words(&params(sizes, x.dims()[0], &data, Some(&dy)))
         .read(1, &data)
         .read(2, &dy)
         .write(3, &dx)

@@ -66,7 +66,7 @@ pub fn max_pool2d(
     stride: [usize; 2],
     padding: [usize; 2],
 ) -> Result<Tensor> {
-    let _timer = profile::time("max_pool2d", x.shape(), 0.0);
+    let _timer = profile::time("max_pool2d", x.shape());
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("max_pool2d", "x [N, H, W, C]", x.shape()));
     };
@@ -95,7 +95,7 @@ pub fn max_pool2d(
     };
     let kept = x.detach();
     if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy| {
+        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, dy)?)])
         });
     }
@@ -107,7 +107,7 @@ pub fn max_pool2d(
     };
     let mut y = memory::unset(batch * output[0] * output[1] * channels);
     forward(isa, sizes, x.data(), &mut y);
-    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy| {
+    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

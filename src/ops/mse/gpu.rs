@@ -11,7 +11,7 @@ pub(crate) fn forward(gpu: &Gpu, x: &Tensor, target: &Tensor) -> Result<Tensor> 
     let [chunks, length] = sum::chunks(n);
     let parts = Slice::from(gpu.unset(chunks)?);
     gpu.kernel(Shader::Mse, "mse_squares")
-        .params(&[n as u32, x.start(), t.start(), length as u32, 0, 0])
+        .words(&[n as u32, x.start(), t.start(), length as u32, 0, 0])
         .read(1, &x)
         .read(2, &t)
         .write(4, &parts)
@@ -32,8 +32,8 @@ pub(crate) fn backward(
     let (x, t, dy) = (x.on(gpu)?, target.on(gpu)?, dy.on(gpu)?);
     let dx = Slice::from(gpu.unset(n)?);
     gpu.kernel(Shader::Mse, "mse_backward")
-        .params(&[n as u32, x.start(), t.start(), 0, dy.start()])
-        .params(&[factor])
+        .words(&[n as u32, x.start(), t.start(), 0, dy.start()])
+        .words(&[factor])
         .read(1, &x)
         .read(2, &t)
         .read(3, &dy)

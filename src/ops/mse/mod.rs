@@ -29,7 +29,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// Where the shapes differ or there are no elements.
 pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("mse", x.shape(), 0.0);
+    let _timer = profile::time("mse", x.shape());
     if x.dims() != target.dims() || x.is_empty() {
         let got = format_args!("{} and {}", x.shape(), target.shape());
         return Err(Error::shape(
@@ -42,7 +42,7 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     let (x_kept, target_kept) = (x.detach(), target.detach());
     if let Device::Gpu(gpu) = Device::of(&[x, target]) {
         let y = gpu::forward(&gpu, x, target)?;
-        return y.record(&[x, target], move |dy| {
+        return y.record(&[x, target], move |dy, _| {
             let factor = (2.0 / x_kept.len() as f64) as f32;
             let dx = |factor| gpu::backward(&gpu, &x_kept, &target_kept, dy, factor);
             Ok(vec![
@@ -59,7 +59,7 @@ pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     };
     let n = x.len() as f64;
     let y = Tensor::scalar((forward(isa, x.data(), target.data()) / n) as f32);
-    y.record(&[x, target], move |dy| {
+    y.record(&[x, target], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {

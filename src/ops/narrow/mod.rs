@@ -36,7 +36,7 @@ struct Columns {
 /// # Errors
 /// Where the axis has no such elements.
 pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
-    let _timer = profile::time("narrow", x.shape(), 0.0);
+    let _timer = profile::time("narrow", x.shape());
     let dims = x.dims().to_vec();
     if start
         .checked_add(len)
@@ -64,7 +64,7 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
             len: width,
         };
         let y = gpu::forward(&gpu, &columns, x, &to)?;
-        return y.record(&[x], move |dy| {
+        return y.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::backward(&gpu, &columns, dy, &dims)?)])
         });
     }
@@ -74,7 +74,7 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tenso
             .chunks_exact(from)
             .for_each(|row| data.extend_from_slice(&row[range.clone()]));
     }
-    Tensor::computed(data, &to).record(&[x], move |dy| {
+    Tensor::computed(data, &to).record(&[x], move |dy, _| {
         let mut dx = memory::zeros(dims.iter().product());
         if width > 0 {
             for (row, dy) in dx.chunks_exact_mut(from).zip(dy.data().chunks_exact(width)) {

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::ops::testing::{check_gradients, on_every_device, random};
 

@@ -54,7 +54,7 @@ pub fn norm_relu_conv(
     weight: &Tensor,
     window: Window,
 ) -> Result<(Tensor, Option<Moments>)> {
-    let _timer = profile::time("norm_relu_conv", x.shape(), 0.0);
+    let _timer = profile::time("norm_relu_conv", x.shape());
     let shape = conv_shape("norm_relu_conv", x, weight, window)?;
     norm.check("norm_relu_conv", shape.channels)?;
     if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
@@ -94,7 +94,7 @@ pub fn norm_relu_conv(
     let y = Tensor::computed(y, &dims);
 
     let (kept_x, kept_weight, batch) = (x.detach(), weight.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy| {
+    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
@@ -164,7 +164,7 @@ fn on_gpu(
     };
     let x_dims = x.dims().to_vec();
     let y = Tensor::from_gpu(to.data.buffer, &dims);
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy| {
+    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy, _| {
         let dx = map(gpu.unset(x_dims.iter().product())?, sizes.channels);
         let dy = map(dy.on(&gpu)?, sizes.out_channels);
         let grads = composite.backward(&gpu, &dy, &dx, false)?;

@@ -17,9 +17,10 @@ fn contiguous(x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
 }
 
 /// `z = max(0, scale x + shift)`
-fn activated(isa: Isa, shape: &ConvShape, x: Pixels, norm: &Normalizer) -> Vec<f32> {
+fn activated(isa: Isa, shape: &ConvShape, x: Pixels, norm: &Normalizer) -> Tensor {
     let x = contiguous(x, shape.pixels(), shape.channels);
-    relu::naive::forward(isa, &batch_norm::naive::forward(isa, &x, norm, false))
+    let normalised = batch_norm::naive::forward(isa, &x, norm, false);
+    relu::naive::forward(&Tensor::computed(normalised, &[x.len()]))
 }
 
 /// `y = conv(z, w)`
@@ -32,7 +33,8 @@ pub(crate) fn forward(
     precision: Precision,
     y: PixelsMut,
 ) {
-    let (z, w) = (activated(isa, shape, x, norm), weight.data());
+    let z = activated(isa, shape, x, norm);
+    let (z, w) = (z.data(), weight.data());
     let out_channels = shape.out_channels;
     let mut sums = vec![0.0f64; shape.out_pixels() * out_channels];
     for_each_product(shape, shape.channels, |yi, zi, wi| {
@@ -48,18 +50,19 @@ pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> G
     let shape = &op.shape;
     let z = activated(isa, shape, op.x, op.normalizer);
     let dy = contiguous(dy, shape.out_pixels(), shape.out_channels);
-    let (mut dz, mut dw) = (vec![0.0f32; z.len()], vec![0.0f64; op.weight.len()]);
+    let (mut dz, mut dw) = (Tensor::zeros(z.dims()), vec![0.0f64; op.weight.len()]);
+    let (z_data, dz_data) = (z.data(), dz.data_mut());
     for_each_product(shape, shape.channels, |yi, zi, wi| {
-        dz[zi] += dy[yi] * op.weight[wi];
-        dw[wi] += f64::from(dy[yi]) * f64::from(z[zi]);
+        dz_data[zi] += dy[yi] * op.weight[wi];
+        dw[wi] += f64::from(dy[yi]) * f64::from(z_data[zi]);
     });
-    let dz = relu::naive::backward(isa, &z, &dz);
+    let dz = relu::naive::backward(&z, &dz);
     let x = contiguous(op.x, shape.pixels(), shape.channels);
     let variant = batch_norm::Variant {
         batch: op.batch,
         relu: false,
     };
-    let norm = batch_norm::naive::backward(isa, &x, &dz, op.normalizer, variant);
+    let norm = batch_norm::naive::backward(isa, &x, dz.data(), op.normalizer, variant);
     for (i, added) in norm.x.iter().enumerate() {
         dx.data[i / shape.channels * dx.stride + i % shape.channels] += added;
     }

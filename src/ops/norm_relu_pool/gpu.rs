@@ -40,36 +40,37 @@ pub(crate) fn norm_relu_pool(
     let len = dims.iter().product();
     let y = Slice::from(gpu.unset(len)?);
     gpu.kernel(Shader::NormReluPool, "norm_relu_pool_forward")
-        .params(&params(sizes, batch, from.data.start()))
+        .words(&params(sizes, batch, from.data.start()))
         .read(1, &from.data)
         .read(2, &state)
         .write(3, &y)
         .over(len)?;
     let (x_dims, is_batch) = (x.dims().to_vec(), norm.is_batch());
-    let y = Tensor::from_gpu(y.buffer, &dims).record(&[x, norm.weight, norm.bias], move |dy| {
-        let len = pixels[0] * channels;
-        let (dz, dy) = (rows(gpu.unset(len)?.into()), dy.on(&gpu)?);
-        gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
-            .params(&params(sizes, batch, dy.start()))
-            .read(1, &dy)
-            .write(3, &dz.data)
-            .over(len)?;
-        let back = Backward {
-            x: &from,
-            state: &state,
-            relu: true,
-            batch: is_batch,
-            sizes: pixels,
-        };
-        let sums = back.sums(&gpu, &dz)?;
-        let dx = rows(gpu.unset(len)?.into());
-        back.input(&gpu, &dz, &sums, &dx, false)?;
-        let [dbeta, dgamma] = halves(&sums, channels)?;
-        Ok(vec![
-            Some(Tensor::from_gpu(dx.data.buffer, &x_dims)),
-            Some(dgamma),
-            Some(dbeta),
-        ])
-    })?;
+    let y =
+        Tensor::from_gpu(y.buffer, &dims).record(&[x, norm.weight, norm.bias], move |dy, _| {
+            let len = pixels[0] * channels;
+            let (dz, dy) = (rows(gpu.unset(len)?.into()), dy.on(&gpu)?);
+            gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
+                .words(&params(sizes, batch, dy.start()))
+                .read(1, &dy)
+                .write(3, &dz.data)
+                .over(len)?;
+            let back = Backward {
+                x: &from,
+                state: &state,
+                relu: true,
+                batch: is_batch,
+                sizes: pixels,
+            };
+            let sums = back.sums(&gpu, &dz)?;
+            let dx = rows(gpu.unset(len)?.into());
+            back.input(&gpu, &dz, &sums, &dx, false)?;
+            let [dbeta, dgamma] = halves(&sums, channels)?;
+            Ok(vec![
+                Some(Tensor::from_gpu(dx.data.buffer, &x_dims)),
+                Some(dgamma),
+                Some(dbeta),
+            ])
+        })?;
     Ok((y, moments))
 }

@@ -62,7 +62,7 @@ impl Sizes {
 /// # Errors
 /// Where `x` is not `[N, H, W, C]` or is smaller than the window, or the norm's parameters are not `[C]`.
 pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor, Option<Moments>)> {
-    let _timer = profile::time("norm_relu_pool", x.shape(), 0.0);
+    let _timer = profile::time("norm_relu_pool", x.shape());
     let &[batch, height, width, channels] = x.dims() else {
         return Err(Error::shape("norm_relu_pool", "x [N, H, W, C]", x.shape()));
     };
@@ -96,7 +96,7 @@ pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor,
 
     let (kept, is_batch) = (x.detach(), norm.is_batch());
     let y = Tensor::computed(y, &[batch, out_height, out_width, channels]);
-    let y = y.record(&[x, norm.weight, norm.bias], move |dy| {
+    let y = y.record(&[x, norm.weight, norm.bias], move |dy, _| {
         let map = |data| Pixels {
             data,
             stride: channels,

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::cpu::Level;
 use crate::ops::batch_norm::Statistics;

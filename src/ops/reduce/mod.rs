@@ -28,7 +28,7 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// On the GPU, where its memory is used up or it no longer answers.
 pub fn sum(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("sum", x.shape(), 0.0);
+    let _timer = profile::time("sum", x.shape());
     total(x, 1.0)
 }
 
@@ -43,7 +43,7 @@ pub fn sum(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where there are no elements.
 pub fn mean(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("mean", x.shape(), 0.0);
+    let _timer = profile::time("mean", x.shape());
     if x.is_empty() {
         return Err(Error::shape("mean", "at least one element", x.shape()));
     }
@@ -54,14 +54,14 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
 fn total(x: &Tensor, count: f64) -> Result<Tensor> {
     if let Device::Gpu(gpu) = Device::of(&[x]) {
         let dims = x.dims().to_vec();
-        return gpu::total(&gpu, x, count)?.record(&[x], move |dy| {
+        return gpu::total(&gpu, x, count)?.record(&[x], move |dy, _| {
             Ok(vec![Some(gpu::spread(&gpu, dy, &dims, count)?)])
         });
     }
     let isa = Isa::current();
     let sum = if isa.is_naive() { naive::sum } else { cpu::sum };
     let dims = x.dims().to_vec();
-    Tensor::scalar((sum(isa, x.data()) / count) as f32).record(&[x], move |dy| {
+    Tensor::scalar((sum(isa, x.data()) / count) as f32).record(&[x], move |dy, _| {
         let dx = f64::from(dy.item()?) / count;
         Ok(vec![Some(Tensor::full(&dims, dx as f32))])
     })

@@ -1,38 +1,37 @@
-//! SIMD kernels. Each task takes one chunk of the elements.
+//! The SIMD kernel: both passes are a selection. Each task takes one chunk of the elements.
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
+use crate::tensor::Tensor;
 
 // Elements per task: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
 
 /// `y = max(0, x)`
-pub(crate) fn forward(isa: Isa, x: &[f32]) -> Vec<f32> {
-    let mut y = memory::unset(x.len());
-    threads::for_each_chunk(&mut y, CHUNK, |i, y| {
-        isa.dispatch(Select {
-            y,
-            value: &x[i * CHUNK..],
-            sign: &x[i * CHUNK..],
-        });
-    });
-    y
+pub(crate) fn forward(isa: Isa, x: &Tensor) -> Tensor {
+    select(isa, x, x)
 }
 
 /// `dx = dy` where `y > 0`, else 0
-pub(crate) fn backward(isa: Isa, y: &[f32], dy: &[f32]) -> Vec<f32> {
-    let mut dx = memory::unset(y.len());
-    threads::for_each_chunk(&mut dx, CHUNK, |i, dx| {
-        isa.dispatch(Select {
-            y: dx,
-            value: &dy[i * CHUNK..],
-            sign: &y[i * CHUNK..],
-        });
-    });
-    dx
+pub(crate) fn backward(isa: Isa, y: &Tensor, dy: &Tensor) -> Tensor {
+    select(isa, y, dy)
 }
 
-/// `y = value` where `sign > 0`, else 0.
+/// `value` where `sign > 0`, else 0.
+fn select(isa: Isa, sign: &Tensor, value: &Tensor) -> Tensor {
+    let (sign, values) = (sign.data(), value.data());
+    let mut y = memory::unset(values.len());
+    threads::for_each_chunk(&mut y, CHUNK, |i, y| {
+        isa.dispatch(Select {
+            y,
+            value: &values[i * CHUNK..],
+            sign: &sign[i * CHUNK..],
+        });
+    });
+    Tensor::computed(y, value.dims())
+}
+
+/// `y = value` where `sign > 0`, else 0, within one chunk.
 struct Select<'a> {
     y: &'a mut [f32],
     value: &'a [f32],

@@ -1,19 +1,40 @@
-//! Dispatches `shaders/relu.wgsl`.
+//! Dispatches `shaders/relu.wgsl`: both passes are a selection.
 
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
-/// `value` where `sign > 0`, else 0. With `x` for both it is ReLU; with `y` and `dy` it is the gradient.
-pub(crate) fn select(gpu: &Gpu, sign: &Tensor, value: &Tensor) -> Result<Tensor> {
-    let (y, len, dims) = (
-        Slice::from(gpu.unset(value.len())?),
-        value.len(),
-        value.dims(),
-    );
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of Relu {
+        len: u32,
+        sign_start: u32,
+        value_start: u32,
+    }
+}
+
+/// `y = max(0, x)`
+pub(crate) fn forward(gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
+    select(gpu, x, x)
+}
+
+/// `dx = dy` where `y > 0`, else 0
+pub(crate) fn backward(gpu: &Gpu, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    select(gpu, y, dy)
+}
+
+/// `value` where `sign > 0`, else 0.
+fn select(gpu: &Gpu, sign: &Tensor, value: &Tensor) -> Result<Tensor> {
+    let (len, dims) = (value.len(), value.dims());
+    let y = Slice::from(gpu.unset(len)?);
     let (sign, value) = (sign.on(gpu)?, value.on(gpu)?);
     gpu.kernel(Shader::Relu, "relu_select")
-        .params(&[len as u32, sign.start(), value.start(), 0])
+        .params(&Params {
+            len: len as u32,
+            sign_start: sign.start(),
+            value_start: value.start(),
+        })
         .read(1, &sign)
         .read(2, &value)
         .write(3, &y)

@@ -11,10 +11,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::Result;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// `max(0, x)`, of any shape.
 ///
@@ -28,32 +27,21 @@ use crate::tensor::{Device, Tensor};
 /// # Errors
 /// On the GPU, where its memory is used up or it no longer answers.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    let _timer = profile::time("relu", x.shape(), 0.0);
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let y = gpu::select(&gpu, x, x)?;
-        let kept = y.clone();
-        return y.record(&[x], move |dy| {
-            Ok(vec![Some(gpu::select(&gpu, &kept, dy)?)])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
+    let _timer = profile::time("relu", x.shape());
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(x),
+        Place::Cpu(isa) => cpu::forward(*isa, x),
+        Place::Gpu(gpu) => gpu::forward(gpu, x)?,
     };
-    let y = Tensor::computed(forward(isa, x.data()), x.dims());
     let kept = y.clone();
-    y.record(&[x], move |dy| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
+    y.record(&[x], move |dy, _| {
+        let dx = match &place {
+            Place::Naive => naive::backward(&kept, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &kept, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &kept, dy)?,
         };
-        Ok(vec![Some(Tensor::computed(
-            backward(isa, kept.data(), dy.data()),
-            kept.dims(),
-        ))])
+        Ok(vec![Some(dx)])
     })
 }
 

@@ -57,14 +57,14 @@ fn step_group(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Resu
         [0.0, 1.0]
     };
     gpu.kernel(Shader::Sgd, "sgd_step")
-        .params(&[
+        .words(&[
             len as u32,
             decaying as u32,
             param.start(),
             grad.start(),
             velocity.start(),
         ])
-        .params(&[lr, momentum, weight_decay, now, ahead])
+        .words(&[lr, momentum, weight_decay, now, ahead])
         .read(1, &param)
         .read(2, &grad)
         .read(3, &velocity)

@@ -64,7 +64,7 @@ pub struct Step {
 /// # Errors
 /// Where the shapes differ.
 pub fn step(all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
-    let _timer = profile::time("sgd", format_args!("{} tensors", all.len()), 0.0);
+    let _timer = profile::time("sgd", format_args!("{} tensors", all.len()));
     for Step {
         param,
         grad,

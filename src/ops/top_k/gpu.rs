@@ -37,9 +37,9 @@ pub(crate) fn top_k(
         false => gpu.kernel(Shader::TopK, "top_k_forward"),
     };
     kernel
-        .params(&[rows as u32, words as u32, k as u32, x.start()])
-        .params(&barred)
-        .params(&[only])
+        .words(&[rows as u32, words as u32, k as u32, x.start()])
+        .words(&barred)
+        .words(&[only])
         .read(1, &x)
         .write(2, &chosen)
         .groups(rows)?;

@@ -56,7 +56,7 @@ pub struct Likeliest {
 /// # Errors
 /// Where `logits` is not a matrix or has no words, or more than four words are barred.
 pub fn top_k(logits: &Tensor, k: usize, allowed: Allowed) -> Result<Vec<Likeliest>> {
-    let _timer = profile::time("top_k", logits.shape(), 0.0);
+    let _timer = profile::time("top_k", logits.shape());
     let &[rows, words] = logits.dims() else {
         return Err(Error::shape("top_k", "logits [R, V]", logits.shape()));
     };
