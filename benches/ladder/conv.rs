@@ -6,8 +6,9 @@
 
 use glimpse::cpu::after::After;
 use glimpse::cpu::aligned::AlignedVec;
-use glimpse::cpu::conv::{ConvShape, Pixels, PixelsMut, forward, pack_forward};
+use glimpse::cpu::conv::{ConvShape, forward, pack_forward};
 use glimpse::cpu::packed::{PackedB, tile_shape};
+use glimpse::cpu::pixels::{Pixels, PixelsMut};
 use glimpse::cpu::simd::{Simd, WithSimd};
 use glimpse::cpu::{Isa, Precision};
 

@@ -9,6 +9,7 @@
 //! * [`math`] has `exp`, `tanh` and `sigmoid` on vectors, with error bounds that its tests state;
 //! * [`kernel`] is the innermost loop, which every matrix product and convolution ends in. [`packed`] is its right-hand
 //!   operand, and [`after`] the epilogue: the operation that it applies to a sum before writing it;
+//! * [`pixels`] describes the feature maps that [`conv`] and [`rows`] read and write;
 //! * [`gemm`] and [`conv`] arrange their operands in the order that the kernel reads;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling use;
 //! * [`formats`] converts between `f32` and the number formats of files;
@@ -33,6 +34,7 @@ pub mod kernel;
 pub mod math;
 pub mod memory;
 pub mod packed;
+pub mod pixels;
 pub mod precision;
 pub mod profile;
 pub mod rows;
