@@ -26,6 +26,7 @@ mod common;
 mod conv;
 mod gemm;
 mod peak;
+mod segments;
 mod winograd;
 
 use std::time::{Duration, Instant};

@@ -36,8 +36,8 @@ use glimpse::cpu::aligned::AlignedVec;
 use glimpse::cpu::packed::tile_shape;
 use glimpse::cpu::simd::{Simd, WithSimd};
 
-use crate::conv::{IN, OUT, SegmentProduct};
 use crate::gemm::pack_panels;
+use crate::segments::{IN, OUT, SegmentProduct};
 
 /// Outputs along an edge of a patch, and inputs along an edge.
 const SIDE: usize = 4;

@@ -24,8 +24,8 @@
 //! is 1 for equal sentences and 0 for sentences without a common word. A length `n` counts if at least one of the two
 //! sentences has n-grams of that length.
 
-use super::search::Search;
 use super::sentence::Sentence;
+use super::settings::Search;
 use crate::data::vocabulary::END;
 
 /// Length of the longest n-grams that are compared.

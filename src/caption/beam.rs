@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::diverse::Chosen;
+use super::chosen::Chosen;
 use super::penalties::Penalties;
 use super::rules::{Costs, Rules};
-use super::search::Search;
 use super::sentence::{Sentence, Weights, Word};
+use super::settings::Search;
 use crate::data::vocabulary::{END, START};
 use crate::ops::Likeliest;
 

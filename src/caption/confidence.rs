@@ -15,8 +15,8 @@
 
 use std::collections::BTreeMap;
 
-use super::search::Search;
 use super::sentence::Sentence;
+use super::settings::Search;
 use super::{Caption, agreement};
 use crate::data::Vocabulary;
 use crate::data::function_words::is_content;
@@ -110,6 +110,7 @@ impl<'a> Evidence<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caption::search::order;
     use crate::caption::sentence::Word;
     use crate::model::recognition::{Kind, sigmoid, testing::recognition};
 
@@ -189,7 +190,7 @@ mod tests {
                     evidence: weight,
                     ..Search::default()
                 };
-                how.order(candidates(), evidence).remove(0)
+                order(&how, candidates(), evidence).remove(0)
             };
             assert_eq!(first(3.0, Some(evidence)), candidates()[1]);
             assert_eq!(first(0.0, Some(evidence)), candidates()[0]);

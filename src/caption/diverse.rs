@@ -18,31 +18,10 @@
 use std::sync::Arc;
 
 use super::beam::{Beam, Step, is_new};
+use super::chosen::Chosen;
 use super::rules::Costs;
-use super::search::Search;
 use super::sentence::Sentence;
-
-/// The words that earlier groups have chosen at a step.
-pub(super) struct Chosen {
-    diversity: f64,
-    /// Each word as often as it was chosen, so at most as many entries as the beam is wide.
-    words: Vec<usize>,
-}
-
-impl Chosen {
-    pub(super) fn none(how: &Search) -> Self {
-        Chosen {
-            diversity: how.diversity,
-            words: Vec::new(),
-        }
-    }
-
-    /// Returns the cost of choosing `word`.
-    pub(super) fn cost(&self, word: usize) -> f64 {
-        let times = self.words.iter().filter(|&&w| w == word).count();
-        self.diversity * times as f64
-    }
-}
+use super::settings::Search;
 
 /// The groups of one image's beam; a single one is ordinary beam search.
 pub(super) struct Groups(pub(super) Vec<Beam>);
@@ -62,7 +41,7 @@ impl Groups {
         let mut chosen = Chosen::none(how);
         for group in &mut self.0 {
             group.extend(step, how, &chosen);
-            chosen.words.extend(group.last_words());
+            chosen.add(group.last_words());
         }
         // Even a sentence that cannot win influences the choices of later groups, so several groups end together.
         match &mut self.0[..] {

@@ -7,6 +7,7 @@
 mod agreement;
 mod answer;
 mod beam;
+mod chosen;
 mod confidence;
 mod diverse;
 mod penalties;
@@ -16,13 +17,15 @@ mod sample;
 mod sample_ids;
 mod search;
 mod sentence;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, Failure, Times, image_name};
 pub use sample::{Sampling, sample};
 pub use sample_ids::sample_ids;
-pub use search::{Choosing, Search, search, search_ids};
+pub use search::{search, search_ids};
+pub use settings::{Choosing, Search};
 
 use std::collections::BTreeMap;
 

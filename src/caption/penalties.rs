@@ -22,8 +22,8 @@
 //! not among the `beam + 1 + p` likeliest then has at least `beam` words before it that are neither the end mark nor
 //! lowered. It cannot be kept, whether it is lowered or not. [`Penalties::touched`] is that `p`.
 
-use super::search::Search;
 use super::sentence::Sentence;
+use super::settings::Search;
 
 /// The penalties and blocked words that follow from one sentence.
 pub(super) struct Penalties<'a> {

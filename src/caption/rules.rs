@@ -19,7 +19,7 @@
 //! Both rules only lower words. The argument in [`penalties`](super::penalties) about the likeliest words of a row
 //! therefore holds: if `p` words may be touched, the `beam + 1 + p` likeliest words are enough.
 
-use super::search::Search;
+use super::settings::Search;
 use crate::data::Vocabulary;
 use crate::data::function_words::{LEADING_WORDS, OPEN_ENDS};
 use crate::data::vocabulary::UNKNOWN;

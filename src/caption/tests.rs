@@ -34,7 +34,7 @@ fn ruled(
     };
     let found = search::sentences(decoder, images, &how, rules)?;
     let chosen = |candidates| {
-        let mut ordered = how.order(candidates, None);
+        let mut ordered = search::order(&how, candidates, None);
         ordered.truncate(how.n_best);
         ordered
     };

@@ -3,12 +3,14 @@
 //! Everything here works on plain slices of `f32`; tensors belong to the floor above. Modules that others build on come
 //! first:
 //!
-//! * [`isa`] finds out once which vector instructions this processor has;
-//! * [`simd`] is the small trait that kernels are written against, with one file per instruction set;
 //! * [`precision`] names the operand types of products: `f32`, or pairs of bf16 that share 32 bits;
+//! * [`simd`] is the small trait that kernels are written against, with one file per instruction set;
+//! * [`isa`] finds out once which vector instructions this processor has;
 //! * [`math`] has `exp`, `tanh` and `sigmoid` on vectors, with error bounds that its tests state;
 //! * [`kernel`] is the innermost loop, which every matrix product and convolution ends in. [`packed`] is its right-hand
 //!   operand, and [`after`] the epilogue: the operation that it applies to a sum before writing it;
+//! * [`pixels`] describes the feature maps that [`conv`] and [`rows`] read and write;
+//! * `pairs` copies activations as pairs of bf16;
 //! * [`gemm`] and [`conv`] arrange their operands in the order that the kernel reads;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling use;
 //! * [`formats`] converts between `f32` and the number formats of files;
@@ -33,6 +35,8 @@ pub mod kernel;
 pub mod math;
 pub mod memory;
 pub mod packed;
+pub(crate) mod pairs;
+pub mod pixels;
 pub mod precision;
 pub mod profile;
 pub mod rows;

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::Isa;
 use super::after::ScaleShiftRelu;
-use super::conv::{Pixels, PixelsMut};
+use super::pixels::{Pixels, PixelsMut};
 use super::profile;
 use super::simd::{Simd, WithSimd};
 use super::threads::{self, SharedMut};
@@ -162,14 +162,6 @@ fn put<S: Simd>(s: S, x: &mut [f32], first: usize, v: S::V) {
     match x.len() >= S::LANES {
         true => s.store(x, v),
         false => s.store_part(x, v),
-    }
-}
-
-impl<'a> Pixels<'a> {
-    /// Returns the first `channels` channels of pixel `row`.
-    #[inline(always)]
-    fn row(&self, row: usize, channels: usize) -> &'a [f32] {
-        &self.data[row * self.stride..][..channels]
     }
 }
 

@@ -1,7 +1,7 @@
 //! Copies input pixels into a tile in cache, and on the way applies batch norm and ReLU and rounds to the precision.
 
 use crate::cpu::after::ScaleShiftRelu;
-use crate::cpu::precision::copy_as_pairs;
+use crate::cpu::pairs::copy_as_pairs;
 use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, Precision};

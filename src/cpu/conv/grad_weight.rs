@@ -9,11 +9,12 @@
 use std::ops::Range;
 
 use super::winograd::Tiling;
-use super::{ConvShape, Method, Pixels};
+use super::{ConvShape, Method};
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::{PackedB, tile_shape};
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::scale_shift_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};

@@ -28,6 +28,7 @@ pub use grad_weight::grad_weight;
 
 use super::after::{After, ScaleShiftRelu};
 use super::packed::{Layout, PackedB};
+use super::pixels::{Pixels, PixelsMut};
 use super::precision::pair;
 use super::{Isa, Precision, profile};
 use window::Window;
@@ -106,23 +107,6 @@ impl std::fmt::Display for ConvShape {
         let (c, o) = (self.channels, self.out_channels);
         write!(f, " {n}x{h}x{w} {c} to {o}")
     }
-}
-
-/// A map `[N, H, W, C]` whose pixels begin `stride` floats apart: a whole map, or some channels of a wider one.
-#[derive(Clone, Copy)]
-pub struct Pixels<'a> {
-    /// The first channel of the first pixel, and everything after it.
-    pub data: &'a [f32],
-    /// Floats from one pixel to the next.
-    pub stride: usize,
-}
-
-/// A map `[N, H, W, C]` like [`Pixels`], to be written.
-pub struct PixelsMut<'a> {
-    /// The first channel of the first pixel, and everything after it.
-    pub data: &'a mut [f32],
-    /// Floats from one pixel to the next.
-    pub stride: usize,
 }
 
 impl ConvShape {

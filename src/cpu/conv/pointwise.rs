@@ -4,12 +4,13 @@
 //! way, into a part of A that stays in the second-level cache, and so does the same block of a panel of B. So each element
 //! of B is fetched once for all pixels of the task, and each element of A once.
 
+use super::ConvArgs;
 use super::copy::CopyPixels;
-use super::{ConvArgs, PixelsMut};
 use crate::cpu::after::After;
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::tile_shape;
+use crate::cpu::pixels::PixelsMut;
 use crate::cpu::threads::{self, SharedMut};
 
 // Lanes of a block at most. The block of a panel of B is then 32 or 64 KiB, which is prefetched. Longer blocks leave too

@@ -3,11 +3,12 @@
 //! A task copies the few input rows that its output rows read into a tile in cache, with a border of zeros. In the tile, a
 //! tap of the kernel lies at the same distance from every pixel, which is what [`RowBlock`] requires.
 
+use super::ConvArgs;
 use super::copy::CopyPixels;
-use super::{ConvArgs, PixelsMut};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::tile_shape;
+use crate::cpu::pixels::PixelsMut;
 use crate::cpu::threads::{self, SharedMut};
 
 /// The input pixels that an output pixel reads. The forward pass and the gradient with respect to the input both have this

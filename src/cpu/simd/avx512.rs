@@ -3,8 +3,7 @@
 use core::arch::x86_64::*;
 use core::mem::transmute;
 
-use super::Simd;
-use crate::cpu::precision;
+use super::{Simd, pairs_in_software};
 
 /// Proof that the processor has AVX-512F (and AVX2 and FMA); with `PAIRS` also AVX512-BF16.
 #[derive(Clone, Copy)]
@@ -113,7 +112,7 @@ impl<const PAIRS: bool> Simd for Avx512<PAIRS> {
     #[inline(always)]
     fn pairs(self, low: __m512, high: __m512) -> __m512 {
         if !PAIRS {
-            return precision::pairs_in_software(self, low, high);
+            return pairs_in_software(self, low, high);
         }
         unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
     }

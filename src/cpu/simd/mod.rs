@@ -16,7 +16,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 
-use super::precision;
+use super::precision::pair;
 
 /// Work that can be compiled for any instruction set.
 pub trait WithSimd {
@@ -90,7 +90,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Rounds two vectors to bf16 and packs neighbours into pairs: the numbers of `low`, then those of `high`.
     #[inline(always)]
     fn pairs(self, low: Self::V, high: Self::V) -> Self::V {
-        precision::pairs_in_software(self, low, high)
+        pairs_in_software(self, low, high)
     }
 
     /// Prefetches the cache line at `p`. `p` may point anywhere.
@@ -153,4 +153,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.store(&mut lanes, v);
         lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }
+}
+
+/// Packs neighbours into pairs, without bf16 instructions: the numbers of `low`, then those of `high`, as one vector.
+#[inline(always)]
+fn pairs_in_software<S: Simd>(s: S, low: S::V, high: S::V) -> S::V {
+    let (mut numbers, mut lanes) = ([0.0; 32], [0.0; 16]);
+    s.store(&mut numbers, low);
+    s.store(&mut numbers[S::LANES..], high);
+    for (lane, numbers) in lanes.iter_mut().zip(numbers.as_chunks::<2>().0) {
+        *lane = pair(numbers[0], numbers[1]);
+    }
+    s.load(&lanes)
 }

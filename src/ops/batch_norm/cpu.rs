@@ -1,7 +1,7 @@
 //! The SIMD loops over rows of [`crate::cpu::rows`].
 
 use super::{Grads, Variant};
-use crate::cpu::conv::{Pixels, PixelsMut};
+use crate::cpu::pixels::{Pixels, PixelsMut};
 pub(crate) use crate::cpu::rows::moments;
 use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{Isa, memory};

@@ -53,7 +53,7 @@ pub(crate) mod naive;
 use std::sync::Arc;
 
 use crate::cpu::Isa;
-use crate::cpu::conv::Pixels;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::profile;
 use crate::cpu::rows::{self, Normalizer};
 use crate::error::{Error, Result};

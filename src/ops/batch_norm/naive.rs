@@ -2,7 +2,7 @@
 
 use super::{Grads, Variant};
 use crate::cpu::Isa;
-use crate::cpu::conv::Pixels;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::{Moments, Normalizer};
 
 /// Mean and biased variance of each channel.

@@ -1,7 +1,8 @@
 //! The implicit matrix product of [`crate::cpu::conv`].
 
 use super::{Grads, Wanted, packed_weight};
-use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
+use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::{Isa, Precision, memory, rows};
 use crate::tensor::Tensor;
 

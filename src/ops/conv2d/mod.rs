@@ -20,8 +20,9 @@ pub(crate) mod naive;
 
 use std::sync::Arc;
 
-use crate::cpu::conv::{self, ConvShape, Pixels};
+use crate::cpu::conv::{self, ConvShape};
 use crate::cpu::packed::PackedB;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::{Isa, Precision, profile};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;

@@ -1,7 +1,8 @@
 //! The definition as plain loops.
 
 use super::{Grads, Wanted};
-use crate::cpu::conv::{ConvShape, Pixels};
+use crate::cpu::conv::ConvShape;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::{Isa, Precision};
 use crate::tensor::Tensor;
 

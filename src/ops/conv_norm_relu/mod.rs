@@ -13,7 +13,8 @@
 mod gpu;
 
 use crate::cpu::after::After;
-use crate::cpu::conv::{self, Pixels, PixelsMut};
+use crate::cpu::conv;
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::{Isa, Precision, memory, profile};
 use crate::error::Result;
 use crate::ops::batch_norm::{Moments, Norm, normalise};

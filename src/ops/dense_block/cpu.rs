@@ -2,7 +2,8 @@
 //! first convolution applies that norm and its ReLU to its sums before it writes them.
 
 use crate::cpu::after::After;
-use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
+use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::Normalizer;
 use crate::cpu::{Isa, Precision};
 use crate::ops::conv2d::packed_weight;

@@ -25,7 +25,8 @@ mod gpu;
 use std::sync::Arc;
 
 use crate::cpu::Isa;
-use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
+use crate::cpu::conv::ConvShape;
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{memory, profile, threads};
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! SIMD kernels along the channels of a pixel. Each task takes one image.
 
-use crate::cpu::conv::Pixels;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, threads};
 

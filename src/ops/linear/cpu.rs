@@ -1,9 +1,9 @@
 //! Three matrix products and a sum over rows. A transposition only swaps strides.
 
 use super::{BIAS, Job, WEIGHT, X};
-use crate::cpu::conv::Pixels;
 use crate::cpu::gemm::{Matrix, Product, gemm, gemm_packed};
 use crate::cpu::packed::Layout;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, memory};
 use crate::tensor::{Tensor, Wanted};

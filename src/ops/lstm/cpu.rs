@@ -5,10 +5,10 @@
 //! `T` rows. The matrix product reads and writes such a matrix in place.
 
 use super::{Backward, Forward, Grads, Sizes};
-use crate::cpu::conv::Pixels;
 use crate::cpu::gates::{self, BackwardRow, ForwardRow};
 use crate::cpu::gemm::{Matrix, Product, gemm, gemm_packed};
 use crate::cpu::packed::Layout;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, memory};
 

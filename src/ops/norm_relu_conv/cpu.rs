@@ -2,7 +2,8 @@
 
 use super::{Composite, Grads};
 use crate::cpu::after::After;
-use crate::cpu::conv::{self, ConvShape, Pixels, PixelsMut};
+use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{Isa, Precision, memory};
 use crate::ops::conv2d::packed_weight;

@@ -22,7 +22,8 @@ pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
-use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
+use crate::cpu::conv::ConvShape;
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::{memory, profile};
 use crate::error::Result;
 use crate::gpu::Gpu;

@@ -1,7 +1,8 @@
 //! The definition: batch norm, ReLU and convolution, one after the other.
 
 use super::{Composite, Grads};
-use crate::cpu::conv::{ConvShape, Pixels, PixelsMut};
+use crate::cpu::conv::ConvShape;
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::Normalizer;
 use crate::cpu::{Isa, Precision};
 use crate::ops::batch_norm;

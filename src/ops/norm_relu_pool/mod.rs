@@ -20,7 +20,7 @@
 mod cpu;
 mod gpu;
 
-use crate::cpu::conv::{Pixels, PixelsMut};
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows;
 use crate::cpu::{Isa, memory, profile};
 use crate::error::{Error, Result};

@@ -6,9 +6,9 @@
 use super::points::{evaluate_outputs, evaluate_taps_transposed};
 use super::{IN, OUT, POINTS, TILES, Tiling, TransformInput};
 use crate::cpu::after::{After, ScaleShiftRelu};
-use crate::cpu::conv::Pixels;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::PackedB;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 use crate::cpu::{Isa, memory};

@@ -59,12 +59,13 @@ mod points;
 
 use points::{evaluate_taps, evaluate_transposed, interpolate_transposed};
 
-use super::{ConvArgs, Pixels, PixelsMut, Window};
+use super::{ConvArgs, Window};
 use crate::cpu::Isa;
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::PackedB;
+use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 

@@ -12,10 +12,10 @@ mod attend;
 mod sums;
 
 use super::{Grads, Inputs, Saved, Sizes, Wanted};
-use crate::cpu::conv::Pixels;
 use crate::cpu::gates::{self, BackwardRow, ForwardRow};
 use crate::cpu::gemm::{Matrix, Product, gemm, gemm_packed, gemm_packed_rows};
 use crate::cpu::packed::{Layout, PackedB};
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, memory};
 use crate::tensor::Tensor;

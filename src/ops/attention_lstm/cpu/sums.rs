@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::attend::{get, put};
-use crate::cpu::conv::Pixels;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, memory, threads};
