@@ -2,14 +2,14 @@
 
 struct Params {
     len: u32,
-    sign_start: u32,
+    condition_start: u32,
     value_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 // x in the forward pass, y in the backward pass.
-@group(0) @binding(1) var<storage, read> sign: array<f32>;
-// The value where `sign` is positive: x in the forward pass, dy in the backward pass.
+@group(0) @binding(1) var<storage, read> condition: array<f32>;
+// The value where `condition` is positive: x in the forward pass, dy in the backward pass.
 @group(0) @binding(2) var<storage, read> value: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
@@ -23,5 +23,5 @@ fn relu_select(
     if i >= params.len {
         return;
     }
-    y[i] = select(0.0, value[params.value_start + i], sign[params.sign_start + i] > 0.0);
+    y[i] = select(0.0, value[params.value_start + i], condition[params.condition_start + i] > 0.0);
 }

@@ -83,7 +83,8 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Returns the text of `shader` in this variant, with the functions that it calls.
+    /// Returns the text of `shader` in this variant, with the functions that it calls. A shader must not give a variable of
+    /// its own the name of a function that [`PRELUDE`] calls, such as `sign`.
     fn text(self, shader: Shader) -> Cow<'static, str> {
         let text = format!("{}\n{PRELUDE}", shader.source());
         match self {

@@ -17,33 +17,33 @@ pub(crate) fn backward(isa: Isa, y: &Tensor, dy: &Tensor) -> Tensor {
     select(isa, y, dy)
 }
 
-/// `value` where `sign > 0`, else 0.
-fn select(isa: Isa, sign: &Tensor, value: &Tensor) -> Tensor {
-    let (sign, values) = (sign.data(), value.data());
+/// `value` where `condition > 0`, else 0.
+fn select(isa: Isa, condition: &Tensor, value: &Tensor) -> Tensor {
+    let (condition, values) = (condition.data(), value.data());
     let mut y = memory::unset(values.len());
     threads::for_each_chunk(&mut y, CHUNK, |i, y| {
         isa.dispatch(Select {
             y,
             value: &values[i * CHUNK..],
-            sign: &sign[i * CHUNK..],
+            condition: &condition[i * CHUNK..],
         });
     });
     Tensor::computed(y, value.dims())
 }
 
-/// `y = value` where `sign > 0`, else 0, within one chunk.
+/// `y = value` where `condition > 0`, else 0, within one chunk.
 struct Select<'a> {
     y: &'a mut [f32],
     value: &'a [f32],
-    sign: &'a [f32],
+    condition: &'a [f32],
 }
 
 impl WithSimd for Select<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for ((y, &value), &sign) in self.y.iter_mut().zip(self.value).zip(self.sign) {
-            *y = if sign > 0.0 { value } else { 0.0 };
+        for ((y, &value), &condition) in self.y.iter_mut().zip(self.value).zip(self.condition) {
+            *y = if condition > 0.0 { value } else { 0.0 };
         }
     }
 }

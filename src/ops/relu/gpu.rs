@@ -9,7 +9,7 @@ shader_params! {
     /// The sizes, and where the arrays begin in their buffers.
     struct Params of Relu {
         len: u32,
-        sign_start: u32,
+        condition_start: u32,
         value_start: u32,
     }
 }
@@ -24,18 +24,18 @@ pub(crate) fn backward(gpu: &Gpu, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
     select(gpu, y, dy)
 }
 
-/// `value` where `sign > 0`, else 0.
-fn select(gpu: &Gpu, sign: &Tensor, value: &Tensor) -> Result<Tensor> {
+/// `value` where `condition > 0`, else 0.
+fn select(gpu: &Gpu, condition: &Tensor, value: &Tensor) -> Result<Tensor> {
     let (len, dims) = (value.len(), value.dims());
     let y = Slice::from(gpu.unset(len)?);
-    let (sign, value) = (sign.on(gpu)?, value.on(gpu)?);
+    let (condition, value) = (condition.on(gpu)?, value.on(gpu)?);
     gpu.kernel(Shader::Relu, "relu_select")
         .params(&Params {
             len: len as u32,
-            sign_start: sign.start(),
+            condition_start: condition.start(),
             value_start: value.start(),
         })
-        .read(1, &sign)
+        .read(1, &condition)
         .read(2, &value)
         .write(3, &y)
         .over(len)?;
