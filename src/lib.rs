@@ -17,8 +17,9 @@
 //! | 8 | [`web`] | the HTTP service |
 //! | 9 | [`cli`] | the command line |
 //!
-//! `tests/floors.rs` checks that a module imports only from lower floors. A good start for reading is [`tensor`], then
-//! [`ops`], which derives every gradient. [The book](book) has the architecture, a glossary, and how to add an operation.
+//! `tests/floors.rs` checks that a module imports only from lower floors, and `tests/circles` that no two files use each
+//! other. A good start for reading is [`tensor`], then [`ops`], which derives every gradient. [The book](book) has the
+//! architecture, a glossary, and how to add an operation.
 //!
 //! The two pipelines that all modules serve:
 //!

@@ -19,6 +19,7 @@ pub mod contents;
 pub mod dataset;
 mod float;
 pub mod folder;
+mod format;
 pub mod function_words;
 pub mod image;
 pub mod import;

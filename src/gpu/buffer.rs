@@ -1,24 +1,17 @@
-//! A pool of GPU buffers.
-//!
-//! A network asks for the same sizes over and over, and a driver is slow to allocate memory. So a buffer that is dropped goes
-//! to the pool, and the next request for its size takes it from there. Sizes are rounded up to an eighth of a power of two,
-//! so that sizes that differ little become equal. The pool holds at most as many bytes as were ever in use at once. Where
-//! the GPU has no memory left, the pool is freed and the allocation is tried again.
+//! Buffers of GPU memory. They are allocated from the pool, and their memory goes back there when they are dropped.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Gpu;
 use super::device::lock;
+use super::pool::rounded;
 use crate::error::Result;
 
 // The usages of every buffer of the pool.
 const USAGES: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
-// Bytes of the smallest buffer.
-const MIN_BYTES: u64 = 256;
 
 /// A buffer of GPU memory, which goes back to its pool when dropped.
 pub struct Buffer {
@@ -77,74 +70,6 @@ impl Drop for Buffer {
             let last_use = self.last_use.load(Ordering::Relaxed);
             lock(&self.gpu.0.pool).add(raw, last_use);
         }
-    }
-}
-
-/// The unused buffers, and how many bytes are in use.
-#[derive(Default)]
-pub(super) struct Pool {
-    /// The unused buffers by their size in bytes; the oldest first.
-    unused: BTreeMap<u64, Vec<Unused>>,
-    unused_bytes: u64,
-    used_bytes: u64,
-    peak_bytes: u64,
-    clock: u64,
-}
-
-struct Unused {
-    raw: wgpu::Buffer,
-    last_use: u64,
-    added: u64,
-}
-
-/// Returns the size of the buffer for `bytes`.
-fn rounded(bytes: u64) -> u64 {
-    let bytes = bytes.max(MIN_BYTES);
-    bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(4))
-}
-
-impl Pool {
-    fn take(&mut self, size: u64) -> Option<(wgpu::Buffer, u64)> {
-        // The one that was dropped last: its memory is the likeliest to be in a cache.
-        let found = self.unused.get_mut(&size)?.pop()?;
-        self.unused_bytes -= size;
-        Some((found.raw, found.last_use))
-    }
-
-    fn count_used(&mut self, size: u64) {
-        self.used_bytes += size;
-        self.peak_bytes = self.peak_bytes.max(self.used_bytes);
-    }
-
-    fn add(&mut self, raw: wgpu::Buffer, last_use: u64) {
-        let size = raw.size();
-        self.clock += 1;
-        self.used_bytes -= size;
-        self.unused_bytes += size;
-        let added = self.clock;
-        self.unused.entry(size).or_default().push(Unused {
-            raw,
-            last_use,
-            added,
-        });
-        while self.unused_bytes > self.peak_bytes {
-            let oldest = self
-                .unused
-                .iter()
-                .filter_map(|(&size, all)| Some((all.first()?.added, size)));
-            let Some((_, size)) = oldest.min() else {
-                return;
-            };
-            if let Some(all) = self.unused.get_mut(&size) {
-                all.remove(0);
-            }
-            self.unused_bytes -= size;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.unused.clear();
-        self.unused_bytes = 0;
     }
 }
 
@@ -208,8 +133,8 @@ impl Gpu {
     /// Allocates a buffer, or returns `None` where the GPU has no memory for it.
     fn try_create(&self, size: u64, usage: wgpu::BufferUsages) -> Option<wgpu::Buffer> {
         let allocated = {
-            let pool = lock(&self.0.pool);
-            pool.used_bytes + pool.unused_bytes
+            let [used, _, unused] = lock(&self.0.pool).bytes();
+            used + unused
         };
         if usage == USAGES && allocated + size > self.0.max_bytes.load(Ordering::Relaxed) {
             return None;
@@ -232,27 +157,7 @@ impl Gpu {
 
     /// Megabytes in use now, in use at most so far, and unused in the pool.
     pub fn memory(&self) -> [f64; 3] {
-        let pool = lock(&self.0.pool);
-        [pool.used_bytes, pool.peak_bytes, pool.unused_bytes].map(|bytes| bytes as f64 * 1e-6)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_waste_little_and_repeat() {
-        assert_eq!(rounded(0), MIN_BYTES);
-        assert_eq!(rounded(256), 256);
-        for bytes in (1..100_000).step_by(37) {
-            let size = rounded(bytes);
-            assert!(size >= bytes && size.is_multiple_of(4));
-            assert!(
-                size <= bytes.max(MIN_BYTES) * 9 / 8 + 64,
-                "{bytes} became {size}"
-            );
-            assert_eq!(rounded(size), size);
-        }
+        let bytes = lock(&self.0.pool).bytes();
+        bytes.map(|bytes| bytes as f64 * 1e-6)
     }
 }

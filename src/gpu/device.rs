@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::adapter::{self, Adapter, Choice, Kind};
-use super::buffer::Pool;
 use super::detail;
+use super::pool::Pool;
 use super::shaders::Pipelines;
 use super::stream::Stream;
 use super::timing::{self, Timing};

@@ -15,8 +15,9 @@ use bytemuck::Pod;
 
 use super::Gpu;
 use super::buffer::{Buffer, Slice};
-use super::shaders::{PipelineKey, Shader, Variant};
-use super::stream::{Dispatch, PARAMS};
+use super::device::lock;
+use super::shaders::{PARAMS, PipelineKey, Shader, Variant};
+use super::stream::{Bound, Dispatch};
 use super::timing::Label;
 use crate::error::Result;
 
@@ -69,10 +70,10 @@ macro_rules! shader_params {
 }
 
 /// A buffer and its binding number.
-pub(super) struct Binding<'a> {
-    pub(super) number: u32,
-    pub(super) buffer: &'a Buffer,
-    pub(super) writable: bool,
+struct Binding<'a> {
+    number: u32,
+    buffer: &'a Buffer,
+    writable: bool,
 }
 
 /// A dispatch that is being built.
@@ -209,10 +210,18 @@ impl<'a> Kernel<'a> {
             entry: self.key.entry,
             flops: self.flops,
         };
-        let pipeline = self.gpu.pipeline(&self.key)?;
+        self.gpu.check()?;
+        let pipeline = lock(&self.gpu.0.pipelines)
+            .get(&self.gpu.0.device, &self.key)
+            .map_err(|what| self.gpu.error(what))?;
+        let bound = self.bindings.iter().map(|binding| Bound {
+            number: binding.number,
+            raw: binding.buffer.raw(),
+            last_use: &binding.buffer.last_use,
+        });
         self.gpu.append(&Dispatch {
             pipeline: &pipeline,
-            bindings: &self.bindings,
+            bindings: &bound.collect::<Vec<_>>(),
             params: &self.params,
             groups: groups.map(|n| n as u32),
             label,

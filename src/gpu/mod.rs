@@ -3,12 +3,14 @@
 //! Everything here works on buffers of numbers; tensors belong to the floor above. In reading order:
 //!
 //! * [`adapter`] lists the GPUs of this machine and chooses one;
-//! * [`device`] opens it, and turns its failures into an [`Error`](crate::error::Error);
-//! * [`buffer`] is a buffer pool: it allocates GPU memory and reuses it;
 //! * [`shaders`] names the WGSL files and compiles each pipeline once;
-//! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
-//! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * [`timing`] measures each kernel with the GPU's clock, when switched on;
+//! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
+//! * `pool` keeps the memory of buffers that are no longer in use;
+//! * [`device`] opens a GPU, which owns all of these, and turns its failures into an [`Error`](crate::error::Error);
+//! * [`buffer`] allocates GPU memory from the pool, and gives it back;
+//! * `commands` appends dispatches and copies to the stream, and reads results;
+//! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
 //! * [`copy`], [`elementwise`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several operations share.
 //!
 //! Only reads wait for the GPU. Operations append dispatches to a command buffer, in the order of the program, and the GPU
@@ -20,6 +22,7 @@
 
 pub mod adapter;
 pub mod buffer;
+mod commands;
 pub mod conv;
 pub mod copy;
 pub mod device;
@@ -27,6 +30,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod kernel;
 pub mod norm;
+mod pool;
 pub mod shaders;
 pub mod stream;
 pub mod sum;

@@ -7,11 +7,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Gpu;
 use super::detail;
-use super::device::lock;
-use super::stream::PARAMS;
-use crate::error::Result;
+
+/// Bytes of a dispatch's parameters at most.
+pub(super) const PARAMS: u64 = 256;
 
 macro_rules! shaders {
     ($($name:ident $file:literal),* $(,)?) => {
@@ -132,21 +131,29 @@ pub(super) struct Pipelines {
     pipelines: HashMap<PipelineKey, Arc<Pipeline>>,
 }
 
-impl Gpu {
+impl Pipelines {
     /// Returns the pipeline of `key`, compiling it at the first request.
-    pub(super) fn pipeline(&self, key: &PipelineKey) -> Result<Arc<Pipeline>> {
-        self.check()?;
-        let mut all = lock(&self.0.pipelines);
-        if let Some(pipeline) = all.pipelines.get(key) {
+    ///
+    /// # Errors
+    /// What the driver does not accept, and what to do.
+    pub(super) fn get(
+        &mut self,
+        device: &wgpu::Device,
+        key: &PipelineKey,
+    ) -> Result<Arc<Pipeline>, String> {
+        if let Some(pipeline) = self.pipelines.get(key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(self.compile(&mut all.modules, key)?);
-        all.pipelines.insert(key.clone(), pipeline.clone());
+        let pipeline = Arc::new(Self::compile(device, &mut self.modules, key)?);
+        self.pipelines.insert(key.clone(), pipeline.clone());
         Ok(pipeline)
     }
 
-    fn compile(&self, modules: &mut Modules, key: &PipelineKey) -> Result<Pipeline> {
-        let device = &self.0.device;
+    fn compile(
+        device: &wgpu::Device,
+        modules: &mut Modules,
+        key: &PipelineKey,
+    ) -> Result<Pipeline, String> {
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| device.push_error_scope(filter));
         let module = modules.entry((key.shader, key.variant)).or_insert_with(|| {
@@ -216,10 +223,10 @@ impl Gpu {
         if let Some(error) = errors.collect::<Vec<_>>().into_iter().flatten().next() {
             modules.remove(&(key.shader, key.variant));
             let place = format_args!("{} of {}", key.entry, key.shader.file());
-            return Err(self.error(format_args!(
+            return Err(format!(
                 "its driver does not accept {place}{}; update the driver, or use --device cpu",
                 detail(&error)
-            )));
+            ));
         }
         Ok(Pipeline { raw, layout })
     }

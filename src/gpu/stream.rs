@@ -6,24 +6,14 @@
 //! reads its own parameters.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytemuck::Pod;
-
-use super::Gpu;
-use super::buffer::{Buffer, Slice};
-use super::device::lock;
-use super::kernel::Binding;
-use super::shaders::Pipeline;
-use super::timing::{Label, Timing};
-use crate::error::Result;
+use super::shaders::{PARAMS, Pipeline};
+use super::timing::{self, Label, Timing};
 
 // Dispatches in a command buffer at most. The GPU begins with the first while the next are recorded.
 pub(super) const MAX_DISPATCHES: u32 = 48;
-/// Bytes of a dispatch's parameters at most.
-pub(super) const PARAMS: u64 = 256;
+const _: () = assert!(MAX_DISPATCHES * 2 <= timing::QUERIES);
 
 /// The state of the recording.
 pub(super) struct Stream {
@@ -32,18 +22,25 @@ pub(super) struct Stream {
     params: Vec<u8>,
     params_buffer: wgpu::Buffer,
     step: usize,
-    dispatches: u32,
-    all_dispatches: u64,
+    pub(super) dispatches: u32,
+    pub(super) all_dispatches: u64,
     /// The number of the command buffer.
-    number: u64,
-    read_back: Vec<wgpu::Buffer>,
+    pub(super) number: u64,
+    pub(super) read_back: Vec<wgpu::Buffer>,
     pub(super) timing: Option<Timing>,
+}
+
+/// A buffer, its binding number, and the number of the last command buffer that used it.
+pub(super) struct Bound<'a> {
+    pub(super) number: u32,
+    pub(super) raw: &'a wgpu::Buffer,
+    pub(super) last_use: &'a AtomicU64,
 }
 
 /// A dispatch, ready to be appended.
 pub(super) struct Dispatch<'a> {
     pub(super) pipeline: &'a Pipeline,
-    pub(super) bindings: &'a [Binding<'a>],
+    pub(super) bindings: &'a [Bound<'a>],
     pub(super) params: &'a [u8],
     pub(super) groups: [u32; 3],
     pub(super) label: Label,
@@ -82,12 +79,12 @@ impl Stream {
     }
 
     /// Returns the encoder with no pass open, as copies need it.
-    fn between_passes(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
+    pub(super) fn between_passes(&mut self, device: &wgpu::Device) -> &mut wgpu::CommandEncoder {
         self.pass = None;
         self.encoder(device)
     }
 
-    fn append(&mut self, device: &wgpu::Device, dispatch: &Dispatch) {
+    pub(super) fn append(&mut self, device: &wgpu::Device, dispatch: &Dispatch) {
         let offset = self.params.len();
         self.params.extend_from_slice(dispatch.params);
         self.params.resize(offset + self.step, 0);
@@ -101,7 +98,7 @@ impl Stream {
         }];
         entries.extend(dispatch.bindings.iter().map(|b| wgpu::BindGroupEntry {
             binding: b.number,
-            resource: b.buffer.raw().as_entire_binding(),
+            resource: b.raw.as_entire_binding(),
         }));
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
@@ -109,10 +106,7 @@ impl Stream {
             entries: &entries,
         });
         for binding in dispatch.bindings {
-            binding
-                .buffer
-                .last_use
-                .store(self.number, Ordering::Relaxed);
+            binding.last_use.store(self.number, Ordering::Relaxed);
         }
         if self.timing.is_some() {
             self.pass = None;
@@ -147,7 +141,7 @@ impl Stream {
     }
 
     /// Submits the command buffer.
-    fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
+    pub(super) fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) {
         self.pass = None;
         let Some(mut encoder) = self.encoder.take() else {
             return;
@@ -165,197 +159,5 @@ impl Stream {
         self.params.clear();
         self.dispatches = 0;
         self.number += 1;
-    }
-}
-
-impl Gpu {
-    pub(super) fn append(&self, dispatch: &Dispatch) -> Result<()> {
-        self.check()?;
-        let mut stream = lock(&self.0.stream);
-        stream.append(&self.0.device, dispatch);
-        if stream.dispatches == MAX_DISPATCHES {
-            stream.submit(&self.0.device, &self.0.queue);
-        }
-        Ok(())
-    }
-
-    /// Returns the number of dispatches so far.
-    pub fn dispatches(&self) -> u64 {
-        lock(&self.0.stream).all_dispatches
-    }
-
-    /// Submits the dispatches recorded so far.
-    pub fn flush(&self) {
-        lock(&self.0.stream).submit(&self.0.device, &self.0.queue);
-    }
-
-    /// Submits the dispatches recorded so far and waits until they are finished.
-    ///
-    /// # Errors
-    /// The first error until then.
-    pub fn wait(&self) -> Result<()> {
-        self.flush();
-        self.poll()?;
-        self.check()
-    }
-
-    fn poll(&self) -> Result<()> {
-        let all = wgpu::PollType::Wait {
-            submission_index: None,
-            timeout: None,
-        };
-        self.0
-            .device
-            .poll(all)
-            .map_err(|_| self.error("does not answer; start again, or use --device cpu"))?;
-        Ok(())
-    }
-
-    /// Returns a new buffer that holds `data`.
-    ///
-    /// # Errors
-    /// Where there is no memory for it.
-    pub fn upload<T: Pod>(&self, data: &[T]) -> Result<Arc<Buffer>> {
-        let buffer = self.unset(size_of_val(data).div_ceil(4))?;
-        self.write(&buffer, data)?;
-        Ok(buffer)
-    }
-
-    /// Writes `data` to the beginning of a buffer.
-    pub(super) fn write<T: Pod>(&self, buffer: &Buffer, data: &[T]) -> Result<()> {
-        let bytes: &[u8] = bytemuck::cast_slice(data);
-        let mut stream = lock(&self.0.stream);
-        // The queue executes a write before the command buffer that is still being recorded. If that command buffer uses
-        // this memory, it must be submitted first.
-        if buffer.last_use.load(Ordering::Relaxed) == stream.number {
-            stream.submit(&self.0.device, &self.0.queue);
-        }
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let device = &self.0.device;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        self.0.queue.write_buffer(buffer.raw(), 0, bytes);
-        match pollster::block_on(scope.pop()) {
-            None => Ok(()),
-            Some(_) => Err(self.error(format_args!(
-                "no memory is left to bring {:.1} MB there; take a smaller batch",
-                bytes.len() as f64 * 1e-6
-            ))),
-        }
-    }
-
-    /// Returns a buffer of `elements` zeros.
-    ///
-    /// # Errors
-    /// Where there is no memory for it.
-    pub fn zeros(&self, elements: usize) -> Result<Arc<Buffer>> {
-        let buffer = self.unset(elements)?;
-        let mut stream = lock(&self.0.stream);
-        buffer.last_use.store(stream.number, Ordering::Relaxed);
-        stream
-            .between_passes(&self.0.device)
-            .clear_buffer(buffer.raw(), 0, None);
-        Ok(buffer)
-    }
-
-    /// Copies `len` elements between two different buffers.
-    ///
-    /// # Errors
-    /// Where the GPU is lost.
-    pub fn copy(&self, from: &Slice, to: &Slice, len: usize) -> Result<()> {
-        self.check()?;
-        if len == 0 {
-            return Ok(());
-        }
-        let mut stream = lock(&self.0.stream);
-        for slice in [from, to] {
-            slice
-                .buffer
-                .last_use
-                .store(stream.number, Ordering::Relaxed);
-        }
-        let [start, end] = [from, to].map(|s| s.offset as u64 * 4);
-        let encoder = stream.between_passes(&self.0.device);
-        let (from, to) = (from.buffer.raw(), to.buffer.raw());
-        encoder.copy_buffer_to_buffer(from, start, to, end, len as u64 * 4);
-        Ok(())
-    }
-
-    /// Reads `len` elements, after all dispatches recorded so far.
-    ///
-    /// # Errors
-    /// Where the GPU is lost or an earlier dispatch failed.
-    pub fn read<T: Pod>(&self, from: &Slice, len: usize) -> Result<Vec<T>> {
-        self.check()?;
-        if len == 0 {
-            return Ok(Vec::new());
-        }
-        let bytes = len as u64 * 4;
-        let reused = {
-            let unused = &mut lock(&self.0.stream).read_back;
-            let place = unused.iter().position(|b| b.size() >= bytes);
-            place.map(|i| unused.swap_remove(i))
-        };
-        let staging = match reused {
-            Some(staging) => staging,
-            None => {
-                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-                self.create(bytes.next_power_of_two().max(4096), usage)?
-            }
-        };
-        let mut stream = lock(&self.0.stream);
-        let encoder = stream.between_passes(&self.0.device);
-        encoder.copy_buffer_to_buffer(
-            from.buffer.raw(),
-            from.offset as u64 * 4,
-            &staging,
-            0,
-            bytes,
-        );
-        stream.submit(&self.0.device, &self.0.queue);
-        drop(stream);
-
-        let (done, wait) = mpsc::channel();
-        let view = staging.slice(..bytes);
-        view.map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is gone where the GPU did not answer.
-            let _ = done.send(result);
-        });
-        self.poll()?;
-        self.check()?;
-        let failed = || self.error("its memory cannot be read; start again, or use --device cpu");
-        let arrived = wait.recv().map_err(|_| failed())?;
-        arrived.map_err(|_| failed())?;
-        let mapped = view.get_mapped_range().map_err(|_| failed())?;
-        let data = bytemuck::pod_collect_to_vec(&mapped);
-        drop(mapped);
-        staging.unmap();
-        lock(&self.0.stream).read_back.push(staging);
-        Ok(data)
-    }
-
-    /// Returns the table of timings, where timing is on; see [`timing`](super::timing).
-    pub fn timings(&self) -> Option<String> {
-        self.flush();
-        lock(&self.0.stream)
-            .timing
-            .as_ref()
-            .map(|t| t.report(self.name()))
-    }
-
-    /// Starts timing with an empty table; `false` where the GPU has no clock.
-    pub fn start_timing(&self) -> bool {
-        self.flush();
-        let timing = Timing::new(&self.0.device, &self.0.queue);
-        let mut stream = lock(&self.0.stream);
-        stream.timing = timing;
-        stream.timing.is_some()
-    }
-
-    /// Milliseconds of all kernels since timing started; `None` where it is off.
-    pub fn timed_ms(&self) -> Option<f64> {
-        self.flush();
-        lock(&self.0.stream).timing.as_ref().map(Timing::total_ms)
     }
 }

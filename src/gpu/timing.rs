@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::stream;
-
 /// The environment variable that switches the table on, with any value except `0` and the empty one.
 pub const VARIABLE: &str = "GLIMPSE_PROFILE";
 
 // Timestamps in a command buffer at most.
-const QUERIES: u32 = 256;
+pub(super) const QUERIES: u32 = 256;
 
 /// Returns whether the environment variable asks for timing.
 pub fn enabled() -> bool {
@@ -164,5 +162,3 @@ impl Timing {
         text
     }
 }
-
-const _: () = assert!(stream::MAX_DISPATCHES * 2 <= QUERIES);

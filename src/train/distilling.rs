@@ -7,11 +7,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::batches::mix;
-use super::captions::purpose;
 use super::config::TrainConfig;
 use super::dev::Evaluation;
 use super::distill::{Ahead, Batch, Distillation, Heads};
-use super::work::{Place, Terms};
+use super::step::{Place, Terms, purpose};
 use crate::data::Recipe;
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{Error, Result};

@@ -8,7 +8,7 @@
 //!
 //! - [`config`] holds the settings of a run;
 //! - [`batches`] selects the images and captions of each step;
-//! - `captions`, `self_critical` and [`distill`] compute the losses of the three stages;
+//! - `cross_entropy`, `self_critical` and [`distill`] compute the losses of the three stages;
 //! - [`optimizer`], [`schedule`] and [`average`] update the parameters;
 //! - [`dev`] evaluates;
 //! - [`features`] caches a frozen encoder's features in a file;
@@ -25,6 +25,7 @@ mod captions;
 pub mod checkpoint;
 mod claim;
 pub mod config;
+mod cross_entropy;
 pub mod dev;
 pub mod distill;
 mod distilling;
@@ -38,6 +39,7 @@ pub mod provenance;
 pub mod record;
 pub mod schedule;
 mod self_critical;
+mod step;
 pub mod summary;
 pub mod trainer;
 mod work;

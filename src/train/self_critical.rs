@@ -28,9 +28,9 @@
 use std::collections::HashSet;
 
 use super::batches::{Batch, Samples, mix};
-use super::captions::{cross_entropy, purpose};
 use super::config::{SelfCriticalConfig, TrainConfig};
-use super::work::{Place, Terms};
+use super::cross_entropy::cross_entropy;
+use super::step::{Place, Terms, purpose};
 use crate::caption::sample_ids;
 use crate::cpu::threads;
 use crate::data::Vocabulary;

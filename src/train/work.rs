@@ -9,6 +9,7 @@ use super::dev::Evaluation;
 use super::distilling::Distilling;
 use super::optimizer::Pace;
 use super::provenance::Provenance;
+use super::step::{Place, Terms};
 use crate::data::Contents;
 use crate::error::Result;
 use crate::model::{Description, Kind};
@@ -21,25 +22,6 @@ pub(super) enum Work {
     Captions(Box<Captions>),
     /// An encoder, and views with their teachers' features and classes.
     Distilling(Box<Distilling>),
-}
-
-/// Position of a step in its run.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// Index of the step, from 0.
-    pub(super) step: u64,
-    /// Steps of the whole run.
-    pub(super) total: u64,
-}
-
-/// The loss of a step, and numbers for the log.
-pub(super) struct Terms {
-    /// The loss: a scalar on the tape.
-    pub(super) total: Tensor,
-    /// Parts of the loss and other numbers by name.
-    pub(super) parts: Vec<(String, Tensor)>,
-    /// Number of images in the step.
-    pub(super) images: usize,
 }
 
 impl Work {

@@ -8,11 +8,11 @@ use axum::http::StatusCode;
 use tokio::task;
 
 use super::app::App;
+use super::form::Picture;
 use super::log_limit::LogLimit;
 use super::metrics::Stage;
 use super::refusal::Refusal;
 use super::room::TooManyPixels;
-use super::upload::Picture;
 use crate::data::{Image, Unreadable};
 use crate::error::Error;
 

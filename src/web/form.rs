@@ -8,7 +8,9 @@ use super::Options;
 use super::disposition::Disposition;
 use super::params::CaptionParams;
 use super::refusal::{Refusal, shown};
-use super::upload::{IMAGE, Picture};
+
+/// The multipart field of an image, and the name of an image that has none.
+pub const IMAGE: &str = "image";
 
 /// The accepted names of an image's field: those of this service, and those of services whose clients come here.
 const IMAGE_FIELDS: [&str; 8] = [
@@ -20,6 +22,12 @@ const IMAGE_FIELDS_TEXT: &str = "`image` (or `images`, `file`, `files`, also wit
 
 /// The largest number of fields that a message names.
 const MAX_NAMED: usize = 8;
+
+/// An image as the client sent it.
+pub struct Picture {
+    pub name: String,
+    pub bytes: Bytes,
+}
 
 /// Returns the content type, if it is that of a multipart form.
 pub fn kind(headers: &HeaderMap) -> Option<&HeaderValue> {

@@ -26,7 +26,7 @@ use super::app::App;
 use super::origin::{Origin, authority};
 use super::peers::Peer;
 use super::refusal::Refusal;
-use super::{PublicUrl, routes};
+use super::{PublicUrl, paths};
 
 /// Allows a request that is for this host and does not come from a page of another origin.
 pub async fn check_origin(
@@ -35,7 +35,7 @@ pub async fn check_origin(
     next: Next,
 ) -> Result<Response, Refusal> {
     check_head(request.headers()).map_err(Refusal::closing)?;
-    if is_reserved(&request) && request.uri().path() != routes::HEALTH {
+    if is_reserved(&request) && request.uri().path() != paths::HEALTH {
         return Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many connections at once; try again in a moment",
@@ -45,7 +45,7 @@ pub async fn check_origin(
     let host = host(&request)?;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let needs_none =
-        request.version() == Version::HTTP_10 || (reads && request.uri().path() == routes::HEALTH);
+        request.version() == Version::HTTP_10 || (reads && request.uri().path() == paths::HEALTH);
     if host.is_none() && !needs_none {
         return Err(Refusal::bad_request(
             "the request names no host; HTTP/1.1 needs the header `Host`",

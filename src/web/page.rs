@@ -6,7 +6,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::PublicUrl;
+use super::{PublicUrl, paths};
 use crate::data::SAMPLES;
 
 /// A file of the page.
@@ -20,17 +20,17 @@ struct Asset {
 /// be served under any path.
 const FILES: [(&str, &str, &[u8]); 3] = [
     (
-        "/style.css",
+        paths::STYLE,
         "text/css; charset=utf-8",
         include_bytes!("page/style.css"),
     ),
     (
-        "/app.js",
+        paths::SCRIPT,
         "text/javascript; charset=utf-8",
         include_bytes!("page/app.js"),
     ),
     (
-        "/icon.svg",
+        paths::ICON,
         "image/svg+xml",
         include_bytes!("page/icon.svg"),
     ),
@@ -52,16 +52,6 @@ impl IntoResponse for Asset {
     }
 }
 
-/// Returns the paths of the page's files and of the sample photos.
-pub fn paths() -> impl Iterator<Item = String> {
-    let files = FILES.into_iter().map(|(path, ..)| path.to_string());
-    files.chain(SAMPLES.into_iter().map(|sample| sample_path(sample.name)))
-}
-
-fn sample_path(name: &str) -> String {
-    format!("/samples/{name}")
-}
-
 /// The routes of the page and of the sample photos. `public` is the address that users see if a proxy stands in front.
 pub fn routes<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> Router<S> {
     let route = |router: Router<S>, path: &str, kind, bytes| {
@@ -78,7 +68,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(public: Option<&PublicUrl>) -> R
     });
     SAMPLES.into_iter().fold(page, |router, sample| {
         let bytes = Bytes::from_static(sample.bytes);
-        route(router, &sample_path(sample.name), "image/jpeg", bytes)
+        route(router, &paths::sample(sample.name), "image/jpeg", bytes)
     })
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::origin::Origin;
-use super::under_path;
+use super::paths;
 use crate::error::Error;
 
 /// An address such as `https://example.org/glimpse`, from which a proxy passes requests on to the service.
@@ -48,7 +48,7 @@ impl FromStr for PublicUrl {
                 "between its slashes the path may have letters, digits and - . _ ~, and no query may follow",
             ));
         }
-        if let Some(own) = under_path::hidden_by(path) {
+        if let Some(own) = paths::hidden_by(path) {
             return Err(wrong(&format!(
                 "the path {path} would hide {own}, which is the service's own; choose another path, such as /glimpse"
             )));

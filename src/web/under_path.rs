@@ -14,17 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::{Redirect, Response};
 use axum::routing::get;
 
-use super::{PublicUrl, openapi, page};
-
-/// Returns a route that `path` would hide, if there is one: a route equal to the path or below it.
-pub fn hidden_by(path: &str) -> Option<String> {
-    let described = openapi::description(None).paths.paths;
-    let mut own = described.into_keys().chain(page::paths());
-    own.find(|own| {
-        let below = own.strip_prefix(path).filter(|_| !path.is_empty());
-        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    })
-}
+use super::PublicUrl;
 
 /// Redirects the path without a final slash to the page. Without the slash, the page's relative addresses would be
 /// wrong.
@@ -88,24 +78,6 @@ mod tests {
             let uri: Uri = uri.parse().unwrap();
             let found = stripped(&uri, "/glimpse").map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), below, "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_path_of_the_services_own_is_known() {
-        for (path, hidden) in [
-            ("/api", true),
-            ("/api/caption", true),
-            ("/metrics", true),
-            ("/samples", true),
-            ("/app.js", true),
-            ("", false),
-            ("/glimpse", false),
-            ("/ap", false),
-            ("/apis", false),
-            ("/api/glimpse", false),
-        ] {
-            assert_eq!(hidden_by(path).is_some(), hidden, "{path}");
         }
     }
 }

@@ -10,12 +10,10 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::Options;
+use super::form::{self, IMAGE, Picture};
 use super::params::CaptionParams;
 use super::refusal::{Refusal, shown};
-use super::{Options, form};
-
-/// The multipart field of an image, and the name of an image that has none.
-pub const IMAGE: &str = "image";
 
 /// The unit in which the memory for uploads is counted, in bytes.
 const PIECE: usize = 4 << 10;
@@ -36,12 +34,6 @@ impl UploadMemory {
 pub struct Upload {
     bytes: Vec<u8>,
     share: OwnedSemaphorePermit,
-}
-
-/// An image as the client sent it.
-pub struct Picture {
-    pub name: String,
-    pub bytes: Bytes,
 }
 
 /// Reads request bodies.

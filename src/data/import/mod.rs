@@ -8,6 +8,9 @@ mod hdf5;
 mod pickle;
 mod torch;
 mod unzip;
+mod zipped;
+
+pub use super::format::Format;
 
 use std::path::{Path, PathBuf};
 
@@ -24,54 +27,6 @@ use crate::tensor::Tensor;
 /// The largest ratio of a file's unpacked size to its own. Weights hardly compress, so a larger ratio is an attempt to
 /// exhaust memory.
 const EXPANSION: usize = 16;
-
-/// The file format of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// The safetensors format.
-    Safetensors,
-    /// `torch.save` since PyTorch 1.6: a zip archive.
-    TorchZip,
-    /// `torch.save` before that: pickles and storages one after another.
-    TorchLegacy,
-    /// Keras' `.h5`.
-    KerasH5,
-    /// Keras' `.keras`: a zip archive with an HDF5 file in it.
-    KerasZip,
-}
-
-impl Format {
-    /// Returns the format's name for messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Safetensors => "safetensors",
-            Format::TorchZip => "PyTorch zip",
-            Format::TorchLegacy => "PyTorch pickle",
-            Format::KerasH5 => "Keras HDF5",
-            Format::KerasZip => "Keras zip",
-        }
-    }
-
-    /// Whether Keras wrote it, with its own layout of kernels and its own names.
-    pub fn is_keras(self) -> bool {
-        matches!(self, Format::KerasH5 | Format::KerasZip)
-    }
-
-    /// Recognises the format by the first bytes; `None` if it is none of these.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        if bytes.starts_with(b"PK\x03\x04") {
-            Some(Format::TorchZip)
-        } else if torch::is_pickle(bytes) {
-            Some(Format::TorchLegacy)
-        } else if bytes.starts_with(hdf5::MAGIC) {
-            Some(Format::KerasH5)
-        } else if bytes.get(8) == Some(&b'{') {
-            Some(Format::Safetensors)
-        } else {
-            None
-        }
-    }
-}
 
 /// An opened weight file of any of these formats.
 pub struct Archive {
@@ -120,7 +75,7 @@ impl Archive {
                 Source::Hdf5(Hdf5::open(bytes.clone(), largest).map_err(refuse)?)
             }
             Format::TorchZip | Format::KerasZip => {
-                let (source, of_model) = unzip::open(bytes.clone()).map_err(refuse)?;
+                let (source, of_model) = zipped::open(bytes.clone()).map_err(refuse)?;
                 if matches!(source, Source::Hdf5(_)) {
                     format = Format::KerasZip;
                 }

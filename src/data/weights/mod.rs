@@ -26,7 +26,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 
 use super::bytes::Bytes;
 use super::float::Float;
-use super::import::Format;
+use super::format::Format;
 use crate::error::{self, Error, Result};
 use crate::tensor::Tensor;
 

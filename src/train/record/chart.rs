@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::page::escaped;
+use super::html::{escaped, number};
 
 /// A curve in a chart.
 pub struct Line<'a> {
@@ -195,7 +195,7 @@ pub fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
                     x(step),
                     y(value),
                     escaped(line.name),
-                    super::page::number(value)
+                    number(value)
                 );
             }
         }

@@ -11,6 +11,7 @@ mod board;
 mod chart;
 mod curve;
 mod history;
+mod html;
 pub mod log;
 mod page;
 mod pictures;

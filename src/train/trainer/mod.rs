@@ -28,8 +28,9 @@ use super::optimizer::Optimizer;
 use super::progress::Progress;
 use super::provenance::Provenance;
 use super::schedule::{learning_rate, schedule};
+use super::step::{Place, Terms};
 use super::summary::Summary;
-use super::work::{Place, Terms, Work, encoder_pace};
+use super::work::{Work, encoder_pace};
 use crate::error::{self, Error, Result};
 use crate::nn::Module;
 
