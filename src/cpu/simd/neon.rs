@@ -1,7 +1,8 @@
 //! NEON, the vectors of AArch64: 4 floats per vector, 32 registers.
 //!
 //! Pairs of bf16 are multiplied with the multiply-adds of `f32`. Some processors have BFDOT, which multiplies a pair in one
-//! instruction, but it rounds its sums to odd: its results are not the ones that [`Precision`](crate::cpu::Precision) states.
+//! instruction. It adds the two products first and rounds their sum to odd, so its results are not those that
+//! [`precision`](crate::cpu::precision) states.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
