@@ -2,7 +2,8 @@
 //!
 //! Pairs of bf16 are multiplied with the multiply-adds of `f32`. Some processors have BFDOT, which multiplies a pair in one
 //! instruction. It adds the two products first and rounds their sum to odd, so its results are not those that
-//! [`precision`](crate::cpu::precision) states.
+//! [`precision`](crate::cpu::precision) states. BFMLALB and BFMLALT round as stated there, but they multiply one number of a
+//! pair each, and so are no faster than `f32`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -44,11 +45,11 @@ impl Neon {
     }
 }
 
-// A tile of 6 rows by 4 vectors: 24 accumulators, four vectors of B and one broadcast of A are 29 of 32 registers. For each
-// `k` it loads 4 vectors and 6 numbers for 24 multiply-adds. A tile of 14 rows by 2 vectors would take 31 registers and 16
-// loads for 28 multiply-adds, and one of 7 rows by 4 vectors 33 registers. Processors with four multipliers of latency 4
-// need 16 independent sums. A panel of 16 columns also cuts DenseNet's 32 and 128 outputs without a remainder, where three
-// vectors, 12 columns, would not.
+// A tile of 6 rows by 4 vectors: 24 accumulators, four vectors of B and one number of A are 29 of 32 registers. A
+// multiply-add takes one lane of a register as its factor, so the number needs no instruction that broadcasts it. For each
+// `k` there are 10 loads for 24 multiply-adds, 0.42 for one. 14 rows by 2 vectors would take 31 registers and 0.57 loads, and
+// 7 rows by 4 vectors 33 registers. Processors with four multipliers of latency 4 need 16 independent sums. A panel of 16
+// columns also cuts DenseNet's 32 and 128 outputs without a remainder, as 12 columns (three vectors) would not.
 //
 // SAFETY of every block below: `self` exists, so the processor has the instructions; the callers of loads and stores vouch
 // for the pointers.
