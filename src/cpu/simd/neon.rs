@@ -141,7 +141,7 @@ impl Simd for Neon {
     fn prefetch(self, p: *const f32) {
         // Rust has no stable intrinsic for it. The instruction is a hint, which an address without memory does not fault.
         unsafe {
-            asm!("prfm pldl1keep, [{0}]", in(reg) p, options(nomem, nostack, preserves_flags));
+            asm!("prfm pldl1keep, [{0}]", in(reg) p.addr(), options(nomem, nostack, preserves_flags));
         }
     }
     #[inline(always)]
