@@ -235,8 +235,8 @@ impl Bordered {
     }
 }
 
-/// The loops of [`implicit`] with a tile of vectors that fills the register file: 6 pixels by 16 outputs with AVX2, 14 by 32
-/// with AVX-512.
+/// The loops of [`implicit`] with a tile of vectors that fills the register file: 6 pixels by 16 outputs with AVX2 and NEON, 14
+/// by 32 with AVX-512.
 ///
 /// As in [`gemm`], arithmetic is the limit. The rest of the time goes into the copy of the image, into the weights, which do not
 /// fit the first-level cache and are loaded again for every few pixels, and into the tile that the last pixels do not fill.

@@ -259,6 +259,7 @@ impl WithSimd for Tile<'_> {
     fn run<S: Simd>(self, s: S) {
         match (S::TILE_ROWS, S::TILE_VECTORS) {
             (14, 2) => self.multiply::<S, 14, 2>(s),
+            (6, 4) => self.multiply::<S, 6, 4>(s),
             (6, 2) => self.multiply::<S, 6, 2>(s),
             (6, 1) => self.multiply::<S, 6, 1>(s),
             _ => unreachable!("no instruction set has another tile"),

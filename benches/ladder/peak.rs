@@ -69,6 +69,7 @@ impl WithSimd for Burst {
     fn run<S: Simd>(self, s: S) -> f64 {
         match S::TILE_ROWS * S::TILE_VECTORS {
             28 => chains::<S, 28>(s),
+            24 => chains::<S, 24>(s),
             12 => chains::<S, 12>(s),
             _ => chains::<S, 6>(s),
         }

@@ -7,17 +7,21 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use super::Precision;
+#[cfg(target_arch = "aarch64")]
+use super::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, WithSimd};
 
-/// The instruction sets that kernels are compiled for, slowest first.
+/// The instruction sets that kernels are compiled for. Those of one architecture are in order, slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// No vectors: every operation runs its plain-loop definition, the reference of the tests.
     Naive,
     /// 256-bit vectors of the `wide` crate, compiled for the build's target.
     Portable,
+    /// NEON, on AArch64: 4 floats per vector, 32 registers.
+    Neon,
     /// AVX2 with fused multiply-add: 8 floats per vector, 16 registers.
     Avx2,
     /// AVX-512F: 16 floats per vector, 32 registers.
@@ -25,14 +29,21 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, slowest first.
-    pub const ALL: [Level; 4] = [Level::Naive, Level::Portable, Level::Avx2, Level::Avx512];
+    /// Every level, in the order of the type.
+    pub const ALL: [Level; 5] = [
+        Level::Naive,
+        Level::Portable,
+        Level::Neon,
+        Level::Avx2,
+        Level::Avx512,
+    ];
 
     /// The name that `GLIMPSE_ISA` takes.
     pub fn name(self) -> &'static str {
         match self {
             Level::Naive => "naive",
             Level::Portable => "portable",
+            Level::Neon => "neon",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
         }
@@ -41,6 +52,10 @@ impl Level {
     fn detected(self) -> bool {
         match self {
             Level::Naive | Level::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(not(target_arch = "aarch64"))]
+            Level::Neon => false,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -55,7 +70,7 @@ impl Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Level);
 
-/// The environment variable that forces an instruction set: `naive`, `portable`, `avx2` or `avx512`.
+/// The environment variable that forces an instruction set: `naive`, `portable`, `neon`, `avx2` or `avx512`.
 pub const ISA_VARIABLE: &str = "GLIMPSE_ISA";
 
 thread_local! {
@@ -122,6 +137,11 @@ impl Isa {
     pub fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
         match self.0 {
             Level::Naive | Level::Portable => work.run(Portable::new()),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: an `Isa` of this level exists only after the processor said that it has the features.
+            Level::Neon => unsafe { run_neon(work) },
+            #[cfg(not(target_arch = "aarch64"))]
+            Level::Neon => unreachable!("no such token can be built on this processor"),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` of this level exists only after the processor said that it has the features.
             Level::Avx2 => unsafe { run_avx2(work) },
@@ -201,6 +221,13 @@ pub fn check_forced() -> crate::error::Result<()> {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn run_neon<W: WithSimd>(work: W) -> W::Output {
+    // SAFETY: this function may only be called where NEON is present.
+    work.run(unsafe { Neon::new_unchecked() })
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_avx2<W: WithSimd>(work: W) -> W::Output {
@@ -239,6 +266,7 @@ mod tests {
         for isa in Isa::available() {
             let want = match isa.level() {
                 Level::Naive | Level::Portable => (8, "portable"),
+                Level::Neon => (4, "neon"),
                 Level::Avx2 => (8, "avx2"),
                 Level::Avx512 => (16, "avx512"),
             };

@@ -30,7 +30,7 @@ const PREFETCH_PIXELS: usize = 8;
 // Sums over pixels are divided into at most this many parts, which are added in order at the end.
 const WEIGHT_PARTS: usize = 8;
 
-/// Floats from one strip to the next. The last pixel of a strip writes a whole vector; the padding keeps it out of the next
+/// Floats from one strip to the next. The last pixel of a strip writes whole vectors; the padding keeps them out of the next
 /// strip.
 fn strip_len(height: usize) -> usize {
     height * WEIGHT_PIXELS + 16
@@ -227,10 +227,12 @@ impl WithSimd for Gather<'_> {
                 let before = source.before.map(|f| f.channels(first..first + len));
                 copy_clipped(s, row, start, before, to);
             }
-            // A vector is a little longer than a strip is high: the next pixel overwrites the excess lanes.
+            // Whole vectors may be a little longer than a strip is high: the next pixel overwrites the excess lanes.
             for j in 0..block.len().div_ceil(S::TILE_ROWS) {
-                let piece = s.load(&line[j * S::TILE_ROWS..]);
-                s.store(&mut self.strips[j * strip + i * S::TILE_ROWS..], piece);
+                let (from, to) = (j * S::TILE_ROWS, j * strip + i * S::TILE_ROWS);
+                for v in (0..S::TILE_ROWS).step_by(S::LANES) {
+                    s.store(&mut self.strips[to + v..], s.load(&line[from + v..]));
+                }
             }
             ox += 1;
             if ox == out_width {

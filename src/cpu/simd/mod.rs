@@ -1,4 +1,5 @@
-//! A small trait over vectors of `f32`, implemented in one file for each instruction set.
+//! A small trait over vectors of `f32`, implemented in one file for each instruction set: AVX2 and AVX-512 on x86-64, NEON on
+//! AArch64, and portable vectors anywhere.
 //!
 //! A kernel is written once, generic over [`Simd`]. [`Isa::dispatch`](super::Isa::dispatch) compiles it for each instruction
 //! set, in functions that carry `#[target_feature]`. Everything here is `#[inline(always)]`, so it ends up inside those
@@ -8,12 +9,18 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 
 use super::precision::pair;

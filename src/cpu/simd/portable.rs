@@ -80,7 +80,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round(self, a: f32x8) -> f32x8 {
-        a.round()
+        a.round_ties_even()
     }
     #[inline(always)]
     fn scale_by_power_of_two(self, a: f32x8, n: f32x8) -> f32x8 {
