@@ -9,6 +9,7 @@ mod calibrate;
 mod caption;
 mod compare;
 mod config;
+mod convert;
 mod dataset;
 mod device;
 mod doctor;
@@ -25,6 +26,8 @@ mod score;
 mod serve;
 mod tally;
 mod train;
+
+pub use convert::main as convert_main;
 
 use std::hash::RandomState;
 use std::ops::RangeInclusive;
@@ -86,6 +89,7 @@ enum Command {
     Score(score::ScoreArgs),
     Doctor(doctor::DoctorArgs),
     Inspect(inspect::InspectArgs),
+    Convert(convert::ConvertArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
     Bench(bench::BenchArgs),
@@ -116,6 +120,7 @@ impl Command {
             Command::Inspect(args) => return inspect::run(args),
             Command::Config(args) => return config::run(args),
             Command::Compare(args) => return compare::run(args),
+            Command::Convert(args) => return convert::run(args),
             Command::Fetch(args) => return fetch::run(args),
             Command::Doctor(args) => return doctor::run(args, device),
             Command::Devices(args) => return device::run(args),
@@ -135,6 +140,7 @@ impl Command {
             | Command::Inspect(_)
             | Command::Config(_)
             | Command::Compare(_)
+            | Command::Convert(_)
             | Command::Fetch(_)
             | Command::Devices(_) => ExitCode::SUCCESS.into(),
         };

@@ -335,6 +335,7 @@ fn every_command_explains_itself() {
             ],
         ),
         ("devices", &["--json", "--gpu"]),
+        ("convert", &["INPUT", "--verify", "--dtype"]),
         (
             "bench",
             &["train-decoder", "--runs", "[default: 12]", "--precision"],
@@ -421,6 +422,7 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["fetch", "densenet121", "--url", "ftp://localhost/a"],
         &["fetch", "densenet121", "--sha256", "abc"],
         &["bench", "sleep"],
+        &["convert", "a.pth"],
         &["bench", "gemm", "--precision", "bf16"],
         &["bench", "--precision", "f8"],
         &["bench", "--threads", "0"],
