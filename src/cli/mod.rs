@@ -26,6 +26,7 @@ mod score;
 mod serve;
 mod tally;
 mod train;
+mod version;
 
 pub use convert::main as convert_main;
 
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cpu::{isa, profile, threads};
@@ -190,7 +192,18 @@ pub fn main() -> ExitCode {
 /// The exit status.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     survive_size_limit();
-    T::try_parse().map_err(|error| misuse::not_parsed(&error))
+    T::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayVersion => misuse::not_parsed(&version_in_detail::<T>().unwrap_or(error)),
+        _ => misuse::not_parsed(&error),
+    })
+}
+
+/// Parses a command line with `-V` or `--version` once more, and returns the answer. Only here `--version` has its
+/// details, because they take milliseconds to find out.
+fn version_in_detail<T: Parser>() -> Option<clap::Error> {
+    // Clap takes texts that live as long as the process, which ends after the answer.
+    let long: &'static str = version::long().leak();
+    T::command().long_version(long).try_get_matches().err()
 }
 
 /// Turns the signal for a file that grows beyond a limit into an error of the write. The signal's default action

@@ -39,6 +39,7 @@ mod server;
 mod stages;
 mod talk;
 mod training;
+mod version;
 mod words;
 
 use std::fs;
