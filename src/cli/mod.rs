@@ -8,6 +8,7 @@ mod bench;
 mod calibrate;
 mod caption;
 mod compare;
+mod completions;
 mod config;
 mod convert;
 mod dataset;
@@ -18,6 +19,7 @@ mod features;
 mod fetch;
 mod images;
 mod inspect;
+mod man;
 mod misuse;
 mod options;
 pub mod output;
@@ -96,6 +98,8 @@ enum Command {
     Serve(serve::ServeArgs),
     Bench(bench::BenchArgs),
     Devices(device::DevicesArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// The outcome of a command.
@@ -126,6 +130,8 @@ impl Command {
             Command::Fetch(args) => return fetch::run(args),
             Command::Doctor(args) => return doctor::run(args, device),
             Command::Devices(args) => return device::run(args),
+            Command::Completions(args) => return completions::run(args),
+            Command::Man(args) => return man::run(args),
             _ => {}
         }
         let device = device.open()?;
@@ -144,7 +150,9 @@ impl Command {
             | Command::Compare(_)
             | Command::Convert(_)
             | Command::Fetch(_)
-            | Command::Devices(_) => ExitCode::SUCCESS.into(),
+            | Command::Devices(_)
+            | Command::Completions(_)
+            | Command::Man(_) => ExitCode::SUCCESS.into(),
         };
         if let Device::Gpu(gpu) = &device {
             if profile::enabled()

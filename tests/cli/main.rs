@@ -36,6 +36,7 @@ mod report;
 mod scores;
 mod serve;
 mod server;
+mod shell;
 mod stages;
 mod talk;
 mod training;
@@ -337,6 +338,8 @@ fn every_command_explains_itself() {
         ),
         ("devices", &["--json", "--gpu"]),
         ("convert", &["INPUT", "--verify", "--dtype"]),
+        ("completions", &["SHELL", "zsh"]),
+        ("man", &["--out"]),
         (
             "bench",
             &["train-decoder", "--runs", "[default: 12]", "--precision"],
@@ -424,6 +427,8 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["fetch", "densenet121", "--sha256", "abc"],
         &["bench", "sleep"],
         &["convert", "a.pth"],
+        &["completions"],
+        &["man", "extra"],
         &["bench", "gemm", "--precision", "bf16"],
         &["bench", "--precision", "f8"],
         &["bench", "--threads", "0"],
