@@ -31,6 +31,8 @@ mod inspect;
 mod odd_images;
 #[cfg(unix)]
 mod outputs;
+#[cfg(unix)]
+mod packaging;
 mod proxies;
 mod report;
 mod scores;
