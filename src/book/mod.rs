@@ -7,6 +7,7 @@
 //! | [`adding_an_operation`] | Which pieces does a new operation have, and in which order do I write them? |
 //! | [`training`] | Which stages does a training have, and what does each of them need? |
 //! | [`service`] | How does `glimpse serve` behave, and what are its limits? |
+//! | [`packaging`] | How is it installed, and how is a release made? |
 //! | [`promises`] | What do the tests hold about files, memory and attacks? |
 //! | [`performance`] | How fast is it, measured against what, and where is the limit? |
 //! | [`glossary`] | What does a word mean here? |
@@ -30,6 +31,10 @@ pub mod training {}
 /// How `glimpse serve` behaves, and its limits.
 #[doc = include_str!("service.md")]
 pub mod service {}
+
+/// How it is installed, and how a release is made.
+#[doc = include_str!("packaging.md")]
+pub mod packaging {}
 
 /// What the tests hold about files, memory and attacks.
 #[doc = include_str!("promises.md")]

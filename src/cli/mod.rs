@@ -8,7 +8,9 @@ mod bench;
 mod calibrate;
 mod caption;
 mod compare;
+mod completions;
 mod config;
+mod convert;
 mod dataset;
 mod device;
 mod doctor;
@@ -17,6 +19,7 @@ mod features;
 mod fetch;
 mod images;
 mod inspect;
+mod man;
 mod misuse;
 mod options;
 pub mod output;
@@ -25,6 +28,9 @@ mod score;
 mod serve;
 mod tally;
 mod train;
+mod version;
+
+pub use convert::main as convert_main;
 
 use std::hash::RandomState;
 use std::ops::RangeInclusive;
@@ -32,6 +38,7 @@ use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cpu::{isa, profile, threads};
@@ -86,10 +93,13 @@ enum Command {
     Score(score::ScoreArgs),
     Doctor(doctor::DoctorArgs),
     Inspect(inspect::InspectArgs),
+    Convert(convert::ConvertArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
     Bench(bench::BenchArgs),
     Devices(device::DevicesArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// The outcome of a command.
@@ -116,9 +126,12 @@ impl Command {
             Command::Inspect(args) => return inspect::run(args),
             Command::Config(args) => return config::run(args),
             Command::Compare(args) => return compare::run(args),
+            Command::Convert(args) => return convert::run(args),
             Command::Fetch(args) => return fetch::run(args),
             Command::Doctor(args) => return doctor::run(args, device),
             Command::Devices(args) => return device::run(args),
+            Command::Completions(args) => return completions::run(args),
+            Command::Man(args) => return man::run(args),
             _ => {}
         }
         let device = device.open()?;
@@ -135,8 +148,11 @@ impl Command {
             | Command::Inspect(_)
             | Command::Config(_)
             | Command::Compare(_)
+            | Command::Convert(_)
             | Command::Fetch(_)
-            | Command::Devices(_) => ExitCode::SUCCESS.into(),
+            | Command::Devices(_)
+            | Command::Completions(_)
+            | Command::Man(_) => ExitCode::SUCCESS.into(),
         };
         if let Device::Gpu(gpu) = &device {
             if profile::enabled()
@@ -184,7 +200,18 @@ pub fn main() -> ExitCode {
 /// The exit status.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     survive_size_limit();
-    T::try_parse().map_err(|error| misuse::not_parsed(&error))
+    T::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayVersion => misuse::not_parsed(&version_in_detail::<T>().unwrap_or(error)),
+        _ => misuse::not_parsed(&error),
+    })
+}
+
+/// Parses a command line with `-V` or `--version` once more, and returns the answer. Only here `--version` has its
+/// details, because they take milliseconds to find out.
+fn version_in_detail<T: Parser>() -> Option<clap::Error> {
+    // Clap takes texts that live as long as the process, which ends after the answer.
+    let long: &'static str = version::long().leak();
+    T::command().long_version(long).try_get_matches().err()
 }
 
 /// Turns the signal for a file that grows beyond a limit into an error of the write. The signal's default action

@@ -42,6 +42,11 @@ impl Captioner {
         Self::read(&WeightFile::embedded("the bundled model", BUNDLED)?)
     }
 
+    /// Returns the bytes of the embedded model's file, which is `weights/glimpse.safetensors` in the source.
+    pub fn bundled_file() -> &'static [u8] {
+        BUNDLED
+    }
+
     /// Loads the model in the file at `path`.
     ///
     /// # Errors

@@ -102,6 +102,33 @@ fn an_encoder_is_made_of_either_frameworks_weights() {
 }
 
 #[test]
+fn the_command_does_what_the_program_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    for input in ["zip.pth", "keras3.keras", "around.pth"] {
+        let input = fixture(input);
+        let args = [&*input, "e.safetensors", "--dtype", "f16", "--verify"];
+        let program = convert(dir.path(), &args);
+        let by_program = read("e.safetensors");
+        fs::remove_file(dir.path().join("e.safetensors")).unwrap();
+        let command = glimpse(dir.path(), &[&["convert"], &args[..]].concat());
+        assert_eq!(command.lines(), program.lines());
+        assert_eq!(command.err, program.err);
+        assert!(read("e.safetensors") == by_program, "{input}");
+    }
+    let args = [&*fixture("resnet.pth"), "none.safetensors"];
+    let command = glimpse(dir.path(), &[&["convert"], &args[..]].concat());
+    let program = convert(dir.path(), &args);
+    assert_eq!(command.complaint(1), program.complaint(1));
+    assert!(!dir.path().join("none.safetensors").exists());
+    // The program's help is the command's, and says what it does.
+    let help = convert(dir.path(), &["-h"]);
+    let first = "Convert a pretrained DenseNet's weights to an encoder of Glimpse";
+    assert_eq!(help.lines()[0], first);
+    assert_eq!(glimpse(dir.path(), &["convert", "-h"]).lines()[0], first);
+}
+
+#[test]
 fn verification_shows_layers_features_and_classes() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("classes.txt"), "ape\nbear\ncat\ndog\neel\n").unwrap();

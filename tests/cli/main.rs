@@ -31,14 +31,18 @@ mod inspect;
 mod odd_images;
 #[cfg(unix)]
 mod outputs;
+#[cfg(unix)]
+mod packaging;
 mod proxies;
 mod report;
 mod scores;
 mod serve;
 mod server;
+mod shell;
 mod stages;
 mod talk;
 mod training;
+mod version;
 mod words;
 
 use std::fs;
@@ -335,6 +339,9 @@ fn every_command_explains_itself() {
             ],
         ),
         ("devices", &["--json", "--gpu"]),
+        ("convert", &["INPUT", "--verify", "--dtype"]),
+        ("completions", &["SHELL", "zsh"]),
+        ("man", &["--out"]),
         (
             "bench",
             &["train-decoder", "--runs", "[default: 12]", "--precision"],
@@ -421,6 +428,9 @@ fn a_wrong_command_line_is_one_line_and_exit_2() {
         &["fetch", "densenet121", "--url", "ftp://localhost/a"],
         &["fetch", "densenet121", "--sha256", "abc"],
         &["bench", "sleep"],
+        &["convert", "a.pth"],
+        &["completions"],
+        &["man", "extra"],
         &["bench", "gemm", "--precision", "bf16"],
         &["bench", "--precision", "f8"],
         &["bench", "--threads", "0"],

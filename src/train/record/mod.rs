@@ -84,8 +84,10 @@ pub struct Background {
     pub grid: Option<[usize; 2]>,
 }
 
-/// The commit that the program was built from, if the build knew it.
-pub const COMMIT: Option<&str> = option_env!("GLIMPSE_COMMIT");
+/// Returns the commit that the program was built from, if the build knew it.
+pub fn commit() -> Option<&'static str> {
+    option_env!("GLIMPSE_COMMIT").filter(|commit| !commit.is_empty())
+}
 
 /// Returns the path of the log for the model at `out`: `a.log.jsonl`.
 pub fn log_beside(out: &Path) -> PathBuf {
@@ -358,9 +360,9 @@ impl Recorder {
 /// Returns the name and version of the program for reports and logs.
 pub fn program() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    match COMMIT {
-        Some(commit) if !commit.is_empty() => format!("glimpse {version}, commit {commit}"),
-        _ => format!("glimpse {version}"),
+    match commit() {
+        Some(commit) => format!("glimpse {version}, commit {commit}"),
+        None => format!("glimpse {version}"),
     }
 }
 
