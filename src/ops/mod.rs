@@ -1,12 +1,26 @@
 //! Floor 3: the operations, one folder each.
 //!
-//! A folder has up to four files:
+//! A folder has five files:
 //!
-//! - `mod.rs` has the equation, the shapes, the derivation of the gradient, and the public function with its backward pass.
-//! - `naive.rs` is the definition as plain loops: the oracle that the kernels are tested against. An operation that is
-//!   composed of others has none, because the composition is its oracle.
+//! - `mod.rs` has the equation, the shapes, the derivation of the gradient, and the public function.
+//! - `naive.rs` is the definition as plain loops, which the kernels are tested against.
 //! - `cpu.rs` has the SIMD kernels.
 //! - `gpu.rs` dispatches the shader of the same name in `shaders/`.
+//! - `tests.rs` compares all of these with each other, with PyTorch, and with difference quotients.
+//!
+//! The three implementations have functions of the same names, `forward` and `backward`, with the same parameters. The public
+//! function checks the shapes, chooses one of the three, and records the gradient:
+//!
+//! ```text
+//! let job = Job::check(x, weight, bias)?;                shapes, messages, sizes
+//! let place = Place::of(&inputs);                        the definition, the CPU or the GPU
+//! let y = match &place {
+//!     Place::Naive => naive::forward(&job),
+//!     Place::Cpu(isa) => cpu::forward(*isa, &job),
+//!     Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
+//! };
+//! y.record(&inputs, move |dy, wanted| ...)               the same three, for the gradients that are wanted
+//! ```
 //!
 //! # Notation
 //!
@@ -23,8 +37,7 @@
 //!
 //! # Where an operation runs
 //!
-//! An operation runs on the GPU if one of its inputs is there, and on the CPU otherwise. Its `mod.rs` decides; callers do
-//! not ask. On the GPU every operation can also fail because memory is used up or the GPU no longer answers.
+//! An operation runs on the GPU if one of its inputs is there, and on the CPU otherwise (`Place::of`); callers do not ask. On the GPU every operation can also fail because memory is used up or the GPU no longer answers.
 //!
 //! Operations do not import each other. There are four exceptions, which fuse others and are defined by them:
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`]; [`mod@conv_norm_relu`]; and [`mod@norm_relu_pool`].

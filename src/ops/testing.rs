@@ -63,10 +63,7 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
     DEVICE.set(Device::Gpu(gpu.clone()));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
     DEVICE.set(Device::Cpu);
-    if let Err(panic) = result {
-        println!("failed on {}", gpu.name());
-        std::panic::resume_unwind(panic);
-    }
+    fail_naming(gpu.name(), result);
     gpu.wait().unwrap();
     assert!(
         gpu.dispatches() > before,
@@ -74,6 +71,14 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
         gpu.name()
     );
     println!("passed on {}", gpu.name());
+}
+
+/// Goes on with the panic of a test body, if there was one, after it has said where the body ran.
+fn fail_naming(place: impl std::fmt::Display, result: std::thread::Result<()>) {
+    if let Err(panic) = result {
+        eprintln!("failed on {place}");
+        std::panic::resume_unwind(panic);
+    }
 }
 
 /// Runs `body` on every instruction set, then on the GPU.
@@ -86,14 +91,16 @@ pub(crate) fn on_every_device(body: impl Fn()) {
 /// `GLIMPSE_ISA` is set), and prints each.
 pub(crate) fn on_every_isa(body: impl Fn()) {
     for isa in Isa::available() {
-        isa.scope(|| {
+        let body = || {
             assert_eq!(
                 Isa::current(),
                 isa,
                 "the instruction set asked for is the one that runs"
             );
             body();
-        });
+        };
+        let body = std::panic::AssertUnwindSafe(|| isa.scope(body));
+        fail_naming(isa, std::panic::catch_unwind(body));
         println!("passed on {isa}");
     }
 }

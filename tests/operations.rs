@@ -1,0 +1,158 @@
+//! Test of the pieces that every operation has. It reads the sources, so it notices a piece that was forgotten although
+//! everything compiles. The book's chapter on adding an operation lists the pieces.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Operations whose shader has another name, because they are a special case of another operation, or made of others.
+const SHADERS: &[(&str, &str)] = &[
+    ("linear", "matmul"),
+    ("narrow", "concat"),
+    ("conv_norm_relu", "conv2d"),
+    ("norm_relu_conv", "conv2d"),
+    ("dense_block", "conv2d"),
+];
+
+/// Operations whose values from PyTorch are recorded under another name.
+const FIXTURES: &[(&str, &str)] = &[("elementwise", "add"), ("reduce", "sum")];
+
+/// Operations that are compared with the definition alone, and why PyTorch has no value to compare with.
+const NO_FIXTURE: &[(&str, &str)] = &[
+    ("categorical", "draws with this project's random numbers"),
+    ("dropout", "draws with this project's random numbers"),
+    (
+        "conv_norm_relu",
+        "compared with the three operations it is made of",
+    ),
+    (
+        "norm_relu_pool",
+        "compared with the three operations it is made of",
+    ),
+    ("narrow", "a copy, compared with the elements it takes"),
+    ("top_k", "a choice, compared with a sort"),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The other name that `table` has for `op`, or its own.
+fn other<'a>(table: &[(&str, &'a str)], op: &'a str) -> &'a str {
+    let entry = table.iter().find(|(name, _)| *name == op);
+    entry.map_or(op, |(_, other)| other)
+}
+
+/// The text of a piece of an operation: one file, or all files of a folder of that name.
+fn piece(folder: &Path, name: &str) -> String {
+    let file = read(&folder.join(format!("{name}.rs")));
+    let Ok(parts) = fs::read_dir(folder.join(name)) else {
+        return file;
+    };
+    parts.fold(file, |text, part| text + &read(&part.unwrap().path()))
+}
+
+/// The pieces that the operation in `folder` lacks, each as a sentence that says what to write.
+fn missing(folder: &Path, fixtures: &str, all: &str, table: &str) -> Vec<String> {
+    let op = folder.file_name().unwrap().to_str().unwrap();
+    let text = |name| piece(folder, name);
+    let [front, tests] = ["mod", "tests"].map(text);
+    let places = ["naive", "cpu", "gpu"].map(|place| (place, text(place)));
+    let has_gradient = front.contains(".record(");
+    let mut lacking = Vec::new();
+    let mut need = |there: bool, what: String| {
+        if !there {
+            lacking.push(format!("{op}: {what}"));
+        }
+    };
+    need(
+        all.contains(&format!("pub mod {op};")),
+        "declare it in src/ops/mod.rs".into(),
+    );
+    need(
+        front.starts_with("//!") && front.contains("```text"),
+        "open mod.rs with its equation".into(),
+    );
+    for (place, text) in &places {
+        need(!text.is_empty(), format!("write {place}.rs"));
+        let defines = |name: &str| text.contains(&format!("fn {name}("));
+        if text.is_empty() {
+            continue;
+        }
+        // An operation that updates its input is called `step`.
+        need(
+            defines("forward") || defines("step"),
+            format!("define `forward` in {place}.rs"),
+        );
+        need(
+            !has_gradient || defines("backward"),
+            format!("define `backward` in {place}.rs"),
+        );
+    }
+    let shader = other(SHADERS, op);
+    need(
+        root().join(format!("shaders/{shader}.wgsl")).exists(),
+        format!("write shaders/{shader}.wgsl"),
+    );
+    need(
+        tests.contains("on_every_device"),
+        "test it with `on_every_device` in tests.rs".into(),
+    );
+    need(
+        !has_gradient || tests.contains("check_gradients"),
+        "test its gradient with `check_gradients` in tests.rs".into(),
+    );
+    need(
+        !has_gradient || table.contains(&format!("\"{op}")) || other(FIXTURES, op) != op,
+        "add it to the table in src/ops/views.rs".into(),
+    );
+    let recorded = fixtures.contains(&format!("\"{}", other(FIXTURES, op)));
+    need(
+        recorded || NO_FIXTURE.iter().any(|(name, _)| *name == op),
+        "record PyTorch's values with tools/make_op_fixtures.py".into(),
+    );
+    lacking
+}
+
+#[test]
+fn every_operation_has_all_its_pieces() {
+    let file = fs::read(root().join("tests/fixtures/ops.safetensors")).unwrap();
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let fixtures = String::from_utf8(file[8..8 + length].to_vec()).unwrap();
+    let ops = root().join("src/ops");
+    let [all, table] = ["mod.rs", "views.rs"].map(|name| read(&ops.join(name)));
+    let mut folders: Vec<PathBuf> = fs::read_dir(&ops)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    assert!(folders.len() >= 30, "only {} operations", folders.len());
+    let lacking: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| missing(folder, &fixtures, &all, &table))
+        .collect();
+    assert!(lacking.is_empty(), "{}", lacking.join("\n"));
+}
+
+#[test]
+fn a_forgotten_piece_is_named() {
+    let op = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operations/square");
+    let _ = fs::remove_dir_all(&op);
+    fs::create_dir_all(&op).unwrap();
+    let front = "//! Squares.\n//!\n//! ```text\n//! y = x^2\n//! ```\n y.record(";
+    fs::write(op.join("mod.rs"), front).unwrap();
+    fs::write(op.join("naive.rs"), "fn forward() {} fn backward() {}").unwrap();
+    fs::write(op.join("cpu.rs"), "fn forward() {}").unwrap();
+    fs::write(op.join("tests.rs"), "on_every_device(check_gradients)").unwrap();
+    let lacking = missing(&op, "\"square/x\"", "pub mod square;", "\"square\"");
+    let want = [
+        "square: define `backward` in cpu.rs",
+        "square: write gpu.rs",
+        "square: write shaders/square.wgsl",
+    ];
+    assert_eq!(lacking, want);
+}
