@@ -28,7 +28,7 @@ pub fn run(args: &ManArgs) -> Result<ExitCode> {
         Some(folder) => write(&program, folder)?,
         None => {
             let (_, page) = page(&program)?;
-            output::line(String::from_utf8_lossy(&page).trim_end())?;
+            output::line(page.trim_end())?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -48,17 +48,15 @@ fn write(program: &Command, folder: &Path) -> Result<()> {
     for command in [program].into_iter().chain(program.get_subcommands()) {
         let (file, page) = page(command)?;
         let path = folder.join(file);
-        store::write_atomically(&path, &page)?;
+        store::write_atomically(&path, page.as_bytes())?;
         output::line(name(&path))?;
     }
     Ok(())
 }
 
 /// Returns the file name and the text of a command's page.
-fn page(command: &Command) -> Result<(String, Vec<u8>)> {
-    let man = Man::new(command.clone())
-        .source(concat!("glimpse ", env!("CARGO_PKG_VERSION")))
-        .manual("Glimpse");
+fn page(command: &Command) -> Result<(String, String)> {
+    let man = Man::new(command.clone());
     let mut page = Vec::new();
     let rendered = man.render(&mut page).and_then(|()| {
         let is_program = command.get_name() == "glimpse";
@@ -70,7 +68,35 @@ fn page(command: &Command) -> Result<(String, Vec<u8>)> {
             reason(&e)
         ))
     })?;
-    Ok((man.get_filename(), page))
+    let file = man.get_filename();
+    let title = file.trim_end_matches(".1");
+    let page = with_title(&String::from_utf8_lossy(&page), title);
+    Ok((file, without_letters_beyond_ascii(&page)))
+}
+
+/// Replaces the title line of a page: that of `clap_mangen` has no quotes around an empty date, and the fields after it
+/// would be taken for others. Two lines follow that keep long words, such as paths, from being broken.
+fn with_title(page: &str, title: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let lines = page.lines().map(|line| match line.starts_with(".TH ") {
+        true => {
+            format!(".TH \"{title}\" 1 \"\" \"glimpse {version}\" \"Glimpse\"\n.nh\n.ad l\n")
+        }
+        false => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+/// Escapes letters beyond ASCII, because `man` may take them for another encoding.
+fn without_letters_beyond_ascii(page: &str) -> String {
+    let mut text = String::with_capacity(page.len());
+    for c in page.chars() {
+        match c.is_ascii() {
+            true => text.push(c),
+            false => text += &format!("\\[u{:04X}]", u32::from(c)),
+        }
+    }
+    text
 }
 
 /// The sections that follow those of the command line.

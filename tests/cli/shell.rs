@@ -101,20 +101,21 @@ fn bash_completes_commands_flags_and_values() {
     }
 }
 
-/// A page as `man` shows it, without emphasis; without groff, its source.
+/// The words of a page as `man` shows it; without groff, those of its source.
 fn shown(page: &Path) -> String {
     let groff = Command::new("groff")
         .args(["-man", "-Tutf8", "-P-cbou", "-ww"])
         .arg(page)
         .output();
-    match groff {
+    let text = match groff {
         Ok(output) => {
             let run = Run::new(output);
             assert_eq!((run.code, &*run.err), (Some(0), ""), "{}", page.display());
             run.out
         }
         Err(_) => fs::read_to_string(page).unwrap().replace('\\', ""),
-    }
+    };
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -148,9 +149,23 @@ fn there_is_a_manual_page_for_every_command() {
         }
         assert!(page.contains(&format!("glimpse {command}")), "{page}");
     }
+    let doctor = shown(&dir.path().join("share/man1/glimpse-doctor.1"));
+    assert!(
+        doctor.contains("Mädchen") || doctor.contains("M[u00E4]dchen"),
+        "{doctor}"
+    );
+    assert!(
+        fs::read_to_string(dir.path().join("share/man1/glimpse-doctor.1"))
+            .unwrap()
+            .is_ascii()
+    );
     let caption = shown(&dir.path().join("share/man1/glimpse-caption.1"));
     assert!(caption.contains("--no-repeat-ngram"), "{caption}");
-    assert!(overview.contains(&format!("glimpse {}", env!("CARGO_PKG_VERSION"))));
+    let title = format!(
+        "\n.TH \"glimpse\" 1 \"\" \"glimpse {}\" \"Glimpse\"\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(printed.out.contains(&title), "{}", printed.out);
     // Nothing is left of files that were written beside them, and a page is replaced.
     assert_eq!(
         fs::read_dir(main.parent().unwrap()).unwrap().count(),
