@@ -1,18 +1,18 @@
-// Draws one token for each row of logits, by inversion of the cumulative distribution:
+// Draws one word for each row of logits, by inversion of the cumulative distribution:
 //
 //   p[r][w] = e^(x[r][w] / T) / sum over allowed v of e^(x[r][v] / T)
 //   drawn[r] = the first allowed w with  p[r][0] + ... + p[r][w] > u[r]
 //
-// One workgroup computes one row. Each invocation sums the powers of a chunk of neighbouring tokens. One invocation then
-// finds the chunk in which the cumulative sum exceeds u times the total, and the token in that chunk.
+// One workgroup computes one row. Each invocation sums the powers of a chunk of neighbouring words. One invocation then
+// finds the chunk in which the cumulative sum exceeds u times the total, and the word in that chunk.
 
 struct Params {
     rows: u32,
-    vocabulary: u32,
+    words: u32,
     x_start: u32,
     // 1 / T
     inverse: f32,
-    // Tokens that may not be drawn; NONE where there are fewer.
+    // Words that may not be drawn; NONE where there are fewer.
     barred: vec4<u32>,
 }
 
@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 // A random number in [0, 1) for each row.
 @group(0) @binding(2) var<storage, read> uniform_numbers: array<f32>;
-// The token of each row; NONE where its sum is not finite or no token may be drawn.
+// The word of each row; NONE where its sum is not finite or no word may be drawn.
 @group(0) @binding(3) var<storage, read_write> drawn: array<u32>;
 
 const NONE: u32 = 0xffffffffu;
@@ -29,16 +29,16 @@ const THREADS: u32 = 256u;
 
 var<workgroup> values: array<f32, THREADS>;
 
-fn is_allowed(token: u32) -> bool {
-    return all(params.barred != vec4<u32>(token));
+fn is_allowed(word: u32) -> bool {
+    return all(params.barred != vec4<u32>(word));
 }
 
-// e^((x - largest) / T); 0 for a barred token.
-fn power(base: u32, token: u32, largest: f32) -> f32 {
-    if !is_allowed(token) {
+// e^((x - largest) / T); 0 for a barred word.
+fn power(base: u32, word: u32, largest: f32) -> f32 {
+    if !is_allowed(word) {
         return 0.0;
     }
-    return exp((logits[base + token] - largest) * params.inverse);
+    return exp((logits[base + word] - largest) * params.inverse);
 }
 
 // Returns whether x is finite, by its bits: a compiler may assume that floating-point comparisons see finite numbers only.
@@ -56,35 +56,26 @@ fn categorical_forward(
     if row >= params.rows {
         return;
     }
-    let base = params.x_start + row * params.vocabulary;
-    let chunk = (params.vocabulary + THREADS - 1u) / THREADS;
-    let first = min(invocation * chunk, params.vocabulary);
-    let last = min(first + chunk, params.vocabulary);
+    let base = params.x_start + row * params.words;
+    let chunk = (params.words + THREADS - 1u) / THREADS;
+    let first = min(invocation * chunk, params.words);
+    let last = min(first + chunk, params.words);
 
     // A row with a logit that is NaN or +infinity has no distribution.
     var own_largest = LOWEST;
     var broken = false;
-    for (var token = first; token < last; token++) {
-        let x = logits[base + token];
-        if is_allowed(token) {
+    for (var word = first; word < last; word++) {
+        let x = logits[base + word];
+        if is_allowed(word) {
             own_largest = max(own_largest, x);
             broken = broken || (!is_finite(x) && bitcast<u32>(x) != 0xff800000u);
         }
     }
-    values[invocation] = own_largest;
-    workgroupBarrier();
-    for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-        if invocation < step {
-            values[invocation] = max(values[invocation], values[invocation + step]);
-        }
-        workgroupBarrier();
-    }
-    let largest = values[0];
-    workgroupBarrier();
+    let largest = largest_of_all(own_largest, invocation);
 
     var sum = 0.0;
-    for (var token = first; token < last; token++) {
-        sum += power(base, token, largest);
+    for (var word = first; word < last; word++) {
+        sum += power(base, word, largest);
     }
     // A sum is at least 0, so -1 marks a row without a distribution.
     values[invocation] = select(sum, -1.0, broken);
@@ -102,7 +93,7 @@ fn categorical_forward(
     }
     let goal = uniform_numbers[row] * total;
     var before = 0.0;
-    // Where rounding keeps the sum below the goal, the last token with a positive probability is drawn.
+    // Where rounding keeps the sum below the goal, the last word with a positive probability is drawn.
     var found = NONE;
     for (var t = 0u; t < THREADS; t++) {
         if values[t] <= 0.0 {
@@ -110,14 +101,14 @@ fn categorical_forward(
         }
         let passes = before + values[t] > goal;
         var within = before;
-        let end = min((t + 1u) * chunk, params.vocabulary);
-        for (var token = t * chunk; token < end; token++) {
-            let p = power(base, token, largest);
+        let end = min((t + 1u) * chunk, params.words);
+        for (var word = t * chunk; word < end; word++) {
+            let p = power(base, word, largest);
             within += p;
             if p > 0.0 {
-                found = token;
+                found = word;
                 if passes && within > goal {
-                    drawn[row] = token;
+                    drawn[row] = word;
                     return;
                 }
             }

@@ -1,7 +1,7 @@
-// m[s, p] = 1 - sum over valid t of a[s, t, p]       y = 1/S sum over s, p of m[s, p]^2
-// da[s, t, p] = -2/S m[s, p] dy                      where t is a valid step, else 0
+// m[s, p] = 1 - sum over said t of a[s, t, p]        y = 1/S sum over s, p of m[s, p]^2
+// da[s, t, p] = -2/S m[s, p] dy                      where t says a word, else 0
 //
-// A step is valid where it has a token of the sentence, and not padding. In the forward pass one invocation computes m and its
+// A step that only pads the sentence says no word. In the forward pass one invocation computes m and its
 // square for one position of one sentence; `reduce_sum` adds the squares. In the backward pass one invocation computes one
 // element of da.
 
@@ -9,21 +9,21 @@ struct Params {
     sentences: u32,
     steps: u32,
     positions: u32,
-    x_start: u32,
-    grad_start: u32,
+    a_start: u32,
+    dy_start: u32,
     // -2/S
     factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 // a [S, T, P]; m [S, P] in the backward pass.
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-// [S, T]: 1 where the step is valid.
-@group(0) @binding(2) var<storage, read> valid: array<u32>;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+// [S, T]: 1 where a word is said, else 0.
+@group(0) @binding(2) var<storage, read> said: array<f32>;
 // m [S, P]; da [S, T, P] in the backward pass.
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> squares: array<f32>;
-@group(0) @binding(5) var<storage, read> grad: array<f32>;
+@group(0) @binding(5) var<storage, read> dy: array<f32>;
 
 @compute @workgroup_size(256)
 fn coverage_forward(
@@ -40,8 +40,8 @@ fn coverage_forward(
     var missing = 1.0;
     for (var t = 0u; t < params.steps; t += 1u) {
         let step = s * params.steps + t;
-        if valid[step] == 1u {
-            missing -= x[params.x_start + step * params.positions + p];
+        if said[step] == 1.0 {
+            missing -= a[params.a_start + step * params.positions + p];
         }
     }
     y[index] = missing;
@@ -61,6 +61,6 @@ fn coverage_backward(
     let step = index / params.positions;
     let p = index - step * params.positions;
     let s = step / params.steps;
-    let factor = params.factor * grad[params.grad_start];
-    y[index] = select(0.0, factor * x[s * params.positions + p], valid[step] == 1u);
+    let factor = params.factor * dy[params.dy_start];
+    y[index] = select(0.0, factor * a[s * params.positions + p], said[step] == 1.0);
 }

@@ -1,5 +1,5 @@
-// loss = 1/n sum over rows of w (ln sum over j of e^x[j] - (1 - s) x[target] - s/V sum over j of x[j])
-// dx = dloss w (p - q) / n        p = e^x / sum e^x        q = 1 - s + s/V at the target, s/V elsewhere
+// loss = 1/R sum over rows of w (ln sum over v of exp x[v] - (1 - s) x[target] - s/V sum over v of x[v])
+// dx = dloss / R w (p - q)        p = exp x / sum exp x        q = 1 - s + s/V at the target, s/V elsewhere
 //
 // s is the label smoothing, and w the weight of the row. One workgroup computes one row: w times its loss, which `reduce_sum`
 // adds up, and w (p - q).
@@ -10,8 +10,8 @@ struct Params {
     x_start: u32,
     smoothing: f32,
     len: u32,
-    grad_start: u32,
-    // 1 / n
+    dloss_start: u32,
+    // 1 / R
     factor: f32,
 }
 
@@ -20,14 +20,14 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 // The class of each row; IGNORED where the row does not count.
 @group(0) @binding(2) var<storage, read> targets: array<u32>;
-@group(0) @binding(3) var<storage, read> grad: array<f32>;
+@group(0) @binding(3) var<storage, read> dloss: array<f32>;
 // w (p - q); dx in the backward pass.
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(6) var<storage, read> weights: array<f32>;
 
 const IGNORED: u32 = 0xffffffffu;
-// Whether p - q is written.
+// Whether w (p - q) is written.
 override RESIDUAL: u32 = 0;
 
 @compute @workgroup_size(256)
@@ -88,6 +88,6 @@ fn cross_entropy_backward(
 ) {
     let i = element_index(group, groups, invocation);
     if i < params.len {
-        y[i] = x[i] * grad[params.grad_start] * params.factor;
+        y[i] = x[i] * dloss[params.dloss_start] * params.factor;
     }
 }

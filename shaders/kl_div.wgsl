@@ -1,5 +1,5 @@
 // loss = T^2/R sum over rows of sum over k of p[k] (ln p[k] - ln q[k])        p = softmax(t / T)        q = softmax(s / T)
-// ds = dloss T/R (q - p)
+// ds = dloss T / R (q - p)
 //
 // One workgroup computes one row: its divergence, which `reduce_sum` adds up, and q - p.
 
@@ -11,7 +11,7 @@ struct Params {
     // 1 / T
     inverse: f32,
     len: u32,
-    grad_start: u32,
+    dloss_start: u32,
     // T / R
     factor: f32,
 }
@@ -20,7 +20,7 @@ struct Params {
 // The student's logits; q - p in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> teacher: array<f32>;
-@group(0) @binding(3) var<storage, read> grad: array<f32>;
+@group(0) @binding(3) var<storage, read> dloss: array<f32>;
 // q - p; ds in the backward pass.
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>;
@@ -83,6 +83,6 @@ fn kl_div_backward(
 ) {
     let i = element_index(group, groups, invocation);
     if i < params.len {
-        y[i] = x[i] * grad[params.grad_start] * params.factor;
+        y[i] = x[i] * dloss[params.dloss_start] * params.factor;
     }
 }

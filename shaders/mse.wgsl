@@ -7,7 +7,7 @@ struct Params {
     x_start: u32,
     target_start: u32,
     len_per_chunk: u32,
-    grad_start: u32,
+    dy_start: u32,
     // 2/n, or -2/n for the target.
     factor: f32,
 }
@@ -15,7 +15,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> targets: array<f32>;
-@group(0) @binding(3) var<storage, read> grad: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+// The sums of the chunks; dx or dt in the backward pass.
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
@@ -47,6 +48,6 @@ fn mse_backward(
     let i = element_index(group, groups, invocation);
     if i < params.len {
         let d = x[params.x_start + i] - targets[params.target_start + i];
-        y[i] = params.factor * grad[params.grad_start] * d;
+        y[i] = params.factor * dy[params.dy_start] * d;
     }
 }

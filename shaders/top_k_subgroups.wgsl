@@ -1,22 +1,22 @@
 // The variant of top_k.wgsl for GPUs with subgroup operations, which compare values without workgroup memory.
 //
-// There each search needs nine barriers, here two: each subgroup finds its first token, one of its invocations stores it in
+// There each search needs nine barriers, here two: each subgroup finds its first word, one of its invocations stores it in
 // workgroup memory, and every invocation reads the results of all subgroups.
 
 struct Params {
     rows: u32,
-    vocabulary: u32,
+    words: u32,
     k: u32,
     x_start: u32,
-    // Tokens that may not be chosen; NONE where there are fewer.
+    // Words that may not be chosen; NONE where there are fewer.
     barred: vec4<u32>,
-    // The only token that may be chosen, or NONE.
+    // The only word that may be chosen, or NONE.
     only: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-// For each row: the bits of the log-sum-exp; then, for each choice, its token (NONE where there is none) and its logit's bits.
+// For each row: the bits of the log-sum-exp; then, for each choice, its word (NONE where there is none) and its logit's bits.
 @group(0) @binding(2) var<storage, read_write> chosen: array<u32>;
 
 const NONE: u32 = 0xffffffffu;
@@ -25,7 +25,7 @@ const LOWEST: f32 = -3.402823e38;
 const MAX_SUBGROUPS: u32 = 64;
 
 var<workgroup> values: array<f32, MAX_SUBGROUPS>;
-var<workgroup> tokens: array<u32, MAX_SUBGROUPS>;
+var<workgroup> words: array<u32, MAX_SUBGROUPS>;
 
 // Returns whether (x, i) comes before (y, j).
 fn before(x: f32, i: u32, y: f32, j: u32) -> bool {
@@ -45,11 +45,11 @@ fn top_k_subgroups_forward(
     if row >= params.rows {
         return;
     }
-    let base = params.x_start + row * params.vocabulary;
+    let base = params.x_start + row * params.words;
     let out = row * (1u + 2u * params.k);
 
     var own_largest = LOWEST;
-    for (var i = invocation; i < params.vocabulary; i += 256u) {
+    for (var i = invocation; i < params.words; i += 256u) {
         own_largest = max(own_largest, logits[base + i]);
     }
     own_largest = subgroupMax(own_largest);
@@ -64,7 +64,7 @@ fn top_k_subgroups_forward(
     workgroupBarrier();
 
     var sum = 0.0;
-    for (var i = invocation; i < params.vocabulary; i += 256u) {
+    for (var i = invocation; i < params.words; i += 256u) {
         sum += exp(logits[base + i] - largest);
     }
     sum = subgroupAdd(sum);
@@ -82,39 +82,39 @@ fn top_k_subgroups_forward(
     workgroupBarrier();
 
     var last_value = 0.0;
-    var last_token = NONE;
+    var last_word = NONE;
     for (var n = 0u; n < params.k; n++) {
         var best = LOWEST;
-        var token = NONE;
-        for (var i = invocation; i < params.vocabulary; i += 256u) {
+        var word = NONE;
+        for (var i = invocation; i < params.words; i += 256u) {
             let value = logits[base + i];
             let free = all(params.barred != vec4<u32>(i)) && (params.only == NONE || params.only == i);
-            // After the last token there is no other.
-            let later = n == 0u || before(last_value, last_token, value, i);
-            if free && later && before(value, i, best, token) {
+            // After the last word there is no other.
+            let later = n == 0u || before(last_value, last_word, value, i);
+            if free && later && before(value, i, best, word) {
                 best = value;
-                token = i;
+                word = i;
             }
         }
-        // An invocation without a token has the lowest value, and NONE as its token, which is the largest number.
-        let first = subgroupMax(select(best, LOWEST, token == NONE));
-        let first_token = subgroupMin(select(NONE, token, best == first));
+        // An invocation without a word has the lowest value, and NONE as its word, which is the largest number.
+        let first = subgroupMax(select(best, LOWEST, word == NONE));
+        let first_word = subgroupMin(select(NONE, word, best == first));
         if lane == 0u {
             values[subgroup] = first;
-            tokens[subgroup] = first_token;
+            words[subgroup] = first_word;
         }
         workgroupBarrier();
         last_value = LOWEST;
-        last_token = NONE;
+        last_word = NONE;
         for (var i = 0u; i < subgroups; i++) {
-            if before(values[i], tokens[i], last_value, last_token) {
+            if before(values[i], words[i], last_value, last_word) {
                 last_value = values[i];
-                last_token = tokens[i];
+                last_word = words[i];
             }
         }
         workgroupBarrier();
         if invocation == 0u {
-            chosen[out + 1u + 2u * n] = last_token;
+            chosen[out + 1u + 2u * n] = last_word;
             chosen[out + 2u + 2u * n] = bitcast<u32>(last_value);
         }
     }

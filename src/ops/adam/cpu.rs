@@ -1,47 +1,57 @@
 //! SIMD kernels, in one pass over memory. Each task takes one chunk of the elements.
 
-use super::{Adam, Factors};
+use super::{Adam, Job, Step};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
+use crate::error::Result;
 
 // Elements per task.
 const CHUNK: usize = 1 << 12;
 
+/// One step of all parameters; none if the norm is not finite.
+pub(crate) fn step(isa: Isa, job: &Job, all: &mut [Step]) -> Result<()> {
+    if !job.norm.item()?.is_finite() {
+        return Ok(());
+    }
+    for step in all {
+        let [shrink, decay] = job.decay_of(step.decays);
+        let (param, grad) = (step.param.data_mut(), step.grad.data());
+        let (m, v) = (step.m.data_mut(), step.v.data_mut());
+        let parts = param
+            .chunks_mut(CHUNK)
+            .zip(grad.chunks(CHUNK))
+            .zip(m.chunks_mut(CHUNK).zip(v.chunks_mut(CHUNK)));
+        let mut chunks: Vec<Chunk> = parts
+            .map(|((param, grad), (m, v))| Chunk {
+                param,
+                grad,
+                m,
+                v,
+                shrink,
+                decay,
+                rate: job.rate,
+                root: job.root,
+                options: job.options,
+            })
+            .collect();
+        threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
+            chunks.iter_mut().for_each(|chunk| isa.dispatch(chunk));
+        });
+    }
+    Ok(())
+}
+
+/// Elements of one parameter.
 struct Chunk<'a> {
     param: &'a mut [f32],
     grad: &'a [f32],
     m: &'a mut [f32],
     v: &'a mut [f32],
-    factors: Factors,
+    shrink: f32,
+    decay: f32,
+    rate: f32,
+    root: f32,
     options: Adam,
-}
-
-/// One step of one parameter.
-pub(crate) fn step(
-    isa: Isa,
-    param: &mut [f32],
-    grad: &[f32],
-    [m, v]: [&mut [f32]; 2],
-    factors: Factors,
-    options: &Adam,
-) {
-    let parts = param
-        .chunks_mut(CHUNK)
-        .zip(grad.chunks(CHUNK))
-        .zip(m.chunks_mut(CHUNK).zip(v.chunks_mut(CHUNK)));
-    let mut chunks: Vec<Chunk> = parts
-        .map(|((param, grad), (m, v))| Chunk {
-            param,
-            grad,
-            m,
-            v,
-            factors,
-            options: *options,
-        })
-        .collect();
-    threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
-        chunks.iter_mut().for_each(|chunk| isa.dispatch(chunk));
-    });
 }
 
 impl WithSimd for &mut Chunk<'_> {
@@ -73,12 +83,13 @@ impl Chunk<'_> {
     /// One step of a vector of parameters with their `m` and `v`.
     #[inline(always)]
     fn vector<S: Simd>(&self, s: S, grad: S::V, [param, m, v]: [S::V; 3]) -> [S::V; 3] {
-        let Factors {
+        let &Chunk {
             shrink,
             decay,
             rate,
             root: root_factor,
-        } = self.factors;
+            ..
+        } = self;
         let Adam {
             beta1, beta2, eps, ..
         } = self.options;

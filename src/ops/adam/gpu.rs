@@ -1,27 +1,43 @@
 //! Dispatches `shaders/adam.wgsl` once for all parameters that fit one buffer.
 
-use super::{Adam, Factors, Step};
+use super::{Job, Step};
 use crate::error::Result;
 use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
-/// One step of all parameters, those with weight decay first, in groups that each fit one buffer. If memory runs out, no
-/// parameter has changed.
-pub(crate) fn step(
-    gpu: &Gpu,
-    all: &mut [Step],
-    norm: &Tensor,
-    factors: Factors,
-    options: &Adam,
-) -> Result<()> {
+shader_params! {
+    /// The sizes, where the arrays begin in their buffers, and the factors.
+    struct Params of Adam {
+        len: u32,
+        decaying: u32,
+        param_start: u32,
+        grad_start: u32,
+        m_start: u32,
+        v_start: u32,
+        shrink: f32,
+        decay: f32,
+        rate: f32,
+        root: f32,
+        beta1: f32,
+        beta2: f32,
+        eps: f32,
+        rest1: f32,
+        rest2: f32,
+    }
+}
+
+/// One step of all parameters, those with weight decay first, in groups that each fit one buffer; none if the norm is not
+/// finite. If memory runs out, no parameter has changed.
+pub(crate) fn step(gpu: &Gpu, job: &Job, all: &mut [Step]) -> Result<()> {
     let mut order: Vec<&mut Step> = all.iter_mut().collect();
     order.sort_by_key(|s| !s.decays);
-    let norm = norm.on(gpu)?;
+    let norm = job.norm.on(gpu)?;
     let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
     let groups = groups_that_fit(gpu, &lens).into_iter();
     let groups = groups.map(|group| {
-        let updated = step_group(gpu, &order[group.clone()], &norm, factors, options)?;
+        let updated = step_group(gpu, job, &norm, &order[group.clone()])?;
         Ok((group, updated))
     });
     for (group, [param, m, v]) in groups.collect::<Result<Vec<_>>>()? {
@@ -38,13 +54,7 @@ pub(crate) fn step(
 }
 
 /// The updated parameters, `m` and `v` of one group, each contiguous.
-fn step_group(
-    gpu: &Gpu,
-    all: &[&mut Step],
-    norm: &Slice,
-    factors: Factors,
-    options: &Adam,
-) -> Result<[Tensor; 3]> {
+fn step_group(gpu: &Gpu, job: &Job, norm: &Slice, all: &[&mut Step]) -> Result<[Tensor; 3]> {
     let len: usize = all.iter().map(|s| s.param.len()).sum();
     let decaying = all.iter().filter(|s| s.decays);
     let decaying: usize = decaying.map(|s| s.param.len()).sum();
@@ -56,36 +66,24 @@ fn step_group(
     let (m, v) = (gather(|s| &s.m)?, gather(|s| &s.v)?);
     let new = || gpu.unset(len).map(Slice::from);
     let (new_param, new_m, new_v) = (new()?, new()?, new()?);
-    let Factors {
-        shrink,
-        decay,
-        rate,
-        root,
-    } = factors;
-    let Adam {
-        beta1, beta2, eps, ..
-    } = *options;
-    let starts = [
-        len as u32,
-        decaying as u32,
-        param.start(),
-        grad.start(),
-        m.start(),
-        v.start(),
-    ];
     gpu.kernel(Shader::Adam, "adam_step")
-        .words(&starts)
-        .words(&[
-            shrink,
-            decay,
-            rate,
-            root,
-            beta1,
-            beta2,
-            eps,
-            1.0 - beta1,
-            1.0 - beta2,
-        ])
+        .params(&Params {
+            len: len as u32,
+            decaying: decaying as u32,
+            param_start: param.start(),
+            grad_start: grad.start(),
+            m_start: m.start(),
+            v_start: v.start(),
+            shrink: job.shrink,
+            decay: job.decay,
+            rate: job.rate,
+            root: job.root,
+            beta1: job.options.beta1,
+            beta2: job.options.beta2,
+            eps: job.options.eps,
+            rest1: 1.0 - job.options.beta1,
+            rest2: 1.0 - job.options.beta2,
+        })
         .read(1, &param)
         .read(2, &grad)
         .read(3, &m)

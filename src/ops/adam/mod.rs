@@ -16,10 +16,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Options of Adam.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,19 +37,6 @@ pub struct Adam {
     pub decoupled: bool,
 }
 
-/// The factors that are the same for all elements of a step.
-#[derive(Clone, Copy)]
-pub(crate) struct Factors {
-    /// `1 - lr weight_decay` if decoupled, else 1: the parameter is multiplied by it.
-    shrink: f32,
-    /// `weight_decay` if coupled, else 0: this multiple of the parameter is added to its gradient.
-    decay: f32,
-    /// `lr / (1 - beta1^t)`
-    rate: f32,
-    /// `1 / sqrt(1 - beta2^t)`
-    root: f32,
-}
-
 /// A parameter, its gradient, and the running means over earlier gradients; all of one shape.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -64,6 +50,60 @@ pub struct Step {
     pub v: Tensor,
     /// Whether weight decay applies to it.
     pub decays: bool,
+}
+
+/// The factors of one step, and the norm of the gradients.
+pub(crate) struct Job<'a> {
+    norm: &'a Tensor,
+    options: Adam,
+    /// `1 - lr weight_decay` if decoupled, else 1: parameters with weight decay are multiplied by it.
+    shrink: f32,
+    /// `weight_decay` if coupled, else 0: this multiple of a parameter with weight decay is added to its gradient.
+    decay: f32,
+    /// `lr / (1 - beta1^t)`
+    rate: f32,
+    /// `1 / sqrt(1 - beta2^t)`
+    root: f32,
+}
+
+impl<'a> Job<'a> {
+    /// Checks the shapes and the number of the step.
+    fn check(all: &[Step], norm: &'a Tensor, step: u64, options: &Adam) -> Result<Job<'a>> {
+        for Step {
+            param, grad, m, v, ..
+        } in all
+        {
+            if [grad, m, v].iter().any(|t| t.dims() != param.dims()) {
+                let got = format_args!("{}, {} and {}", grad.shape(), m.shape(), v.shape());
+                let want = format_args!("a gradient, m and v of {}", param.shape());
+                return Err(Error::shape("adam", want, got));
+            }
+        }
+        if step == 0 {
+            return Err(Error::value("adam", "steps are counted from 1"));
+        }
+        let bias = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+        let [shrink, decay] = match options.decoupled {
+            true => [1.0 - options.lr * options.weight_decay, 0.0],
+            false => [1.0, options.weight_decay],
+        };
+        Ok(Job {
+            norm,
+            options: *options,
+            shrink,
+            decay,
+            rate: (f64::from(options.lr) / bias(options.beta1)) as f32,
+            root: (1.0 / bias(options.beta2).sqrt()) as f32,
+        })
+    }
+
+    /// `shrink` and `decay` of a parameter that `decays` or not.
+    fn decay_of(&self, decays: bool) -> [f32; 2] {
+        match decays {
+            true => [self.shrink, self.decay],
+            false => [1.0, 0.0],
+        }
+    }
 }
 
 /// Takes step number `step`, counted from 1, of all parameters. If the `norm` of their gradients is not finite, nothing
@@ -89,65 +129,13 @@ pub struct Step {
 /// Where the shapes differ or `step` is 0.
 pub fn step(all: &mut [Step], norm: &Tensor, step: u64, options: &Adam) -> Result<()> {
     let _timer = profile::time("adam", format_args!("{} tensors", all.len()));
-    for Step {
-        param, grad, m, v, ..
-    } in all.iter()
-    {
-        if [grad, m, v].iter().any(|t| t.dims() != param.dims()) {
-            let got = format_args!("{}, {} and {}", grad.shape(), m.shape(), v.shape());
-            let want = format_args!("a gradient, m and v of {}", param.shape());
-            return Err(Error::shape("adam", want, got));
-        }
-    }
-    if step == 0 {
-        return Err(Error::value("adam", "steps are counted from 1"));
-    }
-    let bias = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
-    let factors = |decays: bool| {
-        let weight_decay = if decays { options.weight_decay } else { 0.0 };
-        let [shrink, decay] = match options.decoupled {
-            true => [1.0 - options.lr * weight_decay, 0.0],
-            false => [1.0, weight_decay],
-        };
-        Factors {
-            shrink,
-            decay,
-            rate: (f64::from(options.lr) / bias(options.beta1)) as f32,
-            root: (1.0 / bias(options.beta2).sqrt()) as f32,
-        }
-    };
+    let job = Job::check(all, norm, step, options)?;
     let inputs: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
-    if let Device::Gpu(gpu) = Device::of(&inputs) {
-        return gpu::step(&gpu, all, norm, factors(true), options);
+    match &Place::of(&inputs) {
+        Place::Naive => naive::step(&job, all),
+        Place::Cpu(isa) => cpu::step(*isa, &job, all),
+        Place::Gpu(gpu) => gpu::step(gpu, &job, all),
     }
-    if !norm.item()?.is_finite() {
-        return Ok(());
-    }
-    let isa = Isa::current();
-    let kernel = if isa.is_naive() {
-        naive::step
-    } else {
-        cpu::step
-    };
-    for Step {
-        param,
-        grad,
-        m,
-        v,
-        decays,
-    } in all
-    {
-        let state = [m.data_mut(), v.data_mut()];
-        kernel(
-            isa,
-            param.data_mut(),
-            grad.data(),
-            state,
-            factors(*decays),
-            options,
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::Level;
+use crate::cpu::{Isa, Level};
 use crate::ops::testing::{assert_close, fixture, on_every_device, random};
 
 fn options(weight_decay: f32, decoupled: bool) -> Adam {

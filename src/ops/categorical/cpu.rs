@@ -1,8 +1,8 @@
 //! SIMD kernel. The exponentials are summed in blocks, so only one block has to be searched word by word.
 
-use super::Draw;
+use super::Job;
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math};
+use crate::cpu::{Isa, math, threads};
 
 // Exponents below this give a subnormal `f32`, which counts as 0.
 const SMALLEST: f32 = -87.0;
@@ -10,23 +10,32 @@ const SMALLEST: f32 = -87.0;
 // Exponentials that are summed in `f32` before they are added to the `f64` total; a multiple of every vector's length.
 const BLOCK: usize = 256;
 
-/// The word drawn from one row; `None` if the sum is not finite.
-pub(crate) fn row(isa: Isa, draw: Draw, logits: &[f32], uniform: f32) -> Option<usize> {
-    let mut exponentials = logits.to_vec();
-    for &word in draw.barred {
+/// The word drawn from each row; `None` if the sum is not finite. Each task takes one row.
+pub(crate) fn forward(isa: Isa, job: &Job) -> Vec<Option<usize>> {
+    let x = job.logits.data();
+    threads::map(job.rows, |r| {
+        let x = &x[r * job.words..][..job.words];
+        draw(isa, job, x, job.uniform[r])
+    })
+}
+
+/// The word drawn from the row `x` with the random number `u`.
+fn draw(isa: Isa, job: &Job, x: &[f32], u: f32) -> Option<usize> {
+    let mut exponentials = x.to_vec();
+    for &word in job.barred {
         if let Some(exponential) = exponentials.get_mut(word) {
             *exponential = f32::NEG_INFINITY;
         }
     }
     let sums = isa.dispatch(Exponentials {
         exponentials: &mut exponentials,
-        inverse: draw.inverse,
+        inverse: job.inverse,
     });
     let total: f64 = sums.iter().sum();
     if !total.is_finite() || total <= 0.0 {
         return None;
     }
-    let target = f64::from(uniform) * total;
+    let target = f64::from(u) * total;
     let mut before = 0.0;
     for ((block, sum), first) in exponentials
         .chunks(BLOCK)

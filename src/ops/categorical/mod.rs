@@ -18,20 +18,79 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::{Isa, profile, threads};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Maximum number of words that can be barred.
 const MAX_BARRED: usize = 4;
 
-/// The settings of a draw.
-#[derive(Clone, Copy)]
-pub(crate) struct Draw<'a> {
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job<'a> {
+    /// `x` `[R, V]`
+    logits: &'a Tensor,
+    /// `R`
+    rows: usize,
+    /// `V`
+    words: usize,
+    /// `u` `[R]`
+    uniform: &'a [f32],
     /// `1 / T`
     inverse: f32,
     /// Words that are never drawn.
     barred: &'a [usize],
+}
+
+impl<'a> Job<'a> {
+    /// Checks that the arguments fit. Rows that have no word to draw are found later.
+    fn check(
+        logits: &'a Tensor,
+        uniform: &'a [f32],
+        temperature: f32,
+        barred: &'a [usize],
+    ) -> Result<Job<'a>> {
+        let &[rows, words] = logits.dims() else {
+            return Err(Error::shape("categorical", "logits [R, V]", logits.shape()));
+        };
+        if words == 0 {
+            return Err(Error::shape(
+                "categorical",
+                "at least one word",
+                logits.shape(),
+            ));
+        }
+        if uniform.len() != rows {
+            return Err(Error::shape(
+                "categorical",
+                format_args!("a random number for each of {rows} rows"),
+                format_args!("{} numbers", uniform.len()),
+            ));
+        }
+        if let Some(u) = uniform.iter().find(|u| !(0.0..1.0).contains(*u)) {
+            let what = format_args!("the random number {u} is not at least 0 and below 1");
+            return Err(Error::value("categorical", what));
+        }
+        // A temperature so small that its inverse is infinite is refused too.
+        if !(temperature > 0.0 && temperature.is_finite() && temperature.recip().is_finite()) {
+            let what = format_args!("a temperature of {temperature}: take a finite one above 0");
+            return Err(Error::value("categorical", what));
+        }
+        if barred.len() > MAX_BARRED {
+            let what = format_args!(
+                "{} words are barred, {MAX_BARRED} are the most",
+                barred.len()
+            );
+            return Err(Error::value("categorical", what));
+        }
+        Ok(Job {
+            logits,
+            rows,
+            words,
+            uniform,
+            inverse: temperature.recip(),
+            barred,
+        })
+    }
 }
 
 /// Draws a word for each row of `logits` `[R, V]` at `temperature`.
@@ -58,22 +117,13 @@ pub fn categorical(
     barred: &[usize],
 ) -> Result<Vec<usize>> {
     let _timer = profile::time("categorical", logits.shape());
-    let (rows, words) = check(logits, uniform, temperature, barred)?;
-    let draw = Draw {
-        inverse: temperature.recip(),
-        barred,
+    let job = Job::check(logits, uniform, temperature, barred)?;
+    let drawn = match &Place::of(&[logits]) {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    let drawn = if let Device::Gpu(gpu) = Device::of(&[logits]) {
-        gpu::forward(&gpu, draw, logits, uniform)?
-    } else {
-        let isa = Isa::current();
-        let row = if isa.is_naive() { naive::row } else { cpu::row };
-        let data = logits.data();
-        threads::map(rows, |r| {
-            row(isa, draw, &data[r * words..][..words], uniform[r])
-        })
-    };
-    let mut found = Vec::with_capacity(rows);
+    let mut found = Vec::with_capacity(drawn.len());
     for (row, word) in drawn.into_iter().enumerate() {
         let Some(word) = word else {
             let what = format_args!(
@@ -84,49 +134,6 @@ pub fn categorical(
         found.push(word);
     }
     Ok(found)
-}
-
-/// Checks the arguments; returns the numbers of rows and words of `logits`.
-fn check(
-    logits: &Tensor,
-    uniform: &[f32],
-    temperature: f32,
-    barred: &[usize],
-) -> Result<(usize, usize)> {
-    let &[rows, words] = logits.dims() else {
-        return Err(Error::shape("categorical", "logits [R, V]", logits.shape()));
-    };
-    if words == 0 {
-        return Err(Error::shape(
-            "categorical",
-            "at least one word",
-            logits.shape(),
-        ));
-    }
-    if uniform.len() != rows {
-        return Err(Error::shape(
-            "categorical",
-            format_args!("a random number for each of {rows} rows"),
-            format_args!("{} numbers", uniform.len()),
-        ));
-    }
-    if let Some(u) = uniform.iter().find(|u| !(0.0..1.0).contains(*u)) {
-        let what = format_args!("the random number {u} is not at least 0 and below 1");
-        return Err(Error::value("categorical", what));
-    }
-    // A temperature so small that its inverse is infinite is refused too.
-    if !(temperature > 0.0 && temperature.is_finite() && temperature.recip().is_finite()) {
-        let what = format_args!("a temperature of {temperature}: take a finite one above 0");
-        return Err(Error::value("categorical", what));
-    }
-    if barred.len() > MAX_BARRED {
-        let what = format_args!(
-            "{} words are barred, {MAX_BARRED} are the most",
-            barred.len()
-        );
-        return Err(Error::value("categorical", what));
-    }
-    Ok((rows, words))
 }
 
 #[cfg(test)]

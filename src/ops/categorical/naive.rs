@@ -1,19 +1,24 @@
 //! The definition: probabilities are added word by word until the sum exceeds the random number.
 
-use super::Draw;
-use crate::cpu::Isa;
+use super::Job;
 
-/// The word drawn from one row; `None` if the sum is not finite.
-pub(crate) fn row(_: Isa, draw: Draw, logits: &[f32], uniform: f32) -> Option<usize> {
-    let scaled = |w: usize| f64::from(logits[w]) * f64::from(draw.inverse);
-    let allowed = || (0..logits.len()).filter(|w| !draw.barred.contains(w));
+/// The word drawn from each row; `None` if the sum is not finite.
+pub(crate) fn forward(job: &Job) -> Vec<Option<usize>> {
+    let rows = job.logits.data().chunks(job.words).zip(job.uniform);
+    rows.map(|(x, &u)| draw(job, x, u)).collect()
+}
+
+/// The word drawn from the row `x` with the random number `u`.
+fn draw(job: &Job, x: &[f32], u: f32) -> Option<usize> {
+    let scaled = |w: usize| f64::from(x[w]) * f64::from(job.inverse);
+    let allowed = || (0..x.len()).filter(|w| !job.barred.contains(w));
     let largest = allowed().map(scaled).fold(f64::NEG_INFINITY, f64::max);
     let exponential = |w: usize| (scaled(w) - largest).exp();
     let total: f64 = allowed().map(exponential).sum();
     if !total.is_finite() {
         return None;
     }
-    let target = f64::from(uniform) * total;
+    let target = f64::from(u) * total;
     let mut sum = 0.0;
     let passes = allowed().find(|&w| {
         sum += exponential(w);

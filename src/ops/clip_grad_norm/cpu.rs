@@ -1,13 +1,27 @@
 //! SIMD kernels. Each task sums one chunk of the elements; the chunks' sums are added in order.
 
+use super::factor;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
+use crate::tensor::Tensor;
 
 // Elements per task: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
 
-/// `sum of g^2`
-pub(crate) fn squares(isa: Isa, g: &[f32]) -> f64 {
+/// `norm = sqrt(sum g^2)`, `g *= min(1, max_norm / (norm + 1e-6))`
+pub(crate) fn forward(isa: Isa, grads: &mut [Tensor], max_norm: f32) -> Tensor {
+    let squares = grads.iter().map(|g| squares(isa, g.data()));
+    let norm = squares.sum::<f64>().sqrt();
+    if let Some(factor) = factor(norm, max_norm) {
+        for g in grads {
+            threads::for_each_chunk(g.data_mut(), CHUNK, |_, g| isa.dispatch(Scale(g, factor)));
+        }
+    }
+    Tensor::scalar(norm as f32)
+}
+
+/// `sum g^2` of one gradient.
+fn squares(isa: Isa, g: &[f32]) -> f64 {
     let sums = threads::map(g.len().div_ceil(CHUNK), |i| {
         isa.dispatch(Squares(&g[i * CHUNK..g.len().min((i + 1) * CHUNK)]))
     });
@@ -28,11 +42,6 @@ impl WithSimd for Squares<'_> {
         }
         sums.iter().sum()
     }
-}
-
-/// `g = g * factor`
-pub(crate) fn scale(isa: Isa, g: &mut [f32], factor: f32) {
-    threads::for_each_chunk(g, CHUNK, |_, g| isa.dispatch(Scale(g, factor)));
 }
 
 struct Scale<'a>(&'a mut [f32], f32);

@@ -12,10 +12,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Scales the gradients so that their common norm is at most `max_norm`; returns the norm before, one number.
 ///
@@ -38,33 +37,18 @@ pub fn clip_grad_norm(grads: &mut [Tensor], max_norm: f32) -> Result<Tensor> {
         let what = format_args!("the largest norm {max_norm} must be at least 0");
         return Err(Error::value("clip_grad_norm", what));
     }
-    if let Device::Gpu(gpu) = Device::of(&grads.iter().collect::<Vec<_>>()) {
-        return gpu::clip(&gpu, grads, max_norm);
-    }
-    let isa = Isa::current();
-    let (squares, scale) = if isa.is_naive() {
-        (
-            naive::squares as fn(Isa, &[f32]) -> f64,
-            naive::scale as fn(Isa, &mut [f32], f32),
-        )
-    } else {
-        (
-            cpu::squares as fn(Isa, &[f32]) -> f64,
-            cpu::scale as fn(Isa, &mut [f32], f32),
-        )
-    };
-    let norm = grads
-        .iter()
-        .map(|g| -> f64 { squares(isa, g.data()) })
-        .sum::<f64>()
-        .sqrt();
+    let place = Place::of(&grads.iter().collect::<Vec<_>>());
+    Ok(match &place {
+        Place::Naive => naive::forward(grads, max_norm),
+        Place::Cpu(isa) => cpu::forward(*isa, grads, max_norm),
+        Place::Gpu(gpu) => gpu::forward(gpu, grads, max_norm)?,
+    })
+}
+
+/// The factor of all gradients, if it is below 1 and the norm is finite.
+fn factor(norm: f64, max_norm: f32) -> Option<f32> {
     let factor = f64::from(max_norm) / (norm + 1e-6);
-    if norm.is_finite() && factor < 1.0 {
-        grads
-            .iter_mut()
-            .for_each(|g| scale(isa, g.data_mut(), factor as f32));
-    }
-    Ok(Tensor::scalar(norm as f32))
+    (norm.is_finite() && factor < 1.0).then_some(factor as f32)
 }
 
 #[cfg(test)]

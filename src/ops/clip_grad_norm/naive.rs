@@ -1,13 +1,22 @@
 //! The definition as plain loops.
 
-use crate::cpu::Isa;
+use super::factor;
+use crate::tensor::Tensor;
 
-/// `sum of g^2`
-pub(crate) fn squares(_: Isa, g: &[f32]) -> f64 {
-    g.iter().map(|&g| f64::from(g) * f64::from(g)).sum()
-}
-
-/// `g = g * factor`
-pub(crate) fn scale(_: Isa, g: &mut [f32], factor: f32) {
-    g.iter_mut().for_each(|g| *g *= factor);
+/// `norm = sqrt(sum g^2)`, `g *= min(1, max_norm / (norm + 1e-6))`
+pub(crate) fn forward(grads: &mut [Tensor], max_norm: f32) -> Tensor {
+    let mut squares = 0.0;
+    for g in grads.iter() {
+        squares += g
+            .data()
+            .iter()
+            .fold(0.0, |sum, &g| sum + f64::from(g) * f64::from(g));
+    }
+    let norm = squares.sqrt();
+    if let Some(factor) = factor(norm, max_norm) {
+        for g in grads {
+            g.data_mut().iter_mut().for_each(|g| *g *= factor);
+        }
+    }
+    Tensor::scalar(norm as f32)
 }

@@ -1,49 +1,47 @@
 //! SIMD loops over positions. Each task takes one sentence.
 
-use super::Sizes;
+use super::{Job, Saved, Sizes};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
+use crate::tensor::Tensor;
 
-/// `m` `[S, P]`: one minus each position's attention over the said steps.
-pub(crate) fn forward(isa: Isa, sizes: Sizes, attention: &[f32], said: &[bool]) -> Vec<f32> {
+/// `m[s, p] = 1 - sum over said t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
+pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Saved) {
     let Sizes {
         sentences,
         steps,
         positions,
-    } = sizes;
-    let mut missing = vec![1.0; sentences * positions];
-    threads::for_each_chunk(&mut missing, positions.max(1), |s, missing| {
-        for t in (0..steps).filter(|t| said[s * steps + t]) {
-            let weights = &attention[(s * steps + t) * positions..][..positions];
-            isa.dispatch(Subtract(missing, weights));
+    } = job.sizes;
+    let a = job.attention.data();
+    let mut m = vec![1.0; sentences * positions];
+    threads::for_each_chunk(&mut m, positions.max(1), |s, m| {
+        for t in (0..steps).filter(|t| job.said[s * steps + t]) {
+            let a = &a[(s * steps + t) * positions..][..positions];
+            isa.dispatch(Subtract(m, a));
         }
     });
-    missing
+    job.penalty(m)
 }
 
-/// `da` `[S, T, P]`: `factor m` where a word is said.
-pub(crate) fn backward(
-    isa: Isa,
-    sizes: Sizes,
-    missing: &[f32],
-    said: &[bool],
-    factor: f32,
-) -> Vec<f32> {
+/// `da[s, t, p] = -2/S m[s, p] dy` where a word is said, else 0
+pub(crate) fn backward(isa: Isa, saved: &Saved, dy: &Tensor) -> Tensor {
     let Sizes {
         sentences,
         steps,
         positions,
-    } = sizes;
+    } = saved.sizes;
+    let (m, said) = (saved.missing.data(), saved.said.data());
+    let factor = -2.0 / sentences as f32 * dy.data()[0];
     let mut da = vec![0.0; sentences * steps * positions];
     let sentence = (steps * positions).max(1);
     threads::for_each_chunk(&mut da, sentence, |s, da| {
-        let missing = &missing[s * positions..][..positions];
-        for t in (0..steps).filter(|t| said[s * steps + t]) {
+        let m = &m[s * positions..][..positions];
+        for t in (0..steps).filter(|t| said[s * steps + t] == 1.0) {
             let da = &mut da[t * positions..][..positions];
-            isa.dispatch(Scaled(da, missing, factor));
+            isa.dispatch(Scaled(da, m, factor));
         }
     });
-    da
+    Tensor::computed(da, &[sentences, steps, positions])
 }
 
 /// `self.0 -= self.1`

@@ -1,66 +1,83 @@
 //! Dispatches `shaders/coverage.wgsl`.
 
-use super::Sizes;
+use super::{Job, Saved, Sizes};
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice, sum};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
-/// The forward pass's results that the backward pass reads.
-pub(crate) struct Saved {
-    /// `m` `[S, P]`
-    missing: Slice,
-    /// `[S, T]`: 1 where a word is said, else 0.
-    said: Slice,
+shader_params! {
+    /// The sizes, where the arrays begin in their buffers, and `-2/S`.
+    struct Params of Coverage {
+        sentences: u32,
+        steps: u32,
+        positions: u32,
+        a_start: u32,
+        dy_start: u32,
+        factor: f32,
+    }
 }
 
-/// The penalty, one number.
-pub(crate) fn forward(
-    gpu: &Gpu,
-    sizes: Sizes,
-    attention: &Tensor,
-    said: &[bool],
-) -> Result<(Tensor, Saved)> {
+impl Params {
+    fn new(sizes: Sizes) -> Params {
+        Params {
+            sentences: sizes.sentences as u32,
+            steps: sizes.steps as u32,
+            positions: sizes.positions as u32,
+            ..Params::default()
+        }
+    }
+}
+
+/// `m[s, p] = 1 - sum over said t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<(Tensor, Saved)> {
     let Sizes {
         sentences,
         steps,
         positions,
-    } = sizes;
-    let said: Vec<u32> = said.iter().map(|&s| s.into()).collect();
-    let saved = Saved {
-        missing: Slice::from(gpu.unset(sentences * positions)?),
-        said: Slice::from(gpu.upload(&said)?),
-    };
+    } = job.sizes;
+    let said = Slice::from(gpu.upload(&job.flags())?);
+    let missing = Slice::from(gpu.unset(sentences * positions)?);
     let squares = Slice::from(gpu.unset(sentences * positions)?);
-    let x = attention.on(gpu)?;
+    let a = job.attention.on(gpu)?;
     gpu.kernel(Shader::Coverage, "coverage_forward")
-        .words(&[sentences, steps, positions].map(|n| n as u32))
-        .words(&[x.start(), 0])
-        .words(&[0.0f32])
-        .read(1, &x)
-        .read(2, &saved.said)
-        .write(3, &saved.missing)
+        .params(&Params {
+            a_start: a.start(),
+            ..Params::new(job.sizes)
+        })
+        .read(1, &a)
+        .read(2, &said)
+        .write(3, &missing)
         .write(4, &squares)
         .over(sentences * positions)?;
     let mean = (1.0 / sentences as f64) as f32;
     let y = sum::total(gpu, &squares, sentences * positions, mean)?;
+    let saved = Saved {
+        missing: Tensor::from_gpu(missing.buffer, &[sentences, positions]),
+        said: Tensor::from_gpu(said.buffer, &[sentences, steps]),
+        sizes: job.sizes,
+    };
     Ok((Tensor::from_gpu(y, &[]), saved))
 }
 
-/// `da` `[S, T, P]`.
-pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, saved: &Saved, dy: &Tensor) -> Result<Tensor> {
+/// `da[s, t, p] = -2/S m[s, p] dy` where a word is said, else 0
+pub(crate) fn backward(gpu: &Gpu, saved: &Saved, dy: &Tensor) -> Result<Tensor> {
     let Sizes {
         sentences,
         steps,
         positions,
-    } = sizes;
+    } = saved.sizes;
     let len = sentences * steps * positions;
+    let (missing, said) = (saved.missing.on(gpu)?, saved.said.on(gpu)?);
     let (dy, da) = (dy.on(gpu)?, Slice::from(gpu.unset(len)?));
     gpu.kernel(Shader::Coverage, "coverage_backward")
-        .words(&[sentences, steps, positions].map(|n| n as u32))
-        .words(&[0, dy.start()])
-        .words(&[-2.0 / sentences as f32])
-        .read(1, &saved.missing)
-        .read(2, &saved.said)
+        .params(&Params {
+            dy_start: dy.start(),
+            factor: -2.0 / sentences as f32,
+            ..Params::new(saved.sizes)
+        })
+        .read(1, &missing)
+        .read(2, &said)
         .write(3, &da)
         .read(5, &dy)
         .over(len)?;

@@ -19,16 +19,91 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::{Isa, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
-/// The arrays' sizes.
+/// The sizes of the arrays.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
+    /// `S`
     sentences: usize,
+    /// `T`
     steps: usize,
+    /// `P`
     positions: usize,
+}
+
+/// The inputs, whose sizes fit.
+pub(crate) struct Job<'a> {
+    /// `a` `[S, T, P]`
+    attention: &'a Tensor,
+    /// `[S, T]`
+    said: &'a [bool],
+    sizes: Sizes,
+}
+
+/// The forward pass's results that the backward pass reads.
+pub(crate) struct Saved {
+    /// `m` `[S, P]`
+    missing: Tensor,
+    /// `[S, T]`: 1 where a word is said, else 0
+    said: Tensor,
+    sizes: Sizes,
+}
+
+impl<'a> Job<'a> {
+    /// Checks that there is a flag for each step.
+    fn check(attention: &'a Tensor, said: &'a [bool]) -> Result<Job<'a>> {
+        let &[sentences, steps, positions] = attention.dims() else {
+            return Err(Error::shape(
+                "coverage",
+                "attention [S, T, P]",
+                attention.shape(),
+            ));
+        };
+        if sentences == 0 || said.len() != sentences * steps {
+            return Err(Error::shape(
+                "coverage",
+                format_args!(
+                    "a flag for each of {} steps, at least one",
+                    sentences * steps
+                ),
+                format_args!("{} flags", said.len()),
+            ));
+        }
+        Ok(Job {
+            attention,
+            said,
+            sizes: Sizes {
+                sentences,
+                steps,
+                positions,
+            },
+        })
+    }
+
+    /// The flags as numbers.
+    fn flags(&self) -> Vec<f32> {
+        self.said.iter().map(|&said| said.into()).collect()
+    }
+
+    /// Returns `y`, given `m`, and saves `m` for the backward pass.
+    fn penalty(&self, missing: Vec<f32>) -> (Tensor, Saved) {
+        let Sizes {
+            sentences,
+            steps,
+            positions,
+        } = self.sizes;
+        let squares: f64 = missing.iter().map(|&m| f64::from(m) * f64::from(m)).sum();
+        let saved = Saved {
+            missing: Tensor::computed(missing, &[sentences, positions]),
+            said: Tensor::computed(self.flags(), &[sentences, steps]),
+            sizes: self.sizes,
+        };
+        let y = Tensor::scalar((squares / sentences as f64) as f32);
+        (y, saved)
+    }
 }
 
 /// The mean over sentences of the squared distance of each position's summed attention from one: one number.
@@ -48,52 +123,20 @@ pub(crate) struct Sizes {
 /// Where the shapes do not fit or there are no sentences.
 pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
     let _timer = profile::time("coverage", attention.shape());
-    let &[sentences, steps, positions] = attention.dims() else {
-        return Err(Error::shape(
-            "coverage",
-            "attention [S, T, P]",
-            attention.shape(),
-        ));
+    let job = Job::check(attention, said)?;
+    let place = Place::of(&[attention]);
+    let (y, saved) = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    if sentences == 0 || said.len() != sentences * steps {
-        return Err(Error::shape(
-            "coverage",
-            format_args!(
-                "a flag for each of {} steps, at least one",
-                sentences * steps
-            ),
-            format_args!("{} flags", said.len()),
-        ));
-    }
-    let sizes = Sizes {
-        sentences,
-        steps,
-        positions,
-    };
-    if let Device::Gpu(gpu) = Device::of(&[attention]) {
-        let (y, saved) = gpu::forward(&gpu, sizes, attention, said)?;
-        return y.record(&[attention], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, &saved, dy)?)])
-        });
-    }
-    let isa = Isa::current();
-    let missing = match isa.is_naive() {
-        true => naive::forward(isa, sizes, attention.data(), said),
-        false => cpu::forward(isa, sizes, attention.data(), said),
-    };
-    let squares: f64 = missing.iter().map(|&m| f64::from(m) * f64::from(m)).sum();
-    let y = Tensor::scalar((squares / sentences as f64) as f32);
-    let said = said.to_vec();
     y.record(&[attention], move |dy, _| {
-        let factor = -2.0 / sentences as f32 * dy.item()?;
-        let da = match isa.is_naive() {
-            true => naive::backward(isa, sizes, &missing, &said, factor),
-            false => cpu::backward(isa, sizes, &missing, &said, factor),
+        let da = match &place {
+            Place::Naive => naive::backward(&saved, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &saved, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &saved, dy)?,
         };
-        Ok(vec![Some(Tensor::computed(
-            da,
-            &[sentences, steps, positions],
-        ))])
+        Ok(vec![Some(da)])
     })
 }
 

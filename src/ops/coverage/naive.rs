@@ -1,50 +1,47 @@
 //! The definition as plain loops.
 
-use super::Sizes;
-use crate::cpu::Isa;
+use super::{Job, Saved, Sizes};
+use crate::tensor::Tensor;
 
-/// `m` `[S, P]`: one minus each position's attention over the said steps.
-pub(crate) fn forward(_: Isa, sizes: Sizes, attention: &[f32], said: &[bool]) -> Vec<f32> {
+/// `m[s, p] = 1 - sum over said t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
+pub(crate) fn forward(job: &Job) -> (Tensor, Saved) {
     let Sizes {
         sentences,
         steps,
         positions,
-    } = sizes;
-    let mut missing = vec![1.0; sentences * positions];
+    } = job.sizes;
+    let a = job.attention.data();
+    let mut m = vec![1.0; sentences * positions];
     for s in 0..sentences {
         for t in 0..steps {
             for p in 0..positions {
-                if said[s * steps + t] {
-                    missing[s * positions + p] -= attention[(s * steps + t) * positions + p];
+                if job.said[s * steps + t] {
+                    m[s * positions + p] -= a[(s * steps + t) * positions + p];
                 }
             }
         }
     }
-    missing
+    job.penalty(m)
 }
 
-/// `da` `[S, T, P]`: `factor m` where a word is said.
-pub(crate) fn backward(
-    _: Isa,
-    sizes: Sizes,
-    missing: &[f32],
-    said: &[bool],
-    factor: f32,
-) -> Vec<f32> {
+/// `da[s, t, p] = -2/S m[s, p] dy` where a word is said, else 0
+pub(crate) fn backward(saved: &Saved, dy: &Tensor) -> Tensor {
     let Sizes {
         sentences,
         steps,
         positions,
-    } = sizes;
+    } = saved.sizes;
+    let (m, said) = (saved.missing.data(), saved.said.data());
+    let factor = -2.0 / sentences as f32 * dy.data()[0];
     let mut da = vec![0.0; sentences * steps * positions];
     for s in 0..sentences {
         for t in 0..steps {
             for p in 0..positions {
-                if said[s * steps + t] {
-                    da[(s * steps + t) * positions + p] = factor * missing[s * positions + p];
+                if said[s * steps + t] == 1.0 {
+                    da[(s * steps + t) * positions + p] = factor * m[s * positions + p];
                 }
             }
         }
     }
-    da
+    Tensor::computed(da, &[sentences, steps, positions])
 }

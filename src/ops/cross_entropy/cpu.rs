@@ -1,30 +1,33 @@
 //! SIMD kernels. Each row is read three times: for its largest logit, for its exponentials and their sum, and for the
 //! residual `w (p - q)`.
 
-use super::{CrossEntropy, Inputs};
+use super::{CrossEntropy, Job, Saved};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, threads};
+use crate::cpu::{Isa, math, memory, threads};
+use crate::tensor::Tensor;
 
-// Rows per task, and elements per task of `scale`.
+// Rows per task, and elements per task of the backward pass.
 const ROWS: usize = 8;
 const CHUNK: usize = 1 << 16;
 
-/// The weighted sum of the rows' losses; writes `w (p - q)` to `residual`, unless that is empty.
-pub(crate) fn forward(isa: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
-    let classes = inputs.classes.max(1);
-    let mut residuals = residual.chunks_mut(ROWS * classes);
-    let mut blocks: Vec<Block> = inputs
-        .logits
-        .chunks(ROWS * classes)
-        .zip(inputs.targets.chunks(ROWS))
-        .zip(inputs.weights.chunks(ROWS))
-        .map(|((logits, targets), weights)| Block {
-            inputs: Inputs {
-                logits,
-                targets,
-                weights,
-                ..inputs
-            },
+/// `loss = 1/R sum_r w[r] (-sum_v q[r][v] ln p[r][v])`, and `w (p - q)` if the logits are tracked.
+pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Option<Saved>) {
+    // The rows that are ignored stay zero.
+    let mut residual = match job.logits.is_tracked() {
+        true => memory::zeros(job.logits.len()),
+        false => Vec::new(),
+    };
+    let block = ROWS * job.classes;
+    let mut residuals = residual.chunks_mut(block);
+    let rows = job.logits.data().chunks(block);
+    let rows = rows.zip(job.targets.chunks(ROWS).zip(job.weights.chunks(ROWS)));
+    let mut blocks: Vec<Block> = rows
+        .map(|(logits, (targets, weights))| Block {
+            logits,
+            classes: job.classes,
+            targets,
+            weights,
+            options: job.options,
             residual: residuals.next(),
             loss: 0.0,
         })
@@ -34,13 +37,20 @@ pub(crate) fn forward(isa: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
             block.loss = isa.dispatch(&mut *block);
         }
     });
-    blocks.iter().map(|block| block.loss).sum()
+    let loss = blocks.iter().map(|block| block.loss).sum::<f64>() / job.counted as f64;
+    (Tensor::scalar(loss as f32), job.saved(residual))
 }
 
 /// The rows of one task.
 struct Block<'a> {
-    inputs: Inputs<'a>,
+    logits: &'a [f32],
+    classes: usize,
+    targets: &'a [usize],
+    weights: &'a [f32],
+    options: CrossEntropy,
+    /// Receives `w (p - q)`.
     residual: Option<&'a mut [f32]>,
+    /// Receives the weighted sum of the rows' losses.
     loss: f64,
 }
 
@@ -48,19 +58,13 @@ impl WithSimd for &mut Block<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Inputs {
-            logits,
-            classes,
-            targets,
-            weights,
-            options,
-        } = self.inputs;
+        let (logits, classes) = (self.logits, self.classes);
         let CrossEntropy {
             ignore_index,
             label_smoothing: smoothing,
-        } = options;
+        } = self.options;
         let mut loss = 0.0;
-        for (r, (&target, &weight)) in targets.iter().zip(weights).enumerate() {
+        for (r, (&target, &weight)) in self.targets.iter().zip(self.weights).enumerate() {
             if Some(target) == ignore_index {
                 continue;
             }
@@ -138,15 +142,22 @@ fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>)
     s.sum(sum) + last
 }
 
-/// `x = x * factor`
-pub(crate) fn scale(isa: Isa, x: &mut [f32], factor: f32) {
-    struct Scale<'a>(&'a mut [f32], f32);
-    impl WithSimd for Scale<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<S: Simd>(self, _: S) {
-            self.0.iter_mut().for_each(|x| *x *= self.1);
-        }
+/// `dx = dloss / R w (p - q)`
+pub(crate) fn backward(isa: Isa, saved: Saved, dloss: &Tensor) -> Tensor {
+    let factor = dloss.data()[0] / saved.counted as f32;
+    let mut dx = saved.residual;
+    threads::for_each_chunk(dx.data_mut(), CHUNK, |_, dx| {
+        isa.dispatch(Scale(dx, factor))
+    });
+    dx
+}
+
+struct Scale<'a>(&'a mut [f32], f32);
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.0.iter_mut().for_each(|x| *x *= self.1);
     }
-    threads::for_each_chunk(x, CHUNK, |_, x| isa.dispatch(Scale(x, factor)));
 }

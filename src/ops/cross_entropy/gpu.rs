@@ -1,48 +1,52 @@
 //! Dispatches `shaders/cross_entropy.wgsl`. One workgroup computes one row.
 
-use super::Inputs;
+use super::{Job, Saved};
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice, sum};
+use crate::shader_params;
 use crate::tensor::Tensor;
+
+shader_params! {
+    /// The sizes, where the arrays begin in their buffers, the label smoothing, and `1 / R`.
+    struct Params of CrossEntropy {
+        rows: u32,
+        classes: u32,
+        x_start: u32,
+        smoothing: f32,
+        len: u32,
+        dloss_start: u32,
+        factor: f32,
+    }
+}
 
 // The target of a row that is ignored.
 const IGNORED: u32 = u32::MAX;
 
-/// The weighted mean of the losses of the `counted` rows, and `w (p - q)` if the logits are tracked.
-pub(crate) fn forward(
-    gpu: &Gpu,
-    logits: &Tensor,
-    inputs: Inputs,
-    counted: usize,
-) -> Result<(Tensor, Option<Slice>)> {
-    let Inputs {
-        classes,
-        targets,
-        weights,
-        options,
-        ..
-    } = inputs;
-    let rows = targets.len();
-    let classes_or_ignored: Vec<u32> = targets
+/// `loss = 1/R sum_r w[r] (-sum_v q[r][v] ln p[r][v])`, and `w (p - q)` if the logits are tracked.
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<(Tensor, Option<Saved>)> {
+    let (rows, counted) = (job.targets.len(), job.counted);
+    let classes_or_ignored: Vec<u32> = job
+        .targets
         .iter()
-        .map(|&t| {
-            if Some(t) == options.ignore_index {
-                IGNORED
-            } else {
-                t as u32
-            }
+        .map(|&target| match Some(target) == job.options.ignore_index {
+            true => IGNORED,
+            false => target as u32,
         })
         .collect();
     let targets = Slice::from(gpu.upload(&classes_or_ignored)?);
-    let weights = Slice::from(gpu.upload(weights)?);
-    let (x, tracked) = (logits.on(gpu)?, logits.is_tracked());
-    let residual = Slice::from(gpu.unset(if tracked { logits.len() } else { 1 })?);
+    let weights = Slice::from(gpu.upload(job.weights)?);
+    let (x, tracked) = (job.logits.on(gpu)?, job.logits.is_tracked());
+    let residual = Slice::from(gpu.unset(if tracked { job.logits.len() } else { 1 })?);
     let losses = Slice::from(gpu.unset(rows)?);
     gpu.kernel(Shader::CrossEntropy, "cross_entropy_forward")
         .constant("RESIDUAL", tracked.into())
-        .words(&[rows as u32, classes as u32, x.start()])
-        .words(&[options.label_smoothing])
-        .words(&[0u32; 3])
+        .params(&Params {
+            rows: rows as u32,
+            classes: job.classes as u32,
+            x_start: x.start(),
+            smoothing: job.options.label_smoothing,
+            ..Params::default()
+        })
         .read(1, &x)
         .read(2, &targets)
         .write(4, &residual)
@@ -50,23 +54,26 @@ pub(crate) fn forward(
         .read(6, &weights)
         .groups(rows)?;
     let loss = sum::total(gpu, &losses, rows, (1.0 / counted as f64) as f32)?;
-    Ok((Tensor::from_gpu(loss, &[]), tracked.then_some(residual)))
+    let saved = tracked.then(|| Saved {
+        residual: Tensor::from_gpu(residual.buffer, job.logits.dims()),
+        counted,
+    });
+    Ok((Tensor::from_gpu(loss, &[]), saved))
 }
 
-/// `dx = dloss w (p - q) / counted`, with dimensions `dims`.
-pub(crate) fn backward(
-    gpu: &Gpu,
-    residual: &Slice,
-    dloss: &Tensor,
-    dims: &[usize],
-    counted: usize,
-) -> Result<Tensor> {
-    let len: usize = dims.iter().product();
-    let (dx, dloss) = (Slice::from(gpu.unset(len)?), dloss.on(gpu)?);
+/// `dx = dloss / R w (p - q)`
+pub(crate) fn backward(gpu: &Gpu, saved: Saved, dloss: &Tensor) -> Result<Tensor> {
+    let (len, dims) = (saved.residual.len(), saved.residual.dims());
+    let (residual, dloss) = (saved.residual.on(gpu)?, dloss.on(gpu)?);
+    let dx = Slice::from(gpu.unset(len)?);
     gpu.kernel(Shader::CrossEntropy, "cross_entropy_backward")
-        .words(&[0, 0, 0, 0, len as u32, dloss.start()])
-        .words(&[(1.0 / counted as f64) as f32])
-        .read(1, residual)
+        .params(&Params {
+            len: len as u32,
+            dloss_start: dloss.start(),
+            factor: (1.0 / saved.counted as f64) as f32,
+            ..Params::default()
+        })
+        .read(1, &residual)
         .read(3, &dloss)
         .write(4, &dx)
         .over(len)?;

@@ -23,11 +23,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::{memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::gpu::Slice;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Options of [`cross_entropy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,6 +34,99 @@ pub struct CrossEntropy {
     pub ignore_index: Option<usize>,
     /// The part of the target probability that is spread evenly over all classes, in `[0, 1]`.
     pub label_smoothing: f32,
+}
+
+/// The inputs, whose sizes fit.
+pub(crate) struct Job<'a> {
+    /// `x` `[.., V]`, which are `[R, V]` if no row is ignored
+    logits: &'a Tensor,
+    /// `V`
+    classes: usize,
+    /// The class of each row.
+    targets: &'a [usize],
+    /// `w`
+    weights: &'a [f32],
+    options: CrossEntropy,
+    /// `R`: the rows that are not ignored.
+    counted: usize,
+}
+
+/// The forward pass's results that the backward pass reads.
+pub(crate) struct Saved {
+    /// `w (p - q)`, with the dimensions of the logits
+    residual: Tensor,
+    /// `R`
+    counted: usize,
+}
+
+impl<'a> Job<'a> {
+    /// Checks that the arguments fit, and counts the rows.
+    fn check(
+        logits: &'a Tensor,
+        targets: &'a [usize],
+        weights: &'a [f32],
+        options: CrossEntropy,
+    ) -> Result<Job<'a>> {
+        let Some((&classes, leading)) = logits.dims().split_last() else {
+            return Err(Error::shape(
+                "cross_entropy",
+                "logits [.., V]",
+                logits.shape(),
+            ));
+        };
+        let rows: usize = leading.iter().product();
+        if rows != targets.len() {
+            let got = format_args!("{} targets for {}", targets.len(), logits.shape());
+            return Err(Error::shape(
+                "cross_entropy",
+                format_args!("{rows} targets"),
+                got,
+            ));
+        }
+        if weights.len() != rows || weights.iter().any(|w| !w.is_finite()) {
+            return Err(Error::shape(
+                "cross_entropy",
+                format_args!("{rows} finite weights"),
+                format_args!("{} weights, some perhaps not finite", weights.len()),
+            ));
+        }
+        let CrossEntropy {
+            ignore_index,
+            label_smoothing,
+        } = options;
+        if !(0.0..=1.0).contains(&label_smoothing) {
+            let what = format_args!("label smoothing {label_smoothing} is not between 0 and 1");
+            return Err(Error::value("cross_entropy", what));
+        }
+        let counts = |target: usize| Some(target) != ignore_index;
+        if let Some(target) = targets.iter().find(|&&t| counts(t) && t >= classes) {
+            let what = format_args!("there is no class {target} among {classes} (from 0 on)");
+            return Err(Error::value("cross_entropy", what));
+        }
+        let counted = targets.iter().filter(|&&t| counts(t)).count();
+        if counted == 0 {
+            return Err(Error::value(
+                "cross_entropy",
+                "every target is ignored, so there is no mean",
+            ));
+        }
+        Ok(Job {
+            logits,
+            classes,
+            targets,
+            weights,
+            options,
+            counted,
+        })
+    }
+
+    /// Keeps `residual` for the backward pass, if there will be one.
+    fn saved(&self, residual: Vec<f32>) -> Option<Saved> {
+        self.logits.is_tracked().then(|| Saved {
+            residual: Tensor::computed(residual, self.logits.dims()),
+            counted: self.counted,
+        })
+    }
 }
 
 /// Mean cross-entropy of logits `[.., V]` and one target for each row, over the rows that are not ignored: one number.
@@ -76,112 +167,21 @@ pub fn weighted_cross_entropy(
     options: CrossEntropy,
 ) -> Result<Tensor> {
     let _timer = profile::time("cross_entropy", logits.shape());
-    let (classes, counted) = check(logits, targets, weights, options)?;
-    let inputs = Inputs {
-        logits: &[],
-        classes,
-        targets,
-        weights,
-        options,
+    let job = Job::check(logits, targets, weights, options)?;
+    let place = Place::of(&[logits]);
+    let (loss, saved) = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    if let Device::Gpu(gpu) = Device::of(&[logits]) {
-        let (loss, residual) = gpu::forward(&gpu, logits, inputs, counted)?;
-        let dims = logits.dims().to_vec();
-        return loss.record(&[logits], move |dloss, _| {
-            let dx = |r: Slice| gpu::backward(&gpu, &r, dloss, &dims, counted);
-            Ok(vec![residual.map(dx).transpose()?])
+    loss.record(&[logits], move |dloss, _| {
+        let dx = saved.map(|saved| match &place {
+            Place::Naive => Ok(naive::backward(saved, dloss)),
+            Place::Cpu(isa) => Ok(cpu::backward(*isa, saved, dloss)),
+            Place::Gpu(gpu) => gpu::backward(gpu, saved, dloss),
         });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let inputs = Inputs {
-        logits: logits.data(),
-        ..inputs
-    };
-    // w (p - q), which the backward pass needs.
-    let mut residual = if logits.is_tracked() {
-        memory::zeros(logits.len())
-    } else {
-        Vec::new()
-    };
-    let loss = forward(isa, inputs, &mut residual) / counted as f64;
-    let dims = logits.dims().to_vec();
-    Tensor::scalar(loss as f32).record(&[logits], move |dloss, _| {
-        let scale = if isa.is_naive() {
-            naive::scale
-        } else {
-            cpu::scale
-        };
-        scale(isa, &mut residual, dloss.item()? / counted as f32);
-        Ok(vec![Some(Tensor::computed(residual, &dims))])
+        Ok(vec![dx.transpose()?])
     })
-}
-
-/// Checks the arguments; returns the number of classes and of the rows that are not ignored.
-fn check(
-    logits: &Tensor,
-    targets: &[usize],
-    weights: &[f32],
-    options: CrossEntropy,
-) -> Result<(usize, usize)> {
-    let Some((&classes, leading)) = logits.dims().split_last() else {
-        return Err(Error::shape(
-            "cross_entropy",
-            "logits [.., V]",
-            logits.shape(),
-        ));
-    };
-    let rows: usize = leading.iter().product();
-    if rows != targets.len() {
-        let got = format_args!("{} targets for {}", targets.len(), logits.shape());
-        return Err(Error::shape(
-            "cross_entropy",
-            format_args!("{rows} targets"),
-            got,
-        ));
-    }
-    if weights.len() != rows || weights.iter().any(|w| !w.is_finite()) {
-        return Err(Error::shape(
-            "cross_entropy",
-            format_args!("{rows} finite weights"),
-            format_args!("{} weights, some perhaps not finite", weights.len()),
-        ));
-    }
-    let CrossEntropy {
-        ignore_index,
-        label_smoothing,
-    } = options;
-    if !(0.0..=1.0).contains(&label_smoothing) {
-        let what = format_args!("label smoothing {label_smoothing} is not between 0 and 1");
-        return Err(Error::value("cross_entropy", what));
-    }
-    let counts = |target: usize| Some(target) != ignore_index;
-    if let Some(target) = targets.iter().find(|&&t| counts(t) && t >= classes) {
-        let what = format_args!("there is no class {target} among {classes} (from 0 on)");
-        return Err(Error::value("cross_entropy", what));
-    }
-    let counted = targets.iter().filter(|&&t| counts(t)).count();
-    if counted == 0 {
-        return Err(Error::value(
-            "cross_entropy",
-            "every target is ignored, so there is no mean",
-        ));
-    }
-    Ok((classes, counted))
-}
-
-/// Inputs of the kernels. On the GPU the logits are passed as a tensor, and `logits` is empty.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs<'a> {
-    logits: &'a [f32],
-    classes: usize,
-    targets: &'a [usize],
-    weights: &'a [f32],
-    options: CrossEntropy,
 }
 
 #[cfg(test)]

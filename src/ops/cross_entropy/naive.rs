@@ -1,24 +1,19 @@
 //! The definition as plain loops.
 
-use super::Inputs;
-use crate::cpu::Isa;
+use super::{Job, Saved};
+use crate::tensor::Tensor;
 
-/// The weighted sum of the rows' losses; writes `w (p - q)` to `residual`, unless that is empty.
-pub(crate) fn forward(_: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
-    let Inputs {
-        logits,
-        classes,
-        targets,
-        weights,
-        options,
-    } = inputs;
+/// `loss = 1/R sum_r w[r] (-sum_v q[r][v] ln p[r][v])`, and `w (p - q)` if the logits are tracked.
+pub(crate) fn forward(job: &Job) -> (Tensor, Option<Saved>) {
+    let (logits, classes, options) = (job.logits.data(), job.classes, job.options);
     let smoothing = f64::from(options.label_smoothing);
+    let mut residual = vec![0.0; logits.len()];
     let mut loss = 0.0;
-    for (r, &target) in targets.iter().enumerate() {
+    for (r, &target) in job.targets.iter().enumerate() {
         if Some(target) == options.ignore_index {
             continue;
         }
-        let x = &logits[r * classes..][..classes];
+        let (x, w) = (&logits[r * classes..][..classes], job.weights[r]);
         let largest = f64::from(x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let mut sum = 0.0;
         for &x in x {
@@ -29,19 +24,21 @@ pub(crate) fn forward(_: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
             let hit = if v == target { 1.0 } else { 0.0 };
             let q = (1.0 - smoothing) * hit + smoothing / classes as f64;
             if q > 0.0 {
-                loss -= f64::from(weights[r]) * q * log_p;
+                loss -= f64::from(w) * q * log_p;
             }
-            if !residual.is_empty() {
-                residual[r * classes + v] = weights[r] * (log_p.exp() - q) as f32;
-            }
+            residual[r * classes + v] = w * (log_p.exp() - q) as f32;
         }
     }
-    loss
+    let loss = Tensor::scalar((loss / job.counted as f64) as f32);
+    (loss, job.saved(residual))
 }
 
-/// `x = x * factor`
-pub(crate) fn scale(_: Isa, x: &mut [f32], factor: f32) {
-    for x in x {
-        *x *= factor;
+/// `dx = dloss / R w (p - q)`
+pub(crate) fn backward(saved: Saved, dloss: &Tensor) -> Tensor {
+    let factor = dloss.data()[0] / saved.counted as f32;
+    let mut dx = saved.residual;
+    for dx in dx.data_mut() {
+        *dx *= factor;
     }
+    dx
 }

@@ -3,23 +3,30 @@
 use super::Mask;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
+use crate::tensor::Tensor;
 
 // Elements per task. It is a power of two, so the high half of the index is the same for all of them.
 const CHUNK: usize = 1 << 16;
 
-/// `y = x k / (1 - p)`
-pub(crate) fn forward(isa: Isa, mask: Mask, x: &[f32]) -> Vec<f32> {
-    let mut y = memory::unset(x.len());
+/// `y[i] = x[i] k[i] / (1 - p)`
+pub(crate) fn forward(isa: Isa, mask: Mask, x: &Tensor) -> Tensor {
+    let data = x.data();
+    let mut y = memory::unset(data.len());
     threads::for_each_chunk(&mut y, CHUNK, |i, y| {
         let first = i as u64 * CHUNK as u64;
         isa.dispatch(Chunk {
             mask,
             first,
-            x: &x[i * CHUNK..],
+            x: &data[i * CHUNK..],
             y,
         });
     });
-    y
+    Tensor::computed(y, x.dims())
+}
+
+/// `dx[i] = dy[i] k[i] / (1 - p)`
+pub(crate) fn backward(isa: Isa, mask: Mask, dy: &Tensor) -> Tensor {
+    forward(isa, mask, dy)
 }
 
 struct Chunk<'a> {

@@ -28,10 +28,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Decides which elements are kept, and holds their factor.
 #[derive(Clone, Copy)]
@@ -100,30 +99,19 @@ pub fn dropout(x: &Tensor, p: f32, seed: u64) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let mask = Mask::new(p, seed);
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let y = gpu::forward(&gpu, mask, x)?;
-        return y.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::forward(&gpu, mask, dy)?)])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(mask, x),
+        Place::Cpu(isa) => cpu::forward(*isa, mask, x),
+        Place::Gpu(gpu) => gpu::forward(gpu, mask, x)?,
     };
-    let y = Tensor::computed(forward(isa, mask, x.data()), x.dims());
-    let dims = x.dims().to_vec();
     y.record(&[x], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::forward
-        } else {
-            cpu::forward
+        let dx = match &place {
+            Place::Naive => naive::backward(mask, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, mask, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, mask, dy)?,
         };
-        Ok(vec![Some(Tensor::computed(
-            backward(isa, mask, dy.data()),
-            &dims,
-        ))])
+        Ok(vec![Some(dx)])
     })
 }
 

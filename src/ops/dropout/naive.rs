@@ -1,13 +1,19 @@
 //! The definition as plain loops.
 
 use super::Mask;
-use crate::cpu::Isa;
+use crate::tensor::Tensor;
 
-/// `y = x k / (1 - p)`
-pub(crate) fn forward(_: Isa, mask: Mask, x: &[f32]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    for i in 0..x.len() {
-        y[i] = x[i] * mask.factor(i as u32, (i as u64 >> 32) as u32);
+/// `y[i] = x[i] k[i] / (1 - p)`
+pub(crate) fn forward(mask: Mask, x: &Tensor) -> Tensor {
+    let data = x.data();
+    let mut y = vec![0.0; data.len()];
+    for i in 0..data.len() {
+        y[i] = data[i] * mask.factor(i as u32, (i as u64 >> 32) as u32);
     }
-    y
+    Tensor::computed(y, x.dims())
+}
+
+/// `dx[i] = dy[i] k[i] / (1 - p)`
+pub(crate) fn backward(mask: Mask, dy: &Tensor) -> Tensor {
+    forward(mask, dy)
 }

@@ -1,27 +1,30 @@
 //! SIMD kernels: the exponentials of both rows, then one pass over them for the loss and `q - p`.
 
-use super::Inputs;
+use super::{Job, Saved};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, threads};
+use crate::cpu::{Isa, math, memory, threads};
+use crate::tensor::Tensor;
 
-// Rows per task, and elements per task of `scale`. They are fixed, so sums do not depend on the number of threads.
+// Rows per task, and elements per task of the backward pass. They are fixed, so sums do not depend on the number of threads.
 const ROWS: usize = 8;
 const ELEMENTS: usize = 1 << 16;
 
-/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; writes `q - p` to `residual`, unless that is empty.
-pub(crate) fn forward(isa: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
-    let block = ROWS * inputs.classes;
+/// `loss = T^2/R sum_r sum_k p[k] (ln p[k] - ln q[k])`, and `q - p` if the student's logits are tracked.
+pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Option<Saved>) {
+    let mut residual = match job.student.is_tracked() {
+        true => memory::unset(job.student.len()),
+        false => Vec::new(),
+    };
+    let block = ROWS * job.classes;
     let mut residuals = residual.chunks_mut(block);
-    let mut blocks: Vec<Block> = inputs
-        .student
-        .chunks(block)
-        .zip(inputs.teacher.chunks(block))
+    let rows = job.student.data().chunks(block);
+    let rows = rows.zip(job.teacher.data().chunks(block));
+    let mut blocks: Vec<Block> = rows
         .map(|(student, teacher)| Block {
-            inputs: Inputs {
-                student,
-                teacher,
-                ..inputs
-            },
+            student,
+            teacher,
+            classes: job.classes,
+            temperature: job.temperature,
             residual: residuals.next(),
             loss: 0.0,
         })
@@ -31,13 +34,19 @@ pub(crate) fn forward(isa: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
             block.loss = isa.dispatch(&mut *block);
         }
     });
-    blocks.iter().map(|block| block.loss).sum()
+    let sum = blocks.iter().map(|block| block.loss).sum();
+    (job.loss(sum), job.saved(residual))
 }
 
 /// The rows of one task.
 struct Block<'a> {
-    inputs: Inputs<'a>,
+    student: &'a [f32],
+    teacher: &'a [f32],
+    classes: usize,
+    temperature: f32,
+    /// Receives `q - p`.
     residual: Option<&'a mut [f32]>,
+    /// Receives the sum of the rows' divergences.
     loss: f64,
 }
 
@@ -45,19 +54,13 @@ impl WithSimd for &mut Block<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Inputs {
-            student,
-            teacher,
-            classes,
-            temperature,
-        } = self.inputs;
-        let inverse = 1.0 / temperature;
+        let classes = self.classes;
+        let inverse = 1.0 / self.temperature;
         let mut exponentials = vec![0.0f32; 2 * classes];
         let (p, q) = exponentials.split_at_mut(classes);
         let mut loss = 0.0;
-        let rows = student
-            .chunks_exact(classes)
-            .zip(teacher.chunks_exact(classes));
+        let rows = self.student.chunks_exact(classes);
+        let rows = rows.zip(self.teacher.chunks_exact(classes));
         for (r, (x, t)) in rows.enumerate() {
             let (largest_x, largest_t) = (largest(s, x), largest(s, t));
             let sum_q = softmax_terms(s, x, largest_x, inverse, q);
@@ -116,15 +119,22 @@ fn softmax_terms<S: Simd>(s: S, x: &[f32], largest: f32, inverse: f32, out: &mut
     s.sum(sum) + out_tail.iter().sum::<f32>()
 }
 
-/// `x = x * factor`
-pub(crate) fn scale(isa: Isa, x: &mut [f32], factor: f32) {
-    struct Scale<'a>(&'a mut [f32], f32);
-    impl WithSimd for Scale<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run<S: Simd>(self, _: S) {
-            self.0.iter_mut().for_each(|x| *x *= self.1);
-        }
+/// `ds = dloss T / R (q - p)`
+pub(crate) fn backward(isa: Isa, saved: Saved, dloss: &Tensor) -> Tensor {
+    let factor = dloss.data()[0] * saved.temperature / saved.rows as f32;
+    let mut ds = saved.residual;
+    threads::for_each_chunk(ds.data_mut(), ELEMENTS, |_, ds| {
+        isa.dispatch(Scale(ds, factor))
+    });
+    ds
+}
+
+struct Scale<'a>(&'a mut [f32], f32);
+
+impl WithSimd for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.0.iter_mut().for_each(|x| *x *= self.1);
     }
-    threads::for_each_chunk(x, ELEMENTS, |_, x| isa.dispatch(Scale(x, factor)));
 }

@@ -21,11 +21,73 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::{memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::gpu::Slice;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job<'a> {
+    /// `s` `[.., K]`, which are `R` rows
+    student: &'a Tensor,
+    /// `t`, of the same shape
+    teacher: &'a Tensor,
+    /// `R`
+    rows: usize,
+    /// `K`
+    classes: usize,
+    /// `T`
+    temperature: f32,
+}
+
+/// The forward pass's results that the backward pass reads.
+pub(crate) struct Saved {
+    /// `q - p`, with the dimensions of the logits
+    residual: Tensor,
+    /// `R`
+    rows: usize,
+    /// `T`
+    temperature: f32,
+}
+
+impl<'a> Job<'a> {
+    /// Checks that the shapes fit.
+    fn check(student: &'a Tensor, teacher: &'a Tensor, temperature: f32) -> Result<Job<'a>> {
+        if student.dims() != teacher.dims() || student.dims().is_empty() || student.is_empty() {
+            return Err(Error::shape(
+                "kl_div",
+                "logits of one shape [.., K], not empty",
+                format_args!("{} and {}", student.shape(), teacher.shape()),
+            ));
+        }
+        if !(temperature.is_finite() && temperature > 0.0) {
+            let what = format_args!("temperature {temperature} is not a finite number above 0");
+            return Err(Error::value("kl_div", what));
+        }
+        let classes = student.dims().last().copied().unwrap_or(1);
+        Ok(Job {
+            student,
+            teacher,
+            rows: student.len() / classes,
+            classes,
+            temperature,
+        })
+    }
+
+    /// The loss, given the sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`.
+    fn loss(&self, sum: f64) -> Tensor {
+        let square = f64::from(self.temperature) * f64::from(self.temperature);
+        Tensor::scalar((square * sum / self.rows as f64) as f32)
+    }
+
+    /// Keeps `residual` for the backward pass, if there will be one.
+    fn saved(&self, residual: Vec<f32>) -> Option<Saved> {
+        self.student.is_tracked().then(|| Saved {
+            residual: Tensor::computed(residual, self.student.dims()),
+            rows: self.rows,
+            temperature: self.temperature,
+        })
+    }
+}
 
 /// The mean over rows of `T^2 KL(softmax(teacher / T) || softmax(student / T))`, for logits `[.., K]` of one shape: one
 /// number. The gradient flows to `student` alone.
@@ -42,70 +104,21 @@ use crate::tensor::{Device, Tensor};
 /// Where the shapes differ, there is no row or no class, or the temperature is not a finite number above 0.
 pub fn kl_div(student: &Tensor, teacher: &Tensor, temperature: f32) -> Result<Tensor> {
     let _timer = profile::time("kl_div", student.shape());
-    if student.dims() != teacher.dims() || student.dims().is_empty() || student.is_empty() {
-        return Err(Error::shape(
-            "kl_div",
-            "logits of one shape [.., K], not empty",
-            format_args!("{} and {}", student.shape(), teacher.shape()),
-        ));
-    }
-    if !(temperature.is_finite() && temperature > 0.0) {
-        let what = format_args!("temperature {temperature} is not a finite number above 0");
-        return Err(Error::value("kl_div", what));
-    }
-    let classes = student.dims().last().copied().unwrap_or(1);
-    let rows = student.len() / classes;
-    let dims = student.dims().to_vec();
-
-    if let Device::Gpu(gpu) = Device::of(&[student, teacher]) {
-        let (loss, residual) = gpu::forward(&gpu, student, teacher, temperature)?;
-        return loss.record(&[student], move |dloss, _| {
-            let ds = |r: Slice| gpu::backward(&gpu, &r, dloss, &dims, temperature);
-            Ok(vec![residual.map(ds).transpose()?])
+    let job = Job::check(student, teacher, temperature)?;
+    let place = Place::of(&[student, teacher]);
+    let (loss, saved) = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
+    };
+    loss.record(&[student], move |dloss, _| {
+        let ds = saved.map(|saved| match &place {
+            Place::Naive => Ok(naive::backward(saved, dloss)),
+            Place::Cpu(isa) => Ok(cpu::backward(*isa, saved, dloss)),
+            Place::Gpu(gpu) => gpu::backward(gpu, saved, dloss),
         });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let inputs = Inputs {
-        student: student.data(),
-        teacher: teacher.data(),
-        classes,
-        temperature,
-    };
-    // q - p, which the backward pass needs.
-    let mut residual = if student.is_tracked() {
-        memory::zeros(student.len())
-    } else {
-        Vec::new()
-    };
-    let square = f64::from(temperature) * f64::from(temperature);
-    let loss = square * forward(isa, inputs, &mut residual) / rows as f64;
-    Tensor::scalar(loss as f32).record(&[student], move |dloss, _| {
-        let scale = if isa.is_naive() {
-            naive::scale
-        } else {
-            cpu::scale
-        };
-        scale(
-            isa,
-            &mut residual,
-            dloss.item()? * temperature / rows as f32,
-        );
-        Ok(vec![Some(Tensor::computed(residual, &dims))])
+        Ok(vec![ds.transpose()?])
     })
-}
-
-/// Inputs of the CPU kernels: the logits of both networks, row by row.
-#[derive(Clone, Copy)]
-pub(crate) struct Inputs<'a> {
-    student: &'a [f32],
-    teacher: &'a [f32],
-    classes: usize,
-    temperature: f32,
 }
 
 #[cfg(test)]

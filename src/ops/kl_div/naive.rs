@@ -1,29 +1,23 @@
 //! The definition as plain loops.
 
-use super::Inputs;
-use crate::cpu::Isa;
+use super::{Job, Saved};
+use crate::tensor::Tensor;
 
-/// The sum over rows of `sum_k p[k] (ln p[k] - ln q[k])`; writes `q - p` to `residual`, unless that is empty.
-pub(crate) fn forward(_: Isa, inputs: Inputs, residual: &mut [f32]) -> f64 {
-    let Inputs {
-        student,
-        teacher,
-        classes,
-        temperature,
-    } = inputs;
-    let mut loss = 0.0;
-    for r in 0..student.len() / classes {
-        let ln_p = log_softmax(&teacher[r * classes..][..classes], temperature);
-        let ln_q = log_softmax(&student[r * classes..][..classes], temperature);
+/// `loss = T^2/R sum_r sum_k p[k] (ln p[k] - ln q[k])`, and `q - p` if the student's logits are tracked.
+pub(crate) fn forward(job: &Job) -> (Tensor, Option<Saved>) {
+    let (s, t, classes) = (job.student.data(), job.teacher.data(), job.classes);
+    let mut residual = vec![0.0; s.len()];
+    let mut sum = 0.0;
+    for r in 0..job.rows {
+        let ln_p = log_softmax(&t[r * classes..][..classes], job.temperature);
+        let ln_q = log_softmax(&s[r * classes..][..classes], job.temperature);
         for k in 0..classes {
             let (p, q) = (ln_p[k].exp(), ln_q[k].exp());
-            loss += p * (ln_p[k] - ln_q[k]);
-            if !residual.is_empty() {
-                residual[r * classes + k] = (q - p) as f32;
-            }
+            sum += p * (ln_p[k] - ln_q[k]);
+            residual[r * classes + k] = (q - p) as f32;
         }
     }
-    loss
+    (job.loss(sum), job.saved(residual))
 }
 
 /// `ln softmax(x / temperature)`
@@ -34,9 +28,12 @@ fn log_softmax(x: &[f32], temperature: f32) -> Vec<f64> {
     scaled.map(|x| x - largest - sum.ln()).collect()
 }
 
-/// `x = x * factor`
-pub(crate) fn scale(_: Isa, x: &mut [f32], factor: f32) {
-    for x in x {
-        *x *= factor;
+/// `ds = dloss T / R (q - p)`
+pub(crate) fn backward(saved: Saved, dloss: &Tensor) -> Tensor {
+    let factor = dloss.data()[0] * saved.temperature / saved.rows as f32;
+    let mut ds = saved.residual;
+    for ds in ds.data_mut() {
+        *ds *= factor;
     }
+    ds
 }

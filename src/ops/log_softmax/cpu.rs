@@ -1,27 +1,34 @@
 //! SIMD kernels. Each task takes some rows.
 
+use super::sizes;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, threads};
+use crate::tensor::Tensor;
 
 // Rows per task.
 const ROWS: usize = 8;
 
-/// `y = x - ln sum exp x`
-pub(crate) fn forward(isa: Isa, classes: usize, x: &[f32]) -> Vec<f32> {
-    let mut y = x.to_vec();
+/// `y[r][v] = x[r][v] - ln sum_u exp x[r][u]`
+pub(crate) fn forward(isa: Isa, x: &Tensor) -> Tensor {
+    let [_, classes] = sizes(x);
+    let mut y = x.data().to_vec();
     threads::for_each_chunk(&mut y, ROWS * classes, |_, y| {
-        isa.dispatch(Forward(classes, y))
+        isa.dispatch(Forward { classes, y })
     });
-    y
+    Tensor::computed(y, x.dims())
 }
 
-struct Forward<'a>(usize, &'a mut [f32]);
+struct Forward<'a> {
+    classes: usize,
+    /// Holds `x` and is overwritten by `y`.
+    y: &'a mut [f32],
+}
 
 impl WithSimd for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for row in self.1.chunks_exact_mut(self.0) {
+        for row in self.y.chunks_exact_mut(self.classes) {
             let mut chunks = row.chunks_exact(S::LANES);
             let mut maxima = s.splat(f32::NEG_INFINITY);
             for x in &mut chunks {
@@ -45,15 +52,17 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// `dx = dy - exp(y) sum dy`
-pub(crate) fn backward(isa: Isa, classes: usize, y: &[f32], dy: &[f32]) -> Vec<f32> {
-    let mut dx = y.to_vec();
+/// `dx[r][v] = dy[r][v] - exp(y[r][v]) sum_u dy[r][u]`
+pub(crate) fn backward(isa: Isa, y: &Tensor, dy: &Tensor) -> Tensor {
+    let [_, classes] = sizes(y);
+    let (dims, dy) = (y.dims(), dy.data());
+    let mut dx = y.data().to_vec();
     threads::for_each_chunk(&mut dx, ROWS * classes, |i, dx| {
         math::apply(isa, math::Function::Exp, dx);
         let dy = &dy[i * ROWS * classes..][..dx.len()];
         isa.dispatch(Backward { classes, dy, dx });
     });
-    dx
+    Tensor::computed(dx, dims)
 }
 
 struct Backward<'a> {

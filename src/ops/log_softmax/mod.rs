@@ -16,10 +16,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Log-probabilities over the last axis of `x` `[.., V]`.
 ///
@@ -34,34 +33,30 @@ use crate::tensor::{Device, Tensor};
 /// Where there is no last axis.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("log_softmax", x.shape());
-    let Some(&classes) = x.dims().last() else {
+    if x.dims().is_empty() {
         return Err(Error::shape("log_softmax", "x [.., V]", x.shape()));
-    };
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let sizes = [x.len() / classes.max(1), classes];
-        let y = gpu::forward(&gpu, x, sizes)?;
-        let kept = y.clone();
-        return y.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, &kept, dy, sizes)?)])
-        });
     }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(x),
+        Place::Cpu(isa) => cpu::forward(*isa, x),
+        Place::Gpu(gpu) => gpu::forward(gpu, x)?,
     };
-    let y = Tensor::computed(forward(isa, classes, x.data()), x.dims());
     let kept = y.clone();
     y.record(&[x], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
+        let dx = match &place {
+            Place::Naive => naive::backward(&kept, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &kept, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &kept, dy)?,
         };
-        let dx = backward(isa, classes, kept.data(), dy.data());
-        Ok(vec![Some(Tensor::computed(dx, kept.dims()))])
+        Ok(vec![Some(dx)])
     })
+}
+
+/// The number of rows of `x` `[.., V]`, and `V`.
+fn sizes(x: &Tensor) -> [usize; 2] {
+    let classes = x.dims().last().copied().unwrap_or(1);
+    [x.len() / classes.max(1), classes]
 }
 
 #[cfg(test)]

@@ -1,20 +1,24 @@
 //! SIMD kernels. Each task sums one chunk of the elements; the chunks' sums are added in order.
 
+use super::{Job, TARGET, X};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
+use crate::tensor::{Tensor, Wanted};
 
 // Elements per task: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
 
-/// `sum of (x - t)^2`
-pub(crate) fn forward(isa: Isa, x: &[f32], t: &[f32]) -> f64 {
-    let sums = threads::map(x.len().div_ceil(CHUNK), |i| {
-        let range = i * CHUNK..x.len().min((i + 1) * CHUNK);
+/// `y = 1/n sum_i (x[i] - t[i])^2`
+pub(crate) fn forward(isa: Isa, job: &Job) -> Tensor {
+    let (x, t) = (job.x.data(), job.target.data());
+    let sums = threads::map(job.n.div_ceil(CHUNK), |i| {
+        let range = i * CHUNK..job.n.min((i + 1) * CHUNK);
         isa.dispatch(Squares(&x[range.clone()], &t[range]))
     });
-    sums.iter().sum()
+    Tensor::scalar((sums.iter().sum::<f64>() / job.n as f64) as f32)
 }
 
+/// The sum of the squares of the differences.
 struct Squares<'a>(&'a [f32], &'a [f32]);
 
 impl WithSimd for Squares<'_> {
@@ -32,15 +36,24 @@ impl WithSimd for Squares<'_> {
     }
 }
 
-/// `dx = factor (x - t)`, with `factor = 2 dy / n`
-pub(crate) fn backward(isa: Isa, x: &[f32], t: &[f32], factor: f32) -> Vec<f32> {
-    let mut dx = x.to_vec();
-    threads::for_each_chunk(&mut dx, CHUNK, |i, dx| {
-        isa.dispatch(Difference(dx, &t[i * CHUNK..], factor));
-    });
-    dx
+/// `dx[i] = dy 2/n (x[i] - t[i])`, `dt = -dx`
+pub(crate) fn backward(isa: Isa, job: &Job, dy: &Tensor, wanted: Wanted) -> Vec<Option<Tensor>> {
+    let (x, t) = (job.x.data(), job.target.data());
+    let factor = (f64::from(dy.data()[0]) * 2.0 / job.n as f64) as f32;
+    let dx = |factor: f32| {
+        let mut dx = x.to_vec();
+        threads::for_each_chunk(&mut dx, CHUNK, |i, dx| {
+            isa.dispatch(Difference(dx, &t[i * CHUNK..], factor));
+        });
+        Tensor::computed(dx, job.x.dims())
+    };
+    vec![
+        wanted.has(X).then(|| dx(factor)),
+        wanted.has(TARGET).then(|| dx(-factor)),
+    ]
 }
 
+/// Replaces `x` by `factor (x - t)`.
 struct Difference<'a>(&'a mut [f32], &'a [f32], f32);
 
 impl WithSimd for Difference<'_> {

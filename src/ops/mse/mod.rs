@@ -13,10 +13,41 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const TARGET: usize = 1;
+
+/// The inputs, which have one shape.
+pub(crate) struct Job {
+    x: Tensor,
+    /// `t`
+    target: Tensor,
+    /// The number of elements.
+    n: usize,
+}
+
+impl Job {
+    /// Checks that the shapes fit, and keeps the inputs for the backward pass.
+    fn check(x: &Tensor, target: &Tensor) -> Result<Job> {
+        if x.dims() != target.dims() || x.is_empty() {
+            let got = format_args!("{} and {}", x.shape(), target.shape());
+            return Err(Error::shape(
+                "mse",
+                "two tensors of one shape, not empty",
+                got,
+            ));
+        }
+        Ok(Job {
+            x: x.clone(),
+            target: target.clone(),
+            n: x.len(),
+        })
+    }
+}
 
 /// The mean of `(x - target)^2` over all elements of two tensors of one shape: one number.
 ///
@@ -30,50 +61,18 @@ use crate::tensor::{Device, Tensor};
 /// Where the shapes differ or there are no elements.
 pub fn mse(x: &Tensor, target: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("mse", x.shape());
-    if x.dims() != target.dims() || x.is_empty() {
-        let got = format_args!("{} and {}", x.shape(), target.shape());
-        return Err(Error::shape(
-            "mse",
-            "two tensors of one shape, not empty",
-            got,
-        ));
-    }
-    let wanted = [x.is_tracked(), target.is_tracked()];
-    let (x_kept, target_kept) = (x.detach(), target.detach());
-    if let Device::Gpu(gpu) = Device::of(&[x, target]) {
-        let y = gpu::forward(&gpu, x, target)?;
-        return y.record(&[x, target], move |dy, _| {
-            let factor = (2.0 / x_kept.len() as f64) as f32;
-            let dx = |factor| gpu::backward(&gpu, &x_kept, &target_kept, dy, factor);
-            Ok(vec![
-                wanted[0].then(|| dx(factor)).transpose()?,
-                wanted[1].then(|| dx(-factor)).transpose()?,
-            ])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
+    let job = Job::check(x, target)?;
+    let inputs = [x, target];
+    let place = Place::of(&inputs);
+    let y = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    let n = x.len() as f64;
-    let y = Tensor::scalar((forward(isa, x.data(), target.data()) / n) as f32);
-    y.record(&[x, target], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let factor = (f64::from(dy.item()?) * 2.0 / n) as f32;
-        let dx = |factor| {
-            let dx = backward(isa, x_kept.data(), target_kept.data(), factor);
-            Tensor::computed(dx, x_kept.dims())
-        };
-        Ok(vec![
-            wanted[0].then(|| dx(factor)),
-            wanted[1].then(|| dx(-factor)),
-        ])
+    y.record(&inputs, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, dy, wanted),
     })
 }
 

@@ -2,16 +2,23 @@
 
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
+use crate::tensor::Tensor;
 
 // Elements per task: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
 
-/// The sum of `x`.
-pub(crate) fn sum(isa: Isa, x: &[f32]) -> f64 {
+/// `y = 1/count sum_i x[i]`
+pub(crate) fn forward(isa: Isa, x: &Tensor, count: f64) -> Tensor {
+    let x = x.data();
     let sums = threads::map(x.len().div_ceil(CHUNK), |i| {
         isa.dispatch(Sum(&x[i * CHUNK..x.len().min((i + 1) * CHUNK)]))
     });
-    sums.iter().sum()
+    Tensor::scalar((sums.iter().sum::<f64>() / count) as f32)
+}
+
+/// `dx[i] = dy / count`, with dimensions `dims`.
+pub(crate) fn backward(_: Isa, dy: &Tensor, dims: &[usize], count: f64) -> Tensor {
+    Tensor::full(dims, (f64::from(dy.data()[0]) / count) as f32)
 }
 
 struct Sum<'a>(&'a [f32]);

@@ -12,10 +12,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// The sum of all elements, of any shape.
 ///
@@ -50,20 +49,22 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
     total(x, x.len() as f64)
 }
 
-/// The sum divided by `count`.
+/// The sum divided by `count`: 1 for the sum, `n` for the mean.
 fn total(x: &Tensor, count: f64) -> Result<Tensor> {
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let dims = x.dims().to_vec();
-        return gpu::total(&gpu, x, count)?.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::spread(&gpu, dy, &dims, count)?)])
-        });
-    }
-    let isa = Isa::current();
-    let sum = if isa.is_naive() { naive::sum } else { cpu::sum };
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(x, count),
+        Place::Cpu(isa) => cpu::forward(*isa, x, count),
+        Place::Gpu(gpu) => gpu::forward(gpu, x, count)?,
+    };
     let dims = x.dims().to_vec();
-    Tensor::scalar((sum(isa, x.data()) / count) as f32).record(&[x], move |dy, _| {
-        let dx = f64::from(dy.item()?) / count;
-        Ok(vec![Some(Tensor::full(&dims, dx as f32))])
+    y.record(&[x], move |dy, _| {
+        let dx = match &place {
+            Place::Naive => naive::backward(dy, &dims, count),
+            Place::Cpu(isa) => cpu::backward(*isa, dy, &dims, count),
+            Place::Gpu(gpu) => gpu::backward(gpu, dy, &dims, count)?,
+        };
+        Ok(vec![Some(dx)])
     })
 }
 

@@ -1,54 +1,68 @@
 //! SIMD kernels, in one pass over memory. Each task takes one chunk of the elements.
 
-use super::Sgd;
+use super::{Job, Step};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
+use crate::error::Result;
 
 // Elements per task.
 const CHUNK: usize = 1 << 15;
 
+/// One step of all parameters; none if the norm is not finite.
+pub(crate) fn step(isa: Isa, job: &Job, all: &mut [Step]) -> Result<()> {
+    if !job.norm.item()?.is_finite() {
+        return Ok(());
+    }
+    for step in all {
+        let (param, grad) = (step.param.data_mut(), step.grad.data());
+        let velocity = step.velocity.data_mut();
+        let parts = param
+            .chunks_mut(CHUNK)
+            .zip(grad.chunks(CHUNK))
+            .zip(velocity.chunks_mut(CHUNK));
+        let mut chunks: Vec<Chunk> = parts
+            .map(|((param, grad), velocity)| Chunk {
+                param,
+                grad,
+                velocity,
+                lr: job.options.lr,
+                momentum: job.options.momentum,
+                weight_decay: job.weight_decay(step.decays),
+                now: job.now,
+                ahead: job.ahead,
+            })
+            .collect();
+        threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
+            chunks.iter_mut().for_each(|chunk| isa.dispatch(chunk));
+        });
+    }
+    Ok(())
+}
+
+/// Elements of one parameter.
 struct Chunk<'a> {
     param: &'a mut [f32],
     grad: &'a [f32],
     velocity: &'a mut [f32],
-    options: Sgd,
-}
-
-/// One step of one parameter.
-pub(crate) fn step(isa: Isa, param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd) {
-    let parts = param
-        .chunks_mut(CHUNK)
-        .zip(grad.chunks(CHUNK))
-        .zip(velocity.chunks_mut(CHUNK));
-    let mut chunks: Vec<Chunk> = parts
-        .map(|((param, grad), velocity)| Chunk {
-            param,
-            grad,
-            velocity,
-            options: *options,
-        })
-        .collect();
-    threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
-        chunks.iter_mut().for_each(|chunk| isa.dispatch(chunk));
-    });
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    now: f32,
+    ahead: f32,
 }
 
 impl WithSimd for &mut Chunk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Sgd {
+        let &mut Chunk {
             lr,
             momentum,
             weight_decay,
-            nesterov,
-        } = self.options;
-        // The direction is `now d + ahead velocity`: `d + momentum velocity` with Nesterov, else `velocity`.
-        let (now, ahead) = if nesterov {
-            (1.0, momentum)
-        } else {
-            (0.0, 1.0)
-        };
+            now,
+            ahead,
+            ..
+        } = self;
         let rest = self.grad.iter().zip(self.velocity.iter_mut());
         for (param, (&grad, velocity)) in self.param.iter_mut().zip(rest) {
             let d = grad + weight_decay * *param;

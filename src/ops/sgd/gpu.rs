@@ -1,24 +1,39 @@
 //! Dispatches `shaders/sgd.wgsl` once for all parameters that fit one buffer.
 
-use super::{Sgd, Step};
+use super::{Job, Step};
 use crate::error::Result;
 use crate::gpu::copy::{groups_that_fit, side_by_side};
 use crate::gpu::{Gpu, Shader, Slice};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
-/// One step of all parameters, those with weight decay first, in groups that each fit one buffer. If memory runs out, no
-/// parameter has changed.
-pub(crate) fn step(gpu: &Gpu, all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
+shader_params! {
+    /// The sizes, where the arrays begin in their buffers, and the factors.
+    struct Params of Sgd {
+        len: u32,
+        decaying: u32,
+        param_start: u32,
+        grad_start: u32,
+        velocity_start: u32,
+        lr: f32,
+        momentum: f32,
+        weight_decay: f32,
+        now: f32,
+        ahead: f32,
+    }
+}
+
+/// One step of all parameters, those with weight decay first, in groups that each fit one buffer; none if the norm is not
+/// finite. If memory runs out, no parameter has changed.
+pub(crate) fn step(gpu: &Gpu, job: &Job, all: &mut [Step]) -> Result<()> {
     let mut order: Vec<&mut Step> = all.iter_mut().collect();
     order.sort_by_key(|s| !s.decays);
-    let norm = norm.on(gpu)?;
+    let norm = job.norm.on(gpu)?;
     let lens: Vec<usize> = order.iter().map(|s| s.param.len()).collect();
     let groups = groups_that_fit(gpu, &lens).into_iter();
     let groups = groups.map(|group| {
-        Ok((
-            group.clone(),
-            step_group(gpu, &order[group], &norm, options)?,
-        ))
+        let updated = step_group(gpu, job, &norm, &order[group.clone()])?;
+        Ok((group, updated))
     });
     for (group, [param, velocity]) in groups.collect::<Result<Vec<_>>>()? {
         let mut first = 0;
@@ -33,7 +48,7 @@ pub(crate) fn step(gpu: &Gpu, all: &mut [Step], norm: &Tensor, options: &Sgd) ->
 }
 
 /// The updated parameters and velocities of one group, each contiguous.
-fn step_group(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Result<[Tensor; 2]> {
+fn step_group(gpu: &Gpu, job: &Job, norm: &Slice, all: &[&mut Step]) -> Result<[Tensor; 2]> {
     let len: usize = all.iter().map(|s| s.param.len()).sum();
     let decaying: usize = all.iter().filter(|s| s.decays).map(|s| s.param.len()).sum();
     let gather = |of: fn(&Step) -> &Tensor| -> Result<Slice> {
@@ -44,27 +59,19 @@ fn step_group(gpu: &Gpu, all: &[&mut Step], norm: &Slice, options: &Sgd) -> Resu
     let velocity = gather(|s| &s.velocity)?;
     let new_param = Slice::from(gpu.unset(len)?);
     let new_velocity = Slice::from(gpu.unset(len)?);
-    let Sgd {
-        lr,
-        momentum,
-        weight_decay,
-        nesterov,
-    } = *options;
-    // The direction is `now d + ahead velocity`: `d + momentum velocity` with Nesterov, else `velocity`.
-    let [now, ahead] = if nesterov {
-        [1.0, momentum]
-    } else {
-        [0.0, 1.0]
-    };
     gpu.kernel(Shader::Sgd, "sgd_step")
-        .words(&[
-            len as u32,
-            decaying as u32,
-            param.start(),
-            grad.start(),
-            velocity.start(),
-        ])
-        .words(&[lr, momentum, weight_decay, now, ahead])
+        .params(&Params {
+            len: len as u32,
+            decaying: decaying as u32,
+            param_start: param.start(),
+            grad_start: grad.start(),
+            velocity_start: velocity.start(),
+            lr: job.options.lr,
+            momentum: job.options.momentum,
+            weight_decay: job.options.weight_decay,
+            now: job.now,
+            ahead: job.ahead,
+        })
         .read(1, &param)
         .read(2, &grad)
         .read(3, &velocity)

@@ -15,10 +15,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// Options of stochastic gradient descent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +45,53 @@ pub struct Step {
     pub decays: bool,
 }
 
+/// The options of one step, and the norm of the gradients.
+pub(crate) struct Job<'a> {
+    norm: &'a Tensor,
+    options: Sgd,
+    /// The direction is `now d + ahead velocity`: `d + momentum velocity` with Nesterov, else `velocity`.
+    now: f32,
+    ahead: f32,
+}
+
+impl<'a> Job<'a> {
+    /// Checks the shapes.
+    fn check(all: &[Step], norm: &'a Tensor, options: &Sgd) -> Result<Job<'a>> {
+        for Step {
+            param,
+            grad,
+            velocity,
+            ..
+        } in all
+        {
+            if grad.dims() != param.dims() || velocity.dims() != param.dims() {
+                let got = format_args!("{} and {}", grad.shape(), velocity.shape());
+                let want = format_args!("a gradient and a velocity of {}", param.shape());
+                return Err(Error::shape("sgd", want, got));
+            }
+        }
+        let [now, ahead] = match options.nesterov {
+            true => [1.0, options.momentum],
+            false => [0.0, 1.0],
+        };
+        Ok(Job {
+            norm,
+            options: *options,
+            now,
+            ahead,
+        })
+    }
+
+    /// The weight decay of a parameter that `decays` or not.
+    fn weight_decay(&self, decays: bool) -> f32 {
+        if decays {
+            self.options.weight_decay
+        } else {
+            0.0
+        }
+    }
+}
+
 /// Takes one step of all parameters. If the `norm` of their gradients is not finite, nothing changes.
 ///
 /// ```
@@ -65,53 +111,13 @@ pub struct Step {
 /// Where the shapes differ.
 pub fn step(all: &mut [Step], norm: &Tensor, options: &Sgd) -> Result<()> {
     let _timer = profile::time("sgd", format_args!("{} tensors", all.len()));
-    for Step {
-        param,
-        grad,
-        velocity,
-        ..
-    } in all.iter()
-    {
-        if grad.dims() != param.dims() || velocity.dims() != param.dims() {
-            let got = format_args!("{} and {}", grad.shape(), velocity.shape());
-            let want = format_args!("a gradient and a velocity of {}", param.shape());
-            return Err(Error::shape("sgd", want, got));
-        }
-    }
+    let job = Job::check(all, norm, options)?;
     let inputs: Vec<&Tensor> = all.iter().flat_map(|s| [&s.param, &s.grad]).collect();
-    if let Device::Gpu(gpu) = Device::of(&inputs) {
-        return gpu::step(&gpu, all, norm, options);
+    match &Place::of(&inputs) {
+        Place::Naive => naive::step(&job, all),
+        Place::Cpu(isa) => cpu::step(*isa, &job, all),
+        Place::Gpu(gpu) => gpu::step(gpu, &job, all),
     }
-    if !norm.item()?.is_finite() {
-        return Ok(());
-    }
-    let isa = Isa::current();
-    let kernel = if isa.is_naive() {
-        naive::step
-    } else {
-        cpu::step
-    };
-    for Step {
-        param,
-        grad,
-        velocity,
-        decays,
-    } in all
-    {
-        let weight_decay = if *decays { options.weight_decay } else { 0.0 };
-        let options = Sgd {
-            weight_decay,
-            ..*options
-        };
-        kernel(
-            isa,
-            param.data_mut(),
-            grad.data(),
-            velocity.data_mut(),
-            &options,
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,24 +1,32 @@
 //! The definition as plain loops.
 
-use super::Sgd;
-use crate::cpu::Isa;
+use super::{Job, Sgd, Step};
+use crate::error::Result;
 
-/// One step of one parameter.
-pub(crate) fn step(_: Isa, param: &mut [f32], grad: &[f32], velocity: &mut [f32], options: &Sgd) {
+/// One step of all parameters; none if the norm is not finite.
+pub(crate) fn step(job: &Job, all: &mut [Step]) -> Result<()> {
+    if !job.norm.item()?.is_finite() {
+        return Ok(());
+    }
     let Sgd {
         lr,
         momentum,
-        weight_decay,
         nesterov,
-    } = *options;
-    for i in 0..param.len() {
-        let d = grad[i] + weight_decay * param[i];
-        velocity[i] = momentum * velocity[i] + d;
-        param[i] -= lr
-            * if nesterov {
-                d + momentum * velocity[i]
-            } else {
-                velocity[i]
+        ..
+    } = job.options;
+    for step in all {
+        let weight_decay = job.weight_decay(step.decays);
+        let (param, grad) = (step.param.data_mut(), step.grad.data());
+        let velocity = step.velocity.data_mut();
+        for i in 0..param.len() {
+            let d = grad[i] + weight_decay * param[i];
+            velocity[i] = momentum * velocity[i] + d;
+            let direction = match nesterov {
+                true => d + momentum * velocity[i],
+                false => velocity[i],
             };
+            param[i] -= lr * direction;
+        }
     }
+    Ok(())
 }

@@ -1,24 +1,28 @@
 //! One pass over the logits. After a few words are found, nearly every block is below all of them and is skipped whole.
 
-use super::{Allowed, Likeliest};
+use super::{Job, Likeliest};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math};
+use crate::cpu::{Isa, math, threads};
 
 // Exponentials that are summed in `f32` before they are added to the `f64` total, which bounds the rounding error of a
 // large vocabulary. A multiple of every vector's length.
 const BLOCK: usize = 256;
 
-/// The most likely words of one row.
-pub(crate) fn row(isa: Isa, logits: &[f32], k: usize, allowed: Allowed) -> Likeliest {
-    let mut words: Vec<(usize, f32)> = likeliest(logits, k, |w| allowed.allows(w))
-        .into_iter()
-        .map(|w| (w, logits[w]))
-        .collect();
-    words.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    Likeliest {
-        log_sum: log_sum_exp(isa, logits),
-        words,
-    }
+/// The most likely words of each row. Each task takes one row.
+pub(crate) fn forward(isa: Isa, job: &Job) -> Vec<Likeliest> {
+    let x = job.logits.data();
+    threads::map(job.rows, |r| {
+        let logits = &x[r * job.words..][..job.words];
+        let mut words: Vec<(usize, f32)> = likeliest(logits, job.k, |w| job.allowed.allows(w))
+            .into_iter()
+            .map(|w| (w, logits[w]))
+            .collect();
+        words.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        Likeliest {
+            log_sum: log_sum_exp(isa, logits),
+            words,
+        }
+    })
 }
 
 /// The `n` words with the largest logits among those `allowed`, in any order; of equal logits the lower index.

@@ -1,10 +1,22 @@
 //! Dispatches `shaders/top_k_subgroups.wgsl` if the GPU has subgroups, else `shaders/top_k.wgsl`. One workgroup takes one
 //! row, and only the results are read back.
 
-use super::{Allowed, Likeliest};
+use super::{Allowed, Job, Likeliest};
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::tensor::Tensor;
+use crate::shader_params;
+
+shader_params! {
+    /// The sizes, where the logits begin in their buffer, and the words that may not be chosen.
+    struct Params of TopK, TopKSubgroups {
+        rows: u32,
+        words: u32,
+        k: u32,
+        x_start: u32,
+        barred: [u32; 4],
+        only: u32,
+    }
+}
 
 /// Maximum `k` on the GPU, which searches the whole row once for each word.
 pub(crate) const MAX_K: usize = 64;
@@ -13,17 +25,12 @@ pub(crate) const MAX_K: usize = 64;
 const NONE: u32 = u32::MAX;
 
 /// The most likely words of each row.
-pub(crate) fn top_k(
-    gpu: &Gpu,
-    logits: &Tensor,
-    k: usize,
-    allowed: Allowed,
-) -> Result<Vec<Likeliest>> {
-    let [rows, words] = [0, 1].map(|axis| logits.dims()[axis]);
-    let x = logits.on(gpu)?;
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Vec<Likeliest>> {
+    let &Job { rows, k, .. } = job;
+    let x = job.logits.on(gpu)?;
     let mut barred = [NONE; 4];
     let mut only = NONE;
-    match allowed {
+    match job.allowed {
         Allowed::Except(all) => barred
             .iter_mut()
             .zip(all)
@@ -37,9 +44,14 @@ pub(crate) fn top_k(
         false => gpu.kernel(Shader::TopK, "top_k_forward"),
     };
     kernel
-        .words(&[rows as u32, words as u32, k as u32, x.start()])
-        .words(&barred)
-        .words(&[only])
+        .params(&Params {
+            rows: rows as u32,
+            words: job.words as u32,
+            k: k as u32,
+            x_start: x.start(),
+            barred,
+            only,
+        })
         .read(1, &x)
         .write(2, &chosen)
         .groups(rows)?;

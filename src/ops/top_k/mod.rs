@@ -11,9 +11,9 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::{Isa, profile, threads};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 pub(crate) use cpu::log_sum_exp;
 
 /// Which words may be chosen.
@@ -43,6 +43,44 @@ pub struct Likeliest {
     pub words: Vec<(usize, f32)>,
 }
 
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job<'a> {
+    /// `x` `[R, V]`
+    logits: &'a Tensor,
+    /// `R`
+    rows: usize,
+    /// `V`
+    words: usize,
+    /// Words to find in each row.
+    k: usize,
+    allowed: Allowed<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// Checks that there are words to choose from.
+    fn check(logits: &'a Tensor, k: usize, allowed: Allowed<'a>) -> Result<Job<'a>> {
+        let &[rows, words] = logits.dims() else {
+            return Err(Error::shape("top_k", "logits [R, V]", logits.shape()));
+        };
+        if words == 0 {
+            return Err(Error::shape("top_k", "at least one word", logits.shape()));
+        }
+        if let Allowed::Except(barred) = allowed
+            && barred.len() > 4
+        {
+            let what = format_args!("{} words are barred, four are the most", barred.len());
+            return Err(Error::value("top_k", what));
+        }
+        Ok(Job {
+            logits,
+            rows,
+            words,
+            k,
+            allowed,
+        })
+    }
+}
+
 /// The `k` most likely `allowed` words of each row of `logits` `[R, V]`; fewer if fewer are allowed.
 ///
 /// ```
@@ -57,29 +95,17 @@ pub struct Likeliest {
 /// Where `logits` is not a matrix or has no words, or more than four words are barred.
 pub fn top_k(logits: &Tensor, k: usize, allowed: Allowed) -> Result<Vec<Likeliest>> {
     let _timer = profile::time("top_k", logits.shape());
-    let &[rows, words] = logits.dims() else {
-        return Err(Error::shape("top_k", "logits [R, V]", logits.shape()));
+    let job = Job::check(logits, k, allowed)?;
+    // The shader reads the whole row for each word that it finds, so a search for many words runs on the CPU.
+    let place = match k <= gpu::MAX_K {
+        true => Place::of(&[logits]),
+        false => Place::of(&[]),
     };
-    if words == 0 {
-        return Err(Error::shape("top_k", "at least one word", logits.shape()));
-    }
-    if let Allowed::Except(barred) = allowed
-        && barred.len() > 4
-    {
-        let what = format_args!("{} words are barred, four are the most", barred.len());
-        return Err(Error::value("top_k", what));
-    }
-    if let Device::Gpu(gpu) = Device::of(&[logits])
-        && k <= gpu::MAX_K
-    {
-        return gpu::top_k(&gpu, logits, k, allowed);
-    }
-    let isa = Isa::current();
-    let row = if isa.is_naive() { naive::row } else { cpu::row };
-    let data = logits.data();
-    Ok(threads::map(rows, |r| {
-        row(isa, &data[r * words..][..words], k, allowed)
-    }))
+    Ok(match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! The definition: sorts all words and takes the first `k`.
 
-use super::{Allowed, Likeliest};
-use crate::cpu::Isa;
+use super::{Allowed, Job, Likeliest};
 
-/// The most likely words of one row.
-pub(crate) fn row(_: Isa, logits: &[f32], k: usize, allowed: Allowed) -> Likeliest {
+/// The most likely words of each row.
+pub(crate) fn forward(job: &Job) -> Vec<Likeliest> {
+    let rows = job.logits.data().chunks(job.words);
+    rows.map(|x| likeliest(x, job.k, job.allowed)).collect()
+}
+
+fn likeliest(logits: &[f32], k: usize, allowed: Allowed) -> Likeliest {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - largest).exp()).sum();
     let all = (0..logits.len()).filter(|&w| allowed.allows(w));

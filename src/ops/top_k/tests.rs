@@ -1,5 +1,6 @@
 use super::*;
 use crate::ops::testing::{here, on_every_device, random};
+use crate::tensor::Device;
 use proptest::prelude::*;
 
 /// The definition: everything sorted.
