@@ -9,7 +9,8 @@
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
 //! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * [`timing`] measures each kernel with the GPU's clock, when switched on;
-//! * [`copy`], [`elementwise`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several operations share.
+//! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several
+//!   operations share.
 //!
 //! Only reads wait for the GPU. Operations append dispatches to a command buffer, in the order of the program, and the GPU
 //! executes them in that order on its own time. So a buffer that is no longer needed can be reused at once by a later
@@ -24,6 +25,7 @@ pub mod conv;
 pub mod copy;
 pub mod device;
 pub mod elementwise;
+pub mod gates;
 pub mod gemm;
 pub mod kernel;
 pub mod norm;
