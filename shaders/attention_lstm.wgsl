@@ -4,7 +4,7 @@
 //   e_p = score . u_p   u_p = tanh(k_p + q)   alpha = softmax(e)   m = sum over p of alpha_p v_p   z = sigmoid(r) m
 //
 //   dm = dz beta   dr = dz m beta (1 - beta)   de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
-//   dalpha_p = from above + dm . v_p           dq = score (sum over p of de_p (1 - u_p^2))
+//   dalpha_p = dy of alpha_p + dm . v_p        dq = score (sum over p of de_p (1 - u_p^2))
 //
 // One workgroup computes one sentence. A score is a sum over the key; 32 invocations compute it together, for eight positions
 // at a time. The mean and dq are sums over positions; one invocation computes one element, so neighbouring invocations read
@@ -24,8 +24,8 @@ struct Params {
     values_start: u32,
     score_start: u32,
     bias_start: u32,
-    above_start: u32,
-    state_start: u32,
+    dy_start: u32,
+    h0_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,7 +37,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> values: array<f32>;
 // [A]
 @group(0) @binding(4) var<storage, read> score: array<f32>;
-// The bias, [V + 4H]; or h before the first step, [S, H].
+// [V + 4H]
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // The outputs: [S, T, H + V] h and z, then [S, T, P] alpha, then the cell states.
 @group(0) @binding(6) var<storage, read_write> outputs: array<f32>;
@@ -46,11 +46,18 @@ struct Params {
 // The image of each sentence; then the sentences sorted by image; then, for each image, where its sentences begin in that
 // order, and the end of the last.
 @group(0) @binding(8) var<storage, read> lists: array<u32>;
-// The gradient from above, laid out like `outputs`.
-@group(0) @binding(9) var<storage, read> above: array<f32>;
-// A gradient, or h before each step; and the summands of each position for the gradient with respect to `score`.
-@group(0) @binding(10) var<storage, read_write> grad: array<f32>;
-@group(0) @binding(11) var<storage, read_write> score_parts: array<f32>;
+// The gradient with respect to the outputs: h and z, alpha, and the cell states of the last step, laid out like `outputs`.
+@group(0) @binding(9) var<storage, read> dy: array<f32>;
+// [N, P, A]
+@group(0) @binding(10) var<storage, read_write> dkeys: array<f32>;
+// [N, P, A]: the summands of each position for the gradient with respect to `score`.
+@group(0) @binding(11) var<storage, read_write> dscore_parts: array<f32>;
+// [N, P, V]
+@group(0) @binding(12) var<storage, read_write> dvalues: array<f32>;
+// [S, T, H]: h before each step.
+@group(0) @binding(13) var<storage, read_write> h: array<f32>;
+// [S, H]: h before the first step.
+@group(0) @binding(14) var<storage, read> h0: array<f32>;
 
 // Returns the sum over the 32 invocations of one of the workgroup's eight rows, to all of them.
 fn sum_of_row(value: f32, invocation: u32) -> f32 {
@@ -87,12 +94,12 @@ fn queries_start() -> u32 {
     return all_rows() * params.value;
 }
 
-fn score_grads_start() -> u32 {
+fn de_start() -> u32 {
     return queries_start() + all_rows() * params.key;
 }
 
-fn context_grads_start() -> u32 {
-    return score_grads_start() + all_rows() * params.positions;
+fn dz_start() -> u32 {
+    return de_start() + all_rows() * params.positions;
 }
 
 @compute @workgroup_size(256)
@@ -174,13 +181,13 @@ fn attention_lstm_backward(
     let query = row * width();
     let dm = row * params.value;
     let alpha = weights_start() + row * params.positions;
-    let de = score_grads_start() + row * params.positions;
+    let de = de_start() + row * params.positions;
     let first_key = params.keys_start + image * params.positions * params.key;
     let first_value = params.values_start + image * params.positions * params.value;
 
     for (var j = invocation; j < params.value; j += 256u) {
-        let from_above = above[params.above_start + row * output_width() + params.hidden + j];
-        let dz = from_above + saved[context_grads_start() + sentence * params.value + j];
+        let dy_z = dy[params.dy_start + row * output_width() + params.hidden + j];
+        let dz = dy_z + saved[dz_start() + sentence * params.value + j];
         let gate = query + params.key + j;
         let beta = rows[gate];
         let mean = saved[dm + j];
@@ -201,7 +208,7 @@ fn attention_lstm_backward(
         }
         let sum = sum_of_row(product, invocation);
         if p < params.positions && lane == 0u {
-            saved[de + p] = above[params.above_start + alpha + p] + sum;
+            saved[de + p] = dy[params.dy_start + alpha + p] + sum;
         }
     }
     storageBarrier();
@@ -231,7 +238,7 @@ fn attention_lstm_backward(
 // dk_p = score (sum of de_p (1 - u_p^2)) over all steps of all sentences of the image, in their order, and this position's
 // summand of dscore = sum of de_p u_p. One invocation computes one element.
 @compute @workgroup_size(256)
-fn attention_lstm_key_grads(
+fn attention_lstm_dkeys(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
@@ -253,19 +260,19 @@ fn attention_lstm_key_grads(
         let first_row = lists[params.sentences + i] * params.steps;
         for (var t = 0u; t < params.steps; t++) {
             let row = first_row + t;
-            let de = saved[score_grads_start() + row * params.positions + p];
+            let de = saved[de_start() + row * params.positions + p];
             let u = hyperbolic_tangent(k + saved[queries_start() + row * params.key + a]);
             slopes = fma(de, 1.0 - u * u, slopes);
             products = fma(de, u, products);
         }
     }
-    grad[index] = score[params.score_start + a] * slopes;
-    score_parts[index] = products;
+    dkeys[index] = score[params.score_start + a] * slopes;
+    dscore_parts[index] = products;
 }
 
 // dv_p = sum of alpha_p dm over all steps of all sentences of the image, in their order. One invocation computes one element.
 @compute @workgroup_size(256)
-fn attention_lstm_value_grads(
+fn attention_lstm_dvalues(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
@@ -289,10 +296,10 @@ fn attention_lstm_value_grads(
             sum = fma(alpha, saved[row * params.value + j], sum);
         }
     }
-    grad[index] = sum;
+    dvalues[index] = sum;
 }
 
-// Copies h before each step, [S, T, H]: the state before the first step, which is bound as `bias`, then the outputs.
+// Copies h before each step, [S, T, H]: h0 before the first step, then the outputs.
 @compute @workgroup_size(256)
 fn attention_lstm_states_before(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -307,8 +314,8 @@ fn attention_lstm_states_before(
     let k = index - row * params.hidden;
     let sentence = row / params.steps;
     if row == sentence * params.steps {
-        grad[index] = bias[params.state_start + sentence * params.hidden + k];
+        h[index] = h0[params.h0_start + sentence * params.hidden + k];
     } else {
-        grad[index] = outputs[(row - 1u) * output_width() + k];
+        h[index] = outputs[(row - 1u) * output_width() + k];
     }
 }

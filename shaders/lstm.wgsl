@@ -1,8 +1,9 @@
-// The elementwise part of one LSTM step, after the matrix products, and its gradient. A prime means "after the step".
+// The elementwise part of one LSTM step, after the matrix products, and its gradient. A prime means "after the step"; the
+// code writes h_new for h' and c_new for c'.
 //
 //   z = x W_ih^T + h W_hh^T + b        i, f, o = sigmoid(z)   g = tanh(z)        c' = f c + i g        h' = o tanh(c')
 //
-//   dc' += dh' o (1 - tanh(c')^2)      dc = dc' f
+//   dh' = dy + dh of the next step     dc' += dh' o (1 - tanh(c')^2)             dc = dc' f
 //   dz = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //
 // One invocation computes one cell of one sequence. The steps of a sequence lie side by side, so the rows of one step are
@@ -13,35 +14,45 @@ struct Params {
     hidden: u32,
     gates_start: u32,
     gates_stride: u32,
-    h_start: u32,
-    h_stride: u32,
-    cells_start: u32,
-    cells_stride: u32,
-    before_start: u32,
-    before_stride: u32,
-    grad_start: u32,
-    grad_stride: u32,
-    grad_cell_start: u32,
+    h_new_start: u32,
+    h_new_stride: u32,
+    c_new_start: u32,
+    c_new_stride: u32,
+    c_start: u32,
+    c_stride: u32,
+    dy_start: u32,
+    dy_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// [N, 4H], rows gates_stride apart: z is replaced by i, f, g, o; in the backward pass those by dz.
+// [N, 4H]: z is replaced by i, f, g, o; in the backward pass those by dz.
 @group(0) @binding(1) var<storage, read_write> gates: array<f32>;
 // c of the previous step, where it is not in `states`; in the backward pass always.
-@group(0) @binding(2) var<storage, read> before: array<f32>;
+@group(0) @binding(2) var<storage, read> c: array<f32>;
 // h' and c' of all steps.
 @group(0) @binding(3) var<storage, read_write> states: array<f32>;
 // h' and c' of all steps, in the backward pass.
 @group(0) @binding(4) var<storage, read> states_read: array<f32>;
-// dh' in two summands: from above, and from the next step, [N, H].
-@group(0) @binding(5) var<storage, read> grad: array<f32>;
-@group(0) @binding(6) var<storage, read> grad_after: array<f32>;
+// The gradient with respect to the output h'.
+@group(0) @binding(5) var<storage, read> dy: array<f32>;
+// dh of the next step, [N, H].
+@group(0) @binding(6) var<storage, read> dh: array<f32>;
 // dc', replaced by dc, [N, H].
-@group(0) @binding(7) var<storage, read_write> grad_cell: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dc: array<f32>;
 
-// Where c of the previous step is: 0 nowhere, it is zero; 1 in `before`; 2 in `states`.
-override BEFORE: u32 = 0;
-override HAS_GRAD_AFTER: u32 = 0;
+// The order of the gates in a row: i, f, g, o.
+const INPUT = 0u;
+const FORGET = 1u;
+const CELL = 2u;
+const OUTPUT = 3u;
+
+// Values of PREVIOUS_CELLS: where c of the previous step is.
+const ZERO = 0u; // nowhere, because it is zero
+const IN_C = 1u;
+const IN_STATES = 2u;
+override PREVIOUS_CELLS: u32 = 0;
+// Whether there is no next step, whose dh would be added to dy.
+override IS_LAST: u32 = 0;
 
 @compute @workgroup_size(256)
 fn lstm_forward(
@@ -56,24 +67,24 @@ fn lstm_forward(
     let n = index / params.hidden;
     let k = index - n * params.hidden;
     let z = params.gates_start + n * params.gates_stride + k;
-    let i = sigmoid(gates[z]);
-    let f = sigmoid(gates[z + params.hidden]);
-    let g = hyperbolic_tangent(gates[z + 2u * params.hidden]);
-    let o = sigmoid(gates[z + 3u * params.hidden]);
-    var cell = i * g;
-    let previous = params.before_start + n * params.before_stride + k;
-    if BEFORE == 1u {
-        cell = fma(f, before[previous], cell);
+    let i = sigmoid(gates[z + INPUT * params.hidden]);
+    let f = sigmoid(gates[z + FORGET * params.hidden]);
+    let g = hyperbolic_tangent(gates[z + CELL * params.hidden]);
+    let o = sigmoid(gates[z + OUTPUT * params.hidden]);
+    var c_new = i * g;
+    let previous = params.c_start + n * params.c_stride + k;
+    if PREVIOUS_CELLS == IN_C {
+        c_new = fma(f, c[previous], c_new);
     }
-    if BEFORE == 2u {
-        cell = fma(f, states[previous], cell);
+    if PREVIOUS_CELLS == IN_STATES {
+        c_new = fma(f, states[previous], c_new);
     }
-    gates[z] = i;
-    gates[z + params.hidden] = f;
-    gates[z + 2u * params.hidden] = g;
-    gates[z + 3u * params.hidden] = o;
-    states[params.cells_start + n * params.cells_stride + k] = cell;
-    states[params.h_start + n * params.h_stride + k] = o * hyperbolic_tangent(cell);
+    gates[z + INPUT * params.hidden] = i;
+    gates[z + FORGET * params.hidden] = f;
+    gates[z + CELL * params.hidden] = g;
+    gates[z + OUTPUT * params.hidden] = o;
+    states[params.c_new_start + n * params.c_new_stride + k] = c_new;
+    states[params.h_new_start + n * params.h_new_stride + k] = o * hyperbolic_tangent(c_new);
 }
 
 @compute @workgroup_size(256)
@@ -89,23 +100,23 @@ fn lstm_backward(
     let n = index / params.hidden;
     let k = index - n * params.hidden;
     let z = params.gates_start + n * params.gates_stride + k;
-    let i = gates[z];
-    let f = gates[z + params.hidden];
-    let g = gates[z + 2u * params.hidden];
-    let o = gates[z + 3u * params.hidden];
-    var dh = grad[params.grad_start + n * params.grad_stride + k];
-    if HAS_GRAD_AFTER == 1u {
-        dh += grad_after[index];
+    let i = gates[z + INPUT * params.hidden];
+    let f = gates[z + FORGET * params.hidden];
+    let g = gates[z + CELL * params.hidden];
+    let o = gates[z + OUTPUT * params.hidden];
+    var dh_new = dy[params.dy_start + n * params.dy_stride + k];
+    if IS_LAST == 0u {
+        dh_new += dh[index];
     }
-    var c = 0.0;
-    if BEFORE != 0u {
-        c = before[params.before_start + n * params.before_stride + k];
+    var previous = 0.0;
+    if PREVIOUS_CELLS != ZERO {
+        previous = c[params.c_start + n * params.c_stride + k];
     }
-    let t = hyperbolic_tangent(states_read[params.cells_start + n * params.cells_stride + k]);
-    let dcell = grad_cell[params.grad_cell_start + index] + dh * o * (1.0 - t * t);
-    gates[z] = dcell * g * i * (1.0 - i);
-    gates[z + params.hidden] = dcell * c * f * (1.0 - f);
-    gates[z + 2u * params.hidden] = dcell * i * (1.0 - g * g);
-    gates[z + 3u * params.hidden] = dh * t * o * (1.0 - o);
-    grad_cell[params.grad_cell_start + index] = dcell * f;
+    let tanh_c = hyperbolic_tangent(states_read[params.c_new_start + n * params.c_new_stride + k]);
+    let dc_new = dc[index] + dh_new * o * (1.0 - tanh_c * tanh_c);
+    gates[z + INPUT * params.hidden] = dc_new * g * i * (1.0 - i);
+    gates[z + FORGET * params.hidden] = dc_new * previous * f * (1.0 - f);
+    gates[z + CELL * params.hidden] = dc_new * i * (1.0 - g * g);
+    gates[z + OUTPUT * params.hidden] = dh_new * tanh_c * o * (1.0 - o);
+    dc[index] = dc_new * f;
 }

@@ -82,6 +82,13 @@ fn missing(folder: &Path, fixtures: &str, all: &str, table: &str) -> Vec<String>
         if text.is_empty() {
             continue;
         }
+        if op == "elementwise" {
+            // Six operations in one folder: functions of one number and of two, whose gradients are such functions again.
+            for name in ["single", "pair"] {
+                need(defines(name), format!("define `{name}` in {place}.rs"));
+            }
+            continue;
+        }
         // An operation that updates its input is called `step`.
         need(
             defines("forward") || defines("step"),

@@ -14,6 +14,16 @@
 use super::simd::{Simd, WithSimd};
 use super::{Isa, math, threads};
 
+// The order of the gates in the rows of the weights, and in a row of activations `[4H]`.
+/// The input gate `i`.
+pub(crate) const INPUT: usize = 0;
+/// The forget gate `f`.
+pub(crate) const FORGET: usize = 1;
+/// The candidate `g` for the new cell state.
+pub(crate) const CELL: usize = 2;
+/// The output gate `o`.
+pub(crate) const OUTPUT: usize = 3;
+
 // Sequences of one task.
 const ROWS: usize = 8;
 
@@ -32,11 +42,11 @@ pub(crate) struct ForwardRow<'a> {
     /// `[4H]`: in, `a`; out, the gates i, f, g, o.
     pub(crate) gates: &'a mut [f32],
     /// Receives `h'`, `[H]`.
-    pub(crate) h: &'a mut [f32],
+    pub(crate) h_new: &'a mut [f32],
     /// `[H]`: in, `c`; out, `c'`.
     pub(crate) c: &'a mut [f32],
     /// Receives a copy of `c'`, where the caller needs one.
-    pub(crate) cell: Option<&'a mut [f32]>,
+    pub(crate) c_new: Option<&'a mut [f32]>,
 }
 
 /// Splits `[4H]` into the four gates.
@@ -68,28 +78,28 @@ impl WithSimd for Gates<'_, '_> {
                         s.load(&o[k..]),
                     ],
                 );
-                let (new_c, new_h) = state(s, gates, s.load(&row.c[k..]));
-                s.store(&mut i[k..], gates[0]);
-                s.store(&mut f[k..], gates[1]);
-                s.store(&mut g[k..], gates[2]);
-                s.store(&mut o[k..], gates[3]);
-                s.store(&mut row.c[k..], new_c);
-                s.store(&mut row.h[k..], new_h);
+                let (c_new, h_new) = state(s, gates, s.load(&row.c[k..]));
+                s.store(&mut i[k..], gates[INPUT]);
+                s.store(&mut f[k..], gates[FORGET]);
+                s.store(&mut g[k..], gates[CELL]);
+                s.store(&mut o[k..], gates[OUTPUT]);
+                s.store(&mut row.c[k..], c_new);
+                s.store(&mut row.h_new[k..], h_new);
             }
             let k = whole;
             if k < hidden {
                 let part = |x: &[f32]| s.load_part(&x[k..], 0.0);
                 let gates = activate(s, [part(i), part(f), part(g), part(o)]);
-                let (new_c, new_h) = state(s, gates, part(row.c));
-                s.store_part(&mut i[k..], gates[0]);
-                s.store_part(&mut f[k..], gates[1]);
-                s.store_part(&mut g[k..], gates[2]);
-                s.store_part(&mut o[k..], gates[3]);
-                s.store_part(&mut row.c[k..], new_c);
-                s.store_part(&mut row.h[k..], new_h);
+                let (c_new, h_new) = state(s, gates, part(row.c));
+                s.store_part(&mut i[k..], gates[INPUT]);
+                s.store_part(&mut f[k..], gates[FORGET]);
+                s.store_part(&mut g[k..], gates[CELL]);
+                s.store_part(&mut o[k..], gates[OUTPUT]);
+                s.store_part(&mut row.c[k..], c_new);
+                s.store_part(&mut row.h_new[k..], h_new);
             }
-            if let Some(cell) = &mut row.cell {
-                cell.copy_from_slice(row.c);
+            if let Some(c_new) = &mut row.c_new {
+                c_new.copy_from_slice(row.c);
             }
         }
     }
@@ -108,8 +118,8 @@ fn activate<S: Simd>(s: S, [i, f, g, o]: [S::V; 4]) -> [S::V; 4] {
 /// `c' = f c + i g` and `h' = o tanh(c')`
 #[inline(always)]
 fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
-    let new_c = s.mul_add(f, c, s.mul(i, g));
-    (new_c, s.mul(o, math::tanh(s, new_c)))
+    let c_new = s.mul_add(f, c, s.mul(i, g));
+    (c_new, s.mul(o, math::tanh(s, c_new)))
 }
 
 /// One sequence at one step of the backward pass.
@@ -118,12 +128,12 @@ pub(crate) struct BackwardRow<'a> {
     pub(crate) gates: &'a mut [f32],
     /// `[H]`: the gradient with respect to the cell state; in, to `c'`; out, to `c`.
     pub(crate) dc: &'a mut [f32],
-    /// The gradient with respect to `h'`, in two summands: from the layer above and from the step after.
-    pub(crate) dh: [&'a [f32]; 2],
+    /// The gradient with respect to `h'`, in two summands: from the tape and from the step after.
+    pub(crate) dh_new: [&'a [f32]; 2],
     /// `c'`
-    pub(crate) cell: &'a [f32],
+    pub(crate) c_new: &'a [f32],
     /// `c`; `None` for the first step, whose `c` is zero.
-    pub(crate) before: Option<&'a [f32]>,
+    pub(crate) c: Option<&'a [f32]>,
 }
 
 struct GateGrads<'a, 'b>(&'a mut [BackwardRow<'b>]);
@@ -143,53 +153,55 @@ impl WithSimd for GateGrads<'_, '_> {
                     s.load(&g[k..]),
                     s.load(&o[k..]),
                 ];
-                let dh = s.add(s.load(&row.dh[0][k..]), s.load(&row.dh[1][k..]));
-                let before = row.before.map_or(s.splat(0.0), |c| s.load(&c[k..]));
-                let (dc, cell) = (s.load(&row.dc[k..]), s.load(&row.cell[k..]));
-                let (da, dc) = gate_grads(s, gates, dh, dc, cell, before);
-                s.store(&mut i[k..], da[0]);
-                s.store(&mut f[k..], da[1]);
-                s.store(&mut g[k..], da[2]);
-                s.store(&mut o[k..], da[3]);
+                let dh_new = s.add(s.load(&row.dh_new[0][k..]), s.load(&row.dh_new[1][k..]));
+                let c = row.c.map_or(s.splat(0.0), |c| s.load(&c[k..]));
+                let (dc, c_new) = (s.load(&row.dc[k..]), s.load(&row.c_new[k..]));
+                let (da, dc) = gate_grads(s, gates, dh_new, dc, c_new, c);
+                s.store(&mut i[k..], da[INPUT]);
+                s.store(&mut f[k..], da[FORGET]);
+                s.store(&mut g[k..], da[CELL]);
+                s.store(&mut o[k..], da[OUTPUT]);
                 s.store(&mut row.dc[k..], dc);
             }
             let k = whole;
             if k < hidden {
                 let part = |x: &[f32]| s.load_part(&x[k..], 0.0);
-                let dh = s.add(part(row.dh[0]), part(row.dh[1]));
-                let before = row.before.map_or(s.splat(0.0), part);
+                let dh_new = s.add(part(row.dh_new[0]), part(row.dh_new[1]));
+                let c = row.c.map_or(s.splat(0.0), part);
                 let gates = [part(i), part(f), part(g), part(o)];
-                let (da, dc) = gate_grads(s, gates, dh, part(row.dc), part(row.cell), before);
-                s.store_part(&mut i[k..], da[0]);
-                s.store_part(&mut f[k..], da[1]);
-                s.store_part(&mut g[k..], da[2]);
-                s.store_part(&mut o[k..], da[3]);
+                let (da, dc) = gate_grads(s, gates, dh_new, part(row.dc), part(row.c_new), c);
+                s.store_part(&mut i[k..], da[INPUT]);
+                s.store_part(&mut f[k..], da[FORGET]);
+                s.store_part(&mut g[k..], da[CELL]);
+                s.store_part(&mut o[k..], da[OUTPUT]);
                 s.store_part(&mut row.dc[k..], dc);
             }
         }
     }
 }
 
-/// Computes `da` and `dc` of one vector.
+/// Computes `da` and `dc` of one vector; `dc` comes in as the part of the gradient with respect to `c'` that does not go
+/// through `h'`.
 #[inline(always)]
 fn gate_grads<S: Simd>(
     s: S,
     [i, f, g, o]: [S::V; 4],
-    dh: S::V,
+    dh_new: S::V,
     dc: S::V,
-    cell: S::V,
-    before: S::V,
+    c_new: S::V,
+    c: S::V,
 ) -> ([S::V; 4], S::V) {
     let one = s.splat(1.0);
-    let tanh_c = math::tanh(s, cell);
-    let dcell = s.add(dc, s.mul(s.mul(dh, o), s.sub(one, s.mul(tanh_c, tanh_c))));
+    let tanh_c = math::tanh(s, c_new);
+    let through_h = s.mul(s.mul(dh_new, o), s.sub(one, s.mul(tanh_c, tanh_c)));
+    let dc_new = s.add(dc, through_h);
     let da = [
-        s.mul(s.mul(dcell, g), slope(s, i)),
-        s.mul(s.mul(dcell, before), slope(s, f)),
-        s.mul(s.mul(dcell, i), s.sub(one, s.mul(g, g))),
-        s.mul(s.mul(dh, tanh_c), slope(s, o)),
+        s.mul(s.mul(dc_new, g), slope(s, i)),
+        s.mul(s.mul(dc_new, c), slope(s, f)),
+        s.mul(s.mul(dc_new, i), s.sub(one, s.mul(g, g))),
+        s.mul(s.mul(dh_new, tanh_c), slope(s, o)),
     ];
-    (da, s.mul(dcell, f))
+    (da, s.mul(dc_new, f))
 }
 
 /// The derivative of the sigmoid where its value is `x`: `x (1 - x)`.

@@ -11,7 +11,8 @@
 //! * [`buffer`] allocates GPU memory from the pool, and gives it back;
 //! * `commands` appends dispatches and copies to the stream, and reads results;
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
-//! * [`copy`], [`elementwise`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several operations share.
+//! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several
+//!   operations share.
 //!
 //! Only reads wait for the GPU. Operations append dispatches to a command buffer, in the order of the program, and the GPU
 //! executes them in that order on its own time. So a buffer that is no longer needed can be reused at once by a later
@@ -27,6 +28,7 @@ pub mod conv;
 pub mod copy;
 pub mod device;
 pub mod elementwise;
+pub mod gates;
 pub mod gemm;
 pub mod kernel;
 pub mod norm;

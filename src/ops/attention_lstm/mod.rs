@@ -29,9 +29,9 @@
 //!
 //! # The gradient
 //!
-//! The backward pass goes from the last step to the first. `dh'` is the gradient from above with respect to this step's
-//! `h'`, plus the `dh` of the step after. `dc'` is the `dc` of the step after, and at the last step the gradient from
-//! above. [`lstm`](mod@super::lstm) derives the gradient of the gates:
+//! The backward pass goes from the last step to the first. The tape gives the gradients `dy` with respect to the outputs
+//! `h'`, `z`, `alpha`, and `c'` of the last step. `dh'` is the `dy` of this step's `h'`, plus the `dh` of the step after.
+//! `dc'` is the `dc` of the step after, and at the last step the `dy` of `c'`. [`lstm`](mod@super::lstm) derives the gradient of the gates:
 //!
 //! ```text
 //! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
@@ -42,7 +42,7 @@
 //! gradient with respect to each factor is `dz` times the other factor. The derivative of the sigmoid is `beta (1 - beta)`:
 //!
 //! ```text
-//! dz = from above + W_iz^T da            dm = dz beta            dr = dz m beta (1 - beta)
+//! dz = dy of z + W_iz^T da               dm = dz beta            dr = dz m beta (1 - beta)
 //! ```
 //!
 //! The mean is linear in the weights and in the values. The derivative of `alpha_p` with respect to `e_j` is
@@ -50,7 +50,7 @@
 //! times this derivative is `de_j`:
 //!
 //! ```text
-//! dalpha_p = from above + dm . v_p       dv_p += alpha_p dm
+//! dalpha_p = dy of alpha_p + dm . v_p    dv_p += alpha_p dm
 //! de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
 //! ```
 //!
@@ -78,10 +78,20 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::{Isa, memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const KEYS: usize = 1;
+const VALUES: usize = 2;
+const H0: usize = 3;
+const C0: usize = 4;
+const W_IH: usize = 5;
+const W_HH: usize = 6;
+const BIAS: usize = 7;
+const SCORE: usize = 8;
 
 /// The weights, for words of `E` elements, keys of `A`, values of `V`, and `H` cells.
 #[derive(Clone, Debug)]
@@ -166,9 +176,8 @@ impl Sizes {
     }
 }
 
-/// The inputs of a pass.
-#[derive(Clone)]
-pub(crate) struct Inputs {
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job {
     pub(crate) sizes: Sizes,
     /// `[S, T, E]`
     pub(crate) x: Tensor,
@@ -180,58 +189,26 @@ pub(crate) struct Inputs {
     pub(crate) weights: AttentionLstmWeights,
 }
 
-/// Intermediate results of a forward pass on the CPU that the backward pass reads.
+/// Results of a forward pass, and those of its intermediate results that the backward pass reads.
 pub(crate) struct Saved {
-    /// `[S, T, A + V + 4H]`: `q`, `beta`, and the gates i, f, g, o of every step.
-    rows: Vec<f32>,
-    /// `[S, T, V]`: `m` of every step.
-    means: Vec<f32>,
-    /// `[S, T, H]`: `c'` of every step.
-    cells: Vec<f32>,
+    /// The output, the weights `alpha`, and `c'` of the last step, one after the other, as [`Sizes::parts`] says.
+    results: Tensor,
+    /// `[S, T, A + V + 4H]`: `q`, `beta`, and the gates i, f, g, o of every step. Overwritten by `dq`, `dr`, `da`.
+    rows: Tensor,
+    /// `[S, T, V]`: `m` of every step. Overwritten by `dm`. On the GPU its buffer has room for more, see `gpu.rs`.
+    means: Tensor,
+    /// `[S, T, H]`: `c'` of every step; empty if no gradient is wanted. On the GPU it is in the buffer of `results`, in
+    /// another order.
+    cells: Tensor,
 }
 
-impl Saved {
-    /// Returns the buffers to the buffer pool.
-    fn recycle(self) {
-        let Saved { rows, means, cells } = self;
-        [rows, means, cells].into_iter().for_each(memory::recycle);
-    }
-}
-
-/// Which gradients are wanted.
-#[derive(Clone, Copy)]
-pub(crate) struct Wanted {
-    x: bool,
-    keys: bool,
-    values: bool,
-    h0: bool,
-    c0: bool,
-    w_ih: bool,
-    w_hh: bool,
-    bias: bool,
-    score: bool,
-}
-
-/// The gradients; at least the wanted ones.
-pub(crate) struct Grads {
-    x: Option<Tensor>,
-    keys: Option<Tensor>,
-    values: Option<Tensor>,
-    h0: Option<Tensor>,
-    c0: Option<Tensor>,
-    w_ih: Option<Tensor>,
-    w_hh: Option<Tensor>,
-    bias: Option<Tensor>,
-    score: Option<Tensor>,
-}
-
-impl Inputs {
+impl Job {
     fn check(
         x: &Tensor,
         memory: &Memory,
         [h0, c0]: [&Tensor; 2],
         weights: &AttentionLstmWeights,
-    ) -> Result<Self> {
+    ) -> Result<Job> {
         let sizes = weights.sizes(x, memory)?;
         let state = [sizes.sentences, sizes.hidden];
         if h0.dims() != state || c0.dims() != state {
@@ -248,7 +225,7 @@ impl Inputs {
             );
             return Err(Error::value("attention_lstm", what));
         }
-        Ok(Inputs {
+        Ok(Job {
             sizes,
             x: x.clone(),
             keys: memory.keys.clone(),
@@ -260,80 +237,17 @@ impl Inputs {
         })
     }
 
-    /// The inputs that can have a gradient, in the order of [`Grads::list`].
-    fn all(&self) -> [&Tensor; 9] {
+    /// Whether a gradient is wanted.
+    fn is_tracked(&self) -> bool {
         let AttentionLstmWeights {
             w_ih,
             w_hh,
             bias,
             score,
         } = &self.weights;
-        let Inputs {
-            x,
-            keys,
-            values,
-            h0,
-            c0,
-            ..
-        } = self;
-        [x, keys, values, h0, c0, w_ih, w_hh, bias, score]
-    }
-
-    fn is_tracked(&self) -> bool {
-        self.all().iter().any(|t| t.is_tracked())
-    }
-
-    fn wanted(&self) -> Wanted {
-        let [x, keys, values, h0, c0, w_ih, w_hh, bias, score] = self.all().map(Tensor::is_tracked);
-        Wanted {
-            x,
-            keys,
-            values,
-            h0,
-            c0,
-            w_ih,
-            w_hh,
-            bias,
-            score,
-        }
-    }
-
-    /// Detaches all tensors from the tape.
-    fn detach(&self) -> Self {
-        let [x, keys, values, h0, c0, w_ih, w_hh, bias, score] = self.all().map(Tensor::detach);
-        Inputs {
-            sizes: self.sizes,
-            image_of: self.image_of.clone(),
-            weights: AttentionLstmWeights {
-                w_ih,
-                w_hh,
-                bias,
-                score,
-            },
-            x,
-            keys,
-            values,
-            h0,
-            c0,
-        }
-    }
-}
-
-impl Grads {
-    /// The gradients in the order of [`Inputs::all`].
-    fn list(self) -> Vec<Option<Tensor>> {
-        let Grads {
-            x,
-            keys,
-            values,
-            h0,
-            c0,
-            w_ih,
-            w_hh,
-            bias,
-            score,
-        } = self;
-        vec![x, keys, values, h0, c0, w_ih, w_hh, bias, score]
+        let weights = [w_ih, w_hh, bias, score];
+        let others = [&self.x, &self.keys, &self.values, &self.h0, &self.c0];
+        others.iter().chain(&weights).any(|t| t.is_tracked())
     }
 }
 
@@ -429,12 +343,28 @@ pub fn attention_lstm(
 ) -> Result<Attended> {
     let sizes = format_args!("{} at {}", x.shape(), memory.keys.shape());
     let _timer = profile::time("attention_lstm", sizes);
-    let inputs = Inputs::check(x, memory, [h0, c0], weights)?;
-    let results = match Device::of(&inputs.all()) {
-        Device::Cpu => on_cpu(&inputs)?,
-        Device::Gpu(gpu) => on_gpu(gpu, &inputs)?,
+    let job = Job::check(x, memory, [h0, c0], weights)?;
+    let AttentionLstmWeights {
+        w_ih,
+        w_hh,
+        bias,
+        score,
+    } = weights;
+    let Memory { keys, values, .. } = *memory;
+    let inputs = [x, keys, values, h0, c0, w_ih, w_hh, bias, score];
+    let place = Place::of(&inputs);
+    let saved = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    Attended::from(&results, inputs.sizes)
+    let (results, sizes) = (saved.results.clone(), job.sizes);
+    let results = results.record(&inputs, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, saved, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, saved, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, saved, dy, wanted),
+    })?;
+    Attended::from(&results, sizes)
 }
 
 impl Attended {
@@ -455,44 +385,6 @@ impl Attended {
             c: view(c, end, &[sentences, hidden])?,
         })
     }
-}
-
-fn on_cpu(inputs: &Inputs) -> Result<Tensor> {
-    let isa = Isa::current();
-    let keep = inputs.is_tracked();
-    let (results, saved) = match isa.is_naive() {
-        true => naive::forward(isa, inputs, keep),
-        false => cpu::forward(isa, inputs, keep),
-    };
-    let len = results.len();
-    let results = Tensor::computed(results, &[len]);
-    if !keep {
-        saved.recycle();
-        return Ok(results);
-    }
-    let (kept, results_kept, wanted) = (inputs.detach(), results.clone(), inputs.wanted());
-    results.record(&inputs.all(), move |above, _| {
-        let (results, above) = (results_kept.data(), above.data());
-        let grads = match isa.is_naive() {
-            true => naive::backward(isa, &kept, results, saved, above, wanted),
-            false => cpu::backward(isa, &kept, results, saved, above, wanted),
-        };
-        Ok(grads.list())
-    })
-}
-
-fn on_gpu(gpu: Gpu, inputs: &Inputs) -> Result<Tensor> {
-    let keep = inputs.is_tracked();
-    let forward = gpu::forward(&gpu, inputs, keep)?;
-    let [_, _, _, len] = inputs.sizes.parts();
-    let results = Tensor::from_gpu(forward.results.buffer.clone(), &[len]);
-    if !keep {
-        return Ok(results);
-    }
-    let (kept, wanted) = (inputs.detach(), inputs.wanted());
-    results.record(&inputs.all(), move |above, _| {
-        Ok(gpu::backward(&gpu, &kept, &forward, above, wanted)?.list())
-    })
 }
 
 #[cfg(test)]

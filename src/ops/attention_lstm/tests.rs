@@ -1,12 +1,12 @@
 use super::*;
-use crate::cpu::{Level, threads};
+use crate::cpu::{Isa, Level, threads};
 use crate::ops::testing::{
     Case, assert_close, check_gradients, fixture, on_every_device, on_every_isa, random,
 };
 use crate::ops::{add, mul, narrow, sum};
 use proptest::prelude::*;
 
-/// Names of everything that has a gradient, in the order of [`Inputs::all`].
+/// Names of everything that has a gradient, as the tape numbers them.
 const NAMES: [&str; 9] = [
     "x", "keys", "values", "h0", "c0", "w_ih", "w_hh", "bias", "score",
 ];

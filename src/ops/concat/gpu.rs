@@ -1,52 +1,50 @@
 //! Dispatches `shaders/concat.wgsl` once for each part.
 
+use super::Job;
 use crate::error::Result;
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Wanted};
 
-/// `y[r] = [a[r], b[r], ...]`, with dimensions `dims`.
-pub(crate) fn forward(
-    gpu: &Gpu,
-    rows: usize,
-    widths: &[usize],
-    parts: &[&Tensor],
-    dims: &[usize],
-) -> Result<Tensor> {
-    let stride = widths.iter().sum();
-    let data = Slice::from(gpu.unset(rows * stride)?);
-    let y = Rows { data, stride };
-    let mut first = 0;
-    for (part, &width) in parts.iter().zip(widths) {
+/// `y[r] = [a[r], b[r], ...]`
+pub(crate) fn forward(gpu: &Gpu, job: &Job, parts: &[&Tensor]) -> Result<Tensor> {
+    let y = Rows {
+        data: Slice::from(gpu.unset(job.rows * job.total)?),
+        stride: job.total,
+    };
+    for (part, columns) in parts.iter().zip(job.columns()) {
         let from = Rows {
             data: part.on(gpu)?,
-            stride: width,
+            stride: columns.len(),
         };
-        copy::columns(gpu, &from, &y.from_column(first), [rows, width])?;
-        first += width;
+        let to = y.from_column(columns.start);
+        copy::columns(gpu, &from, &to, [job.rows, columns.len()])?;
     }
-    Ok(Tensor::from_gpu(y.data.buffer, dims))
+    Ok(Tensor::from_gpu(y.data.buffer, &job.dims(job.total)))
 }
 
-/// `dpart[r] = dy[r][columns]`, with dimensions `dims`.
+/// `da[r] = dy[r][0..A]`, `db[r] = dy[r][A..A + B]`, and so on
 pub(crate) fn backward(
     gpu: &Gpu,
-    rows: usize,
-    stride: usize,
-    columns: std::ops::Range<usize>,
+    job: &Job,
     dy: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let width = columns.len();
-    let data = Slice::from(gpu.unset(rows * width)?);
-    let to = Rows {
-        data,
-        stride: width,
-    };
-    let from = Rows {
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let dy = Rows {
         data: dy.on(gpu)?,
-        stride,
+        stride: job.total,
     };
-    copy::columns(gpu, &from.from_column(columns.start), &to, [rows, width])?;
-    Ok(Tensor::from_gpu(to.data.buffer, dims))
+    let each = job.columns().enumerate();
+    each.map(|(input, columns)| {
+        wanted.then(input, || {
+            let width = columns.len();
+            let to = Rows {
+                data: Slice::from(gpu.unset(job.rows * width)?),
+                stride: width,
+            };
+            copy::columns(gpu, &dy.from_column(columns.start), &to, [job.rows, width])?;
+            Ok(Tensor::from_gpu(to.data.buffer, &job.dims(width)))
+        })
+    })
+    .collect()
 }

@@ -12,10 +12,62 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
+use std::ops::Range;
+
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+/// The sizes of tensors that fit. The tensors are matrices here: the last axis is their columns, all others their rows.
+pub(crate) struct Job {
+    /// The axes before the last.
+    leading: Vec<usize>,
+    rows: usize,
+    /// The columns of each tensor.
+    widths: Vec<usize>,
+    /// The columns of `y`.
+    total: usize,
+}
+
+impl Job {
+    fn check(parts: &[&Tensor]) -> Result<Job> {
+        let Some((_, leading)) = parts.first().and_then(|p| p.dims().split_last()) else {
+            let got = parts
+                .first()
+                .map_or("none".to_string(), |p| p.shape().to_string());
+            return Err(Error::shape("concat", "tensors [.., A]", got));
+        };
+        if let Some(other) = parts
+            .iter()
+            .find(|p| p.dims().split_last().map(|s| s.1) != Some(leading))
+        {
+            let got = format_args!("{} beside {}", other.shape(), parts[0].shape());
+            return Err(Error::shape("concat", "the same axes before the last", got));
+        }
+        let widths: Vec<usize> = parts.iter().map(|p| p.dims()[leading.len()]).collect();
+        Ok(Job {
+            rows: leading.iter().product(),
+            leading: leading.to_vec(),
+            total: widths.iter().sum(),
+            widths,
+        })
+    }
+
+    /// `[.., width]`
+    fn dims(&self, width: usize) -> Vec<usize> {
+        [&self.leading[..], &[width]].concat()
+    }
+
+    /// The columns of each tensor in `y`.
+    fn columns(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut first = 0;
+        self.widths.iter().map(move |width| {
+            let columns = first..first + width;
+            first += width;
+            columns
+        })
+    }
+}
 
 /// Concatenates tensors `[.., A]`, `[.., B]` and so on along the last axis: `[.., A + B + ..]`.
 ///
@@ -31,66 +83,17 @@ use crate::tensor::{Device, Tensor};
 /// Where there is nothing to concatenate, or the axes before the last differ.
 pub fn concat(parts: &[&Tensor]) -> Result<Tensor> {
     let _timer = profile::time("concat", format_args!("{} parts", parts.len()));
-    let Some((_, leading)) = parts.first().and_then(|p| p.dims().split_last()) else {
-        let got = parts
-            .first()
-            .map_or("none".to_string(), |p| p.shape().to_string());
-        return Err(Error::shape("concat", "tensors [.., A]", got));
+    let job = Job::check(parts)?;
+    let place = Place::of(parts);
+    let y = match &place {
+        Place::Naive => naive::forward(&job, parts),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, parts),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, parts)?,
     };
-    if let Some(other) = parts
-        .iter()
-        .find(|p| p.dims().split_last().map(|s| s.1) != Some(leading))
-    {
-        let got = format_args!("{} beside {}", other.shape(), parts[0].shape());
-        return Err(Error::shape("concat", "the same axes before the last", got));
-    }
-    let widths: Vec<usize> = parts.iter().map(|p| p.dims()[leading.len()]).collect();
-    let rows: usize = leading.iter().product();
-    let wanted: Vec<bool> = parts.iter().map(|p| p.is_tracked()).collect();
-    let out_dims = [leading, &[widths.iter().sum()]].concat();
-    if let Device::Gpu(gpu) = Device::of(parts) {
-        let y = gpu::forward(&gpu, rows, &widths, parts, &out_dims)?;
-        let leading = leading.to_vec();
-        return y.record(parts, move |dy, _| {
-            let total = widths.iter().sum();
-            let mut first = 0;
-            let each = widths.iter().zip(wanted).map(|(&width, wanted)| {
-                let columns = first..first + width;
-                first += width;
-                let dims = [&leading[..], &[width]].concat();
-                let dpart = || gpu::backward(&gpu, rows, total, columns, dy, &dims);
-                wanted.then(dpart).transpose()
-            });
-            each.collect()
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let data: Vec<&[f32]> = parts.iter().map(|p| p.data()).collect();
-    let y = forward(isa, rows, &widths, &data);
-    let y = Tensor::computed(y, &out_dims);
-    let leading = leading.to_vec();
-    y.record(parts, move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let total: usize = widths.iter().sum();
-        let mut first = 0;
-        let grads = widths.iter().zip(wanted).map(|(&width, wanted)| {
-            let from = first;
-            first += width;
-            wanted.then(|| {
-                let part = backward(isa, rows, total, from..from + width, dy.data());
-                Tensor::computed(part, &[&leading[..], &[width]].concat())
-            })
-        });
-        Ok(grads.collect())
+    y.record(parts, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, dy, wanted),
     })
 }
 

@@ -1,33 +1,33 @@
 //! The definition as plain loops.
 
-use crate::cpu::Isa;
+use super::Job;
+use crate::tensor::{Tensor, Wanted};
 
 /// `y[r] = [a[r], b[r], ...]`
-pub(crate) fn forward(_: Isa, rows: usize, widths: &[usize], parts: &[&[f32]]) -> Vec<f32> {
+pub(crate) fn forward(job: &Job, parts: &[&Tensor]) -> Tensor {
     let mut y = Vec::new();
-    for r in 0..rows {
-        for (part, width) in parts.iter().zip(widths) {
+    for r in 0..job.rows {
+        for (part, width) in parts.iter().zip(&job.widths) {
             for c in 0..*width {
-                y.push(part[r * width + c]);
+                y.push(part.data()[r * width + c]);
             }
         }
     }
-    y
+    Tensor::computed(y, &job.dims(job.total))
 }
 
-/// `dpart[r] = dy[r][columns]`
-pub(crate) fn backward(
-    _: Isa,
-    rows: usize,
-    total: usize,
-    columns: std::ops::Range<usize>,
-    dy: &[f32],
-) -> Vec<f32> {
-    let mut dpart = Vec::new();
-    for r in 0..rows {
-        for c in columns.clone() {
-            dpart.push(dy[r * total + c]);
+/// `da[r] = dy[r][0..A]`, `db[r] = dy[r][A..A + B]`, and so on
+pub(crate) fn backward(job: &Job, dy: &Tensor, wanted: Wanted) -> Vec<Option<Tensor>> {
+    let mut all = Vec::new();
+    for (input, columns) in job.columns().enumerate() {
+        let mut dpart = Vec::new();
+        for r in 0..job.rows {
+            for c in columns.clone() {
+                dpart.push(dy.data()[r * job.total + c]);
+            }
         }
+        let dims = job.dims(columns.len());
+        all.push(wanted.has(input).then(|| Tensor::computed(dpart, &dims)));
     }
-    dpart
+    all
 }

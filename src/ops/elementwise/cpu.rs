@@ -4,19 +4,21 @@ use super::{Pair, Single};
 use crate::cpu::math::{self, Function};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
+use crate::tensor::Tensor;
 
 // Elements per task: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
 
 /// `f(a, b)` of every two elements
-pub(crate) fn pair(isa: Isa, f: Pair, a: &[f32], b: &[f32]) -> Vec<f32> {
+pub(crate) fn pair(isa: Isa, f: Pair, a: &Tensor, b: &Tensor) -> Tensor {
+    let (dims, a, b) = (a.dims(), a.data(), b.data());
     let mut y = memory::unset(a.len());
     threads::for_each_chunk(&mut y, CHUNK, |i, y| {
         let n = y.len();
         let (a, b) = (&a[i * CHUNK..][..n], &b[i * CHUNK..][..n]);
         isa.dispatch(PairChunk { f, a, b, y });
     });
-    y
+    Tensor::computed(y, dims)
 }
 
 struct PairChunk<'a> {
@@ -50,14 +52,14 @@ impl WithSimd for PairChunk<'_> {
 }
 
 /// `f(x)` of every element
-pub(crate) fn single(isa: Isa, f: Single, x: &[f32]) -> Vec<f32> {
-    let mut y = x.to_vec();
+pub(crate) fn single(isa: Isa, f: Single, x: &Tensor) -> Tensor {
+    let mut y = x.data().to_vec();
     threads::for_each_chunk(&mut y, CHUNK, |_, y| match f {
         Single::Scale(k) => isa.dispatch(Scale(k, y)),
         Single::Tanh => math::apply(isa, Function::Tanh, y),
         Single::Sigmoid => math::apply(isa, Function::Sigmoid, y),
     });
-    y
+    Tensor::computed(y, x.dims())
 }
 
 struct Scale<'a>(f32, &'a mut [f32]);

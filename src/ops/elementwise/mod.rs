@@ -23,10 +23,13 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+// The inputs of a function of two tensors, as the tape numbers them.
+const A: usize = 0;
+const B: usize = 1;
 
 /// A function of two elements `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,31 +57,20 @@ pub(crate) enum Single {
     Sigmoid,
 }
 
-fn pair(isa: Isa, f: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if let Device::Gpu(gpu) = Device::of(&[a, b]) {
-        return gpu::pair(&gpu, f, a, b);
+fn pair(place: &Place, f: Pair, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match place {
+        Place::Naive => Ok(naive::pair(f, a, b)),
+        Place::Cpu(isa) => Ok(cpu::pair(*isa, f, a, b)),
+        Place::Gpu(gpu) => gpu::pair(gpu, f, a, b),
     }
-    let kernel = if isa.is_naive() {
-        naive::pair
-    } else {
-        cpu::pair
-    };
-    Ok(Tensor::computed(
-        kernel(isa, f, a.data(), b.data()),
-        a.dims(),
-    ))
 }
 
-fn single(isa: Isa, f: Single, x: &Tensor) -> Result<Tensor> {
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::single(&gpu, f, x);
+fn single(place: &Place, f: Single, x: &Tensor) -> Result<Tensor> {
+    match place {
+        Place::Naive => Ok(naive::single(f, x)),
+        Place::Cpu(isa) => Ok(cpu::single(*isa, f, x)),
+        Place::Gpu(gpu) => gpu::single(gpu, f, x),
     }
-    let kernel = if isa.is_naive() {
-        naive::single
-    } else {
-        cpu::single
-    };
-    Ok(Tensor::computed(kernel(isa, f, x.data()), x.dims()))
 }
 
 fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -103,7 +95,8 @@ fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("add", a.shape());
     same_shape("add", a, b)?;
-    pair(Isa::current(), Pair::Add, a, b)?.record(&[a, b], |dy, _| {
+    let place = Place::of(&[a, b]);
+    pair(&place, Pair::Add, a, b)?.record(&[a, b], |dy, _| {
         Ok(vec![Some(dy.clone()), Some(dy.clone())])
     })
 }
@@ -122,11 +115,10 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("sub", a.shape());
     same_shape("sub", a, b)?;
-    let isa = Isa::current();
-    let b_wanted = b.is_tracked();
-    pair(isa, Pair::Sub, a, b)?.record(&[a, b], move |dy, _| {
-        let db = b_wanted.then(|| single(isa, Single::Scale(-1.0), dy));
-        Ok(vec![Some(dy.clone()), db.transpose()?])
+    let place = Place::of(&[a, b]);
+    pair(&place, Pair::Sub, a, b)?.record(&[a, b], move |dy, wanted| {
+        let db = || single(&place, Single::Scale(-1.0), dy);
+        Ok(vec![Some(dy.clone()), wanted.then(B, db)?])
     })
 }
 
@@ -144,14 +136,12 @@ pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("mul", a.shape());
     same_shape("mul", a, b)?;
-    let isa = Isa::current();
-    let wanted = [a.is_tracked(), b.is_tracked()];
-    let (a_kept, b_kept) = (a.detach(), b.detach());
-    pair(isa, Pair::Mul, a, b)?.record(&[a, b], move |dy, _| {
-        let times = |other: &Tensor| pair(isa, Pair::Mul, dy, other);
+    let place = Place::of(&[a, b]);
+    let (a_kept, b_kept) = (a.clone(), b.clone());
+    pair(&place, Pair::Mul, a, b)?.record(&[a, b], move |dy, wanted| {
         Ok(vec![
-            wanted[0].then(|| times(&b_kept)).transpose()?,
-            wanted[1].then(|| times(&a_kept)).transpose()?,
+            wanted.then(A, || pair(&place, Pair::Mul, dy, &b_kept))?,
+            wanted.then(B, || pair(&place, Pair::Mul, dy, &a_kept))?,
         ])
     })
 }
@@ -168,8 +158,8 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// On the GPU, where its memory is used up or it no longer answers.
 pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
     let _timer = profile::time("scale", x.shape());
-    let (isa, f) = (Isa::current(), Single::Scale(factor));
-    single(isa, f, x)?.record(&[x], move |dy, _| Ok(vec![Some(single(isa, f, dy)?)]))
+    let (place, f) = (Place::of(&[x]), Single::Scale(factor));
+    single(&place, f, x)?.record(&[x], move |dy, _| Ok(vec![Some(single(&place, f, dy)?)]))
 }
 
 /// The hyperbolic tangent, of any shape.
@@ -202,13 +192,13 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     function(x, Single::Sigmoid, Pair::SigmoidGrad)
 }
 
-/// A function whose derivative is a function of its value.
-fn function(x: &Tensor, f: Single, derivative: Pair) -> Result<Tensor> {
-    let isa = Isa::current();
-    let y = single(isa, f, x)?;
+/// Computes a function whose derivative is a function of its value. `gradient` is the function of `dy` and `y` that gives `dx`.
+fn function(x: &Tensor, f: Single, gradient: Pair) -> Result<Tensor> {
+    let place = Place::of(&[x]);
+    let y = single(&place, f, x)?;
     let kept = y.clone();
     y.record(&[x], move |dy, _| {
-        Ok(vec![Some(pair(isa, derivative, dy, &kept)?)])
+        Ok(vec![Some(pair(&place, gradient, dy, &kept)?)])
     })
 }
 

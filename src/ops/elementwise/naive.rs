@@ -1,10 +1,10 @@
 //! The definition as plain loops.
 
 use super::{Pair, Single};
-use crate::cpu::Isa;
+use crate::tensor::Tensor;
 
 /// `f(a, b)` of every two elements
-pub(crate) fn pair(_: Isa, f: Pair, a: &[f32], b: &[f32]) -> Vec<f32> {
+pub(crate) fn pair(f: Pair, a: &Tensor, b: &Tensor) -> Tensor {
     let f = |a: f32, b: f32| match f {
         Pair::Add => a + b,
         Pair::Sub => a - b,
@@ -12,15 +12,17 @@ pub(crate) fn pair(_: Isa, f: Pair, a: &[f32], b: &[f32]) -> Vec<f32> {
         Pair::TanhGrad => a * (1.0 - b * b),
         Pair::SigmoidGrad => a * b * (1.0 - b),
     };
-    a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
+    let y = a.data().iter().zip(b.data()).map(|(&a, &b)| f(a, b));
+    Tensor::computed(y.collect(), a.dims())
 }
 
 /// `f(x)` of every element
-pub(crate) fn single(_: Isa, f: Single, x: &[f32]) -> Vec<f32> {
+pub(crate) fn single(f: Single, x: &Tensor) -> Tensor {
     let f = |x: f32| match f {
         Single::Scale(k) => k * x,
         Single::Tanh => x.tanh(),
         Single::Sigmoid => 1.0 / (1.0 + (-x).exp()),
     };
-    x.iter().map(|&x| f(x)).collect()
+    let y = x.data().iter().map(|&x| f(x));
+    Tensor::computed(y.collect(), x.dims())
 }

@@ -1,27 +1,30 @@
 //! Whole rows at a time: copied in the forward pass, added with SIMD in the backward pass.
 
+use super::Job;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory};
+use crate::tensor::Tensor;
 
 /// `y[r] = W[ids[r]]`
-pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
-    let mut y = memory::unset(ids.len() * width);
-    for (row, id) in y.chunks_exact_mut(width.max(1)).zip(ids) {
+pub(crate) fn forward(_: Isa, job: &Job) -> Tensor {
+    let (weight, width) = (job.weight.data(), job.width);
+    let mut y = memory::unset(job.ids.len() * width);
+    for (row, id) in y.chunks_exact_mut(width.max(1)).zip(&job.ids) {
         row.copy_from_slice(&weight[id * width..][..width]);
     }
-    y
+    Tensor::computed(y, &[job.ids.len(), width])
 }
 
 /// `dW[ids[r]] += dy[r]`, in the order of `ids`
-pub(crate) fn backward(isa: Isa, dy: &[f32], rows: usize, width: usize, ids: &[usize]) -> Vec<f32> {
-    let mut dw = memory::zeros(rows * width);
+pub(crate) fn backward(isa: Isa, job: &Job, dy: &Tensor) -> Tensor {
+    let mut dw = memory::zeros(job.rows * job.width);
     isa.dispatch(AddRows {
         dw: &mut dw,
-        dy,
-        width,
-        ids,
+        dy: dy.data(),
+        width: job.width,
+        ids: &job.ids,
     });
-    dw
+    Tensor::computed(dw, &[job.rows, job.width])
 }
 
 struct AddRows<'a> {

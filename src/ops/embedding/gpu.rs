@@ -1,30 +1,43 @@
 //! Dispatches `shaders/embedding.wgsl`.
 
+use super::Job;
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
+shader_params! {
+    /// The sizes, and where the table begins in its buffer, or `dy`.
+    struct Params of Embedding {
+        rows: u32,
+        columns: u32,
+        x_start: u32,
+    }
+}
+
 /// `y[r] = W[ids[r]]`
-pub(crate) fn forward(gpu: &Gpu, weight: &Tensor, ids: &[usize], columns: usize) -> Result<Tensor> {
-    let rows: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-    let rows = Slice::from(gpu.upload(&rows)?);
-    let (y, w) = (
-        Slice::from(gpu.unset(ids.len() * columns)?),
-        weight.on(gpu)?,
-    );
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
+    let (rows, columns) = (job.ids.len(), job.width);
+    let ids: Vec<u32> = job.ids.iter().map(|&id| id as u32).collect();
+    let ids = Slice::from(gpu.upload(&ids)?);
+    let (y, w) = (Slice::from(gpu.unset(rows * columns)?), job.weight.on(gpu)?);
     gpu.kernel(Shader::Embedding, "embedding_forward")
-        .words(&[ids.len() as u32, columns as u32, w.start()])
+        .params(&Params {
+            rows: rows as u32,
+            columns: columns as u32,
+            x_start: w.start(),
+        })
         .read(1, &w)
-        .read(2, &rows)
+        .read(2, &ids)
         .write(4, &y)
-        .over(ids.len() * columns)?;
-    Ok(Tensor::from_gpu(y.buffer, &[ids.len(), columns]))
+        .over(rows * columns)?;
+    Ok(Tensor::from_gpu(y.buffer, &[rows, columns]))
 }
 
 /// `dW[v] = sum of dy[r]` over those `r` with `ids[r] = v`. The `r` are sorted by id here, so one invocation finds all the
 /// rows that it has to add.
-pub(crate) fn backward(gpu: &Gpu, dims: &[usize], ids: &[usize], dy: &Tensor) -> Result<Tensor> {
-    let columns = dims[1];
+pub(crate) fn backward(gpu: &Gpu, job: &Job, dy: &Tensor) -> Result<Tensor> {
+    let (ids, columns) = (&job.ids, job.width);
     let mut order: Vec<u32> = (0..ids.len() as u32).collect();
     order.sort_by_key(|&row| ids[row as usize]);
     // For each id that occurs: the id, and where its rows begin and end in the order.
@@ -36,15 +49,19 @@ pub(crate) fn backward(gpu: &Gpu, dims: &[usize], ids: &[usize], dy: &Tensor) ->
             _ => groups.push([id, index, index + 1]),
         }
     }
-    let dw = Slice::from(gpu.zeros(dims[0] * columns)?);
+    let dw = Slice::from(gpu.zeros(job.rows * columns)?);
     let (order, count) = (Slice::from(gpu.upload(&order)?), groups.len());
     let (groups, dy) = (Slice::from(gpu.upload(&groups)?), dy.on(gpu)?);
     gpu.kernel(Shader::Embedding, "embedding_backward")
-        .words(&[count as u32, columns as u32, dy.start()])
+        .params(&Params {
+            rows: count as u32,
+            columns: columns as u32,
+            x_start: dy.start(),
+        })
         .read(1, &dy)
         .read(2, &order)
         .read(3, &groups)
         .write(4, &dw)
         .over(count * columns)?;
-    Ok(Tensor::from_gpu(dw.buffer, dims))
+    Ok(Tensor::from_gpu(dw.buffer, &[job.rows, columns]))
 }

@@ -13,10 +13,36 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+/// The inputs, which fit, and the sizes of the table.
+pub(crate) struct Job {
+    /// `[V, E]`
+    weight: Tensor,
+    ids: Vec<usize>,
+    rows: usize,
+    width: usize,
+}
+
+impl Job {
+    fn check(weight: &Tensor, ids: &[usize]) -> Result<Job> {
+        let &[rows, width] = weight.dims() else {
+            return Err(Error::shape("embedding", "a table [V, E]", weight.shape()));
+        };
+        if let Some(id) = ids.iter().find(|&&id| id >= rows) {
+            let what = format_args!("there is no row {id} in a table of {rows} (from 0 on)");
+            return Err(Error::value("embedding", what));
+        }
+        Ok(Job {
+            weight: weight.clone(),
+            ids: ids.to_vec(),
+            rows,
+            width,
+        })
+    }
+}
 
 /// The rows `ids` of a table `[V, E]`, as `[ids.len(), E]`.
 ///
@@ -35,40 +61,20 @@ pub fn embedding(weight: &Tensor, ids: &[usize]) -> Result<Tensor> {
         "embedding",
         format_args!("{} of {}", ids.len(), weight.shape()),
     );
-    let &[rows, width] = weight.dims() else {
-        return Err(Error::shape("embedding", "a table [V, E]", weight.shape()));
-    };
-    if let Some(id) = ids.iter().find(|&&id| id >= rows) {
-        let what = format_args!("there is no row {id} in a table of {rows} (from 0 on)");
-        return Err(Error::value("embedding", what));
-    }
-    if let Device::Gpu(gpu) = Device::of(&[weight]) {
-        let y = gpu::forward(&gpu, weight, ids, width)?;
-        let ids = ids.to_vec();
-        return y.record(&[weight], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, &[rows, width], &ids, dy)?)])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let y = Tensor::computed(forward(isa, weight.data(), width, ids), &[ids.len(), width]);
-    let ids = if weight.is_tracked() {
-        ids.to_vec()
-    } else {
-        Vec::new()
+    let job = Job::check(weight, ids)?;
+    let place = Place::of(&[weight]);
+    let y = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
     y.record(&[weight], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
+        let dw = match &place {
+            Place::Naive => naive::backward(&job, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &job, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, dy)?,
         };
-        let dw = backward(isa, dy.data(), rows, width, &ids);
-        Ok(vec![Some(Tensor::computed(dw, &[rows, width]))])
+        Ok(vec![Some(dw)])
     })
 }
 

@@ -1,25 +1,28 @@
 //! The definition as plain loops.
 
-use crate::cpu::Isa;
+use super::Job;
+use crate::tensor::Tensor;
 
 /// `y[r] = W[ids[r]]`
-pub(crate) fn forward(_: Isa, weight: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
-    let mut y = vec![0.0; ids.len() * width];
-    for (r, id) in ids.iter().enumerate() {
+pub(crate) fn forward(job: &Job) -> Tensor {
+    let (weight, width) = (job.weight.data(), job.width);
+    let mut y = vec![0.0; job.ids.len() * width];
+    for (r, id) in job.ids.iter().enumerate() {
         for e in 0..width {
             y[r * width + e] = weight[id * width + e];
         }
     }
-    y
+    Tensor::computed(y, &[job.ids.len(), width])
 }
 
 /// `dW[ids[r]] += dy[r]`
-pub(crate) fn backward(_: Isa, dy: &[f32], rows: usize, width: usize, ids: &[usize]) -> Vec<f32> {
-    let mut dw = vec![0.0; rows * width];
-    for (r, id) in ids.iter().enumerate() {
+pub(crate) fn backward(job: &Job, dy: &Tensor) -> Tensor {
+    let (dy, width) = (dy.data(), job.width);
+    let mut dw = vec![0.0; job.rows * width];
+    for (r, id) in job.ids.iter().enumerate() {
         for e in 0..width {
             dw[id * width + e] += dy[r * width + e];
         }
     }
-    dw
+    Tensor::computed(dw, &[job.rows, width])
 }

@@ -1,66 +1,37 @@
-//! The steps on the GPU: matrix products of [`crate::gpu::gemm`], and `shaders/lstm.wgsl` for the gates.
+//! The steps on the GPU: matrix products of [`crate::gpu::gemm`], and [`crate::gpu::gates`] for the gates.
 //!
 //! `h'` and `c'` of all steps are one buffer `[2, N, T, H]`, because a dispatch that writes a buffer may bind it only once.
 
-use super::{LstmWeights, Sizes, Wanted};
+use super::{BIAS, C0, H0, Job, Saved, W_HH, W_IH, X};
 use crate::error::Result;
 use crate::gpu::copy::{self, Rows};
+use crate::gpu::gates::{self, Step, StepGradients};
 use crate::gpu::gemm::{Matrix, Product, gemm};
-use crate::gpu::{Gpu, Shader, Slice, sum};
-use crate::tensor::Tensor;
+use crate::gpu::{Gpu, Slice, sum};
+use crate::tensor::{Tensor, Wanted};
 
-/// The results of a forward pass.
-pub(crate) struct ForwardResults {
-    /// `[N, T, 4H]`: i, f, g, o of every step.
-    gates: Slice,
-    /// `[2, N, T, H]`: `h'`, then `c'`, of every step.
-    pub(crate) states: Slice,
-}
-
-/// The wanted gradients.
-pub(crate) struct Grads {
-    pub(crate) x: Option<Tensor>,
-    pub(crate) h0: Option<Tensor>,
-    pub(crate) c0: Tensor,
-    pub(crate) w_ih: Option<Tensor>,
-    pub(crate) w_hh: Option<Tensor>,
-    pub(crate) bias: Option<Tensor>,
-}
-
-/// `h'` and `c'` of every step for `x` `[N, T, I]`. The state `before` the first step is zero if there is none.
-pub(crate) fn forward(
-    gpu: &Gpu,
-    sizes: Sizes,
-    x: &Tensor,
-    weights: &LstmWeights,
-    before: Option<[&Tensor; 2]>,
-) -> Result<ForwardResults> {
-    let Sizes {
+/// `h'`, `c'` and the gates of every step.
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Saved> {
+    let &Job {
         batch,
         steps,
         inputs,
         hidden,
-    } = sizes;
-    let (rows, width) = (batch * steps, 4 * hidden);
+        ..
+    } = job;
+    let (rows, width) = (job.rows(), 4 * hidden);
     let gates = Slice::from(gpu.unset(rows * width)?);
     let states = Slice::from(gpu.unset(2 * rows * hidden)?);
-    let w_ih = Matrix::new(weights.w_ih.on(gpu)?, inputs).t();
-    let w_hh = Matrix::new(weights.w_hh.on(gpu)?, hidden).t();
+    let w_ih = Matrix::new(job.weights.w_ih.on(gpu)?, inputs).t();
+    let w_hh = Matrix::new(job.weights.w_hh.on(gpu)?, hidden).t();
     let z = Product {
-        bias: Some(weights.bias.on(gpu)?),
+        bias: Some(job.weights.bias.on(gpu)?),
         ..Product::into(gates.clone(), width)
     };
-    gemm(
-        gpu,
-        [rows, inputs, width],
-        &Matrix::new(x.on(gpu)?, inputs),
-        &w_ih,
-        &z,
-    )?;
-    let [h0, c0] = match before {
-        None => [None, None],
-        Some([h, c]) => [Some(h.on(gpu)?), Some(c.on(gpu)?)],
-    };
+    let x = Matrix::new(job.x.on(gpu)?, inputs);
+    gemm(gpu, [rows, inputs, width], &x, &w_ih, &z)?;
+    let h0 = job.h0().map(|h0| h0.on(gpu)).transpose()?;
+    let c0 = job.c0().map(|c0| c0.on(gpu)).transpose()?;
     for t in 0..steps {
         let h = match t {
             0 => h0.as_ref().map(|h| Matrix::new(h.clone(), hidden)),
@@ -76,169 +47,60 @@ pub(crate) fn forward(
             };
             gemm(gpu, [batch, hidden, width], &h, &w_hh, &z)?;
         }
-        let cells = rows * hidden;
-        let (c_source, c) = match (t, &c0) {
-            (0, None) => (0, None),
-            (0, Some(c)) => (
-                1,
-                Some(Rows {
-                    data: c.clone(),
-                    stride: hidden,
-                }),
-            ),
-            _ => {
-                let last = cells + (t - 1) * hidden;
-                (
-                    2,
-                    Some(Rows {
-                        data: states.after(last),
-                        stride: steps * hidden,
-                    }),
-                )
-            }
-        };
-        let c = c.unwrap_or(Rows {
-            data: gates.clone(),
-            stride: 0,
-        });
-        let params = [
-            batch,
-            hidden,
-            t * width,
-            steps * width,
-            t * hidden,
-            steps * hidden,
-            cells + t * hidden,
-            steps * hidden,
-            c.data.offset,
-            c.stride,
-            0,
-            0,
-            0,
-        ];
-        // A binding that the kernel does not use gets a buffer that this dispatch does not write.
-        let before = if c_source == 1 { &c.data } else { &w_ih.data };
-        gpu.kernel(Shader::Lstm, "lstm_forward")
-            .constant("BEFORE", c_source)
-            .words(&params.map(|n| n as u32))
-            .write(1, &gates)
-            .read(2, before)
-            .write(3, &states)
-            .over(batch * hidden)?;
+        gates::forward(gpu, &step(job, &gates, &states, &c0, t), &w_ih.data)?;
     }
-    Ok(ForwardResults { gates, states })
+    Ok(Saved {
+        states: Tensor::from_gpu(states.buffer, &[2, batch, steps, hidden]),
+        gates: Tensor::from_gpu(gates.buffer, &[batch, steps, width]),
+    })
 }
 
-/// Inputs of a backward pass.
-pub(crate) struct Backward<'a> {
-    pub(crate) x: &'a Tensor,
-    pub(crate) weights: &'a LstmWeights,
-    /// `h` and `c` before the first step; zero if there are none.
-    pub(crate) before: Option<[&'a Tensor; 2]>,
-    /// `[N, T, H]`, contiguous: the gradient with respect to `h'` of every step, from above.
-    pub(crate) above: Slice,
-    /// `[N, H]`: the gradient with respect to `c'` of the last step; zero if there is none.
-    pub(crate) dc: Option<Slice>,
-    pub(crate) wanted: Wanted,
+/// Where the arrays of step `t` are.
+fn step(job: &Job, gates: &Slice, states: &Slice, c0: &Option<Slice>, t: usize) -> Step {
+    let &Job {
+        batch,
+        steps,
+        hidden,
+        ..
+    } = job;
+    let states_from = |first: usize| Rows {
+        data: states.after(first),
+        stride: steps * hidden,
+    };
+    let cells = job.rows() * hidden;
+    let c0 = c0.clone().map(|data| Rows {
+        data,
+        stride: hidden,
+    });
+    Step {
+        batch,
+        hidden,
+        gates: Rows {
+            data: gates.after(t * 4 * hidden),
+            stride: steps * 4 * hidden,
+        },
+        h_new: states_from(t * hidden),
+        c_new: states_from(cells + t * hidden),
+        c: match t {
+            0 => c0,
+            _ => Some(states_from(cells + (t - 1) * hidden)),
+        },
+    }
 }
 
 /// The gradients: first `dz`, which overwrites the gates from the last step to the first; then one product for each wanted
 /// gradient.
 pub(crate) fn backward(
     gpu: &Gpu,
-    sizes: Sizes,
-    forward: ForwardResults,
-    pass: &Backward,
-) -> Result<Grads> {
-    let Sizes {
-        batch,
-        steps,
-        inputs,
-        hidden,
-    } = sizes;
-    let Backward {
-        x,
-        weights,
-        before,
-        above,
-        dc: last_dc,
-        wanted,
-    } = pass;
-    let (rows, width, cells) = (batch * steps, 4 * hidden, batch * steps * hidden);
-    let ForwardResults { gates: dz, states } = forward;
-    let [h0, c0] = match before {
-        None => [None, None],
-        Some([h, c]) => [Some(h.on(gpu)?), Some(c.on(gpu)?)],
-    };
-    let w_hh = Matrix::new(weights.w_hh.on(gpu)?, hidden);
-    let dc = match last_dc {
-        None => Slice::from(gpu.zeros(batch * hidden)?),
-        Some(last_dc) => {
-            let dc = Slice::from(gpu.unset(batch * hidden)?);
-            gpu.copy(last_dc, &dc, batch * hidden)?;
-            dc
-        }
-    };
-    // dh of the step after the one at hand.
-    let dh = Slice::from(gpu.unset(batch * hidden)?);
-    for t in (0..steps).rev() {
-        let c = match (t, &c0) {
-            (0, None) => None,
-            (0, Some(c)) => Some(Rows {
-                data: c.clone(),
-                stride: hidden,
-            }),
-            _ => Some(Rows {
-                data: states.after(cells + (t - 1) * hidden),
-                stride: steps * hidden,
-            }),
-        };
-        let has_c = u32::from(c.is_some());
-        let c = c.unwrap_or(Rows {
-            data: states.clone(),
-            stride: 0,
-        });
-        let params = [
-            batch,
-            hidden,
-            t * width,
-            steps * width,
-            0,
-            0,
-            cells + t * hidden,
-            steps * hidden,
-            c.data.offset,
-            c.stride,
-            above.offset + t * hidden,
-            steps * hidden,
-            0,
-        ];
-        gpu.kernel(Shader::Lstm, "lstm_backward")
-            .constant("BEFORE", has_c)
-            .constant("HAS_GRAD_AFTER", u32::from(t + 1 < steps))
-            .words(&params.map(|n| n as u32))
-            .write(1, &dz)
-            .read(2, &c.data)
-            .read(4, &states)
-            .read(5, above)
-            .read(6, &dh)
-            .write(7, &dc)
-            .over(batch * hidden)?;
-        if t > 0 || wanted.h0 {
-            let dz = Matrix {
-                row: steps * width,
-                ..Matrix::new(dz.after(t * width), width)
-            };
-            gemm(
-                gpu,
-                [batch, width, hidden],
-                &dz,
-                &w_hh,
-                &Product::into(dh.clone(), hidden),
-            )?;
-        }
-    }
-
+    job: &Job,
+    saved: Saved,
+    d_output: &Tensor,
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let (inputs, rows, width) = (job.inputs, job.rows(), 4 * job.hidden);
+    let states = saved.states.on(gpu)?;
+    let dz = saved.gates.on(gpu)?;
+    let (dh, dc) = walk_back(gpu, job, &dz, &states, d_output, wanted.has(H0))?;
     let all = Matrix::new(dz.clone(), width);
     let product = |sizes: [usize; 3], a: &Matrix, b: &Matrix, dims: &[usize]| {
         let out = Slice::from(gpu.unset(sizes[0] * sizes[2])?);
@@ -246,57 +108,115 @@ pub(crate) fn backward(
         Ok(Tensor::from_gpu(out.buffer, dims))
     };
     let dx = || {
-        let w_ih = Matrix::new(weights.w_ih.on(gpu)?, inputs);
-        product([rows, width, inputs], &all, &w_ih, x.dims())
+        let w_ih = Matrix::new(job.weights.w_ih.on(gpu)?, inputs);
+        product([rows, width, inputs], &all, &w_ih, job.x.dims())
     };
     let dw_ih = || {
-        let x = Matrix::new(x.on(gpu)?, inputs);
+        let x = Matrix::new(job.x.on(gpu)?, inputs);
         product([width, rows, inputs], &all.t(), &x, &[width, inputs])
     };
     let dw_hh = || {
-        // h before each step: h0 or zero before the first, then h' of all steps but the last.
-        let h = Rows {
-            data: gpu.zeros(cells)?.into(),
-            stride: steps * hidden,
-        };
-        let h_new = Rows {
-            data: states.clone(),
-            stride: steps * hidden,
-        };
-        copy::columns(
-            gpu,
-            &h_new,
-            &h.from_column(hidden),
-            [batch, (steps - 1) * hidden],
-        )?;
-        if let Some(h0) = &h0 {
-            let h0 = Rows {
-                data: h0.clone(),
-                stride: hidden,
-            };
-            copy::columns(gpu, &h0, &h, [batch, hidden])?;
-        }
-        let h = Matrix::new(h.data, hidden);
-        product([width, rows, hidden], &all.t(), &h, &[width, hidden])
+        let h = Matrix::new(states_before(gpu, job, &states)?, job.hidden);
+        let dims = [width, job.hidden];
+        product([width, rows, job.hidden], &all.t(), &h, &dims)
     };
     let db = || {
         let dz = Rows {
             data: dz.clone(),
             stride: width,
         };
-        Ok(Tensor::from_gpu(
-            sum::rows(gpu, &dz, [rows, width])?,
-            &[width],
-        ))
+        let db = sum::rows(gpu, &dz, [rows, width])?;
+        Ok(Tensor::from_gpu(db, &[width]))
     };
-    Ok(Grads {
-        x: wanted.x.then(dx).transpose()?,
-        h0: wanted
-            .h0
-            .then(|| Tensor::from_gpu(dh.buffer.clone(), &[batch, hidden])),
-        c0: Tensor::from_gpu(dc.buffer.clone(), &[batch, hidden]),
-        w_ih: wanted.w_ih.then(dw_ih).transpose()?,
-        w_hh: wanted.w_hh.then(dw_hh).transpose()?,
-        bias: wanted.bias.then(db).transpose()?,
-    })
+    let state = [job.batch, job.hidden];
+    Ok(vec![
+        wanted.then(X, dx)?,
+        wanted.then(W_IH, dw_ih)?,
+        wanted.then(W_HH, dw_hh)?,
+        wanted.then(BIAS, db)?,
+        wanted.then(H0, || Ok(Tensor::from_gpu(dh.buffer, &state)))?,
+        wanted.then(C0, || Ok(Tensor::from_gpu(dc.buffer, &state)))?,
+    ])
+}
+
+/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh`, if `h0_wanted`, and `dc` of the first.
+fn walk_back(
+    gpu: &Gpu,
+    job: &Job,
+    gates: &Slice,
+    states: &Slice,
+    d_output: &Tensor,
+    h0_wanted: bool,
+) -> Result<(Slice, Slice)> {
+    let &Job {
+        batch,
+        steps,
+        hidden,
+        ..
+    } = job;
+    let width = 4 * hidden;
+    let d_output = d_output.on(gpu)?;
+    let dc = match job.state {
+        None => Slice::from(gpu.zeros(batch * hidden)?),
+        Some(_) => {
+            let dc = Slice::from(gpu.unset(batch * hidden)?);
+            let from_tape = d_output.after(job.rows() * hidden);
+            gpu.copy(&from_tape, &dc, batch * hidden)?;
+            dc
+        }
+    };
+    // dh of the step after the one at hand.
+    let dh = Slice::from(gpu.unset(batch * hidden)?);
+    let w_hh = Matrix::new(job.weights.w_hh.on(gpu)?, hidden);
+    let c0 = job.c0().map(|c0| c0.on(gpu)).transpose()?;
+    for t in (0..steps).rev() {
+        let dy = Rows {
+            data: d_output.after(t * hidden),
+            stride: steps * hidden,
+        };
+        let gradients = StepGradients {
+            dy: &dy,
+            dh: &dh,
+            is_last: t + 1 == steps,
+            dc: &dc,
+        };
+        gates::backward(gpu, &step(job, gates, states, &c0, t), &gradients)?;
+        if t > 0 || h0_wanted {
+            let dz = Matrix {
+                row: steps * width,
+                ..Matrix::new(gates.after(t * width), width)
+            };
+            let out = Product::into(dh.clone(), hidden);
+            gemm(gpu, [batch, width, hidden], &dz, &w_hh, &out)?;
+        }
+    }
+    Ok((dh, dc))
+}
+
+/// `h` before each step, `[N, T, H]`: that before the first step, then `h'` of all steps but the last.
+fn states_before(gpu: &Gpu, job: &Job, states: &Slice) -> Result<Slice> {
+    let &Job {
+        batch,
+        steps,
+        hidden,
+        ..
+    } = job;
+    let h = Rows {
+        data: gpu.zeros(job.rows() * hidden)?.into(),
+        stride: steps * hidden,
+    };
+    let h_new = Rows {
+        data: states.clone(),
+        stride: steps * hidden,
+    };
+    let later = [batch, steps.saturating_sub(1) * hidden];
+    copy::columns(gpu, &h_new, &h.from_column(hidden), later)?;
+    if let Some(h0) = job.h0() {
+        let h0 = Rows {
+            data: h0.on(gpu)?,
+            stride: hidden,
+        };
+        copy::columns(gpu, &h0, &h, [batch, hidden])?;
+    }
+    Ok(h.data)
 }

@@ -16,7 +16,7 @@
 //!
 //! # The gradient of one step
 //!
-//! `dh'` and `dc'` arrive from above. `h'` depends on `c'`, which adds a term to `dc'`:
+//! `dh'` and `dc'` arrive from the tape and from the next step. `h'` depends on `c'`, which adds a term to `dc'`:
 //!
 //! ```text
 //! dc' += dh' o (1 - tanh(c')^2)
@@ -43,21 +43,27 @@
 //! first, and each step passes its `dh` and `dc` to the step before it:
 //!
 //! ```text
-//! dh'(t) = from above + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = dz(t+1) W_hh
+//! dh'(t) = dy(t) + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = dz(t+1) W_hh
 //! ```
 //!
-//! where "from above" is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last
-//! step. The remaining products need no order. The product with `W_ih`, and the gradients with respect to the weights, are
+//! where `dy(t)` is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last step. The remaining products need no order. The product with `W_ih`, and the gradients with respect to the weights, are
 //! each one matrix product over all steps at the end.
 
 mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::{memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+// The inputs, as the tape numbers them. A sequence from the zero state has no H0 and C0.
+const X: usize = 0;
+const W_IH: usize = 1;
+const W_HH: usize = 2;
+const BIAS: usize = 3;
+const H0: usize = 4;
+const C0: usize = 5;
 
 /// The weights of an LSTM with `I` inputs and `H` cells.
 #[derive(Clone, Debug)]
@@ -91,89 +97,121 @@ impl LstmWeights {
             ),
         ))
     }
-
-    fn detach(&self) -> Self {
-        LstmWeights {
-            w_ih: self.w_ih.detach(),
-            w_hh: self.w_hh.detach(),
-            bias: self.bias.detach(),
-        }
-    }
-
-    /// The gradients that are wanted of a pass over `x` from the zero state.
-    fn wanted(&self, x: &Tensor) -> Wanted {
-        Wanted {
-            x: x.is_tracked(),
-            h0: false,
-            w_ih: self.w_ih.is_tracked(),
-            w_hh: self.w_hh.is_tracked(),
-            bias: self.bias.is_tracked(),
-        }
-    }
 }
 
-/// Sizes of the arrays. A single step is a sequence of length 1.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
+/// The inputs, whose shapes fit, and their sizes. A cell is a sequence of one step.
+pub(crate) struct Job {
+    /// `[N, T, I]`; of a cell, `[N, I]`
+    x: Tensor,
+    weights: LstmWeights,
+    /// Of a cell, `h` and `c` before its step, `[N, H]`. A sequence begins with the zero state.
+    state: Option<[Tensor; 2]>,
     batch: usize,
     steps: usize,
     inputs: usize,
     hidden: usize,
+    /// Whether the forward pass returns `c'`: the caller of a cell and the backward pass need it.
+    with_cells: bool,
 }
 
-/// Inputs and outputs of a forward pass. `x` is `[N, T, I]`.
-pub(crate) struct Forward<'a> {
-    x: &'a [f32],
-    weights: &'a LstmWeights,
-    /// `[N, H]`: `h` before the first step; zero if there is none.
-    h0: Option<&'a [f32]>,
-    /// `[N, T, H]`: receives `h'` of every step.
-    h_new: &'a mut [f32],
-    /// `[N, H]`: `c` before the first step, overwritten by `c'` after the last.
-    c: &'a mut [f32],
-    /// `[N, T, H]`: receives `c'` of every step if it is given.
-    c_new: Option<&'a mut [f32]>,
+/// Results of a forward pass.
+pub(crate) struct Saved {
+    /// `[2, N, T, H]`: `h'`, then `c'`, of every step. `[1, N, T, H]`, only `h'`, where nobody needs `c'`.
+    states: Tensor,
+    /// `[N, T, 4H]`: the gates i, f, g, o of every step. The backward pass overwrites them with `dz`.
+    gates: Tensor,
 }
 
-/// Inputs of a backward pass; `gates`, `h_new` and `c_new` are results of the forward pass.
-pub(crate) struct Backward<'a> {
-    x: &'a [f32],
-    weights: &'a LstmWeights,
-    /// `[N, H]`: `h` before the first step; zero if there is none.
-    h0: Option<&'a [f32]>,
-    /// `[N, H]`: `c` before the first step; zero if there is none.
-    c0: Option<&'a [f32]>,
-    /// `[N, T, H]`: `h'` of every step.
-    h_new: &'a [f32],
-    /// `[N, T, H]`: `c'` of every step.
-    c_new: &'a [f32],
-    /// `[N, T, 4H]`: i, f, g, o of every step. Overwritten by `dz`.
-    gates: Vec<f32>,
-    /// `[N, T, H]`: the gradient with respect to `h'` of every step, from above.
-    above: &'a [f32],
-    /// `[N, H]`: the gradient with respect to `c'` of the last step.
-    dc: Vec<f32>,
-    wanted: Wanted,
-}
+impl Job {
+    fn check_cell(x: &Tensor, state: [&Tensor; 2], weights: &LstmWeights) -> Result<Job> {
+        let [inputs, hidden] = weights.sizes("lstm_cell")?;
+        let batch = x.dims().first().copied().unwrap_or(0);
+        if x.dims() != [batch, inputs] || state.iter().any(|s| s.dims() != [batch, hidden]) {
+            let [h, c] = state;
+            return Err(Error::shape(
+                "lstm_cell",
+                format_args!("x [N, {inputs}], h and c [N, {hidden}]"),
+                format_args!("{}, {} and {}", x.shape(), h.shape(), c.shape()),
+            ));
+        }
+        Ok(Job {
+            x: x.clone(),
+            weights: weights.clone(),
+            state: Some(state.map(Tensor::clone)),
+            batch,
+            steps: 1,
+            inputs,
+            hidden,
+            with_cells: true,
+        })
+    }
 
-/// Which gradients are wanted. The gradient with respect to `c0` is always computed, because it costs nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct Wanted {
-    x: bool,
-    h0: bool,
-    w_ih: bool,
-    w_hh: bool,
-    bias: bool,
-}
+    fn check_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Job> {
+        let [inputs, hidden] = weights.sizes("lstm_sequence")?;
+        let &[batch, steps, width] = x.dims() else {
+            return Err(Error::shape("lstm_sequence", "x [N, T, I]", x.shape()));
+        };
+        if width != inputs {
+            return Err(Error::shape(
+                "lstm_sequence",
+                format_args!("x [N, T, {inputs}]"),
+                x.shape(),
+            ));
+        }
+        let LstmWeights { w_ih, w_hh, bias } = weights;
+        Ok(Job {
+            x: x.clone(),
+            weights: weights.clone(),
+            state: None,
+            batch,
+            steps,
+            inputs,
+            hidden,
+            with_cells: [x, w_ih, w_hh, bias].iter().any(|t| t.is_tracked()),
+        })
+    }
 
-/// The wanted gradients.
-pub(crate) struct Grads {
-    x: Option<Vec<f32>>,
-    h0: Option<Vec<f32>>,
-    c0: Vec<f32>,
-    w_ih: Option<Vec<f32>>,
-    w_hh: Option<Vec<f32>>,
-    bias: Option<Vec<f32>>,
+    /// Rows of a matrix that has one row for each step of each sequence.
+    fn rows(&self) -> usize {
+        self.batch * self.steps
+    }
+
+    /// `h` before the first step; zero if there is none.
+    fn h0(&self) -> Option<&Tensor> {
+        self.state.as_ref().map(|[h0, _]| h0)
+    }
+
+    /// `c` before the first step; zero if there is none.
+    fn c0(&self) -> Option<&Tensor> {
+        self.state.as_ref().map(|[_, c0]| c0)
+    }
+
+    /// The results of a forward pass on the CPU as tensors.
+    fn computed(&self, states: Vec<f32>, gates: Vec<f32>) -> Saved {
+        let planes = if self.with_cells { 2 } else { 1 };
+        Saved {
+            states: Tensor::computed(states, &[planes, self.batch, self.steps, self.hidden]),
+            gates: Tensor::computed(gates, &[self.batch, self.steps, 4 * self.hidden]),
+        }
+    }
+
+    /// The output: `h'` of every step, `[N, T, H]`; of a cell, `h'` and `c'`, `[2, N, H]`.
+    fn output(&self, saved: &Saved) -> Result<Tensor> {
+        match self.state {
+            None => saved.states.index(0),
+            Some(_) => saved.states.reshape(&[2, self.batch, self.hidden]),
+        }
+    }
+
+    /// The gradients that a backward pass on the CPU starts with: `dy`, and `dc'` of the last step. `d_output` is the gradient
+    /// with respect to [`Job::output`].
+    fn split_gradient<'a>(&self, d_output: &'a Tensor) -> (&'a [f32], Vec<f32>) {
+        let (dy, dc) = d_output.data().split_at(self.rows() * self.hidden);
+        match self.state {
+            None => (dy, vec![0.0; self.batch * self.hidden]),
+            Some(_) => (dy, dc.to_vec()),
+        }
+    }
 }
 
 /// One step: `(h', c')` from `x` `[N, I]` and the state `h`, `c` `[N, H]`.
@@ -203,104 +241,10 @@ pub fn lstm_cell(
     weights: &LstmWeights,
 ) -> Result<(Tensor, Tensor)> {
     let _timer = profile::time("lstm_cell", x.shape());
-    let [inputs, hidden] = weights.sizes("lstm_cell")?;
-    let batch = x.dims().first().copied().unwrap_or(0);
-    if x.dims() != [batch, inputs] || [h, c].iter().any(|s| s.dims() != [batch, hidden]) {
-        return Err(Error::shape(
-            "lstm_cell",
-            format_args!("x [N, {inputs}], h and c [N, {hidden}]"),
-            format_args!("{}, {} and {}", x.shape(), h.shape(), c.shape()),
-        ));
-    }
-    let sizes = Sizes {
-        batch,
-        steps: 1,
-        inputs,
-        hidden,
-    };
+    let job = Job::check_cell(x, [h, c], weights)?;
     let LstmWeights { w_ih, w_hh, bias } = weights;
-    let inputs = [x, h, c, w_ih, w_hh, bias];
-    let wanted = Wanted {
-        h0: h.is_tracked(),
-        ..weights.wanted(x)
-    };
-    if let Device::Gpu(gpu) = Device::of(&inputs) {
-        let forward = gpu::forward(&gpu, sizes, x, weights, Some([h, c]))?;
-        let output = Tensor::from_gpu(forward.states.buffer.clone(), &[2, batch, hidden]);
-        let (kept, weights) = ([x, h, c].map(Tensor::detach), weights.detach());
-        let output = output.record(&inputs, move |above, _| {
-            let [x, h, c] = &kept;
-            let above = above.on(&gpu)?;
-            let dc = above.after(batch * hidden);
-            let pass = gpu::Backward {
-                x,
-                weights: &weights,
-                before: Some([h, c]),
-                above,
-                dc: Some(dc),
-                wanted,
-            };
-            let grads = gpu::backward(&gpu, sizes, forward, &pass)?;
-            let inputs = [grads.x, grads.h0, Some(grads.c0)];
-            Ok([inputs, [grads.w_ih, grads.w_hh, grads.bias]].concat())
-        })?;
-        return Ok((output.index(0)?, output.index(1)?));
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let mut output = memory::zeros(2 * batch * hidden);
-    let (h_new, c_new) = output.split_at_mut(batch * hidden);
-    c_new.copy_from_slice(c.data());
-    let pass = Forward {
-        x: x.data(),
-        weights,
-        h0: Some(h.data()),
-        h_new,
-        c: c_new,
-        c_new: None,
-    };
-    let gates = forward(isa, sizes, pass);
-    let output = Tensor::computed(output, &[2, batch, hidden]);
-
-    let kept = [x.detach(), h.detach(), c.detach(), output.clone()];
-    let weights = weights.detach();
-    let output = output.record(&inputs, move |above, _| {
-        let [x, h, c, output] = kept;
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let (h_new, c_new) = output.data().split_at(batch * hidden);
-        let (above, dc) = above.data().split_at(batch * hidden);
-        let pass = Backward {
-            x: x.data(),
-            weights: &weights,
-            h0: Some(h.data()),
-            c0: Some(c.data()),
-            h_new,
-            c_new,
-            gates,
-            above,
-            dc: dc.to_vec(),
-            wanted,
-        };
-        let grads = backward(isa, sizes, pass);
-        let LstmWeights { w_ih, w_hh, bias } = &weights;
-        Ok(vec![
-            grads.x.map(|g| Tensor::computed(g, x.dims())),
-            grads.h0.map(|g| Tensor::computed(g, h.dims())),
-            Some(Tensor::computed(grads.c0, c.dims())),
-            grads.w_ih.map(|g| Tensor::computed(g, w_ih.dims())),
-            grads.w_hh.map(|g| Tensor::computed(g, w_hh.dims())),
-            grads.bias.map(|g| Tensor::computed(g, bias.dims())),
-        ])
-    })?;
-    Ok((output.index(0)?, output.index(1)?))
+    let states = all_steps(&[x, w_ih, w_hh, bias, h, c], job)?;
+    Ok((states.index(0)?, states.index(1)?))
 }
 
 /// `h'` of every step, `[N, T, H]`, for `x` `[N, T, I]`, starting from the zero state.
@@ -321,94 +265,24 @@ pub fn lstm_cell(
 /// Where the shapes do not fit.
 pub fn lstm_sequence(x: &Tensor, weights: &LstmWeights) -> Result<Tensor> {
     let _timer = profile::time("lstm_sequence", x.shape());
-    let [inputs, hidden] = weights.sizes("lstm_sequence")?;
-    let &[batch, steps, width] = x.dims() else {
-        return Err(Error::shape("lstm_sequence", "x [N, T, I]", x.shape()));
-    };
-    if width != inputs {
-        return Err(Error::shape(
-            "lstm_sequence",
-            format_args!("x [N, T, {inputs}]"),
-            x.shape(),
-        ));
-    }
-    let sizes = Sizes {
-        batch,
-        steps,
-        inputs,
-        hidden,
-    };
+    let job = Job::check_sequence(x, weights)?;
     let LstmWeights { w_ih, w_hh, bias } = weights;
-    let parents = [x, w_ih, w_hh, bias];
-    let wanted = weights.wanted(x);
-    if let Device::Gpu(gpu) = Device::of(&parents) {
-        let forward = gpu::forward(&gpu, sizes, x, weights, None)?;
-        let states = Tensor::from_gpu(forward.states.buffer.clone(), &[2, batch, steps, hidden]);
-        let (x, weights) = (x.detach(), weights.detach());
-        return states.index(0)?.record(&parents, move |above, _| {
-            let pass = gpu::Backward {
-                x: &x,
-                weights: &weights,
-                before: None,
-                above: above.on(&gpu)?,
-                dc: None,
-                wanted,
-            };
-            let grads = gpu::backward(&gpu, sizes, forward, &pass)?;
-            Ok(vec![grads.x, grads.w_ih, grads.w_hh, grads.bias])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let keep = parents.iter().any(|t| t.is_tracked());
-    let mut c_new = if keep {
-        memory::zeros(batch * steps * hidden)
-    } else {
-        Vec::new()
-    };
-    let mut h_new = memory::zeros(batch * steps * hidden);
-    let pass = Forward {
-        x: x.data(),
-        weights,
-        h0: None,
-        h_new: &mut h_new,
-        c: &mut vec![0.0; batch * hidden],
-        c_new: keep.then_some(&mut c_new),
-    };
-    let gates = forward(isa, sizes, pass);
-    let h_new = Tensor::computed(h_new, &[batch, steps, hidden]);
+    all_steps(&[x, w_ih, w_hh, bias], job)
+}
 
-    let (x_kept, h_kept, weights) = (x.detach(), h_new.clone(), weights.detach());
-    h_new.record(&parents, move |above, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let pass = Backward {
-            x: x_kept.data(),
-            weights: &weights,
-            h0: None,
-            c0: None,
-            h_new: h_kept.data(),
-            c_new: &c_new,
-            gates,
-            above: above.data(),
-            dc: vec![0.0; batch * hidden],
-            wanted,
-        };
-        let grads = backward(isa, sizes, pass);
-        let LstmWeights { w_ih, w_hh, bias } = &weights;
-        Ok(vec![
-            grads.x.map(|g| Tensor::computed(g, x_kept.dims())),
-            grads.w_ih.map(|g| Tensor::computed(g, w_ih.dims())),
-            grads.w_hh.map(|g| Tensor::computed(g, w_hh.dims())),
-            grads.bias.map(|g| Tensor::computed(g, bias.dims())),
-        ])
+/// Runs the steps and records them as one node; returns [`Job::output`].
+fn all_steps(inputs: &[&Tensor], job: Job) -> Result<Tensor> {
+    let place = Place::of(inputs);
+    let saved = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
+    };
+    let output = job.output(&saved)?;
+    output.record(inputs, move |d_output, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, saved, d_output, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, saved, d_output, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, saved, d_output, wanted),
     })
 }
 

@@ -1,34 +1,30 @@
 //! The definition as plain loops.
 
-use super::{Backward, Forward, Grads, Sizes};
-use crate::cpu::Isa;
+use super::{BIAS, C0, H0, Job, LstmWeights, Saved, W_HH, W_IH, X};
+use crate::cpu::gates::{CELL, FORGET, INPUT, OUTPUT};
+use crate::tensor::{Tensor, Wanted};
 
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// `h'` and `c'` of every step; returns the gates.
-pub(crate) fn forward(_: Isa, sizes: Sizes, pass: Forward) -> Vec<f32> {
-    let Sizes {
+/// `h'`, `c'` and the gates of every step.
+pub(crate) fn forward(job: &Job) -> Saved {
+    let &Job {
         batch,
         steps,
         inputs,
         hidden,
-    } = sizes;
-    let Forward {
-        x,
-        weights,
-        h0,
-        h_new,
-        c,
-        mut c_new,
-    } = pass;
-    let (w_ih, w_hh, bias) = (
-        weights.w_ih.data(),
-        weights.w_hh.data(),
-        weights.bias.data(),
+        ..
+    } = job;
+    let x = job.x.data();
+    let LstmWeights { w_ih, w_hh, bias } = &job.weights;
+    let (w_ih, w_hh, bias) = (w_ih.data(), w_hh.data(), bias.data());
+    let mut gates = vec![0.0; job.rows() * 4 * hidden];
+    let (mut h_new, mut c_new) = (
+        vec![0.0; job.rows() * hidden],
+        vec![0.0; job.rows() * hidden],
     );
-    let mut gates = vec![0.0; batch * steps * 4 * hidden];
     for n in 0..batch {
         for t in 0..steps {
             let row = n * steps + t;
@@ -38,76 +34,74 @@ pub(crate) fn forward(_: Isa, sizes: Sizes, pass: Forward) -> Vec<f32> {
                     z += x[row * inputs + e] * w_ih[j * inputs + e];
                 }
                 for k in 0..hidden {
-                    let h = match h0 {
-                        Some(h0) if t == 0 => h0[n * hidden + k],
-                        None if t == 0 => 0.0,
-                        _ => h_new[(row - 1) * hidden + k],
-                    };
-                    z += h * w_hh[j * hidden + k];
+                    z += before(job, job.h0(), &h_new, [n, t, k]) * w_hh[j * hidden + k];
                 }
-                let is_candidate = j / hidden == 2;
+                let is_candidate = j / hidden == CELL;
                 gates[row * 4 * hidden + j] = if is_candidate { z.tanh() } else { sigmoid(z) };
             }
             for k in 0..hidden {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|q| gates[(row * 4 + q) * hidden + k]);
-                c[n * hidden + k] = f * c[n * hidden + k] + i * g;
-                h_new[row * hidden + k] = o * c[n * hidden + k].tanh();
-                if let Some(c_new) = &mut c_new {
-                    c_new[row * hidden + k] = c[n * hidden + k];
-                }
+                let gate = |which: usize| gates[(row * 4 + which) * hidden + k];
+                let c = before(job, job.c0(), &c_new, [n, t, k]);
+                c_new[row * hidden + k] = gate(FORGET) * c + gate(INPUT) * gate(CELL);
+                h_new[row * hidden + k] = gate(OUTPUT) * c_new[row * hidden + k].tanh();
             }
         }
     }
-    gates
+    if job.with_cells {
+        h_new.extend(c_new);
+    }
+    job.computed(h_new, gates)
 }
 
-/// Every gradient, wanted or not.
-pub(crate) fn backward(_: Isa, sizes: Sizes, pass: Backward) -> Grads {
-    let Sizes {
+/// Element `k` of the state of sequence `n` before step `t`: that after the step before it, or the `first` one.
+fn before(job: &Job, first: Option<&Tensor>, new: &[f32], [n, t, k]: [usize; 3]) -> f32 {
+    match first {
+        Some(first) if t == 0 => first.data()[n * job.hidden + k],
+        None if t == 0 => 0.0,
+        _ => new[(n * job.steps + t - 1) * job.hidden + k],
+    }
+}
+
+/// The gradients, from the last step of each sequence to its first.
+pub(crate) fn backward(
+    job: &Job,
+    saved: Saved,
+    d_output: &Tensor,
+    wanted: Wanted,
+) -> Vec<Option<Tensor>> {
+    let &Job {
         batch,
         steps,
         inputs,
         hidden,
-    } = sizes;
-    let Backward {
-        x,
-        weights,
-        h0,
-        c0,
-        h_new,
-        c_new,
-        gates,
-        above,
-        mut dc,
-        wanted: _,
-    } = pass;
-    let (w_ih, w_hh) = (weights.w_ih.data(), weights.w_hh.data());
+        ..
+    } = job;
+    let x = job.x.data();
+    let (w_ih, w_hh) = (job.weights.w_ih.data(), job.weights.w_hh.data());
+    let (h_new, c_new) = saved.states.data().split_at(job.rows() * hidden);
+    let (dy, mut dc) = job.split_gradient(d_output);
     let mut dx = vec![0.0; x.len()];
-    let mut dh0 = vec![0.0; batch * hidden];
+    // dh of the step after the one at hand; in the end that of the first step.
+    let mut dh = vec![0.0; batch * hidden];
     let (mut dw_ih, mut dw_hh) = (vec![0.0; w_ih.len()], vec![0.0; w_hh.len()]);
     let mut db = vec![0.0; 4 * hidden];
     for n in 0..batch {
-        // dh of the step after this one.
-        let mut dh = vec![0.0; hidden];
+        let (dh, dc) = (
+            &mut dh[n * hidden..][..hidden],
+            &mut dc[n * hidden..][..hidden],
+        );
         for t in (0..steps).rev() {
             let row = n * steps + t;
-            // h or c before this step.
-            let before = |after: &[f32], first: Option<&[f32]>, k: usize| match first {
-                Some(first) if t == 0 => first[n * hidden + k],
-                None if t == 0 => 0.0,
-                _ => after[(row - 1) * hidden + k],
-            };
+            let gates = &saved.gates.data()[row * 4 * hidden..][..4 * hidden];
             let mut dz = vec![0.0; 4 * hidden];
             for k in 0..hidden {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|q| gates[(row * 4 + q) * hidden + k]);
-                let tanh_c = c_new[row * hidden + k].tanh();
-                let dh_new = above[row * hidden + k] + dh[k];
-                let dc_new = dc[n * hidden + k] + dh_new * o * (1.0 - tanh_c * tanh_c);
-                dz[k] = dc_new * g * i * (1.0 - i);
-                dz[hidden + k] = dc_new * before(c_new, c0, k) * f * (1.0 - f);
-                dz[2 * hidden + k] = dc_new * i * (1.0 - g * g);
-                dz[3 * hidden + k] = dh_new * tanh_c * o * (1.0 - o);
-                dc[n * hidden + k] = dc_new * f;
+                let c = before(job, job.c0(), c_new, [n, t, k]);
+                let dh_new = dy[row * hidden + k] + dh[k];
+                let (dz_k, dc_k) = cell(gates, k, [c, c_new[row * hidden + k]], dh_new, dc[k]);
+                for (gate, d) in dz_k.into_iter().enumerate() {
+                    dz[gate * hidden + k] = d;
+                }
+                dc[k] = dc_k;
             }
             dh.fill(0.0);
             for (j, dz) in dz.into_iter().enumerate() {
@@ -117,19 +111,36 @@ pub(crate) fn backward(_: Isa, sizes: Sizes, pass: Backward) -> Grads {
                 }
                 for k in 0..hidden {
                     dh[k] += dz * w_hh[j * hidden + k];
-                    dw_hh[j * hidden + k] += dz * before(h_new, h0, k);
+                    dw_hh[j * hidden + k] += dz * before(job, job.h0(), h_new, [n, t, k]);
                 }
                 db[j] += dz;
             }
         }
-        dh0[n * hidden..][..hidden].copy_from_slice(&dh);
     }
-    Grads {
-        x: Some(dx),
-        h0: Some(dh0),
-        c0: dc,
-        w_ih: Some(dw_ih),
-        w_hh: Some(dw_hh),
-        bias: Some(db),
-    }
+    let state = [batch, hidden];
+    let gradient = |input: usize, data: Vec<f32>, dims: &[usize]| {
+        wanted.has(input).then(|| Tensor::computed(data, dims))
+    };
+    vec![
+        gradient(X, dx, job.x.dims()),
+        gradient(W_IH, dw_ih, job.weights.w_ih.dims()),
+        gradient(W_HH, dw_hh, job.weights.w_hh.dims()),
+        gradient(BIAS, db, job.weights.bias.dims()),
+        gradient(H0, dh, &state),
+        gradient(C0, dc, &state),
+    ]
+}
+
+/// `dz` of the four gates of cell `k`, and its `dc`. `dc` comes in without the term through `h'`.
+fn cell(gates: &[f32], k: usize, [c, c_new]: [f32; 2], dh_new: f32, dc: f32) -> ([f32; 4], f32) {
+    let hidden = gates.len() / 4;
+    let [i, f, g, o] = [INPUT, FORGET, CELL, OUTPUT].map(|gate| gates[gate * hidden + k]);
+    let tanh_c = c_new.tanh();
+    let dc_new = dc + dh_new * o * (1.0 - tanh_c * tanh_c);
+    let mut dz = [0.0; 4];
+    dz[INPUT] = dc_new * g * i * (1.0 - i);
+    dz[FORGET] = dc_new * c * f * (1.0 - f);
+    dz[CELL] = dc_new * i * (1.0 - g * g);
+    dz[OUTPUT] = dh_new * tanh_c * o * (1.0 - o);
+    (dz, dc_new * f)
 }

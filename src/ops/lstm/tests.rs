@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::{Level, threads};
+use crate::cpu::{Isa, Level, threads};
 use crate::ops::testing::{Case, assert_close, check_gradients, fixture, on_every_device, random};
 use proptest::prelude::*;
 

@@ -17,13 +17,43 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::gemm::Matrix;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::gpu::gemm::Matrix as OnGpu;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+// The inputs, as the tape numbers them.
+const A: usize = 0;
+const B: usize = 1;
+
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job {
+    /// `[M, K]`
+    a: Tensor,
+    /// `[K, N]`
+    b: Tensor,
+    m: usize,
+    k: usize,
+    n: usize,
+}
+
+impl Job {
+    fn check(a: &Tensor, b: &Tensor) -> Result<Job> {
+        let (m, k, n) = match (a.dims(), b.dims()) {
+            (&[m, k], &[rows, n]) if k == rows => (m, k, n),
+            _ => {
+                let got = format_args!("{} and {}", a.shape(), b.shape());
+                return Err(Error::shape("matmul", "[M, K] and [K, N]", got));
+            }
+        };
+        Ok(Job {
+            a: a.clone(),
+            b: b.clone(),
+            m,
+            k,
+            n,
+        })
+    }
+}
 
 /// Matrix product `A B` of `a` `[M, K]` and `b` `[K, N]`: `[M, N]`.
 ///
@@ -39,54 +69,17 @@ use crate::tensor::{Device, Tensor};
 /// Where the shapes do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("matmul", a.shape());
-    let (m, k, n) = match (a.dims(), b.dims()) {
-        (&[m, k], &[rows, n]) if k == rows => (m, k, n),
-        _ => {
-            let got = format_args!("{} and {}", a.shape(), b.shape());
-            return Err(Error::shape("matmul", "[M, K] and [K, N]", got));
-        }
+    let job = Job::check(a, b)?;
+    let place = Place::of(&[a, b]);
+    let c = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    let wanted = [a.is_tracked(), b.is_tracked()];
-    let (a_kept, b_kept) = (a.detach(), b.detach());
-    if let Device::Gpu(gpu) = Device::of(&[a, b]) {
-        let matrix = |gpu: &Gpu, t: &Tensor, columns| Ok(OnGpu::new(t.on(gpu)?, columns));
-        let c = gpu::multiply(&gpu, [m, k, n], &matrix(&gpu, a, k)?, &matrix(&gpu, b, n)?)?;
-        return c.record(&[a, b], move |dc, _| {
-            let dc = matrix(&gpu, dc, n)?;
-            let da = || gpu::multiply(&gpu, [m, n, k], &dc, &matrix(&gpu, &b_kept, n)?.t());
-            let db = || gpu::multiply(&gpu, [k, m, n], &matrix(&gpu, &a_kept, k)?.t(), &dc);
-            Ok(vec![
-                wanted[0].then(da).transpose()?,
-                wanted[1].then(db).transpose()?,
-            ])
-        });
-    }
-    let isa = Isa::current();
-    let multiply = if isa.is_naive() {
-        naive::multiply
-    } else {
-        cpu::multiply
-    };
-    let c = multiply(
-        isa,
-        Matrix::new(a.data(), m, k),
-        Matrix::new(b.data(), k, n),
-    );
-    Tensor::computed(c, &[m, n]).record(&[a, b], move |dc, _| {
-        let multiply = if isa.is_naive() {
-            naive::multiply
-        } else {
-            cpu::multiply
-        };
-        let (a, b) = (
-            Matrix::new(a_kept.data(), m, k),
-            Matrix::new(b_kept.data(), k, n),
-        );
-        let dc = Matrix::new(dc.data(), m, n);
-        Ok(vec![
-            wanted[0].then(|| Tensor::computed(multiply(isa, dc, b.t()), &[m, k])),
-            wanted[1].then(|| Tensor::computed(multiply(isa, a.t(), dc), &[k, n])),
-        ])
+    c.record(&[a, b], move |dc, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, dc, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, dc, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, dc, wanted),
     })
 }
 

@@ -1,51 +1,35 @@
 //! Copies consecutive columns out of a matrix, or into a matrix of zeros.
 
-use super::Columns;
+use super::Job;
 use crate::error::Result;
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice};
 use crate::tensor::Tensor;
 
-/// `y[.., i, ..] = x[.., start + i, ..]`
-pub(crate) fn forward(gpu: &Gpu, columns: &Columns, x: &Tensor, dims: &[usize]) -> Result<Tensor> {
-    let from = Rows {
+/// `y[r][i] = x[r][start + i]`
+pub(crate) fn forward(gpu: &Gpu, job: &Job, x: &Tensor) -> Result<Tensor> {
+    let x = Rows {
         data: x.on(gpu)?,
-        stride: columns.stride,
+        stride: job.total,
     };
-    let data = Slice::from(gpu.unset(columns.rows * columns.len)?);
-    let to = Rows {
-        data,
-        stride: columns.len,
+    let y = Rows {
+        data: Slice::from(gpu.unset(job.rows * job.len)?),
+        stride: job.len,
     };
-    copy::columns(
-        gpu,
-        &from.from_column(columns.start),
-        &to,
-        [columns.rows, columns.len],
-    )?;
-    Ok(Tensor::from_gpu(to.data.buffer, dims))
+    copy::columns(gpu, &x.from_column(job.start), &y, [job.rows, job.len])?;
+    Ok(Tensor::from_gpu(y.data.buffer, &job.to))
 }
 
-/// `dx[.., start + i, ..] = dy[.., i, ..]`, zero elsewhere.
-pub(crate) fn backward(
-    gpu: &Gpu,
-    columns: &Columns,
-    dy: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let from = Rows {
+/// `dx[r][start + i] = dy[r][i]`, zero elsewhere
+pub(crate) fn backward(gpu: &Gpu, job: &Job, dy: &Tensor) -> Result<Tensor> {
+    let dy = Rows {
         data: dy.on(gpu)?,
-        stride: columns.len,
+        stride: job.len,
     };
-    let to = Rows {
-        data: gpu.zeros(columns.rows * columns.stride)?.into(),
-        stride: columns.stride,
+    let dx = Rows {
+        data: gpu.zeros(job.rows * job.total)?.into(),
+        stride: job.total,
     };
-    copy::columns(
-        gpu,
-        &from,
-        &to.from_column(columns.start),
-        [columns.rows, columns.len],
-    )?;
-    Ok(Tensor::from_gpu(to.data.buffer, dims))
+    copy::columns(gpu, &dy, &dx.from_column(job.start), [job.rows, job.len])?;
+    Ok(Tensor::from_gpu(dx.data.buffer, &job.from))
 }

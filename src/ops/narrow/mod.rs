@@ -6,22 +6,61 @@
 //!
 //! Every element of `y` is a copy of one element of `x`, so its gradient is copied back; the other elements of `x` do not
 //! influence `y`. Along the first axis [`Tensor::narrow`] is a view. Along any other axis the elements are not contiguous
-//! and are copied. There is nothing to compute, so one version serves every instruction set.
+//! and are copied.
+//!
+//! The elements are columns of a matrix: its rows are the axes before this one, and its columns this axis and those after it.
 
+mod cpu;
 mod gpu;
+pub(crate) mod naive;
 
-use crate::cpu::{memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
-/// Consecutive columns of a matrix.
-#[derive(Clone, Copy)]
-struct Columns {
+/// The elements as columns of a matrix.
+pub(crate) struct Job {
+    /// The dimensions of `x`.
+    from: Vec<usize>,
+    /// The dimensions of `y`.
+    to: Vec<usize>,
     rows: usize,
-    /// Number of columns of the matrix.
-    stride: usize,
+    /// The columns of `x`.
+    total: usize,
+    /// The first column of `y`.
     start: usize,
+    /// The columns of `y`.
     len: usize,
+}
+
+impl Job {
+    fn check(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Job> {
+        let from = x.dims().to_vec();
+        if start
+            .checked_add(len)
+            .is_none_or(|end| from.get(axis).is_none_or(|&d| end > d))
+        {
+            return Err(Error::shape(
+                "narrow",
+                format_args!(
+                    "at least {} elements on axis {axis}",
+                    start.saturating_add(len)
+                ),
+                x.shape(),
+            ));
+        }
+        let inner: usize = from[axis + 1..].iter().product();
+        let mut to = from.clone();
+        to[axis] = len;
+        Ok(Job {
+            rows: from[..axis].iter().product(),
+            total: from[axis] * inner,
+            start: start * inner,
+            len: len * inner,
+            from,
+            to,
+        })
+    }
 }
 
 /// Elements `start .. start + len` along `axis`; the other axes stay whole.
@@ -37,51 +76,20 @@ struct Columns {
 /// Where the axis has no such elements.
 pub fn narrow(x: &Tensor, axis: usize, start: usize, len: usize) -> Result<Tensor> {
     let _timer = profile::time("narrow", x.shape());
-    let dims = x.dims().to_vec();
-    if start
-        .checked_add(len)
-        .is_none_or(|end| dims.get(axis).is_none_or(|&d| end > d))
-    {
-        return Err(Error::shape(
-            "narrow",
-            format_args!(
-                "at least {} elements on axis {axis}",
-                start.saturating_add(len)
-            ),
-            x.shape(),
-        ));
-    }
-    let inner: usize = dims[axis + 1..].iter().product();
-    let (from, width) = (dims[axis] * inner, len * inner);
-    let range = start * inner..start * inner + width;
-    let mut to = dims.clone();
-    to[axis] = len;
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let columns = Columns {
-            rows: dims[..axis].iter().product(),
-            stride: from,
-            start: range.start,
-            len: width,
+    let job = Job::check(x, axis, start, len)?;
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(&job, x),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, x),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, x)?,
+    };
+    y.record(&[x], move |dy, _| {
+        let dx = match &place {
+            Place::Naive => naive::backward(&job, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &job, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, dy)?,
         };
-        let y = gpu::forward(&gpu, &columns, x, &to)?;
-        return y.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, &columns, dy, &dims)?)])
-        });
-    }
-    let mut data = Vec::with_capacity(to.iter().product());
-    if from > 0 {
-        x.data()
-            .chunks_exact(from)
-            .for_each(|row| data.extend_from_slice(&row[range.clone()]));
-    }
-    Tensor::computed(data, &to).record(&[x], move |dy, _| {
-        let mut dx = memory::zeros(dims.iter().product());
-        if width > 0 {
-            for (row, dy) in dx.chunks_exact_mut(from).zip(dy.data().chunks_exact(width)) {
-                row[range.clone()].copy_from_slice(dy);
-            }
-        }
-        Ok(vec![Some(Tensor::computed(dx, &dims))])
+        Ok(vec![Some(dx)])
     })
 }
 

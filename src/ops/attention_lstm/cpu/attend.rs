@@ -34,10 +34,10 @@ pub(super) struct BackwardSentence<'a> {
     pub(super) query: &'a mut [f32],
     /// Receives `de`, `[P]`.
     pub(super) de: &'a mut [f32],
-    /// The gradient with respect to `z` in two parts: from above and from the gates.
+    /// The gradient with respect to `z` in two parts: from the tape and from the gates.
     pub(super) dz: [&'a [f32]; 2],
     pub(super) alpha: &'a [f32],
-    /// The gradient with respect to `alpha` from above.
+    /// The gradient with respect to `alpha` from the tape.
     pub(super) dalpha: &'a [f32],
     pub(super) keys: &'a [f32],
     pub(super) values: &'a [f32],
@@ -209,7 +209,7 @@ fn gate_grads<S: Simd>(s: S, sentence: &mut BackwardSentence) {
     }
 }
 
-/// `dalpha_p = from above + dm . v_p`, then `de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)`
+/// `dalpha_p = dy of alpha_p + dm . v_p`, then `de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)`
 #[inline(always)]
 fn weight_grads<S: Simd>(s: S, sentence: &mut BackwardSentence) {
     let BackwardSentence {

@@ -10,7 +10,7 @@ use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, memory, threads};
-use crate::ops::attention_lstm::Inputs;
+use crate::ops::attention_lstm::Job;
 
 // Positions per task.
 const POSITIONS: usize = 8;
@@ -24,9 +24,9 @@ pub(super) struct KeySteps<'a> {
 }
 
 /// The sentences of each image, in order.
-fn sentences_of(inputs: &Inputs) -> Vec<Vec<usize>> {
-    let mut of = vec![Vec::new(); inputs.sizes.images];
-    for (sentence, &image) in inputs.image_of.iter().enumerate() {
+fn sentences_of(job: &Job) -> Vec<Vec<usize>> {
+    let mut of = vec![Vec::new(); job.sizes.images];
+    for (sentence, &image) in job.image_of.iter().enumerate() {
         of[image].push(sentence);
     }
     of
@@ -47,12 +47,12 @@ struct Task<'a> {
 impl<'a> Task<'a> {
     /// The tasks that together fill `grad`, whose positions have `width` elements each.
     fn all(
-        inputs: &Inputs,
+        job: &Job,
         sentences: &'a [Vec<usize>],
         grad: &'a mut [f32],
         width: usize,
     ) -> Vec<Task<'a>> {
-        let (steps, positions) = (inputs.sizes.steps, inputs.sizes.positions);
+        let (steps, positions) = (job.sizes.steps, job.sizes.positions);
         let images = grad.chunks_mut(positions * width).zip(sentences);
         let tasks = images.flat_map(|(grad, sentences)| {
             let positions_of_tasks = grad.chunks_mut(POSITIONS * width).enumerate();
@@ -79,12 +79,12 @@ impl<'a> Task<'a> {
 
 /// The gradients with respect to the keys and to `score`:
 /// `dk_p = score sum of de_p (1 - u_p^2)` and `dscore = sum of de_p u_p`, with `u_p = tanh(k_p + q)` computed again.
-pub(super) fn keys(isa: Isa, inputs: &Inputs, steps: &KeySteps) -> (Vec<f32>, Vec<f32>) {
-    let s = inputs.sizes;
-    let (keys, score) = (inputs.keys.data(), inputs.weights.score.data());
-    let sentences = sentences_of(inputs);
+pub(super) fn keys(isa: Isa, job: &Job, steps: &KeySteps) -> (Vec<f32>, Vec<f32>) {
+    let s = job.sizes;
+    let (keys, score) = (job.keys.data(), job.weights.score.data());
+    let sentences = sentences_of(job);
     let mut dkeys = memory::unset(keys.len());
-    let mut tasks = Task::all(inputs, &sentences, &mut dkeys, s.key);
+    let mut tasks = Task::all(job, &sentences, &mut dkeys, s.key);
     let count = tasks.len();
     // The contribution of each task to the gradient with respect to `score`.
     let mut parts = memory::zeros(count * s.key);
@@ -151,11 +151,11 @@ impl WithSimd for KeyGrads<'_, '_> {
 }
 
 /// The gradient with respect to the values: `dv_p = sum of alpha_p dm`.
-pub(super) fn values(isa: Isa, inputs: &Inputs, alphas: &[f32], dm: &[f32]) -> Vec<f32> {
-    let sentences = sentences_of(inputs);
-    let mut dvalues = memory::unset(inputs.values.len());
-    let width = inputs.sizes.value;
-    let mut tasks = Task::all(inputs, &sentences, &mut dvalues, width);
+pub(super) fn values(isa: Isa, job: &Job, alphas: &[f32], dm: &[f32]) -> Vec<f32> {
+    let sentences = sentences_of(job);
+    let mut dvalues = memory::unset(job.values.len());
+    let width = job.sizes.value;
+    let mut tasks = Task::all(job, &sentences, &mut dvalues, width);
     threads::for_each_chunk(&mut tasks, 1, |_, tasks| {
         for task in tasks {
             isa.dispatch(ValueGrads {
