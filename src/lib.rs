@@ -6,7 +6,7 @@
 //!
 //! | floor | module | holds |
 //! |---|---|---|
-//! | 0 | [`error`] | the error type; every message is one line |
+//! | 0 | [`error`], [`sizes`] | the error type; every message is one line; the sizes of a convolution |
 //! | 1 | [`cpu`], [`gpu`] | the CPU: SIMD, matrix products, convolution, the thread pool; the GPU: buffers, shaders, the command stream |
 //! | 2 | [`tensor`] | the tensor and the tape |
 //! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernels |
@@ -43,6 +43,7 @@ pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod ops;
+pub mod sizes;
 pub mod tensor;
 pub mod train;
 pub mod web;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first; each line is one floor, each word a room on it.
 const FLOORS: [&[&str]; 12] = [
-    &["error", "book"],
+    &["error", "sizes", "book"],
     &["cpu", "gpu"],
     &["tensor"],
     &["ops"],

@@ -6,10 +6,11 @@
 
 use glimpse::cpu::after::After;
 use glimpse::cpu::aligned::AlignedVec;
-use glimpse::cpu::conv::{ConvShape, forward, pack_forward};
+use glimpse::cpu::conv::{forward, pack_forward};
 use glimpse::cpu::packed::{PackedB, tile_shape};
 use glimpse::cpu::pixels::{Pixels, PixelsMut};
 use glimpse::cpu::{Isa, Precision};
+use glimpse::sizes::ConvShape;
 
 use crate::common::random;
 use crate::gemm::{self, Size, pack_panels};

@@ -9,27 +9,7 @@ use super::gemm::Tile;
 use super::shaders::{Shader, Variant};
 use crate::error::Result;
 use crate::shader_params;
-
-/// The sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Images.
-    pub batch: usize,
-    /// Height and width of the input.
-    pub input: [usize; 2],
-    /// Channels of the input.
-    pub channels: usize,
-    /// Height and width of the output.
-    pub output: [usize; 2],
-    /// Channels of the output.
-    pub out_channels: usize,
-    /// Height and width of the kernel.
-    pub kernel: [usize; 2],
-    /// Input pixels from one output pixel to the next, vertically and horizontally.
-    pub stride: [usize; 2],
-    /// Zeros around the input, vertically and horizontally.
-    pub padding: [usize; 2],
-}
+use crate::sizes::ConvShape;
 
 /// The type of the operands. Sums are `f32` in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,66 +113,38 @@ fn in_vec4s(data: &Slice, stride: usize, columns: usize) -> bool {
         .all(|n| n.is_multiple_of(4))
 }
 
-impl Shape {
-    /// Pixels of the input, over all images.
-    pub fn pixels(&self) -> usize {
-        self.batch * self.input[0] * self.input[1]
-    }
-
-    /// Pixels of the output, over all images.
-    pub fn out_pixels(&self) -> usize {
-        self.batch * self.output[0] * self.output[1]
-    }
-
-    /// Elements of the weights.
-    pub fn weights(&self) -> usize {
-        self.out_channels * self.channels * self.kernel[0] * self.kernel[1]
-    }
-
-    fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
-    }
-
-    fn flops(&self) -> f64 {
-        2.0 * self.out_pixels() as f64 * self.weights() as f64
-    }
-
+impl Params {
     /// Returns the parameters of the product with source x and result y; with `backward`, source dy and result dx.
-    fn params(&self, backward: bool) -> Params {
+    fn new(shape: &ConvShape, backward: bool) -> Params {
+        let (input, output) = (shape.dims(), shape.out_dims());
         let (source, result) = match backward {
-            false => (self.input, self.output),
-            true => (self.output, self.input),
+            false => (input, output),
+            true => (output, input),
         };
-        let (from, to) = match backward {
-            false => (self.channels, self.out_channels),
-            true => (self.out_channels, self.channels),
-        };
-        let depth = self.taps() * from;
+        let [_, source_height, source_width, source_channels] = source;
+        let [batch, result_height, result_width, columns] = result;
+        let depth = shape.taps() * source_channels;
         let n = |x: usize| x as u32;
         Params {
-            rows: n(self.batch * result[0] * result[1]),
-            columns: n(to),
+            rows: n(batch * result_height * result_width),
+            columns: n(columns),
             depth: n(depth),
             depth_per_split: n(depth),
-            source_height: n(source[0]),
-            source_width: n(source[1]),
-            source_channels: n(from),
-            source_start: 0,
-            source_stride: n(from),
-            result_height: n(result[0]),
-            result_width: n(result[1]),
-            result_start: 0,
-            result_stride: n(to),
-            kernel_height: n(self.kernel[0]),
-            kernel_width: n(self.kernel[1]),
-            stride_y: n(self.stride[0]),
-            stride_x: n(self.stride[1]),
-            padding_y: n(self.padding[0]),
-            padding_x: n(self.padding[1]),
+            source_height: n(source_height),
+            source_width: n(source_width),
+            source_channels: n(source_channels),
+            source_stride: n(source_channels),
+            result_height: n(result_height),
+            result_width: n(result_width),
+            result_stride: n(columns),
+            kernel_height: n(shape.kernel[0]),
+            kernel_width: n(shape.kernel[1]),
+            stride_y: n(shape.stride[0]),
+            stride_x: n(shape.stride[1]),
+            padding_y: n(shape.padding[0]),
+            padding_x: n(shape.padding[1]),
             splits: 1,
-            weight_start: 0,
-            norm_start: 0,
-            after_start: 0,
+            ..Params::default()
         }
     }
 }
@@ -203,7 +155,7 @@ impl Shape {
 /// Where the GPU is lost or has no memory.
 pub fn pack(
     gpu: &Gpu,
-    shape: &Shape,
+    shape: &ConvShape,
     operands: Operands,
     weight: &Slice,
     backward: bool,
@@ -215,7 +167,7 @@ pub fn pack(
     let packed = Slice::from(gpu.unset(elements)?);
     let params = Params {
         weight_start: weight.start(),
-        ..shape.params(backward)
+        ..Params::new(shape, backward)
     };
     gpu.kernel(Shader::Conv2d, "conv2d_pack")
         .variant(operands.variant())
@@ -247,27 +199,33 @@ pub struct Product<'a> {
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.
-pub fn forward(gpu: &Gpu, shape: &Shape, maps: &Product) -> Result<()> {
+pub fn forward(gpu: &Gpu, shape: &ConvShape, maps: &Product) -> Result<()> {
     product(gpu, shape, false, maps)
 }
 
-/// Computes `dx` from `grad`, the gradient with respect to the output.
+/// Computes `dx` from `dy`, the gradient with respect to the output.
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.
-pub fn grad_input(gpu: &Gpu, shape: &Shape, grad: &Rows, packed: &Slice, out: &Rows) -> Result<()> {
+pub fn grad_input(
+    gpu: &Gpu,
+    shape: &ConvShape,
+    dy: &Rows,
+    packed: &Slice,
+    dx: &Rows,
+) -> Result<()> {
     let maps = Product {
-        source: grad,
+        source: dy,
         norm: None,
         packed,
         operands: Operands::F32,
         after: After::Nothing,
-        result: out,
+        result: dx,
     };
     product(gpu, shape, true, &maps)
 }
 
-fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<()> {
+fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &Product) -> Result<()> {
     let &Product {
         source,
         norm,
@@ -276,7 +234,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         after,
         result,
     } = maps;
-    let params = shape.params(backward);
+    let params = Params::new(shape, backward);
     let [rows, columns, depth] = [params.rows, params.columns, params.depth].map(|n| n as usize);
     let source_channels = params.source_channels as usize;
     if rows == 0 || columns == 0 {
@@ -356,25 +314,21 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
         .over(rows * columns)
 }
 
-/// Computes `dw`, `[O, C, kh, kw]`, from `grad`, the gradient with respect to the output; `x` and `norm` as in [`forward`].
+/// Computes `dw`, `[O, C, kh, kw]`, from `dy`, the gradient with respect to the output; `x` and `norm` as in [`forward`].
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.
 pub fn grad_weight(
     gpu: &Gpu,
-    shape: &Shape,
+    shape: &ConvShape,
     x: &Rows,
     norm: Option<&Slice>,
-    grad: &Rows,
+    dy: &Rows,
 ) -> Result<Arc<Buffer>> {
-    let (rows, columns, depth) = (
-        shape.taps() * shape.channels,
-        shape.out_channels,
-        shape.out_pixels(),
-    );
-    let out = Slice::from(gpu.unset(shape.weights())?);
+    let (rows, columns, depth) = (shape.k(), shape.out_channels, shape.out_pixels());
+    let dw = Slice::from(gpu.unset(shape.weights())?);
     if rows == 0 || columns == 0 {
-        return Ok(out.buffer);
+        return Ok(dw.buffer);
     }
     let tile = Tile::of(rows, columns);
     let [splits, length] = tile.splits([rows, columns], depth, gpu.max_elements());
@@ -386,10 +340,10 @@ pub fn grad_weight(
         splits: splits as u32,
         source_start: x.data.start(),
         source_stride: x.stride as u32,
-        result_stride: grad.stride as u32,
-        weight_start: grad.data.start(),
+        result_stride: dy.stride as u32,
+        weight_start: dy.data.start(),
         norm_start: norm.map_or(0, Slice::start),
-        ..shape.params(false)
+        ..Params::new(shape, false)
     };
     let parts = Slice::from(gpu.unset(splits * rows * columns)?);
     let [down, across] = tile.groups(rows, columns);
@@ -401,23 +355,20 @@ pub fn grad_weight(
             "SOURCE_VEC4",
             in_vec4s(&x.data, x.stride, shape.channels).into(),
         )
-        .constant(
-            "WEIGHT_VEC4",
-            in_vec4s(&grad.data, grad.stride, columns).into(),
-        )
+        .constant("WEIGHT_VEC4", in_vec4s(&dy.data, dy.stride, columns).into())
         .params(&params)
         .read(1, &x.data)
-        .read(2, &grad.data)
-        .read(3, norm.unwrap_or(&grad.data))
+        .read(2, &dy.data)
+        .read(3, norm.unwrap_or(&dy.data))
         .write(5, &parts)
         .read(6, &x.data)
-        .read(7, &grad.data)
+        .read(7, &dy.data)
         .flops(shape.flops())
         .grid([down, across, splits])?;
     gpu.kernel(Shader::Conv2d, "conv2d_sum_weight")
         .params(&params)
         .read(1, &parts)
-        .write(5, &out)
+        .write(5, &dw)
         .over(rows * columns)?;
-    Ok(out.buffer)
+    Ok(dw.buffer)
 }

@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
+use super::Method;
 use super::winograd::Tiling;
-use super::{ConvShape, Method};
 use crate::cpu::after::{After, ScaleShiftRelu};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
@@ -20,6 +20,7 @@ use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 use crate::cpu::{Isa, Precision};
 use crate::cpu::{memory, profile};
+use crate::sizes::ConvShape;
 
 // Output pixels whose products are summed before the running sum is updated.
 const WEIGHT_PIXELS: usize = 256;
@@ -36,15 +37,15 @@ fn strip_len(height: usize) -> usize {
     height * WEIGHT_PIXELS + 16
 }
 
-/// Computes the gradient with respect to the weights, `[O, C, kh, kw]`, from the input, `[N, H, W, C]`, with `before` applied
-/// as in [`forward`](super::forward), and the output's gradient, `[N, OH, OW, O]`.
+/// Computes `dw`, the gradient with respect to the weights, `[O, C, kh, kw]`, from the input, `[N, H, W, C]`, with `before`
+/// applied as in [`forward`](super::forward), and the output's gradient `dy`, `[N, OH, OW, O]`.
 pub fn grad_weight(
     isa: Isa,
     shape: &ConvShape,
     x: Pixels,
     before: Option<ScaleShiftRelu>,
-    grad: Pixels,
-    grad_weight: &mut [f32],
+    dy: Pixels,
+    dw: &mut [f32],
 ) {
     let _timer = profile::time_flops("conv gradient, weight", shape, shape.flops());
     let window = shape.window();
@@ -52,9 +53,9 @@ pub fn grad_weight(
     if window.method(shape.out_channels, Precision::F32) == Method::Winograd
         && tiling.suits_grad_weight()
     {
-        tiling.grad_weight(isa, x, before, grad, grad_weight);
+        tiling.grad_weight(isa, x, before, dy, dw);
     } else {
-        direct(isa, shape, x, before, grad, grad_weight);
+        direct(isa, shape, x, before, dy, dw);
     }
 }
 
@@ -64,14 +65,10 @@ pub(super) fn direct(
     shape: &ConvShape,
     x: Pixels,
     before: Option<ScaleShiftRelu>,
-    grad: Pixels,
-    grad_weight: &mut [f32],
+    dy: Pixels,
+    dw: &mut [f32],
 ) {
-    let (o, c, taps) = (
-        shape.out_channels,
-        shape.channels,
-        shape.kernel[0] * shape.kernel[1],
-    );
+    let (o, c, taps) = (shape.out_channels, shape.channels, shape.taps());
     let (k, pixels) = (shape.k(), shape.out_pixels());
     if k == 0 {
         return;
@@ -101,7 +98,7 @@ pub(super) fn direct(
         with_scratch(block.len().div_ceil(height) * strip, |strips| {
             for start in (first..(first + part_pixels).min(pixels)).step_by(WEIGHT_PIXELS) {
                 let n = WEIGHT_PIXELS.min(pixels - start);
-                b.set_rows(n, &grad.data[start * grad.stride..], grad.stride);
+                b.set_rows(n, &dy.data[start * dy.stride..], dy.stride);
                 isa.dispatch(Gather {
                     source: &source,
                     block: block.clone(),
@@ -129,7 +126,7 @@ pub(super) fn direct(
         });
     });
     // From [part, tap, c, o] to [o, c, tap].
-    threads::for_each_chunk(grad_weight, c * taps, |o_index, weights| {
+    threads::for_each_chunk(dw, c * taps, |o_index, weights| {
         for (i, w) in weights.iter_mut().enumerate() {
             let (c_index, tap) = (i / taps, i % taps);
             let of_part = |p| sums[(p * k + tap * c + c_index) * o + o_index];

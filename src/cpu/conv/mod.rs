@@ -31,61 +31,9 @@ use super::packed::{Layout, PackedB};
 use super::pixels::{Pixels, PixelsMut};
 use super::precision::pair;
 use super::{Isa, Precision, profile};
+use crate::sizes::ConvShape;
 use window::Window;
 use winograd::Tiling;
-
-/// The sizes of a convolution. Pairs are `[vertical, horizontal]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvShape {
-    /// Images.
-    pub batch: usize,
-    /// Rows of the input.
-    pub height: usize,
-    /// Columns of the input.
-    pub width: usize,
-    /// Channels of the input.
-    pub channels: usize,
-    /// Channels of the output.
-    pub out_channels: usize,
-    /// Size of the kernel.
-    pub kernel: [usize; 2],
-    /// Input pixels from one output pixel to the next.
-    pub stride: [usize; 2],
-    /// Zeros around the input.
-    pub padding: [usize; 2],
-}
-
-impl ConvShape {
-    /// Rows of the output: `(height + 2 padding - kernel) / stride + 1`, rounded down.
-    pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding[0] - self.kernel[0]) / self.stride[0] + 1
-    }
-
-    /// Columns of the output.
-    pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding[1] - self.kernel[1]) / self.stride[1] + 1
-    }
-
-    /// Pixels of the input, over all images.
-    pub fn pixels(&self) -> usize {
-        self.batch * self.height * self.width
-    }
-
-    /// Pixels of the output, over all images.
-    pub fn out_pixels(&self) -> usize {
-        self.batch * self.out_height() * self.out_width()
-    }
-
-    /// Taps times input channels: the number of summands of one output element.
-    pub fn k(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.channels
-    }
-
-    /// Multiplications and additions of one pass.
-    pub fn flops(&self) -> f64 {
-        2.0 * self.out_pixels() as f64 * self.k() as f64 * self.out_channels as f64
-    }
-}
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,20 +41,6 @@ enum Method {
     Pointwise,
     Winograd,
     Window,
-}
-
-/// The label in a table of timings: kernel, map, channels.
-impl std::fmt::Display for ConvShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ([kh, kw], [sh, sw]) = (self.kernel, self.stride);
-        write!(f, "{kh}x{kw}")?;
-        if self.stride != [1, 1] {
-            write!(f, "/{sh}x{sw}")?;
-        }
-        let (n, h, w) = (self.batch, self.height, self.width);
-        let (c, o) = (self.channels, self.out_channels);
-        write!(f, " {n}x{h}x{w} {c} to {o}")
-    }
 }
 
 impl ConvShape {
@@ -212,7 +146,7 @@ pub fn pack_forward(isa: Isa, shape: &ConvShape, precision: Precision, weight: &
             weight[(o_index * c + c_index) * 9 + tap]
         });
     }
-    let (c, taps) = (shape.channels, shape.kernel[0] * shape.kernel[1]);
+    let (c, taps) = (shape.channels, shape.taps());
     let (lanes, per_lane) = (precision.lanes(c), precision.per_lane());
     let packed = PackedB::new(isa, taps * lanes, shape.out_channels, |k, first, row| {
         let (tap, channel) = (k / lanes, k % lanes * per_lane);
@@ -238,11 +172,7 @@ fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
             weight[(o_index * c + c_index) * 9 + 8 - tap]
         });
     }
-    let (o, c, taps) = (
-        shape.out_channels,
-        shape.channels,
-        shape.kernel[0] * shape.kernel[1],
-    );
+    let (o, c, taps) = (shape.out_channels, shape.channels, shape.taps());
     PackedB::new(isa, taps * o, c, |k, first, row| {
         let start = k % o * c * taps + (taps - 1 - k / o);
         for (j, x) in row.iter_mut().enumerate() {
@@ -267,12 +197,12 @@ pub fn forward(
     shape.window().multiply(isa, x, before, weight, after, y);
 }
 
-/// Computes the gradient with respect to the input, `[N, H, W, C]`, from the output's gradient, `[N, OH, OW, O]`, and weights
-/// `[O, C, kh, kw]`.
-pub fn grad_input(isa: Isa, shape: &ConvShape, grad: Pixels, weight: &[f32], grad_x: PixelsMut) {
+/// Computes `dx`, the gradient with respect to the input, `[N, H, W, C]`, from the output's gradient `dy`, `[N, OH, OW, O]`,
+/// and weights `[O, C, kh, kw]`.
+pub fn grad_input(isa: Isa, shape: &ConvShape, dy: Pixels, weight: &[f32], dx: PixelsMut) {
     let _timer = profile::time_flops("conv gradient, input", shape, shape.flops());
     let weight = pack_grad_input(isa, shape, weight);
     shape
         .transposed()
-        .multiply(isa, grad, None, &weight, After::Nothing, grad_x);
+        .multiply(isa, dy, None, &weight, After::Nothing, dx);
 }

@@ -1,70 +1,61 @@
 //! The implicit matrix product of [`crate::cpu::conv`].
 
-use super::{Grads, Wanted, packed_weight};
-use crate::cpu::conv::{self, ConvShape};
+use super::{BIAS, Job, WEIGHT, X, packed_weight};
+use crate::cpu::conv;
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::{Isa, Precision, memory, rows};
-use crate::tensor::Tensor;
+use crate::cpu::{Isa, memory, rows};
+use crate::tensor::{Tensor, Wanted};
 
 /// `y = b + sum x w`
-pub(crate) fn forward(
-    isa: Isa,
-    shape: &ConvShape,
-    x: Pixels,
-    weight: &Tensor,
-    bias: Option<&[f32]>,
-    precision: Precision,
-) -> Vec<f32> {
-    let stride = shape.out_channels;
-    let mut y = memory::unset(shape.out_pixels() * stride);
-    let packed = packed_weight(isa, shape, precision, weight);
-    conv::forward(
-        isa,
-        shape,
-        x,
-        None,
-        &packed,
-        bias.into(),
-        PixelsMut {
-            data: &mut y,
-            stride,
-        },
-    );
-    y
+pub(crate) fn forward(isa: Isa, job: &Job) -> Tensor {
+    let shape = &job.shape;
+    let packed = packed_weight(isa, shape, job.precision, &job.weight);
+    let x = Pixels {
+        data: job.x.data(),
+        stride: shape.channels,
+    };
+    let after = job.bias.as_ref().map(Tensor::data).into();
+    let mut y = memory::unset(shape.out_pixels() * shape.out_channels);
+    let out = PixelsMut {
+        data: &mut y,
+        stride: shape.out_channels,
+    };
+    conv::forward(isa, shape, x, None, &packed, after, out);
+    Tensor::computed(y, &shape.out_dims())
 }
 
 /// `dx = sum dy w`, `dw = sum dy x`, `db = sum dy`
-pub(crate) fn backward(
-    isa: Isa,
-    shape: &ConvShape,
-    x: Pixels,
-    weight: &[f32],
-    dy: &[f32],
-    wanted: Wanted,
-) -> Grads {
+pub(crate) fn backward(isa: Isa, job: &Job, dy: &Tensor, wanted: Wanted) -> Vec<Option<Tensor>> {
+    let (shape, weight) = (&job.shape, &job.weight);
     let dy = Pixels {
-        data: dy,
+        data: dy.data(),
         stride: shape.out_channels,
     };
-    let dx = wanted.x.then(|| {
-        let mut dx = memory::unset(shape.pixels() * shape.channels);
+    let dx = || {
+        let mut dx = memory::unset(job.x.len());
         let out = PixelsMut {
             data: &mut dx,
             stride: shape.channels,
         };
-        conv::grad_input(isa, shape, dy, weight, out);
-        dx
-    });
-    let dw = wanted.weight.then(|| {
+        conv::grad_input(isa, shape, dy, weight.data(), out);
+        Tensor::computed(dx, job.x.dims())
+    };
+    let dw = || {
+        let x = Pixels {
+            data: job.x.data(),
+            stride: shape.channels,
+        };
         let mut dw = memory::unset(weight.len());
         conv::grad_weight(isa, shape, x, None, dy, &mut dw);
-        dw
-    });
-    let sum = || rows::sum_rows(isa, dy, shape.out_pixels(), shape.out_channels);
-    let db = wanted.bias.then(sum);
-    Grads {
-        x: dx,
-        weight: dw,
-        bias: db,
-    }
+        Tensor::computed(dw, weight.dims())
+    };
+    let db = || {
+        let db = rows::sum_rows(isa, dy, shape.out_pixels(), shape.out_channels);
+        Tensor::computed(db, &[shape.out_channels])
+    };
+    vec![
+        wanted.has(X).then(dx),
+        wanted.has(WEIGHT).then(dw),
+        wanted.has(BIAS).then(db),
+    ]
 }

@@ -1,40 +1,34 @@
 //! The implicit matrix product of [`crate::gpu::conv`].
 
-use crate::cpu::conv::ConvShape;
+use super::{BIAS, Job, WEIGHT, X};
+use crate::cpu::Precision;
 use crate::error::Result;
-use crate::gpu::conv::{self, After, Operands, Product, Shape};
+use crate::gpu::conv::{self, After, Operands, Product};
 use crate::gpu::copy::Rows;
 use crate::gpu::{Gpu, Slice, sum};
-use crate::tensor::Tensor;
+use crate::sizes::ConvShape;
+use crate::tensor::{Tensor, Wanted};
 
-/// The sizes as [`crate::gpu::conv`] takes them.
-pub(crate) fn sizes(shape: &ConvShape) -> Shape {
-    Shape {
-        batch: shape.batch,
-        input: [shape.height, shape.width],
-        channels: shape.channels,
-        output: [shape.out_height(), shape.out_width()],
-        out_channels: shape.out_channels,
-        kernel: shape.kernel,
-        stride: shape.stride,
-        padding: shape.padding,
+/// A feature map whose pixels are contiguous.
+pub(crate) fn map(data: impl Into<Slice>, channels: usize) -> Rows {
+    Rows {
+        data: data.into(),
+        stride: channels,
     }
 }
 
-/// The output's dimensions.
-pub(crate) fn out_dims(shape: &ConvShape) -> [usize; 4] {
-    [
-        shape.batch,
-        shape.out_height(),
-        shape.out_width(),
-        shape.out_channels,
-    ]
+/// The type of the operands: f16 instead of bf16, which no GPU of WGSL has, where the GPU has f16.
+fn operands(gpu: &Gpu, precision: Precision) -> Operands {
+    match precision {
+        Precision::Bf16 if gpu.has_f16() => Operands::F16,
+        Precision::Bf16 | Precision::F32 => Operands::F32,
+    }
 }
 
 /// `weight`, packed for the product: for the forward pass or, if `backward`, for the gradient with respect to the input.
-pub(crate) fn packed(
+fn packed(
     gpu: &Gpu,
-    shape: &Shape,
+    shape: &ConvShape,
     operands: Operands,
     weight: &Tensor,
     backward: bool,
@@ -45,81 +39,73 @@ pub(crate) fn packed(
     })
 }
 
-/// A feature map whose pixels are contiguous.
-pub(crate) fn map(data: impl Into<Slice>, channels: usize) -> Rows {
-    Rows {
-        data: data.into(),
-        stride: channels,
-    }
+/// `y = after(conv(x, w))`. With the state of a `norm`, `max(0, scale x + shift)` takes the place of `x`.
+pub(crate) fn convolve(
+    gpu: &Gpu,
+    shape: &ConvShape,
+    [x, y]: [&Rows; 2],
+    norm: Option<&Slice>,
+    (weight, precision): (&Tensor, Precision),
+    after: After,
+) -> Result<()> {
+    let operands = operands(gpu, precision);
+    let product = Product {
+        source: x,
+        norm,
+        packed: &packed(gpu, shape, operands, weight, false)?,
+        operands,
+        after,
+        result: y,
+    };
+    conv::forward(gpu, shape, &product)
+}
+
+/// `dx = sum dy w`, a map of its own.
+pub(crate) fn grad_input(gpu: &Gpu, shape: &ConvShape, dy: &Rows, weight: &Tensor) -> Result<Rows> {
+    let dx = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
+    let packed = packed(gpu, shape, Operands::F32, weight, true)?;
+    conv::grad_input(gpu, shape, dy, &packed, &dx)?;
+    Ok(dx)
 }
 
 /// `y = b + sum x w`
-pub(crate) fn forward(
-    gpu: &Gpu,
-    shape: &Shape,
-    operands: Operands,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<Slice> {
-    let y = map(
-        gpu.unset(shape.out_pixels() * shape.out_channels)?,
-        shape.out_channels,
-    );
-    let bias = bias.map(|b| b.on(gpu)).transpose()?;
-    let product = Product {
-        source: &map(x.on(gpu)?, shape.channels),
-        norm: None,
-        packed: &packed(gpu, shape, operands, weight, false)?,
-        operands,
-        after: bias.as_ref().map_or(After::Nothing, After::Bias),
-        result: &y,
-    };
-    conv::forward(gpu, shape, &product)?;
-    Ok(y.data)
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
+    let shape = &job.shape;
+    let outputs = shape.out_channels;
+    let x = map(job.x.on(gpu)?, shape.channels);
+    let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
+    let bias = job.bias.as_ref().map(|b| b.on(gpu)).transpose()?;
+    let after = bias.as_ref().map_or(After::Nothing, After::Bias);
+    let weight = (&job.weight, job.precision);
+    convolve(gpu, shape, [&x, &y], None, weight, after)?;
+    Ok(Tensor::from_gpu(y.data.buffer, &shape.out_dims()))
 }
 
-/// `dx = sum dy w`
-pub(crate) fn grad_input(
+/// `dx = sum dy w`, `dw = sum dy x`, `db = sum dy`
+pub(crate) fn backward(
     gpu: &Gpu,
-    shape: &Shape,
-    weight: &Tensor,
+    job: &Job,
     dy: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let dx = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
-    let packed = packed(gpu, shape, Operands::F32, weight, true)?;
-    conv::grad_input(
-        gpu,
-        shape,
-        &map(dy.on(gpu)?, shape.out_channels),
-        &packed,
-        &dx,
-    )?;
-    Ok(Tensor::from_gpu(dx.data.buffer, dims))
-}
-
-/// `dw = sum dy x`
-pub(crate) fn grad_weight(
-    gpu: &Gpu,
-    shape: &Shape,
-    x: &Tensor,
-    dy: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let (x, dy) = (
-        map(x.on(gpu)?, shape.channels),
-        map(dy.on(gpu)?, shape.out_channels),
-    );
-    Ok(Tensor::from_gpu(
-        conv::grad_weight(gpu, shape, &x, None, &dy)?,
-        dims,
-    ))
-}
-
-/// `db = sum dy`
-pub(crate) fn grad_bias(gpu: &Gpu, shape: &Shape, dy: &Tensor) -> Result<Tensor> {
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let (shape, weight) = (&job.shape, &job.weight);
     let dy = map(dy.on(gpu)?, shape.out_channels);
-    let db = sum::rows(gpu, &dy, [shape.out_pixels(), shape.out_channels])?;
-    Ok(Tensor::from_gpu(db, &[shape.out_channels]))
+    let dx = || {
+        let dx = grad_input(gpu, shape, &dy, weight)?;
+        Ok(Tensor::from_gpu(dx.data.buffer, job.x.dims()))
+    };
+    let dw = || {
+        let x = map(job.x.on(gpu)?, shape.channels);
+        let dw = conv::grad_weight(gpu, shape, &x, None, &dy)?;
+        Ok(Tensor::from_gpu(dw, weight.dims()))
+    };
+    let db = || {
+        let db = sum::rows(gpu, &dy, [shape.out_pixels(), shape.out_channels])?;
+        Ok(Tensor::from_gpu(db, &[shape.out_channels]))
+    };
+    Ok(vec![
+        wanted.then(X, dx)?,
+        wanted.then(WEIGHT, dw)?,
+        wanted.then(BIAS, db)?,
+    ])
 }

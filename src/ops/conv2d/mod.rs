@@ -20,31 +20,50 @@ pub(crate) mod naive;
 
 use std::sync::Arc;
 
-use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::conv;
 use crate::cpu::packed::PackedB;
-use crate::cpu::pixels::Pixels;
 use crate::cpu::{Isa, Precision, profile};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
-use crate::gpu::conv::Operands;
-use crate::tensor::{Device, Tensor};
+use crate::sizes::ConvShape;
+pub use crate::sizes::Window;
+use crate::tensor::{Place, Tensor};
 
-/// Stride and padding of a convolution. Pairs are `[vertical, horizontal]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Distance in input pixels between the windows of two neighbouring output pixels.
-    pub stride: [usize; 2],
-    /// Rows and columns of zeros added on each side of the image.
-    pub padding: [usize; 2],
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const WEIGHT: usize = 1;
+const BIAS: usize = 2;
+
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job {
+    /// `[N, H, W, C]`
+    x: Tensor,
+    /// `[O, C, kh, kw]`
+    weight: Tensor,
+    /// `[O]`
+    bias: Option<Tensor>,
+    shape: ConvShape,
+    precision: Precision,
 }
 
-impl Window {
-    /// Equal stride, and equal padding, in both directions.
-    pub const fn square(stride: usize, padding: usize) -> Self {
-        Window {
-            stride: [stride; 2],
-            padding: [padding; 2],
+impl Job {
+    /// Checks that the shapes fit, and keeps the inputs for the backward pass.
+    fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, window: Window) -> Result<Job> {
+        let shape = conv_shape("conv2d", x, weight, window)?;
+        if let Some(bias) = bias.filter(|b| b.dims() != [shape.out_channels]) {
+            return Err(Error::shape(
+                "conv2d",
+                format_args!("bias [{}]", shape.out_channels),
+                format_args!("bias {}", bias.shape()),
+            ));
         }
+        let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+        Ok(Job {
+            precision: precision(&inputs),
+            x: x.clone(),
+            weight: weight.clone(),
+            bias: bias.cloned(),
+            shape,
+        })
     }
 }
 
@@ -100,20 +119,11 @@ pub(crate) fn conv_shape(
     })
 }
 
-/// Precision of the operands on the CPU: bf16 only in inference; tracked inputs are multiplied in `f32`.
+/// Precision of the operands: 16 bits only in inference; tracked inputs are multiplied in `f32`.
 pub(crate) fn precision(inputs: &[&Tensor]) -> Precision {
     match inputs.iter().any(|t| t.is_tracked()) {
         true => Precision::F32,
         false => Precision::current(),
-    }
-}
-
-/// Precision of the operands on the GPU: f16 only in inference; tracked inputs are multiplied in `f32`.
-pub(crate) fn operands(gpu: &Gpu, inputs: &[&Tensor]) -> Operands {
-    let tracked = inputs.iter().any(|t| t.is_tracked());
-    match !tracked && Precision::current() == Precision::Bf16 && gpu.has_f16() {
-        true => Operands::F16,
-        false => Operands::F32,
     }
 }
 
@@ -151,110 +161,19 @@ pub fn conv2d(
     window: Window,
 ) -> Result<Tensor> {
     let _timer = profile::time("conv2d", x.shape());
-    let shape = conv_shape("conv2d", x, weight, window)?;
-    if let Some(bias) = bias
-        && bias.dims() != [shape.out_channels]
-    {
-        return Err(Error::shape(
-            "conv2d",
-            format_args!("bias [{}]", shape.out_channels),
-            format_args!("bias {}", bias.shape()),
-        ));
-    }
+    let job = Job::check(x, weight, bias, window)?;
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
-    let (kept_x, kept_weight) = (x.detach(), weight.detach());
-    let has_bias = bias.is_some();
-    let wanted = Wanted {
-        x: x.is_tracked(),
-        weight: weight.is_tracked(),
-        bias: bias.is_some_and(Tensor::is_tracked),
+    let place = Place::of(&inputs);
+    let y = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    if let Device::Gpu(gpu) = Device::of(&inputs) {
-        let sizes = gpu::sizes(&shape);
-        let operands = operands(&gpu, &inputs);
-        let y = gpu::forward(&gpu, &sizes, operands, x, weight, bias)?;
-        let y = Tensor::from_gpu(y.buffer, &gpu::out_dims(&shape));
-        return y.record(&inputs, move |dy, _| {
-            let dx = || gpu::grad_input(&gpu, &sizes, &kept_weight, dy, kept_x.dims());
-            let dw = || gpu::grad_weight(&gpu, &sizes, &kept_x, dy, kept_weight.dims());
-            let db = || gpu::grad_bias(&gpu, &sizes, dy);
-            let mut grads = vec![
-                wanted.x.then(dx).transpose()?,
-                wanted.weight.then(dw).transpose()?,
-            ];
-            if has_bias {
-                grads.push(wanted.bias.then(db).transpose()?);
-            }
-            Ok(grads)
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let pixels = Pixels {
-        data: x.data(),
-        stride: shape.channels,
-    };
-    let precision = precision(&inputs);
-    let y = forward(
-        isa,
-        &shape,
-        pixels,
-        weight,
-        bias.map(Tensor::data),
-        precision,
-    );
-    let y = Tensor::computed(
-        y,
-        &[
-            shape.batch,
-            shape.out_height(),
-            shape.out_width(),
-            shape.out_channels,
-        ],
-    );
-
-    y.record(&inputs, move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let x = Pixels {
-            data: kept_x.data(),
-            stride: shape.channels,
-        };
-        let grads = backward(isa, &shape, x, kept_weight.data(), dy.data(), wanted);
-        let mut out = vec![
-            grads.x.map(|dx| Tensor::computed(dx, kept_x.dims())),
-            grads
-                .weight
-                .map(|dw| Tensor::computed(dw, kept_weight.dims())),
-        ];
-        if has_bias {
-            let bias = grads.bias;
-            out.push(bias.map(|db| Tensor::computed(db, &[shape.out_channels])));
-        }
-        Ok(out)
+    y.record(&inputs, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, dy, wanted),
     })
-}
-
-/// The inputs with respect to which a gradient is wanted.
-#[derive(Clone, Copy)]
-pub(crate) struct Wanted {
-    x: bool,
-    weight: bool,
-    bias: bool,
-}
-
-/// The wanted gradients, with respect to each input.
-pub(crate) struct Grads {
-    x: Option<Vec<f32>>,
-    weight: Option<Vec<f32>>,
-    bias: Option<Vec<f32>>,
 }
 
 #[cfg(test)]

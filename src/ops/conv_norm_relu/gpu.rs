@@ -1,33 +1,20 @@
-//! Inference: the kernel applies the norm and the ReLU to the convolution's sums before it writes them.
+//! The convolution of [`crate::gpu::conv`] applies the norm and the ReLU to its sums before it writes them.
 
-use crate::cpu::conv::ConvShape;
+use super::{FOLDED, Job};
 use crate::error::Result;
-use crate::gpu::conv::{self, After, Product};
-use crate::gpu::{Gpu, Slice};
-use crate::ops::conv2d::gpu::{map, out_dims, packed, sizes};
-use crate::ops::conv2d::operands;
+use crate::gpu::Gpu;
+use crate::gpu::conv::After;
+use crate::ops::conv2d::gpu::{convolve, map};
 use crate::tensor::Tensor;
 
 /// `y = max(0, scale conv(x, w) + shift)`
-pub(crate) fn forward(
-    gpu: &Gpu,
-    shape: &ConvShape,
-    x: &Tensor,
-    weight: &Tensor,
-    state: &Slice,
-) -> Result<Tensor> {
-    let dims = out_dims(shape);
-    let shape = sizes(shape);
-    let operands = operands(gpu, &[x, weight]);
-    let y = map(gpu.unset(dims.iter().product())?, shape.out_channels);
-    let product = Product {
-        source: &map(x.on(gpu)?, shape.channels),
-        norm: None,
-        packed: &packed(gpu, &shape, operands, weight, false)?,
-        operands,
-        after: After::NormRelu(state),
-        result: &y,
-    };
-    conv::forward(gpu, &shape, &product)?;
-    Ok(Tensor::from_gpu(y.data.buffer, &dims))
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
+    let (shape, folded) = (&job.shape, job.norm.running_state(gpu)?.expect(FOLDED));
+    let outputs = shape.out_channels;
+    let x = map(job.x.on(gpu)?, shape.channels);
+    let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
+    let weight = (job.weight, job.precision);
+    let after = After::NormRelu(&folded);
+    convolve(gpu, shape, [&x, &y], None, weight, after)?;
+    Ok(Tensor::from_gpu(y.data.buffer, &shape.out_dims()))
 }

@@ -10,16 +10,53 @@
 //! is recorded on the tape as that of two operations: [`conv2d`](mod@crate::ops::conv2d), then
 //! [`batch_norm`](mod@crate::ops::batch_norm) with a ReLU.
 
+mod cpu;
 mod gpu;
+mod naive;
 
-use crate::cpu::after::After;
-use crate::cpu::conv;
-use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::{Isa, Precision, memory, profile};
+use crate::cpu::{Precision, profile};
 use crate::error::Result;
 use crate::ops::batch_norm::{Moments, Norm, normalise};
-use crate::ops::conv2d::{Window, conv_shape, conv2d, packed_weight};
-use crate::tensor::{Device, Tensor};
+use crate::ops::conv2d::{Window, conv_shape, conv2d, precision};
+use crate::sizes::ConvShape;
+use crate::tensor::{Device, Place, Tensor};
+
+// A job runs only then.
+const FOLDED: &str = "the statistics are known before the convolution";
+
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job<'a> {
+    /// `[N, H, W, C]`
+    x: &'a Tensor,
+    /// `[O, C, kh, kw]`
+    weight: &'a Tensor,
+    /// Over `O` channels.
+    norm: &'a Norm<'a>,
+    shape: ConvShape,
+    precision: Precision,
+}
+
+impl<'a> Job<'a> {
+    /// Checks that the shapes fit.
+    fn check(x: &'a Tensor, weight: &'a Tensor, window: Window, norm: &'a Norm) -> Result<Job<'a>> {
+        let shape = conv_shape("conv_norm_relu", x, weight, window)?;
+        norm.check("conv_norm_relu", shape.out_channels)?;
+        Ok(Job {
+            x,
+            weight,
+            norm,
+            shape,
+            precision: precision(&[x, weight]),
+        })
+    }
+
+    /// Whether the statistics are those of the mini-batch, which are known after the convolution, or a gradient is wanted.
+    fn needs_two_operations(&self) -> bool {
+        let Norm { weight, bias, .. } = self.norm;
+        let inputs = [self.x, self.weight, weight, bias];
+        self.norm.is_batch() || inputs.iter().any(|t| t.is_tracked())
+    }
+}
 
 /// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
 /// returns the moments of the mini-batch, for the running statistics.
@@ -45,44 +82,20 @@ pub fn conv_norm_relu(
     norm: &Norm,
 ) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("conv_norm_relu", x.shape());
-    let shape = conv_shape("conv_norm_relu", x, weight, window)?;
-    norm.check("conv_norm_relu", shape.out_channels)?;
-    let isa = Isa::current();
-    let tracked = [x, weight, norm.weight, norm.bias]
-        .iter()
-        .any(|t| t.is_tracked());
-    if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
-        return match norm.running_state(&gpu)? {
-            Some(state) if !tracked => Ok((gpu::forward(&gpu, &shape, x, weight, &state)?, None)),
-            _ => normalise(&conv2d(x, weight, None, window)?, norm, true),
-        };
+    let job = Job::check(x, weight, window, norm)?;
+    if job.needs_two_operations() {
+        return normalise(&conv2d(x, weight, None, window)?, norm, true);
     }
-    let normalizer = match norm.running_normalizer() {
-        Some(normalizer) if !tracked && !isa.is_naive() => normalizer,
-        _ => {
-            return normalise(&conv2d(x, weight, None, window)?, norm, true);
-        }
+    let place = match norm.device(&[x, weight]) {
+        Device::Gpu(gpu) => Place::Gpu(gpu),
+        Device::Cpu => Place::of(&[x, weight]),
     };
-    let out_channels = shape.out_channels;
-    let mut y = memory::unset(shape.out_pixels() * out_channels);
-    let packed = packed_weight(isa, &shape, Precision::current(), weight);
-    let pixels = Pixels {
-        data: x.data(),
-        stride: shape.channels,
+    let y = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    let out = PixelsMut {
-        data: &mut y,
-        stride: out_channels,
-    };
-    let after = After::ScaleShiftRelu(normalizer.affine());
-    conv::forward(isa, &shape, pixels, None, &packed, after, out);
-    let dims = [
-        shape.batch,
-        shape.out_height(),
-        shape.out_width(),
-        out_channels,
-    ];
-    Ok((Tensor::computed(y, &dims), None))
+    Ok((y, None))
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //! first convolution applies that norm and its ReLU to its sums before it writes them.
 
 use crate::cpu::after::After;
-use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::conv;
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::Normalizer;
 use crate::cpu::{Isa, Precision};
 use crate::ops::conv2d::packed_weight;
+use crate::sizes::ConvShape;
 use crate::tensor::Tensor;
 
 /// The two convolutions of a layer. The first reads the first channels of the block's buffer, the second writes the next.

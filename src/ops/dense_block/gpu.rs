@@ -1,15 +1,15 @@
 //! The block on the GPU: one buffer from which every layer reads the first channels and into which it writes the next.
 
 use super::{DenseLayer, LayerMoments};
-use crate::cpu::conv::ConvShape;
 use crate::error::Result;
-use crate::gpu::conv::{After, Operands, Shape};
+use crate::gpu::conv::After;
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice, norm};
 use crate::ops::batch_norm::Moments;
-use crate::ops::conv2d::gpu::{map, sizes};
-use crate::ops::conv2d::operands;
+use crate::ops::conv2d::gpu::{convolve, map};
+use crate::ops::conv2d::precision;
 use crate::ops::norm_relu_conv::gpu::{Composite, forward};
+use crate::sizes::ConvShape;
 use crate::tensor::Tensor;
 
 /// The moments of the first `channels` channels of the block's buffer. Both slices have room for all of its channels.
@@ -71,14 +71,13 @@ pub(super) fn dense_block(
             .sum::<usize>();
     let rows = x.dims()[..3].iter().product::<usize>();
     let tracked = inputs.iter().any(|t| t.is_tracked());
-    let operands = operands(&gpu, inputs);
+    let precision = precision(inputs);
     let buffer = map(gpu.unset(rows * total)?, total);
     copy::columns(&gpu, &map(x.on(&gpu)?, first), &buffer, [rows, first])?;
 
     let mut channel_moments = ChannelMoments::new(&gpu, total)?;
     let (mut moments, mut saved) = (Vec::new(), Vec::new());
-    for (layer, shape) in layers.iter().zip(shapes) {
-        let [one, three] = [0, 1].map(|i| sizes(&shape[i]));
+    for (layer, &[one, three]) in layers.iter().zip(shapes) {
         let (c, b) = (one.channels, one.out_channels);
         let mut first_moments = None;
         let state1 = if layer.norm1.is_batch() {
@@ -101,10 +100,18 @@ pub(super) fn dense_block(
                 [&buffer, &bottleneck],
                 &state1,
                 layer.conv1,
-                operands,
+                precision,
                 after,
             )?;
-            plain(&gpu, &three, [&bottleneck, &out], layer.conv2, operands)?;
+            let weight = (layer.conv2, precision);
+            convolve(
+                &gpu,
+                &three,
+                [&bottleneck, &out],
+                None,
+                weight,
+                After::Nothing,
+            )?;
             moments.push(None);
             continue;
         }
@@ -114,7 +121,7 @@ pub(super) fn dense_block(
             [&buffer, &bottleneck],
             &state1,
             layer.conv1,
-            operands,
+            precision,
             After::Nothing,
         )?;
         let (state2, second_moments) = layer.norm2.state(&gpu, &bottleneck, [rows, b])?;
@@ -124,7 +131,7 @@ pub(super) fn dense_block(
             [&bottleneck, &out],
             &state2,
             layer.conv2,
-            operands,
+            precision,
             After::Nothing,
         )?;
         moments.push(
@@ -157,27 +164,6 @@ pub(super) fn dense_block(
     let y = Tensor::from_gpu(buffer.data.buffer, &dims);
     let y = y.record(inputs, move |dy, _| backward(&gpu, saved, dy, &x_dims))?;
     Ok((y, moments))
-}
-
-/// `y = conv(x, w)`, without a norm.
-fn plain(
-    gpu: &Gpu,
-    shape: &Shape,
-    [x, y]: [&Rows; 2],
-    weight: &Tensor,
-    operands: Operands,
-) -> Result<()> {
-    use crate::gpu::conv::{Product, forward};
-    let packed = crate::ops::conv2d::gpu::packed(gpu, shape, operands, weight, false)?;
-    let product = Product {
-        source: x,
-        norm: None,
-        packed: &packed,
-        operands,
-        after: After::Nothing,
-        result: y,
-    };
-    forward(gpu, shape, &product)
 }
 
 /// The gradients with respect to `x` and all parameters, in the order of the operation's inputs.

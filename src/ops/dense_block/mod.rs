@@ -25,7 +25,6 @@ mod gpu;
 use std::sync::Arc;
 
 use crate::cpu::Isa;
-use crate::cpu::conv::ConvShape;
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{memory, profile, threads};
@@ -33,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::ops::batch_norm::{Moments, Norm};
 use crate::ops::conv2d::precision;
 use crate::ops::norm_relu_conv::{self, Composite};
+use crate::sizes::ConvShape;
 use crate::tensor::{Device, Tensor};
 
 /// The parameters of one layer that reads `C` channels: batch norm, ReLU and a 1x1 convolution to the `B` channels of the

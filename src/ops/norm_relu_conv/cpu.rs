@@ -2,11 +2,12 @@
 
 use super::{Composite, Grads};
 use crate::cpu::after::After;
-use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::conv;
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{Isa, Precision, memory};
 use crate::ops::conv2d::packed_weight;
+use crate::sizes::ConvShape;
 use crate::tensor::Tensor;
 
 /// `y = conv(max(0, scale x + shift), w)`

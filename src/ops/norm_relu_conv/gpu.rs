@@ -1,38 +1,32 @@
 //! The convolution of [`crate::gpu::conv`] applies the norm and the ReLU while it loads its input.
 
+use crate::cpu::Precision;
 use crate::error::Result;
-use crate::gpu::conv::{self, After, Operands, Product, Shape};
+use crate::gpu::conv::{self, After};
 use crate::gpu::copy::Rows;
 use crate::gpu::norm::Backward;
 use crate::gpu::{Gpu, Slice};
 use crate::ops::batch_norm::gpu::halves;
-use crate::ops::conv2d::gpu::{map, packed};
+use crate::ops::conv2d::gpu::{convolve, grad_input};
+use crate::sizes::ConvShape;
 use crate::tensor::Tensor;
 
 /// `y = conv(max(0, scale x + shift), w)`, then `after` applied to `y`.
 pub(crate) fn forward(
     gpu: &Gpu,
-    shape: &Shape,
+    shape: &ConvShape,
     [x, y]: [&Rows; 2],
     state: &Slice,
     weight: &Tensor,
-    operands: Operands,
+    precision: Precision,
     after: After,
 ) -> Result<()> {
-    let product = Product {
-        source: x,
-        norm: Some(state),
-        packed: &packed(gpu, shape, operands, weight, false)?,
-        operands,
-        after,
-        result: y,
-    };
-    conv::forward(gpu, shape, &product)
+    convolve(gpu, shape, [x, y], Some(state), (weight, precision), after)
 }
 
 /// Sizes and inputs of the forward pass, for the backward pass.
 pub(crate) struct Composite {
-    pub(crate) shape: Shape,
+    pub(crate) shape: ConvShape,
     pub(crate) x: Rows,
     pub(crate) state: Slice,
     /// Whether the norm used the statistics of the mini-batch.
@@ -59,14 +53,7 @@ impl Composite {
             weight,
         } = self;
         let dw = conv::grad_weight(gpu, shape, x, Some(state), dy)?;
-        let dz = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
-        conv::grad_input(
-            gpu,
-            shape,
-            dy,
-            &packed(gpu, shape, Operands::F32, weight, true)?,
-            &dz,
-        )?;
+        let dz = grad_input(gpu, shape, dy, weight)?;
         let back = Backward {
             x,
             state,

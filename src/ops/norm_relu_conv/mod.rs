@@ -22,15 +22,15 @@ pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::Isa;
-use crate::cpu::conv::ConvShape;
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::{memory, profile};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::conv::After;
 use crate::ops::batch_norm::{Moments, Norm};
-use crate::ops::conv2d::gpu::{map, out_dims, sizes};
-use crate::ops::conv2d::{Window, conv_shape, operands, precision};
+use crate::ops::conv2d::gpu::map;
+use crate::ops::conv2d::{Window, conv_shape, precision};
+use crate::sizes::ConvShape;
 use crate::tensor::{Device, Tensor};
 
 /// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
@@ -142,18 +142,17 @@ fn on_gpu(
     weight: &Tensor,
     shape: &ConvShape,
 ) -> Result<(Tensor, Option<Moments>)> {
-    let (sizes, dims) = (sizes(shape), out_dims(shape));
+    let (sizes, dims) = (*shape, shape.out_dims());
     let from = map(x.on(&gpu)?, sizes.channels);
     let (state, moments) = norm.state(&gpu, &from, [sizes.pixels(), sizes.channels])?;
     let to = map(gpu.unset(dims.iter().product())?, sizes.out_channels);
-    let operands = operands(&gpu, &[x, norm.weight, norm.bias, weight]);
     gpu::forward(
         &gpu,
         &sizes,
         [&from, &to],
         &state,
         weight,
-        operands,
+        precision(&[x, norm.weight, norm.bias, weight]),
         After::Nothing,
     )?;
     let composite = gpu::Composite {
@@ -179,7 +178,7 @@ fn on_gpu(
 
 /// Sizes and inputs of the forward pass, for the backward pass.
 pub(crate) struct Composite<'a> {
-    pub(crate) shape: crate::cpu::conv::ConvShape,
+    pub(crate) shape: ConvShape,
     pub(crate) x: Pixels<'a>,
     pub(crate) normalizer: &'a crate::cpu::rows::Normalizer,
     /// Whether the norm used the statistics of the mini-batch.

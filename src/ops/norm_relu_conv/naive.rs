@@ -1,13 +1,13 @@
 //! The definition: batch norm, ReLU and convolution, one after the other.
 
 use super::{Composite, Grads};
-use crate::cpu::conv::ConvShape;
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::Normalizer;
 use crate::cpu::{Isa, Precision};
 use crate::ops::batch_norm;
-use crate::ops::conv2d::naive::for_each_product;
+use crate::ops::conv2d::naive::{convolve, gradients};
 use crate::ops::relu;
+use crate::sizes::ConvShape;
 use crate::tensor::Tensor;
 
 /// Copies the channels of a strided map to a contiguous one.
@@ -35,12 +35,8 @@ pub(crate) fn forward(
     y: PixelsMut,
 ) {
     let z = activated(isa, shape, x, norm);
-    let (z, w) = (z.data(), weight.data());
     let out_channels = shape.out_channels;
-    let mut sums = vec![0.0f64; shape.out_pixels() * out_channels];
-    for_each_product(shape, shape.channels, |yi, zi, wi| {
-        sums[yi] += f64::from(precision.round(z[zi])) * f64::from(precision.round(w[wi]));
-    });
+    let sums = convolve(shape, z.data(), weight.data(), precision);
     for (i, sum) in sums.iter().enumerate() {
         y.data[i / out_channels * y.stride + i % out_channels] = *sum as f32;
     }
@@ -51,13 +47,8 @@ pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> G
     let shape = &op.shape;
     let z = activated(isa, shape, op.x, op.normalizer);
     let dy = contiguous(dy, shape.out_pixels(), shape.out_channels);
-    let (mut dz, mut dw) = (Tensor::zeros(z.dims()), vec![0.0f64; op.weight.len()]);
-    let (z_data, dz_data) = (z.data(), dz.data_mut());
-    for_each_product(shape, shape.channels, |yi, zi, wi| {
-        dz_data[zi] += dy[yi] * op.weight[wi];
-        dw[wi] += f64::from(dy[yi]) * f64::from(z_data[zi]);
-    });
-    let dz = relu::naive::backward(&z, &dz);
+    let [dz, dw] = gradients(shape, z.data(), op.weight, &dy);
+    let dz = relu::naive::backward(&z, &Tensor::computed(dz, z.dims()));
     let x = contiguous(op.x, shape.pixels(), shape.channels);
     let variant = batch_norm::Variant {
         batch: op.batch,
@@ -70,6 +61,6 @@ pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> G
     Grads {
         gamma: norm.gamma,
         beta: norm.beta,
-        weight: dw.into_iter().map(|w| w as f32).collect(),
+        weight: dw,
     }
 }

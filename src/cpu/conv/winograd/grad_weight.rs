@@ -26,7 +26,7 @@ impl Tiling {
     }
 
     /// Computes the gradient with respect to the weights, `[O, C, 3, 3]`, from the input, with `before` applied, and the output's
-    /// gradient.
+    /// gradient `dy`.
     ///
     /// Groups of tiles are processed in turn. In the first step a task transforms some of the group's tiles; in the second, a
     /// task multiplies at one point, so it has sums of its own.
@@ -35,8 +35,8 @@ impl Tiling {
         isa: Isa,
         x: Pixels,
         before: Option<ScaleShiftRelu>,
-        grad: Pixels,
-        grad_weight: &mut [f32],
+        dy: Pixels,
+        dw: &mut [f32],
     ) {
         let (channels, outputs) = (self.channels, self.outputs);
         let size = channels * outputs;
@@ -63,7 +63,7 @@ impl Tiling {
                 });
                 isa.dispatch(TransformGrad {
                     tiling: self,
-                    grad,
+                    dy,
                     first: first + skipped,
                     count,
                     stride: out_stride,
@@ -116,7 +116,7 @@ impl Tiling {
                 }
             }
         });
-        threads::for_each_chunk(grad_weight, 9 * channels, |o, weights| {
+        threads::for_each_chunk(dw, 9 * channels, |o, weights| {
             for (i, w) in weights.iter_mut().enumerate() {
                 *w = taps[i * outputs + o];
             }
@@ -129,7 +129,7 @@ impl Tiling {
 /// Transforms output gradients: `Q = A dY A^T` of some tiles, as `values[point][tile][output]`, points `stride` apart.
 struct TransformGrad<'a> {
     tiling: &'a Tiling,
-    grad: Pixels<'a>,
+    dy: Pixels<'a>,
     first: usize,
     count: usize,
     stride: usize,
@@ -164,9 +164,7 @@ impl TransformGrad<'_> {
                 let mut y = [s.splat(0.0); OUT];
                 for (i, y) in y.iter_mut().enumerate() {
                     if i < rows && j < columns_used {
-                        *y = s.load(
-                            &self.grad.data[(corner + i * width + j) * self.grad.stride + o..],
-                        );
+                        *y = s.load(&self.dy.data[(corner + i * width + j) * self.dy.stride + o..]);
                     }
                 }
                 let values = evaluate_outputs(s, y);

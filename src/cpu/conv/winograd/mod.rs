@@ -410,8 +410,8 @@ impl TransformOutput<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ConvShape;
     use super::*;
+    use crate::sizes::ConvShape;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
@@ -539,7 +539,7 @@ mod tests {
                 padding: [1, 1],
             };
             let x = numbers(shape.pixels() * channels, 1);
-            let grad = numbers(shape.out_pixels() * outputs, 2);
+            let dy = numbers(shape.out_pixels() * outputs, 2);
             let (scale, shift) = (numbers(channels, 3), numbers(channels, 4));
             let before = Some(ScaleShiftRelu {
                 scale: &scale,
@@ -549,8 +549,8 @@ mod tests {
                 data: &x,
                 stride: channels,
             };
-            let grad = Pixels {
-                data: &grad,
+            let dy = Pixels {
+                data: &dy,
                 stride: outputs,
             };
             for isa in Isa::available() {
@@ -558,8 +558,8 @@ mod tests {
                     vec![0.0; outputs * channels * 9],
                     vec![0.0; outputs * channels * 9],
                 );
-                Tiling::new(&shape.window(), outputs).grad_weight(isa, x, before, grad, &mut got);
-                crate::cpu::conv::grad_weight::direct(isa, &shape, x, before, grad, &mut want);
+                Tiling::new(&shape.window(), outputs).grad_weight(isa, x, before, dy, &mut got);
+                crate::cpu::conv::grad_weight::direct(isa, &shape, x, before, dy, &mut want);
                 let distance: f64 = got
                     .iter()
                     .zip(&want)

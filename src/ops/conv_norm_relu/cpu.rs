@@ -1,0 +1,27 @@
+//! The convolution of [`crate::cpu::conv`] applies the norm and the ReLU to its sums before it writes them.
+
+use super::{FOLDED, Job};
+use crate::cpu::after::After;
+use crate::cpu::conv;
+use crate::cpu::pixels::{Pixels, PixelsMut};
+use crate::cpu::{Isa, memory};
+use crate::ops::conv2d::packed_weight;
+use crate::tensor::Tensor;
+
+/// `y = max(0, scale conv(x, w) + shift)`
+pub(crate) fn forward(isa: Isa, job: &Job) -> Tensor {
+    let (shape, folded) = (&job.shape, job.norm.running_normalizer().expect(FOLDED));
+    let packed = packed_weight(isa, shape, job.precision, job.weight);
+    let x = Pixels {
+        data: job.x.data(),
+        stride: shape.channels,
+    };
+    let after = After::ScaleShiftRelu(folded.affine());
+    let mut y = memory::unset(shape.out_pixels() * shape.out_channels);
+    let out = PixelsMut {
+        data: &mut y,
+        stride: shape.out_channels,
+    };
+    conv::forward(isa, shape, x, None, &packed, after, out);
+    Tensor::computed(y, &shape.out_dims())
+}
