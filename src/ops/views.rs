@@ -74,6 +74,9 @@ fn every_operation_takes_views() {
             };
             cross_entropy(&x[0], &EMBEDDED[..23], options)
         }),
+        ("coverage", &[&[9, 4, 7]], &|x| {
+            coverage(&x[0], &[[true, true, true, false]; 9].concat())
+        }),
         ("kl_div", &[&[23, 37], &[23, 37]], &|x| {
             kl_div(&x[0], &x[1], 1.5)
         }),
