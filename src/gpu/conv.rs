@@ -47,7 +47,7 @@ pub enum After<'a> {
     Nothing,
     /// `sum + bias`, `[O]`
     Bias(&'a Slice),
-    /// `max(0, sum * scale + shift)`, with the state `[4, O]` of a norm.
+    /// `max(0, sum * scale + shift)`, with a folded norm `[4, O]`.
     NormRelu(&'a Slice),
 }
 
@@ -231,7 +231,7 @@ pub fn pack(
 pub struct Product<'a> {
     /// The map that is read: x.
     pub source: &'a Rows,
-    /// The state of a norm: the product reads `max(0, x * scale + shift)` instead of x.
+    /// A folded norm: the product reads `max(0, x * scale + shift)` instead of x.
     pub norm: Option<&'a Slice>,
     /// The weights, [packed](pack).
     pub packed: &'a Slice,
@@ -293,7 +293,7 @@ fn product(gpu: &Gpu, shape: &Shape, backward: bool, maps: &Product) -> Result<(
     let (kind, after) = match after {
         After::Nothing => (0, packed),
         After::Bias(bias) => (1, bias),
-        After::NormRelu(state) => (2, state),
+        After::NormRelu(folded) => (2, folded),
     };
     let params = Params {
         depth_per_split: length as u32,

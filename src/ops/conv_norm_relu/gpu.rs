@@ -14,7 +14,7 @@ pub(crate) fn forward(
     shape: &ConvShape,
     x: &Tensor,
     weight: &Tensor,
-    state: &Slice,
+    folded: &Slice,
 ) -> Result<Tensor> {
     let dims = out_dims(shape);
     let shape = sizes(shape);
@@ -25,7 +25,7 @@ pub(crate) fn forward(
         norm: None,
         packed: &packed(gpu, &shape, operands, weight, false)?,
         operands,
-        after: After::NormRelu(state),
+        after: After::NormRelu(folded),
         result: &y,
     };
     conv::forward(gpu, &shape, &product)?;

@@ -19,7 +19,7 @@ use crate::cpu::{Isa, Precision, memory, profile};
 use crate::error::Result;
 use crate::ops::batch_norm::{Moments, Norm, normalise};
 use crate::ops::conv2d::{Window, conv_shape, conv2d, packed_weight};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
 /// returns the moments of the mini-batch, for the running statistics.
@@ -29,7 +29,7 @@ use crate::tensor::{Device, Tensor};
 /// let x = Tensor::from_vec(vec![1.0, 3.0], &[1, 1, 2, 1])?;
 /// let (one, two) = (Tensor::full(&[1], 1.0), Tensor::full(&[1], 2.0));
 /// let statistics = Statistics::Running { mean: &two, var: &one };
-/// let norm = Norm { weight: &one, bias: &one, eps: 0.0, statistics };
+/// let norm = Norm { gamma: &one, beta: &one, eps: 0.0, statistics };
 /// let weight = Tensor::full(&[1, 1, 1, 1], -1.0);
 /// let (y, _) = conv_norm_relu(&x, &weight, Window::square(1, 0), &norm)?;
 /// assert_eq!(y.data(), &[0.0, 0.0]);
@@ -48,17 +48,22 @@ pub fn conv_norm_relu(
     let shape = conv_shape("conv_norm_relu", x, weight, window)?;
     norm.check("conv_norm_relu", shape.out_channels)?;
     let isa = Isa::current();
-    let tracked = [x, weight, norm.weight, norm.bias]
+    let tracked = [x, weight, norm.gamma, norm.beta]
         .iter()
         .any(|t| t.is_tracked());
-    if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
-        return match norm.running_state(&gpu)? {
-            Some(state) if !tracked => Ok((gpu::forward(&gpu, &shape, x, weight, &state)?, None)),
+    let place = norm.place(&[x, weight]);
+    let running = norm.running(&place)?;
+    if let Place::Gpu(gpu) = place {
+        return match running {
+            Some(folded) if !tracked => {
+                let folded = folded.on(&gpu)?;
+                Ok((gpu::forward(&gpu, &shape, x, weight, &folded)?, None))
+            }
             _ => normalise(&conv2d(x, weight, None, window)?, norm, true),
         };
     }
-    let normalizer = match norm.running_normalizer() {
-        Some(normalizer) if !tracked && !isa.is_naive() => normalizer,
+    let folded = match running {
+        Some(folded) if !tracked && !isa.is_naive() => folded,
         _ => {
             return normalise(&conv2d(x, weight, None, window)?, norm, true);
         }
@@ -74,7 +79,7 @@ pub fn conv_norm_relu(
         data: &mut y,
         stride: out_channels,
     };
-    let after = After::ScaleShiftRelu(normalizer.affine());
+    let after = After::AffineRelu(folded.affine());
     conv::forward(isa, &shape, pixels, None, &packed, after, out);
     let dims = [
         shape.batch,

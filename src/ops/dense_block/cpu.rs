@@ -4,15 +4,15 @@
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, ConvShape};
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows::Normalizer;
 use crate::cpu::{Isa, Precision};
+use crate::ops::batch_norm::Folded;
 use crate::ops::conv2d::packed_weight;
 use crate::tensor::Tensor;
 
 /// The two convolutions of a layer. The first reads the first channels of the block's buffer, the second writes the next.
 pub(super) struct Layer<'a> {
     pub(super) shapes: [ConvShape; 2],
-    pub(super) normalizers: [&'a Normalizer; 2],
+    pub(super) folded: [&'a Folded; 2],
     pub(super) weights: [&'a Tensor; 2],
     pub(super) precision: Precision,
 }
@@ -27,7 +27,7 @@ impl Layer<'_> {
         bottleneck: &mut [f32],
     ) {
         let [one, three] = &self.shapes;
-        let [first, second] = self.normalizers;
+        let [first, second] = self.folded;
         let bottleneck_channels = one.out_channels;
         let [w1, w2] =
             [0, 1].map(|i| packed_weight(isa, &self.shapes[i], self.precision, self.weights[i]));
@@ -39,7 +39,7 @@ impl Layer<'_> {
             data: &mut *bottleneck,
             stride: bottleneck_channels,
         };
-        let after = After::ScaleShiftRelu(second.affine());
+        let after = After::AffineRelu(second.affine());
         conv::forward(isa, one, x, Some(first.affine()), &w1, after, out);
 
         let z = Pixels {

@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::gpu::conv::{After, Operands, Shape};
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice, norm};
-use crate::ops::batch_norm::Moments;
+use crate::ops::batch_norm::{self, Moments};
 use crate::ops::conv2d::gpu::{map, sizes};
 use crate::ops::conv2d::operands;
 use crate::ops::norm_relu_conv::gpu::{Composite, forward};
-use crate::tensor::Tensor;
+use crate::tensor::{Place, Tensor};
 
 /// The moments of the first `channels` channels of the block's buffer. Both slices have room for all of its channels.
 struct ChannelMoments {
@@ -75,31 +75,32 @@ pub(super) fn dense_block(
     let buffer = map(gpu.unset(rows * total)?, total);
     copy::columns(&gpu, &map(x.on(&gpu)?, first), &buffer, [rows, first])?;
 
+    let place = Place::Gpu(gpu.clone());
     let mut channel_moments = ChannelMoments::new(&gpu, total)?;
     let (mut moments, mut saved) = (Vec::new(), Vec::new());
     for (layer, shape) in layers.iter().zip(shapes) {
         let [one, three] = [0, 1].map(|i| sizes(&shape[i]));
         let (c, b) = (one.channels, one.out_channels);
         let mut first_moments = None;
-        let state1 = if layer.norm1.is_batch() {
+        let folded1 = if layer.norm1.is_batch() {
             channel_moments.extend(&gpu, &buffer, rows, c)?;
             first_moments = Some(channel_moments.moments(total, c)?);
-            layer
-                .norm1
-                .fold_on(&gpu, &channel_moments.mean, &channel_moments.var)?
+            let statistics = [&channel_moments.mean, &channel_moments.var];
+            batch_norm::gpu::fold(&gpu, &layer.norm1, statistics)?
         } else {
-            layer.norm1.state(&gpu, &buffer, [rows, c])?.0
+            batch_norm::gpu::fold_for(&gpu, &layer.norm1, &buffer, rows)?.0
         };
         let bottleneck = map(gpu.unset(rows * b)?, b);
         let out = buffer.from_column(c);
-        if let (false, Some(state2)) = (tracked, layer.norm2.running_state(&gpu)?) {
+        if let (false, Some(folded2)) = (tracked, layer.norm2.running(&place)?) {
             // The first convolution applies the second norm and its ReLU to its sums before it writes them.
-            let after = After::NormRelu(&state2);
+            let folded2 = folded2.on(&gpu)?;
+            let after = After::NormRelu(&folded2);
             forward(
                 &gpu,
                 &one,
                 [&buffer, &bottleneck],
-                &state1,
+                &folded1.on(&gpu)?,
                 layer.conv1,
                 operands,
                 after,
@@ -112,17 +113,18 @@ pub(super) fn dense_block(
             &gpu,
             &one,
             [&buffer, &bottleneck],
-            &state1,
+            &folded1.on(&gpu)?,
             layer.conv1,
             operands,
             After::Nothing,
         )?;
-        let (state2, second_moments) = layer.norm2.state(&gpu, &bottleneck, [rows, b])?;
+        let (folded2, second_moments) =
+            batch_norm::gpu::fold_for(&gpu, &layer.norm2, &bottleneck, rows)?;
         forward(
             &gpu,
             &three,
             [&bottleneck, &out],
-            &state2,
+            &folded2.on(&gpu)?,
             layer.conv2,
             operands,
             After::Nothing,
@@ -133,22 +135,15 @@ pub(super) fn dense_block(
                 .map(|(first, second)| [first, second]),
         );
         if tracked {
-            let composite = |shape, x: &Rows, state, batch, weight: &Tensor| Composite {
+            let composite = |shape, x: &Rows, folded, weight: &Tensor| Composite {
                 shape,
                 x: x.clone(),
-                state,
-                batch,
+                folded,
                 weight: weight.detach(),
             };
             saved.push([
-                composite(one, &buffer, state1, layer.norm1.is_batch(), layer.conv1),
-                composite(
-                    three,
-                    &bottleneck,
-                    state2,
-                    layer.norm2.is_batch(),
-                    layer.conv2,
-                ),
+                composite(one, &buffer, folded1, layer.conv1),
+                composite(three, &bottleneck, folded2, layer.conv2),
             ]);
         }
     }

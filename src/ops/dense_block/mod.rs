@@ -22,18 +22,15 @@
 mod cpu;
 mod gpu;
 
-use std::sync::Arc;
-
 use crate::cpu::Isa;
 use crate::cpu::conv::ConvShape;
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{memory, profile, threads};
 use crate::error::{Error, Result};
-use crate::ops::batch_norm::{Moments, Norm};
+use crate::ops::batch_norm::{self, Folded, Moments, Norm};
 use crate::ops::conv2d::precision;
 use crate::ops::norm_relu_conv::{self, Composite};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Device, Place, Tensor};
 
 /// The parameters of one layer that reads `C` channels: batch norm, ReLU and a 1x1 convolution to the `B` channels of the
 /// bottleneck; then batch norm, ReLU and a 3x3 convolution to `growth` channels.
@@ -107,8 +104,7 @@ const PIXELS_PER_TASK: usize = 512;
 /// Intermediate results of one layer that the backward pass reads.
 struct SavedLayer {
     shapes: [ConvShape; 2],
-    normalizers: [Arc<Normalizer>; 2],
-    batch: [bool; 2],
+    folded: [Folded; 2],
     bottleneck: Vec<f32>,
     weights: [Tensor; 2],
 }
@@ -124,7 +120,7 @@ pub type LayerMoments = Option<[Moments; 2]>;
 /// let x = Tensor::full(&[1, 4, 4, 2], 1.0);
 /// let (one, zero) = (Tensor::full(&[2], 1.0), Tensor::zeros(&[2]));
 /// let statistics = Statistics::Running { mean: &zero, var: &one };
-/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics };
+/// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics };
 /// let (conv1, conv2) = (Tensor::full(&[2, 2, 1, 1], 0.5), Tensor::full(&[3, 2, 3, 3], 0.5));
 /// let layer = DenseLayer { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
 /// let (y, _) = dense_block(&x, &[layer])?;
@@ -149,11 +145,11 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
     let inputs: Vec<&Tensor> = std::iter::once(x)
         .chain(layers.iter().flat_map(|l| {
             [
-                l.norm1.weight,
-                l.norm1.bias,
+                l.norm1.gamma,
+                l.norm1.beta,
                 l.conv1,
-                l.norm2.weight,
-                l.norm2.bias,
+                l.norm2.gamma,
+                l.norm2.beta,
                 l.conv2,
             ]
         }))
@@ -179,42 +175,34 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
             to[..first].copy_from_slice(from);
         }
     });
-    let mut channel_moments = rows::Moments {
-        mean: Vec::new(),
-        var: Vec::new(),
-    };
+    let place = Place::of(&inputs);
+    let mut channel_moments = [Vec::new(), Vec::new()];
     let mut moments = Vec::with_capacity(layers.len());
     let mut saved = Vec::new();
     for (layer, &[one, three]) in layers.iter().zip(&shapes) {
         let (c, b) = (one.channels, one.out_channels);
-        let normalizer1 = if layer.norm1.is_batch() {
+        let folded1 = if layer.norm1.is_batch() {
             let fresh = Pixels {
-                data: &buffer[channel_moments.mean.len()..],
+                data: &buffer[channel_moments[0].len()..],
                 stride: total,
             };
             let norm = layer.norm1;
             extend_moments(isa, &mut channel_moments, fresh, rows, c);
-            norm.normalizer(&channel_moments)
+            batch_norm::naive::fold(&norm, channel_moments.each_ref().map(|all| &all[..]))
         } else {
-            layer
-                .norm1
-                .fold(
-                    isa,
-                    Pixels {
-                        data: &buffer,
-                        stride: total,
-                    },
-                    rows,
-                )
-                .0
+            let pixels = Pixels {
+                data: &buffer,
+                stride: total,
+            };
+            fold_for(isa, &layer.norm1, pixels, rows).0
         };
         let mut bottleneck = memory::unset(rows * b);
-        if let (false, false, Some(normalizer2)) =
-            (tracked, isa.is_naive(), layer.norm2.running_normalizer())
+        if let (false, false, Some(folded2)) =
+            (tracked, isa.is_naive(), layer.norm2.running(&place)?)
         {
             let layer = cpu::Layer {
                 shapes: [one, three],
-                normalizers: [&normalizer1, &normalizer2],
+                folded: [&folded1, &folded2],
                 weights: [layer.conv1, layer.conv2],
                 precision,
             };
@@ -231,37 +219,28 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
             data: &mut bottleneck,
             stride: b,
         };
-        forward(isa, &one, pixels, &normalizer1, layer.conv1, precision, out);
+        forward(isa, &one, pixels, &folded1, layer.conv1, precision, out);
 
         let pixels = Pixels {
             data: &bottleneck,
             stride: b,
         };
-        let (normalizer2, moments2) = layer.norm2.fold(isa, pixels, rows);
+        let (folded2, moments2) = fold_for(isa, &layer.norm2, pixels, rows);
         let out = PixelsMut {
             data: &mut buffer[c.min(rows * total)..],
             stride: total,
         };
-        forward(
-            isa,
-            &three,
-            pixels,
-            &normalizer2,
-            layer.conv2,
-            precision,
-            out,
-        );
+        forward(isa, &three, pixels, &folded2, layer.conv2, precision, out);
 
         moments.push(
             moments2
                 .filter(|_| layer.norm1.is_batch())
-                .map(|second| [channel_moments.clone().into(), second.into()]),
+                .map(|second| [channel_moments.clone().into(), second]),
         );
         if tracked {
             saved.push(SavedLayer {
                 shapes: [one, three],
-                normalizers: [normalizer1, normalizer2],
-                batch: [layer.norm1.is_batch(), layer.norm2.is_batch()],
+                folded: [folded1, folded2],
                 bottleneck,
                 weights: [layer.conv1.detach(), layer.conv2.detach()],
             });
@@ -277,23 +256,30 @@ pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<Lay
     Ok((y, moments))
 }
 
+/// Folds `norm` for the pixels `x`; also returns the moments of the mini-batch if the norm uses them.
+fn fold_for(isa: Isa, norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<Moments>) {
+    match isa.is_naive() {
+        true => batch_norm::naive::fold_for(norm, x, rows),
+        false => batch_norm::cpu::fold_for(isa, norm, x, rows),
+    }
+}
+
 /// Appends the moments of the channels written since the last call, up to `channels`; `fresh` begins with the first of
 /// them.
 fn extend_moments(
     isa: Isa,
-    moments: &mut rows::Moments,
+    [mean, var]: &mut [Vec<f32>; 2],
     fresh: Pixels,
     rows: usize,
     channels: usize,
 ) {
-    let compute = if isa.is_naive() {
-        crate::ops::batch_norm::naive::moments
-    } else {
-        crate::cpu::rows::moments
+    let fresh_channels = channels - mean.len();
+    let new = match isa.is_naive() {
+        true => batch_norm::naive::moments(fresh, rows, fresh_channels),
+        false => crate::cpu::rows::moments(isa, fresh, rows, fresh_channels),
     };
-    let new = compute(isa, fresh, rows, channels - moments.mean.len());
-    moments.mean.extend(new.mean);
-    moments.var.extend(new.var);
+    mean.extend(&new[0]);
+    var.extend(&new[1]);
 }
 
 /// The gradients with respect to `x` and all parameters, in the order of the operation's inputs.
@@ -327,8 +313,7 @@ fn backward(
                     data: &layer.bottleneck,
                     stride: b,
                 },
-                normalizer: &layer.normalizers[1],
-                batch: layer.batch[1],
+                folded: &layer.folded[1],
                 weight: layer.weights[1].data(),
             },
             Pixels {
@@ -349,8 +334,7 @@ fn backward(
                     data: buffer.data(),
                     stride: total,
                 },
-                normalizer: &layer.normalizers[0],
-                batch: layer.batch[0],
+                folded: &layer.folded[0],
                 weight: layer.weights[0].data(),
             },
             Pixels {
@@ -366,11 +350,11 @@ fn backward(
         // In reverse, because the whole list is reversed at the end.
         grads.extend([
             Some(Tensor::computed(second.weight, layer.weights[1].dims())),
-            Some(Tensor::computed(second.beta, &[b])),
-            Some(Tensor::computed(second.gamma, &[b])),
+            Some(second.beta),
+            Some(second.gamma),
             Some(Tensor::computed(first.weight, layer.weights[0].dims())),
-            Some(Tensor::computed(first.beta, &[c])),
-            Some(Tensor::computed(first.gamma, &[c])),
+            Some(first.beta),
+            Some(first.gamma),
         ]);
     }
     let mut dx = memory::unset(dims.iter().product());

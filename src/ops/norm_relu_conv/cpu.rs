@@ -4,8 +4,8 @@ use super::{Composite, Grads};
 use crate::cpu::after::After;
 use crate::cpu::conv::{self, ConvShape};
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows::{self, Normalizer};
 use crate::cpu::{Isa, Precision, memory};
+use crate::ops::batch_norm::{self, Folded};
 use crate::ops::conv2d::packed_weight;
 use crate::tensor::Tensor;
 
@@ -14,7 +14,7 @@ pub(crate) fn forward(
     isa: Isa,
     shape: &ConvShape,
     x: Pixels,
-    norm: &Normalizer,
+    folded: &Folded,
     weight: &Tensor,
     precision: Precision,
     y: PixelsMut,
@@ -24,7 +24,7 @@ pub(crate) fn forward(
         isa,
         shape,
         x,
-        Some(norm.affine()),
+        Some(folded.affine()),
         &packed,
         After::Nothing,
         y,
@@ -33,9 +33,9 @@ pub(crate) fn forward(
 
 /// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. Its gradient with respect to `x` is added to `dx`.
 pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> Grads {
-    let (shape, norm) = (&op.shape, op.normalizer);
+    let (shape, folded) = (&op.shape, op.folded);
     let mut dw = memory::unset(op.weight.len());
-    conv::grad_weight(isa, shape, op.x, Some(norm.affine()), dy, &mut dw);
+    conv::grad_weight(isa, shape, op.x, Some(folded.affine()), dy, &mut dw);
 
     let mut dz = memory::unset(shape.pixels() * shape.channels);
     let out = PixelsMut {
@@ -44,20 +44,17 @@ pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> G
     };
     conv::grad_input(isa, shape, dy, op.weight, out);
 
-    let pixels = Pixels {
+    let dz_pixels = Pixels {
         data: &dz,
         stride: shape.channels,
     };
-    let (dbeta, dgamma) = rows::norm_grad_sums(isa, op.x, pixels, norm.state(true), shape.pixels());
-    let sums = op.batch.then_some((&dbeta[..], &dgamma[..]));
-    rows::norm_grad_input(
+    let [dgamma, dbeta] = batch_norm::cpu::grads(
         isa,
-        op.x,
-        pixels,
-        norm.state(true),
-        sums,
+        [op.x, dz_pixels],
+        folded,
+        true,
         shape.pixels(),
-        dx,
+        Some(dx),
     );
     memory::recycle(dz);
     Grads {

@@ -3,9 +3,8 @@
 use crate::error::Result;
 use crate::gpu::conv::{self, After, Operands, Product, Shape};
 use crate::gpu::copy::Rows;
-use crate::gpu::norm::Backward;
 use crate::gpu::{Gpu, Slice};
-use crate::ops::batch_norm::gpu::halves;
+use crate::ops::batch_norm::{self, Folded};
 use crate::ops::conv2d::gpu::{map, packed};
 use crate::tensor::Tensor;
 
@@ -34,9 +33,7 @@ pub(crate) fn forward(
 pub(crate) struct Composite {
     pub(crate) shape: Shape,
     pub(crate) x: Rows,
-    pub(crate) state: Slice,
-    /// Whether the norm used the statistics of the mini-batch.
-    pub(crate) batch: bool,
+    pub(crate) folded: Folded,
     pub(crate) weight: Tensor,
 }
 
@@ -54,11 +51,10 @@ impl Composite {
         let Composite {
             shape,
             x,
-            state,
-            batch,
+            folded,
             weight,
         } = self;
-        let dw = conv::grad_weight(gpu, shape, x, Some(state), dy)?;
+        let dw = conv::grad_weight(gpu, shape, x, Some(&folded.on(gpu)?), dy)?;
         let dz = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
         conv::grad_input(
             gpu,
@@ -67,16 +63,8 @@ impl Composite {
             &packed(gpu, shape, Operands::F32, weight, true)?,
             &dz,
         )?;
-        let back = Backward {
-            x,
-            state,
-            relu: true,
-            batch: *batch,
-            sizes: [shape.pixels(), shape.channels],
-        };
-        let sums = back.sums(gpu, &dz)?;
-        back.input(gpu, &dz, &sums, dx, add)?;
-        let [dbeta, dgamma] = halves(&sums, shape.channels)?;
+        let [dgamma, dbeta] =
+            batch_norm::gpu::grads(gpu, [x, &dz], folded, true, shape.pixels(), Some(dx), add)?;
         Ok(Grads {
             gamma: dgamma,
             beta: dbeta,

@@ -28,10 +28,10 @@ use crate::cpu::{memory, profile};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::conv::After;
-use crate::ops::batch_norm::{Moments, Norm};
+use crate::ops::batch_norm::{self, Folded, Moments, Norm};
 use crate::ops::conv2d::gpu::{map, out_dims, sizes};
 use crate::ops::conv2d::{Window, conv_shape, operands, precision};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
 /// returns the moments of the mini-batch, for the running statistics.
@@ -40,7 +40,7 @@ use crate::tensor::{Device, Tensor};
 /// use glimpse::{ops::{norm_relu_conv, Norm, Statistics, Window}, tensor::Tensor};
 /// let x = Tensor::from_vec(vec![1.0, 3.0], &[1, 1, 2, 1])?;
 /// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
-/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics: Statistics::Batch };
+/// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics: Statistics::Batch };
 /// let weight = Tensor::full(&[1, 1, 1, 1], 5.0);
 /// let (y, _) = norm_relu_conv(&x, &norm, &weight, Window::square(1, 0))?;
 /// assert_eq!(y.data(), &[0.0, 5.0]);
@@ -58,7 +58,7 @@ pub fn norm_relu_conv(
     let _timer = profile::time("norm_relu_conv", x.shape());
     let shape = conv_shape("norm_relu_conv", x, weight, window)?;
     norm.check("norm_relu_conv", shape.channels)?;
-    if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
+    if let Place::Gpu(gpu) = norm.place(&[x, weight]) {
         return on_gpu(gpu, x, norm, weight, &shape);
     }
     let isa = Isa::current();
@@ -66,7 +66,10 @@ pub fn norm_relu_conv(
         data: x.data(),
         stride: shape.channels,
     };
-    let (normalizer, moments) = norm.fold(isa, pixels, shape.pixels());
+    let (folded, moments) = match isa.is_naive() {
+        true => batch_norm::naive::fold_for(norm, pixels, shape.pixels()),
+        false => batch_norm::cpu::fold_for(isa, norm, pixels, shape.pixels()),
+    };
     let out_channels = shape.out_channels;
     let mut y = memory::unset(shape.out_pixels() * out_channels);
     let forward = if isa.is_naive() {
@@ -78,9 +81,9 @@ pub fn norm_relu_conv(
         isa,
         &shape,
         pixels,
-        &normalizer,
+        &folded,
         weight,
-        precision(&[x, norm.weight, norm.bias, weight]),
+        precision(&[x, norm.gamma, norm.beta, weight]),
         PixelsMut {
             data: &mut y,
             stride: out_channels,
@@ -94,8 +97,8 @@ pub fn norm_relu_conv(
     ];
     let y = Tensor::computed(y, &dims);
 
-    let (kept_x, kept_weight, batch) = (x.detach(), weight.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy, _| {
+    let (kept_x, kept_weight) = (x.detach(), weight.detach());
+    let y = y.record(&[x, norm.gamma, norm.beta, weight], move |dy, _| {
         let backward = if isa.is_naive() {
             naive::backward
         } else {
@@ -111,8 +114,7 @@ pub fn norm_relu_conv(
             &Composite {
                 shape,
                 x: pixels,
-                normalizer: &normalizer,
-                batch,
+                folded: &folded,
                 weight: kept_weight.data(),
             },
             Pixels {
@@ -126,12 +128,12 @@ pub fn norm_relu_conv(
         );
         Ok(vec![
             Some(Tensor::computed(dx, kept_x.dims())),
-            Some(Tensor::computed(grads.gamma, &[shape.channels])),
-            Some(Tensor::computed(grads.beta, &[shape.channels])),
+            Some(grads.gamma),
+            Some(grads.beta),
             Some(Tensor::computed(grads.weight, kept_weight.dims())),
         ])
     })?;
-    Ok((y, moments.map(Moments::from)))
+    Ok((y, moments))
 }
 
 /// [`norm_relu_conv`] on the GPU.
@@ -144,14 +146,14 @@ fn on_gpu(
 ) -> Result<(Tensor, Option<Moments>)> {
     let (sizes, dims) = (sizes(shape), out_dims(shape));
     let from = map(x.on(&gpu)?, sizes.channels);
-    let (state, moments) = norm.state(&gpu, &from, [sizes.pixels(), sizes.channels])?;
+    let (folded, moments) = batch_norm::gpu::fold_for(&gpu, norm, &from, sizes.pixels())?;
     let to = map(gpu.unset(dims.iter().product())?, sizes.out_channels);
-    let operands = operands(&gpu, &[x, norm.weight, norm.bias, weight]);
+    let operands = operands(&gpu, &[x, norm.gamma, norm.beta, weight]);
     gpu::forward(
         &gpu,
         &sizes,
         [&from, &to],
-        &state,
+        &folded.on(&gpu)?,
         weight,
         operands,
         After::Nothing,
@@ -159,13 +161,12 @@ fn on_gpu(
     let composite = gpu::Composite {
         shape: sizes,
         x: from,
-        state,
-        batch: norm.is_batch(),
+        folded,
         weight: weight.detach(),
     };
     let x_dims = x.dims().to_vec();
     let y = Tensor::from_gpu(to.data.buffer, &dims);
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy, _| {
+    let y = y.record(&[x, norm.gamma, norm.beta, weight], move |dy, _| {
         let dx = map(gpu.unset(x_dims.iter().product())?, sizes.channels);
         let dy = map(dy.on(&gpu)?, sizes.out_channels);
         let grads = composite.backward(&gpu, &dy, &dx, false)?;
@@ -181,16 +182,14 @@ fn on_gpu(
 pub(crate) struct Composite<'a> {
     pub(crate) shape: crate::cpu::conv::ConvShape,
     pub(crate) x: Pixels<'a>,
-    pub(crate) normalizer: &'a crate::cpu::rows::Normalizer,
-    /// Whether the norm used the statistics of the mini-batch.
-    pub(crate) batch: bool,
+    pub(crate) folded: &'a Folded,
     pub(crate) weight: &'a [f32],
 }
 
 /// The gradients with respect to the parameters. The kernels add the gradient with respect to `x` to a buffer instead.
 pub(crate) struct Grads {
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
+    pub(crate) gamma: Tensor,
+    pub(crate) beta: Tensor,
     pub(crate) weight: Vec<f32>,
 }
 

@@ -3,9 +3,8 @@
 use super::{Composite, Grads};
 use crate::cpu::conv::ConvShape;
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows::Normalizer;
 use crate::cpu::{Isa, Precision};
-use crate::ops::batch_norm;
+use crate::ops::batch_norm::{self, Folded};
 use crate::ops::conv2d::naive::for_each_product;
 use crate::ops::relu;
 use crate::tensor::Tensor;
@@ -18,23 +17,22 @@ fn contiguous(x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
 }
 
 /// `z = max(0, scale x + shift)`
-fn activated(isa: Isa, shape: &ConvShape, x: Pixels, norm: &Normalizer) -> Tensor {
-    let x = contiguous(x, shape.pixels(), shape.channels);
-    let normalised = batch_norm::naive::forward(isa, &x, norm, false);
-    relu::naive::forward(&Tensor::computed(normalised, &[x.len()]))
+fn activated(shape: &ConvShape, x: Pixels, folded: &Folded) -> Tensor {
+    let z = batch_norm::naive::affine(x, folded, true, shape.pixels());
+    Tensor::computed(z, &[shape.pixels() * shape.channels])
 }
 
 /// `y = conv(z, w)`
 pub(crate) fn forward(
-    isa: Isa,
+    _: Isa,
     shape: &ConvShape,
     x: Pixels,
-    norm: &Normalizer,
+    folded: &Folded,
     weight: &Tensor,
     precision: Precision,
     y: PixelsMut,
 ) {
-    let z = activated(isa, shape, x, norm);
+    let z = activated(shape, x, folded);
     let (z, w) = (z.data(), weight.data());
     let out_channels = shape.out_channels;
     let mut sums = vec![0.0f64; shape.out_pixels() * out_channels];
@@ -47,9 +45,9 @@ pub(crate) fn forward(
 }
 
 /// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. Its gradient with respect to `x` is added to `dx`.
-pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> Grads {
+pub(crate) fn backward(_: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> Grads {
     let shape = &op.shape;
-    let z = activated(isa, shape, op.x, op.normalizer);
+    let z = activated(shape, op.x, op.folded);
     let dy = contiguous(dy, shape.out_pixels(), shape.out_channels);
     let (mut dz, mut dw) = (Tensor::zeros(z.dims()), vec![0.0f64; op.weight.len()]);
     let (z_data, dz_data) = (z.data(), dz.data_mut());
@@ -58,18 +56,20 @@ pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> G
         dw[wi] += f64::from(dy[yi]) * f64::from(z_data[zi]);
     });
     let dz = relu::naive::backward(&z, &dz);
-    let x = contiguous(op.x, shape.pixels(), shape.channels);
-    let variant = batch_norm::Variant {
-        batch: op.batch,
-        relu: false,
+    let dz_pixels = Pixels {
+        data: dz.data(),
+        stride: shape.channels,
     };
-    let norm = batch_norm::naive::backward(isa, &x, dz.data(), op.normalizer, variant);
-    for (i, added) in norm.x.iter().enumerate() {
-        dx.data[i / shape.channels * dx.stride + i % shape.channels] += added;
-    }
+    let [dgamma, dbeta] = batch_norm::naive::grads(
+        [op.x, dz_pixels],
+        op.folded,
+        false,
+        shape.pixels(),
+        Some(dx),
+    );
     Grads {
-        gamma: norm.gamma,
-        beta: norm.beta,
+        gamma: dgamma,
+        beta: dbeta,
         weight: dw.into_iter().map(|w| w as f32).collect(),
     }
 }
