@@ -86,8 +86,8 @@ fn convolution(c: &mut Criterion) {
         let [gamma, beta, mean] = [3, 4, 5].map(|seed| random(&[channels], seed));
         let var = Tensor::full(&[channels], 0.5);
         let norm = Norm {
-            weight: &gamma,
-            bias: &beta,
+            gamma: &gamma,
+            beta: &beta,
             eps: 1e-5,
             statistics: Statistics::Running {
                 mean: &mean,
@@ -153,9 +153,9 @@ fn dense_layer(c: &mut Criterion) {
         let cotangent = random(&[2, side, side, channels + 32], 8);
         let conv1 = random(&[128, channels, 1, 1], 6).tracked();
         let conv2 = random(&[32, 128, 3, 3], 7).tracked();
-        let norm = |weight, bias| Norm {
-            weight,
-            bias,
+        let norm = |gamma, beta| Norm {
+            gamma,
+            beta,
             eps: 1e-5,
             statistics: Statistics::Batch,
         };

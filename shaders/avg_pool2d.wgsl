@@ -1,6 +1,8 @@
 // y[n][p][q][c] = 1/K sum over u, v of x[n][p S + u][q S + v][c]        K = kernel height * width
 //
-// One invocation computes one element. In the backward pass it sums the gradients of the windows that cover the element.
+// dx[n][i][j][c] = 1/K sum of dy[n][p][q][c] over the windows that cover (i, j)
+//
+// One invocation computes one element of the result.
 
 struct Params {
     batch: u32,
@@ -14,12 +16,14 @@ struct Params {
     stride_y: u32,
     stride_x: u32,
     x_start: u32,
+    dy_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// x; dy in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+// The result: y, or dx in the backward pass.
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(256)
 fn avg_pool2d_forward(
@@ -44,7 +48,7 @@ fn avg_pool2d_forward(
             sum += x[params.x_start + position * params.channels + channel];
         }
     }
-    y[i] = sum / f32(params.kernel_y * params.kernel_x);
+    out[i] = sum / f32(params.kernel_y * params.kernel_x);
 }
 
 @compute @workgroup_size(256)
@@ -71,8 +75,8 @@ fn avg_pool2d_backward(
     for (var p = first_p; p < end_p; p++) {
         for (var q = first_q; q < end_q; q++) {
             let window = (n * params.out_height + p) * params.out_width + q;
-            sum += x[params.x_start + window * params.channels + channel];
+            sum += dy[params.dy_start + window * params.channels + channel];
         }
     }
-    y[i] = sum / f32(params.kernel_y * params.kernel_x);
+    out[i] = sum / f32(params.kernel_y * params.kernel_x);
 }

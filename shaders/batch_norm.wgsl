@@ -2,13 +2,15 @@
 //
 //   xhat = (x - mean) / sqrt(var + eps)      y = gamma xhat + beta = scale x + shift
 //
-//   dbeta = sum dy      dgamma = sum dy xhat      dx = scale (dy - dbeta / M - xhat dgamma / M)
+//   dgamma = sum dz xhat      dbeta = sum dz      dx = scale (dz - dbeta / M - xhat dgamma / M)
+//
+// where dz = dy, or where a ReLU follows the norm and its output is not positive, zero.
 //
 // Sums over rows are taken in two stages without atomic additions. In the first, a workgroup sums a chunk of the rows for 32
 // channels; in the second, one invocation adds the chunks of one channel in order. Variances come from sums of (x - s)^2,
 // where s is the channel's value in the first row. It is near the mean, so few digits cancel (Chan, Golub and LeVeque, 1983).
 //
-// A norm's state is [4, channels]: scale, shift, mean, 1 / sqrt(var + eps).
+// A norm folded with its statistics is [4, channels]: scale, shift, mean, 1 / sqrt(var + eps).
 
 struct Params {
     rows: u32,
@@ -17,14 +19,16 @@ struct Params {
     chunks: u32,
     x_start: u32,
     x_stride: u32,
-    grad_start: u32,
-    grad_stride: u32,
+    dy_start: u32,
+    dy_stride: u32,
     out_start: u32,
     out_stride: u32,
     gamma_start: u32,
     beta_start: u32,
     mean_start: u32,
     var_start: u32,
+    running_mean_start: u32,
+    running_var_start: u32,
     // For running statistics: the weight of the batch's statistics, and the factor n / (n - 1) that makes a variance unbiased.
     momentum: f32,
     unbiased: f32,
@@ -33,15 +37,20 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> grad: array<f32>;
-@group(0) @binding(3) var<storage, read> state: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read> folded: array<f32>;
 @group(0) @binding(4) var<storage, read> gamma: array<f32>;
 @group(0) @binding(5) var<storage, read> beta: array<f32>;
 @group(0) @binding(6) var<storage, read> mean: array<f32>;
 @group(0) @binding(7) var<storage, read> variance: array<f32>;
-// [2, channels]: dbeta, dgamma.
-@group(0) @binding(8) var<storage, read> sums: array<f32>;
-@group(0) @binding(9) var<storage, read_write> out: array<f32>;
+// [chunks, 2, channels]: partial sums of the first stage.
+@group(0) @binding(8) var<storage, read> parts: array<f32>;
+// [2, channels]: dgamma, dbeta.
+@group(0) @binding(9) var<storage, read> sums: array<f32>;
+// The result: y, dx, statistics or sums.
+@group(0) @binding(10) var<storage, read_write> out: array<f32>;
+@group(0) @binding(11) var<storage, read> running_mean: array<f32>;
+@group(0) @binding(12) var<storage, read> running_variance: array<f32>;
 
 // Whether a ReLU follows the norm.
 override RELU: u32 = 0;
@@ -97,7 +106,7 @@ fn batch_norm_moments(
     }
 }
 
-// Turns the partial sums, in `grad`, into means and biased variances.
+// Turns the partial sums into means and biased variances.
 @compute @workgroup_size(256)
 fn batch_norm_finish(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -112,8 +121,8 @@ fn batch_norm_finish(
     var squares = 0.0;
     for (var chunk = 0u; chunk < params.chunks; chunk++) {
         let position = chunk * 2u * params.channels + channel;
-        sum += grad[position];
-        squares += grad[position + params.channels];
+        sum += parts[position];
+        squares += parts[position + params.channels];
     }
     let rows = f32(params.rows);
     let d = sum / rows;
@@ -121,7 +130,7 @@ fn batch_norm_finish(
     out[params.var_start + channel] = max(0.0, squares / rows - d * d);
 }
 
-// Computes the state of a norm from its statistics and weights.
+// Folds gamma, beta, mean and variance.
 @compute @workgroup_size(256)
 fn batch_norm_fold(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -141,7 +150,7 @@ fn batch_norm_fold(
     out[3u * params.channels + channel] = inv_std;
 }
 
-// Updates the running statistics, [2, channels], with those of the batch: from `x` (mean) and `grad` (variance) to `out`.
+// Writes new running statistics, [2, channels]: the old ones moved by `momentum` towards those of the batch.
 @compute @workgroup_size(256)
 fn batch_norm_update_running(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -152,8 +161,8 @@ fn batch_norm_update_running(
     if channel >= params.channels {
         return;
     }
-    let old_mean = x[params.x_start + channel];
-    let old_var = grad[params.grad_start + channel];
+    let old_mean = running_mean[params.running_mean_start + channel];
+    let old_var = running_variance[params.running_var_start + channel];
     let new_mean = mean[params.mean_start + channel];
     let new_var = variance[params.var_start + channel] * params.unbiased;
     out[channel] = old_mean + params.momentum * (new_mean - old_mean);
@@ -173,24 +182,24 @@ fn batch_norm_forward(
     let row = i / params.channels;
     let channel = i - row * params.channels;
     let value = x[params.x_start + row * params.x_stride + channel];
-    let y = fma(value, state[channel], state[params.channels + channel]);
+    let y = fma(value, folded[channel], folded[params.channels + channel]);
     out[params.out_start + row * params.out_stride + channel] = select(y, max(0.0, y), RELU == 1u);
 }
 
 fn xhat(value: f32, channel: u32) -> f32 {
-    return (value - state[2u * params.channels + channel]) * state[3u * params.channels + channel];
+    return (value - folded[2u * params.channels + channel]) * folded[3u * params.channels + channel];
 }
 
-// Returns the gradient with respect to the norm's output: dy, or zero where a ReLU follows and its output is not positive.
-fn through_relu(dy: f32, value: f32, channel: u32) -> f32 {
-    if RELU == 1u {
-        let y = fma(value, state[channel], state[params.channels + channel]);
-        return select(0.0, dy, y > 0.0);
+// Returns dz, the gradient with respect to the norm's output: zero where a ReLU follows and its output is not positive.
+fn dz(row: u32, value: f32, channel: u32) -> f32 {
+    let y = fma(value, folded[channel], folded[params.channels + channel]);
+    if RELU == 1u && !(y > 0.0) {
+        return 0.0;
     }
-    return dy;
+    return dy[params.dy_start + row * params.dy_stride + channel];
 }
 
-// Partial sums [chunks, 2, channels] of dbeta and dgamma.
+// Partial sums [chunks, 2, channels] of dgamma and dbeta.
 @compute @workgroup_size(32, 8)
 fn batch_norm_grad_sums(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -198,21 +207,20 @@ fn batch_norm_grad_sums(
     @builtin(local_invocation_index) invocation: u32,
 ) {
     let channel = group.x * CHANNELS + local.x;
-    var d_beta = 0.0;
-    var d_gamma = 0.0;
+    var dgamma = 0.0;
+    var dbeta = 0.0;
     if channel < params.channels {
         let begin = group.y * params.rows_per_chunk;
         let end = min(params.rows, begin + params.rows_per_chunk);
         for (var row = begin + local.y; row < end; row += LANES) {
             let value = x[params.x_start + row * params.x_stride + channel];
-            let dy = grad[params.grad_start + row * params.grad_stride + channel];
-            let dz = through_relu(dy, value, channel);
-            d_beta += dz;
-            d_gamma = fma(dz, xhat(value, channel), d_gamma);
+            let d = dz(row, value, channel);
+            dgamma = fma(d, xhat(value, channel), dgamma);
+            dbeta += d;
         }
     }
-    first_sums[invocation] = d_beta;
-    second_sums[invocation] = d_gamma;
+    first_sums[invocation] = dgamma;
+    second_sums[invocation] = dbeta;
     add_lanes(local.y, invocation);
     if local.y == 0u && channel < params.channels {
         let position = group.y * 2u * params.channels + channel;
@@ -221,7 +229,7 @@ fn batch_norm_grad_sums(
     }
 }
 
-// Adds the partial sums, in `grad`: [2, channels].
+// Adds the partial sums of dgamma and dbeta.
 @compute @workgroup_size(256)
 fn batch_norm_add_parts(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -234,7 +242,7 @@ fn batch_norm_add_parts(
     }
     var sum = 0.0;
     for (var chunk = 0u; chunk < params.chunks; chunk++) {
-        sum += grad[chunk * 2u * params.channels + i];
+        sum += parts[chunk * 2u * params.channels + i];
     }
     out[i] = sum;
 }
@@ -252,16 +260,15 @@ fn batch_norm_grad_input(
     let row = i / params.channels;
     let channel = i - row * params.channels;
     let value = x[params.x_start + row * params.x_stride + channel];
-    let dy = grad[params.grad_start + row * params.grad_stride + channel];
-    var d = through_relu(dy, value, channel);
+    var d = dz(row, value, channel);
     if BATCH == 1u {
-        let by_scale = xhat(value, channel) * sums[params.channels + channel];
-        d -= (sums[channel] + by_scale) / f32(params.rows);
+        let through_variance = xhat(value, channel) * sums[channel];
+        d -= (sums[params.channels + channel] + through_variance) / f32(params.rows);
     }
-    d *= state[channel];
+    var dx = folded[channel] * d;
     let position = params.out_start + row * params.out_stride + channel;
     if ACCUMULATE == 1u {
-        d += out[position];
+        dx += out[position];
     }
-    out[position] = d;
+    out[position] = dx;
 }

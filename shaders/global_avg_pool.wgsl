@@ -5,12 +5,14 @@ struct Params {
     pixels: u32,
     channels: u32,
     x_start: u32,
+    dy_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// x; dy in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+// The result: y, or dx in the backward pass.
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(256)
 fn global_avg_pool_forward(
@@ -28,7 +30,7 @@ fn global_avg_pool_forward(
     for (var pixel = 0u; pixel < params.pixels; pixel++) {
         sum += x[params.x_start + (n * params.pixels + pixel) * params.channels + channel];
     }
-    y[i] = sum / f32(params.pixels);
+    out[i] = sum / f32(params.pixels);
 }
 
 @compute @workgroup_size(256)
@@ -44,5 +46,5 @@ fn global_avg_pool_backward(
     let pixel = i / params.channels;
     let channel = i - pixel * params.channels;
     let n = pixel / params.pixels;
-    y[i] = x[params.x_start + n * params.channels + channel] / f32(params.pixels);
+    out[i] = dy[params.dy_start + n * params.channels + channel] / f32(params.pixels);
 }

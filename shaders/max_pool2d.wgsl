@@ -1,8 +1,10 @@
 // y[n][p][q][c] = max over u, v of x[n][p S - P + u][q S - P + v][c]
 //
-// In the backward pass one invocation computes one element: it sums the gradients of those windows that cover the element and
-// whose maximum it is. So no two invocations write the same element. Of equal values the first in row order is the maximum; a
-// NaN is larger than all values before it.
+// dx[n][i][j][c] = sum of dy[n][p][q][c] over the windows whose maximum is at (i, j)
+//
+// One invocation computes one element of the result; in the backward pass it visits the windows that cover the element. So no
+// two invocations write the same element. Of equal values the first in row order is the maximum; a NaN is larger than all
+// values before it.
 
 struct Params {
     batch: u32,
@@ -18,20 +20,21 @@ struct Params {
     padding_y: u32,
     padding_x: u32,
     x_start: u32,
-    grad_start: u32,
+    dy_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> grad: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+// The result: y, or dx in the backward pass.
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 fn is_nan(value: f32) -> bool {
     return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
 }
 
 // Returns the position in x of the maximum of the window at (p, q) of image n.
-fn chosen(n: u32, p: u32, q: u32, channel: u32) -> u32 {
+fn largest(n: u32, p: u32, q: u32, channel: u32) -> u32 {
     let top = max(i32(p * params.stride_y) - i32(params.padding_y), 0);
     let left = max(i32(q * params.stride_x) - i32(params.padding_x), 0);
     let bottom = min(i32(p * params.stride_y + params.kernel_y) - i32(params.padding_y), i32(params.height));
@@ -64,7 +67,7 @@ fn max_pool2d_forward(
     let row = pixel / params.out_width;
     let q = pixel - row * params.out_width;
     let n = row / params.out_height;
-    y[i] = x[params.x_start + chosen(n, row - n * params.out_height, q, channel)];
+    out[i] = x[params.x_start + largest(n, row - n * params.out_height, q, channel)];
 }
 
 @compute @workgroup_size(256)
@@ -91,11 +94,11 @@ fn max_pool2d_backward(
     var sum = 0.0;
     for (var p = first_p; p < end_p; p++) {
         for (var q = first_q; q < end_q; q++) {
-            if chosen(n, p, q, channel) == i {
+            if largest(n, p, q, channel) == i {
                 let window = (n * params.out_height + p) * params.out_width + q;
-                sum += grad[params.grad_start + window * params.channels + channel];
+                sum += dy[params.dy_start + window * params.channels + channel];
             }
         }
     }
-    y[i] = sum;
+    out[i] = sum;
 }

@@ -10,14 +10,16 @@ struct Params {
     channels: u32,
     window: u32,
     x_start: u32,
+    dy_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// x; dy in the backward pass.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-// [2, channels]: scale, shift.
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+// [4, channels]: scale, shift, and two rows that only the gradient of batch norm reads.
+@group(0) @binding(2) var<storage, read> folded: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+// The result: y, or dz in the backward pass.
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(256)
 fn norm_relu_pool_forward(
@@ -37,8 +39,8 @@ fn norm_relu_pool_forward(
     let q = pixel - row * out_width;
     let n = row / out_height;
     let p = row - n * out_height;
-    let scale = norm[channel];
-    let shift = norm[params.channels + channel];
+    let scale = folded[channel];
+    let shift = folded[params.channels + channel];
     var sum = 0.0;
     for (var u = 0u; u < params.window; u++) {
         for (var v = 0u; v < params.window; v++) {
@@ -46,7 +48,7 @@ fn norm_relu_pool_forward(
             sum += max(0.0, fma(x[params.x_start + position * params.channels + channel], scale, shift));
         }
     }
-    y[i] = sum / f32(params.window * params.window);
+    out[i] = sum / f32(params.window * params.window);
 }
 
 @compute @workgroup_size(256)
@@ -68,9 +70,9 @@ fn norm_relu_pool_spread(
     let out_height = params.height / params.window;
     let out_width = params.width / params.window;
     if p >= out_height || q >= out_width {
-        y[i] = 0.0;
+        out[i] = 0.0;
         return;
     }
     let position = (n * out_height + p) * out_width + q;
-    y[i] = x[params.x_start + position * params.channels + channel] / f32(params.window * params.window);
+    out[i] = dy[params.dy_start + position * params.channels + channel] / f32(params.window * params.window);
 }

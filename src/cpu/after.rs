@@ -4,27 +4,27 @@
 
 use super::simd::Simd;
 
-/// `max(0, x * scale[c] + shift[c])` for channel `c`: batch norm and ReLU.
+/// The affine map of a batch norm, `y = scale[c] x + shift[c]` for channel `c`. Its methods apply it and the ReLU that follows.
 #[derive(Clone, Copy)]
-pub struct ScaleShiftRelu<'a> {
+pub struct Affine<'a> {
     /// One factor per channel.
     pub scale: &'a [f32],
     /// One summand per channel.
     pub shift: &'a [f32],
 }
 
-impl<'a> ScaleShiftRelu<'a> {
+impl<'a> Affine<'a> {
     /// Returns the part for a range of channels.
-    pub(crate) fn channels(self, channels: std::ops::Range<usize>) -> ScaleShiftRelu<'a> {
-        ScaleShiftRelu {
+    pub(crate) fn channels(self, channels: std::ops::Range<usize>) -> Affine<'a> {
+        Affine {
             scale: &self.scale[channels.clone()],
             shift: &self.shift[channels],
         }
     }
 
-    /// Applies it to a vector whose first lane is channel `channel`.
+    /// `max(0, scale x + shift)` of a vector whose first lane is channel `channel`.
     #[inline(always)]
-    pub(crate) fn apply<S: Simd>(&self, s: S, x: S::V, channel: usize) -> S::V {
+    pub(crate) fn relu<S: Simd>(&self, s: S, x: S::V, channel: usize) -> S::V {
         let (scale, shift) = (
             s.load(&self.scale[channel..]),
             s.load(&self.shift[channel..]),
@@ -32,9 +32,9 @@ impl<'a> ScaleShiftRelu<'a> {
         s.max(s.mul_add(x, scale, shift), s.splat(0.0))
     }
 
-    /// Applies it to one element of `channel`.
+    /// `max(0, scale x + shift)` of one element of `channel`.
     #[inline]
-    pub(crate) fn apply_one(&self, x: f32, channel: usize) -> f32 {
+    pub(crate) fn relu_one(&self, x: f32, channel: usize) -> f32 {
         (x * self.scale[channel] + self.shift[channel]).max(0.0)
     }
 }
@@ -47,8 +47,8 @@ pub enum After<'a> {
     Nothing,
     /// `sum + bias`
     Bias(&'a [f32]),
-    /// The batch norm and ReLU that follow a convolution.
-    ScaleShiftRelu(ScaleShiftRelu<'a>),
+    /// `max(0, scale sum + shift)`: the batch norm and ReLU that follow a convolution.
+    AffineRelu(Affine<'a>),
 }
 
 impl<'a> From<Option<&'a [f32]>> for After<'a> {
@@ -64,7 +64,7 @@ impl After<'_> {
         match self {
             After::Nothing => sum,
             After::Bias(bias) => s.add(sum, s.load(&bias[column..])),
-            After::ScaleShiftRelu(f) => f.apply(s, sum, column),
+            After::AffineRelu(f) => f.relu(s, sum, column),
         }
     }
 
@@ -74,7 +74,7 @@ impl After<'_> {
         match self {
             After::Nothing => sum,
             After::Bias(bias) => sum + bias[column],
-            After::ScaleShiftRelu(f) => f.apply_one(sum, column),
+            After::AffineRelu(f) => f.relu_one(sum, column),
         }
     }
 
@@ -82,7 +82,7 @@ impl After<'_> {
         match self {
             After::Nothing => true,
             After::Bias(bias) => bias.len() == columns,
-            After::ScaleShiftRelu(f) => f.scale.len() == columns && f.shift.len() == columns,
+            After::AffineRelu(f) => f.scale.len() == columns && f.shift.len() == columns,
         }
     }
 }

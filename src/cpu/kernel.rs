@@ -259,7 +259,7 @@ impl Block<'_> {
                     |v, sum| s.add(sum, bias[v]),
                 );
             }
-            After::ScaleShiftRelu(f) => {
+            After::AffineRelu(f) => {
                 let scale = vectors::<S, V>(s, f.scale, place.column);
                 let shift = vectors::<S, V>(s, f.shift, place.column);
                 sums.write(

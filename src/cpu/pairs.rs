@@ -1,17 +1,12 @@
 //! Copies of activations as pairs of bf16, the operands of products in that [precision](super::precision).
 
-use super::after::ScaleShiftRelu;
+use super::after::Affine;
 use super::precision::pair;
 use super::simd::Simd;
 
 /// Copies one pixel's channels as pairs: `to = max(0, from * scale + shift)`, or `to = from` where `before` is `None`.
 #[inline(always)]
-pub(crate) fn copy_as_pairs<S: Simd>(
-    s: S,
-    before: Option<ScaleShiftRelu>,
-    from: &[f32],
-    to: &mut [f32],
-) {
+pub(crate) fn copy_as_pairs<S: Simd>(s: S, before: Option<Affine>, from: &[f32], to: &mut [f32]) {
     match before {
         None => copy_mapped(
             s,
@@ -26,8 +21,8 @@ pub(crate) fn copy_as_pairs<S: Simd>(
             from,
             to,
             #[inline(always)]
-            |c, x| f.apply(s, x, c),
-            |c, x| f.apply_one(x, c),
+            |c, x| f.relu(s, x, c),
+            |c, x| f.relu_one(x, c),
         ),
     }
 }
@@ -114,7 +109,7 @@ mod tests {
 
     #[test]
     fn odd_channels_end_in_a_zero() {
-        struct Copy<'a>(&'a [f32], Option<ScaleShiftRelu<'a>>);
+        struct Copy<'a>(&'a [f32], Option<Affine<'a>>);
         impl WithSimd for Copy<'_> {
             type Output = Vec<f32>;
             #[inline(always)]
@@ -126,7 +121,7 @@ mod tests {
         }
         for n in [0, 1, 2, 3, 31, 32, 33, 67] {
             let (x, scale, shift) = (numbers(n, 1), numbers(n, 2), numbers(n, 3));
-            let f = ScaleShiftRelu {
+            let f = Affine {
                 scale: &scale,
                 shift: &shift,
             };
@@ -140,9 +135,7 @@ mod tests {
                     };
                     let want = of(&|c| unpair(pair(x[c], 0.0))[0]);
                     assert_eq!(unpair(plain), want);
-                    for (got, want) in unpair(mapped)
-                        .into_iter()
-                        .zip(of(&|c| f.apply_one(x[c], c)))
+                    for (got, want) in unpair(mapped).into_iter().zip(of(&|c| f.relu_one(x[c], c)))
                     {
                         assert!(
                             (got - want).abs() <= want.abs() / 200.0 + 1e-6,

@@ -6,6 +6,7 @@ use super::Gpu;
 use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::gemm::Tile;
+use super::kernel::Kernel;
 use super::shaders::{Shader, Variant};
 use crate::error::Result;
 use crate::shader_params;
@@ -27,7 +28,7 @@ pub enum After<'a> {
     Nothing,
     /// `sum + bias`, `[O]`
     Bias(&'a Slice),
-    /// `max(0, sum * scale + shift)`, with the state `[4, O]` of a norm.
+    /// `max(0, sum * scale + shift)`, with a folded norm `[4, O]`.
     NormRelu(&'a Slice),
 }
 
@@ -183,7 +184,7 @@ pub fn pack(
 pub struct Product<'a> {
     /// The map that is read: x.
     pub source: &'a Rows,
-    /// The state of a norm: the product reads `max(0, x * scale + shift)` instead of x.
+    /// A folded norm: the product reads `max(0, x * scale + shift)` instead of x.
     pub norm: Option<&'a Slice>,
     /// The weights, [packed](pack).
     pub packed: &'a Slice,
@@ -225,6 +226,33 @@ pub fn grad_input(
     product(gpu, shape, true, &maps)
 }
 
+impl<'a> Product<'a> {
+    /// Begins a dispatch whose subgroups multiply on matrix units.
+    fn on_matrices(&self, gpu: &'a Gpu, matrices: Matrices) -> Kernel<'a> {
+        gpu.kernel(Shader::Conv2dCooperative, "conv2d_cooperative_forward")
+            .variant(Variant::Matrices(matrices.size as u32))
+            .constant("THREADS", matrices.threads as u32)
+            .constant("ACROSS", matrices.across as u32)
+            .read(2, self.packed)
+    }
+
+    /// Begins a dispatch whose invocations each compute a tile of sums.
+    fn on_tiles(&self, gpu: &'a Gpu, tile: Tile, params: &Params) -> Kernel<'a> {
+        let &Product { source, packed, .. } = self;
+        let [columns, channels] = [params.columns, params.source_channels].map(|n| n as usize);
+        let source_in_vec4s = in_vec4s(&source.data, source.stride, channels);
+        gpu.kernel(Shader::Conv2d, "conv2d_forward")
+            .variant(self.operands.variant())
+            .constant("DOWN", tile.down as u32)
+            .constant("ACROSS", tile.across as u32)
+            .constant("SOURCE_VEC4", source_in_vec4s.into())
+            .constant("WEIGHT_VEC4", in_vec4s(packed, columns, columns).into())
+            .read(1, &source.data)
+            .read(8, packed)
+            .read(9, packed)
+    }
+}
+
 fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &Product) -> Result<()> {
     let &Product {
         source,
@@ -236,7 +264,6 @@ fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &Product) -> Resu
     } = maps;
     let params = Params::new(shape, backward);
     let [rows, columns, depth] = [params.rows, params.columns, params.depth].map(|n| n as usize);
-    let source_channels = params.source_channels as usize;
     if rows == 0 || columns == 0 {
         return Ok(());
     }
@@ -251,7 +278,7 @@ fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &Product) -> Resu
     let (kind, after) = match after {
         After::Nothing => (0, packed),
         After::Bias(bias) => (1, bias),
-        After::NormRelu(state) => (2, state),
+        After::NormRelu(folded) => (2, folded),
     };
     let params = Params {
         depth_per_split: length as u32,
@@ -271,26 +298,10 @@ fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &Product) -> Resu
     };
     let [down, across] = tile.groups(rows, columns);
     let kernel = match on_matrices {
-        Some(matrices) => gpu
-            .kernel(Shader::Conv2dCooperative, "conv2d_cooperative_forward")
-            .variant(Variant::Matrices(matrices.size as u32))
-            .constant("THREADS", matrices.threads as u32)
-            .constant("ACROSS", matrices.across as u32)
-            .read(2, packed),
-        None => gpu
-            .kernel(Shader::Conv2d, "conv2d_forward")
-            .variant(operands.variant())
-            .constant("DOWN", tile.down as u32)
-            .constant("ACROSS", tile.across as u32)
-            .constant("BACKWARD", backward.into())
-            .constant(
-                "SOURCE_VEC4",
-                in_vec4s(&source.data, source.stride, source_channels).into(),
-            )
-            .constant("WEIGHT_VEC4", in_vec4s(packed, columns, columns).into())
-            .read(1, &source.data)
-            .read(8, packed)
-            .read(9, packed),
+        Some(matrices) => maps.on_matrices(gpu, matrices),
+        None => maps
+            .on_tiles(gpu, tile, &params)
+            .constant("BACKWARD", backward.into()),
     };
     kernel
         .constant("NORM", norm.is_some().into())

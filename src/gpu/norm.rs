@@ -1,11 +1,9 @@
 //! Batch norm over the rows of a matrix, with `shaders/batch_norm.wgsl`.
 //!
-//! The state of a norm is a buffer `[4, C]`: scale, shift, mean and `1 / sqrt(var + eps)`.
-
-use std::sync::Arc;
+//! A norm folded with its statistics is a buffer `[4, C]`: scale, shift, mean and `1 / sqrt(var + eps)`.
 
 use super::Gpu;
-use super::buffer::{Buffer, Slice};
+use super::buffer::Slice;
 use super::copy::Rows;
 use super::kernel::Kernel;
 use super::shaders::Shader;
@@ -22,14 +20,16 @@ shader_params! {
         chunks: u32,
         x_start: u32,
         x_stride: u32,
-        grad_start: u32,
-        grad_stride: u32,
+        dy_start: u32,
+        dy_stride: u32,
         out_start: u32,
         out_stride: u32,
         gamma_start: u32,
         beta_start: u32,
         mean_start: u32,
         var_start: u32,
+        running_mean_start: u32,
+        running_var_start: u32,
         momentum: f32,
         unbiased: f32,
         eps: f32,
@@ -56,10 +56,10 @@ impl Params {
         }
     }
 
-    fn grad(self, grad: &Rows) -> Self {
+    fn dy(self, dy: &Rows) -> Self {
         Params {
-            grad_start: grad.data.start(),
-            grad_stride: grad.stride as u32,
+            dy_start: dy.data.start(),
+            dy_stride: dy.stride as u32,
             ..self
         }
     }
@@ -96,7 +96,7 @@ pub fn moments(
     let parts = Slice::from(gpu.unset(params.chunks as usize * 2 * channels)?);
     kernel(gpu, "batch_norm_moments", params)
         .read(1, &x.data)
-        .write(9, &parts)
+        .write(10, &parts)
         .grid(params.chunks())?;
     let params = Params {
         mean_start: mean.start(),
@@ -105,47 +105,39 @@ pub fn moments(
     };
     kernel(gpu, "batch_norm_finish", params)
         .read(1, &x.data)
-        .read(2, &parts)
-        .write(9, mean)
+        .read(8, &parts)
+        .write(10, mean)
         .over(channels)
 }
 
-/// The weights and statistics of a norm, each with one number per channel.
-pub struct Parts<'a> {
-    /// The weight.
-    pub gamma: &'a Slice,
-    /// The bias.
-    pub beta: &'a Slice,
-    /// The mean.
-    pub mean: &'a Slice,
-    /// The biased variance.
-    pub var: &'a Slice,
-    /// Added to the variance before the root.
-    pub eps: f32,
-}
-
-/// Computes the state of a norm from its weights and statistics.
+/// Folds a norm: computes `[4, channels]` from `gamma`, `beta`, the mean, the biased variance and `eps`.
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.
-pub fn fold(gpu: &Gpu, parts: &Parts, channels: usize) -> Result<Slice> {
-    let state = Slice::from(gpu.unset(4 * channels)?);
+pub fn fold(
+    gpu: &Gpu,
+    [gamma, beta]: [&Slice; 2],
+    [mean, var]: [&Slice; 2],
+    eps: f32,
+    channels: usize,
+) -> Result<Slice> {
+    let folded = Slice::from(gpu.unset(4 * channels)?);
     let params = Params {
-        gamma_start: parts.gamma.start(),
-        beta_start: parts.beta.start(),
-        mean_start: parts.mean.start(),
-        var_start: parts.var.start(),
-        eps: parts.eps,
+        gamma_start: gamma.start(),
+        beta_start: beta.start(),
+        mean_start: mean.start(),
+        var_start: var.start(),
+        eps,
         ..Params::new(1, channels)
     };
     kernel(gpu, "batch_norm_fold", params)
-        .read(4, parts.gamma)
-        .read(5, parts.beta)
-        .read(6, parts.mean)
-        .read(7, parts.var)
-        .write(9, &state)
+        .read(4, gamma)
+        .read(5, beta)
+        .read(6, mean)
+        .read(7, var)
+        .write(10, &folded)
         .over(channels)?;
-    Ok(state)
+    Ok(folded)
 }
 
 /// Computes new running statistics, `[2, channels]`: mean and variance moved by `momentum` towards those of a batch.
@@ -155,112 +147,113 @@ pub fn fold(gpu: &Gpu, parts: &Parts, channels: usize) -> Result<Slice> {
 /// Where the GPU is lost or has no memory.
 pub fn update_running(
     gpu: &Gpu,
-    running: [&Slice; 2],
-    batch: [&Slice; 2],
+    [running_mean, running_var]: [&Slice; 2],
+    [mean, var]: [&Slice; 2],
     [momentum, unbiased]: [f32; 2],
     channels: usize,
-) -> Result<Arc<Buffer>> {
-    let out = Slice::from(gpu.unset(2 * channels)?);
+) -> Result<Slice> {
+    let updated = Slice::from(gpu.unset(2 * channels)?);
     let params = Params {
-        x_start: running[0].start(),
-        grad_start: running[1].start(),
-        mean_start: batch[0].start(),
-        var_start: batch[1].start(),
+        running_mean_start: running_mean.start(),
+        running_var_start: running_var.start(),
+        mean_start: mean.start(),
+        var_start: var.start(),
         momentum,
         unbiased,
         ..Params::new(1, channels)
     };
     kernel(gpu, "batch_norm_update_running", params)
-        .read(1, running[0])
-        .read(2, running[1])
-        .read(6, batch[0])
-        .read(7, batch[1])
-        .write(9, &out)
+        .read(6, mean)
+        .read(7, var)
+        .read(11, running_mean)
+        .read(12, running_var)
+        .write(10, &updated)
         .over(channels)?;
-    Ok(out.buffer)
+    Ok(updated)
 }
 
-/// Computes `out = x scale + shift`, or with `relu` the larger of that and zero.
+/// Computes `y = scale x + shift`, or with `relu` `y = max(0, scale x + shift)`.
 ///
 /// # Errors
 /// Where the GPU is lost.
 pub fn forward(
     gpu: &Gpu,
     x: &Rows,
-    state: &Slice,
+    folded: &Slice,
     relu: bool,
-    out: &Rows,
+    y: &Rows,
     [rows, channels]: [usize; 2],
 ) -> Result<()> {
-    kernel(
-        gpu,
-        "batch_norm_forward",
-        Params::new(rows, channels).x(x).out(out),
-    )
-    .constant("RELU", relu.into())
-    .read(1, &x.data)
-    .read(3, state)
-    .write(9, &out.data)
-    .over(rows * channels)
+    let params = Params::new(rows, channels).x(x).out(y);
+    kernel(gpu, "batch_norm_forward", params)
+        .constant("RELU", relu.into())
+        .read(1, &x.data)
+        .read(3, folded)
+        .write(10, &y.data)
+        .over(rows * channels)
 }
 
-/// The backward pass of a norm.
-pub struct Backward<'a> {
-    /// The input of the norm.
+/// The backward pass of a norm, and of the ReLU after it where there is one.
+pub struct NormGrad<'a> {
+    /// The input.
     pub x: &'a Rows,
-    /// Its state.
-    pub state: &'a Slice,
-    /// Whether a ReLU follows it.
-    pub relu: bool,
-    /// Whether its statistics were the batch's own.
-    pub batch: bool,
-    /// Rows and channels.
+    /// The gradient with respect to the output.
+    pub dy: &'a Rows,
+    /// Rows and channels of both.
     pub sizes: [usize; 2],
+    /// The norm, folded: `[4, channels]`.
+    pub folded: &'a Slice,
+    /// Whether ReLU follows.
+    pub relu: bool,
 }
 
-impl Backward<'_> {
-    /// Computes the gradients with respect to beta and gamma, `[2, channels]`, from `grad`, the gradient with respect to the output.
+impl NormGrad<'_> {
+    /// Computes `[2, channels]`: the gradients with respect to gamma and beta.
     ///
     /// # Errors
     /// Where the GPU is lost or has no memory.
-    pub fn sums(&self, gpu: &Gpu, grad: &Rows) -> Result<Slice> {
+    pub fn sums(&self, gpu: &Gpu) -> Result<Slice> {
         let [rows, channels] = self.sizes;
-        let params = Params::new(rows, channels).x(self.x).grad(grad);
+        let params = Params::new(rows, channels).x(self.x).dy(self.dy);
         let parts = Slice::from(gpu.unset(params.chunks as usize * 2 * channels)?);
         kernel(gpu, "batch_norm_grad_sums", params)
             .constant("RELU", self.relu.into())
             .read(1, &self.x.data)
-            .read(2, &grad.data)
-            .read(3, self.state)
-            .write(9, &parts)
+            .read(2, &self.dy.data)
+            .read(3, self.folded)
+            .write(10, &parts)
             .grid(params.chunks())?;
         if params.chunks == 1 {
             return Ok(parts);
         }
         let sums = Slice::from(gpu.unset(2 * channels)?);
         kernel(gpu, "batch_norm_add_parts", params)
-            .read(2, &parts)
-            .write(9, &sums)
+            .read(8, &parts)
+            .write(10, &sums)
             .over(2 * channels)?;
         Ok(sums)
     }
 
-    /// Writes the gradient with respect to the input to `out`, or with `add` adds it to the contents.
+    /// Writes the gradient with respect to the input to `dx`, or with `add` adds it to the contents.
+    ///
+    /// With the statistics of the mini-batch, pass the [`sums`](NormGrad::sums). Running statistics are constants: pass
+    /// `None`.
     ///
     /// # Errors
     /// Where the GPU is lost.
-    pub fn input(&self, gpu: &Gpu, grad: &Rows, sums: &Slice, out: &Rows, add: bool) -> Result<()> {
+    pub fn input(&self, gpu: &Gpu, sums: Option<&Slice>, dx: &Rows, add: bool) -> Result<()> {
         let [rows, channels] = self.sizes;
-        let params = Params::new(rows, channels).x(self.x).grad(grad).out(out);
+        let params = Params::new(rows, channels).x(self.x).dy(self.dy).out(dx);
         kernel(gpu, "batch_norm_grad_input", params)
             .constant("RELU", self.relu.into())
-            .constant("BATCH", self.batch.into())
+            .constant("BATCH", sums.is_some().into())
             .constant("ACCUMULATE", add.into())
             .read(1, &self.x.data)
-            .read(2, &grad.data)
-            .read(3, self.state)
-            .read(8, sums)
-            .write(9, &out.data)
+            .read(2, &self.dy.data)
+            .read(3, self.folded)
+            // Not read with running statistics, but every binding of the entry point needs a buffer.
+            .read(9, sums.unwrap_or(self.folded))
+            .write(10, &dx.data)
             .over(rows * channels)
     }
 }

@@ -43,8 +43,8 @@ impl Prepared<'_> {
             weight, bias, eps, ..
         } = self.norm;
         Norm {
-            weight,
-            bias,
+            gamma: weight,
+            beta: bias,
             eps: *eps,
             statistics,
         }
@@ -94,8 +94,8 @@ impl BatchNorm {
                 weight, bias, eps, ..
             } = self;
             *folded = Folded::new(&Norm {
-                weight,
-                bias,
+                gamma: weight,
+                beta: bias,
                 eps: *eps,
                 statistics: Statistics::Running { mean, var },
             })?;

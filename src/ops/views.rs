@@ -94,8 +94,8 @@ fn every_operation_takes_views() {
         }),
         ("batch_norm", &[&[600, 9], &[9], &[9]], &|x| {
             let norm = Norm {
-                weight: &x[1],
-                bias: &x[2],
+                gamma: &x[1],
+                beta: &x[2],
                 eps,
                 statistics: batch,
             };
@@ -103,8 +103,8 @@ fn every_operation_takes_views() {
         }),
         ("norm_relu_pool", &[&[2, 23, 19, 7], &[7], &[7]], &|x| {
             let norm = Norm {
-                weight: &x[1],
-                bias: &x[2],
+                gamma: &x[1],
+                beta: &x[2],
                 eps,
                 statistics: batch,
             };
@@ -115,8 +115,8 @@ fn every_operation_takes_views() {
             &[&[2, 23, 19, 7], &[7], &[7], &[4, 7, 3, 3]],
             &|x| {
                 let norm = Norm {
-                    weight: &x[1],
-                    bias: &x[2],
+                    gamma: &x[1],
+                    beta: &x[2],
                     eps,
                     statistics: batch,
                 };
@@ -128,8 +128,8 @@ fn every_operation_takes_views() {
             &[&[2, 23, 19, 7], &[4], &[4], &[4, 7, 3, 3]],
             &|x| {
                 let norm = Norm {
-                    weight: &x[1],
-                    bias: &x[2],
+                    gamma: &x[1],
+                    beta: &x[2],
                     eps,
                     statistics: batch,
                 };
@@ -148,9 +148,9 @@ fn every_operation_takes_views() {
                 &[2, 4, 3, 3],
             ],
             &|x| {
-                let norm = |weight, bias| Norm {
-                    weight,
-                    bias,
+                let norm = |gamma, beta| Norm {
+                    gamma,
+                    beta,
                     eps,
                     statistics: batch,
                 };

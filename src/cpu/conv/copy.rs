@@ -1,8 +1,8 @@
 //! Copies input pixels into a tile in cache, and on the way applies batch norm and ReLU and rounds to the precision.
 
-use crate::cpu::after::ScaleShiftRelu;
+use crate::cpu::after::Affine;
 use crate::cpu::pairs::copy_as_pairs;
-use crate::cpu::rows::scale_shift_relu;
+use crate::cpu::rows::affine_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, Precision};
 
@@ -22,7 +22,7 @@ pub(super) struct CopyPixels<'a> {
     pub(super) pixels: usize,
     pub(super) channels: usize,
     /// Batch norm and ReLU of these channels.
-    pub(super) before: Option<ScaleShiftRelu<'a>>,
+    pub(super) before: Option<Affine<'a>>,
     pub(super) precision: Precision,
 }
 
@@ -60,7 +60,7 @@ impl WithSimd for CopyPixels<'_> {
             match (self.precision, self.before) {
                 (Precision::Bf16, before) => copy_as_pairs(s, before, from, to),
                 (Precision::F32, None) => to.copy_from_slice(from),
-                (Precision::F32, Some(f)) => scale_shift_relu(s, f, from, to),
+                (Precision::F32, Some(f)) => affine_relu(s, f, from, to),
             }
         }
     }

@@ -10,12 +10,12 @@ use std::ops::Range;
 
 use super::Method;
 use super::winograd::Tiling;
-use crate::cpu::after::{After, ScaleShiftRelu};
+use crate::cpu::after::{Affine, After};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::{PackedB, tile_shape};
 use crate::cpu::pixels::Pixels;
-use crate::cpu::rows::scale_shift_relu;
+use crate::cpu::rows::affine_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 use crate::cpu::{Isa, Precision};
@@ -43,7 +43,7 @@ pub fn grad_weight(
     isa: Isa,
     shape: &ConvShape,
     x: Pixels,
-    before: Option<ScaleShiftRelu>,
+    before: Option<Affine>,
     dy: Pixels,
     dw: &mut [f32],
 ) {
@@ -64,7 +64,7 @@ pub(super) fn direct(
     isa: Isa,
     shape: &ConvShape,
     x: Pixels,
-    before: Option<ScaleShiftRelu>,
+    before: Option<Affine>,
     dy: Pixels,
     dw: &mut [f32],
 ) {
@@ -143,13 +143,13 @@ pub(super) fn direct(
 struct Source<'a> {
     shape: &'a ConvShape,
     x: Pixels<'a>,
-    before: Option<ScaleShiftRelu<'a>>,
+    before: Option<Affine<'a>>,
     taps: [usize; 2],
     segment: usize,
 }
 
 impl<'a> Source<'a> {
-    fn new(shape: &'a ConvShape, x: Pixels<'a>, before: Option<ScaleShiftRelu<'a>>) -> Self {
+    fn new(shape: &'a ConvShape, x: Pixels<'a>, before: Option<Affine<'a>>) -> Self {
         let [height, width] = shape.kernel;
         let joined = shape.channels < 16 && x.stride == shape.channels && before.is_none();
         let (taps, segment) = match joined {
@@ -244,13 +244,7 @@ impl WithSimd for Gather<'_> {
 
 /// Computes `to = before(row[first..])`, zero outside `row`.
 #[inline(always)]
-fn copy_clipped<S: Simd>(
-    s: S,
-    row: &[f32],
-    first: isize,
-    before: Option<ScaleShiftRelu>,
-    to: &mut [f32],
-) {
+fn copy_clipped<S: Simd>(s: S, row: &[f32], first: isize, before: Option<Affine>, to: &mut [f32]) {
     let skipped = (-first).clamp(0, to.len() as isize) as usize;
     let from = (first + skipped as isize) as usize;
     let present = row.len().saturating_sub(from).min(to.len() - skipped);
@@ -266,6 +260,6 @@ fn copy_clipped<S: Simd>(
     match before {
         None => to.copy_from_slice(from),
         // Where `before` is set, a segment is one pixel's channels, which lie wholly inside or wholly outside the row.
-        Some(f) => scale_shift_relu(s, f, from, to),
+        Some(f) => affine_relu(s, f, from, to),
     }
 }

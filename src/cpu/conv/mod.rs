@@ -26,7 +26,7 @@ mod winograd;
 
 pub use grad_weight::grad_weight;
 
-use super::after::{After, ScaleShiftRelu};
+use super::after::{Affine, After};
 use super::packed::{Layout, PackedB};
 use super::pixels::{Pixels, PixelsMut};
 use super::precision::pair;
@@ -102,7 +102,7 @@ impl Window {
         self,
         isa: Isa,
         x: Pixels,
-        before: Option<ScaleShiftRelu>,
+        before: Option<Affine>,
         weight: &PackedB,
         after: After,
         y: PixelsMut,
@@ -132,7 +132,7 @@ impl Window {
 struct ConvArgs<'a> {
     isa: Isa,
     x: Pixels<'a>,
-    before: Option<ScaleShiftRelu<'a>>,
+    before: Option<Affine<'a>>,
     weight: &'a PackedB,
     after: After<'a>,
 }
@@ -188,7 +188,7 @@ pub fn forward(
     isa: Isa,
     shape: &ConvShape,
     x: Pixels,
-    before: Option<ScaleShiftRelu>,
+    before: Option<Affine>,
     weight: &PackedB,
     after: After,
     y: PixelsMut,

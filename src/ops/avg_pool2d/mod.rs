@@ -13,19 +13,54 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::{memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
-/// Sizes of the feature maps and of the window, height before width.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
+/// Sizes of the feature maps and of the window, height before width. The gradient does not need the input.
+pub(crate) struct Job {
+    batch: usize,
     input: [usize; 2],
     output: [usize; 2],
     channels: usize,
     kernel: [usize; 2],
     stride: [usize; 2],
+}
+
+impl Job {
+    /// Checks that the window fits `x`.
+    fn check(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<Job> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape("avg_pool2d", "x [N, H, W, C]", x.shape()));
+        };
+        if kernel.contains(&0) || stride.contains(&0) {
+            let what = format_args!("kernel {kernel:?} and stride {stride:?} must not be zero");
+            return Err(Error::value("avg_pool2d", what));
+        }
+        let input = [height, width];
+        if (0..2).any(|a| input[a] < kernel[a]) {
+            let want = format_args!("a map of at least {kernel:?}");
+            return Err(Error::shape("avg_pool2d", want, x.shape()));
+        }
+        Ok(Job {
+            batch,
+            input,
+            output: [0, 1].map(|a| (input[a] - kernel[a]) / stride[a] + 1),
+            channels,
+            kernel,
+            stride,
+        })
+    }
+
+    /// `[N, H, W, C]`
+    fn in_dims(&self) -> [usize; 4] {
+        [self.batch, self.input[0], self.input[1], self.channels]
+    }
+
+    /// `[N, OH, OW, C]`
+    fn out_dims(&self) -> [usize; 4] {
+        [self.batch, self.output[0], self.output[1], self.channels]
+    }
 }
 
 /// Average pooling of `x` `[N, H, W, C]`: `[N, OH, OW, C]`, where `OH = (H - kernel) / stride + 1`, rounded down, and `OW`
@@ -42,49 +77,20 @@ pub(crate) struct Sizes {
 /// Where `x` is not `[N, H, W, C]`, a kernel or stride is zero, or the kernel exceeds the map.
 pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<Tensor> {
     let _timer = profile::time("avg_pool2d", x.shape());
-    let &[batch, height, width, channels] = x.dims() else {
-        return Err(Error::shape("avg_pool2d", "x [N, H, W, C]", x.shape()));
+    let job = Job::check(x, kernel, stride)?;
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(&job, x),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, x),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, x)?,
     };
-    if kernel.contains(&0) || stride.contains(&0) {
-        let what = format_args!("kernel {kernel:?} and stride {stride:?} must not be zero");
-        return Err(Error::value("avg_pool2d", what));
-    }
-    let input = [height, width];
-    if (0..2).any(|a| input[a] < kernel[a]) {
-        let want = format_args!("a map of at least {kernel:?}");
-        return Err(Error::shape("avg_pool2d", want, x.shape()));
-    }
-    let output = [0, 1].map(|a| (input[a] - kernel[a]) / stride[a] + 1);
-    let sizes = Sizes {
-        input,
-        output,
-        channels,
-        kernel,
-        stride,
-    };
-    let dims = x.dims().to_vec();
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, dy, &dims)?)])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let mut y = memory::zeros(batch * output[0] * output[1] * channels);
-    forward(isa, sizes, x.data(), &mut y);
-    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
+    y.record(&[x], move |dy, _| {
+        let dx = match &place {
+            Place::Naive => naive::backward(&job, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &job, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, dy)?,
         };
-        let mut dx = memory::zeros(dims.iter().product());
-        backward(isa, sizes, dy.data(), &mut dx);
-        Ok(vec![Some(Tensor::computed(dx, &dims))])
+        Ok(vec![Some(dx)])
     })
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::Level;
+use crate::cpu::{Isa, Level};
 use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
 use proptest::prelude::*;
 

@@ -1,54 +1,74 @@
 //! The SIMD loops over rows of [`crate::cpu::rows`].
 
-use super::{Grads, Variant};
+use super::{BETA, Folded, GAMMA, Job, Moments, Norm, X, naive};
 use crate::cpu::pixels::{Pixels, PixelsMut};
-pub(crate) use crate::cpu::rows::moments;
-use crate::cpu::rows::{self, Normalizer};
+use crate::cpu::rows::{self, NormGrad, moments};
 use crate::cpu::{Isa, memory};
+use crate::tensor::{Tensor, Wanted};
 
-/// `y = scale x + shift`, or `y = max(0, scale x + shift)` with `relu`.
-pub(crate) fn forward(isa: Isa, x: &[f32], norm: &Normalizer, relu: bool) -> Vec<f32> {
-    let stride = norm.scale.len();
-    let mut y = memory::unset(x.len());
-    let out = PixelsMut {
-        data: &mut y,
-        stride,
-    };
-    let x = Pixels { data: x, stride };
-    rows::scale_shift(
-        isa,
-        x,
-        norm.affine(),
-        relu,
-        x.data.len() / stride.max(1),
-        out,
-    );
-    y
+/// Folds `norm` for the pixels `x`; also returns the moments of the mini-batch if the norm uses them.
+pub(crate) fn fold_for(isa: Isa, norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<Moments>) {
+    naive::fold_by(norm, || moments(isa, x, rows, norm.gamma.len()))
 }
 
-/// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`. With
-/// running statistics `dx = scale dy`. With ReLU, `dy` is 0 where `y` is.
+/// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
+pub(crate) fn forward(isa: Isa, job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
+    let x = job.pixels(&job.x);
+    let (folded, moments) = fold_for(isa, norm, x, job.rows);
+    let mut y = memory::unset(job.x.len());
+    let out = PixelsMut {
+        data: &mut y,
+        stride: job.channels,
+    };
+    rows::affine(isa, x, folded.affine(), job.relu, job.rows, out);
+    (Tensor::computed(y, job.x.dims()), folded, moments)
+}
+
+/// `dx`, `dgamma` and `dbeta`
 pub(crate) fn backward(
     isa: Isa,
-    x: &[f32],
-    dy: &[f32],
-    norm: &Normalizer,
-    Variant { batch, relu }: Variant,
-) -> Grads {
-    let stride = norm.scale.len();
-    let n = x.len() / stride.max(1);
-    let (x, dy) = (Pixels { data: x, stride }, Pixels { data: dy, stride });
-    let (dbeta, dgamma) = rows::norm_grad_sums(isa, x, dy, norm.state(relu), n);
-    let mut dx = memory::zeros(x.data.len());
-    let sums = batch.then_some((&dbeta[..], &dgamma[..]));
-    let out = PixelsMut {
-        data: &mut dx,
-        stride,
+    job: &Job,
+    folded: &Folded,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Vec<Option<Tensor>> {
+    let mut dx = wanted.has(X).then(|| memory::zeros(job.x.len()));
+    let out = dx.as_mut().map(|data| PixelsMut {
+        data,
+        stride: job.channels,
+    });
+    let x_and_dy = [&job.x, dy].map(|t| job.pixels(t));
+    let [dgamma, dbeta] = grads(isa, x_and_dy, folded, job.relu, job.rows, out);
+    vec![
+        dx.map(|dx| Tensor::computed(dx, job.x.dims())),
+        wanted.has(GAMMA).then_some(dgamma),
+        wanted.has(BETA).then_some(dbeta),
+    ]
+}
+
+/// `dgamma = sum dz xhat` and `dbeta = sum dz`. Adds `scale (dz - dbeta / M - xhat dgamma / M)` to `dx`, or with running
+/// statistics `scale dz`.
+pub(crate) fn grads(
+    isa: Isa,
+    [x, dy]: [Pixels; 2],
+    folded: &Folded,
+    relu: bool,
+    rows: usize,
+    dx: Option<PixelsMut>,
+) -> [Tensor; 2] {
+    let [.., mean, inv_std] = folded.rows();
+    let grad = NormGrad {
+        x,
+        dy,
+        rows,
+        affine: folded.affine(),
+        mean,
+        inv_std,
+        relu,
     };
-    rows::norm_grad_input(isa, x, dy, norm.state(relu), sums, n, out);
-    Grads {
-        x: dx,
-        gamma: dgamma,
-        beta: dbeta,
+    let sums = grad.sums(isa);
+    if let Some(dx) = dx {
+        grad.input(isa, folded.batch.then_some(&sums), dx);
     }
+    sums.map(|sums| Tensor::computed(sums, &[mean.len()]))
 }

@@ -1,128 +1,158 @@
 //! Dispatches `shaders/batch_norm.wgsl`.
 
-use super::{Folded, FoldedOn, Moments, Norm, Statistics};
+use super::{BETA, Folded, GAMMA, Job, Moments, Norm, Statistics, X};
 use crate::error::Result;
 use crate::gpu::copy::Rows;
-use crate::gpu::norm::{self, Backward, Parts};
+use crate::gpu::norm::{self, NormGrad};
 use crate::gpu::{Gpu, Slice};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Wanted};
 
 /// Splits `[2, C]` into two tensors `[C]`.
-pub(crate) fn halves(both: &Slice, channels: usize) -> Result<[Tensor; 2]> {
-    let both = Tensor::from_gpu(both.buffer.clone(), &[2, channels]);
+fn halves(both: Slice, channels: usize) -> Result<[Tensor; 2]> {
+    let both = Tensor::from_gpu(both.buffer, &[2, channels]);
     Ok([both.index(0)?, both.index(1)?])
 }
 
-impl Norm<'_> {
-    /// Folds this norm for the rows `x` into a state `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`. Also returns the
-    /// moments of the mini-batch if the norm uses them.
-    pub(crate) fn state(
-        &self,
-        gpu: &Gpu,
-        x: &Rows,
-        sizes: [usize; 2],
-    ) -> Result<(Slice, Option<Moments>)> {
-        if let Some(state) = self.running_state(gpu)? {
-            return Ok((state, None));
-        }
-        let channels = sizes[1];
-        let mean = Slice::from(gpu.unset(2 * channels)?);
-        let var = mean.after(channels);
-        norm::moments(gpu, x, sizes, &mean, &var)?;
-        let state = self.fold_on(gpu, &mean, &var)?;
-        let [mean, var] = halves(&mean, channels)?;
-        Ok((state, Some(Moments { mean, var })))
-    }
-
-    /// Folds this norm if it has running statistics, which do not depend on the input.
-    pub(crate) fn running_state(&self, gpu: &Gpu) -> Result<Option<Slice>> {
-        match self.statistics {
-            Statistics::Batch => Ok(None),
-            Statistics::Running { mean, var } => {
-                self.fold_on(gpu, &mean.on(gpu)?, &var.on(gpu)?).map(Some)
-            }
-            Statistics::Folded(Folded(FoldedOn::Gpu(state, _))) => Ok(Some(state.clone())),
-            Statistics::Folded(Folded(FoldedOn::Cpu(f))) => {
-                let all = [&f.scale[..], &f.shift, &f.mean, &f.inv_std].concat();
-                Ok(Some(gpu.upload(&all)?.into()))
-            }
-        }
-    }
-
-    /// Folds this norm with these statistics.
-    pub(crate) fn fold_on(&self, gpu: &Gpu, mean: &Slice, var: &Slice) -> Result<Slice> {
-        let (gamma, beta) = (self.weight.on(gpu)?, self.bias.on(gpu)?);
-        let parts = Parts {
-            gamma: &gamma,
-            beta: &beta,
-            mean,
-            var,
-            eps: self.eps,
-        };
-        norm::fold(gpu, &parts, self.weight.len())
-    }
+/// `scale = gamma / sqrt(var + eps)` and `shift = beta - mean scale`, and the values that the gradient needs.
+pub(crate) fn fold(gpu: &Gpu, norm: &Norm, mean_and_var: [&Slice; 2]) -> Result<Folded> {
+    let (gamma, beta) = (norm.gamma.on(gpu)?, norm.beta.on(gpu)?);
+    let channels = norm.gamma.len();
+    let folded = norm::fold(gpu, [&gamma, &beta], mean_and_var, norm.eps, channels)?;
+    Ok(Folded {
+        values: Tensor::from_gpu(folded.buffer, &[4, channels]),
+        batch: norm.is_batch(),
+    })
 }
 
-/// `y = scale x + shift`, or `y = max(0, scale x + shift)` with `relu`. [`Backward`] computes its gradient.
-pub(crate) fn normalise(
-    gpu: Gpu,
-    x: &Tensor,
-    norm: &Norm,
-    relu: bool,
-) -> Result<(Tensor, Option<Moments>)> {
-    let channels = norm.weight.len();
-    let sizes = [x.len() / channels.max(1), channels];
-    let rows = move |data| Rows {
-        data,
-        stride: channels,
-    };
-    let from = rows(x.on(&gpu)?);
-    let (state, moments) = norm.state(&gpu, &from, sizes)?;
-    let to = rows(gpu.unset(x.len())?.into());
-    norm::forward(&gpu, &from, &state, relu, &to, sizes)?;
-    let (dims, batch) = (x.dims().to_vec(), norm.is_batch());
-    let y = Tensor::from_gpu(to.data.buffer, x.dims());
-    let y = y.record(&[x, norm.weight, norm.bias], move |dy, _| {
-        let back = Backward {
-            x: &from,
-            state: &state,
-            relu,
-            batch,
-            sizes,
-        };
-        let dy = rows(dy.on(&gpu)?);
-        let sums = back.sums(&gpu, &dy)?;
-        let to = rows(gpu.unset(sizes[0] * channels)?.into());
-        back.input(&gpu, &dy, &sums, &to, false)?;
-        let [dbeta, dgamma] = halves(&sums, channels)?;
-        Ok(vec![
-            Some(Tensor::from_gpu(to.data.buffer, &dims)),
-            Some(dgamma),
-            Some(dbeta),
-        ])
-    })?;
-    Ok((y, moments))
-}
-
-/// `running = (1 - momentum) running + momentum batch`, with the variance of the batch times `unbiased`.
-pub(crate) fn update_running(
+/// Folds `norm` for the pixels `x`; also returns the moments of the mini-batch if the norm uses them.
+pub(crate) fn fold_for(
     gpu: &Gpu,
-    running: [&mut Tensor; 2],
+    norm: &Norm,
+    x: &Rows,
+    rows: usize,
+) -> Result<(Folded, Option<Moments>)> {
+    match norm.statistics {
+        Statistics::Batch => {
+            let channels = norm.gamma.len();
+            let mean = Slice::from(gpu.unset(2 * channels)?);
+            let var = mean.after(channels);
+            norm::moments(gpu, x, [rows, channels], &mean, &var)?;
+            let folded = fold(gpu, norm, [&mean, &var])?;
+            let [mean, var] = halves(mean, channels)?;
+            Ok((folded, Some(Moments { mean, var })))
+        }
+        Statistics::Running { mean, var } => {
+            let folded = fold(gpu, norm, [&mean.on(gpu)?, &var.on(gpu)?])?;
+            Ok((folded, None))
+        }
+        Statistics::Folded(folded) => Ok((folded.clone(), None)),
+    }
+}
+
+impl Folded {
+    /// Scale, shift, mean and `1 / sqrt(var + eps)`: `[4, C]`.
+    pub(crate) fn on(&self, gpu: &Gpu) -> Result<Slice> {
+        self.values.on(gpu)
+    }
+}
+
+/// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
+pub(crate) fn forward(
+    gpu: &Gpu,
+    job: &Job,
+    norm: &Norm,
+) -> Result<(Tensor, Folded, Option<Moments>)> {
+    let x = job.rows_of(job.x.on(gpu)?);
+    let (folded, moments) = fold_for(gpu, norm, &x, job.rows)?;
+    let y = job.rows_of(gpu.unset(job.x.len())?.into());
+    let sizes = [job.rows, job.channels];
+    norm::forward(gpu, &x, &folded.on(gpu)?, job.relu, &y, sizes)?;
+    let y = Tensor::from_gpu(y.data.buffer, job.x.dims());
+    Ok((y, folded, moments))
+}
+
+/// `dx`, `dgamma` and `dbeta`
+pub(crate) fn backward(
+    gpu: &Gpu,
+    job: &Job,
+    folded: &Folded,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let unset = || gpu.unset(job.x.len());
+    let dx = wanted.has(X).then(unset).transpose()?;
+    let dx = dx.map(|dx| job.rows_of(dx.into()));
+    let (x, dy) = (job.rows_of(job.x.on(gpu)?), job.rows_of(dy.on(gpu)?));
+    let sums = grads(
+        gpu,
+        [&x, &dy],
+        folded,
+        job.relu,
+        job.rows,
+        dx.as_ref(),
+        false,
+    )?;
+    let [dgamma, dbeta] = sums;
+    Ok(vec![
+        dx.map(|dx| Tensor::from_gpu(dx.data.buffer, job.x.dims())),
+        wanted.has(GAMMA).then_some(dgamma),
+        wanted.has(BETA).then_some(dbeta),
+    ])
+}
+
+/// `dgamma = sum dz xhat` and `dbeta = sum dz`. Writes `scale (dz - dbeta / M - xhat dgamma / M)` to `dx`, or with running
+/// statistics `scale dz`; with `add` it is added to the contents.
+pub(crate) fn grads(
+    gpu: &Gpu,
+    [x, dy]: [&Rows; 2],
+    folded: &Folded,
+    relu: bool,
+    rows: usize,
+    dx: Option<&Rows>,
+    add: bool,
+) -> Result<[Tensor; 2]> {
+    let channels = folded.channels();
+    let grad = NormGrad {
+        x,
+        dy,
+        sizes: [rows, channels],
+        folded: &folded.on(gpu)?,
+        relu,
+    };
+    let sums = grad.sums(gpu)?;
+    if let Some(dx) = dx {
+        grad.input(gpu, folded.batch.then_some(&sums), dx, add)?;
+    }
+    halves(sums, channels)
+}
+
+/// `running = (1 - momentum) running + momentum batch`, with the variance of the batch times `unbiased`
+pub(super) fn update_running(
+    gpu: &Gpu,
     batch: &Moments,
+    [mean, var]: [&mut Tensor; 2],
     momentum: f32,
     unbiased: f32,
 ) -> Result<()> {
-    let channels = batch.mean.len();
-    let [mean, var] = running;
-    let old = [mean.on(gpu)?, var.on(gpu)?];
+    let running = [mean.on(gpu)?, var.on(gpu)?];
     let new = [batch.mean.on(gpu)?, batch.var.on(gpu)?];
     let updated = norm::update_running(
         gpu,
-        [&old[0], &old[1]],
-        [&new[0], &new[1]],
+        running.each_ref(),
+        new.each_ref(),
         [momentum, unbiased],
-        channels,
+        batch.mean.len(),
     )?;
-    [*mean, *var] = halves(&updated.into(), channels)?;
+    [*mean, *var] = halves(updated, batch.mean.len())?;
     Ok(())
+}
+
+impl Job {
+    /// The rows of a tensor of the shape of `x`.
+    fn rows_of(&self, data: Slice) -> Rows {
+        Rows {
+            data,
+            stride: self.channels,
+        }
+    }
 }

@@ -44,36 +44,40 @@
 //! `dx = gamma s dy`.
 //!
 //! Either way batch norm is an affine map of each channel, `y = scale x + shift` with `scale = gamma s` and
-//! `shift = beta - gamma s mean`. Computing these two is called folding.
+//! `shift = beta - mean scale`. Computing these two is called folding.
+//!
+//! Where a ReLU follows, `y = max(0, scale x + shift)` in one pass. Its gradient replaces `dy` above by
+//! `dz = dy where scale x + shift > 0, else 0`.
 
-mod cpu;
+pub(crate) mod cpu;
 pub(crate) mod gpu;
 pub(crate) mod naive;
 
-use std::sync::Arc;
-
-use crate::cpu::Isa;
+use crate::cpu::after::Affine;
 use crate::cpu::pixels::Pixels;
 use crate::cpu::profile;
-use crate::cpu::rows::{self, Normalizer};
 use crate::error::{Error, Result};
-use crate::gpu::Slice;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
-/// The parameters of a batch norm over `C` channels.
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const GAMMA: usize = 1;
+const BETA: usize = 2;
+
+/// The parameters of a batch norm over `C` channels, and the statistics that it uses.
 #[derive(Clone, Copy)]
 pub struct Norm<'a> {
-    /// The scale, gamma, `[C]`.
-    pub weight: &'a Tensor,
-    /// The shift, beta, `[C]`.
-    pub bias: &'a Tensor,
+    /// The scale, `[C]`; a file of weights calls it the weight.
+    pub gamma: &'a Tensor,
+    /// The shift, `[C]`; a file of weights calls it the bias.
+    pub beta: &'a Tensor,
     /// Added to the variance before the root; 1e-5 in torchvision.
     pub eps: f32,
     /// The mean and variance to normalise by.
     pub statistics: Statistics<'a>,
 }
 
-/// Source of the mean and variance that batch norm normalises by.
+/// The mean and variance that batch norm normalises by.
 #[derive(Clone, Copy)]
 pub enum Statistics<'a> {
     /// The mini-batch's own mean and variance: training.
@@ -85,7 +89,7 @@ pub enum Statistics<'a> {
         /// The variance of each channel.
         var: &'a Tensor,
     },
-    /// Running statistics, folded beforehand with the scale and shift of this norm.
+    /// Running statistics, folded beforehand with the parameters of this norm.
     Folded(&'a Folded),
 }
 
@@ -98,13 +102,13 @@ pub struct Moments {
     pub var: Tensor,
 }
 
-impl From<rows::Moments> for Moments {
-    fn from(moments: rows::Moments) -> Self {
-        let channels = [moments.mean.len()];
-        Moments {
-            mean: Tensor::computed(moments.mean, &channels),
-            var: Tensor::computed(moments.var, &channels),
-        }
+impl From<[Vec<f32>; 2]> for Moments {
+    fn from(mean_and_var: [Vec<f32>; 2]) -> Self {
+        let [mean, var] = mean_and_var.map(|values| {
+            let channels = values.len();
+            Tensor::computed(values, &[channels])
+        });
+        Moments { mean, var }
     }
 }
 
@@ -127,28 +131,23 @@ impl Moments {
             let want = format_args!("statistics {}", self.mean.shape());
             return Err(Error::shape("batch_norm", want, got));
         }
-        if let Device::Gpu(gpu) = Device::of(&[&self.mean, mean]) {
-            return gpu::update_running(&gpu, [mean, var], self, momentum, unbiased);
+        match Place::of(&[&self.mean, mean]) {
+            Place::Naive | Place::Cpu(_) => {
+                naive::update_running(self, [mean, var], momentum, unbiased);
+                Ok(())
+            }
+            Place::Gpu(gpu) => gpu::update_running(&gpu, self, [mean, var], momentum, unbiased),
         }
-        for (r, m) in mean.data_mut().iter_mut().zip(self.mean.data()) {
-            *r += momentum * (m - *r);
-        }
-        for (r, v) in var.data_mut().iter_mut().zip(self.var.data()) {
-            *r += momentum * (v * unbiased - *r);
-        }
-        Ok(())
     }
 }
 
-/// A norm with running statistics, folded into an affine map once for many uses.
+/// A norm folded with its statistics into an affine map: in inference once for many uses.
 #[derive(Clone)]
-pub struct Folded(FoldedOn);
-
-#[derive(Clone)]
-enum FoldedOn {
-    Cpu(Arc<Normalizer>),
-    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`; and the number of channels `C`.
-    Gpu(Slice, usize),
+pub struct Folded {
+    /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`. The last two are for the gradient.
+    values: Tensor,
+    /// Whether the statistics are those of the mini-batch, and so depend on the input.
+    batch: bool,
 }
 
 impl Folded {
@@ -157,21 +156,24 @@ impl Folded {
     /// # Errors
     /// Where the GPU does not answer.
     pub fn new(norm: &Norm) -> Result<Option<Self>> {
-        let folded = match norm.device(&[]) {
-            Device::Gpu(gpu) => {
-                let state = norm.running_state(&gpu)?;
-                state.map(|state| FoldedOn::Gpu(state, norm.weight.len()))
-            }
-            Device::Cpu => norm.running_normalizer().map(FoldedOn::Cpu),
-        };
-        Ok(folded.map(Folded))
+        norm.running(&norm.place(&[]))
     }
 
+    /// The number of channels.
     fn channels(&self) -> usize {
-        match &self.0 {
-            FoldedOn::Cpu(normalizer) => normalizer.scale.len(),
-            FoldedOn::Gpu(_, channels) => *channels,
-        }
+        self.values.dims()[1]
+    }
+
+    /// The affine map, on the CPU.
+    pub(crate) fn affine(&self) -> Affine<'_> {
+        let [scale, shift, ..] = self.rows();
+        Affine { scale, shift }
+    }
+
+    /// Scale, shift, mean and `1 / sqrt(var + eps)`, on the CPU.
+    fn rows(&self) -> [&[f32]; 4] {
+        let (values, channels) = (self.values.data(), self.channels());
+        [0, 1, 2, 3].map(|i| &values[i * channels..][..channels])
     }
 }
 
@@ -182,7 +184,7 @@ impl Norm<'_> {
             Statistics::Batch | Statistics::Folded(_) => vec![],
             Statistics::Running { mean, var } => vec![mean, var],
         };
-        for t in [self.weight, self.bias].into_iter().chain(running) {
+        for t in [self.gamma, self.beta].into_iter().chain(running) {
             if t.dims() != [channels] {
                 return Err(Error::shape(
                     op,
@@ -201,64 +203,64 @@ impl Norm<'_> {
         }
     }
 
-    /// The device on which an operation with this norm and these other inputs runs.
-    pub(crate) fn device(&self, others: &[&Tensor]) -> Device {
-        match self.statistics {
-            Statistics::Folded(Folded(FoldedOn::Gpu(state, _))) => {
-                Device::Gpu(state.buffer.gpu().clone())
-            }
-            _ => Device::of(&[others, &[self.weight, self.bias]].concat()),
-        }
-    }
-
-    /// Folds this norm for `rows` pixels `x`; also returns the moments of the mini-batch if the norm uses them.
-    pub(crate) fn fold(
-        &self,
-        isa: Isa,
-        x: Pixels,
-        rows: usize,
-    ) -> (Arc<Normalizer>, Option<rows::Moments>) {
-        match self.running_normalizer() {
-            Some(normalizer) => (normalizer, None),
-            None => {
-                let moments = if isa.is_naive() {
-                    naive::moments
-                } else {
-                    cpu::moments
-                };
-                let moments = moments(isa, x, rows, self.weight.len());
-                (self.normalizer(&moments), Some(moments))
-            }
-        }
+    /// Where an operation with this norm and these other inputs runs.
+    pub(crate) fn place(&self, others: &[&Tensor]) -> Place {
+        let folded = match self.statistics {
+            Statistics::Folded(folded) => vec![&folded.values],
+            Statistics::Batch | Statistics::Running { .. } => vec![],
+        };
+        Place::of(&[&folded[..], others, &[self.gamma, self.beta]].concat())
     }
 
     /// Folds this norm if it has running statistics, which do not depend on the input.
-    pub(crate) fn running_normalizer(&self) -> Option<Arc<Normalizer>> {
-        match self.statistics {
-            Statistics::Batch => None,
-            Statistics::Running { mean, var } => Some(self.running(mean, var)),
-            Statistics::Folded(Folded(FoldedOn::Cpu(folded))) => Some(folded.clone()),
-            // Then the operation runs on the GPU, and this is not called.
-            Statistics::Folded(Folded(FoldedOn::Gpu(..))) => None,
+    pub(crate) fn running(&self, place: &Place) -> Result<Option<Folded>> {
+        match (self.statistics, place) {
+            (Statistics::Batch, _) => Ok(None),
+            (Statistics::Folded(folded), _) => Ok(Some(folded.clone())),
+            (Statistics::Running { mean, var }, Place::Gpu(gpu)) => {
+                gpu::fold(gpu, self, [&mean.on(gpu)?, &var.on(gpu)?]).map(Some)
+            }
+            (Statistics::Running { mean, var }, Place::Naive | Place::Cpu(_)) => {
+                Ok(Some(naive::fold(self, [mean.data(), var.data()])))
+            }
         }
-    }
-
-    fn running(&self, mean: &Tensor, var: &Tensor) -> Arc<Normalizer> {
-        let (gamma, beta) = (self.weight.data(), self.bias.data());
-        let folded = Normalizer::new(gamma, beta, mean.data(), var.data(), self.eps);
-        Arc::new(folded)
-    }
-
-    /// Folds this norm for a mini-batch with these moments.
-    pub(crate) fn normalizer(&self, moments: &rows::Moments) -> Arc<Normalizer> {
-        let (gamma, beta) = (self.weight.data(), self.bias.data());
-        let folded = Normalizer::new(gamma, beta, &moments.mean, &moments.var, self.eps);
-        Arc::new(folded)
     }
 
     /// Whether the norm uses the statistics of the mini-batch.
     pub(crate) fn is_batch(&self) -> bool {
         matches!(self.statistics, Statistics::Batch)
+    }
+}
+
+/// The input, whose shape fits the norm, and its sizes.
+pub(crate) struct Job {
+    /// `[.., C]`, which are rows
+    x: Tensor,
+    rows: usize,
+    channels: usize,
+    /// Whether a ReLU follows.
+    relu: bool,
+}
+
+impl Job {
+    /// Checks that the norm fits the channels of `x`, and keeps `x` for the backward pass.
+    fn check(x: &Tensor, norm: &Norm, relu: bool) -> Result<Job> {
+        let channels = x.dims().last().copied().unwrap_or(0);
+        norm.check("batch_norm", channels)?;
+        Ok(Job {
+            x: x.clone(),
+            rows: x.len() / channels.max(1),
+            channels,
+            relu,
+        })
+    }
+
+    /// The pixels of a tensor of the shape of `x`.
+    fn pixels<'a>(&self, t: &'a Tensor) -> Pixels<'a> {
+        Pixels {
+            data: t.data(),
+            stride: self.channels,
+        }
     }
 }
 
@@ -269,7 +271,7 @@ impl Norm<'_> {
 /// use glimpse::{ops::{batch_norm, Norm, Statistics}, tensor::Tensor};
 /// let x = Tensor::from_vec(vec![1.0, 3.0], &[2, 1])?;
 /// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
-/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics: Statistics::Batch };
+/// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics: Statistics::Batch };
 /// let (y, moments) = batch_norm(&x, &norm)?;
 /// assert_eq!(y.data(), &[-1.0, 1.0]);
 /// assert_eq!(moments.unwrap().mean.data(), [2.0]);
@@ -285,65 +287,22 @@ pub fn batch_norm(x: &Tensor, norm: &Norm) -> Result<(Tensor, Option<Moments>)> 
 
 /// [`batch_norm`] and, if `relu`, a ReLU of its result, without storing the map between the two.
 pub(crate) fn normalise(x: &Tensor, norm: &Norm, relu: bool) -> Result<(Tensor, Option<Moments>)> {
-    let channels = x.dims().last().copied().unwrap_or(0);
-    norm.check("batch_norm", channels)?;
-    if let Device::Gpu(gpu) = norm.device(&[x]) {
-        return gpu::normalise(gpu, x, norm, relu);
-    }
-    let isa = Isa::current();
-    let rows = x.len() / channels.max(1);
-    let (normalizer, moments) = norm.fold(
-        isa,
-        Pixels {
-            data: x.data(),
-            stride: channels,
-        },
-        rows,
-    );
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
+    let job = Job::check(x, norm, relu)?;
+    let place = norm.place(&[x]);
+    let (y, folded, moments) = match &place {
+        Place::Naive => naive::forward(&job, norm),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, norm),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, norm)?,
     };
-    let y = Tensor::computed(forward(isa, x.data(), &normalizer, relu), x.dims());
-
-    let (kept, batch) = (x.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let grads = backward(
-            isa,
-            kept.data(),
-            dy.data(),
-            &normalizer,
-            Variant { batch, relu },
-        );
-        Ok(vec![
-            Some(Tensor::computed(grads.x, kept.dims())),
-            Some(Tensor::computed(grads.gamma, &[channels])),
-            Some(Tensor::computed(grads.beta, &[channels])),
-        ])
-    })?;
-    Ok((y, moments.map(Moments::from)))
-}
-
-/// Which of the operation's gradients is computed.
-#[derive(Clone, Copy)]
-pub(crate) struct Variant {
-    /// The norm used the statistics of the mini-batch.
-    pub(crate) batch: bool,
-    /// A ReLU followed the norm.
-    pub(crate) relu: bool,
-}
-
-/// The gradients with respect to the input and the parameters.
-pub(crate) struct Grads {
-    pub(crate) x: Vec<f32>,
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
+    let y = y.record(
+        &[x, norm.gamma, norm.beta],
+        move |dy, wanted| match &place {
+            Place::Naive => Ok(naive::backward(&job, &folded, dy, wanted)),
+            Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, &folded, dy, wanted)),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, &folded, dy, wanted),
+        },
+    )?;
+    Ok((y, moments))
 }
 
 #[cfg(test)]

@@ -1,68 +1,152 @@
 //! The definition as plain loops.
 
-use super::{Grads, Variant};
-use crate::cpu::Isa;
-use crate::cpu::pixels::Pixels;
-use crate::cpu::rows::{Moments, Normalizer};
+use super::{BETA, Folded, GAMMA, Job, Moments, Norm, Statistics, X};
+use crate::cpu::pixels::{Pixels, PixelsMut};
+use crate::tensor::{Tensor, Wanted};
 
 /// Mean and biased variance of each channel.
-pub(crate) fn moments(_: Isa, x: Pixels, rows: usize, channels: usize) -> Moments {
+pub(crate) fn moments(x: Pixels, rows: usize, channels: usize) -> [Vec<f32>; 2] {
     let column = |c: usize| (0..rows).map(move |i| f64::from(x.data[i * x.stride + c]));
     let mean: Vec<f64> = (0..channels)
         .map(|c| column(c).sum::<f64>() / rows as f64)
         .collect();
     let var = (0..channels)
         .map(|c| (column(c).map(|v| (v - mean[c]).powi(2)).sum::<f64>() / rows as f64) as f32);
-    Moments {
-        var: var.collect(),
-        mean: mean.iter().map(|&m| m as f32).collect(),
+    [mean.iter().map(|&m| m as f32).collect(), var.collect()]
+}
+
+/// `scale = gamma / sqrt(var + eps)` and `shift = beta - mean scale`, and the values that the gradient needs.
+pub(crate) fn fold(norm: &Norm, [mean, var]: [&[f32]; 2]) -> Folded {
+    let (gamma, beta, channels) = (norm.gamma.data(), norm.beta.data(), norm.gamma.len());
+    let mut values = vec![0.0; 4 * channels];
+    for c in 0..channels {
+        let inv_std = (1.0 / (f64::from(var[c]) + f64::from(norm.eps)).sqrt()) as f32;
+        let scale = gamma[c] * inv_std;
+        values[c] = scale;
+        values[channels + c] = beta[c] - mean[c] * scale;
+        values[2 * channels + c] = mean[c];
+        values[3 * channels + c] = inv_std;
+    }
+    Folded {
+        values: Tensor::computed(values, &[4, channels]),
+        batch: norm.is_batch(),
     }
 }
 
-/// `y = scale x + shift`, or `y = max(0, scale x + shift)` with `relu`.
-pub(crate) fn forward(_: Isa, x: &[f32], norm: &Normalizer, relu: bool) -> Vec<f32> {
-    let c = norm.scale.len();
-    x.iter()
-        .enumerate()
-        .map(|(i, x)| x * norm.scale[i % c] + norm.shift[i % c])
-        .map(|y| if relu { y.max(0.0) } else { y })
-        .collect()
+/// Folds `norm` for the pixels `x`; also returns the moments of the mini-batch if the norm uses them.
+pub(crate) fn fold_for(norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<Moments>) {
+    fold_by(norm, || moments(x, rows, norm.gamma.len()))
 }
 
-/// `dbeta = sum dy`, `dgamma = sum dy xhat`, `dx = scale (dy - dbeta / M - xhat dgamma / M)`. With
-/// running statistics `dx = scale dy`. With ReLU, `dy` is 0 where `y` is.
+/// Folds `norm` on the CPU; `moments` computes those of the mini-batch.
+pub(super) fn fold_by(
+    norm: &Norm,
+    moments: impl FnOnce() -> [Vec<f32>; 2],
+) -> (Folded, Option<Moments>) {
+    match norm.statistics {
+        Statistics::Batch => {
+            let [mean, var] = moments();
+            (fold(norm, [&mean, &var]), Some([mean, var].into()))
+        }
+        Statistics::Running { mean, var } => (fold(norm, [mean.data(), var.data()]), None),
+        Statistics::Folded(folded) => (folded.clone(), None),
+    }
+}
+
+/// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
+pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
+    let (folded, moments) = fold_for(norm, job.pixels(&job.x), job.rows);
+    let y = affine(job.pixels(&job.x), &folded, job.relu, job.rows);
+    (Tensor::computed(y, job.x.dims()), folded, moments)
+}
+
+/// `scale x + shift`, or with `relu` `max(0, scale x + shift)`, of each pixel
+pub(crate) fn affine(x: Pixels, folded: &Folded, relu: bool, rows: usize) -> Vec<f32> {
+    let [scale, shift, ..] = folded.rows();
+    let mut y = Vec::with_capacity(rows * scale.len());
+    for i in 0..rows {
+        for c in 0..scale.len() {
+            let value = x.data[i * x.stride + c] * scale[c] + shift[c];
+            y.push(if relu { value.max(0.0) } else { value });
+        }
+    }
+    y
+}
+
+/// `dx`, `dgamma` and `dbeta`
 pub(crate) fn backward(
-    isa: Isa,
-    x: &[f32],
-    dy: &[f32],
-    norm: &Normalizer,
-    Variant { batch, relu }: Variant,
-) -> Grads {
-    let y = forward(isa, x, norm, false);
-    let passed = dy
-        .iter()
-        .zip(&y)
-        .map(|(&dy, &y)| if relu && y <= 0.0 { 0.0 } else { dy });
-    let dy: Vec<f32> = passed.collect();
-    let c = norm.scale.len();
-    let m = (x.len() / c) as f64;
-    let xhat = |i: usize| f64::from(x[i] - norm.mean[i % c]) * f64::from(norm.inv_std[i % c]);
-    let (mut dbeta, mut dgamma) = (vec![0.0f64; c], vec![0.0f64; c]);
-    for (i, &dy) in dy.iter().enumerate() {
-        dbeta[i % c] += f64::from(dy);
-        dgamma[i % c] += f64::from(dy) * xhat(i);
-    }
-    let dx = (0..x.len()).map(|i| {
-        let through_statistics = if batch {
-            (dbeta[i % c] + xhat(i) * dgamma[i % c]) / m
-        } else {
-            0.0
-        };
-        (f64::from(norm.scale[i % c]) * (f64::from(dy[i]) - through_statistics)) as f32
+    job: &Job,
+    folded: &Folded,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Vec<Option<Tensor>> {
+    let mut dx = wanted.has(X).then(|| vec![0.0; job.x.len()]);
+    let out = dx.as_mut().map(|data| PixelsMut {
+        data,
+        stride: job.channels,
     });
-    Grads {
-        x: dx.collect(),
-        gamma: dgamma.iter().map(|&g| g as f32).collect(),
-        beta: dbeta.iter().map(|&b| b as f32).collect(),
+    let x_and_dy = [&job.x, dy].map(|t| job.pixels(t));
+    let [dgamma, dbeta] = grads(x_and_dy, folded, job.relu, job.rows, out);
+    vec![
+        dx.map(|dx| Tensor::computed(dx, job.x.dims())),
+        wanted.has(GAMMA).then_some(dgamma),
+        wanted.has(BETA).then_some(dbeta),
+    ]
+}
+
+/// `dgamma = sum dz xhat` and `dbeta = sum dz`. Adds `scale (dz - dbeta / M - xhat dgamma / M)` to `dx`, or with running
+/// statistics `scale dz`.
+pub(crate) fn grads(
+    [x, dy]: [Pixels; 2],
+    folded: &Folded,
+    relu: bool,
+    rows: usize,
+    dx: Option<PixelsMut>,
+) -> [Tensor; 2] {
+    let [scale, shift, mean, inv_std] = folded.rows();
+    let channels = scale.len();
+    let dz = |i: usize, c: usize| match x.data[i * x.stride + c] * scale[c] + shift[c] {
+        y if relu && y <= 0.0 => 0.0,
+        _ => f64::from(dy.data[i * dy.stride + c]),
+    };
+    let xhat =
+        |i: usize, c: usize| f64::from(x.data[i * x.stride + c] - mean[c]) * f64::from(inv_std[c]);
+    let (mut dgamma, mut dbeta) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+    for i in 0..rows {
+        for c in 0..channels {
+            dgamma[c] += dz(i, c) * xhat(i, c);
+            dbeta[c] += dz(i, c);
+        }
+    }
+    if let Some(dx) = dx {
+        for i in 0..rows {
+            for c in 0..channels {
+                let through_statistics = match folded.batch {
+                    true => (dbeta[c] + xhat(i, c) * dgamma[c]) / rows as f64,
+                    false => 0.0,
+                };
+                let d = f64::from(scale[c]) * (dz(i, c) - through_statistics);
+                dx.data[i * dx.stride + c] += d as f32;
+            }
+        }
+    }
+    [dgamma, dbeta].map(|sums| {
+        let sums = sums.iter().map(|&sum| sum as f32).collect();
+        Tensor::computed(sums, &[channels])
+    })
+}
+
+/// `running = (1 - momentum) running + momentum batch`, with the variance of the batch times `unbiased`
+pub(super) fn update_running(
+    batch: &Moments,
+    [mean, var]: [&mut Tensor; 2],
+    momentum: f32,
+    unbiased: f32,
+) {
+    for (r, m) in mean.data_mut().iter_mut().zip(batch.mean.data()) {
+        *r += momentum * (m - *r);
+    }
+    for (r, v) in var.data_mut().iter_mut().zip(batch.var.data()) {
+        *r += momentum * (v * unbiased - *r);
     }
 }

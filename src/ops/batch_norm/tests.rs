@@ -1,4 +1,5 @@
 use super::*;
+use crate::cpu::Isa;
 use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
 
 #[test]
@@ -15,8 +16,8 @@ fn agrees_with_pytorch() {
             };
             let statistics = if training { Statistics::Batch } else { running };
             let norm = Norm {
-                weight: &gamma,
-                bias: &beta,
+                gamma: &gamma,
+                beta: &beta,
                 eps: 1e-5,
                 statistics,
             };
@@ -55,8 +56,8 @@ fn gradient_is_the_difference_quotient() {
         ] {
             check_gradients(&inputs, |x| {
                 let mut norm = Norm {
-                    weight: &x[1],
-                    bias: &x[2],
+                    gamma: &x[1],
+                    beta: &x[2],
                     eps: 1e-5,
                     statistics,
                 };
@@ -90,8 +91,8 @@ fn many_rows_and_channels_agree_with_the_definition() {
                 },
             };
             let norm = Norm {
-                weight: &gamma,
-                bias: &beta,
+                gamma: &gamma,
+                beta: &beta,
                 eps: 1e-3,
                 statistics,
             };
@@ -129,9 +130,9 @@ fn a_folded_norm_of_another_size_is_named() {
         let of = |n: usize| (random(&[n], 1), random(&[n], 2));
         let running = |mean, var| Statistics::Running { mean, var };
         let ((g3, b3), (g5, b5)) = (of(3), of(5));
-        let norm = |weight, bias, statistics| Norm {
-            weight,
-            bias,
+        let norm = |gamma, beta, statistics| Norm {
+            gamma,
+            beta,
             eps: 1e-5,
             statistics,
         };
@@ -158,8 +159,8 @@ fn elementwise_shift(mut x: Tensor, by: f32) -> Tensor {
 fn a_parameter_of_another_size_is_named() {
     let (x, p) = (Tensor::zeros(&[2, 3]), Tensor::zeros(&[4]));
     let norm = Norm {
-        weight: &p,
-        bias: &p,
+        gamma: &p,
+        beta: &p,
         eps: 1e-5,
         statistics: Statistics::Batch,
     };

@@ -1,6 +1,6 @@
 //! The convolution of [`crate::cpu::conv`] applies the norm and the ReLU to its sums before it writes them.
 
-use super::{FOLDED, Job};
+use super::Job;
 use crate::cpu::after::After;
 use crate::cpu::conv;
 use crate::cpu::pixels::{Pixels, PixelsMut};
@@ -9,14 +9,14 @@ use crate::ops::conv2d::packed_weight;
 use crate::tensor::Tensor;
 
 /// `y = max(0, scale conv(x, w) + shift)`
-pub(crate) fn forward(isa: Isa, job: &Job) -> Tensor {
-    let (shape, folded) = (&job.shape, job.norm.running_normalizer().expect(FOLDED));
+pub(super) fn forward(isa: Isa, job: &Job) -> Tensor {
+    let shape = &job.shape;
     let packed = packed_weight(isa, shape, job.precision, job.weight);
     let x = Pixels {
         data: job.x.data(),
         stride: shape.channels,
     };
-    let after = After::ScaleShiftRelu(folded.affine());
+    let after = After::AffineRelu(job.folded.affine());
     let mut y = memory::unset(shape.out_pixels() * shape.out_channels);
     let out = PixelsMut {
         data: &mut y,

@@ -1,6 +1,6 @@
 //! The convolution of [`crate::gpu::conv`] applies the norm and the ReLU to its sums before it writes them.
 
-use super::{FOLDED, Job};
+use super::Job;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::conv::After;
@@ -8,13 +8,12 @@ use crate::ops::conv2d::gpu::{convolve, map};
 use crate::tensor::Tensor;
 
 /// `y = max(0, scale conv(x, w) + shift)`
-pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
-    let (shape, folded) = (&job.shape, job.norm.running_state(gpu)?.expect(FOLDED));
-    let outputs = shape.out_channels;
+pub(super) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
+    let (shape, outputs) = (&job.shape, job.shape.out_channels);
     let x = map(job.x.on(gpu)?, shape.channels);
     let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
     let weight = (job.weight, job.precision);
-    let after = After::NormRelu(&folded);
-    convolve(gpu, shape, [&x, &y], None, weight, after)?;
+    let folded = job.folded.on(gpu)?;
+    convolve(gpu, shape, [&x, &y], None, weight, After::NormRelu(&folded))?;
     Ok(Tensor::from_gpu(y.data.buffer, &shape.out_dims()))
 }

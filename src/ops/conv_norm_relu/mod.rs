@@ -16,46 +16,22 @@ mod naive;
 
 use crate::cpu::{Precision, profile};
 use crate::error::Result;
-use crate::ops::batch_norm::{Moments, Norm, normalise};
+use crate::ops::batch_norm::{Folded, Moments, Norm, normalise};
 use crate::ops::conv2d::{Window, conv_shape, conv2d, precision};
 use crate::sizes::ConvShape;
-use crate::tensor::{Device, Place, Tensor};
+use crate::tensor::Place;
+use crate::tensor::Tensor;
 
-// A job runs only then.
-const FOLDED: &str = "the statistics are known before the convolution";
-
-/// The inputs, whose shapes fit, and their sizes.
-pub(crate) struct Job<'a> {
+/// The inputs of the fused pass, which keeps nothing for a gradient, and their sizes.
+struct Job<'a> {
     /// `[N, H, W, C]`
     x: &'a Tensor,
     /// `[O, C, kh, kw]`
     weight: &'a Tensor,
     /// Over `O` channels.
-    norm: &'a Norm<'a>,
+    folded: Folded,
     shape: ConvShape,
     precision: Precision,
-}
-
-impl<'a> Job<'a> {
-    /// Checks that the shapes fit.
-    fn check(x: &'a Tensor, weight: &'a Tensor, window: Window, norm: &'a Norm) -> Result<Job<'a>> {
-        let shape = conv_shape("conv_norm_relu", x, weight, window)?;
-        norm.check("conv_norm_relu", shape.out_channels)?;
-        Ok(Job {
-            x,
-            weight,
-            norm,
-            shape,
-            precision: precision(&[x, weight]),
-        })
-    }
-
-    /// Whether the statistics are those of the mini-batch, which are known after the convolution, or a gradient is wanted.
-    fn needs_two_operations(&self) -> bool {
-        let Norm { weight, bias, .. } = self.norm;
-        let inputs = [self.x, self.weight, weight, bias];
-        self.norm.is_batch() || inputs.iter().any(|t| t.is_tracked())
-    }
 }
 
 /// `relu(batch_norm(conv(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
@@ -66,7 +42,7 @@ impl<'a> Job<'a> {
 /// let x = Tensor::from_vec(vec![1.0, 3.0], &[1, 1, 2, 1])?;
 /// let (one, two) = (Tensor::full(&[1], 1.0), Tensor::full(&[1], 2.0));
 /// let statistics = Statistics::Running { mean: &two, var: &one };
-/// let norm = Norm { weight: &one, bias: &one, eps: 0.0, statistics };
+/// let norm = Norm { gamma: &one, beta: &one, eps: 0.0, statistics };
 /// let weight = Tensor::full(&[1, 1, 1, 1], -1.0);
 /// let (y, _) = conv_norm_relu(&x, &weight, Window::square(1, 0), &norm)?;
 /// assert_eq!(y.data(), &[0.0, 0.0]);
@@ -82,13 +58,21 @@ pub fn conv_norm_relu(
     norm: &Norm,
 ) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("conv_norm_relu", x.shape());
-    let job = Job::check(x, weight, window, norm)?;
-    if job.needs_two_operations() {
-        return normalise(&conv2d(x, weight, None, window)?, norm, true);
-    }
-    let place = match norm.device(&[x, weight]) {
-        Device::Gpu(gpu) => Place::Gpu(gpu),
-        Device::Cpu => Place::of(&[x, weight]),
+    let shape = conv_shape("conv_norm_relu", x, weight, window)?;
+    norm.check("conv_norm_relu", shape.out_channels)?;
+    let inputs = [x, weight, norm.gamma, norm.beta];
+    let tracked = inputs.iter().any(|t| t.is_tracked());
+    let place = norm.place(&[x, weight]);
+    let folded = match norm.running(&place)? {
+        Some(folded) if !tracked => folded,
+        _ => return normalise(&conv2d(x, weight, None, window)?, norm, true),
+    };
+    let job = Job {
+        x,
+        weight,
+        folded,
+        shape,
+        precision: precision(&inputs),
     };
     let y = match &place {
         Place::Naive => naive::forward(&job),

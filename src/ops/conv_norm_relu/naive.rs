@@ -1,16 +1,19 @@
-//! The definition: the convolution as plain loops, then the norm and the ReLU of each of its elements.
+//! The definition: the convolution as plain loops, then batch norm and ReLU.
 
-use super::{FOLDED, Job};
-use crate::ops::conv2d::naive::convolve;
+use super::Job;
+use crate::cpu::pixels::Pixels;
+use crate::ops::{batch_norm, conv2d};
 use crate::tensor::Tensor;
 
 /// `y = max(0, scale conv(x, w) + shift)`
-pub(crate) fn forward(job: &Job) -> Tensor {
-    let (shape, folded) = (&job.shape, job.norm.running_normalizer().expect(FOLDED));
-    let sums = convolve(shape, job.x.data(), job.weight.data(), job.precision);
-    let y = sums.iter().enumerate().map(|(i, &sum)| {
-        let o = i % shape.out_channels;
-        (sum as f32 * folded.scale[o] + folded.shift[o]).max(0.0)
-    });
-    Tensor::computed(y.collect(), &shape.out_dims())
+pub(super) fn forward(job: &Job) -> Tensor {
+    let (shape, x, weight) = (&job.shape, job.x.data(), job.weight.data());
+    let sums = conv2d::naive::convolve(shape, x, weight, job.precision);
+    let sums: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
+    let pixels = Pixels {
+        data: &sums,
+        stride: shape.out_channels,
+    };
+    let y = batch_norm::naive::affine(pixels, &job.folded, true, shape.out_pixels());
+    Tensor::computed(y, &shape.out_dims())
 }

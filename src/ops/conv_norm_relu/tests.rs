@@ -5,8 +5,8 @@ use crate::ops::testing::{assert_close, check_gradients, here, on_every_device, 
 
 fn norm<'a>(p: &'a [Tensor], statistics: Statistics<'a>) -> Norm<'a> {
     Norm {
-        weight: &p[0],
-        bias: &p[1],
+        gamma: &p[0],
+        beta: &p[1],
         eps: 1e-3,
         statistics,
     }

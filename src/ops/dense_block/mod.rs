@@ -21,19 +21,14 @@
 
 mod cpu;
 mod gpu;
+mod naive;
 
-use std::sync::Arc;
-
-use crate::cpu::Isa;
-use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows::{self, Normalizer};
-use crate::cpu::{memory, profile, threads};
+use crate::cpu::{Precision, profile};
 use crate::error::{Error, Result};
-use crate::ops::batch_norm::{Moments, Norm};
+use crate::ops::batch_norm::{Folded, Moments, Norm};
 use crate::ops::conv2d::precision;
-use crate::ops::norm_relu_conv::{self, Composite};
 use crate::sizes::ConvShape;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
 /// The parameters of one layer that reads `C` channels: batch norm, ReLU and a 1x1 convolution to the `B` channels of the
 /// bottleneck; then batch norm, ReLU and a 3x3 convolution to `growth` channels.
@@ -47,6 +42,112 @@ pub struct DenseLayer<'a> {
     pub norm2: Norm<'a>,
     /// `[growth, B, 3, 3]`
     pub conv2: &'a Tensor,
+}
+
+// The inputs, as the tape numbers them: `x`, and then the parameters of each layer, in the order of `DenseLayer::inputs`.
+const X: usize = 0;
+const PARAMETERS: usize = 6;
+const CONV1: usize = 2;
+const CONV2: usize = 5;
+
+impl<'a> DenseLayer<'a> {
+    fn inputs(&self) -> [&'a Tensor; PARAMETERS] {
+        let DenseLayer {
+            norm1,
+            conv1,
+            norm2,
+            conv2,
+        } = *self;
+        [
+            norm1.gamma,
+            norm1.beta,
+            conv1,
+            norm2.gamma,
+            norm2.beta,
+            conv2,
+        ]
+    }
+}
+
+/// The number of `parameter` of layer `index` among the inputs.
+fn input(index: usize, parameter: usize) -> usize {
+    1 + index * PARAMETERS + parameter
+}
+
+/// The weights of the layers, whose shapes fit, and the sizes. The input is not kept: the block's buffer has a copy of it.
+struct Job {
+    /// N, H, W and C of the input.
+    dims: [usize; 4],
+    /// The convolutions of each layer: 1x1 and 3x3.
+    layers: Vec<[Conv; 2]>,
+    /// Channels of the block's buffer: `C + L growth`.
+    total: usize,
+    /// Whether a gradient is wanted.
+    tracked: bool,
+    precision: Precision,
+}
+
+/// One convolution of a layer.
+struct Conv {
+    shape: ConvShape,
+    weight: Tensor,
+}
+
+/// Intermediate results that the backward pass reads.
+struct Saved {
+    /// The block's buffer, which is also its output: `[N, H, W, C + L growth]`.
+    buffer: Tensor,
+    layers: Vec<SavedLayer>,
+}
+
+/// Intermediate results of one layer.
+struct SavedLayer {
+    /// The result of the first convolution, `[N, H, W, B]`.
+    bottleneck: Tensor,
+    /// Both norms.
+    folded: [Folded; 2],
+}
+
+impl Job {
+    /// Checks that the shapes fit, and keeps the weights for the backward pass.
+    fn check(x: &Tensor, layers: &[DenseLayer], inputs: &[&Tensor]) -> Result<Job> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
+        };
+        let mut job = Job {
+            dims: [batch, height, width, channels],
+            layers: Vec::with_capacity(layers.len()),
+            total: channels,
+            tracked: inputs.iter().any(|t| t.is_tracked()),
+            precision: precision(inputs),
+        };
+        for (index, layer) in layers.iter().enumerate() {
+            let [one, three] = layer_shapes(x, job.total, index, layer)?;
+            job.total += three.out_channels;
+            job.layers.push([
+                Conv {
+                    shape: one,
+                    weight: layer.conv1.clone(),
+                },
+                Conv {
+                    shape: three,
+                    weight: layer.conv2.clone(),
+                },
+            ]);
+        }
+        Ok(job)
+    }
+
+    /// The number of pixels.
+    fn pixels(&self) -> usize {
+        self.dims[..3].iter().product()
+    }
+
+    /// `[N, H, W, channels]`
+    fn map_dims(&self, channels: usize) -> [usize; 4] {
+        let [batch, height, width, _] = self.dims;
+        [batch, height, width, channels]
+    }
 }
 
 /// The sizes of the two convolutions of layer `index`; an error where they do not fit.
@@ -101,18 +202,6 @@ fn layer_shapes(
     Ok([one, three])
 }
 
-// Pixels that one task copies into or out of a block's buffer.
-const PIXELS_PER_TASK: usize = 512;
-
-/// Intermediate results of one layer that the backward pass reads.
-struct SavedLayer {
-    shapes: [ConvShape; 2],
-    normalizers: [Arc<Normalizer>; 2],
-    batch: [bool; 2],
-    bottleneck: Vec<f32>,
-    weights: [Tensor; 2],
-}
-
 /// The moments of a layer's two norms, in training.
 pub type LayerMoments = Option<[Moments; 2]>;
 
@@ -124,7 +213,7 @@ pub type LayerMoments = Option<[Moments; 2]>;
 /// let x = Tensor::full(&[1, 4, 4, 2], 1.0);
 /// let (one, zero) = (Tensor::full(&[2], 1.0), Tensor::zeros(&[2]));
 /// let statistics = Statistics::Running { mean: &zero, var: &one };
-/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics };
+/// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics };
 /// let (conv1, conv2) = (Tensor::full(&[2, 2, 1, 1], 0.5), Tensor::full(&[3, 2, 3, 3], 0.5));
 /// let layer = DenseLayer { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
 /// let (y, _) = dense_block(&x, &[layer])?;
@@ -137,253 +226,23 @@ pub type LayerMoments = Option<[Moments; 2]>;
 /// Where a layer's parameters do not fit the channels that it reads.
 pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<LayerMoments>)> {
     let _timer = profile::time("dense_block", x.shape());
-    let &[batch, height, width, first] = x.dims() else {
-        return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
-    };
-    let mut shapes = Vec::with_capacity(layers.len());
-    let mut total = first;
-    for (i, layer) in layers.iter().enumerate() {
-        shapes.push(layer_shapes(x, total, i, layer)?);
-        total += layer.conv2.dims()[0];
-    }
-    let inputs: Vec<&Tensor> = std::iter::once(x)
-        .chain(layers.iter().flat_map(|l| {
-            [
-                l.norm1.weight,
-                l.norm1.bias,
-                l.conv1,
-                l.norm2.weight,
-                l.norm2.bias,
-                l.conv2,
-            ]
-        }))
+    let inputs: Vec<&Tensor> = [x]
+        .into_iter()
+        .chain(layers.iter().flat_map(DenseLayer::inputs))
         .collect();
-    if let Device::Gpu(gpu) = Device::of(&inputs) {
-        return gpu::dense_block(gpu, x, layers, &shapes, &inputs);
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        norm_relu_conv::naive::forward
-    } else {
-        norm_relu_conv::cpu::forward
+    let job = Job::check(x, layers, &inputs)?;
+    let place = Place::of(&inputs);
+    let (y, saved, moments) = match &place {
+        Place::Naive => naive::forward(&job, x, layers),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, x, layers),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, x, layers)?,
     };
-    let rows = batch * height * width;
-    let tracked = inputs.iter().any(|t| t.is_tracked());
-    let precision = precision(&inputs);
-
-    let mut buffer = memory::unset(rows * total);
-    let source = x.data();
-    threads::for_each_chunk(&mut buffer, PIXELS_PER_TASK * total.max(1), |i, pixels| {
-        let source = source[i * PIXELS_PER_TASK * first..].chunks_exact(first.max(1));
-        for (to, from) in pixels.chunks_exact_mut(total).zip(source) {
-            to[..first].copy_from_slice(from);
-        }
-    });
-    let mut channel_moments = rows::Moments {
-        mean: Vec::new(),
-        var: Vec::new(),
-    };
-    let mut moments = Vec::with_capacity(layers.len());
-    let mut saved = Vec::new();
-    for (layer, &[one, three]) in layers.iter().zip(&shapes) {
-        let (c, b) = (one.channels, one.out_channels);
-        let normalizer1 = if layer.norm1.is_batch() {
-            let fresh = Pixels {
-                data: &buffer[channel_moments.mean.len()..],
-                stride: total,
-            };
-            let norm = layer.norm1;
-            extend_moments(isa, &mut channel_moments, fresh, rows, c);
-            norm.normalizer(&channel_moments)
-        } else {
-            layer
-                .norm1
-                .fold(
-                    isa,
-                    Pixels {
-                        data: &buffer,
-                        stride: total,
-                    },
-                    rows,
-                )
-                .0
-        };
-        let mut bottleneck = memory::unset(rows * b);
-        if let (false, false, Some(normalizer2)) =
-            (tracked, isa.is_naive(), layer.norm2.running_normalizer())
-        {
-            let layer = cpu::Layer {
-                shapes: [one, three],
-                normalizers: [&normalizer1, &normalizer2],
-                weights: [layer.conv1, layer.conv2],
-                precision,
-            };
-            layer.forward(isa, &mut buffer, total, &mut bottleneck);
-            memory::recycle(bottleneck);
-            moments.push(None);
-            continue;
-        }
-        let pixels = Pixels {
-            data: &buffer,
-            stride: total,
-        };
-        let out = PixelsMut {
-            data: &mut bottleneck,
-            stride: b,
-        };
-        forward(isa, &one, pixels, &normalizer1, layer.conv1, precision, out);
-
-        let pixels = Pixels {
-            data: &bottleneck,
-            stride: b,
-        };
-        let (normalizer2, moments2) = layer.norm2.fold(isa, pixels, rows);
-        let out = PixelsMut {
-            data: &mut buffer[c.min(rows * total)..],
-            stride: total,
-        };
-        forward(
-            isa,
-            &three,
-            pixels,
-            &normalizer2,
-            layer.conv2,
-            precision,
-            out,
-        );
-
-        moments.push(
-            moments2
-                .filter(|_| layer.norm1.is_batch())
-                .map(|second| [channel_moments.clone().into(), second.into()]),
-        );
-        if tracked {
-            saved.push(SavedLayer {
-                shapes: [one, three],
-                normalizers: [normalizer1, normalizer2],
-                batch: [layer.norm1.is_batch(), layer.norm2.is_batch()],
-                bottleneck,
-                weights: [layer.conv1.detach(), layer.conv2.detach()],
-            });
-        } else {
-            memory::recycle(bottleneck);
-        }
-    }
-    let y = Tensor::computed(buffer, &[batch, height, width, total]);
-    let (buffer, dims) = (y.clone(), x.dims().to_vec());
-    let y = y.record(&inputs, move |dy, _| {
-        backward(isa, &buffer, saved, dy, &dims)
+    let y = y.record(&inputs, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, saved, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, saved, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, saved, dy, wanted),
     })?;
     Ok((y, moments))
-}
-
-/// Appends the moments of the channels written since the last call, up to `channels`; `fresh` begins with the first of
-/// them.
-fn extend_moments(
-    isa: Isa,
-    moments: &mut rows::Moments,
-    fresh: Pixels,
-    rows: usize,
-    channels: usize,
-) {
-    let compute = if isa.is_naive() {
-        crate::ops::batch_norm::naive::moments
-    } else {
-        crate::cpu::rows::moments
-    };
-    let new = compute(isa, fresh, rows, channels - moments.mean.len());
-    moments.mean.extend(new.mean);
-    moments.var.extend(new.var);
-}
-
-/// The gradients with respect to `x` and all parameters, in the order of the operation's inputs.
-fn backward(
-    isa: Isa,
-    buffer: &Tensor,
-    mut saved: Vec<SavedLayer>,
-    dy: &Tensor,
-    dims: &[usize],
-) -> Result<Vec<Option<Tensor>>> {
-    let backward = if isa.is_naive() {
-        norm_relu_conv::naive::backward
-    } else {
-        norm_relu_conv::cpu::backward
-    };
-    let (total, first) = (buffer.dims()[3], dims[3]);
-    let mut dbuffer = memory::unset(dy.len());
-    threads::for_each_chunk(&mut dbuffer, PIXELS_PER_TASK * total.max(1), |i, to| {
-        to.copy_from_slice(&dy.data()[i * PIXELS_PER_TASK * total..][..to.len()]);
-    });
-    let mut grads = Vec::with_capacity(1 + 6 * saved.len());
-    while let Some(layer) = saved.pop() {
-        let [one, three] = layer.shapes;
-        let (c, b) = (one.channels, one.out_channels);
-        let mut dbottleneck = memory::zeros(layer.bottleneck.len());
-        let second = backward(
-            isa,
-            &Composite {
-                shape: three,
-                x: Pixels {
-                    data: &layer.bottleneck,
-                    stride: b,
-                },
-                normalizer: &layer.normalizers[1],
-                batch: layer.batch[1],
-                weight: layer.weights[1].data(),
-            },
-            Pixels {
-                data: &dbuffer[c.min(dbuffer.len())..],
-                stride: total,
-            },
-            PixelsMut {
-                data: &mut dbottleneck,
-                stride: b,
-            },
-        );
-        memory::recycle(layer.bottleneck);
-        let first = backward(
-            isa,
-            &Composite {
-                shape: one,
-                x: Pixels {
-                    data: buffer.data(),
-                    stride: total,
-                },
-                normalizer: &layer.normalizers[0],
-                batch: layer.batch[0],
-                weight: layer.weights[0].data(),
-            },
-            Pixels {
-                data: &dbottleneck,
-                stride: b,
-            },
-            PixelsMut {
-                data: &mut dbuffer,
-                stride: total,
-            },
-        );
-        memory::recycle(dbottleneck);
-        // In reverse, because the whole list is reversed at the end.
-        grads.extend([
-            Some(Tensor::computed(second.weight, layer.weights[1].dims())),
-            Some(Tensor::computed(second.beta, &[b])),
-            Some(Tensor::computed(second.gamma, &[b])),
-            Some(Tensor::computed(first.weight, layer.weights[0].dims())),
-            Some(Tensor::computed(first.beta, &[c])),
-            Some(Tensor::computed(first.gamma, &[c])),
-        ]);
-    }
-    let mut dx = memory::unset(dims.iter().product());
-    threads::for_each_chunk(&mut dx, PIXELS_PER_TASK * first.max(1), |i, pixels| {
-        let source = dbuffer[i * PIXELS_PER_TASK * total..].chunks_exact(total);
-        for (to, from) in pixels.chunks_exact_mut(first).zip(source) {
-            to.copy_from_slice(&from[..first]);
-        }
-    });
-    memory::recycle(dbuffer);
-    grads.push(Some(Tensor::computed(dx, dims)));
-    grads.reverse();
-    Ok(grads)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::Precision;
+use crate::cpu::{Isa, Precision};
 use crate::ops::batch_norm::{Folded, Statistics};
 use crate::ops::testing::{
     assert_close, check_gradients, fixture, here, on_every_device, on_gpu, random,
@@ -44,8 +44,8 @@ fn agrees_with_pytorch() {
                 },
             };
             let norm = |i: usize, s: usize| Norm {
-                weight: &p[i],
-                bias: &p[i + 1],
+                gamma: &p[i],
+                beta: &p[i + 1],
                 eps: 1e-5,
                 statistics: statistics(s),
             };
@@ -97,8 +97,8 @@ fn gradient_is_the_difference_quotient() {
     on_every_device(|| {
         check_gradients(&inputs, |x| {
             let norm = |w, b| Norm {
-                weight: w,
-                bias: b,
+                gamma: w,
+                beta: b,
                 eps: 1e-5,
                 statistics: Statistics::Batch,
             };
@@ -135,8 +135,8 @@ fn gradient_by_folded_statistics_is_the_difference_quotient() {
         let var = [(3, 1.5), (4, 60.0)].map(|(n, by)| here(Tensor::full(&[n], by)));
         check_gradients(&inputs, |x| {
             let norm = |i: usize| Norm {
-                weight: &x[1 + 3 * i],
-                bias: &x[2 + 3 * i],
+                gamma: &x[1 + 3 * i],
+                beta: &x[2 + 3 * i],
                 eps: 1e-5,
                 statistics: Statistics::Running {
                     mean: &mean[i],
@@ -186,13 +186,13 @@ fn sixteen_bits_are_near_the_others() {
         let layers: Vec<DenseLayer> = parts
             .iter()
             .map(|(one1, shift1, conv1, one2, shift2, conv2)| {
-                let norm = |weight, bias| Norm {
-                    weight,
-                    bias,
+                let norm = |gamma, beta| Norm {
+                    gamma,
+                    beta,
                     eps: 1e-5,
                     statistics: Statistics::Running {
-                        mean: bias,
-                        var: weight,
+                        mean: beta,
+                        var: gamma,
                     },
                 };
                 let (norm1, norm2) = (norm(one1, shift1), norm(one2, shift2));
@@ -217,8 +217,8 @@ fn sixteen_bits_are_near_the_others() {
 fn a_layer_that_does_not_fit_is_named() {
     let (x, one) = (Tensor::zeros(&[1, 2, 2, 3]), Tensor::full(&[3], 1.0));
     let norm = Norm {
-        weight: &one,
-        bias: &one,
+        gamma: &one,
+        beta: &one,
         eps: 1e-5,
         statistics: Statistics::Batch,
     };

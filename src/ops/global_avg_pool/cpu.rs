@@ -1,13 +1,17 @@
 //! SIMD kernels along the channels of a pixel. Each task takes one image.
 
+use super::Job;
 use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::{Isa, threads};
+use crate::tensor::Tensor;
 
-/// `y = sum of x / pixels`
-pub(crate) fn forward(isa: Isa, pixels: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+/// `y[n][c] = 1/(H W) sum_{i, j} x[n][i][j][c]`
+pub(crate) fn forward(isa: Isa, job: &Job, x: &Tensor) -> Tensor {
+    let (x, pixels, channels) = (x.data(), job.pixels(), job.channels);
     let image = pixels * channels;
-    threads::for_each_chunk(y, channels, |n, y| {
+    let mut y = vec![0.0; job.batch * channels];
+    threads::for_each_chunk(&mut y, channels, |n, y| {
         let x = Pixels {
             data: &x[n * image..][..image],
             stride: channels,
@@ -17,14 +21,18 @@ pub(crate) fn forward(isa: Isa, pixels: usize, channels: usize, x: &[f32], y: &m
             .zip(sum)
             .for_each(|(y, sum)| *y = sum / pixels as f32);
     });
+    Tensor::computed(y, &job.out_dims())
 }
 
-/// `dx = dy / pixels`
-pub(crate) fn backward(_: Isa, pixels: usize, channels: usize, dy: &[f32], dx: &mut [f32]) {
-    threads::for_each_chunk(dx, pixels * channels, |n, dx| {
+/// `dx[n][i][j][c] = dy[n][c] / (H W)`
+pub(crate) fn backward(_: Isa, job: &Job, dy: &Tensor) -> Tensor {
+    let (dy, pixels, channels) = (dy.data(), job.pixels(), job.channels);
+    let mut dx = vec![0.0; job.batch * pixels * channels];
+    threads::for_each_chunk(&mut dx, pixels * channels, |n, dx| {
         let dy = &dy[n * channels..][..channels];
         let dpixel: Vec<f32> = dy.iter().map(|dy| dy / pixels as f32).collect();
         dx.chunks_exact_mut(channels)
             .for_each(|dx| dx.copy_from_slice(&dpixel));
     });
+    Tensor::computed(dx, &job.in_dims())
 }

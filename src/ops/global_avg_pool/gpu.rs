@@ -1,45 +1,59 @@
 //! Dispatches `shaders/global_avg_pool.wgsl`. One invocation computes one element of the result.
 
+use super::Job;
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
-/// Dispatches `entry`, whose result has dimensions `dims`.
-fn dispatch(
-    gpu: &Gpu,
-    entry: &'static str,
-    sizes: [usize; 3],
-    x: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    let len = dims.iter().product();
-    let (y, data) = (Slice::from(gpu.unset(len)?), x.on(gpu)?);
-    gpu.kernel(Shader::GlobalAvgPool, entry)
-        .words(&sizes.map(|n| n as u32))
-        .words(&[data.start()])
-        .read(1, &data)
-        .write(2, &y)
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of GlobalAvgPool {
+        batch: u32,
+        pixels: u32,
+        channels: u32,
+        x_start: u32,
+        dy_start: u32,
+    }
+}
+
+impl Params {
+    fn new(job: &Job) -> Self {
+        Params {
+            batch: job.batch as u32,
+            pixels: job.pixels() as u32,
+            channels: job.channels as u32,
+            ..Params::default()
+        }
+    }
+}
+
+/// `y[n][c] = 1/(H W) sum_{i, j} x[n][i][j][c]`
+pub(crate) fn forward(gpu: &Gpu, job: &Job, x: &Tensor) -> Result<Tensor> {
+    let len = job.out_dims().iter().product();
+    let (x, y) = (x.on(gpu)?, Slice::from(gpu.unset(len)?));
+    gpu.kernel(Shader::GlobalAvgPool, "global_avg_pool_forward")
+        .params(&Params {
+            x_start: x.start(),
+            ..Params::new(job)
+        })
+        .read(1, &x)
+        .write(3, &y)
         .over(len)?;
-    Ok(Tensor::from_gpu(y.buffer, dims))
+    Ok(Tensor::from_gpu(y.buffer, &job.out_dims()))
 }
 
-/// `y = sum of x / (H W)`; `sizes` are images, pixels, channels.
-pub(crate) fn forward(gpu: &Gpu, sizes: [usize; 3], x: &Tensor) -> Result<Tensor> {
-    dispatch(
-        gpu,
-        "global_avg_pool_forward",
-        sizes,
-        x,
-        &[sizes[0], sizes[2]],
-    )
-}
-
-/// `dx = dy / (H W)`, with dimensions `dims`.
-pub(crate) fn backward(
-    gpu: &Gpu,
-    sizes: [usize; 3],
-    dy: &Tensor,
-    dims: &[usize],
-) -> Result<Tensor> {
-    dispatch(gpu, "global_avg_pool_backward", sizes, dy, dims)
+/// `dx[n][i][j][c] = dy[n][c] / (H W)`
+pub(crate) fn backward(gpu: &Gpu, job: &Job, dy: &Tensor) -> Result<Tensor> {
+    let len = job.in_dims().iter().product();
+    let (dy, dx) = (dy.on(gpu)?, Slice::from(gpu.unset(len)?));
+    gpu.kernel(Shader::GlobalAvgPool, "global_avg_pool_backward")
+        .params(&Params {
+            dy_start: dy.start(),
+            ..Params::new(job)
+        })
+        .read(2, &dy)
+        .write(3, &dx)
+        .over(len)?;
+    Ok(Tensor::from_gpu(dx.buffer, &job.in_dims()))
 }

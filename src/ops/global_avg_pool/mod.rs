@@ -12,10 +12,54 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+/// The sizes. The gradient does not need the input.
+pub(crate) struct Job {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl Job {
+    /// Checks that `x` is a map with pixels.
+    fn check(x: &Tensor) -> Result<Job> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape("global_avg_pool", "x [N, H, W, C]", x.shape()));
+        };
+        if height * width == 0 {
+            return Err(Error::shape(
+                "global_avg_pool",
+                "a map with pixels",
+                x.shape(),
+            ));
+        }
+        Ok(Job {
+            batch,
+            height,
+            width,
+            channels,
+        })
+    }
+
+    /// `H W`, the number of pixels of one image.
+    fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// `[N, H, W, C]`
+    fn in_dims(&self) -> [usize; 4] {
+        [self.batch, self.height, self.width, self.channels]
+    }
+
+    /// `[N, C]`
+    fn out_dims(&self) -> [usize; 2] {
+        [self.batch, self.channels]
+    }
+}
 
 /// The mean over the pixels of `x` `[N, H, W, C]`: `[N, C]`.
 ///
@@ -30,41 +74,20 @@ use crate::tensor::{Device, Tensor};
 /// Where `x` is not `[N, H, W, C]` or has no pixels.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let _timer = profile::time("global_avg_pool", x.shape());
-    let &[batch, height, width, channels] = x.dims() else {
-        return Err(Error::shape("global_avg_pool", "x [N, H, W, C]", x.shape()));
+    let job = Job::check(x)?;
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(&job, x),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, x),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, x)?,
     };
-    let pixels = height * width;
-    if pixels == 0 {
-        return Err(Error::shape(
-            "global_avg_pool",
-            "a map with pixels",
-            x.shape(),
-        ));
-    }
-    let dims = x.dims().to_vec();
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        let sizes = [batch, pixels, channels];
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, dy, &dims)?)])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let mut y = vec![0.0; batch * channels];
-    forward(isa, pixels, channels, x.data(), &mut y);
-    Tensor::computed(y, &[batch, channels]).record(&[x], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
+    y.record(&[x], move |dy, _| {
+        let dx = match &place {
+            Place::Naive => naive::backward(&job, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &job, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, dy)?,
         };
-        let mut dx = vec![0.0; dims.iter().product()];
-        backward(isa, pixels, channels, dy.data(), &mut dx);
-        Ok(vec![Some(Tensor::computed(dx, &dims))])
+        Ok(vec![Some(dx)])
     })
 }
 

@@ -1,31 +1,35 @@
 //! SIMD kernels along the channels: a window is a few pixels, and the channels of a pixel are contiguous.
 
-use super::Sizes;
+use super::Job;
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, memory, threads};
+use crate::tensor::Tensor;
 
-/// `y = x` of the chosen element. Each task computes one row of the output.
-pub(crate) fn forward(isa: Isa, sizes: Sizes, x: &[f32], y: &mut [f32]) {
-    let Sizes {
+/// `y[n][p][q][c] = max_{u, v} x[n][p S - P + u][q S - P + v][c]`. Each task computes one row of the output.
+pub(crate) fn forward(isa: Isa, job: &Job) -> Tensor {
+    let &Job {
         input: [height, width],
         output,
         channels,
         ..
-    } = sizes;
+    } = job;
     let image = height * width * channels;
-    threads::for_each_chunk(y, output[1] * channels, |i, y| {
+    let (x, mut y) = (job.x.data(), memory::unset(job.out_dims().iter().product()));
+    threads::for_each_chunk(&mut y, output[1] * channels, |i, y| {
         let x = &x[i / output[0] * image..][..image];
         isa.dispatch(ForwardRow {
-            sizes,
+            job,
             x,
             p: i % output[0],
             y,
         });
     });
+    Tensor::computed(y, &job.out_dims())
 }
 
+/// Computes row `p` of the output of one image.
 struct ForwardRow<'a> {
-    sizes: Sizes,
+    job: &'a Job,
     x: &'a [f32],
     p: usize,
     y: &'a mut [f32],
@@ -35,13 +39,13 @@ impl WithSimd for ForwardRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Sizes {
+        let &Job {
             input: [_, width],
             channels,
             ..
-        } = self.sizes;
+        } = self.job;
         for (q, y) in self.y.chunks_exact_mut(channels).enumerate() {
-            let [rows, columns] = self.sizes.window([self.p, q]);
+            let [rows, columns] = self.job.window([self.p, q]);
             y.fill(f32::NEG_INFINITY);
             for i in rows {
                 for j in columns.clone() {
@@ -55,23 +59,27 @@ impl WithSimd for ForwardRow<'_> {
     }
 }
 
-/// `dx += dy` of the chosen element. Each task takes one image, because windows overlap.
-pub(crate) fn backward(isa: Isa, sizes: Sizes, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let Sizes {
+/// `dx[n][i][j][c] = sum dy[n][p][q][c]`, over the windows whose maximum is at `(i, j)`. Each task takes one image, because
+/// windows overlap.
+pub(crate) fn backward(isa: Isa, job: &Job, dy: &Tensor) -> Tensor {
+    let &Job {
         input: [height, width],
         output,
         channels,
         ..
-    } = sizes;
+    } = job;
     let (image, out) = (height * width * channels, output[0] * output[1] * channels);
-    threads::for_each_chunk(dx, image, |n, dx| {
+    let (x, dy, mut dx) = (job.x.data(), dy.data(), memory::zeros(job.x.len()));
+    threads::for_each_chunk(&mut dx, image, |n, dx| {
         let (x, dy) = (&x[n * image..][..image], &dy[n * out..][..out]);
-        isa.dispatch(BackwardImage { sizes, x, dy, dx });
+        isa.dispatch(BackwardImage { job, x, dy, dx });
     });
+    Tensor::computed(dx, job.x.dims())
 }
 
+/// Computes the gradient with respect to one image.
 struct BackwardImage<'a> {
-    sizes: Sizes,
+    job: &'a Job,
     x: &'a [f32],
     dy: &'a [f32],
     dx: &'a mut [f32],
@@ -81,16 +89,16 @@ impl WithSimd for BackwardImage<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Sizes {
+        let &Job {
             input: [_, width],
             output,
             channels,
             ..
-        } = self.sizes;
+        } = self.job;
         let mut best = vec![0.0f32; channels];
         let mut chosen = vec![0u32; channels];
         for (pixel, dy) in self.dy.chunks_exact(channels).enumerate() {
-            let [rows, columns] = self.sizes.window([pixel / output[1], pixel % output[1]]);
+            let [rows, columns] = self.job.window([pixel / output[1], pixel % output[1]]);
             // The first pixel is chosen until another is larger, so a pixel is chosen even where all are -inf.
             let first = &self.x[(rows.start * width + columns.start) * channels..][..channels];
             best.copy_from_slice(first);

@@ -1,60 +1,79 @@
 //! Dispatches `shaders/max_pool2d.wgsl`. One invocation computes one element of the result.
 
-use super::Sizes;
+use super::Job;
 use crate::error::Result;
 use crate::gpu::{Gpu, Shader, Slice};
+use crate::shader_params;
 use crate::tensor::Tensor;
 
-fn params(sizes: Sizes, batch: usize, x: &Slice, dy: Option<&Slice>) -> [u32; 14] {
-    let Sizes {
-        input,
-        output,
-        channels,
-        kernel,
-        stride,
-        padding,
-    } = sizes;
-    [
-        batch,
-        input[0],
-        input[1],
-        channels,
-        output[0],
-        output[1],
-        kernel[0],
-        kernel[1],
-        stride[0],
-        stride[1],
-        padding[0],
-        padding[1],
-        x.offset,
-        dy.map_or(0, |g| g.offset),
-    ]
-    .map(|n| n as u32)
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of MaxPool2d {
+        batch: u32,
+        height: u32,
+        width: u32,
+        channels: u32,
+        out_height: u32,
+        out_width: u32,
+        kernel_y: u32,
+        kernel_x: u32,
+        stride_y: u32,
+        stride_x: u32,
+        padding_y: u32,
+        padding_x: u32,
+        x_start: u32,
+        dy_start: u32,
+    }
 }
 
-/// `y = x` of the chosen element.
-pub(crate) fn forward(gpu: &Gpu, sizes: Sizes, x: &Tensor) -> Result<Tensor> {
-    let batch = x.dims()[0];
-    let dims = [batch, sizes.output[0], sizes.output[1], sizes.channels];
-    let len = dims.iter().product();
-    let (y, data) = (Slice::from(gpu.unset(len)?), x.on(gpu)?);
+impl Params {
+    fn new(job: &Job, x: &Slice) -> Self {
+        let [height, width] = job.input;
+        let [out_height, out_width] = job.output;
+        Params {
+            batch: job.batch as u32,
+            height: height as u32,
+            width: width as u32,
+            channels: job.channels as u32,
+            out_height: out_height as u32,
+            out_width: out_width as u32,
+            kernel_y: job.kernel[0] as u32,
+            kernel_x: job.kernel[1] as u32,
+            stride_y: job.stride[0] as u32,
+            stride_x: job.stride[1] as u32,
+            padding_y: job.padding[0] as u32,
+            padding_x: job.padding[1] as u32,
+            x_start: x.start(),
+            ..Params::default()
+        }
+    }
+}
+
+/// `y[n][p][q][c] = max_{u, v} x[n][p S - P + u][q S - P + v][c]`
+pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
+    let len = job.out_dims().iter().product();
+    let (x, y) = (job.x.on(gpu)?, Slice::from(gpu.unset(len)?));
     gpu.kernel(Shader::MaxPool2d, "max_pool2d_forward")
-        .words(&params(sizes, batch, &data, None))
-        .read(1, &data)
+        .params(&Params::new(job, &x))
+        .read(1, &x)
         .write(3, &y)
         .over(len)?;
-    Ok(Tensor::from_gpu(y.buffer, &dims))
+    Ok(Tensor::from_gpu(y.buffer, &job.out_dims()))
 }
 
-/// `dx = sum of dy` over the windows that chose it.
-pub(crate) fn backward(gpu: &Gpu, sizes: Sizes, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let (dx, data, dy) = (Slice::from(gpu.unset(x.len())?), x.on(gpu)?, dy.on(gpu)?);
+/// `dx[n][i][j][c] = sum dy[n][p][q][c]`, over the windows whose maximum is at `(i, j)`
+pub(crate) fn backward(gpu: &Gpu, job: &Job, dy: &Tensor) -> Result<Tensor> {
+    let len = job.x.len();
+    let (x, dy) = (job.x.on(gpu)?, dy.on(gpu)?);
+    let dx = Slice::from(gpu.unset(len)?);
     gpu.kernel(Shader::MaxPool2d, "max_pool2d_backward")
-        .words(&params(sizes, x.dims()[0], &data, Some(&dy)))
-        .read(1, &data)
+        .params(&Params {
+            dy_start: dy.start(),
+            ..Params::new(job, &x)
+        })
+        .read(1, &x)
         .read(2, &dy)
         .write(3, &dx)
-        .over(x.len())?;
-    Ok(Tensor::from_gpu(dx.buffer, x.dims()))
+        .over(len)?;
+    Ok(Tensor::from_gpu(dx.buffer, job.x.dims()))
 }

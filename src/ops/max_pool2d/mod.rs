@@ -18,14 +18,15 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::{memory, profile};
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
 
-/// Sizes of the feature maps and of the window, height before width.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
+/// The input, and the sizes of the feature maps and of the window, height before width.
+pub(crate) struct Job {
+    /// `[N, H, W, C]`
+    x: Tensor,
+    batch: usize,
     input: [usize; 2],
     output: [usize; 2],
     channels: usize,
@@ -34,7 +35,48 @@ pub(crate) struct Sizes {
     padding: [usize; 2],
 }
 
-impl Sizes {
+impl Job {
+    /// Checks that the window fits `x`, and keeps `x` for the backward pass.
+    fn check(
+        x: &Tensor,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+    ) -> Result<Job> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape("max_pool2d", "x [N, H, W, C]", x.shape()));
+        };
+        if kernel.contains(&0) || stride.contains(&0) {
+            let what = format_args!("kernel {kernel:?} and stride {stride:?} must not be zero");
+            return Err(Error::value("max_pool2d", what));
+        }
+        if (0..2).any(|a| padding[a] > kernel[a] / 2) {
+            let what = format_args!("padding {padding:?} exceeds half the kernel {kernel:?}");
+            return Err(Error::value("max_pool2d", what));
+        }
+        let input = [height, width];
+        let padded = [0, 1].map(|a| input[a] + 2 * padding[a]);
+        if (0..2).any(|a| padded[a] < kernel[a] || input[a] == 0) {
+            let want = format_args!("a map of at least {kernel:?} with padding {padding:?}");
+            return Err(Error::shape("max_pool2d", want, x.shape()));
+        }
+        Ok(Job {
+            x: x.clone(),
+            batch,
+            input,
+            output: [0, 1].map(|a| (padded[a] - kernel[a]) / stride[a] + 1),
+            channels,
+            kernel,
+            stride,
+            padding,
+        })
+    }
+
+    /// `[N, OH, OW, C]`
+    fn out_dims(&self) -> [usize; 4] {
+        [self.batch, self.output[0], self.output[1], self.channels]
+    }
+
     /// The rows and the columns of the image under the window of the output pixel `[row, column]`.
     fn window(&self, pixel: [usize; 2]) -> [std::ops::Range<usize>; 2] {
         [0, 1].map(|axis| {
@@ -67,55 +109,20 @@ pub fn max_pool2d(
     padding: [usize; 2],
 ) -> Result<Tensor> {
     let _timer = profile::time("max_pool2d", x.shape());
-    let &[batch, height, width, channels] = x.dims() else {
-        return Err(Error::shape("max_pool2d", "x [N, H, W, C]", x.shape()));
+    let job = Job::check(x, kernel, stride, padding)?;
+    let place = Place::of(&[x]);
+    let y = match &place {
+        Place::Naive => naive::forward(&job),
+        Place::Cpu(isa) => cpu::forward(*isa, &job),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job)?,
     };
-    if kernel.contains(&0) || stride.contains(&0) {
-        let what = format_args!("kernel {kernel:?} and stride {stride:?} must not be zero");
-        return Err(Error::value("max_pool2d", what));
-    }
-    if (0..2).any(|a| padding[a] > kernel[a] / 2) {
-        let what = format_args!("padding {padding:?} exceeds half the kernel {kernel:?}");
-        return Err(Error::value("max_pool2d", what));
-    }
-    let input = [height, width];
-    let padded = [0, 1].map(|a| input[a] + 2 * padding[a]);
-    if (0..2).any(|a| padded[a] < kernel[a] || input[a] == 0) {
-        let want = format_args!("a map of at least {kernel:?} with padding {padding:?}");
-        return Err(Error::shape("max_pool2d", want, x.shape()));
-    }
-    let output = [0, 1].map(|a| (padded[a] - kernel[a]) / stride[a] + 1);
-    let sizes = Sizes {
-        input,
-        output,
-        channels,
-        kernel,
-        stride,
-        padding,
-    };
-    let kept = x.detach();
-    if let Device::Gpu(gpu) = Device::of(&[x]) {
-        return gpu::forward(&gpu, sizes, x)?.record(&[x], move |dy, _| {
-            Ok(vec![Some(gpu::backward(&gpu, sizes, &kept, dy)?)])
-        });
-    }
-    let isa = Isa::current();
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    let mut y = memory::unset(batch * output[0] * output[1] * channels);
-    forward(isa, sizes, x.data(), &mut y);
-    Tensor::computed(y, &[batch, output[0], output[1], channels]).record(&[x], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
+    y.record(&[x], move |dy, _| {
+        let dx = match &place {
+            Place::Naive => naive::backward(&job, dy),
+            Place::Cpu(isa) => cpu::backward(*isa, &job, dy),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, dy)?,
         };
-        let mut dx = memory::zeros(kept.len());
-        backward(isa, sizes, kept.data(), dy.data(), &mut dx);
-        Ok(vec![Some(Tensor::computed(dx, kept.dims()))])
+        Ok(vec![Some(dx)])
     })
 }
 

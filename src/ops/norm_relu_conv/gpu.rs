@@ -1,73 +1,86 @@
 //! The convolution of [`crate::gpu::conv`] applies the norm and the ReLU while it loads its input.
 
-use crate::cpu::Precision;
+use super::{BETA, GAMMA, Job, WEIGHT, X};
 use crate::error::Result;
+use crate::gpu::Gpu;
 use crate::gpu::conv::{self, After};
 use crate::gpu::copy::Rows;
-use crate::gpu::norm::Backward;
-use crate::gpu::{Gpu, Slice};
-use crate::ops::batch_norm::gpu::halves;
-use crate::ops::conv2d::gpu::{convolve, grad_input};
+use crate::ops::batch_norm::{self, Folded, Moments, Norm};
+use crate::ops::conv2d::gpu::{convolve, grad_input, map};
 use crate::sizes::ConvShape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Wanted};
 
-/// `y = conv(max(0, scale x + shift), w)`, then `after` applied to `y`.
+/// `y = conv(max(0, scale x + shift), w)`
 pub(crate) fn forward(
     gpu: &Gpu,
-    shape: &ConvShape,
-    [x, y]: [&Rows; 2],
-    state: &Slice,
-    weight: &Tensor,
-    precision: Precision,
-    after: After,
-) -> Result<()> {
-    convolve(gpu, shape, [x, y], Some(state), (weight, precision), after)
+    job: &Job,
+    norm: &Norm,
+) -> Result<(Tensor, Folded, Option<Moments>)> {
+    let (shape, outputs) = (&job.shape, job.shape.out_channels);
+    let x = map(job.x.on(gpu)?, shape.channels);
+    let (folded, moments) = batch_norm::gpu::fold_for(gpu, norm, &x, shape.pixels())?;
+    let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
+    let weight = (&job.weight, job.precision);
+    let before = folded.on(gpu)?;
+    convolve(gpu, shape, [&x, &y], Some(&before), weight, After::Nothing)?;
+    let y = Tensor::from_gpu(y.data.buffer, &shape.out_dims());
+    Ok((y, folded, moments))
 }
 
-/// Sizes and inputs of the forward pass, for the backward pass.
-pub(crate) struct Composite {
-    pub(crate) shape: ConvShape,
-    pub(crate) x: Rows,
-    pub(crate) state: Slice,
-    /// Whether the norm used the statistics of the mini-batch.
-    pub(crate) batch: bool,
-    pub(crate) weight: Tensor,
+/// `dx`, `dgamma`, `dbeta` and `dw`
+pub(crate) fn backward(
+    gpu: &Gpu,
+    job: &Job,
+    folded: &Folded,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let shape = &job.shape;
+    let gradient = Gradient {
+        shape,
+        folded,
+        weight: &job.weight,
+        x: &map(job.x.on(gpu)?, shape.channels),
+        dy: &map(dy.on(gpu)?, shape.out_channels),
+    };
+    let dw = wanted.then(WEIGHT, || gradient.weight(gpu))?;
+    let unset = || gpu.unset(job.x.len());
+    let dx = wanted.has(X).then(unset).transpose()?;
+    let dx = dx.map(|dx| map(dx, shape.channels));
+    let of_norm = [X, GAMMA, BETA].iter().any(|&input| wanted.has(input));
+    let [dgamma, dbeta] = match of_norm {
+        true => gradient.norm(gpu, dx.as_ref(), false)?.map(Some),
+        false => [None, None],
+    };
+    Ok(vec![
+        dx.map(|dx| Tensor::from_gpu(dx.data.buffer, job.x.dims())),
+        dgamma.filter(|_| wanted.has(GAMMA)),
+        dbeta.filter(|_| wanted.has(BETA)),
+        dw,
+    ])
 }
 
-/// The gradients with respect to the parameters. That with respect to `x` is written to a buffer instead.
-pub(crate) struct Grads {
-    pub(crate) gamma: Tensor,
-    pub(crate) beta: Tensor,
-    pub(crate) weight: Tensor,
+/// The backward pass, on maps whose pixels may be further apart than their channels.
+pub(crate) struct Gradient<'a> {
+    pub(crate) shape: &'a ConvShape,
+    pub(crate) folded: &'a Folded,
+    pub(crate) weight: &'a Tensor,
+    pub(crate) x: &'a Rows,
+    pub(crate) dy: &'a Rows,
 }
 
-impl Composite {
-    /// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. The gradient with respect to `x` is written to
-    /// `dx`, or with `add` added to it.
-    pub(crate) fn backward(&self, gpu: &Gpu, dy: &Rows, dx: &Rows, add: bool) -> Result<Grads> {
-        let Composite {
-            shape,
-            x,
-            state,
-            batch,
-            weight,
-        } = self;
-        let dw = conv::grad_weight(gpu, shape, x, Some(state), dy)?;
-        let dz = grad_input(gpu, shape, dy, weight)?;
-        let back = Backward {
-            x,
-            state,
-            relu: true,
-            batch: *batch,
-            sizes: [shape.pixels(), shape.channels],
-        };
-        let sums = back.sums(gpu, &dz)?;
-        back.input(gpu, &dz, &sums, dx, add)?;
-        let [dbeta, dgamma] = halves(&sums, shape.channels)?;
-        Ok(Grads {
-            gamma: dgamma,
-            beta: dbeta,
-            weight: Tensor::from_gpu(dw, weight.dims()),
-        })
+impl Gradient<'_> {
+    /// `dw`
+    pub(crate) fn weight(&self, gpu: &Gpu) -> Result<Tensor> {
+        let before = self.folded.on(gpu)?;
+        let dw = conv::grad_weight(gpu, self.shape, self.x, Some(&before), self.dy)?;
+        Ok(Tensor::from_gpu(dw, self.weight.dims()))
+    }
+
+    /// `dgamma` and `dbeta`, by way of `dz`. The gradient with respect to `x` is written to `dx`, or with `add` added to it.
+    pub(crate) fn norm(&self, gpu: &Gpu, dx: Option<&Rows>, add: bool) -> Result<[Tensor; 2]> {
+        let (shape, folded) = (self.shape, self.folded);
+        let dz = grad_input(gpu, shape, self.dy, self.weight)?;
+        batch_norm::gpu::grads(gpu, [self.x, &dz], folded, true, shape.pixels(), dx, add)
     }
 }

@@ -21,17 +21,42 @@ pub(crate) mod cpu;
 pub(crate) mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::Isa;
-use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::{memory, profile};
+use crate::cpu::{Precision, profile};
 use crate::error::Result;
-use crate::gpu::Gpu;
-use crate::gpu::conv::After;
 use crate::ops::batch_norm::{Moments, Norm};
-use crate::ops::conv2d::gpu::map;
 use crate::ops::conv2d::{Window, conv_shape, precision};
 use crate::sizes::ConvShape;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Place, Tensor};
+
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const GAMMA: usize = 1;
+const BETA: usize = 2;
+const WEIGHT: usize = 3;
+
+/// The inputs, whose shapes fit, and their sizes.
+pub(crate) struct Job {
+    /// `[N, H, W, C]`
+    pub(crate) x: Tensor,
+    /// `[O, C, kh, kw]`
+    pub(crate) weight: Tensor,
+    pub(crate) shape: ConvShape,
+    pub(crate) precision: Precision,
+}
+
+impl Job {
+    /// Checks that the shapes fit, and keeps the inputs for the backward pass.
+    fn check(x: &Tensor, norm: &Norm, weight: &Tensor, window: Window) -> Result<Job> {
+        let shape = conv_shape("norm_relu_conv", x, weight, window)?;
+        norm.check("norm_relu_conv", shape.channels)?;
+        Ok(Job {
+            precision: precision(&[x, norm.gamma, norm.beta, weight]),
+            x: x.clone(),
+            weight: weight.clone(),
+            shape,
+        })
+    }
+}
 
 /// `conv(relu(batch_norm(x)))` of `x` `[N, H, W, C]` and `weight` `[O, C, kh, kw]`: `[N, OH, OW, O]`. In training it also
 /// returns the moments of the mini-batch, for the running statistics.
@@ -40,7 +65,7 @@ use crate::tensor::{Device, Tensor};
 /// use glimpse::{ops::{norm_relu_conv, Norm, Statistics, Window}, tensor::Tensor};
 /// let x = Tensor::from_vec(vec![1.0, 3.0], &[1, 1, 2, 1])?;
 /// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
-/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics: Statistics::Batch };
+/// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics: Statistics::Batch };
 /// let weight = Tensor::full(&[1, 1, 1, 1], 5.0);
 /// let (y, _) = norm_relu_conv(&x, &norm, &weight, Window::square(1, 0))?;
 /// assert_eq!(y.data(), &[0.0, 5.0]);
@@ -56,141 +81,20 @@ pub fn norm_relu_conv(
     window: Window,
 ) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("norm_relu_conv", x.shape());
-    let shape = conv_shape("norm_relu_conv", x, weight, window)?;
-    norm.check("norm_relu_conv", shape.channels)?;
-    if let Device::Gpu(gpu) = norm.device(&[x, weight]) {
-        return on_gpu(gpu, x, norm, weight, &shape);
-    }
-    let isa = Isa::current();
-    let pixels = Pixels {
-        data: x.data(),
-        stride: shape.channels,
+    let job = Job::check(x, norm, weight, window)?;
+    let place = norm.place(&[x, weight]);
+    let (y, folded, moments) = match &place {
+        Place::Naive => naive::forward(&job, norm),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, norm),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, norm)?,
     };
-    let (normalizer, moments) = norm.fold(isa, pixels, shape.pixels());
-    let out_channels = shape.out_channels;
-    let mut y = memory::unset(shape.out_pixels() * out_channels);
-    let forward = if isa.is_naive() {
-        naive::forward
-    } else {
-        cpu::forward
-    };
-    forward(
-        isa,
-        &shape,
-        pixels,
-        &normalizer,
-        weight,
-        precision(&[x, norm.weight, norm.bias, weight]),
-        PixelsMut {
-            data: &mut y,
-            stride: out_channels,
-        },
-    );
-    let dims = [
-        shape.batch,
-        shape.out_height(),
-        shape.out_width(),
-        out_channels,
-    ];
-    let y = Tensor::computed(y, &dims);
-
-    let (kept_x, kept_weight, batch) = (x.detach(), weight.detach(), norm.is_batch());
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy, _| {
-        let backward = if isa.is_naive() {
-            naive::backward
-        } else {
-            cpu::backward
-        };
-        let mut dx = memory::zeros(kept_x.len());
-        let pixels = Pixels {
-            data: kept_x.data(),
-            stride: shape.channels,
-        };
-        let grads = backward(
-            isa,
-            &Composite {
-                shape,
-                x: pixels,
-                normalizer: &normalizer,
-                batch,
-                weight: kept_weight.data(),
-            },
-            Pixels {
-                data: dy.data(),
-                stride: shape.out_channels,
-            },
-            PixelsMut {
-                data: &mut dx,
-                stride: shape.channels,
-            },
-        );
-        Ok(vec![
-            Some(Tensor::computed(dx, kept_x.dims())),
-            Some(Tensor::computed(grads.gamma, &[shape.channels])),
-            Some(Tensor::computed(grads.beta, &[shape.channels])),
-            Some(Tensor::computed(grads.weight, kept_weight.dims())),
-        ])
-    })?;
-    Ok((y, moments.map(Moments::from)))
-}
-
-/// [`norm_relu_conv`] on the GPU.
-fn on_gpu(
-    gpu: Gpu,
-    x: &Tensor,
-    norm: &Norm,
-    weight: &Tensor,
-    shape: &ConvShape,
-) -> Result<(Tensor, Option<Moments>)> {
-    let (sizes, dims) = (*shape, shape.out_dims());
-    let from = map(x.on(&gpu)?, sizes.channels);
-    let (state, moments) = norm.state(&gpu, &from, [sizes.pixels(), sizes.channels])?;
-    let to = map(gpu.unset(dims.iter().product())?, sizes.out_channels);
-    gpu::forward(
-        &gpu,
-        &sizes,
-        [&from, &to],
-        &state,
-        weight,
-        precision(&[x, norm.weight, norm.bias, weight]),
-        After::Nothing,
-    )?;
-    let composite = gpu::Composite {
-        shape: sizes,
-        x: from,
-        state,
-        batch: norm.is_batch(),
-        weight: weight.detach(),
-    };
-    let x_dims = x.dims().to_vec();
-    let y = Tensor::from_gpu(to.data.buffer, &dims);
-    let y = y.record(&[x, norm.weight, norm.bias, weight], move |dy, _| {
-        let dx = map(gpu.unset(x_dims.iter().product())?, sizes.channels);
-        let dy = map(dy.on(&gpu)?, sizes.out_channels);
-        let grads = composite.backward(&gpu, &dy, &dx, false)?;
-        let dx = Tensor::from_gpu(dx.data.buffer, &x_dims);
-        Ok([dx, grads.gamma, grads.beta, grads.weight]
-            .map(Some)
-            .to_vec())
+    let inputs = [x, norm.gamma, norm.beta, weight];
+    let y = y.record(&inputs, move |dy, wanted| match &place {
+        Place::Naive => Ok(naive::backward(&job, &folded, dy, wanted)),
+        Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, &folded, dy, wanted)),
+        Place::Gpu(gpu) => gpu::backward(gpu, &job, &folded, dy, wanted),
     })?;
     Ok((y, moments))
-}
-
-/// Sizes and inputs of the forward pass, for the backward pass.
-pub(crate) struct Composite<'a> {
-    pub(crate) shape: ConvShape,
-    pub(crate) x: Pixels<'a>,
-    pub(crate) normalizer: &'a crate::cpu::rows::Normalizer,
-    /// Whether the norm used the statistics of the mini-batch.
-    pub(crate) batch: bool,
-    pub(crate) weight: &'a [f32],
-}
-
-/// The gradients with respect to the parameters. The kernels add the gradient with respect to `x` to a buffer instead.
-pub(crate) struct Grads {
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
-    pub(crate) weight: Vec<f32>,
 }
 
 #[cfg(test)]

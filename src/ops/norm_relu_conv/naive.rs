@@ -1,66 +1,65 @@
 //! The definition: batch norm, ReLU and convolution, one after the other.
 
-use super::{Composite, Grads};
+use super::{BETA, GAMMA, Job, WEIGHT, X};
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows::Normalizer;
-use crate::cpu::{Isa, Precision};
-use crate::ops::batch_norm;
-use crate::ops::conv2d::naive::{convolve, gradients};
-use crate::ops::relu;
-use crate::sizes::ConvShape;
-use crate::tensor::Tensor;
-
-/// Copies the channels of a strided map to a contiguous one.
-fn contiguous(x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
-    (0..rows)
-        .flat_map(|i| x.data[i * x.stride..][..channels].iter().copied())
-        .collect()
-}
+use crate::ops::batch_norm::{self, Folded, Moments, Norm};
+use crate::ops::conv2d;
+use crate::tensor::{Tensor, Wanted};
 
 /// `z = max(0, scale x + shift)`
-fn activated(isa: Isa, shape: &ConvShape, x: Pixels, norm: &Normalizer) -> Tensor {
-    let x = contiguous(x, shape.pixels(), shape.channels);
-    let normalised = batch_norm::naive::forward(isa, &x, norm, false);
-    relu::naive::forward(&Tensor::computed(normalised, &[x.len()]))
+fn activated(job: &Job, folded: &Folded) -> Vec<f32> {
+    batch_norm::naive::affine(job.pixels(job.x.data()), folded, true, job.shape.pixels())
 }
 
 /// `y = conv(z, w)`
-pub(crate) fn forward(
-    isa: Isa,
-    shape: &ConvShape,
-    x: Pixels,
-    norm: &Normalizer,
-    weight: &Tensor,
-    precision: Precision,
-    y: PixelsMut,
-) {
-    let z = activated(isa, shape, x, norm);
-    let out_channels = shape.out_channels;
-    let sums = convolve(shape, z.data(), weight.data(), precision);
-    for (i, sum) in sums.iter().enumerate() {
-        y.data[i / out_channels * y.stride + i % out_channels] = *sum as f32;
-    }
+pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
+    let (shape, x) = (&job.shape, job.pixels(job.x.data()));
+    let (folded, moments) = batch_norm::naive::fold_for(norm, x, shape.pixels());
+    let z = activated(job, &folded);
+    let sums = conv2d::naive::convolve(shape, &z, job.weight.data(), job.precision);
+    let y = sums.into_iter().map(|sum| sum as f32).collect();
+    (Tensor::computed(y, &shape.out_dims()), folded, moments)
 }
 
-/// `dw`, then `dz` where `z > 0`, then the gradients of batch norm. Its gradient with respect to `x` is added to `dx`.
-pub(crate) fn backward(isa: Isa, op: &Composite, dy: Pixels, dx: PixelsMut) -> Grads {
-    let shape = &op.shape;
-    let z = activated(isa, shape, op.x, op.normalizer);
-    let dy = contiguous(dy, shape.out_pixels(), shape.out_channels);
-    let [dz, dw] = gradients(shape, z.data(), op.weight, &dy);
-    let dz = relu::naive::backward(&z, &Tensor::computed(dz, z.dims()));
-    let x = contiguous(op.x, shape.pixels(), shape.channels);
-    let variant = batch_norm::Variant {
-        batch: op.batch,
-        relu: false,
+/// `dx`, `dgamma`, `dbeta` and `dw`
+pub(crate) fn backward(
+    job: &Job,
+    folded: &Folded,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Vec<Option<Tensor>> {
+    let [dx, dgamma, dbeta, dw] = gradients(job, folded, dy);
+    vec![
+        wanted.has(X).then_some(dx),
+        wanted.has(GAMMA).then_some(dgamma),
+        wanted.has(BETA).then_some(dbeta),
+        wanted.has(WEIGHT).then_some(dw),
+    ]
+}
+
+/// All four gradients: those of the convolution, then those of batch norm and ReLU.
+pub(crate) fn gradients(job: &Job, folded: &Folded, dy: &Tensor) -> [Tensor; 4] {
+    let (shape, weight) = (&job.shape, &job.weight);
+    let z = activated(job, folded);
+    let [dz, dw] = conv2d::naive::gradients(shape, &z, weight.data(), dy.data());
+    let mut dx = vec![0.0; job.x.len()];
+    let out = PixelsMut {
+        data: &mut dx,
+        stride: shape.channels,
     };
-    let norm = batch_norm::naive::backward(isa, &x, dz.data(), op.normalizer, variant);
-    for (i, added) in norm.x.iter().enumerate() {
-        dx.data[i / shape.channels * dx.stride + i % shape.channels] += added;
-    }
-    Grads {
-        gamma: norm.gamma,
-        beta: norm.beta,
-        weight: dw,
+    let x_and_dz = [job.x.data(), &dz].map(|data| job.pixels(data));
+    let pixels = shape.pixels();
+    let [dgamma, dbeta] = batch_norm::naive::grads(x_and_dz, folded, true, pixels, Some(out));
+    let dx = Tensor::computed(dx, job.x.dims());
+    [dx, dgamma, dbeta, Tensor::computed(dw, weight.dims())]
+}
+
+impl Job {
+    /// `data`, of the shape of `x`, as pixels.
+    fn pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
+        Pixels {
+            data,
+            stride: self.shape.channels,
+        }
     }
 }

@@ -22,8 +22,8 @@ fn agrees_with_pytorch() {
             };
             let statistics = if training { Statistics::Batch } else { running };
             let norm = Norm {
-                weight: &gamma,
-                bias: &beta,
+                gamma: &gamma,
+                beta: &beta,
                 eps: 1e-5,
                 statistics,
             };
@@ -54,8 +54,8 @@ fn gradient_is_the_difference_quotient() {
     on_every_device(|| {
         check_gradients(&inputs, |x| {
             let norm = Norm {
-                weight: &x[1],
-                bias: &x[2],
+                gamma: &x[1],
+                beta: &x[2],
                 eps: 1e-5,
                 statistics: Statistics::Batch,
             };

@@ -1,76 +1,103 @@
 //! Dispatches `shaders/norm_relu_pool.wgsl`, and in the backward pass the kernels of batch norm's gradient.
 
-use super::Sizes;
+use super::{BETA, GAMMA, Job, X};
 use crate::error::Result;
 use crate::gpu::copy::Rows;
-use crate::gpu::norm::Backward;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::ops::batch_norm::gpu::halves;
-use crate::ops::batch_norm::{Moments, Norm};
-use crate::tensor::Tensor;
+use crate::ops::batch_norm::{self, Folded, Moments, Norm};
+use crate::shader_params;
+use crate::tensor::{Tensor, Wanted};
 
-fn params(sizes: Sizes, batch: usize, start: u32) -> [u32; 6] {
-    let Sizes {
-        input: [height, width],
-        channels,
-        window,
-    } = sizes;
-    let [batch, height, width, channels, window] =
-        [batch, height, width, channels, window].map(|n| n as u32);
-    [batch, height, width, channels, window, start]
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of NormReluPool {
+        batch: u32,
+        height: u32,
+        width: u32,
+        channels: u32,
+        window: u32,
+        x_start: u32,
+        dy_start: u32,
+    }
 }
 
-/// [`norm_relu_pool`](super::norm_relu_pool()) on the GPU.
-pub(crate) fn norm_relu_pool(
-    gpu: Gpu,
-    sizes: Sizes,
-    x: &Tensor,
+impl Params {
+    fn new(job: &Job) -> Self {
+        let [height, width] = job.input;
+        Params {
+            batch: job.batch as u32,
+            height: height as u32,
+            width: width as u32,
+            channels: job.channels as u32,
+            window: job.window as u32,
+            ..Params::default()
+        }
+    }
+}
+
+/// `y[n][p][q][c] = 1/s^2 sum_{u, v} max(0, scale x[n][p s + u][q s + v][c] + shift)`
+pub(super) fn forward(
+    gpu: &Gpu,
+    job: &Job,
     norm: &Norm,
-) -> Result<(Tensor, Option<Moments>)> {
-    let (batch, channels) = (x.dims()[0], sizes.channels);
-    let rows = move |data: Slice| Rows {
-        data,
-        stride: channels,
-    };
-    let pixels = [batch * sizes.input[0] * sizes.input[1], channels];
-    let from = rows(x.on(&gpu)?);
-    let (state, moments) = norm.state(&gpu, &from, pixels)?;
-    let [out_height, out_width] = sizes.output();
-    let dims = [batch, out_height, out_width, channels];
-    let len = dims.iter().product();
+) -> Result<(Tensor, Folded, Option<Moments>)> {
+    let x = rows(job, job.x.on(gpu)?);
+    let (folded, moments) = batch_norm::gpu::fold_for(gpu, norm, &x, job.pixels())?;
+    let len = job.out_dims().iter().product();
     let y = Slice::from(gpu.unset(len)?);
     gpu.kernel(Shader::NormReluPool, "norm_relu_pool_forward")
-        .words(&params(sizes, batch, from.data.start()))
-        .read(1, &from.data)
-        .read(2, &state)
-        .write(3, &y)
+        .params(&Params {
+            x_start: x.data.start(),
+            ..Params::new(job)
+        })
+        .read(1, &x.data)
+        .read(2, &folded.on(gpu)?)
+        .write(4, &y)
         .over(len)?;
-    let (x_dims, is_batch) = (x.dims().to_vec(), norm.is_batch());
-    let y =
-        Tensor::from_gpu(y.buffer, &dims).record(&[x, norm.weight, norm.bias], move |dy, _| {
-            let len = pixels[0] * channels;
-            let (dz, dy) = (rows(gpu.unset(len)?.into()), dy.on(&gpu)?);
-            gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
-                .words(&params(sizes, batch, dy.start()))
-                .read(1, &dy)
-                .write(3, &dz.data)
-                .over(len)?;
-            let back = Backward {
-                x: &from,
-                state: &state,
-                relu: true,
-                batch: is_batch,
-                sizes: pixels,
-            };
-            let sums = back.sums(&gpu, &dz)?;
-            let dx = rows(gpu.unset(len)?.into());
-            back.input(&gpu, &dz, &sums, &dx, false)?;
-            let [dbeta, dgamma] = halves(&sums, channels)?;
-            Ok(vec![
-                Some(Tensor::from_gpu(dx.data.buffer, &x_dims)),
-                Some(dgamma),
-                Some(dbeta),
-            ])
-        })?;
-    Ok((y, moments))
+    let y = Tensor::from_gpu(y.buffer, &job.out_dims());
+    Ok((y, folded, moments))
+}
+
+/// `dz[n][p s + u][q s + v][c] = 1/s^2 dy[n][p][q][c]`, then the gradients of batch norm and ReLU
+pub(super) fn backward(
+    gpu: &Gpu,
+    job: &Job,
+    folded: &Folded,
+    dy: &Tensor,
+    wanted: Wanted,
+) -> Result<Vec<Option<Tensor>>> {
+    let len = job.x.len();
+    let unset = || Ok(rows(job, gpu.unset(len)?.into()));
+    let (dy, dz) = (dy.on(gpu)?, unset()?);
+    gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
+        .params(&Params {
+            dy_start: dy.start(),
+            ..Params::new(job)
+        })
+        .read(3, &dy)
+        .write(4, &dz.data)
+        .over(len)?;
+    let dx = wanted.has(X).then(unset).transpose()?;
+    let [dgamma, dbeta] = batch_norm::gpu::grads(
+        gpu,
+        [&rows(job, job.x.on(gpu)?), &dz],
+        folded,
+        true,
+        job.pixels(),
+        dx.as_ref(),
+        false,
+    )?;
+    Ok(vec![
+        dx.map(|dx| Tensor::from_gpu(dx.data.buffer, job.x.dims())),
+        wanted.has(GAMMA).then_some(dgamma),
+        wanted.has(BETA).then_some(dbeta),
+    ])
+}
+
+/// The rows of `data`, of the shape of `x`.
+fn rows(job: &Job, data: Slice) -> Rows {
+    Rows {
+        data,
+        stride: job.channels,
+    }
 }

@@ -11,35 +11,81 @@
 //! The gradient is composed of those of the three operations:
 //!
 //! ```text
-//! dz[n][i][j][c] = 1/s^2 dy[n][i / s][j / s][c] where z > 0 and a window covers (i, j), else 0
+//! dz[n][i][j][c] = 1/s^2 dy[n][i / s][j / s][c] where a window covers (i, j), else 0
 //! ```
 //!
-//! Then `dz` is the gradient with respect to the output of batch norm, whose [module](mod@crate::ops::batch_norm) derives
-//! `dx`, `dgamma` and `dbeta` from it.
+//! Then `dz` is the gradient with respect to the output of batch norm and ReLU, whose
+//! [module](mod@crate::ops::batch_norm) derives `dx`, `dgamma` and `dbeta` from it.
 
 mod cpu;
 mod gpu;
+pub(crate) mod naive;
 
-use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::rows;
-use crate::cpu::{Isa, memory, profile};
+use crate::cpu::pixels::Pixels;
+use crate::cpu::profile;
 use crate::error::{Error, Result};
-use crate::ops::avg_pool2d::avg_pool2d;
-use crate::ops::batch_norm::{Moments, Norm, batch_norm};
-use crate::ops::relu::relu;
-use crate::tensor::{Device, Tensor};
+use crate::ops::batch_norm::{Moments, Norm};
+use crate::tensor::{Place, Tensor};
 
-/// Sizes of the map and of the window, which is square. Its stride is its size.
-#[derive(Clone, Copy)]
-struct Sizes {
+// The inputs, as the tape numbers them.
+const X: usize = 0;
+const GAMMA: usize = 1;
+const BETA: usize = 2;
+
+/// The input, whose shape fits the norm and the window, and its sizes.
+struct Job {
+    /// `[N, H, W, C]`
+    x: Tensor,
+    batch: usize,
+    /// H and W.
     input: [usize; 2],
     channels: usize,
+    /// Height and width of the window, and its stride.
     window: usize,
 }
 
-impl Sizes {
+impl Job {
+    /// Checks that the norm and the window fit `x`, and keeps `x` for the backward pass.
+    fn check(x: &Tensor, norm: &Norm, window: usize) -> Result<Job> {
+        let &[batch, height, width, channels] = x.dims() else {
+            return Err(Error::shape("norm_relu_pool", "x [N, H, W, C]", x.shape()));
+        };
+        if window == 0 || height.min(width) < window {
+            let want = format_args!("a map of at least {window} x {window} pixels, and a window");
+            return Err(Error::shape("norm_relu_pool", want, x.shape()));
+        }
+        norm.check("norm_relu_pool", channels)?;
+        Ok(Job {
+            x: x.clone(),
+            batch,
+            input: [height, width],
+            channels,
+            window,
+        })
+    }
+
+    /// Height and width of `y`.
     fn output(&self) -> [usize; 2] {
         self.input.map(|n| n / self.window)
+    }
+
+    /// `[N, H / window, W / window, C]`
+    fn out_dims(&self) -> [usize; 4] {
+        let [out_height, out_width] = self.output();
+        [self.batch, out_height, out_width, self.channels]
+    }
+
+    /// The number of pixels of `x`.
+    fn pixels(&self) -> usize {
+        self.batch * self.input[0] * self.input[1]
+    }
+
+    /// `data`, of the shape of `x`, as pixels.
+    fn map<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
+        Pixels {
+            data,
+            stride: self.channels,
+        }
     }
 }
 
@@ -54,7 +100,7 @@ impl Sizes {
 /// let x = Tensor::from_vec(vec![-1.0, 1.0, 2.0, 6.0], &[1, 2, 2, 1])?;
 /// let (one, zero) = (Tensor::full(&[1], 1.0), Tensor::zeros(&[1]));
 /// let statistics = Statistics::Running { mean: &zero, var: &one };
-/// let norm = Norm { weight: &one, bias: &zero, eps: 0.0, statistics };
+/// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics };
 /// assert_eq!(norm_relu_pool(&x, &norm, 2)?.0.data(), &[2.25]);
 /// # Ok::<(), glimpse::error::Error>(())
 /// ```
@@ -63,63 +109,22 @@ impl Sizes {
 /// Where `x` is not `[N, H, W, C]` or is smaller than the window, or the norm's parameters are not `[C]`.
 pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("norm_relu_pool", x.shape());
-    let &[batch, height, width, channels] = x.dims() else {
-        return Err(Error::shape("norm_relu_pool", "x [N, H, W, C]", x.shape()));
+    let job = Job::check(x, norm, window)?;
+    let place = norm.place(&[x]);
+    let (y, folded, moments) = match &place {
+        Place::Naive => naive::forward(&job, norm),
+        Place::Cpu(isa) => cpu::forward(*isa, &job, norm),
+        Place::Gpu(gpu) => gpu::forward(gpu, &job, norm)?,
     };
-    if window == 0 || height.min(width) < window {
-        let want = format_args!("a map of at least {window} x {window} pixels, and a window");
-        return Err(Error::shape("norm_relu_pool", want, x.shape()));
-    }
-    norm.check("norm_relu_pool", channels)?;
-    let sizes = Sizes {
-        input: [height, width],
-        channels,
-        window,
-    };
-    if let Device::Gpu(gpu) = norm.device(&[x]) {
-        return gpu::norm_relu_pool(gpu, sizes, x, norm);
-    }
-    let isa = Isa::current();
-    if isa.is_naive() {
-        let (y, moments) = batch_norm(x, norm)?;
-        return Ok((avg_pool2d(&relu(&y)?, [window; 2], [window; 2])?, moments));
-    }
-    let pixels = batch * height * width;
-    let data = Pixels {
-        data: x.data(),
-        stride: channels,
-    };
-    let (normalizer, moments) = norm.fold(isa, data, pixels);
-    let [out_height, out_width] = sizes.output();
-    let mut y = memory::unset(batch * out_height * out_width * channels);
-    cpu::forward(isa, sizes, x.data(), normalizer.affine(), &mut y);
-
-    let (kept, is_batch) = (x.detach(), norm.is_batch());
-    let y = Tensor::computed(y, &[batch, out_height, out_width, channels]);
-    let y = y.record(&[x, norm.weight, norm.bias], move |dy, _| {
-        let map = |data| Pixels {
-            data,
-            stride: channels,
-        };
-        let mut dz = memory::zeros(kept.len());
-        cpu::spread(isa, sizes, dy.data(), &mut dz);
-        let (x, state) = (map(kept.data()), normalizer.state(true));
-        let (dbeta, dgamma) = rows::norm_grad_sums(isa, x, map(&dz), state, pixels);
-        let sums = is_batch.then_some((&dbeta[..], &dgamma[..]));
-        let mut dx = memory::zeros(kept.len());
-        let out = PixelsMut {
-            data: &mut dx,
-            stride: channels,
-        };
-        rows::norm_grad_input(isa, x, map(&dz), state, sums, pixels, out);
-        memory::recycle(dz);
-        Ok(vec![
-            Some(Tensor::computed(dx, kept.dims())),
-            Some(Tensor::computed(dgamma, &[channels])),
-            Some(Tensor::computed(dbeta, &[channels])),
-        ])
-    })?;
-    Ok((y, moments.map(Moments::from)))
+    let y = y.record(
+        &[x, norm.gamma, norm.beta],
+        move |dy, wanted| match &place {
+            Place::Naive => Ok(naive::backward(&job, &folded, dy, wanted)),
+            Place::Cpu(isa) => Ok(cpu::backward(*isa, &job, &folded, dy, wanted)),
+            Place::Gpu(gpu) => gpu::backward(gpu, &job, &folded, dy, wanted),
+        },
+    )?;
+    Ok((y, moments))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::Level;
+use crate::cpu::{Isa, Level};
 use crate::ops::batch_norm::Statistics;
 use crate::ops::testing::{assert_close, check_gradients, on_every_device, random};
 use proptest::prelude::*;
@@ -19,8 +19,8 @@ fn gradient_is_the_difference_quotient() {
         for statistics in [Statistics::Batch, running] {
             check_gradients(&inputs, |x| {
                 let norm = Norm {
-                    weight: &x[1],
-                    bias: &x[2],
+                    gamma: &x[1],
+                    beta: &x[2],
                     eps: 1e-5,
                     statistics,
                 };
@@ -34,8 +34,8 @@ fn gradient_is_the_difference_quotient() {
 fn mistakes_are_named() {
     let (x, p) = (Tensor::zeros(&[1, 1, 4, 3]), Tensor::zeros(&[3]));
     let norm = Norm {
-        weight: &p,
-        bias: &p,
+        gamma: &p,
+        beta: &p,
         eps: 1e-5,
         statistics: Statistics::Batch,
     };
@@ -65,7 +65,7 @@ proptest! {
                 true => Statistics::Batch,
                 false => Statistics::Running { mean: &mean, var: &var },
             };
-            let norm = Norm { weight: &gamma, bias: &beta, eps: 1e-3, statistics };
+            let norm = Norm { gamma: &gamma, beta: &beta, eps: 1e-3, statistics };
             let (y, moments) = norm_relu_pool(&x, &norm, window).unwrap();
             assert_eq!(moments.is_some(), training);
             let grads = y.backward_from(&random(y.dims(), 4)).unwrap();

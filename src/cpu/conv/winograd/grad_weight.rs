@@ -5,7 +5,7 @@
 
 use super::points::{evaluate_outputs, evaluate_taps_transposed};
 use super::{IN, OUT, POINTS, TILES, Tiling, TransformInput};
-use crate::cpu::after::{After, ScaleShiftRelu};
+use crate::cpu::after::{Affine, After};
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::PackedB;
 use crate::cpu::pixels::Pixels;
@@ -34,7 +34,7 @@ impl Tiling {
         &self,
         isa: Isa,
         x: Pixels,
-        before: Option<ScaleShiftRelu>,
+        before: Option<Affine>,
         dy: Pixels,
         dw: &mut [f32],
     ) {

@@ -61,7 +61,7 @@ use points::{evaluate_taps, evaluate_transposed, interpolate_transposed};
 
 use super::{ConvArgs, Window};
 use crate::cpu::Isa;
-use crate::cpu::after::{After, ScaleShiftRelu};
+use crate::cpu::after::{Affine, After};
 use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::PackedB;
@@ -269,7 +269,7 @@ impl Tiling {
 struct TransformInput<'a> {
     tiling: &'a Tiling,
     x: Pixels<'a>,
-    before: Option<ScaleShiftRelu<'a>>,
+    before: Option<Affine<'a>>,
     first: usize,
     count: usize,
     stride: usize,
@@ -293,7 +293,7 @@ impl WithSimd for TransformInput<'_> {
                     s,
                     t,
                     #[inline(always)]
-                    |c, x| f.apply(s, x, c),
+                    |c, x| f.relu(s, x, c),
                 ),
             }
         }
@@ -424,13 +424,7 @@ mod tests {
     }
 
     /// The convolution by its definition, in 64 bits.
-    fn direct(
-        window: &Window,
-        outputs: usize,
-        x: &[f32],
-        weight: &[f32],
-        f: ScaleShiftRelu,
-    ) -> Vec<f64> {
+    fn direct(window: &Window, outputs: usize, x: &[f32], weight: &[f32], f: Affine) -> Vec<f64> {
         let (c, [height, width]) = (window.channels, window.from);
         let mut y = Vec::new();
         for image in 0..window.batch {
@@ -484,7 +478,7 @@ mod tests {
             let x = numbers(batch * from[0] * from[1] * channels, 1);
             let weight = numbers(outputs * channels * 9, 2);
             let (scale, shift) = (numbers(channels, 3), numbers(channels, 4));
-            let f = ScaleShiftRelu {
+            let f = Affine {
                 scale: &scale,
                 shift: &shift,
             };
@@ -541,7 +535,7 @@ mod tests {
             let x = numbers(shape.pixels() * channels, 1);
             let dy = numbers(shape.out_pixels() * outputs, 2);
             let (scale, shift) = (numbers(channels, 3), numbers(channels, 4));
-            let before = Some(ScaleShiftRelu {
+            let before = Some(Affine {
                 scale: &scale,
                 shift: &shift,
             });
