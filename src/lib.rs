@@ -31,11 +31,14 @@
 
 pub mod book;
 pub mod caption;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "convert")]
 pub mod convert;
 pub mod cpu;
 pub mod data;
 pub mod error;
+#[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod gpu;
 pub mod metrics;
@@ -44,4 +47,5 @@ pub mod nn;
 pub mod ops;
 pub mod tensor;
 pub mod train;
+#[cfg(feature = "serve")]
 pub mod web;

@@ -27,12 +27,12 @@ pub use search::{Choosing, Search, search, search_ids};
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::model::recognition::Signal;
 
 /// A caption, with the probability that the model gives it.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Caption {
     /// The sentence as readable text.
     pub text: String,
@@ -50,7 +50,8 @@ pub struct Caption {
 }
 
 /// A word or the end mark, with its probability at its position.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Token {
     /// The word, or `</s>` for the end.
     pub text: String,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Gpu;
 use super::device::lock;
+pub use super::slice::Slice;
 use crate::error::Result;
 
 // The usages of every buffer of the pool.
@@ -26,36 +27,6 @@ pub struct Buffer {
     gpu: Gpu,
     /// The number of the last command buffer that used it.
     pub(super) last_use: AtomicU64,
-}
-
-/// A part of a buffer: its elements from `offset` on.
-#[derive(Clone)]
-pub struct Slice {
-    /// The whole buffer.
-    pub buffer: Arc<Buffer>,
-    /// The index of the first element.
-    pub offset: usize,
-}
-
-impl Slice {
-    /// Returns the slice that begins `elements` further on.
-    pub fn after(&self, elements: usize) -> Slice {
-        Slice {
-            buffer: self.buffer.clone(),
-            offset: self.offset + elements,
-        }
-    }
-
-    /// The index of the first element, as shaders take it.
-    pub fn start(&self) -> u32 {
-        self.offset as u32
-    }
-}
-
-impl From<Arc<Buffer>> for Slice {
-    fn from(buffer: Arc<Buffer>) -> Self {
-        Slice { buffer, offset: 0 }
-    }
 }
 
 impl Buffer {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::adapter::{self, Adapter, Choice, Kind};
 use super::buffer::Pool;
 use super::detail;
-use super::shaders::Pipelines;
+use super::pipelines::Pipelines;
 use super::stream::Stream;
 use super::timing::{self, Timing};
 use crate::error::{Error, Result};

@@ -15,7 +15,8 @@ use bytemuck::Pod;
 
 use super::Gpu;
 use super::buffer::{Buffer, Slice};
-use super::shaders::{PipelineKey, Shader, Variant};
+use super::pipelines::PipelineKey;
+use super::shaders::{Shader, Variant};
 use super::stream::{Dispatch, PARAMS};
 use super::timing::Label;
 use crate::error::Result;

@@ -2,10 +2,10 @@
 //!
 //! Everything here works on buffers of numbers; tensors belong to the floor above. In reading order:
 //!
-//! * [`adapter`] lists the GPUs of this machine and chooses one;
+//! * [`choice`] describes the wanted GPU, [`adapter`] lists the GPUs of this machine and chooses one;
 //! * [`device`] opens it, and turns its failures into an [`Error`](crate::error::Error);
-//! * [`buffer`] is a buffer pool: it allocates GPU memory and reuses it;
-//! * [`shaders`] names the WGSL files and compiles each pipeline once;
+//! * [`buffer`] is a buffer pool: it allocates GPU memory and reuses it; [`slice`] is a part of a buffer;
+//! * [`shaders`] names the WGSL files, and `pipelines` compiles each pipeline once;
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
 //! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * [`timing`] measures each kernel with the GPU's clock, when switched on;
@@ -17,31 +17,49 @@
 //!
 //! No result depends on how work is scheduled: the shape alone decides how sums are split, every sum is taken in one fixed
 //! order, and there are no atomic additions.
+//!
+//! Without the feature `gpu`, the module `absent` stands in for `adapter`, `buffer`, `device` and `kernel`, the modules that
+//! call the library `wgpu`. The operations call the same functions in either build.
 
+#[cfg(not(feature = "gpu"))]
+pub mod absent;
+#[cfg(feature = "gpu")]
 pub mod adapter;
+#[cfg(feature = "gpu")]
 pub mod buffer;
+pub mod choice;
 pub mod conv;
 pub mod copy;
+#[cfg(feature = "gpu")]
 pub mod device;
 pub mod gemm;
+#[cfg(feature = "gpu")]
 pub mod kernel;
 pub mod norm;
+#[cfg(feature = "gpu")]
+mod pipelines;
 pub mod shaders;
+pub mod slice;
+#[cfg(feature = "gpu")]
 pub mod stream;
 pub mod sum;
+#[cfg(feature = "gpu")]
 pub mod timing;
 
-use std::fmt::Display;
-
-pub use adapter::{Adapter, Choice, adapters};
-pub use buffer::{Buffer, Slice};
+#[cfg(not(feature = "gpu"))]
+pub use absent::{self as adapter, self as buffer, self as device, self as kernel};
+pub use adapter::{Adapter, adapters};
+pub use buffer::Buffer;
+pub use choice::Choice;
 pub use device::Gpu;
 pub use kernel::Kernel;
 pub use shaders::Shader;
+pub use slice::Slice;
 
 /// Formats the text of a driver's or a library's error for developers. Release builds leave it out, because it does not help
 /// users.
-fn detail(what: &dyn Display) -> String {
+#[cfg(feature = "gpu")]
+fn detail(what: &dyn std::fmt::Display) -> String {
     match cfg!(debug_assertions) {
         true => format!(" ({what})"),
         false => String::new(),

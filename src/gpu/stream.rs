@@ -16,7 +16,7 @@ use super::Gpu;
 use super::buffer::{Buffer, Slice};
 use super::device::lock;
 use super::kernel::Binding;
-use super::shaders::Pipeline;
+use super::pipelines::Pipeline;
 use super::timing::{Label, Timing};
 use crate::error::Result;
 

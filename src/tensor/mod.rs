@@ -9,6 +9,7 @@
 //! closure that computes the gradients with respect to the inputs from the gradient with respect to the output. If no input
 //! is tracked, nothing is recorded.
 
+#[cfg(any(feature = "ndarray", test))]
 mod convert;
 mod device;
 mod shape;

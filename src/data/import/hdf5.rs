@@ -13,9 +13,6 @@ use super::pickle::Printable;
 use crate::data::bytes::Bytes;
 use crate::data::float::Float;
 
-/// The first bytes of every HDF5 file.
-pub(super) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
-
 /// Size limit, in bytes, of an object's header and attributes; a model's configuration is an attribute.
 const LARGEST_HEADER: usize = 16 << 20;
 

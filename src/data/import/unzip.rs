@@ -6,10 +6,10 @@ use serde_json::Value;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use super::archive::{Source, largest};
 use super::hdf5::Hdf5;
 use super::pickle::Printable;
 use super::torch::TorchFile;
-use super::{Source, largest};
 use crate::data::bytes::Bytes;
 
 const DAMAGED: &str = "is damaged; get the file again";

@@ -22,11 +22,6 @@ use crate::data::bytes::Bytes;
 /// The magic number at the beginning of files before 1.6, `0x1950a86a20f9469cfc6c`.
 const MAGIC: &[u8] = b"l\xfc\x9cF\xf9 j\xa8P\x19";
 
-/// Whether a file begins like a pickle.
-pub(super) fn is_pickle(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x80, 2..=5, ..])
-}
-
 /// A file of `torch.save`.
 pub(super) struct TorchFile {
     pub(super) tensors: Vec<Described>,
