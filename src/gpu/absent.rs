@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 
+use super::ON_THE_CPU;
 pub use super::choice::{Choice, Kind, VARIABLE};
 use super::shaders::{Shader, Variant};
 pub use super::slice::Slice;
@@ -80,7 +81,9 @@ impl Gpu {
     pub fn open(_: &Choice) -> Result<Self> {
         Err(Error::gpu(
             "GPU",
-            "this build has no support for GPUs; build with the feature `gpu`, or compute on the CPU",
+            format_args!(
+                "this build has no support for GPUs; build with the feature `gpu`, or {ON_THE_CPU}"
+            ),
         ))
     }
 

@@ -1,5 +1,6 @@
 //! The GPUs of this machine, and the choice of one.
 
+use super::choice::ON_THE_CPU;
 pub use super::choice::{Choice, Kind, VARIABLE};
 use crate::error::{Error, Result};
 
@@ -49,7 +50,9 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
     if all.is_empty() {
         return Err(Error::gpu(
             "GPU",
-            "no GPU was found; install its driver (on Linux with Vulkan), or compute with --device cpu",
+            format_args!(
+                "no GPU was found; install its driver (on Linux with Vulkan), or {ON_THE_CPU}"
+            ),
         ));
     }
     let names: Vec<String> = all
@@ -185,7 +188,7 @@ impl Adapter {
             if u64::from(offered) < *needed {
                 return Err(Error::gpu(
                     &self.name,
-                    format_args!("has {offered} {what}, {needed} are needed; use --device cpu"),
+                    format_args!("has {offered} {what}, {needed} are needed; {ON_THE_CPU}"),
                 ));
             }
         }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The advice of errors that do not concern the CPU. The command line names its option instead.
+pub const ON_THE_CPU: &str = "compute on the CPU";
+
 /// The environment variable that names the GPU to use, by a part of its name or by its number.
 pub const VARIABLE: &str = "GLIMPSE_GPU";
 

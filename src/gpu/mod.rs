@@ -50,7 +50,7 @@ pub mod timing;
 pub use absent::{self as adapter, self as buffer, self as device, self as kernel};
 pub use adapter::{Adapter, adapters};
 pub use buffer::Buffer;
-pub use choice::Choice;
+pub use choice::{Choice, ON_THE_CPU};
 pub use device::Gpu;
 pub use kernel::Kernel;
 pub use shaders::Shader;

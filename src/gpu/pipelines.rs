@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Gpu;
 use super::detail;
 use super::device::lock;
 use super::shaders::{Shader, Variant};
 use super::stream::PARAMS;
+use super::{Gpu, ON_THE_CPU};
 use crate::error::Result;
 
 impl Variant {
@@ -148,7 +148,7 @@ impl Gpu {
             modules.remove(&(key.shader, key.variant));
             let place = format_args!("{} of {}", key.entry, key.shader.file());
             return Err(self.error(format_args!(
-                "its driver does not accept {place}{}; update the driver, or use --device cpu",
+                "its driver does not accept {place}{}; update the driver, or {ON_THE_CPU}",
                 detail(&error)
             )));
         }

@@ -12,12 +12,12 @@ use std::sync::mpsc;
 
 use bytemuck::Pod;
 
-use super::Gpu;
 use super::buffer::{Buffer, Slice};
 use super::device::lock;
 use super::kernel::Binding;
 use super::pipelines::Pipeline;
 use super::timing::{Label, Timing};
+use super::{Gpu, ON_THE_CPU};
 use crate::error::Result;
 
 // Dispatches in a command buffer at most. The GPU begins with the first while the next are recorded.
@@ -204,10 +204,11 @@ impl Gpu {
             submission_index: None,
             timeout: None,
         };
-        self.0
-            .device
-            .poll(all)
-            .map_err(|_| self.error("does not answer; start again, or use --device cpu"))?;
+        self.0.device.poll(all).map_err(|_| {
+            self.error(format_args!(
+                "does not answer; start again, or {ON_THE_CPU}"
+            ))
+        })?;
         Ok(())
     }
 
@@ -324,7 +325,11 @@ impl Gpu {
         });
         self.poll()?;
         self.check()?;
-        let failed = || self.error("its memory cannot be read; start again, or use --device cpu");
+        let failed = || {
+            self.error(format_args!(
+                "its memory cannot be read; start again, or {ON_THE_CPU}"
+            ))
+        };
         let arrived = wait.recv().map_err(|_| failed())?;
         arrived.map_err(|_| failed())?;
         let mapped = view.get_mapped_range().map_err(|_| failed())?;

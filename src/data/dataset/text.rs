@@ -119,7 +119,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     refuse_utf_16(path, &bytes)?;
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     serde_json::from_slice(bytes).map_err(|e| match std::str::from_utf8(bytes) {
-        Ok(_) => Error::file(path, words::json(&e)),
+        Ok(_) => Error::file(path, words::json(&e)).because(e),
         Err(e) => {
             let before = &bytes[..e.valid_up_to()];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
