@@ -1,5 +1,7 @@
 //! Floor 6: from features to sentences.
 //!
+//! [`Captioner::describe`](crate::model::Captioner::describe) is the whole way from pixels to a sentence.
+//!
 //! After each word the decoder predicts how likely every word is to come next. [`search()`] looks for sentences that
 //! are likely as a whole; [`sample()`] draws sentences at random. [`search_ids`] and [`sample_ids`] return word ids
 //! instead of text, for training that scores the sentences that the decoder writes.
@@ -8,6 +10,7 @@ mod agreement;
 mod answer;
 mod beam;
 mod confidence;
+mod describe;
 mod diverse;
 mod penalties;
 mod probability;
@@ -20,6 +23,7 @@ mod sentence;
 mod tests;
 
 pub use answer::{Answer, Failure, Times, image_name};
+pub use describe::{DescribeOptions, Described, NOT_SURE};
 pub use sample::{Sampling, sample};
 pub use sample_ids::sample_ids;
 pub use search::{Choosing, Search, search, search_ids};
