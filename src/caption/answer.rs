@@ -5,13 +5,13 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::Caption;
 use crate::model::Tag;
 
 /// An image's captions, with everything else that is reported about the image.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Answer {
     /// The image's name.
     pub image: String,
@@ -39,7 +39,8 @@ pub struct Answer {
 
 /// Wall-clock milliseconds per image. Other images may be processed at the same time. The time of a batched stage is
 /// divided by the batch size.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Times {
     /// Reading the file, decoding it and resizing the image to the encoder's input size.
     pub decode: f64,
@@ -50,7 +51,8 @@ pub struct Times {
 }
 
 /// An image that cannot be captioned.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// The image's name.
     pub image: String,

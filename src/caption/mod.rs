@@ -1,5 +1,7 @@
 //! Floor 6: from features to sentences.
 //!
+//! [`Captioner::describe`](crate::model::Captioner::describe) is the whole way from pixels to a sentence.
+//!
 //! After each word the decoder predicts how likely every word is to come next. [`search()`] looks for sentences that
 //! are likely as a whole; [`sample()`] draws sentences at random. [`search_ids`] and [`sample_ids`] return word ids
 //! instead of text, for training that scores the sentences that the decoder writes.
@@ -9,6 +11,7 @@ mod answer;
 mod beam;
 mod chosen;
 mod confidence;
+mod describe;
 mod diverse;
 mod penalties;
 mod probability;
@@ -22,6 +25,7 @@ mod settings;
 mod tests;
 
 pub use answer::{Answer, Failure, Times, image_name};
+pub use describe::{DescribeOptions, Described, NOT_SURE};
 pub use sample::{Sampling, sample};
 pub use sample_ids::sample_ids;
 pub use search::{search, search_ids};
@@ -30,12 +34,12 @@ pub use settings::{Choosing, Search};
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::model::recognition::Signal;
 
 /// A caption, with the probability that the model gives it.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Caption {
     /// The sentence as readable text.
     pub text: String,
@@ -53,7 +57,8 @@ pub struct Caption {
 }
 
 /// A word or the end mark, with its probability at its position.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Token {
     /// The word, or `</s>` for the end.
     pub text: String,

@@ -12,7 +12,9 @@ use super::options::{ModelArgs, SearchArgs, count, number};
 use super::pipeline::{Encoded, encoded};
 use super::tally::Tally;
 use super::{Ended, attention, output};
-use crate::caption::{Answer, Caption, Sampling, Search, Times, image_name, sample, search};
+use crate::caption::{
+    Answer, Caption, NOT_SURE, Sampling, Search, Times, image_name, sample, search,
+};
 use crate::cpu::threads;
 use crate::data::store;
 use crate::error::{Error, Result, name};
@@ -263,9 +265,6 @@ fn print(args: &CaptionArgs, path: &Path, answer: &Answer) -> Result<()> {
     }
     Ok(())
 }
-
-/// Printed in place of a caption whose confidence is too low.
-const NOT_SURE: &str = "not sure";
 
 /// Formats tags as `golden retriever 0.83, dog 0.31`.
 fn listed(tags: &[Tag]) -> String {

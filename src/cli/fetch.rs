@@ -118,7 +118,11 @@ fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
     let _ = fs::remove_file(&download.file);
     // The download is deleted, so the error names the address instead.
     installed.map_err(|e| match e {
-        Error::File { path, what } if path == download.file => Error::file(url, what),
+        Error::File { path, what, source } if path == download.file => Error::File {
+            path: url.into(),
+            what,
+            source,
+        },
         other => other,
     })?;
     if download.sha256.is_none() {

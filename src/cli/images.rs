@@ -140,7 +140,7 @@ impl Source {
                 path,
                 refused: None,
             },
-            Err(Error::File { path, what }) => Source {
+            Err(Error::File { path, what, .. }) => Source {
                 path,
                 refused: Some(what),
             },

@@ -43,6 +43,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cpu::{isa, profile, threads};
 use crate::error::{Error, Result, name};
+use crate::gpu::ON_THE_CPU;
 use crate::tensor::Device;
 use device::DeviceArgs;
 
@@ -184,13 +185,23 @@ pub fn main() -> ExitCode {
     let code = prepare(threads)
         .and_then(|()| cli.command.run(&device))
         .unwrap_or_else(|error| {
-            output::complain(error);
+            output::complain(in_options(&error));
             ExitCode::FAILURE
         });
     if profile::enabled() {
         output::notes(&profile::report());
     }
     code
+}
+
+/// The message of an error. Where the library advises to compute otherwise, the message names the option for that.
+fn in_options(error: &Error) -> String {
+    let text = error.to_string();
+    match error {
+        Error::Gpu { .. } => text.replace(ON_THE_CPU, "use --device cpu"),
+        Error::Thread { .. } => text.replace(threads::TAKE_FEWER, "take fewer with --threads"),
+        _ => text,
+    }
 }
 
 /// Parses the command line of this process. On failure it returns the exit status, after printing the requested help
@@ -259,5 +270,21 @@ fn threads_of_environment() -> Result<Option<u16>> {
             THREADS.start(),
             THREADS.end()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_options() {
+        let text = |error: Error| in_options(&error);
+        let gpu = Error::gpu("GPU", format_args!("no GPU was found; {ON_THE_CPU}"));
+        assert_eq!(text(gpu), "GPU: no GPU was found; use --device cpu");
+        let threads = Error::thread(format_args!("no 9 threads; {}", threads::TAKE_FEWER));
+        assert_eq!(text(threads), "no 9 threads; take fewer with --threads");
+        let other = Error::file("compute on the CPU", "is empty");
+        assert_eq!(text(other), "compute on the CPU: is empty");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::images::{Entry, Images, ms_since};
 use crate::caption::{Caption, Search, search};
 use crate::cpu::threads;
-use crate::error::{Error, Result, reason};
+use crate::error::{Error, Result};
 use crate::model::Captioner;
 use crate::tensor::Tensor;
 
@@ -45,7 +45,7 @@ pub fn ahead<'scope, T: Send + 'scope>(
     };
     Builder::new()
         .spawn_scoped(scope, make)
-        .map_err(|e| Error::usage(format_args!("a thread cannot be started: {}", reason(&e))))?;
+        .map_err(|e| Error::unstarted(&e))?;
     Ok(Box::new(waiting.into_iter()))
 }
 

@@ -208,6 +208,7 @@ impl Classes {
                         "is not a list of classes as Keras writes it: {}",
                         words::json(&e)
                     ))
+                    .because(e)
                 })?;
             if !object.keys().copied().eq(0..object.len()) {
                 return Err(refuse("does not number its classes from 0 on".into()));

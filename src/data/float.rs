@@ -22,6 +22,7 @@ impl Float {
     }
 
     /// Returns the format's name in safetensors files.
+    #[cfg(any(feature = "convert", test))]
     pub(crate) fn name(self) -> &'static str {
         match self {
             Float::F64 => "F64",

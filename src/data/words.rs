@@ -4,6 +4,7 @@
 //! Or it is, but holds something else than expected. The libraries report the latter in phrases of a fixed form
 //! ("unknown field `x`, expected one of `y`, `z`"), which this module translates.
 
+#[cfg(any(feature = "toml", test))]
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -30,6 +31,7 @@ pub fn json(error: &serde_json::Error) -> String {
 ///
 /// # Errors
 /// If the text is not TOML or not such a value; the message explains what is wrong and where.
+#[cfg(any(feature = "toml", test))]
 pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let place = |error: &toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));

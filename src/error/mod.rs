@@ -2,6 +2,9 @@
 //!
 //! Every message is a single line. It says what is wrong, where and, if the user can do something about it, what to do.
 //! A wrong shape is reported with the operation, the shapes that it takes and the shapes that it got.
+//!
+//! If an error of the system or of a library is behind it, [`source`](std::error::Error::source) returns that. The message
+//! does not repeat its wording.
 
 mod name;
 mod reason;
@@ -12,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 pub use name::{Name, is_unsafe, name, serialize_lossy};
 pub use reason::{is_link_loop, reason};
+
+/// The error behind an error.
+type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// The error type of the whole crate.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,8 @@ pub enum Error {
         path: PathBuf,
         /// The defect, and what to do about it.
         what: String,
+        /// The error of the system or of a library behind it, if there is one.
+        source: Option<Source>,
     },
     /// The GPU could not do its work; the message says why and what to do.
     #[error("{device}: {what}")]
@@ -50,6 +58,14 @@ pub enum Error {
         device: String,
         /// The failure, and what to do about it.
         what: String,
+    },
+    /// The system gave no thread; the message says how many were wanted, or why.
+    #[error("{what}")]
+    Thread {
+        /// The failure, and what to do about it.
+        what: String,
+        /// The error of the system or of a library behind it, if there is one.
+        source: Option<Source>,
     },
     /// A request on the command line or in a configuration file is wrong.
     #[error("{0}")]
@@ -85,27 +101,30 @@ impl Error {
         Error::File {
             path: path.as_ref().to_path_buf(),
             what: one_line(&what.to_string()),
+            source: None,
         }
     }
 
     /// The file at `path` cannot be read, for the reason that the system reports.
     pub fn unread(path: impl AsRef<Path>, why: &io::Error) -> Self {
-        match why.kind() {
+        let error = match why.kind() {
             ErrorKind::NotFound => Error::file(path, "does not exist; check the path"),
             ErrorKind::IsADirectory => Error::file(path, "is a folder, where a file was expected"),
             _ => Error::file(path, format_args!("cannot be read: {}", reason(why))),
-        }
+        };
+        error.because(copy_of(why))
     }
 
     /// The file at `path` cannot be written, for the reason that the system reports.
     pub fn unwritten(path: impl AsRef<Path>, why: &io::Error) -> Self {
-        match why.kind() {
+        let error = match why.kind() {
             ErrorKind::NotFound => Error::file(
                 path,
                 "cannot be written: its folder does not exist; make it first",
             ),
             _ => Error::file(path, format_args!("cannot be written: {}", reason(why))),
-        }
+        };
+        error.because(copy_of(why))
     }
 
     /// A failure of the GPU named `device`.
@@ -116,9 +135,40 @@ impl Error {
         }
     }
 
+    /// The system gave no thread.
+    pub fn thread(what: impl fmt::Display) -> Self {
+        Error::Thread {
+            what: one_line(&what.to_string()),
+            source: None,
+        }
+    }
+
+    /// A thread cannot be started, for the reason that the system reports.
+    pub fn unstarted(why: &io::Error) -> Self {
+        let what = format_args!("a thread cannot be started: {}", reason(why));
+        Error::thread(what).because(copy_of(why))
+    }
+
+    /// This error with the error behind it, which [`source`](std::error::Error::source) then returns. Only errors of files
+    /// and of threads have one.
+    pub fn because(mut self, error: impl Into<Source>) -> Self {
+        if let Error::File { source, .. } | Error::Thread { source, .. } = &mut self {
+            *source = Some(error.into());
+        }
+        self
+    }
+
     /// A wrong request.
     pub fn usage(what: impl fmt::Display) -> Self {
         Error::Usage(one_line(&what.to_string()))
+    }
+}
+
+/// A copy of an error of the system, which cannot be cloned. Errors that are not the system's own keep kind and text.
+fn copy_of(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -149,5 +199,29 @@ mod tests {
         assert!(!e.to_string().contains("os error"), "{e}");
         let e = Error::shape("linear", "[N, 4]", "[2, 3]");
         assert_eq!(e.to_string(), "linear: expected [N, 4], got [2, 3]");
+    }
+
+    #[test]
+    fn the_error_of_the_system_is_the_source() {
+        use std::error::Error as _;
+        fn source(e: &Error) -> Option<&io::Error> {
+            e.source().and_then(|e| e.downcast_ref())
+        }
+        let why = std::fs::read("no such file").unwrap_err();
+        for e in [
+            Error::unread("a", &why),
+            Error::unwritten("a", &why),
+            Error::unstarted(&why),
+        ] {
+            let source = source(&e).unwrap();
+            assert_eq!(source.kind(), ErrorKind::NotFound);
+            assert_eq!(source.raw_os_error(), why.raw_os_error());
+            assert!(!e.to_string().contains("os error"), "{e}");
+        }
+        let own = io::Error::new(ErrorKind::InvalidData, "not UTF-8");
+        let e = Error::unread("a", &own);
+        assert_eq!(source(&e).unwrap().to_string(), "not UTF-8");
+        assert!(Error::file("a", "is empty").source().is_none());
+        assert!(Error::usage("a").because(why).source().is_none());
     }
 }

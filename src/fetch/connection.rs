@@ -114,8 +114,8 @@ fn trusted() -> Result<RootCerts> {
         return Ok(RootCerts::WebPki);
     };
     let fail = |what: String| Error::file(&path, format_args!("{what}; {CERTIFICATES} names it"));
-    let bytes =
-        std::fs::read(&path).map_err(|e| fail(format!("cannot be read: {}", reason(&e))))?;
+    let unread = |e| fail(format!("cannot be read: {}", reason(&e))).because(e);
+    let bytes = std::fs::read(&path).map_err(unread)?;
     let certificates: Vec<_> = parse_pem(&bytes)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

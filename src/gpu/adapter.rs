@@ -1,11 +1,8 @@
 //! The GPUs of this machine, and the choice of one.
 
-use std::fmt;
-
+use super::choice::ON_THE_CPU;
+pub use super::choice::{Choice, Kind, VARIABLE};
 use crate::error::{Error, Result};
-
-/// The environment variable that names the GPU to use, by a part of its name or by its number.
-pub const VARIABLE: &str = "GLIMPSE_GPU";
 
 /// Limits that the kernels need: invocations and bytes of workgroup memory of a workgroup, and storage buffers that a shader
 /// may use at a time.
@@ -14,33 +11,6 @@ const NEEDED: [(&str, u64); 3] = [
     ("bytes of workgroup memory", 16_384),
     ("storage buffers in a shader", 8),
 ];
-
-/// The kind of a GPU, the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A card with memory of its own.
-    Discrete,
-    /// Part of the CPU's chip.
-    Integrated,
-    /// A virtual GPU, as in a virtual machine.
-    Virtual,
-    /// The driver does not say.
-    Unknown,
-    /// A software implementation on the CPU.
-    Software,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Discrete => "discrete",
-            Kind::Integrated => "integrated",
-            Kind::Virtual => "virtual",
-            Kind::Unknown => "unknown",
-            Kind::Software => "software",
-        })
-    }
-}
 
 /// A GPU of this machine.
 pub struct Adapter {
@@ -55,17 +25,6 @@ pub struct Adapter {
     pub api: String,
     /// The driver and its version.
     pub driver: String,
-}
-
-/// Which GPU to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// The best that is hardware.
-    Real,
-    /// The best, also where it is software.
-    Best,
-    /// The one with this number, or the first whose name contains this text.
-    Named(String),
 }
 
 /// Returns the GPUs of this machine, the best first.
@@ -91,7 +50,9 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
     if all.is_empty() {
         return Err(Error::gpu(
             "GPU",
-            "no GPU was found; install its driver (on Linux with Vulkan), or compute with --device cpu",
+            format_args!(
+                "no GPU was found; install its driver (on Linux with Vulkan), or {ON_THE_CPU}"
+            ),
         ));
     }
     let names: Vec<String> = all
@@ -227,7 +188,7 @@ impl Adapter {
             if u64::from(offered) < *needed {
                 return Err(Error::gpu(
                     &self.name,
-                    format_args!("has {offered} {what}, {needed} are needed; use --device cpu"),
+                    format_args!("has {offered} {what}, {needed} are needed; {ON_THE_CPU}"),
                 ));
             }
         }

@@ -7,11 +7,12 @@ use std::sync::mpsc;
 
 use bytemuck::Pod;
 
-use super::Gpu;
-use super::buffer::{Buffer, Slice};
+use super::buffer::Buffer;
 use super::device::lock;
+use super::slice::Slice;
 use super::stream::{Dispatch, MAX_DISPATCHES};
 use super::timing::Timing;
+use super::{Gpu, ON_THE_CPU};
 use crate::error::Result;
 
 impl Gpu {
@@ -50,10 +51,11 @@ impl Gpu {
             submission_index: None,
             timeout: None,
         };
-        self.0
-            .device
-            .poll(all)
-            .map_err(|_| self.error("does not answer; start again, or use --device cpu"))?;
+        self.0.device.poll(all).map_err(|_| {
+            self.error(format_args!(
+                "does not answer; start again, or {ON_THE_CPU}"
+            ))
+        })?;
         Ok(())
     }
 
@@ -170,7 +172,11 @@ impl Gpu {
         });
         self.poll()?;
         self.check()?;
-        let failed = || self.error("its memory cannot be read; start again, or use --device cpu");
+        let failed = || {
+            self.error(format_args!(
+                "its memory cannot be read; start again, or {ON_THE_CPU}"
+            ))
+        };
         let arrived = wait.recv().map_err(|_| failed())?;
         arrived.map_err(|_| failed())?;
         let mapped = view.get_mapped_range().map_err(|_| failed())?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Gpu;
-use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::gemm::Tile;
 use super::kernel::Kernel;
 use super::shaders::{Shader, Variant};
+use super::{Buffer, Slice};
 use crate::error::Result;
 use crate::shader_params;
 use crate::sizes::ConvShape;

@@ -1,7 +1,7 @@
 //! Copies of columns from one matrix to another, and of tensors into one buffer.
 
 use super::Gpu;
-use super::buffer::Slice;
+use super::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
 use crate::shader_params;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::ON_THE_CPU;
 use super::adapter::{self, Adapter, Choice, Kind};
 use super::detail;
+use super::pipelines::Pipelines;
 use super::pool::Pool;
-use super::shaders::Pipelines;
 use super::stream::Stream;
 use super::timing::{self, Timing};
 use crate::error::{Error, Result};
@@ -120,7 +121,7 @@ impl Gpu {
         let refused = |_| {
             Error::gpu(
                 &adapter.name,
-                "its driver does not open it; update the driver, or use --device cpu",
+                format_args!("its driver does not open it; update the driver, or {ON_THE_CPU}"),
             )
         };
         let (device, queue) =
@@ -133,10 +134,10 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |e| {
             uncaptured.record(match &e {
                 wgpu::Error::OutOfMemory { .. } => {
-                    "its memory does not suffice; take a smaller batch, or use --device cpu".into()
+                    format!("its memory does not suffice; take a smaller batch, or {ON_THE_CPU}")
                 }
                 _ => format!(
-                    "its driver refuses the work{}; update the driver, or use --device cpu",
+                    "its driver refuses the work{}; update the driver, or {ON_THE_CPU}",
                     detail(&e)
                 ),
             });

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Gpu;
-use super::buffer::{Buffer, Slice};
 use super::shaders::Shader;
+use super::{Buffer, Slice};
 use crate::error::Result;
 use crate::shader_params;
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::Gpu;
-use super::buffer::Slice;
+use super::Slice;
 use super::copy::Rows;
 use super::shaders::Shader;
 use crate::error::Result;

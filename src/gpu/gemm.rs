@@ -1,7 +1,7 @@
 //! Matrix products, with `shaders/matmul.wgsl`.
 
 use super::Gpu;
-use super::buffer::Slice;
+use super::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
 use crate::shader_params;

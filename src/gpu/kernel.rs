@@ -11,63 +11,18 @@
 //!
 //! A tensor may begin anywhere in its buffer; its first index is a parameter like any other.
 
-use bytemuck::Pod;
-
 use super::Gpu;
-use super::buffer::{Buffer, Slice};
 use super::device::lock;
-use super::shaders::{PARAMS, PipelineKey, Shader, Variant};
+use super::params::Params;
+use super::pipelines::{PARAMS, PipelineKey};
+use super::shaders::{Shader, Variant};
 use super::stream::{Bound, Dispatch};
 use super::timing::Label;
+use super::{Buffer, Slice};
 use crate::error::Result;
 
 /// Invocations of a workgroup where each computes one element; shaders write it as the literal 256.
 pub const THREADS: usize = 256;
-
-/// The uniform block of a shader: the Rust twin of its `struct Params`. [`shader_params!`](crate::shader_params) declares one.
-pub trait Params: Pod {
-    /// The shaders whose `struct Params` this is.
-    const SHADERS: &'static [Shader];
-    /// Name, offset in bytes, and Rust type of each field, in their order.
-    const FIELDS: &'static [(&'static str, usize, &'static str)];
-}
-
-/// Declares the uniform block of a shader, with the names, types and order of the fields in the shader's `struct Params`.
-///
-/// A test that comes with the declaration parses the WGSL file and compares both, so that a parameter can't end up in
-/// another one's place. The types are `u32`, `f32`, and `[u32; 4]` for a `vec4<u32>`. A module declares at most one.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! shader_params {
-    (
-        $(#[$meta:meta])*
-        $visibility:vis struct $name:ident of $($shader:ident),+ {
-            $($(#[$field_meta:meta])* $field:ident: $kind:ty),+ $(,)?
-        }
-    ) => {
-        $(#[$meta])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-        $visibility struct $name {
-            $($(#[$field_meta])* $visibility $field: $kind),+
-        }
-
-        impl $crate::gpu::kernel::Params for $name {
-            const SHADERS: &'static [$crate::gpu::Shader] = &[$($crate::gpu::Shader::$shader),+];
-            const FIELDS: &'static [(&'static str, usize, &'static str)] = &[
-                $((stringify!($field), std::mem::offset_of!($name, $field), stringify!($kind))),+
-            ];
-        }
-
-        #[cfg(test)]
-        mod params {
-            #[test]
-            fn are_those_of_the_shader() {
-                $crate::gpu::shaders::check_params::<super::$name>();
-            }
-        }
-    };
-}
 
 /// A buffer and its binding number.
 struct Binding<'a> {
@@ -126,12 +81,6 @@ impl<'a> Kernel<'a> {
             self.key.entry
         );
         self.params = bytemuck::bytes_of(params).to_vec();
-        self
-    }
-
-    /// Appends to the shader's uniform block.
-    pub fn words<T: Pod>(mut self, params: &[T]) -> Self {
-        self.params.extend_from_slice(bytemuck::cast_slice(params));
         self
     }
 

@@ -2,13 +2,13 @@
 //!
 //! Everything here works on buffers of numbers; tensors belong to the floor above. In reading order:
 //!
-//! * [`adapter`] lists the GPUs of this machine and chooses one;
-//! * [`shaders`] names the WGSL files and compiles each pipeline once;
+//! * [`choice`] describes the wanted GPU, [`adapter`] lists the GPUs of this machine and chooses one;
+//! * [`shaders`] names the WGSL files, [`params`] declares their parameters, and `pipelines` compiles each pipeline once;
 //! * [`timing`] measures each kernel with the GPU's clock, when switched on;
 //! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * `pool` keeps the memory of buffers that are no longer in use;
 //! * [`device`] opens a GPU, which owns all of these, and turns its failures into an [`Error`](crate::error::Error);
-//! * [`buffer`] allocates GPU memory from the pool, and gives it back;
+//! * [`buffer`] allocates GPU memory from the pool, and gives it back; [`slice`] is a part of a buffer;
 //! * `commands` appends dispatches and copies to the stream, and reads results;
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
 //! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several
@@ -20,35 +20,56 @@
 //!
 //! No result depends on how work is scheduled: the shape alone decides how sums are split, every sum is taken in one fixed
 //! order, and there are no atomic additions.
+//!
+//! Without the feature `gpu`, the module `absent` stands in for `adapter`, `buffer`, `device` and `kernel`, the modules that
+//! call the library `wgpu`. The operations call the same functions in either build.
 
+#[cfg(not(feature = "gpu"))]
+pub mod absent;
+#[cfg(feature = "gpu")]
 pub mod adapter;
+#[cfg(feature = "gpu")]
 pub mod buffer;
+pub mod choice;
+#[cfg(feature = "gpu")]
 mod commands;
 pub mod conv;
 pub mod copy;
+#[cfg(feature = "gpu")]
 pub mod device;
 pub mod elementwise;
 pub mod gates;
 pub mod gemm;
+#[cfg(feature = "gpu")]
 pub mod kernel;
 pub mod norm;
+pub mod params;
+#[cfg(feature = "gpu")]
+pub(crate) mod pipelines;
+#[cfg(feature = "gpu")]
 mod pool;
 pub mod shaders;
+pub mod slice;
+#[cfg(feature = "gpu")]
 pub mod stream;
 pub mod sum;
+#[cfg(feature = "gpu")]
 pub mod timing;
 
-use std::fmt::Display;
-
-pub use adapter::{Adapter, Choice, adapters};
-pub use buffer::{Buffer, Slice};
+#[cfg(not(feature = "gpu"))]
+pub use absent::{self as adapter, self as buffer, self as device, self as kernel};
+pub use adapter::{Adapter, adapters};
+pub use buffer::Buffer;
+pub use choice::{Choice, ON_THE_CPU};
 pub use device::Gpu;
 pub use kernel::Kernel;
 pub use shaders::Shader;
+pub use slice::Slice;
 
 /// Formats the text of a driver's or a library's error for developers. Release builds leave it out, because it does not help
 /// users.
-fn detail(what: &dyn Display) -> String {
+#[cfg(feature = "gpu")]
+fn detail(what: &dyn std::fmt::Display) -> String {
     match cfg!(debug_assertions) {
         true => format!(" ({what})"),
         false => String::new(),

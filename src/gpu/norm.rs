@@ -3,7 +3,7 @@
 //! A norm folded with its statistics is a buffer `[4, C]`: scale, shift, mean and `1 / sqrt(var + eps)`.
 
 use super::Gpu;
-use super::buffer::Slice;
+use super::Slice;
 use super::copy::Rows;
 use super::kernel::Kernel;
 use super::shaders::Shader;

@@ -8,7 +8,7 @@
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shaders::{PARAMS, Pipeline};
+use super::pipelines::{PARAMS, Pipeline};
 use super::timing::{self, Label, Timing};
 
 // Dispatches in a command buffer at most. The GPU begins with the first while the next are recorded.

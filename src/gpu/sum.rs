@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Gpu;
-use super::buffer::{Buffer, Slice};
 use super::copy::Rows;
 use super::shaders::Shader;
+use super::{Buffer, Slice};
 use crate::error::Result;
 use crate::shader_params;
 

@@ -106,6 +106,7 @@ impl Description {
                 file.path(),
                 format_args!("its description makes no sense: {}", words::json(&e)),
             )
+            .because(e)
         };
         let Version { format } = serde_json::from_str(&text).map_err(broken)?;
         if format > FORMAT {
@@ -293,6 +294,7 @@ pub fn write_with(
             path,
             format_args!("its description cannot be written: {}", words::json(&e)),
         )
+        .because(e)
     })?;
     notes.insert(METADATA_KEY.to_string(), text);
     write_weights(path, tensors, precision, notes)

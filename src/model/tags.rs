@@ -21,7 +21,6 @@
 //! Then `tags.basis.weight [R, F]` is `U^T W`, and `tags.weight [K, R]` is `U`.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::principal;
 use crate::error::{Error, Result};
@@ -44,7 +43,8 @@ pub struct Tags {
 }
 
 /// A class that was recognised.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Tag {
     /// The class's name.
     pub name: String,

@@ -9,6 +9,8 @@
 //! closure that computes the gradients with respect to the inputs from the gradient with respect to the output. If no input
 //! is tracked, nothing is recorded.
 
+mod check;
+#[cfg(any(feature = "ndarray", test))]
 mod convert;
 mod device;
 mod place;
@@ -16,6 +18,7 @@ mod shape;
 mod storage;
 mod tape;
 
+pub use check::check_gradients;
 pub use device::Device;
 pub(crate) use place::Place;
 pub use shape::Shape;

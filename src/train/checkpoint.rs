@@ -122,6 +122,7 @@ pub fn write(
             path,
             format_args!("its state cannot be stored: {}", words::json(&e)),
         )
+        .because(e)
     };
     let config = serde_json::to_value(state.config).map_err(stored)?;
     let progress = serde_json::to_value(state.progress).map_err(stored)?;
@@ -169,6 +170,7 @@ pub fn read_data(file: &WeightFile) -> Result<Option<Provenance>> {
                 words::json(&e)
             ),
         )
+        .because(e)
     })
 }
 
@@ -202,6 +204,7 @@ impl Checkpoint {
                 path,
                 format_args!("its configuration makes no sense: {}", words::json(&e)),
             )
+            .because(e)
         })?;
         config.check().map_err(|e| Error::file(path, e))?;
         let progress = description.training.get(PROGRESS).cloned();
@@ -211,6 +214,7 @@ impl Checkpoint {
                 path,
                 format_args!("its best score makes no sense: {}", words::json(&e)),
             )
+            .because(e)
         })?;
         let steps = steps.ok_or_else(|| refuse("does not say how many steps it has taken"))?;
         let data = read_data(&file)?;

@@ -20,6 +20,7 @@
 
 pub mod average;
 pub mod batches;
+#[cfg(any(feature = "ndarray", test))]
 pub mod calibrate;
 mod captions;
 pub mod checkpoint;

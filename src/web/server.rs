@@ -192,15 +192,13 @@ fn runtime() -> Result<Runtime> {
         .thread_name("decoder")
         .build()
         .map_err(|e| {
-            Error::usage(format_args!(
-                "an event loop cannot be started: {}",
-                reason(&e)
-            ))
+            let what = format_args!("an event loop cannot be started: {}", reason(&e));
+            Error::thread(what).because(e)
         })?;
     let first = threads::unless_it_panics(|| runtime.spawn_blocking(|| ()));
     match first {
         Some(_) => Ok(runtime),
-        None => Err(Error::usage(
+        None => Err(Error::thread(
             "a thread for decoding images cannot be started; the system allows no more at the moment",
         )),
     }

@@ -11,7 +11,7 @@ use super::queue::{Captioned, Job, Queue};
 use crate::caption::search;
 use crate::cpu::{memory, threads};
 use crate::data::preprocess;
-use crate::error::{Error, Result, reason};
+use crate::error::{Error, Result};
 use crate::model::Captioner;
 
 /// The model, with the queue that it serves.
@@ -27,7 +27,7 @@ impl Worker {
         thread::Builder::new()
             .name("model".into())
             .spawn(move || self.run())
-            .map_err(|e| Error::usage(format_args!("a thread cannot be started: {}", reason(&e))))
+            .map_err(|e| Error::unstarted(&e))
     }
 
     fn run(&self) {

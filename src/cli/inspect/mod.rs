@@ -120,11 +120,11 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
             match others.len() {
                 0 => format!(
                     "tensor `{first}` does not match its checksum: {}",
-                    weights::DAMAGED
+                    weights::checksums::DAMAGED
                 ),
                 more => format!(
                     "tensor `{first}` and {more} more do not match their checksums: {}",
-                    weights::DAMAGED
+                    weights::checksums::DAMAGED
                 ),
             },
         )),

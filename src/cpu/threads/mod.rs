@@ -13,6 +13,9 @@ use team::Team;
 
 use crate::error::{Error, Result};
 
+/// The advice of errors that fewer threads may prevent. The command line names its option instead.
+pub const TAKE_FEWER: &str = "take fewer";
+
 /// Returns the number of threads that share the work.
 pub fn count() -> usize {
     rayon::current_num_threads()
@@ -27,15 +30,15 @@ pub fn start(count: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(count.unwrap_or(0))
         .build_global()
-        .map_err(|_| {
+        .map_err(|e| {
             let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            cannot_start(count.unwrap_or_else(cores))
+            cannot_start(count.unwrap_or_else(cores)).because(e)
         })
 }
 
 fn cannot_start(threads: usize) -> Error {
-    Error::usage(format_args!(
-        "the system does not start {threads} threads; take fewer with --threads"
+    Error::thread(format_args!(
+        "the system does not start {threads} threads; {TAKE_FEWER}"
     ))
 }
 
@@ -62,7 +65,7 @@ pub fn with_count<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
-        .map_err(|_| cannot_start(threads))?;
+        .map_err(|e| cannot_start(threads).because(e))?;
     Ok(pool.install(body))
 }
 

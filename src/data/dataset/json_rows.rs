@@ -44,8 +44,8 @@ pub(super) fn read(
         Ok::<(), Error>(())
     };
     if text.trim_start().starts_with('[') {
-        let list: Vec<Value> =
-            serde_json::from_str(text).map_err(|e| Error::file(file, words::json(&e)))?;
+        let list: Vec<Value> = serde_json::from_str(text)
+            .map_err(|e| Error::file(file, words::json(&e)).because(e))?;
         for (at, value) in list.into_iter().enumerate() {
             let object = match value {
                 Value::Object(object) => Ok(object),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -56,7 +57,7 @@ fn read_windows_1252(path: &Path, bytes: &[u8], valid: usize, log: &mut Log) -> 
         let what = "is not UTF-8 text, and looks like GBK or another encoding with two bytes a letter; save the file as UTF-8";
         return Err(malformed(path, line, what));
     }
-    let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes);
+    let text = windows_1252(bytes);
     let is_text = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
     if whole >= broken || !text.chars().all(is_text) {
         let what = "is not UTF-8 text; repair it, or save the file as UTF-8";
@@ -72,8 +73,26 @@ fn read_windows_1252(path: &Path, bytes: &[u8], valid: usize, log: &mut Log) -> 
         [example].into_iter(),
         Error::file(path, what),
     );
-    Ok(text.into_owned())
+    Ok(text)
 }
+
+/// The letters of Windows-1252 for the bytes 0x80 to 0x9F. The other bytes are the letters of Latin-1, which Unicode begins
+/// with; so are the five of these that Windows-1252 leaves undefined.
+const FROM_0X80: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+    '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+fn windows_1252(bytes: &[u8]) -> String {
+    let letter = |&byte: &u8| match byte {
+        0x80..=0x9F => FROM_0X80[usize::from(byte - 0x80)],
+        byte => char::from(byte),
+    };
+    bytes.iter().map(letter).collect()
+}
+
+/// The bytes of letters in GB 2312 and in the same part of GBK; every pair of them is a letter.
+const GBK_LETTERS: RangeInclusive<u8> = 0xA1..=0xFE;
 
 /// Whether non-ASCII bytes come in pairs throughout, as in GB 2312. In Windows-1252 most stand alone.
 fn is_east_asian(bytes: &[u8]) -> bool {
@@ -82,14 +101,9 @@ fn is_east_asian(bytes: &[u8]) -> bool {
     let mut longest = 0;
     let is_paired = runs.all(|run| {
         longest = longest.max(run.len());
-        run.len().is_multiple_of(2) && run.iter().all(|byte| *byte >= 0xA1)
+        run.len().is_multiple_of(2) && run.iter().all(|byte| GBK_LETTERS.contains(byte))
     });
-    // Two adjacent letters also occur in Windows-1252. Cyrillic words do too, so the bytes must decode as GBK.
-    is_paired
-        && longest >= 4
-        && encoding_rs::GBK
-            .decode_without_bom_handling_and_without_replacement(bytes)
-            .is_some()
+    is_paired && longest >= 4
 }
 
 /// The non-blank lines of a text, with their line numbers from 1.
@@ -105,7 +119,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     refuse_utf_16(path, &bytes)?;
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
     serde_json::from_slice(bytes).map_err(|e| match std::str::from_utf8(bytes) {
-        Ok(_) => Error::file(path, words::json(&e)),
+        Ok(_) => Error::file(path, words::json(&e)).because(e),
         Err(e) => {
             let before = &bytes[..e.valid_up_to()];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -180,6 +194,25 @@ impl<'de> Deserialize<'de> for Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_decoded_as_the_encoding_standard_does_it() {
+        let all: Vec<u8> = (0..=255).collect();
+        let (want, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(&all);
+        assert_eq!(windows_1252(&all), want);
+        let is_gbk = |pair: &[u8]| {
+            let decoded =
+                encoding_rs::GBK.decode_without_bom_handling_and_without_replacement(pair);
+            decoded.is_some()
+        };
+        for first in 0xA1..=0xFF {
+            for second in 0xA1..=0xFF {
+                let pair = [first, second];
+                let ours = pair.iter().all(|byte| GBK_LETTERS.contains(byte));
+                assert_eq!(ours, is_gbk(&pair), "{pair:x?}");
+            }
+        }
+    }
 
     #[test]
     fn ids_are_the_same_however_they_are_written() {

@@ -68,7 +68,8 @@ impl<'a> Walk<'a> {
                 Ok(entry) => self.entry(&entry),
                 Err(e) => {
                     let what = format_args!("cannot be read to its end: {}", reason(&e));
-                    return self.report(folder.clone(), Error::file(&folder, what));
+                    let error = Error::file(&folder, what).because(e);
+                    return self.report(folder.clone(), error);
                 }
             }
         }

@@ -185,9 +185,10 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// If the bytes are empty, cut off, not an image, in a format that is not supported, or beyond the limits.
+    /// If the bytes are empty, cut off, not an image, in a format that is not supported, or beyond the limits. The error's
+    /// source is an [`Unreadable`], which has a kind.
     pub fn decode(bytes: &[u8], name: impl AsRef<Path>, limits: Limits) -> Result<Image> {
-        Image::from_bytes(bytes, limits).map_err(|e| Error::file(name, e))
+        Image::from_bytes(bytes, limits).map_err(|e| Error::file(name, &e).because(e))
     }
 
     /// Decodes the bytes of an image that has no name.

@@ -6,9 +6,9 @@ use serde_json::Value;
 use zip::ZipArchive;
 
 use super::hdf5::Hdf5;
+use super::source::{Source, largest};
 use super::torch::TorchFile;
 use super::unzip::read_entry;
-use super::{Source, largest};
 use crate::data::bytes::Bytes;
 
 /// Size limit, in bytes, of the configuration in a `.keras` archive.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 pub use lock::Lock;
+#[cfg(feature = "fetch")]
 pub(crate) use lock::is_at;
 
 use crate::error::{Error, Result, reason};

@@ -30,7 +30,6 @@ use super::format::Format;
 use crate::error::{self, Error, Result};
 use crate::tensor::Tensor;
 
-pub(crate) use checksums::DAMAGED;
 pub use write::write_weights;
 
 /// The number format in a file. In memory numbers are always `f32`.

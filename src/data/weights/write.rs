@@ -44,6 +44,7 @@ impl Precision {
     ///
     /// # Errors
     /// If the tensor is on a GPU that does not respond.
+    #[cfg(any(feature = "convert", test))]
     pub(crate) fn round(self, tensor: &Tensor) -> Result<Tensor> {
         let tensor = tensor.to(&Device::Cpu)?;
         let numbers = match self.storage(&tensor) {

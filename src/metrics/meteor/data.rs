@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use zip::ZipArchive;
-
 use super::paraphrases::Paraphrases;
 use super::synonyms::Synonyms;
 use crate::error::{Error, Result};
@@ -52,7 +50,7 @@ impl Data {
                 "has no paraphrase-en.gz, neither itself nor in data; METEOR 1.5 and pycocoevalcap's folder meteor have it",
             ));
         };
-        let mut files = Files::new(folder)?;
+        let files = Files { folder };
         let (path, text) = files.text(WORDS)?;
         let function_words = text.lines().map(str::to_owned).collect();
         if text.trim().is_empty() {
@@ -87,36 +85,20 @@ impl Data {
 /// Access to files that are in a folder, or in the archive in that folder.
 struct Files<'a> {
     folder: &'a Path,
-    archive: Option<ZipArchive<File>>,
 }
 
-impl<'a> Files<'a> {
-    fn new(folder: &'a Path) -> Result<Self> {
-        let path = folder.join(ARCHIVE);
-        let archive = match path.is_file() {
-            false => None,
-            true => {
-                let file = File::open(&path).map_err(|e| Error::unread(&path, &e))?;
-                let archive = ZipArchive::new(file)
-                    .map_err(|_| Error::file(&path, "is damaged, or no archive; copy it again"))?;
-                Some(archive)
-            }
-        };
-        Ok(Files { folder, archive })
-    }
-
+impl Files<'_> {
     /// Returns a file's text, and its name for error messages.
-    fn text(&mut self, name: &str) -> Result<(PathBuf, String)> {
-        let mut path = self.folder.join(name);
-        let mut bytes = Vec::new();
-        let read = if path.is_file() {
-            File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        } else if let Some(archive) = &mut self.archive {
-            path = self.folder.join(ARCHIVE).join(name);
-            let entry = archive
-                .by_name(name)
-                .map_err(|_| Error::file(&path, "is not in the archive, or damaged"))?;
-            entry.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)
+    fn text(&self, name: &str) -> Result<(PathBuf, String)> {
+        let (unpacked, archive) = (self.folder.join(name), self.folder.join(ARCHIVE));
+        let (path, bytes) = if unpacked.is_file() {
+            let mut bytes = Vec::new();
+            File::open(&unpacked)
+                .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+                .map_err(|e| Error::unread(&unpacked, &e))?;
+            (unpacked, bytes)
+        } else if archive.is_file() {
+            (archive.join(name), unpacked_from(&archive, name)?)
         } else {
             return Err(Error::file(
                 self.folder,
@@ -125,11 +107,35 @@ impl<'a> Files<'a> {
                 ),
             ));
         };
-        read.map_err(|e| Error::unread(&path, &e))?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(Error::file(&path, "is too large to be METEOR's"));
         }
         let text = String::from_utf8(bytes).map_err(|_| Error::file(&path, "is not UTF-8 text"))?;
         Ok((path, text))
     }
+}
+
+/// Reads the file `name` in an archive, up to one byte more than allowed.
+#[cfg(feature = "convert")]
+fn unpacked_from(archive: &Path, name: &str) -> Result<Vec<u8>> {
+    let file = File::open(archive).map_err(|e| Error::unread(archive, &e))?;
+    let mut zip = zip::ZipArchive::new(file)
+        .map_err(|_| Error::file(archive, "is damaged, or no archive; copy it again"))?;
+    let path = archive.join(name);
+    let entry = zip
+        .by_name(name)
+        .map_err(|_| Error::file(&path, "is not in the archive, or damaged"))?;
+    let mut bytes = Vec::new();
+    let read = entry.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Error::unread(&path, &e))?;
+    Ok(bytes)
+}
+
+/// Refuses the archive.
+#[cfg(not(feature = "convert"))]
+fn unpacked_from(archive: &Path, _name: &str) -> Result<Vec<u8>> {
+    Err(Error::file(
+        archive,
+        "is an archive, which this build does not read; unpack it there, or build with the feature `convert`",
+    ))
 }

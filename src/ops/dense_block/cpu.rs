@@ -87,7 +87,7 @@ impl Buffer {
     }
 
     /// The map from channel `first` on.
-    fn from_channel(&self, first: usize) -> Pixels<'_> {
+    fn channels_from(&self, first: usize) -> Pixels<'_> {
         Pixels {
             data: &self.data[first.min(self.data.len())..],
             stride: self.total,
@@ -97,11 +97,11 @@ impl Buffer {
     /// Folds the norm of the first `channels` channels. The moments of those that earlier layers read are known already.
     fn fold(&mut self, norm: &Norm, channels: usize) -> Folded {
         if !norm.is_batch() {
-            let x = self.from_channel(0);
+            let x = self.channels_from(0);
             return batch_norm::cpu::fold_for(self.isa, norm, x, self.pixels).0;
         }
         let known = self.moments[0].len();
-        let fresh = self.from_channel(known);
+        let fresh = self.channels_from(known);
         let fresh = rows::moments(self.isa, fresh, self.pixels, channels - known);
         for (all, fresh) in self.moments.iter_mut().zip(fresh) {
             all.extend(fresh);
@@ -122,7 +122,7 @@ impl Buffer {
             data: &mut bottleneck,
             stride,
         };
-        let (x, weight) = (self.from_channel(0), (&one.weight, self.precision));
+        let (x, weight) = (self.channels_from(0), (&one.weight, self.precision));
         convolve(isa, &one.shape, x, folded1, weight, After::Nothing, out);
 
         let x = Pixels {
@@ -141,7 +141,7 @@ impl Buffer {
     /// applies that norm and its ReLU to its sums before it writes them.
     fn infer(&mut self, folded1: &Folded, norm2: &Norm, [one, three]: &[Conv; 2]) {
         let (isa, stride) = (self.isa, one.shape.out_channels);
-        let x = self.from_channel(0);
+        let x = self.channels_from(0);
         // Running statistics do not depend on the pixels.
         let (folded2, _) = batch_norm::cpu::fold_for(isa, norm2, x, self.pixels);
         let mut bottleneck = memory::unset(self.pixels * stride);

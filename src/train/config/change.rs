@@ -1,52 +1,20 @@
-//! Single settings by name (`--set decoder.kind=attention`), and the differences between two configurations.
-
-use std::fs;
-use std::path::Path;
+//! Single settings by name (`decoder.kind=attention`), and the differences between two configurations.
 
 use serde_json::{Map, Value};
 
 use super::TrainConfig;
-use super::fields::{FIELDS, Field, TABLES, Takes, field};
+use super::fields::{FIELDS, Field, TABLES, Takes};
 use crate::data::words;
-use crate::error::{Error, Result, name};
+use crate::error::{Error, Result};
 
 /// A setting and its new value.
 #[derive(Clone, Debug)]
 pub struct Change {
-    field: &'static Field,
-    value: Value,
+    pub(super) field: &'static Field,
+    pub(super) value: Value,
 }
 
 impl Change {
-    /// Parses `optimizer.lr=1e-4`: the value in TOML, or a word without quotes.
-    ///
-    /// # Errors
-    /// Fails if there is no such setting, naming the nearest one, or if the value has another type.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or(
-            "a setting and its value are joined by =, as decoder.kind=attention; `glimpse config` lists all",
-        )?;
-        let key = key.trim();
-        if key.is_empty() {
-            return Err("a setting has a name before the =, as decoder.kind=attention; `glimpse config` lists all".into());
-        }
-        let field = field(key).ok_or_else(|| unknown(key))?;
-        let value = toml_value(value.trim());
-        let is_too_large =
-            || matches!(&value, Value::String(s) if s.bytes().all(|b| b.is_ascii_digit()));
-        match fits(field.takes, &value) {
-            true => Ok(Change { field, value }),
-            false if field.takes == Takes::Whole && is_too_large() => {
-                Err(format!("{key} takes a whole number up to {}", i64::MAX))
-            }
-            false => Err(format!(
-                "{key} takes {}, not {}",
-                field.takes.words(),
-                called(&value)
-            )),
-        }
-    }
-
     /// Returns the name of the setting.
     pub fn key(&self) -> &'static str {
         self.field.key
@@ -81,88 +49,6 @@ pub fn check_once(changes: &[Change]) -> Result<(), String> {
     }
 }
 
-/// Parses a TOML value; text that is no TOML value becomes a string.
-fn toml_value(text: &str) -> Value {
-    let table = toml::from_str::<toml::Table>(&format!("value = {text}"));
-    let value = table
-        .ok()
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"));
-    match value {
-        // JSON has no infinite numbers, and no setting takes a date.
-        Some(toml::Value::Float(x)) if !x.is_finite() => text.into(),
-        Some(toml::Value::Datetime(_)) | None => text.into(),
-        Some(value) => serde_json::to_value(value).unwrap_or_else(|_| text.into()),
-    }
-}
-
-fn fits(takes: Takes, value: &Value) -> bool {
-    let list = |fine: fn(&Value) -> bool| value.as_array().is_some_and(|all| all.iter().all(fine));
-    match takes {
-        Takes::Whole => value.is_u64(),
-        Takes::Number => value.is_number(),
-        Takes::Flag => value.is_boolean(),
-        Takes::Choice(known) => value.as_str().is_some_and(|word| known.contains(&word)),
-        Takes::Pair => list(Value::is_number) && value.as_array().is_some_and(|a| a.len() == 2),
-        Takes::Wholes => list(Value::is_u64),
-        Takes::Paths => list(Value::is_string),
-        Takes::Targets => list(|target| target.is_string() || target.is_object()),
-    }
-}
-
-/// Formats a value for a message.
-fn called(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("the text `{}`", name(text)),
-        Value::Object(_) => "a table".into(),
-        Value::Array(_) => format!("the list {}", shown(value)),
-        other => other.to_string(),
-    }
-}
-
-/// Names that other programs use for these settings.
-const ALIASES: [(&str, &str); 8] = [
-    ("learning_rate", "optimizer.lr"),
-    ("batch_size", "batch"),
-    ("num_epochs", "epochs"),
-    ("hidden_size", "decoder.hidden"),
-    ("embedding_dim", "decoder.embedding"),
-    ("optim", "optimizer.kind"),
-    ("beam_size", "dev.beam"),
-    ("early_stopping", "dev.patience"),
-];
-
-/// Suggests a setting in place of one that does not exist.
-fn unknown(key: &str) -> String {
-    let within = |field: &&Field| {
-        let rest = field.key.strip_prefix(key);
-        rest.is_some_and(|rest| rest.starts_with('.'))
-    };
-    let word = name(key).to_string();
-    if let Some(first) = FIELDS.iter().find(within) {
-        return format!(
-            "{word} is a table; name one of its settings, as {}",
-            first.key
-        );
-    }
-    // `lr` is the last part of a setting's name. That match is better than the smallest edit distance.
-    let last = |field: &&Field| field.key.rsplit('.').next() == Some(key);
-    let mut named: Vec<&str> = FIELDS.iter().filter(last).map(|field| field.key).collect();
-    named.sort_by_key(|key| !key.starts_with("optimizer."));
-    let known = FIELDS.iter().map(|field| field.key);
-    let word_of_others = key.rsplit('.').next().unwrap_or(key).replace('-', "_");
-    let alias = ALIASES.iter().find(|(other, _)| *other == word_of_others);
-    match named
-        .first()
-        .copied()
-        .or(alias.map(|(_, ours)| *ours))
-        .or_else(|| words::nearest(key, known))
-    {
-        Some(nearest) => format!("there is no setting {word}; the nearest one is {nearest}"),
-        None => format!("there is no setting {word}; `glimpse config` lists all"),
-    }
-}
-
 /// The value that a stored configuration has for the setting `key`, if it has one.
 pub fn within<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
     key.split('.')
@@ -170,16 +56,6 @@ pub fn within<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
 }
 
 impl TrainConfig {
-    /// The names of the settings that the file at `path` sets.
-    ///
-    /// # Errors
-    /// If it cannot be read or is not TOML.
-    pub fn named_in(path: &Path) -> Result<Vec<String>> {
-        let text = fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
-        let value: Value = words::read_toml(&text).map_err(|what| Error::file(path, what))?;
-        Ok(flat(&value).into_iter().map(|(key, _)| key).collect())
-    }
-
     /// Returns this configuration with `changes`.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ fn what_is_documented_is_what_the_code_takes() {
             serde_json::json!([{ "file": "a" }]),
         ];
         for sample in samples {
-            let fits = fits(field.takes, &sample);
+            let fits = field.takes.fits(&sample);
             assert_eq!(
                 read(sample.clone()).is_ok(),
                 fits,

@@ -1,6 +1,8 @@
 //! Every training setting in one place: its type, its unit, its effect, and whether a resumed run may change it.
 //! Defaults are read from [`TrainConfig::default`](super::TrainConfig), never written down twice.
 
+use serde_json::Value;
+
 /// The type of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
@@ -37,6 +39,22 @@ impl Takes {
             Takes::Wholes => "a list of whole numbers, as [6, 12, 24, 16]".into(),
             Takes::Paths => "a list of paths, as [\"photos\"]".into(),
             Takes::Targets => "a list of target files, as [\"a.safetensors\"]".into(),
+        }
+    }
+
+    /// Whether `value` is of this type.
+    pub fn fits(self, value: &Value) -> bool {
+        let list =
+            |fine: fn(&Value) -> bool| value.as_array().is_some_and(|all| all.iter().all(fine));
+        match self {
+            Takes::Whole => value.is_u64(),
+            Takes::Number => value.is_number(),
+            Takes::Flag => value.is_boolean(),
+            Takes::Choice(known) => value.as_str().is_some_and(|word| known.contains(&word)),
+            Takes::Pair => list(Value::is_number) && value.as_array().is_some_and(|a| a.len() == 2),
+            Takes::Wholes => list(Value::is_u64),
+            Takes::Paths => list(Value::is_string),
+            Takes::Targets => list(|target| target.is_string() || target.is_object()),
         }
     }
 }

@@ -4,6 +4,8 @@ pub mod change;
 mod decoder;
 mod encoder;
 pub mod fields;
+#[cfg(any(feature = "toml", test))]
+mod file;
 mod objective;
 mod optimizer;
 mod preset;
@@ -14,14 +16,11 @@ pub use encoder::{EncoderConfig, EncoderTraining, ImageConfig, NormStatistics};
 pub use objective::{DevConfig, DevScore, Keep, LossConfig, SelfCriticalConfig, Stage};
 pub use optimizer::{OptimizerConfig, OptimizerKind, ScheduleKind};
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use super::distill::DistillConfig;
 
 use crate::data::weights::Precision;
-use crate::data::words;
 use crate::data::{Augment, Recipe};
 use crate::error::{Error, Result};
 use crate::model::DecoderKind;
@@ -111,33 +110,6 @@ fn require(fine: bool, what: &str) -> Result<()> {
 }
 
 impl TrainConfig {
-    /// Reads the configuration in the TOML file at `path`. Paths in it are relative to its folder.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be read, is not TOML, names a field that does not exist, or has a value out of range.
-    pub fn read(path: &Path) -> Result<Self> {
-        let config = Self::read_as_is(path)?;
-        config.check().map_err(|e| Error::file(path, e))?;
-        Ok(config)
-    }
-
-    /// Reads a configuration like [`TrainConfig::read`], but does not check its values. The caller changes and then
-    /// checks it.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be read, is not TOML, or names a field that does not exist.
-    pub fn read_as_is(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
-        let mut config: TrainConfig =
-            words::read_toml(&text).map_err(|what| Error::file(path, what))?;
-        if let Some(distill) = &mut config.distill
-            && let Some(folder) = path.parent()
-        {
-            distill.relative_to(folder);
-        }
-        Ok(config)
-    }
-
     /// Refuses values that are out of range or contradict each other.
     ///
     /// # Errors
@@ -240,6 +212,8 @@ impl TrainConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::model::Tuning;
 

@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 
 use super::{Batch, Distillation};
 use crate::cpu::threads;
-use crate::error::{Error, Result, reason};
+use crate::error::{Error, Result};
 
 /// Identifies a batch: seed, step and number of views, as in [`Distillation::batch`].
 type Request = (u64, u64, usize);
@@ -81,9 +81,7 @@ impl Worker {
         let thread = Builder::new()
             .name("views".into())
             .spawn(work)
-            .map_err(|e| {
-                Error::usage(format_args!("a thread cannot be started: {}", reason(&e)))
-            })?;
+            .map_err(|e| Error::unstarted(&e))?;
         Ok(Worker {
             requests: Some(requests),
             batches,

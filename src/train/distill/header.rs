@@ -68,6 +68,7 @@ pub fn read(file: &WeightFile) -> Result<Option<Header>> {
             "its `{METADATA_KEY}` makes no sense: {}",
             words::json(&e)
         ))
+        .because(e)
     };
     let Version { format } = serde_json::from_str(&text).map_err(broken)?;
     if format != FORMAT {

@@ -61,7 +61,7 @@ fn cannot_be_written(path: &Path, e: io::Error) -> Error {
         "cannot be written: {}; what was computed is kept, start again to go on",
         reason(&e)
     );
-    Error::file(path, what)
+    Error::file(path, what).because(e)
 }
 
 /// Returns [`Layout::header`]; errors name the file at `path`.

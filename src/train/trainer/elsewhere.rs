@@ -35,7 +35,12 @@ fn write_or_in(
         sleep(pause);
         failed = write(path);
     }
-    let Err(Error::File { path: at, what }) = failed else {
+    let Err(Error::File {
+        path: at,
+        what,
+        source,
+    }) = failed
+    else {
         return failed;
     };
     for folder in folders {
@@ -53,10 +58,18 @@ fn write_or_in(
                 "{what}; what was to be written is in {}",
                 error::name(&place)
             );
-            return Err(Error::file(at, what));
+            return Err(Error::File {
+                path: at,
+                what,
+                source,
+            });
         }
     }
-    Err(Error::File { path: at, what })
+    Err(Error::File {
+        path: at,
+        what,
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ impl Trainer {
                 out,
                 format_args!("the configuration cannot be stored: {}", words::json(&e)),
             )
+            .because(e)
         })?;
         let images = self.work.images();
         let training = self.work.training();
@@ -99,7 +100,8 @@ impl Trainer {
     pub(super) fn rescue(&mut self, error: Error, options: &RunOptions) -> Error {
         let (device, what) = match error {
             Error::Gpu { device, what } => (device, what),
-            Error::File { path, what } if self.optimizer.steps() > 0 => {
+            Error::File { path, what, source } if self.optimizer.steps() > 0 => {
+                let with_source = |what: String| Error::File { path, what, source };
                 let step = self.optimizer.steps();
                 return match self.save_checkpoint(&options.out) {
                     Ok(checkpoint) => {
@@ -113,9 +115,9 @@ impl Trainer {
                         let saved = format!(
                             "saved after step {step}{also}, go on with --resume {checkpoint}"
                         );
-                        Error::file(path, format_args!("{what}; {saved}"))
+                        with_source(format!("{what}; {saved}"))
                     }
-                    Err(e) => Error::file(path, format_args!("{what}; {e}")),
+                    Err(e) => with_source(format!("{what}; {e}")),
                 };
             }
             other => return other,
