@@ -17,7 +17,7 @@ pub(crate) fn map(data: impl Into<Slice>, channels: usize) -> Rows {
     }
 }
 
-/// The type of the operands: f16 instead of bf16, which no GPU of WGSL has, where the GPU has f16.
+/// The type of the operands: f16 where 16 bits are asked for and the GPU has f16. WGSL has no bf16.
 fn operands(gpu: &Gpu, precision: Precision) -> Operands {
     match precision {
         Precision::Bf16 if gpu.has_f16() => Operands::F16,

@@ -173,8 +173,8 @@ impl Buffer {
     }
 }
 
-/// The gradients with respect to `x` and all parameters, from the last layer to the first. What a layer has saved is freed
-/// before the next one.
+/// The gradients with respect to `x` and all parameters, from the last layer to the first. The intermediate results of
+/// a layer are freed before the next one.
 pub(super) fn backward(
     isa: Isa,
     job: &Job,

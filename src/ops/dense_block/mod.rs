@@ -4,10 +4,10 @@
 //! x_0 = x        x_l = [x_{l-1}, H_l(x_{l-1})]        H_l = composite 3x3 of composite 1x1
 //! ```
 //!
-//! where `composite` is [`norm_relu_conv`](mod@crate::ops::norm_relu_conv). With concatenations, the early channels would
-//! be copied once for every later layer. Here the whole block is one buffer `[N, H, W, C + L growth]`. Layer `l` reads its
-//! first `C + (l - 1) growth` channels and writes the next `growth`. The mean and variance of a channel are computed once
-//! and serve every layer that reads it.
+//! where `composite` is [`norm_relu_conv`](mod@crate::ops::norm_relu_conv). `naive.rs` concatenates, which copies the early
+//! channels once for every later layer. The kernels keep the whole block in one buffer `[N, H, W, C + L growth]`. Layer `l`
+//! reads its first `C + (l - 1) growth` channels and writes the next `growth`. The mean and variance of a channel are
+//! computed once and serve every layer that reads it.
 //!
 //! `x_{l-1}` occurs twice in `x_l`: as its first channels, and as the input of `H_l`. So its gradient is a sum:
 //!
@@ -15,9 +15,9 @@
 //! dx_{l-1} = dx_l[first C + (l - 1) growth channels] + (gradient of H_l, applied to dx_l[next growth channels])
 //! ```
 //!
-//! The backward pass has one buffer of the same shape for these gradients. It starts as `dy` and is updated from the last
-//! layer to the first. When layer `l` is reached, all later layers have added their parts, so the gradient with respect to
-//! the channels that `l` wrote is complete. Layer `l` then adds its part to the channels that it read.
+//! The backward pass of the kernels has one buffer of the same shape for these gradients. It starts as `dy` and is updated
+//! from the last layer to the first. When layer `l` is reached, all later layers have added their parts, so the gradient
+//! with respect to the channels that `l` wrote is complete. Layer `l` then adds its part to the channels that it read.
 
 mod cpu;
 mod gpu;
