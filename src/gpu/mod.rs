@@ -4,7 +4,7 @@
 //!
 //! * [`choice`] describes the wanted GPU, [`adapter`] lists the GPUs of this machine and chooses one;
 //! * [`device`] opens it, and turns its failures into an [`Error`](crate::error::Error);
-//! * [`buffer`] is a buffer pool: it allocates GPU memory and reuses it; [`slice`] is a part of a buffer;
+//! * [`buffer`] is a buffer pool: it allocates GPU memory and reuses it; [`mod@slice`] is a part of a buffer;
 //! * [`shaders`] names the WGSL files, and `pipelines` compiles each pipeline once;
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
 //! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
