@@ -1,5 +1,6 @@
 //! The WGSL files, and the texts that they are compiled from.
 
+#[cfg(feature = "gpu")]
 use std::borrow::Cow;
 
 macro_rules! shaders {
@@ -28,6 +29,7 @@ macro_rules! shaders {
 
 /// Functions that several shaders call. WGSL knows names before they are declared, so this text can stand behind a shader's
 /// own, where it leaves the lines of an error message as they are, and the file's directives first.
+#[cfg(feature = "gpu")]
 const PRELUDE: &str = include_str!("../../shaders/prelude.wgsl");
 
 shaders! {
@@ -71,6 +73,7 @@ pub enum Variant {
     Matrices(u32),
 }
 
+#[cfg(feature = "gpu")]
 impl Variant {
     /// Returns the text of `shader` in this variant, with the functions that it calls. A shader must not give a variable of
     /// its own the name of a function that [`PRELUDE`] calls, such as `sign`.
