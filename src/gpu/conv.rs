@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::shaders::{Shader, Variant};
 use super::{Buffer, Slice};
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 use crate::sizes::ConvShape;
 
 /// The type of the operands. Sums are `f32` in any case.

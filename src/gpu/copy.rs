@@ -4,7 +4,7 @@ use super::Gpu;
 use super::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 use std::ops::Range;
 use std::sync::Arc;
 

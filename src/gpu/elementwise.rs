@@ -6,7 +6,7 @@ use super::Gpu;
 use super::shaders::Shader;
 use super::{Buffer, Slice};
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 
 shader_params! {
     /// The number of elements, where the arrays begin in their buffers, and the factor of `scale`.

@@ -9,7 +9,7 @@ use super::Slice;
 use super::copy::Rows;
 use super::shaders::Shader;
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 
 shader_params! {
     /// The sizes, and where the rows of each matrix begin in their buffers.

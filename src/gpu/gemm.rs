@@ -4,7 +4,7 @@ use super::Gpu;
 use super::Slice;
 use super::shaders::Shader;
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 
 shader_params! {
     /// The sizes, and where the elements of each matrix are: the first, and the distances between rows and between columns.

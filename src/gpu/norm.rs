@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::shaders::Shader;
 use super::sum::{MIN_ROWS, split};
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 
 shader_params! {
     /// The sizes, and where the arrays begin in their buffers.

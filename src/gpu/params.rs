@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::shaders::Shader;
 
-/// The uniform block of a shader: the Rust twin of its `struct Params`. [`shader_params!`](crate::shader_params) declares one.
+/// The uniform block of a shader: the Rust twin of its `struct Params`. `shader_params!` declares one.
 pub trait Params: Pod {
     /// The shaders whose `struct Params` this is.
     const SHADERS: &'static [Shader];
@@ -16,8 +16,6 @@ pub trait Params: Pod {
 ///
 /// A test that comes with the declaration parses the WGSL file and compares both, so that a parameter can't end up in
 /// another one's place. The types are `u32`, `f32`, and `[u32; 4]` for a `vec4<u32>`. A module declares at most one.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! shader_params {
     (
         $(#[$meta:meta])*
@@ -48,3 +46,5 @@ macro_rules! shader_params {
         }
     };
 }
+
+pub(crate) use shader_params;

@@ -7,7 +7,7 @@ use super::copy::Rows;
 use super::shaders::Shader;
 use super::{Buffer, Slice};
 use crate::error::Result;
-use crate::shader_params;
+use crate::gpu::params::shader_params;
 
 shader_params! {
     /// The sizes, where the rows begin, and the factor of the sum.

@@ -3,8 +3,8 @@
 use super::{Job, Step};
 use crate::error::Result;
 use crate::gpu::copy::{groups_that_fit, side_by_side};
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::shader_params;
 use crate::tensor::Tensor;
 
 shader_params! {

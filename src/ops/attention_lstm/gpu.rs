@@ -10,8 +10,8 @@ use crate::gpu::copy::Rows;
 use crate::gpu::gates::{self, Step, StepGradients};
 use crate::gpu::gemm::{Matrix, Product, gemm};
 use crate::gpu::kernel::Kernel;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice, sum};
-use crate::shader_params;
 use crate::tensor::{Tensor, Wanted};
 
 shader_params! {

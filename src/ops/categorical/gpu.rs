@@ -2,8 +2,8 @@
 
 use super::{Job, MAX_BARRED};
 use crate::error::Result;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::shader_params;
 
 shader_params! {
     /// The sizes, where the logits begin in their buffer, `1 / T`, and the words that may not be drawn.

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::gpu::copy::{groups_that_fit, side_by_side};
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice, sum};
-use crate::shader_params;
 use crate::tensor::Tensor;
 
 shader_params! {

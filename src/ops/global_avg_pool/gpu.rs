@@ -2,8 +2,8 @@
 
 use super::Job;
 use crate::error::Result;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::shader_params;
 use crate::tensor::Tensor;
 
 shader_params! {

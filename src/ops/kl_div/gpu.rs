@@ -2,8 +2,8 @@
 
 use super::{Job, Saved};
 use crate::error::Result;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice, sum};
-use crate::shader_params;
 use crate::tensor::Tensor;
 
 shader_params! {

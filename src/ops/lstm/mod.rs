@@ -46,8 +46,9 @@
 //! dh'(t) = dy(t) + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = dz(t+1) W_hh
 //! ```
 //!
-//! where `dy(t)` is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last step. The remaining products need no order. The product with `W_ih`, and the gradients with respect to the weights, are
-//! each one matrix product over all steps at the end.
+//! where `dy(t)` is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last step.
+//! The remaining products need no order. The product with `W_ih`, and the gradients with respect to the weights, are each one
+//! matrix product over all steps at the end.
 
 mod cpu;
 mod gpu;

@@ -3,9 +3,9 @@
 use super::{BETA, GAMMA, Job, X};
 use crate::error::Result;
 use crate::gpu::copy::Rows;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice};
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
-use crate::shader_params;
 use crate::tensor::{Tensor, Wanted};
 
 shader_params! {

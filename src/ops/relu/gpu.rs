@@ -1,8 +1,8 @@
 //! Dispatches `shaders/relu.wgsl`: both passes are a selection.
 
 use crate::error::Result;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::shader_params;
 use crate::tensor::Tensor;
 
 shader_params! {

@@ -3,8 +3,8 @@
 
 use super::{Allowed, Job, Likeliest};
 use crate::error::Result;
+use crate::gpu::params::shader_params;
 use crate::gpu::{Gpu, Shader, Slice};
-use crate::shader_params;
 
 shader_params! {
     /// The sizes, where the logits begin in their buffer, and the words that may not be chosen.
