@@ -57,7 +57,7 @@ fn activate(a: &mut [f32], h: &mut [f32], c: &mut [f32]) {
     }
 }
 
-/// All results, and the intermediate ones for the backward pass.
+/// All results, and the intermediate ones for the backward pass. One function, so that it reads like the equation.
 pub(crate) fn forward(job: &Job) -> Saved {
     let s = job.sizes;
     let Sizes {

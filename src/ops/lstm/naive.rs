@@ -62,7 +62,8 @@ fn before(job: &Job, first: Option<&Tensor>, new: &[f32], [n, t, k]: [usize; 3])
     }
 }
 
-/// The gradients, from the last step of each sequence to its first.
+/// The gradients, from the last step of each sequence to its first. One function, because all of them are sums over the
+/// same loops.
 pub(crate) fn backward(
     job: &Job,
     saved: Saved,

@@ -10,7 +10,8 @@ use crate::cpu::{Isa, memory};
 use crate::ops::attention_lstm::{BIAS, C0, H0, Job, KEYS, SCORE, Saved, VALUES, W_HH, W_IH, X};
 use crate::tensor::{Tensor, Wanted};
 
-/// The wanted gradients. `dy` is laid out like the results.
+/// The wanted gradients. `dy` is laid out like the results. The function is long because it has a paragraph for each of
+/// nine gradients.
 pub(crate) fn backward(
     isa: Isa,
     job: &Job,
