@@ -8,7 +8,7 @@
 //! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * `pool` keeps the memory of buffers that are no longer in use;
 //! * [`device`] opens a GPU, which owns all of these, and turns its failures into an [`Error`](crate::error::Error);
-//! * [`buffer`] allocates GPU memory from the pool, and gives it back; [`slice`] is a part of a buffer;
+//! * [`buffer`] allocates GPU memory from the pool, and gives it back; [`mod@slice`] is a part of a buffer;
 //! * `commands` appends dispatches and copies to the stream, and reads results;
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
 //! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several
