@@ -6,6 +6,8 @@
 //! loops.
 
 use fast_image_resize as fir;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 
 use super::image::Image;
 use crate::error::{Error, Result};
@@ -79,21 +81,20 @@ pub fn bilinear(image: &Image, width: u32, height: u32) -> Result<Image> {
 /// If a side of the result would be zero or the region reaches beyond the image.
 pub fn bilinear_region(image: &Image, region: Region, width: u32, height: u32) -> Result<Image> {
     const OP: &str = "bilinear";
-    let source = fir::images::ImageRef::new(
-        image.width(),
-        image.height(),
-        image.pixels(),
-        fir::PixelType::U8x3,
-    )
-    .map_err(|_| Error::value(OP, "the image has no pixels"))?;
-    let mut result = fir::images::Image::new(width, height, fir::PixelType::U8x3);
+    // The functions for a known pixel type: those that ask for it at run time would put the kernels of all types into the
+    // program, three megabytes.
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.pixels())
+        .map_err(|_| Error::value(OP, "the image has no pixels"))?;
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let mut result = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels)
+        .map_err(|_| Error::value(OP, "the result has no pixels"))?;
     let options = fir::ResizeOptions::new()
         .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
         .crop(region.left, region.top, region.width, region.height);
     fir::Resizer::new()
-        .resize(&source, &mut result, &options)
+        .resize_typed(&source, &mut result, &options)
         .map_err(|_| Error::value(OP, "the region reaches beyond the image, or has no size"))?;
-    Image::from_rgb(width, height, result.into_vec())
+    Image::from_rgb(width, height, pixels)
 }
 
 /// Resizes `image` to `width x height` pixels; each takes the source pixel under its centre.

@@ -31,7 +31,7 @@ pub struct Captioner {
     pub metrics: BTreeMap<String, serde_json::Value>,
 }
 
-const BUNDLED: &[u8] = include_bytes!("../../weights/glimpse.safetensors");
+static BUNDLED: &[u8] = include_bytes!("../../weights/glimpse.safetensors");
 
 impl Captioner {
     /// The model that is embedded in the program.

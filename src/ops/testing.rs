@@ -76,7 +76,7 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
 /// Goes on with the panic of a test body, if there was one, after it has said where the body ran.
 fn fail_naming(place: impl std::fmt::Display, result: std::thread::Result<()>) {
     if let Err(panic) = result {
-        eprintln!("failed on {place}");
+        println!("failed on {place}");
         std::panic::resume_unwind(panic);
     }
 }
