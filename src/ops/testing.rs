@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use safetensors::SafeTensors;
 
-use crate::cpu::Isa;
+use crate::cpu::{Isa, Level};
 use crate::error::Result;
 use crate::gpu::{self, Choice, Gpu};
 use crate::tensor::{Device, Tensor};
@@ -103,6 +103,20 @@ pub(crate) fn on_every_isa(body: impl Fn()) {
         fail_naming(isa, std::panic::catch_unwind(body));
         println!("passed on {isa}");
     }
+}
+
+/// Runs `body` with the definitions of all operations, the plain loops.
+pub(crate) fn by_definition<T>(body: impl FnOnce() -> T) -> T {
+    let naive = Isa::new(Level::Naive).expect("every processor runs the definition");
+    naive.scope(body)
+}
+
+/// Fails where the numbers that `run` returns on some instruction set or on the GPU are not those of the definition, within a
+/// relative `tolerance`.
+#[track_caller]
+pub(crate) fn agrees_with_the_definition(what: &str, tolerance: f64, run: impl Fn() -> Vec<f32>) {
+    let want = by_definition(&run);
+    on_every_device(|| assert_close(what, &run(), &want, tolerance));
 }
 
 /// Reproducible numbers in `[-1, 1)`.

@@ -1,6 +1,5 @@
 use super::*;
-use crate::cpu::{Isa, Level};
-use crate::ops::testing::{assert_close, fixture, on_every_device, random};
+use crate::ops::testing::{agrees_with_the_definition, fixture, on_every_device, random};
 
 fn options(weight_decay: f32, decoupled: bool) -> Adam {
     Adam {
@@ -70,8 +69,7 @@ fn any_lengths_agree_with_the_definition() {
             assert!(all.iter().all(|s| s.param.is_tracked()));
             contents(&all)
         };
-        let want = Isa::new(Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("adam", &run(), &want, 1e-6));
+        agrees_with_the_definition("adam", 1e-6, run);
     }
 }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::cpu::{Isa, Level, threads};
 use crate::ops::testing::{
-    Case, assert_close, check_gradients, fixture, on_every_device, on_every_isa, random,
+    Case, agrees_with_the_definition, assert_close, check_gradients, fixture, on_every_device,
+    on_every_isa, random,
 };
 use crate::ops::{add, mul, narrow, sum};
 use proptest::prelude::*;
@@ -184,8 +185,7 @@ proptest! {
     ) {
         let sizes = Sizes { sentences, steps, images, positions, inputs, key, value, hidden };
         let run = || everything(sizes, &some_images(sizes));
-        let want = Isa::new(Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("attention_lstm", &run(), &want, 1e-5));
+        agrees_with_the_definition("attention_lstm", 1e-5, run);
     }
 }
 
@@ -202,8 +202,7 @@ fn large_maps_and_many_sentences_agree_with_the_definition() {
         hidden: 20,
     };
     let run = || everything(sizes, &some_images(sizes));
-    let want = Isa::new(Level::Naive).unwrap().scope(run);
-    on_every_device(|| assert_close("attention_lstm", &run(), &want, 1e-5));
+    agrees_with_the_definition("attention_lstm", 1e-5, run);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use super::*;
-use crate::cpu::Isa;
-use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
+use crate::ops::testing::{
+    assert_close, by_definition, check_gradients, fixture, on_every_device, random,
+};
 
 #[test]
 fn agrees_with_pytorch() {
@@ -115,7 +116,7 @@ fn many_rows_and_channels_agree_with_the_definition() {
                 continue;
             }
             let run = || run(training, relu);
-            let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+            let want = by_definition(run);
             on_every_device(|| {
                 let each = run().into_iter().zip(&want);
                 each.for_each(|(got, want)| assert_close("batch_norm", &got, want, 1e-5));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ops::testing::{
-    assert_close, check_gradients, device, fixture, here, on_every_device, on_every_isa, on_gpu,
-    random,
+    assert_close, by_definition, check_gradients, device, fixture, here, on_every_device,
+    on_every_isa, on_gpu, random,
 };
 use proptest::prelude::*;
 
@@ -167,9 +167,7 @@ fn a_graphics_device_rounds_to_its_own_16_bits() {
             Tensor::from_vec(t.data().iter().map(round).collect(), t.dims()).unwrap()
         };
         let (x, w, bias) = inputs();
-        let want = Isa::new(crate::cpu::Level::Naive)
-            .unwrap()
-            .scope(|| conv2d(&rounded(x), &rounded(w), Some(&bias), window).unwrap());
+        let want = by_definition(|| conv2d(&rounded(x), &rounded(w), Some(&bias), window).unwrap());
         on_gpu(|| {
             let crate::tensor::Device::Gpu(gpu) = device() else {
                 return;
@@ -221,7 +219,7 @@ fn many_pixels_take_many_tasks_and_partial_sums() {
             grads.get(&w).unwrap().clone(),
         ]
     };
-    let oracle = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+    let oracle = by_definition(run);
     for isa in Isa::available() {
         let alone = crate::cpu::threads::with_count(1, || isa.scope(run)).unwrap();
         let three = crate::cpu::threads::with_count(3, || isa.scope(run)).unwrap();
@@ -261,7 +259,7 @@ fn products_of_every_tile_and_split_agree() {
             let of = |t| grads.get(t).unwrap().data().to_vec();
             [y.data().to_vec(), of(&x), of(&w), of(&bias)]
         };
-        let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+        let want = by_definition(run);
         on_every_device(|| {
             let each = run().into_iter().zip(&want);
             each.for_each(|(got, want)| assert_close("conv2d", &got, want, 2e-6));

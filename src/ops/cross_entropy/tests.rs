@@ -1,6 +1,8 @@
 use super::*;
-use crate::cpu::{Isa, Level};
-use crate::ops::testing::{assert_close, check_gradients, fixture, here, on_every_device, random};
+use crate::ops::testing::{
+    agrees_with_the_definition, assert_close, check_gradients, fixture, here, on_every_device,
+    random,
+};
 use proptest::prelude::*;
 
 fn options(smoothing: f32) -> CrossEntropy {
@@ -130,7 +132,6 @@ proptest! {
             let grad = y.backward().unwrap().take(&x).unwrap().into_vec();
             [vec![y.item().unwrap()], grad].concat()
         };
-        let want = Isa::new(Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("cross_entropy", &run(), &want, 2e-6));
+        agrees_with_the_definition("cross_entropy", 2e-6, run);
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::cpu::{Isa, Precision};
 use crate::ops::batch_norm::{Folded, Statistics};
 use crate::ops::testing::{
-    assert_close, check_gradients, fixture, here, on_every_device, on_gpu, random,
+    assert_close, by_definition, check_gradients, fixture, here, on_every_device, on_gpu, random,
 };
 
 #[test]
@@ -209,7 +209,7 @@ fn sixteen_bits_are_near_the_others() {
         assert_close("16 bits", &rounded, &exact, 1e-2);
         exact
     };
-    let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
+    let want = by_definition(run);
     on_gpu(|| assert_close("dense_block", &run(), &want, 1e-6));
 }
 

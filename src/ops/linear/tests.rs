@@ -1,6 +1,7 @@
 use super::*;
-use crate::cpu::Isa;
-use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
+use crate::ops::testing::{
+    agrees_with_the_definition, check_gradients, fixture, on_every_device, random,
+};
 use proptest::prelude::*;
 
 #[test]
@@ -43,8 +44,7 @@ fn long_sums_are_split_and_meet_their_bias() {
             let all = [&x, &b].map(|leaf| grads.get(leaf).unwrap().data().to_vec());
             [y.data().to_vec(), all.concat()].concat()
         };
-        let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("linear", &run(), &want, 1e-6));
+        agrees_with_the_definition("linear", 1e-6, run);
     }
 }
 
@@ -73,7 +73,6 @@ proptest! {
             let all = [&x, &w, &b].map(|leaf| grads.get(leaf).unwrap().data().to_vec());
             [vec![y.data().to_vec()], all.to_vec()].concat().concat()
         };
-        let want = Isa::new(crate::cpu::Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("linear", &run(), &want, 1e-6));
+        agrees_with_the_definition("linear", 1e-6, run);
     }
 }

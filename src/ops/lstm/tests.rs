@@ -1,6 +1,9 @@
 use super::*;
 use crate::cpu::{Isa, Level, threads};
-use crate::ops::testing::{Case, assert_close, check_gradients, fixture, on_every_device, random};
+use crate::ops::testing::{
+    Case, agrees_with_the_definition, assert_close, check_gradients, fixture, on_every_device,
+    random,
+};
 use proptest::prelude::*;
 
 /// The weights of a case, PyTorch's two biases added.
@@ -156,8 +159,7 @@ proptest! {
         batch in 1..5usize, steps in 1..5usize, inputs in 1..20usize, hidden in 1..40usize,
     ) {
         let run = || everything(batch, steps, inputs, hidden);
-        let want = Isa::new(Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("lstm_sequence", &run(), &want, 1e-5));
+        agrees_with_the_definition("lstm_sequence", 1e-5, run);
     }
 }
 

@@ -1,6 +1,8 @@
 use super::*;
-use crate::cpu::{Isa, Level};
-use crate::ops::testing::{assert_close, check_gradients, fixture, on_every_device, random};
+use crate::ops::testing::{
+    agrees_with_the_definition, assert_close, by_definition, check_gradients, fixture,
+    on_every_device, random,
+};
 use proptest::prelude::*;
 
 #[test]
@@ -38,7 +40,7 @@ fn products_of_every_tile_and_split_agree() {
             let grads = c.backward_from(&random(&[m, n], 3)).unwrap();
             [&c, grads.get(&a).unwrap(), grads.get(&b).unwrap()].map(|t| t.data().to_vec())
         };
-        let want = Isa::new(Level::Naive).unwrap().scope(run);
+        let want = by_definition(run);
         on_every_device(|| {
             let each = run().into_iter().zip(&want);
             each.for_each(|(got, want)| assert_close("matmul", &got, want, 1e-6));
@@ -61,7 +63,6 @@ proptest! {
     #[test]
     fn any_shape_agrees_with_the_definition(m in 1..20usize, k in 1..40usize, n in 1..50usize) {
         let run = || matmul(&random(&[m, k], 1), &random(&[k, n], 2)).unwrap().into_vec();
-        let want = Isa::new(Level::Naive).unwrap().scope(run);
-        on_every_device(|| assert_close("matmul", &run(), &want, 1e-6));
+        agrees_with_the_definition("matmul", 1e-6, run);
     }
 }
