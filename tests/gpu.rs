@@ -17,7 +17,7 @@ use glimpse::nn::{Module, Role};
 use glimpse::ops;
 use glimpse::tensor::{Device, Tensor};
 use glimpse::train::config::{OptimizerConfig, OptimizerKind};
-use glimpse::train::optimizer::{Optimizer, Pace};
+use glimpse::train::optimizer::{GroupSettings, Optimizer};
 use glimpse::train::{Control, Event, RunOptions, Source, TrainConfig, Trainer};
 
 /// A device of its own for each test, so that one can be lost; none where there is none.
@@ -439,11 +439,11 @@ fn a_step_without_memory_leaves_no_group_moved_before_another() {
             let params = [10_000, 60_000].map(|n| Tensor::full(&[n], 1.0));
             let mut groups = Groups(params.map(|t| t.to(&device).unwrap().tracked()));
             let mut optimizer = Optimizer::new(&config, &mut groups);
-            let pace = Pace {
+            let settings = GroupSettings {
                 lr: 0.1,
                 weight_decay: 0.0,
             };
-            optimizer.set_pace("second.", pace);
+            optimizer.set_group("second.", settings);
             let [first, second] = [0, 1].map(|i| ops::sum(&groups.0[i]).unwrap());
             let grads = ops::add(&first, &second).unwrap().backward().unwrap();
             gpu.wait().unwrap();

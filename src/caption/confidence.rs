@@ -21,7 +21,7 @@ use super::{Caption, agreement};
 use crate::data::Vocabulary;
 use crate::data::function_words::is_content;
 use crate::data::vocabulary::END;
-use crate::model::recognition::{Recognition, Seen, Signal};
+use crate::model::recognition::{Recognised, Recognition, Signal};
 
 /// The evidence for a word that has no detector because it is rare.
 const UNDETECTED: f64 = 0.02;
@@ -30,14 +30,14 @@ const UNDETECTED: f64 = 0.02;
 pub(super) struct Evidence<'a> {
     vocabulary: &'a Vocabulary,
     recognition: &'a Recognition,
-    seen: &'a Seen,
+    seen: &'a Recognised,
 }
 
 impl<'a> Evidence<'a> {
     pub(super) fn new(
         vocabulary: &'a Vocabulary,
         recognition: &'a Recognition,
-        seen: &'a Seen,
+        seen: &'a Recognised,
     ) -> Self {
         Evidence {
             vocabulary,
@@ -149,7 +149,7 @@ mod tests {
             Some("cat") => 0.5,
             _ => 0.2,
         };
-        let seen = Seen {
+        let seen = Recognised {
             words: detected.iter().map(|&word| probability(word)).collect(),
             kinds: vec![0.1, 0.9],
             photograph,

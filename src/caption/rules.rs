@@ -23,7 +23,7 @@ use super::settings::Search;
 use crate::data::Vocabulary;
 use crate::data::function_words::{LEADING_WORDS, OPEN_ENDS};
 use crate::data::vocabulary::UNKNOWN;
-use crate::model::{Captioner, recognition::Seen};
+use crate::model::{Captioner, recognition::Recognised};
 
 /// The probability from which on a kind of animal counts as present in the picture.
 const MIN_PRESENT: f64 = 0.3;
@@ -64,7 +64,7 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Creates the rules for pictures with these detections. Without detections, only the rules of the language apply.
-    pub(super) fn new(captioner: &Captioner, seen: &[Seen], how: &Search) -> Self {
+    pub(super) fn new(captioner: &Captioner, seen: &[Recognised], how: &Search) -> Self {
         let costs = match &captioner.recognition {
             Some(recognition) if how.recognition > 0.0 => {
                 let kinds = &recognition.config().kinds;

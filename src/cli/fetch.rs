@@ -14,7 +14,7 @@ use crate::convert::{self, Options};
 use crate::data::store;
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{self, Error, Result, reason};
-use crate::fetch::{Arrived, Download, address, cache, hash_prefix, published, sha256};
+use crate::fetch::{Download, Downloaded, address, cache, hash_prefix, published, sha256};
 use crate::model::{DenseNetConfig, Description, file};
 
 /// Fetch a published encoder, so that --encoder knows it by its name
@@ -113,7 +113,7 @@ fn fetch(args: &FetchArgs, folder: &Path, target: &Path) -> Result<()> {
         bar.set_position(bytes);
     });
     bar.finish_and_clear();
-    let Arrived { sha256, .. } = arrived?;
+    let Downloaded { sha256, .. } = arrived?;
     let installed = install(&download.file, target, name, url);
     let _ = fs::remove_file(&download.file);
     // The download is deleted, so the error names the address instead.

@@ -44,7 +44,7 @@ pub struct Download {
 
 /// A finished download.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrived {
+pub struct Downloaded {
     /// Its size.
     pub bytes: u64,
     /// Its SHA-256, in hexadecimal.
@@ -79,7 +79,7 @@ impl Download {
     /// # Errors
     /// If the address is malformed, the server cannot be reached or does not have the file, the connection keeps
     /// breaking, the file is not the expected one, or it cannot be written.
-    pub fn run(&self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Arrived> {
+    pub fn run(&self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Downloaded> {
         let agent = connection::agent(self.silence)?;
         let mut partial = Partial::open(&self.file)?;
         let checked = self
@@ -222,7 +222,7 @@ impl Download {
         }
     }
 
-    fn check(&self, partial: &mut Partial) -> Result<Arrived> {
+    fn check(&self, partial: &mut Partial) -> Result<Downloaded> {
         let sha256 = partial.digest()?;
         match &self.sha256 {
             Some(expected) if !sha256.starts_with(&expected.to_lowercase()) => {
@@ -232,7 +232,7 @@ impl Download {
                      give another address with --url"
                 )))
             }
-            _ => Ok(Arrived {
+            _ => Ok(Downloaded {
                 bytes: partial.len,
                 sha256,
             }),

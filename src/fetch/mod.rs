@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::data::hex;
 
 pub use connection::address;
-pub use download::{Arrived, Download};
+pub use download::{Download, Downloaded};
 
 /// A published encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

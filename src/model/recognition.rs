@@ -172,7 +172,7 @@ pub struct Recognition {
 
 /// The results of recognition for one picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct Recognised {
     /// For each word with a detector, the probability that people use it for the picture.
     pub words: Vec<f64>,
     /// For each kind of animal, the probability that the picture shows one.
@@ -240,7 +240,7 @@ impl Recognition {
     ///
     /// # Errors
     /// Where the features are those of another encoder.
-    pub fn see(&self, features: &Tensor) -> Result<Vec<Seen>> {
+    pub fn see(&self, features: &Tensor) -> Result<Vec<Recognised>> {
         let pooled = pooled(features)?;
         let log_odds = self
             .detectors
@@ -250,12 +250,12 @@ impl Recognition {
         Ok(rows.map(|row| self.seen(row)).collect())
     }
 
-    fn seen(&self, log_odds: &[f32]) -> Seen {
+    fn seen(&self, log_odds: &[f32]) -> Recognised {
         let (words, rest) = log_odds.split_at(self.config.words.len());
         let (kinds, rest) = rest.split_at(self.config.kinds.len());
         let probabilities =
             |log_odds: &[f32]| log_odds.iter().map(|&x| sigmoid(x.into())).collect();
-        Seen {
+        Recognised {
             words: probabilities(words),
             kinds: probabilities(kinds),
             photograph: sigmoid(rest[0].into()),

@@ -8,7 +8,7 @@ use super::cross_entropy::cross_entropy;
 use super::dev::{Dev, Evaluation};
 use super::features::FeatureCache;
 use super::self_critical::Rewards;
-use super::step::{Place, Terms, purpose};
+use super::step::{Position, Terms, purpose};
 use crate::error::Result;
 use crate::model::Captioner;
 use crate::nn::Mode;
@@ -30,16 +30,16 @@ impl Captions {
     ///
     /// # Errors
     /// Fails if an image cannot be read, or the GPU fails.
-    pub(super) fn loss(&self, config: &TrainConfig, place: Place) -> Result<Terms> {
+    pub(super) fn loss(&self, config: &TrainConfig, position: Position) -> Result<Terms> {
         let captioner = &self.captioner;
-        let batch = self.batch(config, place.step);
-        let image = self.image(config, &batch, place.step)?;
+        let batch = self.batch(config, position.step);
+        let image = self.image(config, &batch, position.step)?;
         match (&self.rewards, config.stage) {
             (Some(rewards), Stage::SelfCritical) => {
-                rewards.loss(captioner, config, &image, &batch, place.step)
+                rewards.loss(captioner, config, &image, &batch, position.step)
             }
             _ => {
-                let total = cross_entropy(captioner, config, &image, &batch, place)?;
+                let total = cross_entropy(captioner, config, &image, &batch, position)?;
                 Ok(Terms {
                     parts: vec![("caption_loss".into(), total.caption.detach())],
                     total: total.whole,

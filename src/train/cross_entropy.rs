@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::batches::{Batch, mix};
 use super::config::{LossConfig, TrainConfig};
-use super::step::{Place, purpose};
+use super::step::{Position, purpose};
 use crate::data::vocabulary::{PAD, START, UNKNOWN};
 use crate::error::Result;
 use crate::model::{Captioner, Forced};
@@ -34,15 +34,15 @@ pub(super) fn cross_entropy(
     config: &TrainConfig,
     image: &Tensor,
     batch: &Batch,
-    place: Place,
+    position: Position,
 ) -> Result<CaptionLoss> {
-    let seed = |purpose| mix(config.seed, place.step, purpose);
+    let seed = |purpose| mix(config.seed, position.step, purpose);
     let given = scheduled_words(
         captioner,
         &config.loss,
         image,
         batch,
-        place,
+        position,
         seed(purpose::SCHEDULED),
     )?;
     let words = given.as_ref().unwrap_or(&batch.words);
@@ -76,10 +76,10 @@ fn scheduled_words(
     config: &LossConfig,
     image: &Tensor,
     batch: &Batch,
-    place: Place,
+    position: Position,
     seed: u64,
 ) -> Result<Option<Vec<usize>>> {
-    let share = place.step as f64 / place.total.max(1) as f64;
+    let share = position.step as f64 / position.total.max(1) as f64;
     let probability = f64::from(config.scheduled_sampling) * share;
     if probability <= 0.0 {
         return Ok(None);

@@ -19,7 +19,7 @@ use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
 // Mini-batch size of the evaluation, in images.
-const TOGETHER: usize = 50;
+const BATCH: usize = 50;
 
 /// Number of images whose captions are followed through the run.
 const FOLLOWED: usize = 6;
@@ -52,12 +52,12 @@ pub struct Evaluation {
     /// Name and generated caption of each image.
     pub captions: Vec<Hypothesis>,
     /// Attention weights of an attention decoder on a few of the images.
-    pub looked: Vec<Looked>,
+    pub looked: Vec<AttentionMaps>,
 }
 
 /// Attention weights for each word of an image's caption.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Looked {
+pub struct AttentionMaps {
     /// Name of the image.
     pub image: String,
     /// The words, each with its weights over the positions of the map, in row-major order.
@@ -126,8 +126,8 @@ impl Dev {
         };
         let (mut sum, mut words) = (0.0f64, 0usize);
         let mut captions = Vec::with_capacity(captioned);
-        for first in (0..self.samples.len()).step_by(TOGETHER) {
-            let batch = self.samples.run(first, TOGETHER);
+        for first in (0..self.samples.len()).step_by(BATCH) {
+            let batch = self.samples.run(first, BATCH);
             let image = self.image(captioner, &batch)?;
             let loss = teacher_forced_loss(captioner, &image, &batch)?;
             let n = batch.targets.iter().filter(|&&t| t != PAD as usize).count();
@@ -210,11 +210,11 @@ impl Dev {
 }
 
 /// Collects the attention weights for the words of a caption; the end mark is left out.
-fn looks(captioner: &Captioner, image: String, caption: &Caption) -> Looked {
+fn looks(captioner: &Captioner, image: String, caption: &Caption) -> AttentionMaps {
     let end = captioner.vocabulary.word(END);
     let words = caption.tokens.iter();
     let words = words.filter(|token| Some(token.text.as_str()) != end);
-    Looked {
+    AttentionMaps {
         image,
         words: words
             .filter_map(|token| Some((token.text.clone(), token.attention.clone()?)))

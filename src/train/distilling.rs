@@ -10,7 +10,7 @@ use super::batches::mix;
 use super::config::TrainConfig;
 use super::dev::Evaluation;
 use super::distill::{Ahead, Batch, Distillation, Heads};
-use super::step::{Place, Terms, purpose};
+use super::step::{Position, Terms, purpose};
 use crate::data::Recipe;
 use crate::data::weights::{Precision, WeightFile};
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ pub(super) struct Distilling {
 
 impl Distilling {
     /// Computes the loss of a step.
-    pub(super) fn loss(&mut self, config: &TrainConfig, place: Place) -> Result<Terms> {
-        let (batch, features) = self.image(config, place.step)?;
+    pub(super) fn loss(&mut self, config: &TrainConfig, position: Position) -> Result<Terms> {
+        let (batch, features) = self.image(config, position.step)?;
         let losses = self.data.loss(&self.heads, &features, &batch)?;
         let mut parts = Vec::new();
         for part in losses.parts {

@@ -15,7 +15,7 @@ use crate::tensor::{Device, Gradients, Tensor};
 pub struct Optimizer {
     config: OptimizerConfig,
     /// Learning rate and weight decay of each parameter group.
-    groups: Vec<Pace>,
+    groups: Vec<GroupSettings>,
     /// For each parameter in the order of [`Module::visit`]: the momentum, and for Adam the second moment.
     state: Vec<[Tensor; 2]>,
     names: Vec<String>,
@@ -26,17 +26,17 @@ pub struct Optimizer {
 
 /// Learning rate and weight decay of a parameter group.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
+pub struct GroupSettings {
     /// The learning rate after warm-up.
     pub lr: f32,
     /// Weight decay of matrices and kernels.
     pub weight_decay: f32,
 }
 
-impl Pace {
+impl GroupSettings {
     /// Returns the configuration's default for all parameters.
     pub fn of(config: &OptimizerConfig) -> Self {
-        Pace {
+        GroupSettings {
             lr: config.lr,
             weight_decay: config.weight_decay,
         }
@@ -44,7 +44,7 @@ impl Pace {
 }
 
 /// A parameter taken out of its module for the update.
-struct Moving {
+struct TakenParameter {
     /// Index in the order of [`Module::visit`].
     place: usize,
     group: usize,
@@ -70,7 +70,7 @@ impl Optimizer {
         });
         Optimizer {
             config: config.clone(),
-            groups: vec![Pace::of(config)],
+            groups: vec![GroupSettings::of(config)],
             group_of: vec![0; names.len()],
             state,
             names,
@@ -78,15 +78,15 @@ impl Optimizer {
         }
     }
 
-    /// Sets the pace of all parameters whose names begin with `prefix`. Gradient clipping still uses the norm over all
+    /// Sets the learning rate and weight decay of all parameters whose names begin with `prefix`. Gradient clipping still uses the norm over all
     /// parameters.
-    pub fn set_pace(&mut self, prefix: &str, pace: Pace) {
+    pub fn set_group(&mut self, prefix: &str, settings: GroupSettings) {
         for (group, name) in self.group_of.iter_mut().zip(&self.names) {
             if name.starts_with(prefix) {
                 *group = self.groups.len();
             }
         }
-        self.groups.push(pace);
+        self.groups.push(settings);
     }
 
     /// Returns the number of steps taken.
@@ -131,7 +131,7 @@ impl Optimizer {
             if let Some(grad) = grads.take(tensor) {
                 let param = std::mem::replace(tensor, nothing());
                 let decays = role == Role::Weight;
-                moving.push(Moving {
+                moving.push(TakenParameter {
                     place,
                     group: self.group_of[place],
                     param,
@@ -161,7 +161,7 @@ impl Optimizer {
     /// Clips the gradients, updates the parameters, and returns the norm.
     fn apply(
         &mut self,
-        moving: &mut [Moving],
+        moving: &mut [TakenParameter],
         mut grads: Vec<Tensor>,
         share: f64,
     ) -> Result<Tensor> {
@@ -190,7 +190,7 @@ impl Optimizer {
     /// Copies parameters and state, to restore them if one group fails after another was updated. Only a GPU can run
     /// out of memory there. Its kernels write new buffers, so keeping the old ones costs nothing; on the CPU it would
     /// force copies.
-    fn before(&self, moving: &[Moving]) -> Vec<Before> {
+    fn before(&self, moving: &[TakenParameter]) -> Vec<Before> {
         let params: Vec<&Tensor> = moving.iter().map(|m| &m.param).collect();
         if self.groups.len() < 2 || matches!(Device::of(&params), Device::Cpu) {
             return Vec::new();
@@ -204,13 +204,14 @@ impl Optimizer {
     /// Updates the parameters of one group by their clipped gradients. `norm` is the norm over all groups.
     fn apply_group(
         &mut self,
-        moving: &mut [Moving],
+        moving: &mut [TakenParameter],
         grads: Vec<Tensor>,
         norm: &Tensor,
         share: f64,
     ) -> Result<()> {
         let config = &self.config;
-        let Some(Pace { lr, weight_decay }) = moving.first().map(|m| self.groups[m.group]) else {
+        let Some(GroupSettings { lr, weight_decay }) = moving.first().map(|m| self.groups[m.group])
+        else {
             return Ok(());
         };
         let lr = learning_rate(lr, share);
@@ -348,11 +349,11 @@ mod tests {
         on_every_device(|| {
             let mut pair = Pair([4.0, 3.0].map(|x| here(Tensor::full(&[1], x)).tracked()));
             let mut optimizer = Optimizer::new(&config, &mut pair);
-            let pace = Pace {
+            let settings = GroupSettings {
                 lr: 0.25,
                 weight_decay: 0.2,
             };
-            optimizer.set_pace("slow.", pace);
+            optimizer.set_group("slow.", settings);
             // The gradient of half the sum of squares is the parameter itself; together their norm is 5.
             let [quick, slow] = &pair.0;
             let squares = [quick, slow].map(|x| ops::mul(x, x).unwrap());

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::data::hex;
 
 /// Bytes of each of the three digests of a picture: name, captions and contents.
-const SHORT: usize = 4;
+const DIGEST_BYTES: usize = 4;
 
 /// Identity of the data that a run is trained on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +50,10 @@ pub(super) struct Item<'a> {
 
 /// The 12 bytes of a picture.
 #[derive(Clone, Copy)]
-struct Short {
-    name: [u8; SHORT],
-    captions: [u8; SHORT],
-    contents: [u8; SHORT],
+struct PictureDigest {
+    name: [u8; DIGEST_BYTES],
+    captions: [u8; DIGEST_BYTES],
+    contents: [u8; DIGEST_BYTES],
 }
 
 impl Provenance {
@@ -63,7 +63,7 @@ impl Provenance {
         let splits = splits.iter().map(|(split, items)| {
             add(&mut whole, split.as_bytes());
             whole.update((items.len() as u64).to_le_bytes());
-            let mut each = Vec::with_capacity(3 * SHORT * items.len());
+            let mut each = Vec::with_capacity(3 * DIGEST_BYTES * items.len());
             for item in items {
                 let mut captions = Sha256::new();
                 item.captions
@@ -73,9 +73,9 @@ impl Provenance {
                 add(&mut whole, item.name.as_bytes());
                 add(&mut whole, &captions);
                 add(&mut whole, item.contents);
-                each.extend(&Sha256::digest(item.name)[..SHORT]);
-                each.extend(&captions[..SHORT]);
-                each.extend(&Sha256::digest(item.contents)[..SHORT]);
+                each.extend(&Sha256::digest(item.name)[..DIGEST_BYTES]);
+                each.extend(&captions[..DIGEST_BYTES]);
+                each.extend(&Sha256::digest(item.contents)[..DIGEST_BYTES]);
             }
             SplitPictures {
                 split: split.to_string(),
@@ -122,26 +122,27 @@ fn add(hash: &mut Sha256, bytes: &[u8]) {
 
 impl SplitPictures {
     /// Returns the decoded bytes; empty if the text is damaged, which only makes the message less specific.
-    fn shorts(&self) -> Vec<Short> {
+    fn digests(&self) -> Vec<PictureDigest> {
         let bytes = BASE64.decode(&self.each).unwrap_or_default();
-        let (parts, _) = bytes.as_chunks::<SHORT>();
+        let (parts, _) = bytes.as_chunks::<DIGEST_BYTES>();
         let (pictures, _) = parts.as_chunks::<3>();
-        let short = |&[name, captions, contents]: &[[u8; SHORT]; 3]| Short {
+        let digest = |&[name, captions, contents]: &[[u8; DIGEST_BYTES]; 3]| PictureDigest {
             name,
             captions,
             contents,
         };
-        pictures.iter().map(short).collect()
+        pictures.iter().map(digest).collect()
     }
 
     /// Describes the changes in `now`, the same split of the present data. `all` is the provenance of all present data.
     fn compare(&self, now: &SplitPictures, all: &Provenance, found: &mut Vec<String>) {
         let split = &self.split;
-        let (before, after) = (self.shorts(), now.shorts());
-        let old: HashMap<_, _> = before.iter().map(|short| (short.name, short)).collect();
-        let pairs: Vec<(&String, &Short)> = now.names.iter().zip(&after).collect();
-        let mut say = |which: &dyn Fn(&Short) -> bool, what: &dyn Fn(usize, &str) -> String| {
-            let mut named = pairs.iter().filter(|(_, short)| which(short));
+        let (before, after) = (self.digests(), now.digests());
+        let old: HashMap<_, _> = before.iter().map(|digest| (digest.name, digest)).collect();
+        let pairs: Vec<(&String, &PictureDigest)> = now.names.iter().zip(&after).collect();
+        let mut say = |which: &dyn Fn(&PictureDigest) -> bool,
+                       what: &dyn Fn(usize, &str) -> String| {
+            let mut named = pairs.iter().filter(|(_, digest)| which(digest));
             if let Some((first, _)) = named.next() {
                 found.push(what(1 + named.count(), first));
             }
@@ -163,7 +164,7 @@ impl SplitPictures {
             let are = if n == 1 { "picture is" } else { "pictures are" };
             format!("{n} {split} {are} new, the first is {first}")
         });
-        let here: HashSet<_> = after.iter().map(|short| short.name).collect();
+        let here: HashSet<_> = after.iter().map(|digest| digest.name).collect();
         let gone: HashSet<_> = old
             .keys()
             .filter(|name| !here.contains(*name))
@@ -197,10 +198,10 @@ impl SplitPictures {
     }
 
     /// Returns the first picture with one of these names.
-    fn first_of(&self, names: &HashSet<[u8; SHORT]>) -> Option<&str> {
-        let shorts = self.shorts();
-        let mut pairs = self.names.iter().zip(&shorts);
-        let (name, _) = pairs.find(|(_, short)| names.contains(&short.name))?;
+    fn first_of(&self, names: &HashSet<[u8; DIGEST_BYTES]>) -> Option<&str> {
+        let digests = self.digests();
+        let mut pairs = self.names.iter().zip(&digests);
+        let (name, _) = pairs.find(|(_, digest)| names.contains(&digest.name))?;
         Some(name)
     }
 }

@@ -30,7 +30,7 @@ use std::collections::HashSet;
 use super::batches::{Batch, Samples, mix};
 use super::config::{SelfCriticalConfig, TrainConfig};
 use super::cross_entropy::cross_entropy;
-use super::step::{Place, Terms, purpose};
+use super::step::{Position, Terms, purpose};
 use crate::caption::sample_ids;
 use crate::cpu::threads;
 use crate::data::Vocabulary;
@@ -121,9 +121,9 @@ impl Rewards {
         ];
         let mut total = policy;
         if how.cross_entropy > 0.0 {
-            // Only scheduled sampling depends on the place in the run, and this stage excludes it.
-            let place = Place { step, total: 1 };
-            let caption = cross_entropy(captioner, config, image, batch, place)?;
+            // Only scheduled sampling depends on the position in the run, and this stage excludes it.
+            let position = Position { step, total: 1 };
+            let caption = cross_entropy(captioner, config, image, batch, position)?;
             parts.push(("caption_loss".to_string(), caption.caption.detach()));
             total = ops::add(
                 &ops::scale(&total, 1.0 - how.cross_entropy)?,

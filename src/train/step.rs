@@ -4,7 +4,7 @@ use crate::tensor::Tensor;
 
 /// Position of a step in its run.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// Index of the step, from 0.
     pub(super) step: u64,
     /// Steps of the whole run.

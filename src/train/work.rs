@@ -7,9 +7,9 @@ use super::captions::Captions;
 use super::config::{EncoderTraining, TrainConfig};
 use super::dev::Evaluation;
 use super::distilling::Distilling;
-use super::optimizer::Pace;
+use super::optimizer::GroupSettings;
 use super::provenance::Provenance;
-use super::step::{Place, Terms};
+use super::step::{Position, Terms};
 use crate::data::Contents;
 use crate::error::Result;
 use crate::model::{Description, Kind};
@@ -64,10 +64,10 @@ impl Work {
     ///
     /// # Errors
     /// Fails if an image cannot be read, or the GPU fails.
-    pub(super) fn loss(&mut self, config: &TrainConfig, place: Place) -> Result<Terms> {
+    pub(super) fn loss(&mut self, config: &TrainConfig, position: Position) -> Result<Terms> {
         match self {
-            Work::Captions(work) => work.loss(config, place),
-            Work::Distilling(work) => work.loss(config, place),
+            Work::Captions(work) => work.loss(config, position),
+            Work::Distilling(work) => work.loss(config, position),
         }
     }
 
@@ -175,9 +175,9 @@ impl Module for Work {
 }
 
 /// Returns the learning rate and weight decay of the encoder, if it is trained.
-pub(super) fn encoder_pace(config: &TrainConfig) -> Option<Pace> {
-    let (encoder, others) = (&config.encoder, Pace::of(&config.optimizer));
-    (encoder.train != EncoderTraining::None).then(|| Pace {
+pub(super) fn encoder_group(config: &TrainConfig) -> Option<GroupSettings> {
+    let (encoder, others) = (&config.encoder, GroupSettings::of(&config.optimizer));
+    (encoder.train != EncoderTraining::None).then(|| GroupSettings {
         lr: encoder.lr.unwrap_or(others.lr),
         weight_decay: encoder.weight_decay.unwrap_or(others.weight_decay),
     })

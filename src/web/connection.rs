@@ -18,7 +18,7 @@ use tokio::task;
 use tokio::time::{sleep, timeout};
 
 use super::memory::CONNECTION_BYTES;
-use super::peers::{Peer, Phase, Place};
+use super::peers::{Peer, Phase, Slot};
 use super::stream::Stream;
 
 /// Maximum age of a connection; bounds clients that never read the answer.
@@ -43,12 +43,12 @@ pub async fn serve(
     stream: TcpStream,
     router: Router,
     timeouts: Timeouts,
-    place: Place,
+    slot: Slot,
     mut stopped: watch::Receiver<bool>,
 ) {
     // Answers are small and are sent as soon as they are written.
     let _ = stream.set_nodelay(true);
-    let peer = place.peer.clone();
+    let peer = slot.peer.clone();
     let service = PeerService {
         peer: peer.clone(),
         service: TowerToHyperService::new(router),

@@ -78,8 +78,8 @@ impl Peer {
     }
 }
 
-/// A place among the open connections; dropping it frees the place.
-pub struct Place {
+/// A slot among the open connections; dropping it frees the slot.
+pub struct Slot {
     pub peer: Arc<Peer>,
     peers: Arc<Peers>,
 }
@@ -92,18 +92,18 @@ impl Peers {
         }
     }
 
-    /// Returns a place for a connection from `ip`, for which another connection may be closed; `None` if there is none
+    /// Returns a slot for a connection from `ip`, for which another connection may be closed; `None` if there is none
     /// left. Waits a moment if all connections that could be closed are too new.
-    pub async fn open(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    pub async fn open(self: &Arc<Self>, ip: IpAddr) -> Option<Slot> {
         loop {
             match self.try_open(ip) {
-                Ok(place) => return place,
+                Ok(slot) => return slot,
                 Err(AllTooNew(moment)) => sleep(moment).await,
             }
         }
     }
 
-    fn try_open(self: &Arc<Self>, ip: IpAddr) -> Result<Option<Place>, AllTooNew> {
+    fn try_open(self: &Arc<Self>, ip: IpAddr) -> Result<Option<Slot>, AllTooNew> {
         let ip = ip.to_canonical();
         let mut open = self.lock();
         let is_trusted = self.limits.trusted.contains(&ip);
@@ -133,7 +133,7 @@ impl Peers {
         });
         open.push(peer.clone());
         let peers = self.clone();
-        Ok(Some(Place { peer, peers }))
+        Ok(Some(Slot { peer, peers }))
     }
 
     /// Returns the number of open connections.
@@ -152,7 +152,7 @@ impl Peers {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.peers.lock();
         open.retain(|peer| !Arc::ptr_eq(peer, &self.peer));
@@ -186,7 +186,7 @@ fn close_one(open: &mut Vec<Arc<Peer>>, may: impl Fn(&Peer) -> bool) -> Result<b
     if !left.is_zero() {
         return Err(AllTooNew(left));
     }
-    // It gives up its place at once, although it takes a moment until it is closed.
+    // It gives up its slot at once, although it takes a moment until it is closed.
     open.swap_remove(at).closed.notify_one();
     Ok(true)
 }
@@ -209,17 +209,17 @@ mod tests {
         }))
     }
 
-    /// Returns a place for a connection from the address that ends in `last`, once the existing connections are old
+    /// Returns a slot for a connection from the address that ends in `last`, once the existing connections are old
     /// enough.
-    fn open(peers: &Arc<Peers>, last: u8) -> Option<Place> {
+    fn open(peers: &Arc<Peers>, last: u8) -> Option<Slot> {
         for peer in peers.lock().iter() {
             peer.lock().1 -= MIN_AGE;
         }
         peers.try_open(ip(last)).unwrap()
     }
 
-    fn is_open(peers: &Peers, place: &Place) -> bool {
-        peers.lock().iter().any(|p| Arc::ptr_eq(p, &place.peer))
+    fn is_open(peers: &Peers, slot: &Slot) -> bool {
+        peers.lock().iter().any(|p| Arc::ptr_eq(p, &slot.peer))
     }
 
     #[test]
@@ -238,12 +238,12 @@ mod tests {
 
         // Now there is only room for a few health checks.
         let working_for = |_| {
-            let place = open(&peers, 3).unwrap();
-            place.peer.set(Phase::Working);
-            place
+            let slot = open(&peers, 3).unwrap();
+            slot.peer.set(Phase::Working);
+            slot
         };
         let reserve: Vec<_> = (0..RESERVE).map(working_for).collect();
-        assert!(reserve.iter().all(|place| place.peer.is_reserve));
+        assert!(reserve.iter().all(|slot| slot.peer.is_reserve));
         assert!(open(&peers, 3).is_none());
         drop((reserve, working));
         assert_eq!(peers.len(), 2);
@@ -257,7 +257,7 @@ mod tests {
         let Err(AllTooNew(moment)) = peers.try_open(ip(1)) else {
             panic!("one was closed at once");
         };
-        assert!(moment <= MIN_AGE && both.iter().all(|place| is_open(&peers, place)));
+        assert!(moment <= MIN_AGE && both.iter().all(|slot| is_open(&peers, slot)));
         std::thread::sleep(moment);
         assert!(peers.try_open(ip(1)).unwrap().is_some());
         assert!(!is_open(&peers, &both[0]) && is_open(&peers, &both[1]));

@@ -54,15 +54,15 @@ struct Waiting {
     client: IpAddr,
     cost: Cost,
     since: Instant,
-    reply: oneshot::Sender<Place>,
+    reply: oneshot::Sender<Slot>,
 }
 
 /// Error: the client has too many waiting pixels.
 #[derive(Debug)]
 pub struct TooManyPixels;
 
-/// A place for a picture; dropping it frees the place.
-pub struct Place {
+/// A slot for a picture; dropping it frees the slot.
+pub struct Slot {
     room: Option<Arc<Room>>,
     bytes: u64,
 }
@@ -75,7 +75,7 @@ impl Room {
         }
     }
 
-    /// Waits for a place for a picture of `client`.
+    /// Waits for a slot for a picture of `client`.
     ///
     /// # Errors
     /// If the waiting pictures of this client have too many pixels.
@@ -83,8 +83,8 @@ impl Room {
         self: &Arc<Self>,
         client: IpAddr,
         cost: Cost,
-    ) -> Result<Place, TooManyPixels> {
-        let (reply, place) = oneshot::channel();
+    ) -> Result<Slot, TooManyPixels> {
+        let (reply, slot) = oneshot::channel();
         {
             let mut state = self.lock();
             state.waiting.retain(|other| !other.reply.is_closed());
@@ -101,7 +101,7 @@ impl Room {
             self.admit(&mut state);
             state.refuse_largest(client, self.limits.waiting.max(cost.pixels));
         }
-        place.await.map_err(|_| TooManyPixels)
+        slot.await.map_err(|_| TooManyPixels)
     }
 
     /// Admits all pictures that fit now.
@@ -121,13 +121,13 @@ impl Room {
             }
             state.served.insert(client, number);
             self.count(state, bytes, true);
-            let place = Place {
+            let slot = Slot {
                 room: Some(self.clone()),
                 bytes,
             };
-            if let Err(mut place) = reply.send(place) {
-                // Nobody waits for it any more. Dropping the place must not take the lock that is held here.
-                place.room = None;
+            if let Err(mut slot) = reply.send(slot) {
+                // Nobody waits for it any more. Dropping the slot must not take the lock that is held here.
+                slot.room = None;
                 self.count(state, bytes, false);
             }
         }
@@ -213,7 +213,7 @@ impl State {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(room) = self.room.take() {
             let mut state = room.lock();
@@ -244,7 +244,7 @@ mod tests {
         [10, 0, 0, last].into()
     }
 
-    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, TooManyPixels>> + 'a>>;
+    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Slot, TooManyPixels>> + 'a>>;
 
     fn enter(room: &Arc<Room>, client: u8, megapixels: u64) -> Entering<'_> {
         let mut entering: Entering<'_> = Box::pin(room.enter(
@@ -254,20 +254,20 @@ mod tests {
                 bytes: 3 * megapixels * MEGAPIXEL,
             },
         ));
-        // The first poll queues it, and a later one finds its place.
+        // The first poll queues it, and a later one finds its slot.
         match entering
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
         {
-            Poll::Ready(place) => Box::pin(std::future::ready(place)),
+            Poll::Ready(slot) => Box::pin(std::future::ready(slot)),
             Poll::Pending => entering,
         }
     }
 
-    fn now(entering: &mut Entering<'_>) -> Option<Result<Place, TooManyPixels>> {
+    fn now(entering: &mut Entering<'_>) -> Option<Result<Slot, TooManyPixels>> {
         let entering = pin!(entering);
         match entering.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(place) => Some(place),
+            Poll::Ready(slot) => Some(slot),
             Poll::Pending => None,
         }
     }

@@ -60,7 +60,7 @@ struct Summary {
     unknown_dev_words: f64,
     /// The results about the model's captions.
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<model::Seen>,
+    model: Option<model::CaptionReport>,
     errors: usize,
     advice: usize,
 }

@@ -38,7 +38,7 @@ const LONG_SIDE: u32 = 2;
 
 /// Results about a model's captions. Shares are in percent.
 #[derive(Clone, Debug, Serialize)]
-pub struct Seen {
+pub struct CaptionReport {
     /// Pictures that were captioned.
     captioned: usize,
     split: String,
@@ -52,7 +52,7 @@ pub struct Seen {
     preprocessing: String,
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for CaptionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -90,7 +90,7 @@ pub fn examine(
     listed: &[Listed],
     seen: &[Option<Picture>],
     findings: &mut Vec<Finding>,
-) -> Result<Seen> {
+) -> Result<CaptionReport> {
     preprocessing(captioner, seen, findings);
     let is_readable = |split: Split| {
         let pairs = listed
@@ -127,7 +127,7 @@ pub fn examine(
     let texts = captions(captioner, &sample)?;
     let distinct = alike(&texts, split, findings);
     let copied = copied(&texts, of(Split::Train), split, findings);
-    Ok(Seen {
+    Ok(CaptionReport {
         captioned: texts.len(),
         split: split.to_string(),
         distinct,

@@ -14,7 +14,7 @@ use crate::data::{Image, Policy};
 use crate::error::{Error, Result};
 
 /// Number of pictures that are read between two updates of the progress bar.
-const TOGETHER: usize = 64;
+const PROGRESS_STEP: usize = 64;
 
 /// The data of a picture that can be read.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub fn examine(
         listed.len() as u64,
     );
     let mut seen = Vec::with_capacity(listed.len());
-    for chunk in listed.chunks(TOGETHER) {
+    for chunk in listed.chunks(PROGRESS_STEP) {
         let read = |at: usize| chunk[at].file.map(Picture::read);
         seen.extend(threads::map(chunk.len(), read));
         bar.inc(chunk.len() as u64);
@@ -121,7 +121,7 @@ pub fn examine(
         "nothing; write them anew to be rid of the warnings. --strict refuses them.",
     );
     let seen: Vec<Option<Picture>> = seen.into_iter().map(|picture| picture?.ok()).collect();
-    let same = twice(listed, &seen, findings);
+    let same = find_duplicates(listed, &seen, findings);
     alike(listed, &seen, &same, findings);
     seen
 }
@@ -141,7 +141,11 @@ fn missing(listed: &[Listed], skip_bad: bool, findings: &mut Vec<Finding>) {
 
 /// Reports pictures that exist twice, as files or pixel by pixel. Returns for each picture the index of the first
 /// equal one.
-fn twice(listed: &[Listed], seen: &[Option<Picture>], findings: &mut Vec<Finding>) -> Vec<usize> {
+fn find_duplicates(
+    listed: &[Listed],
+    seen: &[Option<Picture>],
+    findings: &mut Vec<Finding>,
+) -> Vec<usize> {
     let mut files: BTreeMap<u64, usize> = BTreeMap::new();
     let mut pixels: BTreeMap<u64, usize> = BTreeMap::new();
     let mut first_like: Vec<usize> = (0..listed.len()).collect();

@@ -10,7 +10,7 @@ const LINEAR: [&str; 2] = ["kernel", "bias"];
 
 /// A layer with variables.
 pub(super) struct Layer {
-    pub(super) place: Place,
+    pub(super) place: Position,
     /// The batch norm's epsilon, if the configuration gives it.
     pub(super) eps: Option<f64>,
     /// The known variables with their indices in the archive. Variables of unknown meaning are left out.
@@ -18,7 +18,7 @@ pub(super) struct Layer {
 }
 
 /// The position of a layer in the model.
-pub(super) enum Place {
+pub(super) enum Position {
     /// A layer of the model itself, by name. HDF5 files name it twice, as the group and in the variable:
     /// `conv1_conv/conv1_conv/kernel`.
     Own(String),
@@ -77,8 +77,8 @@ fn named(path: &str, variables: &[(&str, usize)]) -> Option<Layer> {
     let parts: Vec<&str> = path.split('/').collect();
     let owned = |parts: &[&str]| parts.iter().map(|p| p.to_string()).collect();
     let place = match own_name(&parts) {
-        Some(name) => Place::Own(name),
-        None => Place::Within(owned(&parts)),
+        Some(name) => Position::Own(name),
+        None => Position::Within(owned(&parts)),
     };
     let layer = Layer {
         place,
@@ -150,7 +150,7 @@ fn numbered(
     Some(Layer {
         variables: known.collect(),
         eps: configured.and_then(|l| l.eps),
-        place: Place::Numbered {
+        place: Position::Numbered {
             network: network.split('/').map(str::to_string).collect(),
             class: class.to_string(),
             number: number.unwrap_or(0),

@@ -25,7 +25,7 @@ mod order;
 mod unnamed;
 
 use self::config::Configured;
-use self::layers::{Layer, Place};
+use self::layers::{Layer, Position};
 use self::unnamed::{by_order, rows};
 use super::{Inventory, Layout, Located, keras_recipe, unknown};
 use crate::data::import::Archive;
@@ -130,10 +130,10 @@ impl<'a> Scope<'a> {
             })
         };
         match &layer.place {
-            Place::Own(name) => scope(None, name),
-            Place::Numbered { network, name, .. } => scope(Some(&network[..]), name.as_deref()?),
+            Position::Own(name) => scope(None, name),
+            Position::Numbered { network, name, .. } => scope(Some(&network[..]), name.as_deref()?),
             // Names with a slash are two groups.
-            Place::Within(path) => [1, 2].into_iter().find_map(|count| {
+            Position::Within(path) => [1, 2].into_iter().find_map(|count| {
                 let (within, name) = path.split_at(path.len().checked_sub(count)?);
                 scope(Some(within), &name.join("_"))
             }),
@@ -143,9 +143,9 @@ impl<'a> Scope<'a> {
     /// Whether a layer is in the same network, whatever its name.
     fn holds(&self, layer: &Layer) -> bool {
         match (&layer.place, self.within) {
-            (Place::Own(_), None) => true,
-            (Place::Numbered { network, .. }, Some(within)) => network == within,
-            (Place::Within(path), Some(within)) => path.starts_with(within),
+            (Position::Own(_), None) => true,
+            (Position::Numbered { network, .. }, Some(within)) => network == within,
+            (Position::Within(path), Some(within)) => path.starts_with(within),
             _ => false,
         }
     }
@@ -153,11 +153,11 @@ impl<'a> Scope<'a> {
     /// Returns the name of a layer of the same network, without prefix and suffix.
     fn name(&self, layer: &Layer) -> Option<String> {
         let name = match (&layer.place, self.within) {
-            (Place::Own(name), None) => name.clone(),
-            (Place::Numbered { network, name, .. }, Some(within)) if network == within => {
+            (Position::Own(name), None) => name.clone(),
+            (Position::Numbered { network, name, .. }, Some(within)) if network == within => {
                 name.clone()?
             }
-            (Place::Within(path), Some(within)) => path.strip_prefix(within)?.join("_"),
+            (Position::Within(path), Some(within)) => path.strip_prefix(within)?.join("_"),
             _ => return None,
         };
         let name = name.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
@@ -299,12 +299,12 @@ fn epsilon(layers: &[Layer], configured: &[Configured], network: &Network) -> Re
 fn configured_epsilon(layer: &Layer, configured: &[Configured]) -> Option<f64> {
     // In the file, the outermost network is a group, and the layer's name ends the path.
     let (around, names) = match &layer.place {
-        Place::Own(name) => (None, vec![name.clone()]),
-        Place::Within(path) => {
+        Position::Own(name) => (None, vec![name.clone()]),
+        Position::Within(path) => {
             let names = (1..path.len()).map(|from| path[from..].join("_"));
             (path.first(), names.collect())
         }
-        Place::Numbered { .. } => return None,
+        Position::Numbered { .. } => return None,
     };
     names.iter().find_map(|name| {
         let mut found = configured.iter().filter(|l| l.around.first() == around);

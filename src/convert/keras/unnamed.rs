@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Member;
-use super::layers::{Layer, Place};
+use super::layers::{Layer, Position};
 use super::order::{self, Conv, Ordered};
 use crate::data::import::Archive;
 
@@ -14,7 +14,7 @@ pub(super) type Rows<'a> = BTreeMap<&'a str, BTreeMap<usize, usize>>;
 pub(super) fn rows(layers: &[Layer]) -> BTreeMap<String, Rows<'_>> {
     let mut all: BTreeMap<String, Rows> = BTreeMap::new();
     for (i, layer) in layers.iter().enumerate() {
-        if let Place::Numbered {
+        if let Position::Numbered {
             network,
             class,
             number,

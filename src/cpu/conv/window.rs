@@ -56,12 +56,12 @@ impl Window {
             let rows = rows.min(self.to[0] - first);
             with_scratch(self.tile_height(rows) * row_floats, |tile| {
                 tile.fill(0.0);
-                let place = Place {
+                let position = TilePosition {
                     image,
                     first,
                     pixel_stride,
                 };
-                self.fill_tile(args, place, tile);
+                self.fill_tile(args, position, tile);
                 let offsets: Vec<usize> = (0..rows * self.to[1])
                     .map(|i| {
                         let (row, column) = (i / self.to[1], i % self.to[1]);
@@ -129,12 +129,12 @@ impl Window {
     }
 
     /// Copies the input rows that output rows `first..` of `image` read. The tile starts as zeros.
-    fn fill_tile(&self, args: &ConvArgs, place: Place, tile: &mut [f32]) {
-        let Place {
+    fn fill_tile(&self, args: &ConvArgs, position: TilePosition, tile: &mut [f32]) {
+        let TilePosition {
             image,
             first,
             pixel_stride,
-        } = place;
+        } = position;
         let ConvArgs {
             isa,
             x,
@@ -177,7 +177,7 @@ impl Window {
 }
 
 /// The position of a tile: its image, its first output row, and the floats from one of its pixels to the next.
-struct Place {
+struct TilePosition {
     image: usize,
     first: usize,
     pixel_stride: usize,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::{Isa, Level, threads};
+use crate::cpu::threads;
 use crate::ops::testing::{
     Case, agrees_with_the_definition, assert_close, check_gradients, fixture, on_every_device,
     on_every_isa, random,

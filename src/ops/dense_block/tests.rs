@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::{Isa, Precision};
+use crate::cpu::Precision;
 use crate::ops::batch_norm::{Folded, Statistics};
 use crate::ops::testing::{
     assert_close, by_definition, check_gradients, fixture, here, on_every_device, on_gpu, random,

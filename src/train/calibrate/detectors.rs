@@ -45,7 +45,7 @@ const QUESTIONS: Descent = Descent {
 };
 
 /// Quality of the detectors.
-pub(super) struct Told {
+pub(super) struct DetectorQuality {
     pub(super) photographs_auroc: Option<f64>,
     pub(super) mean_of_others: f64,
     pub(super) mean_of_photographs: f64,
@@ -83,7 +83,7 @@ pub(super) fn recognise(
     material: &Material,
     features: &Tensor,
     settings: Settings,
-) -> Result<(Recognition, Told)> {
+) -> Result<(Recognition, DetectorQuality)> {
     let vocabulary = &captioner.vocabulary;
     let photographs = material.train.len() + material.photos.len();
     let basis = basis(&features.narrow(0, photographs)?, settings.rank)?;
@@ -112,7 +112,7 @@ pub(super) fn recognise(
     let weight = concatenate![Axis(0), words_weight, questions_weight];
     let mut bias = concatenate![Axis(0), words_bias, questions_bias];
     even_priors(&labels, words.len(), kinds.len(), &mut bias);
-    let told = tell(
+    let quality = measure(
         x,
         &labels,
         &importance,
@@ -131,7 +131,7 @@ pub(super) fn recognise(
         kinds: kinds.into_iter().map(|(_, kind)| kind).collect(),
         confidence: Confidence::default(),
     };
-    Ok((Recognition::new(config, &basis, &detectors)?, told))
+    Ok((Recognition::new(config, &basis, &detectors)?, quality))
 }
 
 /// Computes the `rank` principal directions of features `[N, F]`, each feature first scaled to a variance of 1. Returns
@@ -282,14 +282,14 @@ fn even_priors(labels: &Array2<Label>, first: usize, kinds: usize, bias: &mut Ar
 }
 
 /// Measures the detectors on held-out pictures.
-fn tell(
+fn measure(
     x: ArrayView2<f32>,
     labels: &Array2<Label>,
     importance: &[f32],
     (weight, bias): (&Array2<f32>, &Array1<f32>),
     (first_kind, photograph): (usize, usize),
     kinds: &[(usize, Kind)],
-) -> Told {
+) -> DetectorQuality {
     let held: Vec<usize> = (0..x.nrows())
         .filter(|&row| importance[row] == 0.0)
         .collect();
@@ -317,7 +317,7 @@ fn tell(
     let kind = |(i, (_, kind)): (usize, &(usize, Kind))| {
         (kind.name.clone(), auroc(&pairs(first_kind + i, &shows_any)))
     };
-    Told {
+    DetectorQuality {
         photographs_auroc: auroc(&photos),
         mean_of_others: mean(false),
         mean_of_photographs: mean(true),

@@ -35,7 +35,7 @@ use crate::nn::Module;
 use crate::tensor::{Device, Tensor};
 
 /// Mini-batch size of the encoder.
-const TOGETHER: usize = 32;
+const BATCH: usize = 32;
 
 /// Where the pictures are.
 #[derive(Clone, Debug)]
@@ -203,7 +203,7 @@ fn features(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Tensor> {
     let mut rows = Vec::new();
-    for (first, group) in (0..).step_by(TOGETHER).zip(paths.chunks(TOGETHER)) {
+    for (first, group) in (0..).step_by(BATCH).zip(paths.chunks(BATCH)) {
         let group: Vec<&Path> = group.iter().map(PathBuf::as_path).collect();
         let features = encode(captioner, &group)?;
         rows.extend_from_slice(pooled(&features)?.to(&Device::Cpu)?.data());

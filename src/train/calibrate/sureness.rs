@@ -15,7 +15,7 @@ use crate::model::Captioner;
 use crate::model::recognition::{Confidence, Signal};
 
 /// Mini-batch size of the captioner.
-const TOGETHER: usize = 25;
+const BATCH: usize = 25;
 
 /// Weight decay of the regression on standardised signals.
 const DECAY: f64 = 0.005;
@@ -24,7 +24,7 @@ const DECAY: f64 = 0.005;
 const PARTS: usize = 5;
 
 /// Confidence of the captions of the dev split, and its calibration.
-pub(super) struct Sureness {
+pub(super) struct FittedConfidence {
     pub(super) captions: usize,
     pub(super) mostly_right: f64,
     pub(super) error: f64,
@@ -33,7 +33,11 @@ pub(super) struct Sureness {
 }
 
 /// Captions the pictures of `dev`, and fits the captioner's confidence to which captions are right.
-pub(super) fn learn(captioner: &mut Captioner, dev: &[Example], beam: usize) -> Result<Sureness> {
+pub(super) fn learn(
+    captioner: &mut Captioner,
+    dev: &[Example],
+    beam: usize,
+) -> Result<FittedConfidence> {
     let paths: Vec<&Path> = dev.iter().map(|example| example.image.as_path()).collect();
     let captions = captions(captioner, &paths, beam)?;
     let judged = captions.iter().zip(dev).map(|(caption, example)| Judged {
@@ -54,7 +58,7 @@ pub(super) fn learn(captioner: &mut Captioner, dev: &[Example], beam: usize) -> 
         recognition.set_confidence(confidence);
     }
     let right = judged.iter().filter(|j| j.is_right).count();
-    Ok(Sureness {
+    Ok(FittedConfidence {
         captions: judged.len(),
         mostly_right: right as f64 / judged.len().max(1) as f64,
         error: calibration_error(&pairs),
@@ -87,7 +91,7 @@ fn captions(captioner: &Captioner, paths: &[&Path], beam: usize) -> Result<Vec<C
         ..Search::default()
     };
     let mut captions = Vec::with_capacity(paths.len());
-    for group in paths.chunks(TOGETHER) {
+    for group in paths.chunks(BATCH) {
         let features = encode(captioner, group)?;
         let found = threads::run(|| search(captioner, &features, &how))?;
         captions.extend(

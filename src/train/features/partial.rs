@@ -17,7 +17,7 @@ use crate::error::{Error, Result, reason};
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Bytes read at a time to compute checksums.
-const TOGETHER: usize = 16 << 20;
+const CHUNK_BYTES: usize = 16 << 20;
 
 /// A cache in which rows may still be missing.
 pub(super) struct Partial {
@@ -242,7 +242,7 @@ impl Partial {
         for (sum, mut left) in sums.iter_mut().zip(self.layout.lens()) {
             let mut parts = Vec::new();
             while left > 0 {
-                piece.resize(left.min(TOGETHER), 0);
+                piece.resize(left.min(CHUNK_BYTES), 0);
                 self.file.read_exact(&mut piece).map_err(failed)?;
                 let [part] = checksums::of_each(&[&piece], usize::MAX, &|| {})[..] else {
                     break;

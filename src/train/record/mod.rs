@@ -29,7 +29,7 @@ use self::history::History;
 use self::log::Log;
 use self::page::{Page, Status};
 use super::checkpoint;
-use super::dev::Looked;
+use super::dev::AttentionMaps;
 use super::events::Event;
 use crate::data::{Recipe, store};
 use crate::error::{self, Error, Result};
@@ -130,7 +130,7 @@ pub struct Recorder {
 /// The state of the report.
 struct Report {
     thumbnails: Vec<Option<String>>,
-    looked: Vec<Looked>,
+    looked: Vec<AttentionMaps>,
     /// Earliest time of the next report.
     next: Instant,
     /// Whether there is news that should be shown without delay.

@@ -9,7 +9,7 @@ use super::chart::{Line, chart};
 use super::history::{History, Scores};
 use super::html::{escaped, number};
 use crate::train::config::change::{changed, flat, shown};
-use crate::train::dev::Looked;
+use crate::train::dev::AttentionMaps;
 
 /// State of the run.
 pub(super) enum Status {
@@ -28,7 +28,7 @@ pub(super) struct Page<'a> {
     pub status: &'a Status,
     /// Small pictures as `data:` URLs.
     pub thumbnails: &'a [Option<String>],
-    pub looked: &'a [Looked],
+    pub looked: &'a [AttentionMaps],
     /// Time of writing.
     pub written: String,
 }
@@ -232,7 +232,7 @@ impl Page<'_> {
                 let _ = write!(html, "<p class=\"people\">{}</p>", escaped(caption));
             }
             html.push_str("<table>");
-            for (step, text) in self.said(name) {
+            for (step, text) in self.captions_of(name) {
                 let _ = write!(
                     html,
                     "<tr><th>step {step}</th><td>{}</td></tr>",
@@ -248,7 +248,7 @@ impl Page<'_> {
     }
 
     /// Returns the captions of an image over the run, without repetitions; of many, the first one and the last ones.
-    fn said(&self, name: &str) -> Vec<(u64, &str)> {
+    fn captions_of(&self, name: &str) -> Vec<(u64, &str)> {
         let mut all: Vec<(u64, &str)> = Vec::new();
         for (step, captions) in &self.history.captions {
             let found = captions.iter().find(|(image, _)| image == name);

@@ -28,9 +28,9 @@ use super::optimizer::Optimizer;
 use super::progress::Progress;
 use super::provenance::Provenance;
 use super::schedule::{learning_rate, schedule};
-use super::step::{Place, Terms};
+use super::step::{Position, Terms};
 use super::summary::Summary;
-use super::work::{Work, encoder_pace};
+use super::work::{Work, encoder_group};
 use crate::error::{self, Error, Result};
 use crate::nn::Module;
 
@@ -170,7 +170,7 @@ impl Trainer {
         let share =
             schedule(&config.optimizer, step, self.total_steps()) * self.progress.plateau.factor;
         let lr = learning_rate(config.optimizer.lr, share);
-        let encoder_lr = encoder_pace(config).map(|pace| learning_rate(pace.lr, share));
+        let encoder_lr = encoder_group(config).map(|settings| learning_rate(settings.lr, share));
         let moved = self.optimizer.step(&mut self.work, grads, share);
         // The loss is read last, which avoids waiting for the GPU in the middle of a step. If the loss is not finite,
         // neither are the gradients, and the optimizer has changed no parameter.
@@ -199,11 +199,11 @@ impl Trainer {
 
     /// Computes the loss of step `step`.
     fn terms(&mut self, step: u64) -> Result<Terms> {
-        let place = Place {
+        let position = Position {
             step,
             total: self.total_steps(),
         };
-        self.work.loss(&self.config, place)
+        self.work.loss(&self.config, position)
     }
 
     /// Returns whether the dev split is evaluated after this many steps.

@@ -16,10 +16,10 @@ use crate::train::average::Average;
 use crate::train::checkpoint::{Checkpoint, PROGRESS};
 use crate::train::config::{Change, OptimizerConfig, Stage, TrainConfig};
 use crate::train::memory::Plan;
-use crate::train::optimizer::{Optimizer, Pace};
+use crate::train::optimizer::{GroupSettings, Optimizer};
 use crate::train::progress::Progress;
 use crate::train::summary::Summary;
-use crate::train::work::{Work, encoder_pace};
+use crate::train::work::{Work, encoder_group};
 
 /// Key of the note in a model's description that names the weights the run started from.
 pub(super) const SOURCE: &str = "source";
@@ -207,8 +207,10 @@ fn optimizer(config: &TrainConfig, work: &mut Work) -> Optimizer {
     let own: &OptimizerConfig = &config.optimizer;
     let mut optimizer = Optimizer::new(own, work);
     // Parameters with the same settings form one group, which is updated together.
-    if let Some(pace) = encoder_pace(config).filter(|pace| *pace != Pace::of(own)) {
-        optimizer.set_pace("encoder.", pace);
+    if let Some(settings) =
+        encoder_group(config).filter(|settings| *settings != GroupSettings::of(own))
+    {
+        optimizer.set_group("encoder.", settings);
     }
     optimizer
 }
