@@ -9,7 +9,7 @@ use common::random;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use glimpse::cpu::{Isa, Level, Precision};
 use glimpse::ops::{
-    self, CrossEntropy, DenseLayer, LstmWeights, Norm, Statistics, Window, adam::Adam,
+    self, CrossEntropy, DenseLayerWeights, LstmWeights, Norm, Statistics, Window, adam::Adam,
 };
 use glimpse::tensor::Tensor;
 
@@ -159,7 +159,7 @@ fn dense_layer(c: &mut Criterion) {
             eps: 1e-5,
             statistics: Statistics::Batch,
         };
-        let layer = DenseLayer {
+        let layer = DenseLayerWeights {
             norm1: norm(&g1, &b1),
             conv1: &conv1,
             norm2: norm(&g2, &b2),

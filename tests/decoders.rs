@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use glimpse::caption::{Search, search};
 use glimpse::data::Vocabulary;
 use glimpse::data::vocabulary::PAD;
-use glimpse::data::weights::Precision;
+use glimpse::data::weights::NumberFormat;
 use glimpse::metrics::{Segment, bleu};
 use glimpse::model::{Captioner, Decoder, DecoderConfig, DecoderKind, DenseNet, DenseNetConfig};
 use glimpse::nn::{Init, Mode, Module};
@@ -169,7 +169,7 @@ fn recites(kind: DecoderKind, layers: usize, tied: bool) {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    captioner.save(&path, Precision::F32).unwrap();
+    captioner.save(&path, NumberFormat::F32).unwrap();
     let loaded = Captioner::load(&path).unwrap();
     assert_eq!(loaded.decoder.config(), captioner.decoder.config());
     assert_eq!(said(&loaded, &pictures), learnt, "{what} out of its file");

@@ -310,7 +310,7 @@ fn a_model_that_was_on_a_device_is_written_as_it_was() {
     let Some(gpu) = open() else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut captioner = Captioner::bundled().unwrap();
-    let precision = glimpse::data::weights::Precision::F32;
+    let precision = glimpse::data::weights::NumberFormat::F32;
     let [before, after] = ["a.safetensors", "b.safetensors"].map(|name| dir.path().join(name));
     captioner.save(&before, precision).unwrap();
     captioner.to(&Device::Gpu(gpu)).unwrap();

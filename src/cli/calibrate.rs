@@ -10,7 +10,7 @@ use super::dataset::DataArgs;
 use super::options::{ReadingArgs, count};
 use super::output;
 use crate::data::store;
-use crate::data::weights::Precision;
+use crate::data::weights::NumberFormat;
 use crate::error::{self, Result};
 use crate::model::Captioner;
 use crate::nn::Module;
@@ -64,7 +64,7 @@ pub struct CalibrateArgs {
     /// How the file's numbers are stored: f32, f16, bf16 or i8
     #[arg(long, value_name = "TYPE", default_value = "i8",
           value_parser = precision())]
-    store: Precision,
+    store: NumberFormat,
     /// The seed by which photographs are drawn
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
     seed: u64,
@@ -75,10 +75,10 @@ pub struct CalibrateArgs {
     json: bool,
 }
 
-/// Parses the name of a [`Precision`].
-fn precision() -> impl TypedValueParser<Value = Precision> {
-    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(|name| {
-        let named = Precision::ALL.into_iter().find(|p| p.name() == name);
+/// Parses the name of a [`NumberFormat`].
+fn precision() -> impl TypedValueParser<Value = NumberFormat> {
+    PossibleValuesParser::new(NumberFormat::ALL.map(NumberFormat::name)).map(|name| {
+        let named = NumberFormat::ALL.into_iter().find(|p| p.name() == name);
         named.unwrap_or_default()
     })
 }

@@ -10,7 +10,7 @@ use super::output;
 use crate::convert::{self, Classes, Converted, Options, Photo, Report};
 use crate::data::Recipe;
 use crate::data::store;
-use crate::data::weights::Precision;
+use crate::data::weights::NumberFormat;
 use crate::error::{Error, Result};
 use crate::model::DenseNetConfig;
 
@@ -32,7 +32,7 @@ pub struct ConvertArgs {
     /// Refuse all architectures but this one [default: accept any]
     #[arg(long, value_name = "NAME", value_parser = DenseNetConfig::NAMES)]
     arch: Option<String>,
-    /// Precision of the stored numbers: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as
+    /// NumberFormat of the stored numbers: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as
     /// 8-bit integers with a scale for each row
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     dtype: Dtype,
@@ -64,13 +64,13 @@ enum Dtype {
     I8,
 }
 
-impl From<Dtype> for Precision {
+impl From<Dtype> for NumberFormat {
     fn from(dtype: Dtype) -> Self {
         match dtype {
-            Dtype::F32 => Precision::F32,
-            Dtype::F16 => Precision::F16,
-            Dtype::Bf16 => Precision::Bf16,
-            Dtype::I8 => Precision::I8,
+            Dtype::F32 => NumberFormat::F32,
+            Dtype::F16 => NumberFormat::F16,
+            Dtype::Bf16 => NumberFormat::Bf16,
+            Dtype::I8 => NumberFormat::I8,
         }
     }
 }
@@ -158,7 +158,7 @@ fn summarise(args: &ConvertArgs, converted: &Converted) -> Result<()> {
     if args.json {
         return output::json(&json!({
             "model": args.output, "architecture": config.name(), "encoder": config, "recipe": description.recipe,
-            "dtype": Precision::from(args.dtype).name(), "tensors": converted.tensors.len(), "classes": classes,
+            "dtype": NumberFormat::from(args.dtype).name(), "tensors": converted.tensors.len(), "classes": classes,
             "origin": origin, "left_out": converted.left_out, "passed_over": converted.passed_over,
         }));
     }
@@ -171,7 +171,7 @@ fn summarise(args: &ConvertArgs, converted: &Converted) -> Result<()> {
         args.output.display(),
         config.name().unwrap_or("a DenseNet of its own sizes"),
         config.features(),
-        Precision::from(args.dtype).name(),
+        NumberFormat::from(args.dtype).name(),
         description.recipe,
         origin.framework,
         origin.format,

@@ -231,7 +231,7 @@ impl Sink<'_> {
         write_weights(
             out,
             &[("features".to_string(), features)],
-            weights::Precision::F32,
+            weights::NumberFormat::F32,
             metadata,
         )
     }

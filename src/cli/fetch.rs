@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::output;
 use crate::convert::{self, Options};
 use crate::data::store;
-use crate::data::weights::{Precision, WeightFile};
+use crate::data::weights::{NumberFormat, WeightFile};
 use crate::error::{self, Error, Result, reason};
 use crate::fetch::{Download, Downloaded, address, cache, hash_prefix, published, sha256};
 use crate::model::{DenseNetConfig, Description, file};
@@ -148,7 +148,7 @@ fn install(download: &Path, target: &Path, name: &str, url: &str) -> Result<()> 
     if let (Some(origin), Some(file)) = (&mut converted.description.origin, file_name(url)) {
         origin.file = file.to_string();
     }
-    converted.write(target, Precision::F32)
+    converted.write(target, NumberFormat::F32)
 }
 
 /// Refuses a file that is not the complete network `name`.

@@ -16,7 +16,7 @@ pub use self::choice::{Network, Survey, survey};
 pub use self::verify::{Classes, Layer, Photo, Report, Spread, verify};
 
 use crate::data::import::Archive;
-use crate::data::weights::{Entry, Precision};
+use crate::data::weights::{Entry, NumberFormat};
 use crate::data::{Method, Recipe};
 use crate::error::{Error, Result};
 use crate::model::file::{self, FORMAT};
@@ -30,7 +30,7 @@ pub struct Options {
     /// The name of the published network that the file must contain.
     pub arch: Option<String>,
     /// The precision in which numbers are stored.
-    pub precision: Precision,
+    pub precision: NumberFormat,
     /// The preprocessing of the encoder's input, if it differs from the default of the file's origin.
     pub recipe: Option<Recipe>,
     /// The address that the file was downloaded from.
@@ -177,7 +177,7 @@ impl Converted {
     ///
     /// # Errors
     /// If the file cannot be written; a previous file is then unchanged.
-    pub fn write(&self, path: &Path, precision: Precision) -> Result<()> {
+    pub fn write(&self, path: &Path, precision: NumberFormat) -> Result<()> {
         file::write(path, &self.description, &self.tensors, precision)
     }
 }
@@ -300,7 +300,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// Reads a tensor in torchvision's layout, rounded as it will be stored.
-fn read(archive: &mut Archive, found: &Located, precision: Precision) -> Result<Tensor> {
+fn read(archive: &mut Archive, found: &Located, precision: NumberFormat) -> Result<Tensor> {
     let tensor = archive.tensor(found.index)?;
     let tensor = match found.layout {
         Layout::Same => tensor,
@@ -323,7 +323,7 @@ fn read(archive: &mut Archive, found: &Located, precision: Precision) -> Result<
             "variance `{name}` is {x} at {at}; none is below zero"
         )));
     }
-    if precision == Precision::F32 {
+    if precision == NumberFormat::F32 {
         return Ok(tensor);
     }
     let rounded = precision.round(&tensor)?;
@@ -341,7 +341,7 @@ fn classifier(
     archive: &mut Archive,
     inventory: &Inventory,
     features: usize,
-    precision: Precision,
+    precision: NumberFormat,
 ) -> Result<Option<[Tensor; 2]>> {
     let find = |name: &str| inventory.found.iter().find(|f| f.name == name);
     let (Some(weight), Some(bias)) = (find("classifier.weight"), find("classifier.bias")) else {

@@ -151,7 +151,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::data::weights::{Precision, write_weights};
+    use crate::data::weights::{NumberFormat, write_weights};
     use crate::tensor::Tensor;
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
                 Tensor::from_vec(values.clone(), &[5, 7]).unwrap(),
             ),
         ];
-        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+        for precision in [NumberFormat::F32, NumberFormat::F16, NumberFormat::Bf16] {
             write_weights(&path, &tensors, precision, HashMap::new()).unwrap();
             let file = WeightFile::open(&path).unwrap();
             let rows = file.rows("x").unwrap().unwrap();

@@ -181,7 +181,7 @@ pub fn pack(
 }
 
 /// The operands and the result of a product.
-pub struct Product<'a> {
+pub struct ConvProduct<'a> {
     /// The map that is read: x.
     pub source: &'a Rows,
     /// A folded norm: the product reads `max(0, x * scale + shift)` instead of x.
@@ -200,7 +200,7 @@ pub struct Product<'a> {
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.
-pub fn forward(gpu: &Gpu, shape: &ConvShape, maps: &Product) -> Result<()> {
+pub fn forward(gpu: &Gpu, shape: &ConvShape, maps: &ConvProduct) -> Result<()> {
     product(gpu, shape, false, maps)
 }
 
@@ -215,7 +215,7 @@ pub fn grad_input(
     packed: &Slice,
     dx: &Rows,
 ) -> Result<()> {
-    let maps = Product {
+    let maps = ConvProduct {
         source: dy,
         norm: None,
         packed,
@@ -226,7 +226,7 @@ pub fn grad_input(
     product(gpu, shape, true, &maps)
 }
 
-impl<'a> Product<'a> {
+impl<'a> ConvProduct<'a> {
     /// Begins a dispatch whose subgroups multiply on matrix units.
     fn on_matrices(&self, gpu: &'a Gpu, matrices: Matrices) -> Kernel<'a> {
         gpu.kernel(Shader::Conv2dCooperative, "conv2d_cooperative_forward")
@@ -238,7 +238,7 @@ impl<'a> Product<'a> {
 
     /// Begins a dispatch whose invocations each compute a tile of sums.
     fn on_tiles(&self, gpu: &'a Gpu, tile: Tile, params: &Params) -> Kernel<'a> {
-        let &Product { source, packed, .. } = self;
+        let &ConvProduct { source, packed, .. } = self;
         let [columns, channels] = [params.columns, params.source_channels].map(|n| n as usize);
         let source_in_vec4s = in_vec4s(&source.data, source.stride, channels);
         gpu.kernel(Shader::Conv2d, "conv2d_forward")
@@ -253,8 +253,8 @@ impl<'a> Product<'a> {
     }
 }
 
-fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &Product) -> Result<()> {
-    let &Product {
+fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &ConvProduct) -> Result<()> {
+    let &ConvProduct {
         source,
         norm,
         packed,

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::file::{self, Description, FORMAT, Kind, Origin};
 use super::{Decoder, DenseNet, Recognition, Tag, Tags};
-use crate::data::weights::{Precision, WeightFile};
+use crate::data::weights::{NumberFormat, WeightFile};
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
 use crate::nn::{Init, Mode, Module, Role};
@@ -118,7 +118,7 @@ impl Captioner {
     ///
     /// # Errors
     /// Where the file cannot be written; a file that was there before stays as it was.
-    pub fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
+    pub fn save(&mut self, path: &Path, precision: NumberFormat) -> Result<()> {
         let description = self.description(Kind::Captioner);
         file::write(
             path,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{DecoderConfig, DenseNet, DenseNetConfig, Recognition, RecognitionConfig, Tags};
 use crate::cpu::available::{self, Bytes};
-use crate::data::weights::{Precision, WeightFile, write_weights};
+use crate::data::weights::{NumberFormat, WeightFile, write_weights};
 use crate::data::words;
 use crate::data::{Recipe, Vocabulary};
 use crate::error::{Error, Result};
@@ -273,7 +273,7 @@ pub fn write(
     path: &Path,
     description: &Description,
     tensors: &[(String, Tensor)],
-    precision: Precision,
+    precision: NumberFormat,
 ) -> Result<()> {
     write_with(path, description, tensors, precision, HashMap::new())
 }
@@ -286,7 +286,7 @@ pub fn write_with(
     path: &Path,
     description: &Description,
     tensors: &[(String, Tensor)],
-    precision: Precision,
+    precision: NumberFormat,
     mut notes: HashMap<String, String>,
 ) -> Result<()> {
     let text = serde_json::to_string(description).map_err(|e| {
@@ -373,8 +373,8 @@ mod tests {
         let mut captioner = Captioner::bundled().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let [half, eighth] = ["half", "eighth"].map(|n| dir.path().join(n));
-        captioner.save(&half, Precision::F16).unwrap();
-        captioner.save(&eighth, Precision::I8).unwrap();
+        captioner.save(&half, NumberFormat::F16).unwrap();
+        captioner.save(&eighth, NumberFormat::I8).unwrap();
         let size = |path: &Path| std::fs::metadata(path).unwrap().len() as f64;
         assert!(size(&eighth) < 0.6 * size(&half), "{}", size(&eighth));
         let small = Captioner::load(&eighth).unwrap();
@@ -415,10 +415,10 @@ mod tests {
         captioner.decoder = Decoder::new(&decoder, &mut init).unwrap();
         let dir = tempfile::tempdir().unwrap();
         for precision in [
-            Precision::F32,
-            Precision::F16,
-            Precision::Bf16,
-            Precision::I8,
+            NumberFormat::F32,
+            NumberFormat::F16,
+            NumberFormat::Bf16,
+            NumberFormat::I8,
         ] {
             let path = dir.path().join(precision.name());
             captioner.save(&path, precision).unwrap();

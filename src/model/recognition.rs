@@ -323,7 +323,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::recognition;
     use super::*;
-    use crate::data::weights::Precision;
+    use crate::data::weights::NumberFormat;
     use crate::model::Captioner;
     use crate::ops::testing::{device, here, on_every_device, random};
 
@@ -395,7 +395,7 @@ mod tests {
         let mut captioner = Captioner::bundled().unwrap();
         let features = captioner.encoder.config().features();
         captioner.recognition = Some(recognition(&[4, 5, 6], kinds(), features));
-        captioner.save(&path, Precision::F32).unwrap();
+        captioner.save(&path, NumberFormat::F32).unwrap();
         let mut read = Captioner::load(&path).unwrap();
         read.track(true);
         let (before, after) = (captioner.recognition.unwrap(), read.recognition.unwrap());

@@ -276,7 +276,7 @@ impl Module for Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::weights::Precision;
+    use crate::data::weights::NumberFormat;
     use crate::model::{Captioner, Kind, file};
     use crate::ops::testing::{assert_close, here, on_every_device, random};
 
@@ -379,7 +379,7 @@ mod tests {
         tags.compress(&random(&[60, width], 9), 4).unwrap();
         let want = tags.logits(&random(&[2, width], 3)).unwrap();
         captioner.tags = Some(tags);
-        captioner.save(&path, Precision::F32).unwrap();
+        captioner.save(&path, NumberFormat::F32).unwrap();
         let read = Captioner::load(&path).unwrap().tags.unwrap();
         let got = read.logits(&random(&[2, width], 3)).unwrap();
         assert_close("logits of the file", got.data(), want.data(), 1e-5);
@@ -392,7 +392,7 @@ mod tests {
         let mut captioner = Captioner::bundled().unwrap();
         let features = captioner.encoder.config().features();
         captioner.tags = Some(Tags::new(names(4), &linear(4, features, 1)).unwrap());
-        captioner.save(&path, Precision::F16).unwrap();
+        captioner.save(&path, NumberFormat::F16).unwrap();
         let same = |tags: &Tags| {
             assert_eq!(tags.names(), names(4));
             let want = linear(4, features, 1).weight;
@@ -414,10 +414,10 @@ mod tests {
             "tags.",
             captioner.tags.as_mut().unwrap(),
         ));
-        file::write(&path, &description, &tensors, Precision::F32).unwrap();
+        file::write(&path, &description, &tensors, NumberFormat::F32).unwrap();
         same(&file::read_encoder(&path).unwrap().tags.unwrap());
         tensors.pop();
-        file::write(&path, &description, &tensors, Precision::F32).unwrap();
+        file::write(&path, &description, &tensors, NumberFormat::F32).unwrap();
         let message = file::read_encoder(&path).err().unwrap().to_string();
         assert!(message.contains("tags.bias"), "{message}");
     }

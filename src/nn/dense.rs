@@ -58,7 +58,7 @@ impl DenseBlock {
             .layers
             .iter()
             .zip(&norms)
-            .map(|(layer, [norm1, norm2])| ops::DenseLayer {
+            .map(|(layer, [norm1, norm2])| ops::DenseLayerWeights {
                 norm1: norm1.norm(),
                 conv1: &layer.conv1.weight,
                 norm2: norm2.norm(),

@@ -83,7 +83,7 @@ pub use conv_norm_relu::conv_norm_relu;
 pub use conv2d::{Window, conv2d};
 pub use coverage::coverage;
 pub use cross_entropy::{CrossEntropy, cross_entropy, weighted_cross_entropy};
-pub use dense_block::{DenseLayer, dense_block};
+pub use dense_block::{DenseLayerWeights, dense_block};
 pub use dropout::dropout;
 pub use elementwise::{add, mul, scale, sigmoid, sub, tanh};
 pub use embedding::embedding;

@@ -153,7 +153,7 @@ fn every_operation_takes_views() {
                     eps,
                     statistics: batch,
                 };
-                let layer = DenseLayer {
+                let layer = DenseLayerWeights {
                     norm1: norm(&x[1], &x[2]),
                     conv1: &x[3],
                     norm2: norm(&x[4], &x[5]),

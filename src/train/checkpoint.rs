@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::config::TrainConfig;
 use super::progress::Progress;
 use super::provenance::Provenance;
-use crate::data::weights::{Precision, WeightFile};
+use crate::data::weights::{NumberFormat, WeightFile};
 use crate::data::words;
 use crate::error::{Error, Result};
 use crate::model::{Description, Kind, file};
@@ -135,7 +135,7 @@ pub fn write(
         let data = serde_json::to_string(data).map_err(stored)?;
         notes.insert(DATA.to_string(), data);
     }
-    file::write_with(path, &description, tensors, Precision::F32, notes)
+    file::write_with(path, &description, tensors, NumberFormat::F32, notes)
 }
 
 /// A checkpoint read from a file.

@@ -12,7 +12,7 @@ use super::dev::Evaluation;
 use super::distill::{Ahead, Batch, Distillation, Heads};
 use super::step::{Position, Terms, purpose};
 use crate::data::Recipe;
-use crate::data::weights::{Precision, WeightFile};
+use crate::data::weights::{NumberFormat, WeightFile};
 use crate::error::{Error, Result};
 use crate::model::file::{self, FORMAT};
 use crate::model::{DenseNet, Description, Kind};
@@ -121,7 +121,7 @@ impl Distilling {
     }
 
     /// Writes the encoder to `path`, with the learnt classes as tags.
-    pub(super) fn save(&mut self, path: &Path, precision: Precision) -> Result<()> {
+    pub(super) fn save(&mut self, path: &Path, precision: NumberFormat) -> Result<()> {
         let mut tags = self.data.tags(&self.heads)?;
         let description = Description {
             kind: Kind::Encoder,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use glimpse::data::weights::Precision;
+use glimpse::data::weights::NumberFormat;
 use tempfile::TempDir;
 
 use crate::attentive::attentive;
@@ -14,7 +14,7 @@ fn folder() -> TempDir {
     let dir = pictures(&["a.png", "b.jpg"]);
     let mut captioner = attentive("torchvision:64");
     let path = dir.path().join("attentive.safetensors");
-    captioner.save(&path, Precision::F32).unwrap();
+    captioner.save(&path, NumberFormat::F32).unwrap();
     dir
 }
 

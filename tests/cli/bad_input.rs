@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use glimpse::data::weights::{Precision, write_weights};
+use glimpse::data::weights::{NumberFormat, write_weights};
 use glimpse::tensor::Tensor;
 use tempfile::TempDir;
 
@@ -110,7 +110,7 @@ fn unusable_tensors_and_encoders_are_one_line() {
         write_weights(
             &dir.path().join(name),
             &tensors,
-            Precision::F32,
+            NumberFormat::F32,
             Default::default(),
         )
         .unwrap();

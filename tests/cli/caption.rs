@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use glimpse::data::weights::Precision;
+use glimpse::data::weights::NumberFormat;
 use glimpse::model::{Captioner, Tags};
 use glimpse::nn::Linear;
 use glimpse::tensor::Tensor;
@@ -307,7 +307,7 @@ fn tags_are_classes_that_the_encoder_recognises() {
     let names = ["cat", "tree", "red fox"].map(String::from).to_vec();
     captioner.tags = Some(Tags::new(names, &layer).unwrap());
     let path = dir.path().join("tagged.safetensors");
-    captioner.save(&path, Precision::F16).unwrap();
+    captioner.save(&path, NumberFormat::F16).unwrap();
     let answer = caption("tagged.safetensors", &["a.png", "--json"]).object();
     let tags = answer["tags"].as_array().unwrap();
     assert_eq!(tags.len(), 1);

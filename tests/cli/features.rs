@@ -1,6 +1,6 @@
 //! Tests of `glimpse features`.
 
-use glimpse::data::weights::{Precision, WeightFile, write_weights};
+use glimpse::data::weights::{NumberFormat, WeightFile, write_weights};
 use glimpse::data::{Image, Recipe};
 use glimpse::tensor::Tensor;
 use serde_json::Value;
@@ -87,7 +87,7 @@ fn features_agree_however_they_are_asked_for() {
     write_weights(
         &path("x.safetensors"),
         &[("x".into(), x)],
-        Precision::F32,
+        NumberFormat::F32,
         Default::default(),
     )
     .unwrap();

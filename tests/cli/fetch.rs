@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use glimpse::data::weights::{Precision, write_weights};
+use glimpse::data::weights::{NumberFormat, write_weights};
 use glimpse::fetch::{Download, sha256};
 use glimpse::model::{DenseNet, DenseNetConfig, file};
 use glimpse::nn::Init;
@@ -25,7 +25,7 @@ pub fn published() -> &'static (Vec<u8>, String) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.safetensors");
         let tensors = file::module_tensors("", &mut encoder);
-        write_weights(&path, &tensors, Precision::F16, Default::default()).unwrap();
+        write_weights(&path, &tensors, NumberFormat::F16, Default::default()).unwrap();
         let bytes = fs::read(&path).unwrap();
         let digest = sha256(&bytes[..]).unwrap().1;
         (bytes, digest)

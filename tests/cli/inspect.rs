@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use glimpse::data::weights::{Precision, write_weights};
+use glimpse::data::weights::{NumberFormat, write_weights};
 use glimpse::tensor::Tensor;
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn inspect_says_what_a_file_holds() {
     }
     let other = dir.path().join("other.safetensors");
     let x = [("x".to_string(), Tensor::zeros(&[2, 5]))];
-    write_weights(&other, &x, Precision::F16, Default::default()).unwrap();
+    write_weights(&other, &x, NumberFormat::F16, Default::default()).unwrap();
     let report = inspect(&["other.safetensors", "--json"]).object();
     assert_eq!(
         (&report["kind"], &report["parameters"], &report["stored"]),
@@ -71,7 +71,7 @@ fn inspect_says_what_a_file_holds() {
     );
     // The scales of a quantised tensor are a part of it.
     let x = [x, [("b".to_string(), Tensor::zeros(&[3]))]].concat();
-    write_weights(&other, &x, Precision::I8, Default::default()).unwrap();
+    write_weights(&other, &x, NumberFormat::I8, Default::default()).unwrap();
     let report = inspect(&["other.safetensors", "--json", "--tensors"]).object();
     assert_eq!(
         (

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use compare::{nhwc, relative};
 use glimpse::convert::{self, Converted, Options, convert_archive};
 use glimpse::data::import::{Archive, Format};
-use glimpse::data::weights::{Precision, WeightFile};
+use glimpse::data::weights::{NumberFormat, WeightFile};
 use glimpse::model::{Description, Kind, file};
 use glimpse::nn::Mode;
 use glimpse::ops;
@@ -177,15 +177,15 @@ fn every_format_of_keras_holds_the_same_network() {
 fn sixteen_bits_are_read_and_written() {
     let exact = converted("torchvision.safetensors");
     for (name, precision) in [
-        ("f16.pth", Precision::F16),
-        ("f16.safetensors", Precision::F16),
-        ("bf16.safetensors", Precision::Bf16),
+        ("f16.pth", NumberFormat::F16),
+        ("f16.safetensors", NumberFormat::F16),
+        ("bf16.safetensors", NumberFormat::Bf16),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.safetensors");
         // What was rounded before is the same when it is rounded again.
         for (input, precision) in [
-            (name, Precision::F32),
+            (name, NumberFormat::F32),
             ("torchvision.safetensors", precision),
         ] {
             let options = Options {
@@ -220,12 +220,12 @@ fn eight_bits_are_what_the_report_was_made_of() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("e.safetensors");
     let options = Options {
-        precision: Precision::I8,
+        precision: NumberFormat::I8,
         ..Options::default()
     };
     let exact = converted("torchvision.safetensors");
     let rounded = convert::convert(&fixture("torchvision.safetensors"), &options).unwrap();
-    rounded.write(&path, Precision::I8).unwrap();
+    rounded.write(&path, NumberFormat::I8).unwrap();
     let stored = WeightFile::open(&path).unwrap();
     for ((name, rounded), (_, exact)) in rounded.tensors.iter().zip(&exact.tensors) {
         assert_eq!(
@@ -254,7 +254,7 @@ fn a_converted_file_says_where_it_comes_from_and_is_an_encoder() {
         ..Options::default()
     };
     let converted = convert::convert(&fixture("legacy.pth"), &options).unwrap();
-    converted.write(&path, Precision::F32).unwrap();
+    converted.write(&path, NumberFormat::F32).unwrap();
     let (net, description) = file::load_encoder(&path).unwrap();
     assert_eq!(net.config(), &converted.description.encoder);
     let description: Description = description.unwrap();
@@ -339,7 +339,7 @@ fn changed(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> Vec<u8> {
     change(&mut tensors);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    glimpse::data::weights::write_weights(&path, &tensors, Precision::F32, Default::default())
+    glimpse::data::weights::write_weights(&path, &tensors, NumberFormat::F32, Default::default())
         .unwrap();
     fs::read(path).unwrap()
 }
@@ -406,9 +406,9 @@ fn missing_and_superfluous_tensors_are_listed_by_name() {
 fn numbers_beyond_sixteen_bits_are_refused() {
     let bytes = changed(|t| t[0].1.data_mut()[0] = 1e6);
     for (precision, fits) in [
-        (Precision::F16, false),
-        (Precision::Bf16, true),
-        (Precision::I8, true),
+        (NumberFormat::F16, false),
+        (NumberFormat::Bf16, true),
+        (NumberFormat::I8, true),
     ] {
         let mut archive = Archive::from_bytes("w", bytes.clone()).unwrap();
         let options = Options {
@@ -468,7 +468,7 @@ fn an_encoder_of_an_old_format_is_refused() {
     let path = dir.path().join("e.safetensors");
     let mut converted = converted("zip.pth");
     converted.description.format = 1;
-    converted.write(&path, Precision::F32).unwrap();
+    converted.write(&path, NumberFormat::F32).unwrap();
     let message = file::load_encoder(&path).err().unwrap().to_string();
     assert!(
         message.contains("format 1") && message.contains("fetch or convert it again"),

@@ -10,7 +10,7 @@ mod seeded;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use glimpse::data::weights::{Precision, WeightFile};
+use glimpse::data::weights::{NumberFormat, WeightFile};
 use glimpse::error::Result;
 use glimpse::model::{Captioner, file};
 use glimpse::tensor::{Device, Tensor};
@@ -123,7 +123,7 @@ fn trained() -> Trained {
 fn damaged_models_are_refused() {
     let trained = trained();
     let mut captioner = Captioner::load(&trained.model).unwrap();
-    for (seed, precision) in (1..).zip([Precision::F16, Precision::I8]) {
+    for (seed, precision) in (1..).zip([NumberFormat::F16, NumberFormat::I8]) {
         captioner.save(&trained.model, precision).unwrap();
         let refused = sweep(&trained.model, seed, || {
             let mut captioner = Captioner::load(&trained.model)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use glimpse::data::weights::{Precision, write_weights};
+use glimpse::data::weights::{NumberFormat, write_weights};
 use glimpse::fetch::sha256;
 use glimpse::model::{DenseNet, DenseNetConfig, file};
 use glimpse::nn::Init;
@@ -31,7 +31,7 @@ fn published() -> &'static (String, Vec<u8>) {
         let mut encoder = DenseNet::new(&sizes, &mut Init::new(1)).unwrap();
         let path = scratch().join("published.safetensors");
         let tensors = file::module_tensors("", &mut encoder);
-        write_weights(&path, &tensors, Precision::F32, Default::default()).unwrap();
+        write_weights(&path, &tensors, NumberFormat::F32, Default::default()).unwrap();
         (path.to_str().unwrap().into(), fs::read(&path).unwrap())
     })
 }
@@ -41,7 +41,7 @@ fn attention_model() -> String {
     let path = PATH.get_or_init(|| {
         let path = scratch().join("attentive.safetensors");
         let mut captioner = attentive("torchvision:64");
-        captioner.save(&path, Precision::F32).unwrap();
+        captioner.save(&path, NumberFormat::F32).unwrap();
         path.to_str().unwrap().into()
     });
     path.clone()
@@ -226,7 +226,7 @@ fn what_is_fetched_is_whole_or_not_there() {
     let mut encoder = DenseNet::new(&config, &mut Init::new(1)).unwrap();
     let path = scratch().join("densenet121.safetensors");
     let tensors = file::module_tensors("", &mut encoder);
-    write_weights(&path, &tensors, Precision::I8, Default::default()).unwrap();
+    write_weights(&path, &tensors, NumberFormat::I8, Default::default()).unwrap();
     let bytes: &'static [u8] = fs::read(&path).unwrap().leak();
     let digest = sha256(bytes).unwrap().1;
     let url = serve(bytes);

@@ -32,7 +32,7 @@ use super::pixels::{Pixels, PixelsMut};
 use super::precision::pair;
 use super::{Isa, Precision, profile};
 use crate::sizes::ConvShape;
-use window::Window;
+use window::SlidingWindow;
 use winograd::Tiling;
 
 /// How a convolution is computed.
@@ -45,8 +45,8 @@ enum Method {
 
 impl ConvShape {
     /// The window of the forward pass: output pixels read input pixels.
-    fn window(&self) -> Window {
-        Window {
+    fn window(&self) -> SlidingWindow {
+        SlidingWindow {
             batch: self.batch,
             from: [self.height, self.width],
             channels: self.channels,
@@ -59,8 +59,8 @@ impl ConvShape {
     }
 
     /// The window of the gradient with respect to the input: input pixels read gradients of output pixels.
-    fn transposed(&self) -> Window {
-        Window {
+    fn transposed(&self) -> SlidingWindow {
+        SlidingWindow {
             batch: self.batch,
             from: [self.out_height(), self.out_width()],
             channels: self.out_channels,
@@ -85,7 +85,7 @@ impl ConvShape {
     }
 }
 
-impl Window {
+impl SlidingWindow {
     fn method(&self, out_channels: usize, precision: Precision) -> Method {
         // Without channels every pixel is an empty sum, whatever the kernel.
         if self.is_pointwise() || self.channels == 0 {

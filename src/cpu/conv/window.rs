@@ -13,7 +13,7 @@ use crate::cpu::threads::{self, SharedMut};
 
 /// The input pixels that an output pixel reads. The forward pass and the gradient with respect to the input both have this
 /// form. Pairs are `[vertical, horizontal]`.
-pub(super) struct Window {
+pub(super) struct SlidingWindow {
     pub(super) batch: usize,
     // Height and width of the input.
     pub(super) from: [usize; 2],
@@ -33,7 +33,7 @@ const TILE_FLOATS: usize = 48 * 1024;
 // The time to multiply one pixel, in units of the time to copy one.
 const COPIES: usize = 12;
 
-impl Window {
+impl SlidingWindow {
     /// Multiplies with output pixels as rows of A, and the taps in the tile as their segments.
     pub(super) fn slide(&self, args: &ConvArgs, y: PixelsMut) {
         let weight = args.weight;

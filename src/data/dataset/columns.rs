@@ -7,7 +7,7 @@ use super::titles;
 
 /// The columns of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct TableShape {
     pub(super) image: usize,
     pub(super) captions: Vec<usize>,
     pub(super) split: Option<usize>,
@@ -21,9 +21,9 @@ pub(super) struct Shape {
     pub(super) may_lack: bool,
 }
 
-impl Shape {
+impl TableShape {
     /// Determines the columns by their titles and the first rows; `None` if the titles are not understood.
-    pub(super) fn understood(names: &[String], rows: &[Vec<String>]) -> Option<Shape> {
+    pub(super) fn understood(names: &[String], rows: &[Vec<String>]) -> Option<TableShape> {
         let all: Vec<&str> = names.iter().map(String::as_str).collect();
         let texts = titles::texts(all.iter().copied());
         let image = titles::image(&all, rows)?;
@@ -50,7 +50,7 @@ impl Shape {
                 listed(&texts.others)
             ));
         }
-        let shape = Shape {
+        let shape = TableShape {
             image: image.at,
             captions: texts.read,
             split: titles::split(all.iter().copied()),
@@ -68,7 +68,7 @@ impl Shape {
         columns: &Columns,
         titles: &[String],
         widest: usize,
-    ) -> Result<Shape, String> {
+    ) -> Result<TableShape, String> {
         let find = |wanted: &String| {
             let wanted_title = wanted.to_lowercase();
             let same = |title: &String| title.to_lowercase() == wanted_title;
@@ -80,7 +80,7 @@ impl Shape {
             place.ok_or_else(|| wanted.clone())
         };
         let captions = columns.captions.iter().map(find);
-        let mut shape = Shape {
+        let mut shape = TableShape {
             image: find(&columns.image)?,
             captions: captions.collect::<Result<_, _>>()?,
             split: columns.split.as_ref().map(find).transpose()?,
@@ -101,7 +101,11 @@ impl Shape {
     /// Determines the columns of a table without titles from its first rows: the name of a picture, perhaps a number,
     /// perhaps a split, and captions. With `is_one`, the fields that look like several captions are one caption that
     /// holds separators. With `is_ragged`, rows differ in their number of captions.
-    pub(super) fn of_rows(rows: &[Vec<String>], is_one: bool, is_ragged: bool) -> Option<Shape> {
+    pub(super) fn of_rows(
+        rows: &[Vec<String>],
+        is_one: bool,
+        is_ragged: bool,
+    ) -> Option<TableShape> {
         let first = rows.first()?;
         first.first().filter(|field| is_picture(field))?;
         let widths = || rows.iter().map(Vec::len);
@@ -119,7 +123,7 @@ impl Shape {
         };
         let is_number = |cell: &str| !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit());
         let is_split = |cell: &str| Split::named(cell).is_some();
-        let mut shape = Shape {
+        let mut shape = TableShape {
             image: 0,
             captions: Vec::new(),
             split: None,
@@ -201,17 +205,17 @@ mod tests {
             ("Beschreibung|Bild", 1, &[0]),
             ("file|caption_1|caption2|caption 3", 0, &[1, 2, 3]),
         ] {
-            let shape = Shape::understood(&titles(text), &[]).unwrap();
+            let shape = TableShape::understood(&titles(text), &[]).unwrap();
             assert_eq!(
                 (shape.image, shape.captions.as_slice()),
                 (image, captions),
                 "{text}"
             );
         }
-        assert!(Shape::understood(&titles("id|sentiment"), &[]).is_none());
-        assert!(Shape::understood(&titles("image|label"), &[]).is_none());
+        assert!(TableShape::understood(&titles("id|sentiment"), &[]).is_none());
+        assert!(TableShape::understood(&titles("image|label"), &[]).is_none());
         assert!(
-            Shape::understood(&titles("image_name| comment_number| comment"), &[])
+            TableShape::understood(&titles("image_name| comment_number| comment"), &[])
                 .unwrap()
                 .counts_before_caption()
         );
@@ -221,7 +225,7 @@ mod tests {
     fn rows_without_titles_show_what_they_hold() {
         let of = |rows: &[&str]| {
             let rows: Vec<Vec<String>> = rows.iter().map(|row| titles(row)).collect();
-            Shape::of_rows(&rows, false, false)
+            TableShape::of_rows(&rows, false, false)
         };
         let shape = of(&["a.jpg|0|a dog"]).unwrap();
         assert_eq!(

@@ -10,7 +10,7 @@
 //! The format has 8-bit integers, but no scales. A tensor `NAME` of type `I8` is read as floating-point numbers if the
 //! file also holds `NAME.scale`, of type `F32` or `F16` and shape `[rows]`: element `i` of row `r` (an index of the
 //! first axis) is the integer times `NAME.scale[r]`. Scales are finite and not negative. They are a part of `NAME`'s
-//! encoding: [`WeightFile::entries`] lists only `NAME`. [`Precision::I8`] writes tensors of two and more axes in this
+//! encoding: [`WeightFile::entries`] lists only `NAME`. [`NumberFormat::I8`] writes tensors of two and more axes in this
 //! form; `quantised.rs` describes how the scales are chosen.
 
 pub(crate) mod checksums;
@@ -35,7 +35,7 @@ pub use write::write_weights;
 /// The number format in a file. In memory numbers are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+pub enum NumberFormat {
     /// 32 bits, exactly as in memory.
     #[default]
     F32,
@@ -48,22 +48,22 @@ pub enum Precision {
     I8,
 }
 
-impl Precision {
+impl NumberFormat {
     /// All precisions.
-    pub const ALL: [Precision; 4] = [
-        Precision::F32,
-        Precision::F16,
-        Precision::Bf16,
-        Precision::I8,
+    pub const ALL: [NumberFormat; 4] = [
+        NumberFormat::F32,
+        NumberFormat::F16,
+        NumberFormat::Bf16,
+        NumberFormat::I8,
     ];
 
     /// Returns the name that the command line and files use.
     pub fn name(self) -> &'static str {
         match self {
-            Precision::F32 => "f32",
-            Precision::F16 => "f16",
-            Precision::Bf16 => "bf16",
-            Precision::I8 => "i8",
+            NumberFormat::F32 => "f32",
+            NumberFormat::F16 => "f16",
+            NumberFormat::Bf16 => "bf16",
+            NumberFormat::I8 => "i8",
         }
     }
 }

@@ -20,11 +20,11 @@ fn sample() -> Vec<(String, Tensor)> {
     ]
 }
 
-const ALL: [Precision; 4] = [
-    Precision::F32,
-    Precision::F16,
-    Precision::Bf16,
-    Precision::I8,
+const ALL: [NumberFormat; 4] = [
+    NumberFormat::F32,
+    NumberFormat::F16,
+    NumberFormat::Bf16,
+    NumberFormat::I8,
 ];
 
 #[test]
@@ -60,7 +60,7 @@ fn a_failed_write_leaves_what_was_there() {
     let path = dir.path().join("folder");
     std::fs::create_dir_all(path.join("inside")).unwrap();
     let write =
-        |path: &std::path::Path| write_weights(path, &sample(), Precision::F32, HashMap::new());
+        |path: &std::path::Path| write_weights(path, &sample(), NumberFormat::F32, HashMap::new());
     let message = write(&path).unwrap_err().to_string();
     assert!(message.contains("is a folder"), "{message}");
     assert!(path.join("inside").is_dir());
@@ -101,7 +101,7 @@ fn tensors() -> Vec<(String, Tensor)> {
 fn eight_bits_are_for_matrices_and_round_trips_are_exact() {
     let dir = tempfile::tempdir().unwrap();
     let [one, two] = ["one", "two"].map(|n| dir.path().join(n));
-    write_weights(&one, &tensors(), Precision::I8, HashMap::new()).unwrap();
+    write_weights(&one, &tensors(), NumberFormat::I8, HashMap::new()).unwrap();
     let file = WeightFile::open(&one).unwrap();
     let entries = file.entries().unwrap();
     let types: Vec<_> = entries.iter().map(|e| (&*e.name, &*e.dtype)).collect();
@@ -126,11 +126,11 @@ fn eight_bits_are_for_matrices_and_round_trips_are_exact() {
         let norm = squares(&mut tensor.data().iter().copied()).sqrt();
         let bound = if tensor.dims().len() > 1 { 5e-3 } else { 5e-4 };
         assert!(error <= bound * norm, "{name}: {error} of {norm}");
-        let rounded = Precision::I8.round(&tensor).unwrap();
+        let rounded = NumberFormat::I8.round(&tensor).unwrap();
         assert_eq!(rounded.data(), got.data(), "{name}");
         again.push((name, got));
     }
-    write_weights(&two, &again, Precision::I8, HashMap::new()).unwrap();
+    write_weights(&two, &again, NumberFormat::I8, HashMap::new()).unwrap();
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap());
     // One thread and many threads read equal numbers.
     let names: Vec<String> = again.iter().map(|(name, _)| name.clone()).collect();
@@ -149,25 +149,27 @@ fn numbers_beyond_a_precision_are_refused_or_stored_wider() {
         vec![("x".to_string(), x)]
     };
     let write = |tensors: &[(String, Tensor)], p| write_weights(&path, tensors, p, HashMap::new());
-    let message = write(&large(&[2]), Precision::F16).unwrap_err().to_string();
+    let message = write(&large(&[2]), NumberFormat::F16)
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("`x`") && message.contains("beyond the range of f16"));
     assert!(!path.exists());
     for shape in [&[2][..], &[2, 1]] {
-        write(&large(shape), Precision::I8).unwrap();
+        write(&large(shape), NumberFormat::I8).unwrap();
         let x = WeightFile::open(&path).unwrap().tensor("x").unwrap();
         assert!((x.data()[0] - 1e6).abs() < 100.0, "{x:?}");
     }
     let bad = Tensor::from_vec(vec![1.0, f32::NAN], &[1, 2]).unwrap();
-    let message = write(&[("n".into(), bad)], Precision::I8).unwrap_err();
+    let message = write(&[("n".into(), bad)], NumberFormat::I8).unwrap_err();
     assert!(message.to_string().contains("`n`"), "{message}");
     let one = || Tensor::zeros(&[1, 1]);
     let clash = [("m".to_string(), one()), ("m.scale".to_string(), one())];
-    let message = write(&clash, Precision::I8).unwrap_err().to_string();
+    let message = write(&clash, NumberFormat::I8).unwrap_err().to_string();
     assert!(
         message.contains("two tensors are called `m.scale`"),
         "{message}"
     );
-    write(&clash, Precision::F32).unwrap();
+    write(&clash, NumberFormat::F32).unwrap();
     let entries = WeightFile::open(&path).unwrap().entries().unwrap();
     assert_eq!(entries.len(), 2, "a scale of nothing quantised is a tensor");
 }
@@ -257,10 +259,10 @@ fn any_broken_file_is_an_error() {
     let path = dir.path().join("w.safetensors");
     // Without checksums, damage is noticed later.
     for (precision, has_checksums) in [
-        (Precision::F32, true),
-        (Precision::I8, true),
-        (Precision::F32, false),
-        (Precision::I8, false),
+        (NumberFormat::F32, true),
+        (NumberFormat::I8, true),
+        (NumberFormat::F32, false),
+        (NumberFormat::I8, false),
     ] {
         write_weights(&path, &sample(), precision, HashMap::new()).unwrap();
         let mut whole = std::fs::read(&path).unwrap();
@@ -365,7 +367,7 @@ fn damage_anywhere_in_a_large_tensor_names_it() {
 fn checksums_that_are_not_all_there_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
-    write_weights(&path, &sample(), Precision::F32, HashMap::new()).unwrap();
+    write_weights(&path, &sample(), NumberFormat::F32, HashMap::new()).unwrap();
     let file = WeightFile::open(&path).unwrap();
     let sums = file.metadata(checksums::KEY).unwrap().unwrap();
     let views = || {
@@ -439,7 +441,7 @@ fn several_entries_of_metadata_make_the_same_bytes_each_time() {
             )
         };
         let meta: HashMap<_, _> = (0..20).map(entry).collect();
-        write_weights(&path, &sample(), Precision::F32, meta).unwrap();
+        write_weights(&path, &sample(), NumberFormat::F32, meta).unwrap();
         std::fs::read(&path).unwrap()
     };
     let first = write();

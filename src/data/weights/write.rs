@@ -7,7 +7,7 @@ use safetensors::tensor::Dtype;
 
 use super::checksums::{self, Listed};
 use super::quantised::{self, Quantised};
-use super::{Precision, SCALE};
+use super::{NumberFormat, SCALE};
 use crate::cpu::{Isa, formats};
 use crate::data::float::Float;
 use crate::data::store::write_atomically;
@@ -22,15 +22,15 @@ enum Storage {
     Rows(usize),
 }
 
-impl Precision {
+impl NumberFormat {
     /// Returns the encoding of a tensor, which must be on the CPU, in a file of this precision.
     fn storage(self, tensor: &Tensor) -> Storage {
         match (self, tensor.dims()) {
-            (Precision::F32, _) => Storage::Floats(Float::F32),
-            (Precision::F16, _) => Storage::Floats(Float::F16),
-            (Precision::Bf16, _) => Storage::Floats(Float::BF16),
-            (Precision::I8, &[rows, _, ..]) => Storage::Rows(rows),
-            (Precision::I8, _) => {
+            (NumberFormat::F32, _) => Storage::Floats(Float::F32),
+            (NumberFormat::F16, _) => Storage::Floats(Float::F16),
+            (NumberFormat::Bf16, _) => Storage::Floats(Float::BF16),
+            (NumberFormat::I8, &[rows, _, ..]) => Storage::Rows(rows),
+            (NumberFormat::I8, _) => {
                 let fits = |x: &f32| !x.is_finite() || half::f16::from_f32(*x).is_finite();
                 Storage::Floats(match tensor.data().iter().all(fits) {
                     true => Float::F16,
@@ -77,7 +77,7 @@ struct Encoded {
 pub fn write_weights(
     path: &Path,
     tensors: &[(String, Tensor)],
-    precision: Precision,
+    precision: NumberFormat,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
     let mut encoded = Vec::with_capacity(tensors.len());
@@ -123,7 +123,7 @@ fn assemble(encoded: &[Encoded], metadata: &HashMap<String, String>) -> Result<V
 fn encode(
     name: &str,
     tensor: &Tensor,
-    precision: Precision,
+    precision: NumberFormat,
     to: &mut Vec<Encoded>,
 ) -> Result<(), String> {
     let data = tensor.data();

@@ -3,7 +3,7 @@
 use super::{BIAS, Job, WEIGHT, X};
 use crate::cpu::Precision;
 use crate::error::Result;
-use crate::gpu::conv::{self, After, Operands, Product};
+use crate::gpu::conv::{self, After, ConvProduct, Operands};
 use crate::gpu::copy::Rows;
 use crate::gpu::{Gpu, Slice, sum};
 use crate::sizes::ConvShape;
@@ -49,7 +49,7 @@ pub(crate) fn convolve(
     after: After,
 ) -> Result<()> {
     let operands = operands(gpu, precision);
-    let product = Product {
+    let product = ConvProduct {
         source: x,
         norm,
         packed: &packed(gpu, shape, operands, weight, false)?,

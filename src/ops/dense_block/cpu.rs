@@ -2,7 +2,8 @@
 //! the same shape.
 
 use super::{
-    CONV1, CONV2, Conv, DenseLayer, Job, LayerMoments, PARAMETERS, Saved, SavedLayer, X, input,
+    CONV1, CONV2, Conv, DenseLayerWeights, Job, LayerMoments, PARAMETERS, Saved, SavedLayer, X,
+    input,
 };
 use crate::cpu::after::After;
 use crate::cpu::conv;
@@ -21,7 +22,7 @@ pub(super) fn forward(
     isa: Isa,
     job: &Job,
     x: &Tensor,
-    layers: &[DenseLayer],
+    layers: &[DenseLayerWeights],
 ) -> (Tensor, Saved, Vec<LayerMoments>) {
     let mut buffer = Buffer::new(isa, job, x.data());
     let mut moments = Vec::with_capacity(layers.len());

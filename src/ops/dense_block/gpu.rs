@@ -2,7 +2,8 @@
 //! next. Gradients have a buffer of the same shape.
 
 use super::{
-    CONV1, CONV2, Conv, DenseLayer, Job, LayerMoments, PARAMETERS, Saved, SavedLayer, X, input,
+    CONV1, CONV2, Conv, DenseLayerWeights, Job, LayerMoments, PARAMETERS, Saved, SavedLayer, X,
+    input,
 };
 use crate::cpu::Precision;
 use crate::error::Result;
@@ -19,7 +20,7 @@ pub(super) fn forward(
     gpu: &Gpu,
     job: &Job,
     x: &Tensor,
-    layers: &[DenseLayer],
+    layers: &[DenseLayerWeights],
 ) -> Result<(Tensor, Saved, Vec<LayerMoments>)> {
     let mut buffer = Buffer::new(gpu, job, x)?;
     let (mut moments, mut saved) = (Vec::with_capacity(layers.len()), Vec::new());

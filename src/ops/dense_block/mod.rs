@@ -33,7 +33,7 @@ use crate::tensor::{Place, Tensor};
 /// The parameters of one layer that reads `C` channels: batch norm, ReLU and a 1x1 convolution to the `B` channels of the
 /// bottleneck; then batch norm, ReLU and a 3x3 convolution to `growth` channels.
 #[derive(Clone, Copy)]
-pub struct DenseLayer<'a> {
+pub struct DenseLayerWeights<'a> {
     /// Over `C` channels.
     pub norm1: Norm<'a>,
     /// `[B, C, 1, 1]`
@@ -44,15 +44,15 @@ pub struct DenseLayer<'a> {
     pub conv2: &'a Tensor,
 }
 
-// The inputs, as the tape numbers them: `x`, and then the parameters of each layer, in the order of `DenseLayer::inputs`.
+// The inputs, as the tape numbers them: `x`, and then the parameters of each layer, in the order of `DenseLayerWeights::inputs`.
 const X: usize = 0;
 const PARAMETERS: usize = 6;
 const CONV1: usize = 2;
 const CONV2: usize = 5;
 
-impl<'a> DenseLayer<'a> {
+impl<'a> DenseLayerWeights<'a> {
     fn inputs(&self) -> [&'a Tensor; PARAMETERS] {
-        let DenseLayer {
+        let DenseLayerWeights {
             norm1,
             conv1,
             norm2,
@@ -110,7 +110,7 @@ struct SavedLayer {
 
 impl Job {
     /// Checks that the shapes fit, and keeps the weights for the backward pass.
-    fn check(x: &Tensor, layers: &[DenseLayer], inputs: &[&Tensor]) -> Result<Job> {
+    fn check(x: &Tensor, layers: &[DenseLayerWeights], inputs: &[&Tensor]) -> Result<Job> {
         let &[batch, height, width, channels] = x.dims() else {
             return Err(Error::shape("dense_block", "x [N, H, W, C]", x.shape()));
         };
@@ -155,7 +155,7 @@ fn layer_shapes(
     x: &Tensor,
     channels: usize,
     index: usize,
-    layer: &DenseLayer,
+    layer: &DenseLayerWeights,
 ) -> Result<[ConvShape; 2]> {
     let (&[batch, height, width, _], &[b, c, 1, 1], &[growth, b2, 3, 3]) =
         (x.dims(), layer.conv1.dims(), layer.conv2.dims())
@@ -209,13 +209,13 @@ pub type LayerMoments = Option<[Moments; 2]>;
 /// for each layer's two norms, for the running statistics.
 ///
 /// ```
-/// use glimpse::{ops::{dense_block, DenseLayer, Norm, Statistics}, tensor::Tensor};
+/// use glimpse::{ops::{dense_block, DenseLayerWeights, Norm, Statistics}, tensor::Tensor};
 /// let x = Tensor::full(&[1, 4, 4, 2], 1.0);
 /// let (one, zero) = (Tensor::full(&[2], 1.0), Tensor::zeros(&[2]));
 /// let statistics = Statistics::Running { mean: &zero, var: &one };
 /// let norm = Norm { gamma: &one, beta: &zero, eps: 0.0, statistics };
 /// let (conv1, conv2) = (Tensor::full(&[2, 2, 1, 1], 0.5), Tensor::full(&[3, 2, 3, 3], 0.5));
-/// let layer = DenseLayer { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
+/// let layer = DenseLayerWeights { norm1: norm, conv1: &conv1, norm2: norm, conv2: &conv2 };
 /// let (y, _) = dense_block(&x, &[layer])?;
 /// assert_eq!(y.dims(), &[1, 4, 4, 5]);
 /// assert_eq!(&y.data()[..5], &[1.0, 1.0, 4.0, 4.0, 4.0]);
@@ -224,11 +224,14 @@ pub type LayerMoments = Option<[Moments; 2]>;
 ///
 /// # Errors
 /// Where a layer's parameters do not fit the channels that it reads.
-pub fn dense_block(x: &Tensor, layers: &[DenseLayer]) -> Result<(Tensor, Vec<LayerMoments>)> {
+pub fn dense_block(
+    x: &Tensor,
+    layers: &[DenseLayerWeights],
+) -> Result<(Tensor, Vec<LayerMoments>)> {
     let _timer = profile::time("dense_block", x.shape());
     let inputs: Vec<&Tensor> = [x]
         .into_iter()
-        .chain(layers.iter().flat_map(DenseLayer::inputs))
+        .chain(layers.iter().flat_map(DenseLayerWeights::inputs))
         .collect();
     let job = Job::check(x, layers, &inputs)?;
     let place = Place::of(&inputs);

@@ -1,6 +1,6 @@
 //! The definition: composite functions and concatenations.
 
-use super::{DenseLayer, Job, LayerMoments, PARAMETERS, Saved, SavedLayer, X, input};
+use super::{DenseLayerWeights, Job, LayerMoments, PARAMETERS, Saved, SavedLayer, X, input};
 use crate::ops::norm_relu_conv;
 use crate::tensor::{Tensor, Wanted};
 
@@ -8,7 +8,7 @@ use crate::tensor::{Tensor, Wanted};
 pub(super) fn forward(
     job: &Job,
     x: &Tensor,
-    layers: &[DenseLayer],
+    layers: &[DenseLayerWeights],
 ) -> (Tensor, Saved, Vec<LayerMoments>) {
     let (mut saved, mut moments) = (Vec::new(), Vec::new());
     let mut x = x.detach();

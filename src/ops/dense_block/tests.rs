@@ -49,8 +49,8 @@ fn agrees_with_pytorch() {
                 eps: 1e-5,
                 statistics: statistics(s),
             };
-            let layers: Vec<DenseLayer> = (0..3)
-                .map(|l| DenseLayer {
+            let layers: Vec<DenseLayerWeights> = (0..3)
+                .map(|l| DenseLayerWeights {
                     norm1: norm(6 * l, 4 * l),
                     conv1: &p[6 * l + 2],
                     norm2: norm(6 * l + 3, 4 * l + 2),
@@ -102,7 +102,7 @@ fn gradient_is_the_difference_quotient() {
                 eps: 1e-5,
                 statistics: Statistics::Batch,
             };
-            let layer = DenseLayer {
+            let layer = DenseLayerWeights {
                 norm1: norm(&x[1], &x[2]),
                 conv1: &x[3],
                 norm2: norm(&x[4], &x[5]),
@@ -149,7 +149,7 @@ fn gradient_by_folded_statistics_is_the_difference_quotient() {
                 statistics: Statistics::Folded(&folded[i]),
                 ..norm(i)
             };
-            let layer = DenseLayer {
+            let layer = DenseLayerWeights {
                 norm1: norm(0),
                 conv1: &x[3],
                 norm2: norm(1),
@@ -183,7 +183,7 @@ fn sixteen_bits_are_near_the_others() {
                 three,
             ));
         }
-        let layers: Vec<DenseLayer> = parts
+        let layers: Vec<DenseLayerWeights> = parts
             .iter()
             .map(|(one1, shift1, conv1, one2, shift2, conv2)| {
                 let norm = |gamma, beta| Norm {
@@ -196,7 +196,7 @@ fn sixteen_bits_are_near_the_others() {
                     },
                 };
                 let (norm1, norm2) = (norm(one1, shift1), norm(one2, shift2));
-                DenseLayer {
+                DenseLayerWeights {
                     norm1,
                     conv1,
                     norm2,
@@ -223,7 +223,7 @@ fn a_layer_that_does_not_fit_is_named() {
         statistics: Statistics::Batch,
     };
     let (conv1, conv2) = (Tensor::zeros(&[4, 5, 1, 1]), Tensor::zeros(&[2, 4, 3, 3]));
-    let layer = DenseLayer {
+    let layer = DenseLayerWeights {
         norm1: norm,
         conv1: &conv1,
         norm2: norm,

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distill::DistillConfig;
 
-use crate::data::weights::Precision;
+use crate::data::weights::NumberFormat;
 use crate::data::{Augment, Recipe};
 use crate::error::{Error, Result};
 use crate::model::DecoderKind;
@@ -73,7 +73,7 @@ pub struct TrainConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct OutputConfig {
     /// `f32`, `f16` or `bf16` for half the size, or `i8` for about a quarter. Checkpoints are always `f32`.
-    pub precision: Precision,
+    pub precision: NumberFormat,
 }
 
 impl Default for TrainConfig {

@@ -129,7 +129,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::data::weights::{Precision, WeightFile, write_weights};
+    use crate::data::weights::{NumberFormat, WeightFile, write_weights};
     use crate::ops::testing::random;
     use crate::tensor::Tensor;
 
@@ -137,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.safetensors");
         let tensors = [("x".to_string(), values)];
-        write_weights(&path, &tensors, Precision::F32, HashMap::new()).unwrap();
+        write_weights(&path, &tensors, NumberFormat::F32, HashMap::new()).unwrap();
         WeightFile::open(&path).unwrap().rows("x").unwrap().unwrap()
     }
 

@@ -59,7 +59,7 @@ mod points;
 
 use points::{evaluate_taps, evaluate_transposed, interpolate_transposed};
 
-use super::{ConvArgs, Window};
+use super::{ConvArgs, SlidingWindow};
 use crate::cpu::Isa;
 use crate::cpu::after::{Affine, After};
 use crate::cpu::aligned::with_scratch;
@@ -164,13 +164,13 @@ pub(super) struct Tiling {
 
 impl Tiling {
     /// Returns whether this method applies to the convolution and is the faster one.
-    pub(super) fn suits(window: &Window, outputs: usize) -> bool {
+    pub(super) fn suits(window: &SlidingWindow, outputs: usize) -> bool {
         let fills_vectors = window.channels.is_multiple_of(16) && outputs.is_multiple_of(16);
         let plain = window.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
         plain && fills_vectors && Tiling::new(window, outputs).count() >= FEWEST_TILES
     }
 
-    pub(super) fn new(window: &Window, outputs: usize) -> Self {
+    pub(super) fn new(window: &SlidingWindow, outputs: usize) -> Self {
         Tiling {
             tiles: window.to.map(|n| n.div_ceil(OUT)),
             batch: window.batch,
@@ -424,7 +424,13 @@ mod tests {
     }
 
     /// The convolution by its definition, in 64 bits.
-    fn direct(window: &Window, outputs: usize, x: &[f32], weight: &[f32], f: Affine) -> Vec<f64> {
+    fn direct(
+        window: &SlidingWindow,
+        outputs: usize,
+        x: &[f32],
+        weight: &[f32],
+        f: Affine,
+    ) -> Vec<f64> {
         let (c, [height, width]) = (window.channels, window.from);
         let mut y = Vec::new();
         for image in 0..window.batch {
@@ -464,7 +470,7 @@ mod tests {
             (2, [17, 18], 0, 16, 16),
             (3, [13, 11], 2, 48, 32),
         ] {
-            let window = Window {
+            let window = SlidingWindow {
                 batch,
                 from,
                 channels,
@@ -568,7 +574,7 @@ mod tests {
 
     #[test]
     fn few_tiles_and_odd_channels_go_another_way() {
-        let window = |side: usize, channels| Window {
+        let window = |side: usize, channels| SlidingWindow {
             batch: 1,
             from: [side; 2],
             channels,
@@ -583,7 +589,7 @@ mod tests {
         assert!(!Tiling::suits(&window(28, 20), 32));
         assert!(!Tiling::suits(&window(28, 32), 20));
         assert!(!Tiling::suits(
-            &Window {
+            &SlidingWindow {
                 stride: [2, 2],
                 ..window(58, 32)
             },

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use self::records::{Lines, Pictures};
 use self::start::{Start, start};
-use super::columns::Shape;
+use super::columns::TableShape;
 use super::given::Columns;
 use super::names::{is_picture, tidy};
 use super::remarks::{Log, Topic};
@@ -136,7 +136,7 @@ fn restore_bar(fields: &mut Vec<String>, width: usize, delimiter: char) {
 
 /// Fits the fields of a record to the columns of its table. Excess fields belong to the caption, or are an error.
 fn fitted(
-    shape: &Shape,
+    shape: &TableShape,
     delimiter: char,
     mut fields: Vec<String>,
     quoted: &[bool],
@@ -188,7 +188,7 @@ fn fitted(
 
 /// Converts a record to a row, or says what is wrong with it.
 fn row(
-    shape: &Shape,
+    shape: &TableShape,
     delimiter: char,
     fields: Vec<String>,
     quoted: &[bool],

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::columns::Shape;
+use super::super::columns::TableShape;
 use super::super::given::Columns;
 use super::super::names::is_picture;
 use super::records::{ANY, Lines, Pictures};
@@ -18,7 +18,7 @@ const SAMPLE: usize = 50;
 /// The format of a table, determined from its beginning.
 pub(super) struct Start {
     pub(super) delimiter: char,
-    pub(super) shape: Shape,
+    pub(super) shape: TableShape,
     pub(super) has_titles: bool,
 }
 
@@ -60,7 +60,7 @@ impl Sample {
     }
 
     /// Whether most rows have the columns of this shape.
-    fn fits(&self, shape: &Shape) -> bool {
+    fn fits(&self, shape: &TableShape) -> bool {
         let last = shape
             .captions
             .first()
@@ -83,14 +83,14 @@ impl Sample {
     }
 
     /// Determines the columns of a table without titles.
-    fn untitled(&self) -> Option<Shape> {
+    fn untitled(&self) -> Option<TableShape> {
         let all = self.all();
         if self.delimiter == '\t' {
-            return Shape::of_rows(&all, false, true);
+            return TableShape::of_rows(&all, false, true);
         }
         let width = all[0].len();
         let is_even = all.iter().all(|row| row.len() == width);
-        let shape = Shape::of_rows(&all, true, false)?;
+        let shape = TableShape::of_rows(&all, true, false)?;
         if shape.counts_before_caption() {
             return Some(shape);
         }
@@ -102,13 +102,13 @@ impl Sample {
             false => rows.clone().all(natural),
         };
         match is_even && !is_one {
-            true => Shape::of_rows(&all, false, false),
+            true => TableShape::of_rows(&all, false, false),
             false => Some(shape),
         }
     }
 
     /// A message, if most rows have more fields than there are titles and commas in captions are not the reason.
-    fn excess(&self, shape: &Shape) -> Option<String> {
+    fn excess(&self, shape: &TableShape) -> Option<String> {
         let width = shape.width();
         // Flickr30k's captions hold the separator of its columns.
         if shape.counts_before_caption() {
@@ -178,7 +178,8 @@ pub(super) fn start(
     if let Some(columns) = columns {
         return named(file, &samples, titles, columns, pictures);
     }
-    if let Some((sample, shape)) = fitting(&samples, &|s| Shape::understood(&s.first, &s.rows)) {
+    if let Some((sample, shape)) = fitting(&samples, &|s| TableShape::understood(&s.first, &s.rows))
+    {
         if let Some(what) = sample.excess(&shape) {
             return Err(Error::file(file, what));
         }
@@ -210,9 +211,9 @@ pub(super) fn start(
 /// The first sample whose shape most of its rows fit, else the first sample that has a shape.
 fn fitting<'a>(
     samples: &'a [Sample],
-    shape: &dyn Fn(&Sample) -> Option<Shape>,
-) -> Option<(&'a Sample, Shape)> {
-    let found: Vec<(&Sample, Shape)> = samples
+    shape: &dyn Fn(&Sample) -> Option<TableShape>,
+) -> Option<(&'a Sample, TableShape)> {
+    let found: Vec<(&Sample, TableShape)> = samples
         .iter()
         .filter_map(|sample| Some((sample, shape(sample)?)))
         .collect();
@@ -228,9 +229,11 @@ fn named(
     columns: &Columns,
     pictures: &Pictures,
 ) -> Result<Start> {
-    let shape = |s: &Sample| Shape::named(columns, &s.first, s.widest()).ok();
+    let shape = |s: &Sample| TableShape::named(columns, &s.first, s.widest()).ok();
     let Some((sample, shape)) = fitting(samples, &shape) else {
-        let lacking = Shape::named(columns, titles, 0).err().unwrap_or_default();
+        let lacking = TableShape::named(columns, titles, 0)
+            .err()
+            .unwrap_or_default();
         let what = format_args!(
             "has no column '{lacking}', which --columns names; {}",
             listed(titles)
