@@ -141,7 +141,7 @@ fn a_release_has_no_path_of_the_machine_that_built_it() {
 }
 
 #[test]
-fn a_release_is_below_thirty_megabytes() {
+fn a_release_is_below_its_limit() {
     let dir = small_package();
     let (home, work) = (dir.path().join("home"), dir.path().join("work"));
     let script = root().join("tools/release/build");
