@@ -13,6 +13,7 @@
 //! * `pairs` copies activations as pairs of bf16;
 //! * [`gemm`] and [`conv`] arrange their operands in the order that the kernel reads;
 //! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling use;
+//! * [`elements`] has loops over a slice that do the same to each element, or find the largest;
 //! * [`formats`] converts between `f32` and the number formats of files;
 //! * `gates` has the loops over the gates of a recurrent cell;
 //! * [`available`] says how much memory this process can still allocate;
@@ -27,6 +28,7 @@ pub mod after;
 pub mod aligned;
 pub mod available;
 pub mod conv;
+pub mod elements;
 pub mod formats;
 pub(crate) mod gates;
 pub mod gemm;

@@ -75,7 +75,7 @@ impl<'a> Kernel<'a> {
 
     /// Sets the contents of the shader's uniform block.
     pub fn params<P: Params>(mut self, params: &P) -> Self {
-        debug_assert!(
+        assert!(
             P::SHADERS.contains(&self.key.shader),
             "{} takes other parameters",
             self.key.entry

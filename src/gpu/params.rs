@@ -14,8 +14,8 @@ pub trait Params: Pod {
 
 /// Declares the uniform block of a shader, with the names, types and order of the fields in the shader's `struct Params`.
 ///
-/// A test that comes with the declaration parses the WGSL file and compares both, so that a parameter can't end up in
-/// another one's place. The types are `u32`, `f32`, and `[u32; 4]` for a `vec4<u32>`. A module declares at most one.
+/// A test that comes with the declaration parses the WGSL file and compares both, so that no value reaches another
+/// parameter. The types are `u32`, `f32`, and `[u32; 4]` for a `vec4<u32>`. A module declares at most one.
 macro_rules! shader_params {
     (
         $(#[$meta:meta])*

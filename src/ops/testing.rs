@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use crate::cpu::{Isa, Level};
 use crate::error::Result;
 use crate::gpu::{self, Choice, Gpu};
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{self, Device, Tensor};
 
 /// The environment variable that turns a missing GPU into a failure of the tests.
 const REQUIRED: &str = "GLIMPSE_TEST_GPU";
@@ -241,52 +241,11 @@ impl Case {
     }
 }
 
-/// Compares an operation's gradients with central differences.
-///
-/// The output is reduced to one number by a fixed random cotangent `u`; then for random directions `d` the
-/// derivative `<u, f(x + h d) - f(x - h d)> / 2h` must equal `<grad, d>`. Sums are taken in `f64`. Where the
-/// function has kinks (ReLU, max pool), keep its inputs' values apart.
+/// Compares an operation's gradients with difference quotients, as [`tensor::check_gradients`] does, on this thread's device.
 #[track_caller]
 pub(crate) fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
-    let h = 1.0 / 256.0;
-    let leaves: Vec<Tensor> = inputs.iter().map(|x| here(x.clone()).tracked()).collect();
-    let y = f(&leaves).unwrap();
-    let cotangent = random(y.dims(), 77);
-    let grads = y.backward_from(&cotangent).unwrap();
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(&a, &b)| f64::from(a) * f64::from(b))
-            .sum()
-    };
-    for (i, input) in inputs.iter().enumerate() {
-        let grad = grads
-            .get(&leaves[i])
-            .unwrap_or_else(|| panic!("input {i} has no gradient"));
-        assert_eq!(grad.dims(), input.dims(), "input {i}: the gradient's shape");
-        for seed in 0..4 {
-            // A few elements at a time: a kink then disturbs few of the directions.
-            let mask = random(input.dims(), 1000 + seed);
-            let mut direction = random(input.dims(), 100 + seed);
-            for (d, m) in direction.data_mut().iter_mut().zip(mask.data()) {
-                *d = if *m > 0.0 || input.len() < 4 { *d } else { 0.0 };
-            }
-            let at = |sign: f32| {
-                let mut moved = inputs.to_vec();
-                let x = moved[i].data_mut();
-                x.iter_mut()
-                    .zip(direction.data())
-                    .for_each(|(x, d)| *x += sign * h * d);
-                let moved: Vec<Tensor> = moved.into_iter().map(here).collect();
-                dot(f(&moved).unwrap().data(), cotangent.data())
-            };
-            let quotient = (at(1.0) - at(-1.0)) / (2.0 * f64::from(h));
-            let exact = dot(grad.data(), direction.data());
-            let scale = dot(grad.data(), grad.data()).sqrt().max(0.4);
-            assert!(
-                (quotient - exact).abs() <= 5e-3 * scale.max(exact.abs()),
-                "input {i}, direction {seed}: the quotient is {quotient}, the gradient says {exact}"
-            );
-        }
+    let inputs: Vec<Tensor> = inputs.iter().map(|x| here(x.clone())).collect();
+    if let Err(e) = tensor::check_gradients(&inputs, f) {
+        panic!("{e}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::factor;
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, elements, threads};
 use crate::tensor::Tensor;
 
 // Elements per task: a quarter of a megabyte.
@@ -14,7 +14,7 @@ pub(crate) fn forward(isa: Isa, grads: &mut [Tensor], max_norm: f32) -> Tensor {
     let norm = squares.sum::<f64>().sqrt();
     if let Some(factor) = factor(norm, max_norm) {
         for g in grads {
-            threads::for_each_chunk(g.data_mut(), CHUNK, |_, g| isa.dispatch(Scale(g, factor)));
+            elements::scale(isa, g.data_mut(), factor);
         }
     }
     Tensor::scalar(norm as f32)
@@ -41,15 +41,5 @@ impl WithSimd for Squares<'_> {
             }
         }
         sums.iter().sum()
-    }
-}
-
-struct Scale<'a>(&'a mut [f32], f32);
-
-impl WithSimd for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.0.iter_mut().for_each(|g| *g *= self.1);
     }
 }

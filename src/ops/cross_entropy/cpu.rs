@@ -2,13 +2,13 @@
 //! residual `w (p - q)`.
 
 use super::{CrossEntropy, Job, Saved};
+use crate::cpu::elements::{self, largest};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, memory, threads};
 use crate::tensor::Tensor;
 
-// Rows per task, and elements per task of the backward pass.
+// Rows per task.
 const ROWS: usize = 8;
-const CHUNK: usize = 1 << 16;
 
 /// `loss = 1/R sum_r w[r] (-sum_v q[r][v] ln p[r][v])`, and `w (p - q)` if the logits are tracked.
 pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Option<Saved>) {
@@ -93,18 +93,6 @@ impl WithSimd for &mut Block<'_> {
     }
 }
 
-/// The largest element.
-#[inline(always)]
-fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let mut chunks = x.chunks_exact(S::LANES);
-    let mut maxima = s.splat(f32::NEG_INFINITY);
-    for x in &mut chunks {
-        maxima = s.max(s.load(x), maxima);
-    }
-    maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
-    s.largest(maxima)
-}
-
 /// `exp(x - shift)`
 #[inline(always)]
 fn term<S: Simd>(s: S, x: S::V, shift: S::V) -> S::V {
@@ -146,18 +134,6 @@ fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>)
 pub(crate) fn backward(isa: Isa, saved: Saved, dloss: &Tensor) -> Tensor {
     let factor = dloss.data()[0] / saved.counted as f32;
     let mut dx = saved.residual;
-    threads::for_each_chunk(dx.data_mut(), CHUNK, |_, dx| {
-        isa.dispatch(Scale(dx, factor))
-    });
+    elements::scale(isa, dx.data_mut(), factor);
     dx
-}
-
-struct Scale<'a>(&'a mut [f32], f32);
-
-impl WithSimd for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.0.iter_mut().for_each(|x| *x *= self.1);
-    }
 }

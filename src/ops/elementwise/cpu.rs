@@ -3,7 +3,7 @@
 use super::{Pair, Single};
 use crate::cpu::math::{self, Function};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, memory, threads};
+use crate::cpu::{Isa, elements, memory, threads};
 use crate::tensor::Tensor;
 
 // Elements per task: a quarter of a megabyte.
@@ -54,20 +54,13 @@ impl WithSimd for PairChunk<'_> {
 /// `f(x)` of every element
 pub(crate) fn single(isa: Isa, f: Single, x: &Tensor) -> Tensor {
     let mut y = x.data().to_vec();
-    threads::for_each_chunk(&mut y, CHUNK, |_, y| match f {
-        Single::Scale(k) => isa.dispatch(Scale(k, y)),
-        Single::Tanh => math::apply(isa, Function::Tanh, y),
-        Single::Sigmoid => math::apply(isa, Function::Sigmoid, y),
-    });
-    Tensor::computed(y, x.dims())
-}
-
-struct Scale<'a>(f32, &'a mut [f32]);
-
-impl WithSimd for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.1.iter_mut().for_each(|x| *x *= self.0);
+    let mut apply = |function| {
+        threads::for_each_chunk(&mut y, CHUNK, |_, y| math::apply(isa, function, y));
+    };
+    match f {
+        Single::Scale(k) => elements::scale(isa, &mut y, k),
+        Single::Tanh => apply(Function::Tanh),
+        Single::Sigmoid => apply(Function::Sigmoid),
     }
+    Tensor::computed(y, x.dims())
 }

@@ -1,13 +1,13 @@
 //! SIMD kernels: the exponentials of both rows, then one pass over them for the loss and `q - p`.
 
 use super::{Job, Saved};
+use crate::cpu::elements::{self, largest};
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, math, memory, threads};
 use crate::tensor::Tensor;
 
-// Rows per task, and elements per task of the backward pass. They are fixed, so sums do not depend on the number of threads.
+// Rows per task. They are fixed, so sums do not depend on the number of threads.
 const ROWS: usize = 8;
-const ELEMENTS: usize = 1 << 16;
 
 /// `loss = T^2/R sum_r sum_k p[k] (ln p[k] - ln q[k])`, and `q - p` if the student's logits are tracked.
 pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Option<Saved>) {
@@ -88,18 +88,6 @@ impl WithSimd for &mut Block<'_> {
     }
 }
 
-/// The largest element.
-#[inline(always)]
-fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let mut chunks = x.chunks_exact(S::LANES);
-    let mut maxima = s.splat(f32::NEG_INFINITY);
-    for x in &mut chunks {
-        maxima = s.max(s.load(x), maxima);
-    }
-    maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
-    s.largest(maxima)
-}
-
 /// `out = exp((x - largest) inverse)`; returns the sum.
 #[inline(always)]
 fn softmax_terms<S: Simd>(s: S, x: &[f32], largest: f32, inverse: f32, out: &mut [f32]) -> f32 {
@@ -123,18 +111,6 @@ fn softmax_terms<S: Simd>(s: S, x: &[f32], largest: f32, inverse: f32, out: &mut
 pub(crate) fn backward(isa: Isa, saved: Saved, dloss: &Tensor) -> Tensor {
     let factor = dloss.data()[0] * saved.temperature / saved.rows as f32;
     let mut ds = saved.residual;
-    threads::for_each_chunk(ds.data_mut(), ELEMENTS, |_, ds| {
-        isa.dispatch(Scale(ds, factor))
-    });
+    elements::scale(isa, ds.data_mut(), factor);
     ds
-}
-
-struct Scale<'a>(&'a mut [f32], f32);
-
-impl WithSimd for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        self.0.iter_mut().for_each(|x| *x *= self.1);
-    }
 }

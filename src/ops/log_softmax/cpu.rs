@@ -2,7 +2,7 @@
 
 use super::sizes;
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, threads};
+use crate::cpu::{Isa, elements, math, threads};
 use crate::tensor::Tensor;
 
 // Rows per task.
@@ -29,14 +29,7 @@ impl WithSimd for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for row in self.y.chunks_exact_mut(self.classes) {
-            let mut chunks = row.chunks_exact(S::LANES);
-            let mut maxima = s.splat(f32::NEG_INFINITY);
-            for x in &mut chunks {
-                maxima = s.max(s.load(x), maxima);
-            }
-            maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
-            let largest = s.largest(maxima);
-
+            let largest = elements::largest(s, row);
             let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
             let mut chunks = row.chunks_exact(S::LANES);
             for x in &mut chunks {
