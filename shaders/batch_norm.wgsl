@@ -4,7 +4,7 @@
 //
 //   dgamma = sum dz xhat      dbeta = sum dz      dx = scale (dz - dbeta / M - xhat dgamma / M)
 //
-// where dz = dy, or where a ReLU follows the norm and its output is not positive, zero.
+// where dz = dy. If a ReLU follows the norm, dz = 0 where scale x + shift is not positive.
 //
 // Sums over rows are taken in two stages without atomic additions. In the first, a workgroup sums a chunk of the rows for 32
 // channels; in the second, one invocation adds the chunks of one channel in order. Variances come from sums of (x - s)^2,

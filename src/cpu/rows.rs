@@ -16,15 +16,13 @@ use super::threads::{self, SharedMut};
 #[inline(always)]
 pub(crate) fn affine_relu<S: Simd>(s: S, affine: Affine, from: &[f32], to: &mut [f32]) {
     let n = from.len();
-    let (scale, shift, to) = (&affine.scale[..n], &affine.shift[..n], &mut to[..n]);
+    let (affine, to) = (affine.channels(0..n), &mut to[..n]);
     let whole = n - n % S::LANES;
-    let zero = s.splat(0.0);
     for c in (0..whole).step_by(S::LANES) {
-        let y = s.mul_add(s.load(&from[c..]), s.load(&scale[c..]), s.load(&shift[c..]));
-        s.store(&mut to[c..], s.max(y, zero));
+        s.store(&mut to[c..], affine.relu(s, s.load(&from[c..]), c));
     }
     for c in whole..n {
-        to[c] = (from[c] * scale[c] + shift[c]).max(0.0);
+        to[c] = affine.relu_one(from[c], c);
     }
 }
 
@@ -101,7 +99,7 @@ fn put<S: Simd>(s: S, x: &mut [f32], first: usize, v: S::V) {
 /// Within a block the mean comes first, then the squared distances from it; blocks are merged by the rule of Chan, Golub
 /// and LeVeque (1979). So no large numbers of nearly the same size are subtracted.
 pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> [Vec<f32>; 2] {
-    let sizes = format_args!("[{rows}, {}]", channels);
+    let sizes = format_args!("[{rows}, {channels}]");
     let _timer = profile::time("moments", sizes);
     let parts = blocks(rows, channels, |first, n| {
         let mut mean = block_sum(isa, x, first..first + n, channels);
@@ -139,7 +137,7 @@ pub fn moments(isa: Isa, x: Pixels, rows: usize, channels: usize) -> [Vec<f32>; 
 
 /// Computes the sum of each channel over all rows.
 pub fn sum_rows(isa: Isa, x: Pixels, rows: usize, channels: usize) -> Vec<f32> {
-    let sizes = format_args!("[{rows}, {}]", channels);
+    let sizes = format_args!("[{rows}, {channels}]");
     let _timer = profile::time("sum of rows", sizes);
     let parts = blocks(rows, channels, |first, n| {
         block_sum(isa, x, first..first + n, channels)

@@ -325,7 +325,8 @@ fn product(gpu: &Gpu, shape: &ConvShape, backward: bool, maps: &ConvProduct) -> 
         .over(rows * columns)
 }
 
-/// Computes `dw`, `[O, C, kh, kw]`, from `dy`, the gradient with respect to the output; `x` and `norm` as in [`forward`].
+/// Computes `dw`, `[O, C, kh, kw]`, from `dy`, the gradient with respect to the output. `x` is the
+/// [source](ConvProduct::source) and `norm` the [norm](ConvProduct::norm) of the forward pass.
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.

@@ -10,7 +10,6 @@ use crate::gpu::params::shader_params;
 
 shader_params! {
     /// The number of elements, where the arrays begin in their buffers, and the factor of `scale`.
-    #[allow(missing_docs)]
     struct Params of Elementwise {
         len: u32,
         a_start: u32,

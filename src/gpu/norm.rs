@@ -72,7 +72,7 @@ impl Params {
         }
     }
 
-    fn chunks(&self) -> [usize; 3] {
+    fn groups(&self) -> [usize; 3] {
         [self.channels.div_ceil(32) as usize, self.chunks as usize, 1]
     }
 }
@@ -97,7 +97,7 @@ pub fn moments(
     kernel(gpu, "batch_norm_moments", params)
         .read(1, &x.data)
         .write(10, &parts)
-        .grid(params.chunks())?;
+        .grid(params.groups())?;
     let params = Params {
         mean_start: mean.start(),
         var_start: var.start(),
@@ -222,7 +222,7 @@ impl NormGrad<'_> {
             .read(2, &self.dy.data)
             .read(3, self.folded)
             .write(10, &parts)
-            .grid(params.chunks())?;
+            .grid(params.groups())?;
         if params.chunks == 1 {
             return Ok(parts);
         }

@@ -1,4 +1,3 @@
-
 use super::*;
 
 /// Checks text and expected tokens, both as one string.

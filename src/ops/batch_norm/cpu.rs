@@ -1,6 +1,6 @@
 //! The SIMD loops over rows of [`crate::cpu::rows`].
 
-use super::{BETA, Folded, GAMMA, Job, Moments, Norm, X, naive};
+use super::{Folded, Job, Moments, Norm, gradients};
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::cpu::rows::{self, NormGrad, moments};
 use crate::cpu::{Isa, memory};
@@ -8,12 +8,12 @@ use crate::tensor::{Tensor, Wanted};
 
 /// Folds `norm` for the pixels `x`; also returns the moments of the mini-batch if the norm uses them.
 pub(crate) fn fold_for(isa: Isa, norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<Moments>) {
-    naive::fold_by(norm, || moments(isa, x, rows, norm.gamma.len()))
+    norm.fold_by(|| moments(isa, x, rows, norm.gamma.len()))
 }
 
 /// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
 pub(crate) fn forward(isa: Isa, job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let x = job.pixels(&job.x);
+    let x = job.as_pixels(job.x.data());
     let (folded, moments) = fold_for(isa, norm, x, job.rows);
     let mut y = memory::unset(job.x.len());
     let out = PixelsMut {
@@ -32,18 +32,10 @@ pub(crate) fn backward(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Vec<Option<Tensor>> {
-    let mut dx = wanted.has(X).then(|| memory::zeros(job.x.len()));
-    let out = dx.as_mut().map(|data| PixelsMut {
-        data,
-        stride: job.channels,
-    });
-    let x_and_dy = [&job.x, dy].map(|t| job.pixels(t));
-    let [dgamma, dbeta] = grads(isa, x_and_dy, folded, job.relu, job.rows, out);
-    vec![
-        dx.map(|dx| Tensor::computed(dx, job.x.dims())),
-        wanted.has(GAMMA).then_some(dgamma),
-        wanted.has(BETA).then_some(dbeta),
-    ]
+    let x_and_dy = [&job.x, dy].map(|t| job.as_pixels(t.data()));
+    gradients(&job.x, wanted, |dx| {
+        grads(isa, x_and_dy, folded, job.relu, job.rows, dx)
+    })
 }
 
 /// `dgamma = sum dz xhat` and `dbeta = sum dz`. Adds `scale (dz - dbeta / M - xhat dgamma / M)` to `dx`, or with running

@@ -1,11 +1,11 @@
 //! Dispatches `shaders/batch_norm.wgsl`.
 
-use super::{BETA, Folded, GAMMA, Job, Moments, Norm, Statistics, X};
+use super::{BETA, Folded, GAMMA, Job, Moments, Norm, X};
 use crate::error::Result;
 use crate::gpu::copy::Rows;
 use crate::gpu::norm::{self, NormGrad};
 use crate::gpu::{Gpu, Slice};
-use crate::tensor::{Tensor, Wanted};
+use crate::tensor::{Place, Tensor, Wanted};
 
 /// Splits `[2, C]` into two tensors `[C]`.
 fn halves(both: Slice, channels: usize) -> Result<[Tensor; 2]> {
@@ -31,22 +31,16 @@ pub(crate) fn fold_for(
     x: &Rows,
     rows: usize,
 ) -> Result<(Folded, Option<Moments>)> {
-    match norm.statistics {
-        Statistics::Batch => {
-            let channels = norm.gamma.len();
-            let mean = Slice::from(gpu.unset(2 * channels)?);
-            let var = mean.after(channels);
-            norm::moments(gpu, x, [rows, channels], &mean, &var)?;
-            let folded = fold(gpu, norm, [&mean, &var])?;
-            let [mean, var] = halves(mean, channels)?;
-            Ok((folded, Some(Moments { mean, var })))
-        }
-        Statistics::Running { mean, var } => {
-            let folded = fold(gpu, norm, [&mean.on(gpu)?, &var.on(gpu)?])?;
-            Ok((folded, None))
-        }
-        Statistics::Folded(folded) => Ok((folded.clone(), None)),
+    if let Some(folded) = norm.running(&Place::Gpu(gpu.clone()))? {
+        return Ok((folded, None));
     }
+    let channels = norm.gamma.len();
+    let mean = Slice::from(gpu.unset(2 * channels)?);
+    let var = mean.after(channels);
+    norm::moments(gpu, x, [rows, channels], &mean, &var)?;
+    let folded = fold(gpu, norm, [&mean, &var])?;
+    let [mean, var] = halves(mean, channels)?;
+    Ok((folded, Some(Moments { mean, var })))
 }
 
 impl Folded {

@@ -54,10 +54,10 @@ pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::after::Affine;
-use crate::cpu::pixels::Pixels;
-use crate::cpu::profile;
+use crate::cpu::pixels::{Pixels, PixelsMut};
+use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
-use crate::tensor::{Place, Tensor};
+use crate::tensor::{Place, Tensor, Wanted};
 
 // The inputs, as the tape numbers them.
 const X: usize = 0;
@@ -221,8 +221,39 @@ impl Norm<'_> {
                 gpu::fold(gpu, self, [&mean.on(gpu)?, &var.on(gpu)?]).map(Some)
             }
             (Statistics::Running { mean, var }, Place::Naive | Place::Cpu(_)) => {
-                Ok(Some(naive::fold(self, [mean.data(), var.data()])))
+                Ok(Some(self.fold([mean.data(), var.data()])))
             }
+        }
+    }
+
+    /// Folds this norm on the CPU with a mean and a variance, `[C]` each.
+    pub(crate) fn fold(&self, [mean, var]: [&[f32]; 2]) -> Folded {
+        let (gamma, beta, channels) = (self.gamma.data(), self.beta.data(), self.gamma.len());
+        let mut values = vec![0.0; 4 * channels];
+        for c in 0..channels {
+            let inv_std = (1.0 / (f64::from(var[c]) + f64::from(self.eps)).sqrt()) as f32;
+            let scale = gamma[c] * inv_std;
+            values[c] = scale;
+            values[channels + c] = beta[c] - mean[c] * scale;
+            values[2 * channels + c] = mean[c];
+            values[3 * channels + c] = inv_std;
+        }
+        Folded {
+            values: Tensor::computed(values, &[4, channels]),
+            batch: self.is_batch(),
+        }
+    }
+
+    /// Folds this norm on the CPU. `moments` computes the mean and the variance of the mini-batch, which are returned if the
+    /// norm uses them.
+    fn fold_by(&self, moments: impl FnOnce() -> [Vec<f32>; 2]) -> (Folded, Option<Moments>) {
+        match self.statistics {
+            Statistics::Batch => {
+                let [mean, var] = moments();
+                (self.fold([&mean, &var]), Some([mean, var].into()))
+            }
+            Statistics::Running { mean, var } => (self.fold([mean.data(), var.data()]), None),
+            Statistics::Folded(folded) => (folded.clone(), None),
         }
     }
 
@@ -255,13 +286,30 @@ impl Job {
         })
     }
 
-    /// The pixels of a tensor of the shape of `x`.
-    fn pixels<'a>(&self, t: &'a Tensor) -> Pixels<'a> {
+    /// `data`, of the shape of `x`, as pixels.
+    fn as_pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
         Pixels {
-            data: t.data(),
+            data,
             stride: self.channels,
         }
     }
+}
+
+/// `dx`, `dgamma` and `dbeta` on the CPU, with respect to `x` and the norm's parameters, as far as they are wanted. `grads` returns
+/// `dgamma` and `dbeta`, and adds to the `dx` that it is given.
+pub(crate) fn gradients(
+    x: &Tensor,
+    wanted: Wanted,
+    grads: impl FnOnce(Option<PixelsMut>) -> [Tensor; 2],
+) -> Vec<Option<Tensor>> {
+    let stride = x.dims().last().copied().unwrap_or(0);
+    let mut dx = wanted.has(X).then(|| memory::zeros(x.len()));
+    let [dgamma, dbeta] = grads(dx.as_mut().map(|data| PixelsMut { data, stride }));
+    vec![
+        dx.map(|dx| Tensor::computed(dx, x.dims())),
+        wanted.has(GAMMA).then_some(dgamma),
+        wanted.has(BETA).then_some(dbeta),
+    ]
 }
 
 /// Batch norm of the channels, the last axis of `x` `[.., C]`. In training it also returns the moments of the mini-batch,

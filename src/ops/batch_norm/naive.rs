@@ -1,6 +1,6 @@
 //! The definition as plain loops.
 
-use super::{BETA, Folded, GAMMA, Job, Moments, Norm, Statistics, X};
+use super::{Folded, Job, Moments, Norm, gradients};
 use crate::cpu::pixels::{Pixels, PixelsMut};
 use crate::tensor::{Tensor, Wanted};
 
@@ -15,48 +15,15 @@ pub(crate) fn moments(x: Pixels, rows: usize, channels: usize) -> [Vec<f32>; 2] 
     [mean.iter().map(|&m| m as f32).collect(), var.collect()]
 }
 
-/// `scale = gamma / sqrt(var + eps)` and `shift = beta - mean scale`, and the values that the gradient needs.
-pub(crate) fn fold(norm: &Norm, [mean, var]: [&[f32]; 2]) -> Folded {
-    let (gamma, beta, channels) = (norm.gamma.data(), norm.beta.data(), norm.gamma.len());
-    let mut values = vec![0.0; 4 * channels];
-    for c in 0..channels {
-        let inv_std = (1.0 / (f64::from(var[c]) + f64::from(norm.eps)).sqrt()) as f32;
-        let scale = gamma[c] * inv_std;
-        values[c] = scale;
-        values[channels + c] = beta[c] - mean[c] * scale;
-        values[2 * channels + c] = mean[c];
-        values[3 * channels + c] = inv_std;
-    }
-    Folded {
-        values: Tensor::computed(values, &[4, channels]),
-        batch: norm.is_batch(),
-    }
-}
-
 /// Folds `norm` for the pixels `x`; also returns the moments of the mini-batch if the norm uses them.
 pub(crate) fn fold_for(norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<Moments>) {
-    fold_by(norm, || moments(x, rows, norm.gamma.len()))
-}
-
-/// Folds `norm` on the CPU; `moments` computes those of the mini-batch.
-pub(super) fn fold_by(
-    norm: &Norm,
-    moments: impl FnOnce() -> [Vec<f32>; 2],
-) -> (Folded, Option<Moments>) {
-    match norm.statistics {
-        Statistics::Batch => {
-            let [mean, var] = moments();
-            (fold(norm, [&mean, &var]), Some([mean, var].into()))
-        }
-        Statistics::Running { mean, var } => (fold(norm, [mean.data(), var.data()]), None),
-        Statistics::Folded(folded) => (folded.clone(), None),
-    }
+    norm.fold_by(|| moments(x, rows, norm.gamma.len()))
 }
 
 /// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
 pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let (folded, moments) = fold_for(norm, job.pixels(&job.x), job.rows);
-    let y = affine(job.pixels(&job.x), &folded, job.relu, job.rows);
+    let (folded, moments) = fold_for(norm, job.as_pixels(job.x.data()), job.rows);
+    let y = affine(job.as_pixels(job.x.data()), &folded, job.relu, job.rows);
     (Tensor::computed(y, job.x.dims()), folded, moments)
 }
 
@@ -80,18 +47,10 @@ pub(crate) fn backward(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Vec<Option<Tensor>> {
-    let mut dx = wanted.has(X).then(|| vec![0.0; job.x.len()]);
-    let out = dx.as_mut().map(|data| PixelsMut {
-        data,
-        stride: job.channels,
-    });
-    let x_and_dy = [&job.x, dy].map(|t| job.pixels(t));
-    let [dgamma, dbeta] = grads(x_and_dy, folded, job.relu, job.rows, out);
-    vec![
-        dx.map(|dx| Tensor::computed(dx, job.x.dims())),
-        wanted.has(GAMMA).then_some(dgamma),
-        wanted.has(BETA).then_some(dbeta),
-    ]
+    let x_and_dy = [&job.x, dy].map(|t| job.as_pixels(t.data()));
+    gradients(&job.x, wanted, |dx| {
+        grads(x_and_dy, folded, job.relu, job.rows, dx)
+    })
 }
 
 /// `dgamma = sum dz xhat` and `dbeta = sum dz`. Adds `scale (dz - dbeta / M - xhat dgamma / M)` to `dx`, or with running
@@ -106,8 +65,8 @@ pub(crate) fn grads(
     let [scale, shift, mean, inv_std] = folded.rows();
     let channels = scale.len();
     let dz = |i: usize, c: usize| match x.data[i * x.stride + c] * scale[c] + shift[c] {
-        y if relu && y <= 0.0 => 0.0,
-        _ => f64::from(dy.data[i * dy.stride + c]),
+        y if !relu || y > 0.0 => f64::from(dy.data[i * dy.stride + c]),
+        _ => 0.0,
     };
     let xhat =
         |i: usize, c: usize| f64::from(x.data[i * x.stride + c] - mean[c]) * f64::from(inv_std[c]);

@@ -39,7 +39,7 @@ fn packed(
     })
 }
 
-/// `y = after(conv(x, w))`. With the state of a `norm`, `max(0, scale x + shift)` takes the place of `x`.
+/// `y = after(conv(x, w))`. With a folded `norm`, `max(0, scale x + shift)` takes the place of `x`.
 pub(crate) fn convolve(
     gpu: &Gpu,
     shape: &ConvShape,

@@ -67,7 +67,7 @@ impl Job {
     }
 }
 
-/// The sizes of `op` on `x` `[N, H, W, C]` with `weight` `[O, C, kh, kw]`; an error where they do not fit.
+/// The sizes of `op` on `x` `[N, H, W, C]` with `weight` `[O, C, kh, kw]`. Returns an error where they do not fit.
 pub(crate) fn conv_shape(
     op: &'static str,
     x: &Tensor,
@@ -153,7 +153,8 @@ pub(crate) fn packed_weight(
 /// ```
 ///
 /// # Errors
-/// Where the channels differ, the padded image is smaller than the kernel, or the stride is 0.
+/// Where `x` or `weight` does not have four axes, their channels differ, `bias` is not `[O]`, the padded image is smaller than
+/// the kernel, or the kernel or the stride is 0.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,

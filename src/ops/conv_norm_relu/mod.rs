@@ -61,11 +61,13 @@ pub fn conv_norm_relu(
     let shape = conv_shape("conv_norm_relu", x, weight, window)?;
     norm.check("conv_norm_relu", shape.out_channels)?;
     let inputs = [x, weight, norm.gamma, norm.beta];
-    let tracked = inputs.iter().any(|t| t.is_tracked());
     let place = norm.place(&[x, weight]);
-    let folded = match norm.running(&place)? {
-        Some(folded) if !tracked => folded,
-        _ => return normalise(&conv2d(x, weight, None, window)?, norm, true),
+    let folded = match inputs.iter().any(|t| t.is_tracked()) {
+        true => None,
+        false => norm.running(&place)?,
+    };
+    let Some(folded) = folded else {
+        return normalise(&conv2d(x, weight, None, window)?, norm, true);
     };
     let job = Job {
         x,

@@ -107,7 +107,7 @@ impl Buffer {
         for (all, fresh) in self.moments.iter_mut().zip(fresh) {
             all.extend(fresh);
         }
-        batch_norm::naive::fold(norm, self.moments.each_ref().map(|all| &all[..]))
+        norm.fold(self.moments.each_ref().map(|all| &all[..]))
     }
 
     /// Computes one layer. Returns the result of the first convolution, and the second norm.

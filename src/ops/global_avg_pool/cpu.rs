@@ -3,7 +3,7 @@
 use super::Job;
 use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
-use crate::cpu::{Isa, threads};
+use crate::cpu::{Isa, memory, threads};
 use crate::tensor::Tensor;
 
 /// `y[n][c] = 1/(H W) sum_{i, j} x[n][i][j][c]`
@@ -27,7 +27,7 @@ pub(crate) fn forward(isa: Isa, job: &Job, x: &Tensor) -> Tensor {
 /// `dx[n][i][j][c] = dy[n][c] / (H W)`
 pub(crate) fn backward(_: Isa, job: &Job, dy: &Tensor) -> Tensor {
     let (dy, pixels, channels) = (dy.data(), job.pixels(), job.channels);
-    let mut dx = vec![0.0; job.batch * pixels * channels];
+    let mut dx = memory::unset(job.batch * pixels * channels);
     threads::for_each_chunk(&mut dx, pixels * channels, |n, dx| {
         let dy = &dy[n * channels..][..channels];
         let dpixel: Vec<f32> = dy.iter().map(|dy| dy / pixels as f32).collect();

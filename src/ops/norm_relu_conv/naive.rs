@@ -8,12 +8,17 @@ use crate::tensor::{Tensor, Wanted};
 
 /// `z = max(0, scale x + shift)`
 fn activated(job: &Job, folded: &Folded) -> Vec<f32> {
-    batch_norm::naive::affine(job.pixels(job.x.data()), folded, true, job.shape.pixels())
+    batch_norm::naive::affine(
+        job.as_pixels(job.x.data()),
+        folded,
+        true,
+        job.shape.pixels(),
+    )
 }
 
 /// `y = conv(z, w)`
 pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let (shape, x) = (&job.shape, job.pixels(job.x.data()));
+    let (shape, x) = (&job.shape, job.as_pixels(job.x.data()));
     let (folded, moments) = batch_norm::naive::fold_for(norm, x, shape.pixels());
     let z = activated(job, &folded);
     let sums = conv2d::naive::convolve(shape, &z, job.weight.data(), job.precision);
@@ -47,7 +52,7 @@ pub(crate) fn gradients(job: &Job, folded: &Folded, dy: &Tensor) -> [Tensor; 4] 
         data: &mut dx,
         stride: shape.channels,
     };
-    let x_and_dz = [job.x.data(), &dz].map(|data| job.pixels(data));
+    let x_and_dz = [job.x.data(), &dz].map(|data| job.as_pixels(data));
     let pixels = shape.pixels();
     let [dgamma, dbeta] = batch_norm::naive::grads(x_and_dz, folded, true, pixels, Some(out));
     let dx = Tensor::computed(dx, job.x.dims());
@@ -56,7 +61,7 @@ pub(crate) fn gradients(job: &Job, folded: &Folded, dy: &Tensor) -> [Tensor; 4] 
 
 impl Job {
     /// `data`, of the shape of `x`, as pixels.
-    fn pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
+    fn as_pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
         Pixels {
             data,
             stride: self.shape.channels,

@@ -1,8 +1,7 @@
 //! SIMD kernels along the channels. Each task takes one row of the output, or of `dz` in the backward pass.
 
-use super::{BETA, GAMMA, Job, X};
+use super::Job;
 use crate::cpu::after::Affine;
-use crate::cpu::pixels::PixelsMut;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
@@ -11,7 +10,7 @@ use crate::tensor::{Tensor, Wanted};
 /// `y[n][p][q][c] = 1/s^2 sum_{u, v} max(0, scale x[n][p s + u][q s + v][c] + shift)`
 pub(super) fn forward(isa: Isa, job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
     let x = job.x.data();
-    let (folded, moments) = batch_norm::cpu::fold_for(isa, norm, job.map(x), job.pixels());
+    let (folded, moments) = batch_norm::cpu::fold_for(isa, norm, job.as_pixels(x), job.pixels());
     let affine = folded.affine();
     let ([height, width], [out_height, out_width]) = (job.input, job.output());
     let mut y = memory::unset(job.out_dims().iter().product());
@@ -34,19 +33,12 @@ pub(super) fn backward(
 ) -> Vec<Option<Tensor>> {
     let mut dz = memory::zeros(job.x.len());
     spread(isa, job, dy.data(), &mut dz);
-    let mut dx = wanted.has(X).then(|| memory::zeros(job.x.len()));
-    let out = dx.as_mut().map(|data| PixelsMut {
-        data,
-        stride: job.channels,
+    let x_and_dz = [job.x.data(), &dz].map(|data| job.as_pixels(data));
+    let grads = batch_norm::gradients(&job.x, wanted, |dx| {
+        batch_norm::cpu::grads(isa, x_and_dz, folded, true, job.pixels(), dx)
     });
-    let x_and_dz = [job.x.data(), &dz].map(|data| job.map(data));
-    let [dgamma, dbeta] = batch_norm::cpu::grads(isa, x_and_dz, folded, true, job.pixels(), out);
     memory::recycle(dz);
-    vec![
-        dx.map(|dx| Tensor::computed(dx, job.x.dims())),
-        wanted.has(GAMMA).then_some(dgamma),
-        wanted.has(BETA).then_some(dbeta),
-    ]
+    grads
 }
 
 /// Computes one row of the output from the rows of the input under its windows.

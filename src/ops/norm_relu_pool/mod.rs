@@ -50,8 +50,11 @@ impl Job {
         let &[batch, height, width, channels] = x.dims() else {
             return Err(Error::shape("norm_relu_pool", "x [N, H, W, C]", x.shape()));
         };
-        if window == 0 || height.min(width) < window {
-            let want = format_args!("a map of at least {window} x {window} pixels, and a window");
+        if window == 0 {
+            return Err(Error::value("norm_relu_pool", "the window must not be 0"));
+        }
+        if height.min(width) < window {
+            let want = format_args!("a map of at least {window} x {window} pixels");
             return Err(Error::shape("norm_relu_pool", want, x.shape()));
         }
         norm.check("norm_relu_pool", channels)?;
@@ -81,7 +84,7 @@ impl Job {
     }
 
     /// `data`, of the shape of `x`, as pixels.
-    fn map<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
+    fn as_pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
         Pixels {
             data,
             stride: self.channels,
@@ -106,7 +109,7 @@ impl Job {
 /// ```
 ///
 /// # Errors
-/// Where `x` is not `[N, H, W, C]` or is smaller than the window, or the norm's parameters are not `[C]`.
+/// Where `x` is not `[N, H, W, C]` or is smaller than the window, the window is 0, or the norm's parameters are not `[C]`.
 pub fn norm_relu_pool(x: &Tensor, norm: &Norm, window: usize) -> Result<(Tensor, Option<Moments>)> {
     let _timer = profile::time("norm_relu_pool", x.shape());
     let job = Job::check(x, norm, window)?;

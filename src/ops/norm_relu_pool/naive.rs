@@ -1,13 +1,12 @@
 //! The definition as plain loops; the definition of batch norm computes the affine map and its gradient.
 
-use super::{BETA, GAMMA, Job, X};
-use crate::cpu::pixels::PixelsMut;
+use super::Job;
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
 use crate::tensor::{Tensor, Wanted};
 
 /// `z = max(0, scale x + shift)`, `y[n][p][q][c] = 1/s^2 sum_{u, v} z[n][p s + u][q s + v][c]`
 pub(super) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let x = job.map(job.x.data());
+    let x = job.as_pixels(job.x.data());
     let (folded, moments) = batch_norm::naive::fold_for(norm, x, job.pixels());
     let z = batch_norm::naive::affine(x, &folded, true, job.pixels());
     let area = (job.window * job.window) as f32;
@@ -27,18 +26,10 @@ pub(super) fn backward(
     let (dy, area) = (dy.data(), (job.window * job.window) as f32);
     let mut dz = vec![0.0; job.x.len()];
     for_each_pair(job, |zi, yi| dz[zi] = dy[yi] / area);
-    let mut dx = wanted.has(X).then(|| vec![0.0; job.x.len()]);
-    let out = dx.as_mut().map(|data| PixelsMut {
-        data,
-        stride: job.channels,
-    });
-    let x_and_dz = [job.x.data(), &dz].map(|data| job.map(data));
-    let [dgamma, dbeta] = batch_norm::naive::grads(x_and_dz, folded, true, job.pixels(), out);
-    vec![
-        dx.map(|dx| Tensor::computed(dx, job.x.dims())),
-        wanted.has(GAMMA).then_some(dgamma),
-        wanted.has(BETA).then_some(dbeta),
-    ]
+    let x_and_dz = [job.x.data(), &dz].map(|data| job.as_pixels(data));
+    batch_norm::gradients(&job.x, wanted, |dx| {
+        batch_norm::naive::grads(x_and_dz, folded, true, job.pixels(), dx)
+    })
 }
 
 /// Calls `body(zi, yi)` with the index of each element of `z` under a window, and that of the window's element of `y`.
