@@ -1,11 +1,11 @@
 // Functions that several shaders call. This text is appended to each shader when it is compiled.
 
-// The number of a workgroup. Where there are too many for one axis they form a rectangle, which is numbered row by row.
+// Returns the index of a workgroup. If there are too many for one axis, they form a rectangle that is numbered row by row.
 fn group_index(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
 }
 
-// The number of an invocation among those of all workgroups of 256, where each computes one element.
+// Returns the index of an invocation among those of all workgroups of 256; each computes one element.
 fn element_index(group: vec3<u32>, groups: vec3<u32>, invocation: u32) -> u32 {
     return group_index(group, groups) * 256u + invocation;
 }
@@ -31,7 +31,8 @@ fn hyperbolic_tangent(x: f32) -> f32 {
 // One value for each invocation of a workgroup of 256, for the two functions that follow.
 var<workgroup> shared_values: array<f32, 256>;
 
-// The sum of `value` over the 256 invocations of a workgroup, halved in steps: always in the same order. All of them call it.
+// Returns the sum of `value` over the 256 invocations of a workgroup. Each step adds the upper half of the values to the lower
+// half, so the order is fixed. Every invocation has to call it, because it contains barriers.
 fn sum_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
     shared_values[invocation] = value;
@@ -45,7 +46,7 @@ fn sum_of_all(value: f32, invocation: u32) -> f32 {
     return shared_values[0];
 }
 
-// The largest `value` of the 256 invocations of a workgroup. All of them call it.
+// Returns the largest `value` of the 256 invocations of a workgroup. Every invocation has to call it.
 fn largest_of_all(value: f32, invocation: u32) -> f32 {
     workgroupBarrier();
     shared_values[invocation] = value;

@@ -51,7 +51,7 @@
 //! | 9 | `cli` | the command line |
 //!
 //! `tests/floors.rs` checks that a module imports only from lower floors, and `tests/circles` that no two files use each
-//! other. A good start for reading is [`tensor`], then [`ops`], which derives every gradient. [The book](book) has the
+//! other, except a module and its child. A good start for reading is [`tensor`], then [`ops`], which derives every gradient. [The book](book) has the
 //! architecture, a glossary, and how to add an operation.
 //! `tools/examples` has four short programs: a caption, a training, an operation of one's own, a search for similar images.
 //!
@@ -62,7 +62,8 @@
 //! train:    batch -> forward -> loss -> backward -> optimizer -> checkpoint
 //! ```
 //!
-//! [`caption::DescribeOptions::describe_all`] is the first, [`train::Trainer::step`] the second.
+//! [`caption::DescribeOptions::describe_all`] is the first, from the pixels on; [`train::Trainer::step`] is the second, up to
+//! the optimizer.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]

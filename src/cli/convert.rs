@@ -32,7 +32,7 @@ pub struct ConvertArgs {
     /// Refuse all architectures but this one [default: accept any]
     #[arg(long, value_name = "NAME", value_parser = DenseNetConfig::NAMES)]
     arch: Option<String>,
-    /// NumberFormat of the stored numbers: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as
+    /// Precision of the stored numbers: 32 bits, 16 for half the size, or i8 for a quarter: matrices and kernels as
     /// 8-bit integers with a scale for each row
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     dtype: Dtype,

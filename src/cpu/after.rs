@@ -4,7 +4,7 @@
 
 use super::simd::Simd;
 
-/// The affine map of a batch norm, `y = scale[c] x + shift[c]` for channel `c`. Its methods apply it and the ReLU that follows.
+/// The affine map of a batch norm, `y = scale[c] x + shift[c]` for channel `c`. Its methods compute the ReLU of it.
 #[derive(Clone, Copy)]
 pub struct Affine<'a> {
     /// One factor per channel.

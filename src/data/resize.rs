@@ -81,13 +81,13 @@ pub fn bilinear(image: &Image, width: u32, height: u32) -> Result<Image> {
 /// If a side of the result would be zero or the region reaches beyond the image.
 pub fn bilinear_region(image: &Image, region: Region, width: u32, height: u32) -> Result<Image> {
     const OP: &str = "bilinear";
-    // The functions for a known pixel type: those that ask for it at run time would put the kernels of all types into the
-    // program, three megabytes.
+    // These functions take the pixel type at compile time. Those that take it at run time would add the kernels of all types to
+    // the program, 3 MB.
     let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.pixels())
         .map_err(|_| Error::value(OP, "the image has no pixels"))?;
     let mut pixels = vec![0; width as usize * height as usize * 3];
     let mut result = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels)
-        .map_err(|_| Error::value(OP, "the result has no pixels"))?;
+        .map_err(|_| Error::value(OP, "the image has no pixels"))?;
     let options = fir::ResizeOptions::new()
         .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
         .crop(region.left, region.top, region.width, region.height);

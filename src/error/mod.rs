@@ -59,7 +59,7 @@ pub enum Error {
         /// The failure, and what to do about it.
         what: String,
     },
-    /// The system gave no thread; the message says how many were wanted, or why.
+    /// The system did not start a thread; the message has the number of threads or the reason.
     #[error("{what}")]
     Thread {
         /// The failure, and what to do about it.
@@ -135,7 +135,7 @@ impl Error {
         }
     }
 
-    /// The system gave no thread.
+    /// The system did not start a thread, or not as many as were asked for.
     pub fn thread(what: impl fmt::Display) -> Self {
         Error::Thread {
             what: one_line(&what.to_string()),

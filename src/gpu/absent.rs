@@ -42,7 +42,7 @@ pub fn adapters() -> Vec<Adapter> {
     Vec::new()
 }
 
-/// Returns whether this build may find a hardware GPU: it does not.
+/// Returns `false`: this build finds no GPU.
 pub fn may_be_real() -> bool {
     false
 }

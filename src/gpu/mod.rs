@@ -21,8 +21,8 @@
 //! No result depends on how work is scheduled: the shape alone decides how sums are split, every sum is taken in one fixed
 //! order, and there are no atomic additions.
 //!
-//! Without the feature `gpu`, the module `absent` stands in for `adapter`, `buffer`, `device` and `kernel`, the modules that
-//! call the library `wgpu`. The operations call the same functions in either build.
+//! Without the feature `gpu`, the modules that call the library `wgpu` are left out. The module `absent` stands in for those
+//! that operations use: `adapter`, `buffer`, `device` and `kernel`. The operations call the same functions in either build.
 
 #[cfg(not(feature = "gpu"))]
 pub mod absent;

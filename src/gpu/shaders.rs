@@ -27,8 +27,8 @@ macro_rules! shaders {
     };
 }
 
-/// Functions that several shaders call. WGSL knows names before they are declared, so this text can stand behind a shader's
-/// own, where it leaves the lines of an error message as they are, and the file's directives first.
+/// Functions that several shaders call. WGSL allows a call before the declaration, so this text is appended. Line numbers in
+/// error messages stay those of the file, and directives stay first, as WGSL demands.
 #[cfg(feature = "gpu")]
 const PRELUDE: &str = include_str!("../../shaders/prelude.wgsl");
 
@@ -75,8 +75,8 @@ pub enum Variant {
 
 #[cfg(feature = "gpu")]
 impl Variant {
-    /// Returns the text of `shader` in this variant, with the functions that it calls. A shader must not give a variable of
-    /// its own the name of a function that [`PRELUDE`] calls, such as `sign`.
+    /// Returns the text of `shader` in this variant, with the functions that it calls. A shader must not
+    /// declare a module-scope name that hides a built-in function of [`PRELUDE`], such as `sign`.
     pub(crate) fn text(self, shader: Shader) -> Cow<'static, str> {
         let text = format!("{}\n{PRELUDE}", shader.source());
         match self {

@@ -1,6 +1,6 @@
 //! Floor 3: the operations, one folder each.
 //!
-//! A folder has five files:
+//! A folder has these files; a long one is a folder of its own:
 //!
 //! - `mod.rs` has the equation, the shapes, the derivation of the gradient, and the public function.
 //! - `naive.rs` is the definition as plain loops, which the kernels are tested against.
@@ -8,8 +8,8 @@
 //! - `gpu.rs` dispatches the shader of the same name in `shaders/`.
 //! - `tests.rs` compares all of these with each other, with PyTorch, and with difference quotients.
 //!
-//! The three implementations have functions of the same names, `forward` and `backward`, with the same parameters. The public
-//! function checks the shapes, chooses one of the three, and records the gradient:
+//! The three implementations have functions of the same names, mostly `forward` and `backward`. Their parameters are the same,
+//! except that the CPU version also takes the instruction set and the GPU version the GPU. The public function checks the shapes, chooses one of the three, and records the gradient:
 //!
 //! ```text
 //! let job = Job::check(x, weight, bias)?;                shapes, messages, sizes

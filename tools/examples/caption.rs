@@ -1,4 +1,4 @@
-//! Says what is to be seen in images, and admits where it is not sure.
+//! Describes images, and prints "not sure" where the confidence is low.
 //!
 //! ```text
 //! cargo run --release --example caption -- photo.jpg other.png

@@ -15,7 +15,7 @@ use glimpse::{Result, Tensor};
 
 /// `ln(1 + e^x)`, of any shape.
 fn softplus(x: &Tensor) -> Result<Tensor> {
-    // For large x, e^x would be infinite; the two forms are equal.
+    // Equal to ln(1 + e^x), without the overflow of e^x for large x.
     let forward = |x: &f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
     let y = Tensor::from_vec(x.data().iter().map(forward).collect(), x.dims())?;
     let x_kept = x.detach();

@@ -25,7 +25,7 @@ fn features(captioner: &Captioner, path: &Path) -> Result<Vec<f32>> {
 fn main() -> Result<()> {
     let paths: Vec<_> = env::args_os().skip(1).collect();
     let [query, photos] = paths.as_slice() else {
-        println!("usage: search QUERY FOLDER");
+        eprintln!("usage: search QUERY FOLDER");
         process::exit(2);
     };
     let captioner = Captioner::bundled()?;

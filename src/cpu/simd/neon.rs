@@ -139,7 +139,7 @@ impl Simd for Neon {
     }
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
-        // Rust has no stable intrinsic for it. The instruction is a hint, which an address without memory does not fault.
+        // Rust has no stable intrinsic for it. The instruction is a hint: an address without memory causes no fault.
         unsafe {
             asm!("prfm pldl1keep, [{0}]", in(reg) p.addr(), options(nomem, nostack, preserves_flags));
         }

@@ -49,7 +49,7 @@ pub enum NumberFormat {
 }
 
 impl NumberFormat {
-    /// All precisions.
+    /// All formats.
     pub const ALL: [NumberFormat; 4] = [
         NumberFormat::F32,
         NumberFormat::F16,
