@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-// The function, numbered in the order of `Pair` and `Single` in src/ops/elementwise/gpu.rs.
+// The function, by its number in src/gpu/elementwise.rs.
 override FUNCTION: u32 = 0;
 
 @compute @workgroup_size(256)

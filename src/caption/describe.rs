@@ -32,7 +32,8 @@ pub struct Described {
     /// The best caption's text, or [`NOT_SURE`] if `caption` is `None`. This is the text that `Display` writes.
     pub text: String,
     /// The confidence of the best caption, 0 to 1, also if it was too low: the probability that at least half of its
-    /// content words are words that people would use of the picture. `None` for a model that has not been calibrated.
+    /// content words are words that people would use of the picture. `None` for a model that has not been calibrated, or
+    /// if [`Search::judge`] is off.
     pub confidence: Option<f64>,
     /// The best caption with its words and their probabilities. `None` if its confidence is below
     /// [the least that was asked for](DescribeOptions::min_confidence).
@@ -201,19 +202,27 @@ impl DescribeOptions<'_> {
         }
     }
 
-    /// Refuses a least confidence that no caption can be compared with.
+    /// Refuses options that make no sense, before the encoder runs.
     fn check(&self) -> Result<()> {
+        if self.sampling.is_none() {
+            self.search.check()?;
+        }
         let Some(least) = self.min_confidence else {
             return Ok(());
         };
         if !(0.0..=1.0).contains(&least) {
             let what = format_args!("a least confidence of {least}: take 0 to 1");
-            return Err(Error::value("describe", what));
+            return Err(Error::usage(what));
         }
         if self.captioner.recognition.is_none() {
             let what =
                 "a least confidence needs a model that knows how sure it is; calibrate it first";
-            return Err(Error::value("describe", what));
+            return Err(Error::usage(what));
+        }
+        if self.sampling.is_none() && !self.search.judge {
+            return Err(Error::usage(
+                "a least confidence needs a search whose `judge` is on",
+            ));
         }
         Ok(())
     }

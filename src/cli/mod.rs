@@ -211,9 +211,16 @@ fn in_options(error: &Error) -> String {
 /// The exit status.
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
     survive_size_limit();
-    T::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayVersion => misuse::not_parsed(&version_in_detail::<T>().unwrap_or(error)),
-        _ => misuse::not_parsed(&error),
+    T::try_parse().map_err(|error| {
+        if error.kind() != ErrorKind::DisplayVersion {
+            return misuse::not_parsed(&error);
+        }
+        // The answer names the instruction set in use.
+        if let Err(e) = isa::check_forced() {
+            output::complain(e);
+            return ExitCode::FAILURE;
+        }
+        misuse::not_parsed(&version_in_detail::<T>().unwrap_or(error))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Loops over the elements of one slice, which several operations share.
 
 use super::simd::{Simd, WithSimd};
-use super::{Isa, threads};
+use super::{Isa, math, threads};
 
 // Elements per task: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
@@ -34,4 +34,46 @@ pub fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     }
     maxima = s.max(s.load_part(chunks.remainder(), f32::NEG_INFINITY), maxima);
     s.largest(maxima)
+}
+
+/// Returns the sum of `exp(x - largest)` over the elements of `x`, and writes these terms to `out`, if it is given.
+#[inline(always)]
+pub fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>) -> f32 {
+    let shift = s.splat(largest);
+    sum_of(s, x, largest, |x| math::exp(s, s.sub(x, shift)), out)
+}
+
+/// Returns the sum of `term(x)` over the elements of `x`, and writes these terms to `out`, if it is given. `padding` fills the
+/// last vector.
+#[inline(always)]
+pub fn sum_of<S: Simd>(
+    s: S,
+    x: &[f32],
+    padding: f32,
+    term: impl Fn(S::V) -> S::V,
+    out: Option<&mut [f32]>,
+) -> f32 {
+    let whole = x.len() / S::LANES * S::LANES;
+    let (body, tail) = x.split_at(whole);
+    let (mut sum, mut last) = (s.splat(0.0), 0.0);
+    let body = body.chunks_exact(S::LANES);
+    if let Some(out) = out {
+        let (out, out_tail) = out.split_at_mut(whole);
+        for (x, out) in body.zip(out.chunks_exact_mut(S::LANES)) {
+            let y = term(s.load(x));
+            s.store(out, y);
+            sum = s.add(sum, y);
+        }
+        s.store_part(out_tail, term(s.load_part(tail, padding)));
+        out_tail.iter().for_each(|y| last += y);
+    } else {
+        for x in body {
+            sum = s.add(sum, term(s.load(x)));
+        }
+        let mut out = [0.0; 16];
+        let out = &mut out[..tail.len()];
+        s.store_part(out, term(s.load_part(tail, padding)));
+        out.iter().for_each(|y| last += y);
+    }
+    s.sum(sum) + last
 }

@@ -129,8 +129,9 @@ impl<P: MulAdd> WithSimd for Multiply<'_, P> {
     fn run<S: Simd>(self, s: S) {
         match S::TILE_VECTORS {
             1 => self.0.multiply_strips::<S, P, 1>(s),
+            2 => self.0.multiply_strips::<S, P, 2>(s),
             4 => self.0.multiply_strips::<S, P, 4>(s),
-            _ => self.0.multiply_strips::<S, P, 2>(s),
+            vectors => unreachable!("no instruction set has a tile of {vectors} vectors"),
         }
     }
 }

@@ -18,8 +18,25 @@ shader_params! {
     }
 }
 
-/// The number of `y = a + b` among the shader's functions of two numbers.
+// The numbers of the shader's functions of two numbers.
+/// `y = a + b`
 pub const ADD: u32 = 0;
+/// `y = a - b`
+pub const SUB: u32 = 1;
+/// `y = a b`
+pub const MUL: u32 = 2;
+/// `y = a (1 - b^2)`
+pub const TANH_GRAD: u32 = 3;
+/// `y = a b (1 - b)`
+pub const SIGMOID_GRAD: u32 = 4;
+
+// The numbers of the shader's functions of one number.
+/// `y = factor x`
+pub const SCALE: u32 = 0;
+/// `y = tanh(x)`
+pub const TANH: u32 = 1;
+/// `y = sigmoid(x)`
+pub const SIGMOID: u32 = 2;
 
 /// Computes function number `function` of each of `len` pairs of elements.
 ///

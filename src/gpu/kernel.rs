@@ -24,19 +24,12 @@ use crate::error::Result;
 /// Invocations of a workgroup where each computes one element; shaders write it as the literal 256.
 pub const THREADS: usize = 256;
 
-/// A buffer and its binding number.
-struct Binding<'a> {
-    number: u32,
-    buffer: &'a Buffer,
-    writable: bool,
-}
-
 /// A dispatch that is being built.
 #[must_use = "nothing is dispatched before `over`, `groups` or `grid` is called"]
 pub struct Kernel<'a> {
     gpu: &'a Gpu,
     key: PipelineKey,
-    bindings: Vec<Binding<'a>>,
+    bindings: Vec<Bound<'a>>,
     params: Vec<u8>,
     flops: f64,
 }
@@ -85,22 +78,23 @@ impl<'a> Kernel<'a> {
     }
 
     /// Binds a buffer that is read.
-    pub fn read(mut self, number: u32, slice: &'a Slice) -> Self {
-        self.bindings.push(Binding {
-            number,
-            buffer: &slice.buffer,
-            writable: false,
-        });
-        self
+    pub fn read(self, number: u32, slice: &'a Slice) -> Self {
+        self.bind(number, slice, false)
     }
 
     /// Binds a buffer that is written, and may be read.
-    pub fn write(mut self, number: u32, slice: &'a Slice) -> Self {
-        self.bindings.push(Binding {
+    pub fn write(self, number: u32, slice: &'a Slice) -> Self {
+        self.bind(number, slice, true)
+    }
+
+    fn bind(mut self, number: u32, slice: &'a Slice, writable: bool) -> Self {
+        let buffer: &Buffer = &slice.buffer;
+        self.bindings.push(Bound {
             number,
-            buffer: &slice.buffer,
-            writable: true,
+            raw: buffer.raw(),
+            last_use: &buffer.last_use,
         });
+        self.key.writable.push((number, writable));
         self
     }
 
@@ -150,11 +144,7 @@ impl<'a> Kernel<'a> {
             self.key.entry
         );
         self.bindings.sort_by_key(|b| b.number);
-        self.key.writable = self
-            .bindings
-            .iter()
-            .map(|b| (b.number, b.writable))
-            .collect();
+        self.key.writable.sort_unstable();
         let label = Label {
             entry: self.key.entry,
             flops: self.flops,
@@ -163,14 +153,9 @@ impl<'a> Kernel<'a> {
         let pipeline = lock(&self.gpu.0.pipelines)
             .get(&self.gpu.0.device, &self.key)
             .map_err(|what| self.gpu.error(what))?;
-        let bound = self.bindings.iter().map(|binding| Bound {
-            number: binding.number,
-            raw: binding.buffer.raw(),
-            last_use: &binding.buffer.last_use,
-        });
         self.gpu.append(&Dispatch {
             pipeline: &pipeline,
-            bindings: &bound.collect::<Vec<_>>(),
+            bindings: &self.bindings,
             params: &self.params,
             groups: groups.map(|n| n as u32),
             label,

@@ -66,7 +66,7 @@ impl Pipelines {
         let module = modules.entry((key.shader, key.variant)).or_insert_with(|| {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(key.shader.file()),
-                source: wgpu::ShaderSource::Wgsl(key.variant.text(key.shader)),
+                source: wgpu::ShaderSource::Wgsl(key.variant.text(key.shader).into()),
             };
             let checks = wgpu::ShaderRuntimeChecks {
                 force_loop_bounding: false,

@@ -1,8 +1,5 @@
 //! The WGSL files, and the texts that they are compiled from.
 
-#[cfg(feature = "gpu")]
-use std::borrow::Cow;
-
 macro_rules! shaders {
     ($($name:ident $file:literal),* $(,)?) => {
         /// A file of `shaders/`.
@@ -77,23 +74,22 @@ pub enum Variant {
 impl Variant {
     /// Returns the text of `shader` in this variant, with the functions that it calls. A shader must not
     /// declare a module-scope name that hides a built-in function of [`PRELUDE`], such as `sign`.
-    pub(crate) fn text(self, shader: Shader) -> Cow<'static, str> {
+    pub(crate) fn text(self, shader: Shader) -> String {
         let text = format!("{}\n{PRELUDE}", shader.source());
         match self {
-            Variant::Plain | Variant::Matrices(16) => text.into(),
+            Variant::Plain | Variant::Matrices(16) => text,
             Variant::Half => {
                 let halves = text
                     .replace("alias Operand = f32;", "alias Operand = f16;")
                     .replace("alias Operands = vec4<f32>;", "alias Operands = vec4<f16>;");
-                format!("enable f16;\n{halves}").into()
+                format!("enable f16;\n{halves}")
             }
             Variant::Matrices(size) => text
                 .replace(
                     "const SIZE: u32 = 16;",
                     &format!("const SIZE: u32 = {size};"),
                 )
-                .replace("coop_mat16x16", &format!("coop_mat{size}x{size}"))
-                .into(),
+                .replace("coop_mat16x16", &format!("coop_mat{size}x{size}")),
         }
     }
 }

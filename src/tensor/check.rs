@@ -146,6 +146,9 @@ mod tests {
             y.record(&[&all[0]], |dy, _| Ok(vec![Some(dy.clone())]))
         };
         let text = check_gradients(&[x], flat).unwrap_err().to_string();
-        assert!(text.contains("input 0 is [3], but its gradient is"), "{text}");
+        assert!(
+            text.contains("input 0 is [3], but its gradient is"),
+            "{text}"
+        );
     }
 }

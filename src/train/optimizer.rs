@@ -78,8 +78,8 @@ impl Optimizer {
         }
     }
 
-    /// Sets the learning rate and weight decay of all parameters whose names begin with `prefix`. Gradient clipping still uses the norm over all
-    /// parameters.
+    /// Sets the learning rate and weight decay of all parameters whose names begin with `prefix`. Gradient clipping still
+    /// uses the norm over all parameters.
     pub fn set_group(&mut self, prefix: &str, settings: GroupSettings) {
         for (group, name) in self.group_of.iter_mut().zip(&self.names) {
             if name.starts_with(prefix) {

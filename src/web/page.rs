@@ -77,6 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_public_path_hides_a_file_of_the_page() {
+        for (path, ..) in FILES {
+            assert!(paths::hidden_by(path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
     fn the_page_has_a_place_for_its_address() {
         assert_eq!(PAGE.matches(ADDRESS).count(), 1);
     }

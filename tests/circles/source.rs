@@ -214,7 +214,9 @@ impl Reader<'_> {
         if let ["#", "[", "path", "=", path, "]"] = words[..] {
             *file = Some(path.trim_start_matches('"').to_string());
         }
-        words[..3] == ["#", "[", "cfg"] && words.contains(&"test") && !words.contains(&"not")
+        words[..3] == ["#", "[", "cfg"]
+            && words.contains(&"test")
+            && !["any", "not"].iter().any(|word| words.contains(word))
     }
 
     /// Skips one group in brackets, with all groups in it. The reader is at its opening bracket.

@@ -186,13 +186,13 @@ fn the_package_has_what_builds_need_and_the_terms_of_the_weights() {
 fn the_terms_of_the_weights_name_every_source() {
     let (card, terms) = (read("weights/README.md"), read("weights/LICENSE"));
     let section = card.split("## Data, and its terms").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| "));
     let sources: Vec<&str> = rows
         .skip(1)
         .filter_map(|row| row.split('|').nth(1))
-        .take(5)
         .collect();
-    assert_eq!(sources.len(), 5);
+    assert!(sources.len() >= 5);
     for source in sources {
         // `COCO 2014 and PASCAL VOC`, `Stanford 40 Actions (Yao et al., 2011), ImageNet and Imagenette`
         for name in source.replace(" and ", ", ").split(", ") {

@@ -58,7 +58,8 @@ fn every_shell_has_completions_with_every_command() {
         let run = glimpse(here, &["completions", shell]);
         run.lines();
         for command in COMMANDS {
-            assert!(run.out.contains(command), "{shell}: {command}");
+            let mut words = run.out.split(|c: char| !(c.is_alphanumeric() || c == '-'));
+            assert!(words.any(|w| w == command), "{shell}: {command}");
         }
     }
     let other = glimpse(here, &["completions", "tcsh"]);

@@ -35,7 +35,8 @@ use crate::error::{self, Result};
 pub struct DoctorArgs {
     #[command(flatten)]
     data: DataArgs,
-    /// A model, whose captions of some of the pictures are examined too; `bundled` is the bundled one
+    /// A model, whose captions of some of the pictures are examined too; `bundled` is the bundled one, `./bundled` a
+    /// file of that name
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]

@@ -77,6 +77,18 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// An entry point of the attention's shader for step `t`, with the buffers that both passes bind.
+    fn attention(&self, entry: &'static str, t: usize, dy_start: u32) -> Kernel<'_> {
+        self.kernel(entry, t, dy_start)
+            .write(1, &self.rows)
+            .read(2, &self.keys)
+            .read(3, &self.values)
+            .read(4, &self.score)
+            .write(6, &self.results)
+            .write(7, &self.means)
+            .read(8, &self.lists)
+    }
+
     /// The columns of `W_ih` that read the word, and those that read the context: `[4H, E]` and `[4H, V]`.
     fn input_weights(&self) -> [Matrix; 2] {
         let s = self.job.sizes;
@@ -210,15 +222,8 @@ fn forward_step(pass: &Pass, t: usize) -> Result<()> {
     let w_hh = Matrix::new(pass.w_hh.clone(), s.hidden).t();
     let sizes = [s.sentences, s.hidden, width];
     gemm(gpu, sizes, &h, &w_hh, &add_to(t * width))?;
-    pass.kernel("attention_lstm_forward", t, 0)
-        .write(1, &pass.rows)
-        .read(2, &pass.keys)
-        .read(3, &pass.values)
-        .read(4, &pass.score)
+    pass.attention("attention_lstm_forward", t, 0)
         .read(5, &pass.bias)
-        .write(6, &pass.results)
-        .write(7, &pass.means)
-        .read(8, &pass.lists)
         .groups(s.sentences)?;
     let z = pass.results.after(t * s.output() + s.hidden);
     let z = pass.step_of(z, s.output());
@@ -316,14 +321,7 @@ fn walk_back(pass: &Pass, dy: &Slice, h0_wanted: bool) -> Result<(Slice, Slice)>
         let to_dz = Product::into(dz.clone(), s.value);
         let sizes = [s.sentences, 4 * s.hidden, s.value];
         gemm(gpu, sizes, &da, &w_iz, &to_dz)?;
-        pass.kernel("attention_lstm_backward", t, dy.start())
-            .write(1, &pass.rows)
-            .read(2, &pass.keys)
-            .read(3, &pass.values)
-            .read(4, &pass.score)
-            .write(6, &pass.results)
-            .write(7, &pass.means)
-            .read(8, &pass.lists)
+        pass.attention("attention_lstm_backward", t, dy.start())
             .read(9, dy)
             .groups(s.sentences)?;
         if t > 0 || h0_wanted {

@@ -2,9 +2,9 @@
 //! residual `w (p - q)`.
 
 use super::{CrossEntropy, Job, Saved};
-use crate::cpu::elements::{self, largest};
+use crate::cpu::elements::{self, exponentials, largest};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, memory, threads};
+use crate::cpu::{Isa, memory, threads};
 use crate::tensor::Tensor;
 
 // Rows per task.
@@ -91,43 +91,6 @@ impl WithSimd for &mut Block<'_> {
         }
         loss
     }
-}
-
-/// `exp(x - shift)`
-#[inline(always)]
-fn term<S: Simd>(s: S, x: S::V, shift: S::V) -> S::V {
-    math::exp(s, s.sub(x, shift))
-}
-
-/// The sum of `exp(x - largest)`; writes the terms to `out`.
-#[inline(always)]
-fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>) -> f32 {
-    let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
-    let whole = x.len() / S::LANES * S::LANES;
-    let (body, tail) = x.split_at(whole);
-    let mut last = 0.0;
-    if let Some(out) = out {
-        let (out, out_tail) = out.split_at_mut(whole);
-        for (x, out) in body
-            .chunks_exact(S::LANES)
-            .zip(out.chunks_exact_mut(S::LANES))
-        {
-            let e = term(s, s.load(x), shift);
-            s.store(out, e);
-            sum = s.add(sum, e);
-        }
-        s.store_part(out_tail, term(s, s.load_part(tail, largest), shift));
-        out_tail.iter().for_each(|e| last += e);
-    } else {
-        for x in body.chunks_exact(S::LANES) {
-            sum = s.add(sum, term(s, s.load(x), shift));
-        }
-        let mut out = [0.0; 16];
-        let out = &mut out[..tail.len()];
-        s.store_part(out, term(s, s.load_part(tail, largest), shift));
-        out.iter().for_each(|e| last += e);
-    }
-    s.sum(sum) + last
 }
 
 /// `dx = dloss / R w (p - q)`

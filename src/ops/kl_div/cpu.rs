@@ -93,18 +93,7 @@ impl WithSimd for &mut Block<'_> {
 fn softmax_terms<S: Simd>(s: S, x: &[f32], largest: f32, inverse: f32, out: &mut [f32]) -> f32 {
     let (shift, factor) = (s.splat(largest), s.splat(inverse));
     let term = |x: S::V| math::exp(s, s.mul(s.sub(x, shift), factor));
-    let whole = x.len() / S::LANES * S::LANES;
-    let (body, tail) = x.split_at(whole);
-    let (out, out_tail) = out.split_at_mut(whole);
-    let mut sum = s.splat(0.0);
-    let lanes = body.chunks_exact(S::LANES);
-    for (x, out) in lanes.zip(out.chunks_exact_mut(S::LANES)) {
-        let e = term(s.load(x));
-        s.store(out, e);
-        sum = s.add(sum, e);
-    }
-    s.store_part(out_tail, term(s.load_part(tail, largest)));
-    s.sum(sum) + out_tail.iter().sum::<f32>()
+    elements::sum_of(s, x, largest, term, Some(out))
 }
 
 /// `ds = dloss T / R (q - p)`

@@ -30,16 +30,7 @@ impl WithSimd for Forward<'_> {
     fn run<S: Simd>(self, s: S) {
         for row in self.y.chunks_exact_mut(self.classes) {
             let largest = elements::largest(s, row);
-            let (shift, mut sum) = (s.splat(largest), s.splat(0.0));
-            let mut chunks = row.chunks_exact(S::LANES);
-            for x in &mut chunks {
-                sum = s.add(sum, math::exp(s, s.sub(s.load(x), shift)));
-            }
-            let tail = chunks.remainder();
-            let mut last = [0.0; 16];
-            let last = &mut last[..tail.len()];
-            s.store_part(last, math::exp(s, s.sub(s.load_part(tail, largest), shift)));
-            let log = (s.sum(sum) + last.iter().sum::<f32>()).ln();
+            let log = elements::exponentials(s, row, largest, None).ln();
             row.iter_mut().for_each(|x| *x = (*x - largest) - log);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Job, Likeliest};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, threads};
+use crate::cpu::{Isa, elements, math, threads};
 
 // Exponentials that are summed in `f32` before they are added to the `f64` total, which bounds the rounding error of a
 // large vocabulary. A multiple of every vector's length.
@@ -73,15 +73,7 @@ impl WithSimd for LogSumExp<'_> {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let mut maxima = s.splat(f32::NEG_INFINITY);
-        let vectors = self.0.chunks_exact(S::LANES);
-        let tail = vectors.remainder();
-        for x in vectors {
-            maxima = s.max(s.load(x), maxima);
-        }
-        maxima = s.max(s.load_part(tail, f32::NEG_INFINITY), maxima);
-        let largest = s.largest(maxima);
-
+        let largest = elements::largest(s, self.0);
         let (shift, mut total) = (s.splat(largest), 0.0);
         for block in self.0.chunks(BLOCK) {
             let mut sum = s.splat(0.0);

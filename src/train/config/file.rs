@@ -28,7 +28,7 @@ impl TrainConfig {
     /// # Errors
     /// Fails if the file cannot be read, is not TOML, or names a field that does not exist.
     pub fn read_as_is(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
+        let text = fs::read_to_string(path).map_err(|e| Error::unread(path, &e))?;
         let mut config: TrainConfig =
             words::read_toml(&text).map_err(|what| Error::file(path, what))?;
         if let Some(distill) = &mut config.distill

@@ -1,7 +1,7 @@
 //! The attention of one step, sentence by sentence.
 
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, threads};
+use crate::cpu::{Isa, elements, math, threads};
 
 // Maximum number of sentences per task.
 const SENTENCES: usize = 4;
@@ -116,15 +116,7 @@ fn scores<S: Simd>(s: S, score: &[f32], q: &[f32], keys: &[f32], e: &mut [f32]) 
 /// `alpha = softmax(e)`, in place.
 #[inline(always)]
 fn softmax<S: Simd>(s: S, e: &mut [f32]) {
-    let mut largest = s.splat(f32::NEG_INFINITY);
-    for p in (0..e.len()).step_by(S::LANES) {
-        let here = match e.len() - p >= S::LANES {
-            true => s.load(&e[p..]),
-            false => s.load_part(&e[p..], f32::NEG_INFINITY),
-        };
-        largest = s.max(largest, here);
-    }
-    let largest = s.splat(s.largest(largest));
+    let largest = s.splat(elements::largest(s, e));
     let mut sum = 0.0;
     for p in (0..e.len()).step_by(S::LANES) {
         let exponential = math::exp(s, s.sub(get(s, e, p), largest));
