@@ -15,9 +15,9 @@ struct Params {
     lr: f32,
     momentum: f32,
     weight_decay: f32,
-    // The direction is now d + ahead velocity: the factors are 1 and momentum with Nesterov, else 0 and 1.
-    now: f32,
-    ahead: f32,
+    // The direction is gradient_factor d + velocity_factor velocity: with Nesterov the factors are 1 and momentum, else 0 and 1.
+    gradient_factor: f32,
+    velocity_factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,7 +43,7 @@ fn sgd_step(
     if (bitcast<u32>(norm[0]) & 0x7f800000u) != 0x7f800000u {
         let d = fma(select(0.0, params.weight_decay, i < params.decaying), p, grad[params.grad_start + i]);
         v = fma(params.momentum, v, d);
-        p -= params.lr * fma(params.ahead, v, params.now * d);
+        p -= params.lr * fma(params.velocity_factor, v, params.gradient_factor * d);
     }
     new_param[i] = p;
     new_velocity[i] = v;

@@ -42,7 +42,7 @@
 //! | 0 | [`error`], [`sizes`] | the error type; every message is one line; the sizes of a convolution |
 //! | 1 | [`cpu`], [`gpu`] | the CPU: SIMD, matrix products, convolution, the thread pool; the GPU: buffers, shaders, the command stream |
 //! | 2 | [`tensor`] | the tensor and the tape |
-//! | 3 | [`ops`] | the operations, each with its gradient, its oracle and its kernels |
+//! | 3 | [`ops`] | the operations, each with its gradient, its definition and its kernels |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
 //! | 5 | [`model`] | DenseNet, the decoder, the captioner, the self-describing model file |
 //! | 6 | [`caption`], [`metrics`], `convert`, `fetch` | search; scores of captions; conversion of published encoder weights; their download |

@@ -1,8 +1,8 @@
 //! Cargo's build script: finds out which commit a release is built from, so that `glimpse --version` can say it.
 //!
-//! `GLIMPSE_COMMIT` says it where it is set. Otherwise a checkout says it by the files of its repository, and a package
-//! by `.cargo_vcs_info.json`, which `cargo package` writes into it. Builds for development do without: they would be
-//! built anew after every commit.
+//! `GLIMPSE_COMMIT` names it where it is set. Otherwise it is read from the files of the checkout's repository, or from
+//! `.cargo_vcs_info.json`, which `cargo package` writes. Development builds leave it out, because every commit would
+//! rebuild them.
 
 use std::env;
 use std::fs;

@@ -88,7 +88,7 @@ pub fn sample(
             .for_each(|(drawn, sentence)| drawn.push(sentence));
     }
     let recognition = captioner.recognition.as_ref();
-    let seen = recognition.map_or_else(|| Ok(Vec::new()), |r| r.see(features))?;
+    let seen = recognition.map_or_else(|| Ok(Vec::new()), |r| r.recognise(features))?;
     let captions = |(image, sentences): (usize, &Vec<Sentence>)| {
         let evidence = recognition
             .zip(seen.get(image))

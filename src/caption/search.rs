@@ -46,7 +46,7 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
         ..*how
     };
     how.check()?;
-    let seen = recognition.map_or_else(|| Ok(Vec::new()), |r| r.see(features))?;
+    let seen = recognition.map_or_else(|| Ok(Vec::new()), |r| r.recognise(features))?;
     let rules = Rules::new(captioner, &seen, how);
     let found = sentences(&captioner.decoder, features, how, &rules)?;
     let captions = |(image, candidates): (usize, Vec<Sentence>)| -> Result<Vec<Caption>> {

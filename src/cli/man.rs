@@ -74,8 +74,8 @@ fn page(command: &Command) -> Result<(String, String)> {
     Ok((file, without_letters_beyond_ascii(&page)))
 }
 
-/// Replaces the title line of a page: that of `clap_mangen` has no quotes around an empty date, and the fields after it
-/// would be taken for others. Two lines follow that keep long words, such as paths, from being broken.
+/// Replaces the title line of a page: `clap_mangen` writes an empty date without quotes, which shifts the fields after it.
+/// The two added lines keep long words, such as paths, from being broken.
 fn with_title(page: &str, title: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let lines = page.lines().map(|line| match line.starts_with(".TH ") {

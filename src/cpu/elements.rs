@@ -1,4 +1,4 @@
-//! Loops over the elements of one slice, which several operations share.
+//! Loops over the elements of one slice, and vectors at its end, which several operations share.
 
 use super::simd::{Simd, WithSimd};
 use super::{Isa, math, threads};
@@ -76,4 +76,24 @@ pub fn sum_of<S: Simd>(
         out.iter().for_each(|y| last += y);
     }
     s.sum(sum) + last
+}
+
+/// Loads the vector of `x` from `first` on; elements beyond the end are zero.
+#[inline(always)]
+pub fn get<S: Simd>(s: S, x: &[f32], first: usize) -> S::V {
+    let x = &x[first..];
+    match x.len() >= S::LANES {
+        true => s.load(x),
+        false => s.load_part(x, 0.0),
+    }
+}
+
+/// Stores the vector of `x` from `first` on; lanes beyond the end are dropped.
+#[inline(always)]
+pub fn put<S: Simd>(s: S, x: &mut [f32], first: usize, v: S::V) {
+    let x = &mut x[first..];
+    match x.len() >= S::LANES {
+        true => s.store(x, v),
+        false => s.store_part(x, v),
+    }
 }

@@ -126,7 +126,7 @@ fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
 pub(crate) struct BackwardRow<'a> {
     /// `[4H]`: in, the gates i, f, g, o; out, `da`.
     pub(crate) gates: &'a mut [f32],
-    /// `[H]`: the gradient with respect to the cell state; in, to `c'`; out, to `c`.
+    /// `[H]`: in, the gradient with respect to `c'`, without the part through `h'`; out, the gradient with respect to `c`.
     pub(crate) dc: &'a mut [f32],
     /// The gradient with respect to `h'`, in two summands: from the tape and from the step after.
     pub(crate) dh_new: [&'a [f32]; 2],

@@ -57,7 +57,7 @@ mod tests {
     use crate::cpu::simd::WithSimd;
 
     #[test]
-    fn every_instruction_set_makes_the_same_words_and_sums() {
+    fn every_instruction_set_makes_the_same_lanes_and_sums() {
         struct Products<'a>(&'a [f32], &'a [f32]);
         impl WithSimd for Products<'_> {
             type Output = (Vec<f32>, Vec<f32>);

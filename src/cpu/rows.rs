@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::Isa;
 use super::after::Affine;
+use super::elements::{get, put};
 use super::pixels::{Pixels, PixelsMut};
 use super::profile;
 use super::simd::{Simd, WithSimd};
@@ -71,26 +72,6 @@ impl<F: RowBody> WithSimd for EachVector<F> {
                 self.body.run(s, row, channel);
             }
         }
-    }
-}
-
-/// Loads the vector of `x` from `first` on; elements beyond the end are zero.
-#[inline(always)]
-fn get<S: Simd>(s: S, x: &[f32], first: usize) -> S::V {
-    let x = &x[first..];
-    match x.len() >= S::LANES {
-        true => s.load(x),
-        false => s.load_part(x, 0.0),
-    }
-}
-
-/// Stores the vector of `x` from `first` on; lanes beyond the end are dropped.
-#[inline(always)]
-fn put<S: Simd>(s: S, x: &mut [f32], first: usize, v: S::V) {
-    let x = &mut x[first..];
-    match x.len() >= S::LANES {
-        true => s.store(x, v),
-        false => s.store_part(x, v),
     }
 }
 

@@ -118,14 +118,9 @@ impl Captioner {
     ///
     /// # Errors
     /// Where the file cannot be written; a file that was there before stays as it was.
-    pub fn save(&mut self, path: &Path, precision: NumberFormat) -> Result<()> {
+    pub fn save(&mut self, path: &Path, format: NumberFormat) -> Result<()> {
         let description = self.description(Kind::Captioner);
-        file::write(
-            path,
-            &description,
-            &file::module_tensors("", self),
-            precision,
-        )
+        file::write(path, &description, &file::module_tensors("", self), format)
     }
 
     /// Rows and columns of the feature map over which the decoder attends, for images prepared by the recipe; `None` for a

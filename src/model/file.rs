@@ -273,9 +273,9 @@ pub fn write(
     path: &Path,
     description: &Description,
     tensors: &[(String, Tensor)],
-    precision: NumberFormat,
+    format: NumberFormat,
 ) -> Result<()> {
-    write_with(path, description, tensors, precision, HashMap::new())
+    write_with(path, description, tensors, format, HashMap::new())
 }
 
 /// [`write()`] with additional metadata entries `notes`.
@@ -286,7 +286,7 @@ pub fn write_with(
     path: &Path,
     description: &Description,
     tensors: &[(String, Tensor)],
-    precision: NumberFormat,
+    format: NumberFormat,
     mut notes: HashMap<String, String>,
 ) -> Result<()> {
     let text = serde_json::to_string(description).map_err(|e| {
@@ -297,7 +297,7 @@ pub fn write_with(
         .because(e)
     })?;
     notes.insert(METADATA_KEY.to_string(), text);
-    write_weights(path, tensors, precision, notes)
+    write_weights(path, tensors, format, notes)
 }
 
 /// Infers the sizes of a DenseNet with torchvision's tensor names from the shapes of its tensors.
@@ -414,14 +414,14 @@ mod tests {
         captioner.encoder = DenseNet::new(&encoder, &mut init).unwrap();
         captioner.decoder = Decoder::new(&decoder, &mut init).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        for precision in [
+        for format in [
             NumberFormat::F32,
             NumberFormat::F16,
             NumberFormat::Bf16,
             NumberFormat::I8,
         ] {
-            let path = dir.path().join(precision.name());
-            captioner.save(&path, precision).unwrap();
+            let path = dir.path().join(format.name());
+            captioner.save(&path, format).unwrap();
             let load = || {
                 let start = Instant::now();
                 let parameters = Captioner::load(&path).unwrap().parameter_count();
@@ -433,7 +433,7 @@ mod tests {
             sorted.sort_by(f64::total_cmp);
             println!(
                 "{}: {} parameters, {} bytes, first {first:.1} ms, fastest {:.1}, median {:.1}",
-                precision.name(),
+                format.name(),
                 times[0].0,
                 std::fs::metadata(&path).unwrap().len(),
                 sorted[0],

@@ -240,17 +240,17 @@ impl Recognition {
     ///
     /// # Errors
     /// Where the features are those of another encoder.
-    pub fn see(&self, features: &Tensor) -> Result<Vec<Recognised>> {
+    pub fn recognise(&self, features: &Tensor) -> Result<Vec<Recognised>> {
         let pooled = pooled(features)?;
         let log_odds = self
             .detectors
             .forward(&self.basis.forward(&pooled)?)?
             .to(&Device::Cpu)?;
         let rows = log_odds.data().chunks(self.config.detectors());
-        Ok(rows.map(|row| self.seen(row)).collect())
+        Ok(rows.map(|row| self.recognised(row)).collect())
     }
 
-    fn seen(&self, log_odds: &[f32]) -> Recognised {
+    fn recognised(&self, log_odds: &[f32]) -> Recognised {
         let (words, rest) = log_odds.split_at(self.config.words.len());
         let (kinds, rest) = rest.split_at(self.config.kinds.len());
         let probabilities =
@@ -341,7 +341,7 @@ mod tests {
             let (basis, detectors) = (recognition.basis.clone(), recognition.detectors.clone());
             recognition.to(&device()).unwrap();
             let f = random(&[3, 5], 8);
-            let seen = recognition.see(&here(f.clone())).unwrap();
+            let seen = recognition.recognise(&here(f.clone())).unwrap();
             assert_eq!(seen.len(), 3);
             for (row, seen) in f.data().chunks(5).zip(&seen) {
                 let apply = |layer: &Linear, x: &[f64]| -> Vec<f64> {
@@ -367,7 +367,7 @@ mod tests {
             }
             // A map counts by its mean.
             let map = Tensor::from_vec([f.data(), f.data()].concat(), &[2, 3, 5]).unwrap();
-            let of_map = recognition.see(&here(map)).unwrap();
+            let of_map = recognition.recognise(&here(map)).unwrap();
             assert_eq!(of_map.len(), 2);
             assert_eq!(of_map[0], of_map[1]);
         });

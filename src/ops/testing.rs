@@ -1,5 +1,5 @@
 //! Shared by the operations' tests: values recorded from PyTorch, difference quotients, and functions that run one test
-//! body on the oracle, on every instruction set, and on the GPU.
+//! body with the definition, on every instruction set, and on the GPU.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -87,7 +87,7 @@ pub(crate) fn on_every_device(body: impl Fn()) {
     on_gpu(body);
 }
 
-/// Runs `body` on the oracle and on each instruction set of this processor (only the forced one where
+/// Runs `body` with the definition and on each instruction set of this processor (only the forced one where
 /// `GLIMPSE_ISA` is set), and prints each.
 pub(crate) fn on_every_isa(body: impl Fn()) {
     for isa in Isa::available() {

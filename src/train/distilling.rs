@@ -121,7 +121,7 @@ impl Distilling {
     }
 
     /// Writes the encoder to `path`, with the learnt classes as tags.
-    pub(super) fn save(&mut self, path: &Path, precision: NumberFormat) -> Result<()> {
+    pub(super) fn save(&mut self, path: &Path, format: NumberFormat) -> Result<()> {
         let mut tags = self.data.tags(&self.heads)?;
         let description = Description {
             kind: Kind::Encoder,
@@ -132,7 +132,7 @@ impl Distilling {
         if let Some(tags) = &mut tags {
             tensors.extend(file::module_tensors("tags.", tags));
         }
-        file::write(path, &description, &tensors, precision)
+        file::write(path, &description, &tensors, format)
     }
 }
 

@@ -46,7 +46,7 @@ impl GroupSettings {
 /// A parameter taken out of its module for the update.
 struct TakenParameter {
     /// Index in the order of [`Module::visit`].
-    place: usize,
+    index: usize,
     group: usize,
     param: Tensor,
     decays: bool,
@@ -122,8 +122,8 @@ impl Optimizer {
         mut grads: Gradients,
         share: f64,
     ) -> Result<Tensor> {
-        let mut place = 0;
-        let (mut moving, mut by) = (Vec::new(), Vec::new());
+        let mut index = 0;
+        let (mut taken, mut by) = (Vec::new(), Vec::new());
         module.visit("", &mut |_, role, tensor| {
             if !is_moved(role, tensor) {
                 return;
@@ -131,29 +131,29 @@ impl Optimizer {
             if let Some(grad) = grads.take(tensor) {
                 let param = std::mem::replace(tensor, nothing());
                 let decays = role == Role::Weight;
-                moving.push(TakenParameter {
-                    place,
-                    group: self.group_of[place],
+                taken.push(TakenParameter {
+                    index,
+                    group: self.group_of[index],
                     param,
                     decays,
                 });
                 by.push(grad);
             }
-            place += 1;
+            index += 1;
         });
-        let norm = self.apply(&mut moving, by, share);
+        let norm = self.apply(&mut taken, by, share);
         // The parameters return to the module, also after a failure.
-        let mut back = moving.into_iter().peekable();
-        let mut place = 0;
+        let mut back = taken.into_iter().peekable();
+        let mut index = 0;
         module.visit("", &mut |_, role, tensor| {
             let taken = tensor.dims() == [0] && !tensor.is_tracked() && role.is_trained();
             if !taken && !is_moved(role, tensor) {
                 return;
             }
-            if let Some(moved) = back.next_if(|m| m.place == place) {
+            if let Some(moved) = back.next_if(|m| m.index == index) {
                 *tensor = moved.param;
             }
-            place += 1;
+            index += 1;
         });
         norm
     }
@@ -161,7 +161,7 @@ impl Optimizer {
     /// Clips the gradients, updates the parameters, and returns the norm.
     fn apply(
         &mut self,
-        moving: &mut [TakenParameter],
+        taken: &mut [TakenParameter],
         mut grads: Vec<Tensor>,
         share: f64,
     ) -> Result<Tensor> {
@@ -171,17 +171,17 @@ impl Optimizer {
             f32::MAX
         };
         let norm = clip_grad_norm(&mut grads, limit)?;
-        let before = self.before(moving);
+        let before = self.before(taken);
         let mut grads = grads.into_iter();
-        let groups = moving.chunk_by_mut(|a, b| a.group == b.group);
+        let groups = taken.chunk_by_mut(|a, b| a.group == b.group);
         let moved = groups.into_iter().try_for_each(|group| {
             let grads = grads.by_ref().take(group.len()).collect();
             self.apply_group(group, grads, &norm, share)
         });
         if moved.is_err() {
-            for (moving, (param, state)) in moving.iter_mut().zip(before) {
-                moving.param = param;
-                self.state[moving.place] = state;
+            for (taken, (param, state)) in taken.iter_mut().zip(before) {
+                taken.param = param;
+                self.state[taken.index] = state;
             }
         }
         moved.map(|()| norm)
@@ -190,40 +190,40 @@ impl Optimizer {
     /// Copies parameters and state, to restore them if one group fails after another was updated. Only a GPU can run
     /// out of memory there. Its kernels write new buffers, so keeping the old ones costs nothing; on the CPU it would
     /// force copies.
-    fn before(&self, moving: &[TakenParameter]) -> Vec<Before> {
-        let params: Vec<&Tensor> = moving.iter().map(|m| &m.param).collect();
+    fn before(&self, taken: &[TakenParameter]) -> Vec<Before> {
+        let params: Vec<&Tensor> = taken.iter().map(|m| &m.param).collect();
         if self.groups.len() < 2 || matches!(Device::of(&params), Device::Cpu) {
             return Vec::new();
         }
-        let before = moving
+        let before = taken
             .iter()
-            .map(|m| (m.param.clone(), self.state[m.place].clone()));
+            .map(|m| (m.param.clone(), self.state[m.index].clone()));
         before.collect()
     }
 
     /// Updates the parameters of one group by their clipped gradients. `norm` is the norm over all groups.
     fn apply_group(
         &mut self,
-        moving: &mut [TakenParameter],
+        taken: &mut [TakenParameter],
         grads: Vec<Tensor>,
         norm: &Tensor,
         share: f64,
     ) -> Result<()> {
         let config = &self.config;
-        let Some(GroupSettings { lr, weight_decay }) = moving.first().map(|m| self.groups[m.group])
+        let Some(GroupSettings { lr, weight_decay }) = taken.first().map(|m| self.groups[m.group])
         else {
             return Ok(());
         };
         let lr = learning_rate(lr, share);
         let take = |t: &mut Tensor| std::mem::replace(t, nothing());
-        let each = moving.iter_mut().zip(grads);
+        let each = taken.iter_mut().zip(grads);
         if config.kind == OptimizerKind::Sgd {
             let mut all: Vec<sgd::Step> = each
-                .map(|(moving, grad)| sgd::Step {
-                    param: take(&mut moving.param),
+                .map(|(taken, grad)| sgd::Step {
+                    param: take(&mut taken.param),
                     grad,
-                    velocity: take(&mut self.state[moving.place][0]),
-                    decays: moving.decays,
+                    velocity: take(&mut self.state[taken.index][0]),
+                    decays: taken.decays,
                 })
                 .collect();
             let options = Sgd {
@@ -233,21 +233,21 @@ impl Optimizer {
                 nesterov: false,
             };
             let moved = sgd::step(&mut all, norm, &options);
-            for (moving, step) in moving.iter_mut().zip(all) {
-                moving.param = step.param;
-                self.state[moving.place][0] = step.velocity;
+            for (taken, step) in taken.iter_mut().zip(all) {
+                taken.param = step.param;
+                self.state[taken.index][0] = step.velocity;
             }
             return moved;
         }
         let mut all: Vec<adam::Step> = each
-            .map(|(moving, grad)| {
-                let [first, second] = &mut self.state[moving.place];
+            .map(|(taken, grad)| {
+                let [first, second] = &mut self.state[taken.index];
                 adam::Step {
-                    param: take(&mut moving.param),
+                    param: take(&mut taken.param),
                     grad,
                     m: take(first),
                     v: take(second),
-                    decays: moving.decays,
+                    decays: taken.decays,
                 }
             })
             .collect();
@@ -261,9 +261,9 @@ impl Optimizer {
             decoupled: config.kind == OptimizerKind::AdamW,
         };
         let moved = adam::step(&mut all, norm, self.steps + 1, &options);
-        for (moving, step) in moving.iter_mut().zip(all) {
-            moving.param = step.param;
-            self.state[moving.place] = [step.m, step.v];
+        for (taken, step) in taken.iter_mut().zip(all) {
+            taken.param = step.param;
+            self.state[taken.index] = [step.m, step.v];
         }
         moved
     }

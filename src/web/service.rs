@@ -1,4 +1,4 @@
-//! The service about itself: its model and limits, its health, its metrics.
+//! Routes that describe the service: its model and limits, its health, its metrics.
 
 use std::sync::Arc;
 

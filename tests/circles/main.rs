@@ -11,7 +11,7 @@
 //!
 //! A file uses another where it names an item that the other defines: in a `use` line or in a path, and whether or not
 //! modules in between pass the name on. To declare a child (`mod x;`) and to pass on names of modules below
-//! (`pub use x::Y;`) is no use. Code for tests (`#[cfg(test)]`) does not count.
+//! (`pub use x::Y;`) does not count as a use. Code for tests (`#[cfg(test)]`) does not count.
 
 mod modules;
 mod source;
@@ -281,7 +281,7 @@ fn parent_and_child_may_use_each_other_but_no_grandchild() {
     let reaches = "mod child;\npub struct Sizes;\nfn f() { child::far() }";
     let circle = "a/mod.rs:3 uses child::far of a/child/deep.rs, a/child/deep.rs:1 uses crate::a::Sizes of a/mod.rs";
     assert_eq!(family(reaches, deep), [circle]);
-    // To pass a name on is no use, unless the file uses the name itself.
+    // To pass a name on does not count as a use, unless the file uses the name itself.
     let passes = "mod child;\npub use child::far;\npub struct Sizes;";
     assert_eq!(family(passes, deep), [""; 0]);
     let both = "mod child;\npub use child::far;\npub struct Sizes;\nfn f() { far() }";

@@ -119,7 +119,7 @@ impl Modules {
                 let Some(to) = self.resolve(from, path, 0).map(Target::module) else {
                     continue;
                 };
-                // To pass on the name of an item further down is no use of it.
+                // To pass on the name of an item further down does not count as a use of it.
                 let passed_on = re_export && self.upward(to).any(|above| above == from);
                 if !passed_on && self.0[to].file != module.file {
                     let path = path.join("::");

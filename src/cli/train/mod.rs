@@ -262,13 +262,16 @@ impl TrainArgs {
         };
         let asked = config.value();
         let trainer = Trainer::new(self.data.given(), source, config, device)?;
+        if self.init.is_none() {
+            return Ok(trainer);
+        }
         let taken = trainer.config().value();
         let named = match &self.config {
             Some(path) => TrainConfig::named_in(path)?,
             None => Vec::new(),
         };
         let changed = changes.iter().map(|change| change.key().to_string());
-        // The decoder of --init has its own sizes; whoever names others must not get these instead.
+        // The model of --init fixes the decoder's sizes. Other sizes are refused, not ignored.
         for key in named.into_iter().chain(changed) {
             let [asked, taken] = [&asked, &taken].map(|config| within(config, &key));
             if asked != taken {

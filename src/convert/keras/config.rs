@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 6;
 /// A layer in the configuration.
 pub(super) struct Configured {
     /// The path of its variables in a file that numbers layers, without the parts `layers`: `functional/conv2d_2`.
-    pub(super) place: String,
+    pub(super) position: String,
     /// The names of the networks around it, outermost first, without the model itself.
     pub(super) around: Vec<String>,
     pub(super) name: String,
@@ -32,7 +32,7 @@ pub(super) fn layers(model: &Value) -> Vec<Configured> {
 
 fn children(
     network: &Value,
-    place: &str,
+    position: &str,
     around: &[String],
     depth: usize,
     found: &mut Vec<Configured>,
@@ -50,25 +50,31 @@ fn children(
             n => format!("{class}_{n}"),
         };
         *count += 1;
-        add(layer, format!("{place}{own}"), around, depth, found);
+        add(layer, format!("{position}{own}"), around, depth, found);
     }
     // A layer that wraps another, such as `TimeDistributed`.
     if let Some(layer) = config.get("layer") {
-        add(layer, format!("{place}layer"), around, depth, found);
+        add(layer, format!("{position}layer"), around, depth, found);
     }
 }
 
-fn add(layer: &Value, place: String, around: &[String], depth: usize, found: &mut Vec<Configured>) {
+fn add(
+    layer: &Value,
+    position: String,
+    around: &[String],
+    depth: usize,
+    found: &mut Vec<Configured>,
+) {
     let config = layer.get("config").unwrap_or(&Value::Null);
     let name = config.get("name").or_else(|| layer.get("name"));
     let name = name.and_then(Value::as_str).unwrap_or_default().to_string();
     let is_norm = layer.get("class_name").and_then(Value::as_str) == Some("BatchNormalization");
     if depth < MAX_DEPTH {
         let around = [around, std::slice::from_ref(&name)].concat();
-        children(layer, &format!("{place}/"), &around, depth + 1, found);
+        children(layer, &format!("{position}/"), &around, depth + 1, found);
     }
     found.push(Configured {
-        place,
+        position,
         around: around.to_vec(),
         name,
         eps: config
@@ -128,7 +134,7 @@ mod tests {
             layer("BatchNormalization", "a", 1e-3), layer("BatchNormalization", "b", 1e-4), inner,
             {"class_name": "TimeDistributed", "config": {"name": "t", "layer": layer("Dense", "d", 0.0)}}]}});
         let found = layers(&model);
-        let find = |place: &str| found.iter().find(|l| l.place == place).unwrap();
+        let find = |position: &str| found.iter().find(|l| l.position == position).unwrap();
         assert_eq!(find("batch_normalization_1").name, "b");
         assert_eq!(find("batch_normalization_1").eps, Some(1e-4));
         let norm = find("functional/batch_normalization");

@@ -10,7 +10,7 @@ const LINEAR: [&str; 2] = ["kernel", "bias"];
 
 /// A layer with variables.
 pub(super) struct Layer {
-    pub(super) place: Position,
+    pub(super) position: Position,
     /// The batch norm's epsilon, if the configuration gives it.
     pub(super) eps: Option<f64>,
     /// The known variables with their indices in the archive. Variables of unknown meaning are left out.
@@ -36,7 +36,8 @@ pub(super) enum Position {
 
 /// Returns all layers of an archive, without those of an optimizer.
 pub(super) fn layers(archive: &Archive, configured: &[Configured]) -> Vec<Layer> {
-    let by_place: HashMap<&str, &Configured> = configured.iter().map(|l| (&*l.place, l)).collect();
+    let by_position: HashMap<&str, &Configured> =
+        configured.iter().map(|l| (&*l.position, l)).collect();
     let mut found = Vec::new();
     // The variables by the path of their layer and by whether the file numbers them.
     let mut paths: BTreeMap<(String, bool), Vec<(&str, usize)>> = BTreeMap::new();
@@ -57,7 +58,7 @@ pub(super) fn layers(archive: &Archive, configured: &[Configured]) -> Vec<Layer>
     }
     for ((path, is_numbered), variables) in paths {
         let layer = match is_numbered {
-            true => numbered(archive, &path, &variables, &by_place),
+            true => numbered(archive, &path, &variables, &by_position),
             false => named(&path, &variables),
         };
         found.extend(layer);
@@ -76,12 +77,12 @@ fn named(path: &str, variables: &[(&str, usize)]) -> Option<Layer> {
     let variables: Vec<_> = known.collect();
     let parts: Vec<&str> = path.split('/').collect();
     let owned = |parts: &[&str]| parts.iter().map(|p| p.to_string()).collect();
-    let place = match own_name(&parts) {
+    let position = match own_name(&parts) {
         Some(name) => Position::Own(name),
         None => Position::Within(owned(&parts)),
     };
     let layer = Layer {
-        place,
+        position,
         eps: None,
         variables,
     };
@@ -126,15 +127,15 @@ fn numbered(
     archive: &Archive,
     path: &str,
     variables: &[(&str, usize)],
-    by_place: &HashMap<&str, &Configured>,
+    by_position: &HashMap<&str, &Configured>,
 ) -> Option<Layer> {
     let (network, own) = path.rsplit_once('/').unwrap_or(("", path));
     let class = base(own);
     let number = own[class.len()..].trim_start_matches('_').parse();
     // The names of the groups between a network and its layers, in Keras 3 and in Keras 2.12.
     let is_layer = |part: &&str| !matches!(*part, "layers" | "_layer_checkpoint_dependencies");
-    let place: Vec<&str> = path.split('/').filter(is_layer).collect();
-    let configured = by_place.get(&*place.join("/"));
+    let position: Vec<&str> = path.split('/').filter(is_layer).collect();
+    let configured = by_position.get(&*position.join("/"));
     let written = variables.iter().find_map(|&(_, i)| archive.layer_name(i));
     let name = written.or(configured.map(|l| &*l.name));
     let names: &[&'static str] = match (class, variables.len()) {
@@ -150,7 +151,7 @@ fn numbered(
     Some(Layer {
         variables: known.collect(),
         eps: configured.and_then(|l| l.eps),
-        place: Position::Numbered {
+        position: Position::Numbered {
             network: network.split('/').map(str::to_string).collect(),
             class: class.to_string(),
             number: number.unwrap_or(0),

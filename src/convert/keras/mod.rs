@@ -129,7 +129,7 @@ impl<'a> Scope<'a> {
                 }
             })
         };
-        match &layer.place {
+        match &layer.position {
             Position::Own(name) => scope(None, name),
             Position::Numbered { network, name, .. } => scope(Some(&network[..]), name.as_deref()?),
             // Names with a slash are two groups.
@@ -142,7 +142,7 @@ impl<'a> Scope<'a> {
 
     /// Whether a layer is in the same network, whatever its name.
     fn holds(&self, layer: &Layer) -> bool {
-        match (&layer.place, self.within) {
+        match (&layer.position, self.within) {
             (Position::Own(_), None) => true,
             (Position::Numbered { network, .. }, Some(within)) => network == within,
             (Position::Within(path), Some(within)) => path.starts_with(within),
@@ -152,7 +152,7 @@ impl<'a> Scope<'a> {
 
     /// Returns the name of a layer of the same network, without prefix and suffix.
     fn name(&self, layer: &Layer) -> Option<String> {
-        let name = match (&layer.place, self.within) {
+        let name = match (&layer.position, self.within) {
             (Position::Own(name), None) => name.clone(),
             (Position::Numbered { network, name, .. }, Some(within)) if network == within => {
                 name.clone()?
@@ -298,7 +298,7 @@ fn epsilon(layers: &[Layer], configured: &[Configured], network: &Network) -> Re
 /// Returns the configured epsilon of a layer that has a name in the file.
 fn configured_epsilon(layer: &Layer, configured: &[Configured]) -> Option<f64> {
     // In the file, the outermost network is a group, and the layer's name ends the path.
-    let (around, names) = match &layer.place {
+    let (around, names) = match &layer.position {
         Position::Own(name) => (None, vec![name.clone()]),
         Position::Within(path) => {
             let names = (1..path.len()).map(|from| path[from..].join("_"));

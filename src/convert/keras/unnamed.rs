@@ -19,7 +19,7 @@ pub(super) fn rows(layers: &[Layer]) -> BTreeMap<String, Rows<'_>> {
             class,
             number,
             ..
-        } = &layer.place
+        } = &layer.position
         {
             let rows = all.entry(format!("{}/", network.join("/"))).or_default();
             rows.entry(class).or_default().insert(*number, i);

@@ -40,7 +40,7 @@ impl NumberFormat {
         }
     }
 
-    /// Rounds a tensor as storing and reading it would. Numbers beyond the precision's range become infinite.
+    /// Rounds a tensor as storing and reading it would. Numbers beyond the format's range become infinite.
     ///
     /// # Errors
     /// If the tensor is on a GPU that does not respond.
@@ -72,18 +72,18 @@ struct Encoded {
 /// Writes named tensors and metadata to `path`, with checksums, atomically.
 ///
 /// # Errors
-/// If a number is beyond the range of the precision, two tensors have the same name, or the file cannot be written
+/// If a number is beyond the range of the format, two tensors have the same name, or the file cannot be written
 /// ([`write_atomically`]). A previous file at `path` is then unchanged.
 pub fn write_weights(
     path: &Path,
     tensors: &[(String, Tensor)],
-    precision: NumberFormat,
+    format: NumberFormat,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
     let mut encoded = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let tensor = tensor.to(&Device::Cpu)?;
-        encode(name, &tensor, precision, &mut encoded).map_err(|what| {
+        encode(name, &tensor, format, &mut encoded).map_err(|what| {
             Error::file(
                 path,
                 format_args!("tensor `{name}` cannot be stored: {what}"),
@@ -123,7 +123,7 @@ fn assemble(encoded: &[Encoded], metadata: &HashMap<String, String>) -> Result<V
 fn encode(
     name: &str,
     tensor: &Tensor,
-    precision: NumberFormat,
+    format: NumberFormat,
     to: &mut Vec<Encoded>,
 ) -> Result<(), String> {
     let data = tensor.data();
@@ -136,7 +136,7 @@ fn encode(
             bytes,
         });
     };
-    match precision.storage(tensor) {
+    match format.storage(tensor) {
         Storage::Floats(float) => {
             let bytes = float.encode(data);
             if float == Float::F16 && goes_beyond(data, &float.decode(&bytes)) {

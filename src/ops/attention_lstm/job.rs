@@ -82,8 +82,8 @@ pub(crate) struct Saved {
     pub(super) rows: Tensor,
     /// `[S, T, V]`: `m` of every step. Overwritten by `dm`. On the GPU its buffer has room for more, see `gpu.rs`.
     pub(super) means: Tensor,
-    /// `[S, T, H]`: `c'` of every step; empty if no gradient is wanted. On the GPU it is in the buffer of `results`, in
-    /// another order.
+    /// `[S, T, H]`: `c'` of every step, for the backward pass on the CPU. On the GPU it is empty: the cells follow the results in
+    /// their buffer.
     pub(super) cells: Tensor,
 }
 

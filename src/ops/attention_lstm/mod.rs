@@ -31,7 +31,8 @@
 //!
 //! The backward pass goes from the last step to the first. The tape gives the gradients `dy` with respect to the outputs
 //! `h'`, `z`, `alpha`, and `c'` of the last step. `dh'` is the `dy` of this step's `h'`, plus the `dh` of the step after.
-//! `dc'` is the `dc` of the step after, and at the last step the `dy` of `c'`. [`lstm`](mod@super::lstm) derives the gradient of the gates:
+//! `dc'` is the `dc` of the step after, and at the last step the `dy` of `c'`. [`lstm`](mod@super::lstm)
+//! derives the gradient of the gates:
 //!
 //! ```text
 //! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
@@ -60,7 +61,7 @@
 //! ```text
 //! ds += sum over p of de_p u_p
 //! dk_p += de_p s (1 - u_p^2)             dq = sum over p of de_p s (1 - u_p^2)
-//! dh = W_hh^T [dq, dr, da]               forward to the step before
+//! dh = W_hh^T [dq, dr, da]               passed to the step before
 //! ```
 //!
 //! The remaining gradients are sums over all steps and sentences, each one matrix product at the end:

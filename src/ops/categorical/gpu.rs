@@ -19,7 +19,7 @@ shader_params! {
 // Stands for no word.
 const NONE: u32 = u32::MAX;
 
-/// The word drawn from each row; `None` if the sum is not finite.
+/// The word drawn from each row; `None` if the sum of the exponentials is not finite or no word may be drawn.
 pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Vec<Option<usize>>> {
     let rows = job.rows;
     if rows == 0 {

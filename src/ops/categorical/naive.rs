@@ -2,7 +2,7 @@
 
 use super::Job;
 
-/// The word drawn from each row; `None` if the sum is not finite.
+/// The word drawn from each row; `None` if the sum of the exponentials is not finite or no word may be drawn.
 pub(crate) fn forward(job: &Job) -> Vec<Option<usize>> {
     let rows = job.logits.data().chunks(job.words).zip(job.uniform);
     rows.map(|(x, &u)| draw(job, x, u)).collect()

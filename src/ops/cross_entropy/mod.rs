@@ -83,12 +83,16 @@ impl<'a> Job<'a> {
                 got,
             ));
         }
-        if weights.len() != rows || weights.iter().any(|w| !w.is_finite()) {
+        if weights.len() != rows {
             return Err(Error::shape(
                 "cross_entropy",
-                format_args!("{rows} finite weights"),
-                format_args!("{} weights, some perhaps not finite", weights.len()),
+                format_args!("{rows} weights"),
+                format_args!("{} weights", weights.len()),
             ));
+        }
+        if let Some(weight) = weights.iter().find(|w| !w.is_finite()) {
+            let what = format_args!("the weight {weight} is not finite");
+            return Err(Error::value("cross_entropy", what));
         }
         let CrossEntropy {
             ignore_index,

@@ -141,7 +141,8 @@ pub(crate) fn backward(
     vec![dx, dw_ih, dw_hh, db, dh0, dc0]
 }
 
-/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh`, if `h0_wanted`, and `dc` of the first.
+/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh` and `dc` of the first
+/// step; `dh` has meaning only if `h0_wanted`.
 fn walk_back(
     isa: Isa,
     job: &Job,

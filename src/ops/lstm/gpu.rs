@@ -139,7 +139,8 @@ pub(crate) fn backward(
     ])
 }
 
-/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh`, if `h0_wanted`, and `dc` of the first.
+/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh` and `dc` of the first
+/// step; `dh` has meaning only if `h0_wanted`.
 fn walk_back(
     gpu: &Gpu,
     job: &Job,

@@ -117,7 +117,8 @@ pub(crate) struct Job {
 
 /// Results of a forward pass.
 pub(crate) struct Saved {
-    /// `[2, N, T, H]`: `h'`, then `c'`, of every step. `[1, N, T, H]`, only `h'`, where nobody needs `c'`.
+    /// `[2, N, T, H]`: `h'`, then `c'`, of every step. On the CPU `[1, N, T, H]`, only `h'`, where
+    /// nothing needs `c'`.
     states: Tensor,
     /// `[N, T, 4H]`: the gates i, f, g, o of every step. The backward pass overwrites them with `dz`.
     gates: Tensor,

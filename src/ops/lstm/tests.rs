@@ -22,9 +22,9 @@ fn weights_of(case: &Case) -> LstmWeights {
 }
 
 fn random_weights(inputs: usize, hidden: usize) -> [Tensor; 3] {
-    let (rows, half) = (4 * hidden, 5);
+    let rows = 4 * hidden;
     [
-        random(&[rows, inputs], half),
+        random(&[rows, inputs], 5),
         random(&[rows, hidden], 6),
         random(&[rows], 7),
     ]

@@ -28,8 +28,8 @@ pub(crate) fn step(isa: Isa, job: &Job, all: &mut [Step]) -> Result<()> {
                 lr: job.options.lr,
                 momentum: job.options.momentum,
                 weight_decay: job.weight_decay(step.decays),
-                now: job.now,
-                ahead: job.ahead,
+                gradient_factor: job.gradient_factor,
+                velocity_factor: job.velocity_factor,
             })
             .collect();
         threads::for_each_chunk(&mut chunks, 1, |_, chunks| {
@@ -47,8 +47,8 @@ struct Chunk<'a> {
     lr: f32,
     momentum: f32,
     weight_decay: f32,
-    now: f32,
-    ahead: f32,
+    gradient_factor: f32,
+    velocity_factor: f32,
 }
 
 impl WithSimd for &mut Chunk<'_> {
@@ -59,15 +59,15 @@ impl WithSimd for &mut Chunk<'_> {
             lr,
             momentum,
             weight_decay,
-            now,
-            ahead,
+            gradient_factor,
+            velocity_factor,
             ..
         } = self;
         let rest = self.grad.iter().zip(self.velocity.iter_mut());
         for (param, (&grad, velocity)) in self.param.iter_mut().zip(rest) {
             let d = grad + weight_decay * *param;
             *velocity = momentum * *velocity + d;
-            *param -= lr * (now * d + ahead * *velocity);
+            *param -= lr * (gradient_factor * d + velocity_factor * *velocity);
         }
     }
 }

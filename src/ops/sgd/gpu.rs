@@ -18,8 +18,8 @@ shader_params! {
         lr: f32,
         momentum: f32,
         weight_decay: f32,
-        now: f32,
-        ahead: f32,
+        gradient_factor: f32,
+        velocity_factor: f32,
     }
 }
 
@@ -69,8 +69,8 @@ fn step_group(gpu: &Gpu, job: &Job, norm: &Slice, all: &[&mut Step]) -> Result<[
             lr: job.options.lr,
             momentum: job.options.momentum,
             weight_decay: job.options.weight_decay,
-            now: job.now,
-            ahead: job.ahead,
+            gradient_factor: job.gradient_factor,
+            velocity_factor: job.velocity_factor,
         })
         .read(1, &param)
         .read(2, &grad)

@@ -49,9 +49,10 @@ pub struct Step {
 pub(crate) struct Job<'a> {
     norm: &'a Tensor,
     options: Sgd,
-    /// The direction is `now d + ahead velocity`: `d + momentum velocity` with Nesterov, else `velocity`.
-    now: f32,
-    ahead: f32,
+    /// The direction is `gradient_factor d + velocity_factor velocity`: with Nesterov the factors are 1 and `momentum`, else 0
+    /// and 1.
+    gradient_factor: f32,
+    velocity_factor: f32,
 }
 
 impl<'a> Job<'a> {
@@ -70,15 +71,15 @@ impl<'a> Job<'a> {
                 return Err(Error::shape("sgd", want, got));
             }
         }
-        let [now, ahead] = match options.nesterov {
+        let [gradient_factor, velocity_factor] = match options.nesterov {
             true => [1.0, options.momentum],
             false => [0.0, 1.0],
         };
         Ok(Job {
             norm,
             options: *options,
-            now,
-            ahead,
+            gradient_factor,
+            velocity_factor,
         })
     }
 

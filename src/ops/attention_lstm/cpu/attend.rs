@@ -1,7 +1,8 @@
 //! The attention of one step, sentence by sentence.
 
+use crate::cpu::elements::{get, largest, put};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, elements, math, threads};
+use crate::cpu::{Isa, math, threads};
 
 // Maximum number of sentences per task.
 const SENTENCES: usize = 4;
@@ -59,24 +60,6 @@ pub(super) fn backward(isa: Isa, score: &[f32], sentences: &mut [BackwardSentenc
     });
 }
 
-/// The vector at `i`, padded with zeros where the slice ends.
-#[inline(always)]
-pub(super) fn get<S: Simd>(s: S, x: &[f32], i: usize) -> S::V {
-    match x.len() - i >= S::LANES {
-        true => s.load(&x[i..]),
-        false => s.load_part(&x[i..], 0.0),
-    }
-}
-
-/// Writes as much of the vector as there is room for at `i`.
-#[inline(always)]
-pub(super) fn put<S: Simd>(s: S, x: &mut [f32], i: usize, v: S::V) {
-    match x.len() - i >= S::LANES {
-        true => s.store(&mut x[i..], v),
-        false => s.store_part(&mut x[i..], v),
-    }
-}
-
 struct Forward<'a, 'b> {
     score: &'a [f32],
     sentences: &'a mut [ForwardSentence<'b>],
@@ -116,7 +99,7 @@ fn scores<S: Simd>(s: S, score: &[f32], q: &[f32], keys: &[f32], e: &mut [f32]) 
 /// `alpha = softmax(e)`, in place.
 #[inline(always)]
 fn softmax<S: Simd>(s: S, e: &mut [f32]) {
-    let largest = s.splat(elements::largest(s, e));
+    let largest = s.splat(largest(s, e));
     let mut sum = 0.0;
     for p in (0..e.len()).step_by(S::LANES) {
         let exponential = math::exp(s, s.sub(get(s, e, p), largest));

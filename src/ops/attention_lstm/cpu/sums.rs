@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::attend::{get, put};
+use crate::cpu::elements::{get, put};
 use crate::cpu::pixels::Pixels;
 use crate::cpu::rows::sum_rows;
 use crate::cpu::simd::{Simd, WithSimd};
