@@ -22,8 +22,9 @@ use crate::tensor::Tensor;
 /// The text in place of a caption whose confidence is too low.
 pub const NOT_SURE: &str = "not sure";
 
-/// Number of images that are encoded together: enough to keep all cores busy.
-const TOGETHER: usize = 8;
+/// Number of images that are decoded and encoded together: enough to keep all cores busy, and few enough that the
+/// first results come soon.
+pub(crate) const TOGETHER: usize = 8;
 
 /// An image's description.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -186,8 +187,7 @@ impl DescribeOptions<'_> {
 
     /// Withholds the captions whose confidence is too low.
     fn described(&self, captions: Vec<Caption>, tags: Vec<Tag>) -> Described {
-        let least = self.min_confidence.unwrap_or(0.0);
-        let is_sure = |caption: &Caption| caption.confidence.unwrap_or(1.0) >= least;
+        let is_sure = |caption: &Caption| caption.is_sure(self.min_confidence);
         let mut captions = captions.into_iter();
         let best = captions.next();
         let confidence = best.as_ref().and_then(|caption| caption.confidence);
@@ -275,6 +275,20 @@ mod tests {
         let refused = blind.options().min_confidence(0.5).describe(image);
         assert!(refused.unwrap_err().to_string().contains("calibrate"));
         assert!(blind.describe(image).unwrap().confidence.is_none());
+        let unjudged = Search {
+            judge: false,
+            ..Search::default()
+        };
+        let options = captioner.options().search(unjudged).min_confidence(0.9);
+        let refused = options.describe(image).unwrap_err().to_string();
+        assert!(refused.contains("`judge`"), "{refused}");
+    }
+
+    #[test]
+    fn wrong_options_are_refused_before_there_is_an_image() {
+        let captioner = Captioner::bundled().unwrap();
+        assert!(captioner.options().beam(0).describe_all(&[]).is_err());
+        assert!(captioner.options().describe_all(&[]).unwrap().is_empty());
     }
 
     #[test]

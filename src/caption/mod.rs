@@ -25,6 +25,8 @@ mod settings;
 mod tests;
 
 pub use answer::{Answer, Failure, Times, image_name};
+#[cfg(feature = "cli")]
+pub(crate) use describe::TOGETHER;
 pub use describe::{DescribeOptions, Described, NOT_SURE};
 pub use sample::{Sampling, sample};
 pub use sample_ids::sample_ids;
@@ -54,6 +56,13 @@ pub struct Caption {
     /// The signals that the confidence was computed from; empty if there is no confidence.
     #[serde(skip)]
     pub signals: BTreeMap<Signal, f64>,
+}
+
+impl Caption {
+    /// Returns whether its confidence is at least `least`. Without either of the two it is.
+    pub(crate) fn is_sure(&self, least: Option<f64>) -> bool {
+        self.confidence.unwrap_or(1.0) >= least.unwrap_or(0.0)
+    }
 }
 
 /// A word or the end mark, with its probability at its position.

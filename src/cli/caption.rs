@@ -229,8 +229,7 @@ fn generate(
 }
 
 fn print(args: &CaptionArgs, path: &Path, answer: &Answer) -> Result<()> {
-    let is_sure =
-        |caption: &Caption| caption.confidence.unwrap_or(1.0) >= args.min_confidence.unwrap_or(0.0);
+    let is_sure = |caption: &Caption| caption.is_sure(args.min_confidence);
     if args.json && answer.captions.iter().all(is_sure) {
         return output::json(answer);
     }

@@ -8,11 +8,12 @@ use std::thread;
 use clap::Args;
 use serde::Serialize;
 
-use super::images::{CHUNK, Paths, report_failure};
+use super::images::{Paths, report_failure};
 use super::options::Precision;
 use super::pipeline::ahead;
 use super::tally::Tally;
 use super::{Ended, output};
+use crate::caption::TOGETHER;
 use crate::caption::image_name;
 use crate::data::Recipe;
 use crate::data::store;
@@ -121,8 +122,8 @@ fn from_tensor(input: &Path, encoder: &DenseNet, sink: &mut Sink) -> Result<Ende
         .metadata("names")?
         .and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok());
     let names = names.filter(|names| names.len() == count);
-    for first in (0..count).step_by(CHUNK) {
-        let part = x.narrow(first, CHUNK.min(count - first))?;
+    for first in (0..count).step_by(TOGETHER) {
+        let part = x.narrow(first, TOGETHER.min(count - first))?;
         let n = part.dims()[0];
         let images =
             Tensor::from_vec(swap(part.data(), 3, height * width), &[n, height, width, 3])?;

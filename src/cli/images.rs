@@ -7,16 +7,12 @@ use clap::Args;
 
 use super::options::ReadingArgs;
 use super::output;
-use crate::caption::{Failure, image_name};
+use crate::caption::{Failure, TOGETHER, image_name};
 use crate::cpu::threads;
 use crate::data::folder::{self, PassedOver};
 use crate::data::{Image, Recipe, preprocess};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-
-/// Number of images that are decoded and encoded together: enough to keep all cores busy, and few enough that the
-/// first results come soon.
-pub const CHUNK: usize = 8;
 
 /// The images of a command line.
 #[derive(Args)]
@@ -50,7 +46,7 @@ impl Paths {
     }
 }
 
-/// Images that wait to be read. Iterating reads them in order, [`CHUNK`] at a time.
+/// Images that wait to be read. Iterating reads them in order, [`TOGETHER`] at a time.
 pub struct Images {
     waiting: std::vec::IntoIter<Source>,
     recipe: Recipe,
@@ -74,7 +70,7 @@ impl Iterator for Images {
     type Item = Chunk;
 
     fn next(&mut self) -> Option<Chunk> {
-        let sources: Vec<Source> = self.waiting.by_ref().take(CHUNK).collect();
+        let sources: Vec<Source> = self.waiting.by_ref().take(TOGETHER).collect();
         if sources.is_empty() {
             return None;
         }

@@ -31,6 +31,12 @@ fn the_version_is_one_line_with_commit_model_and_instruction_set() {
     let end = format!(", bundled model {}, portable)", &digest[..12]);
     assert!(line.ends_with(&end), "{line}: {end}");
     assert_eq!(run.err, "");
+    let unknown = command(here, &["--version"])
+        .env("GLIMPSE_ISA", "abacus")
+        .output()
+        .unwrap();
+    let complaint = Run::new(unknown).complaint(1);
+    assert!(complaint.contains("GLIMPSE_ISA=abacus"), "{complaint}");
     assert_eq!(
         glimpse(here, &["-V"]).lines(),
         [format!("glimpse {version}")]
