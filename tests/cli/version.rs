@@ -35,7 +35,8 @@ fn the_version_is_one_line_with_commit_model_and_instruction_set() {
         .env("GLIMPSE_ISA", "abacus")
         .output()
         .unwrap();
-    let complaint = Run::new(unknown).complaint(1);
+    let unknown = Run::new(unknown);
+    let complaint = unknown.complaint(1);
     assert!(complaint.contains("GLIMPSE_ISA=abacus"), "{complaint}");
     assert_eq!(
         glimpse(here, &["-V"]).lines(),
