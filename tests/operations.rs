@@ -16,11 +16,11 @@ const SHADERS: &[(&str, &str)] = &[
 /// Operations whose values from PyTorch are recorded under another name.
 const FIXTURES: &[(&str, &str)] = &[("elementwise", "add"), ("reduce", "sum")];
 
-/// Operations that have another name in the table of views, that of one of their functions.
-const VIEWS: &[(&str, &str)] = &[
-    ("elementwise", "add\""),
-    ("lstm", "lstm_sequence\""),
-    ("reduce", "sum\""),
+/// Operations that have another name in the table of operations, that of one of their functions.
+const ROWS: &[(&str, &str)] = &[
+    ("elementwise", "add"),
+    ("lstm", "lstm_sequence"),
+    ("reduce", "sum"),
 ];
 
 /// Operations that are compared with the definition alone, and why PyTorch has no value to compare with.
@@ -111,21 +111,19 @@ fn missing(folder: &Path, fixtures: &str, all: &str, table: &str) -> Vec<String>
         root().join(format!("shaders/{shader}.wgsl")).exists(),
         format!("write shaders/{shader}.wgsl"),
     );
+    let everywhere = ["on_every_device(", "agrees_with_the_definition("];
     need(
-        tests.contains("on_every_device"),
+        everywhere.iter().any(|name| tests.contains(name)),
         "test it with `on_every_device` in tests.rs".into(),
     );
     need(
-        !has_gradient || tests.contains("check_gradients"),
-        "test its gradient with `check_gradients` in tests.rs".into(),
+        !has_gradient || table.contains(&format!("\n    {}(x) = ", other(ROWS, op))),
+        "add a row to the table in src/ops/table.rs".into(),
     );
+    let case = other(FIXTURES, op);
+    let recorded = ["/", "_"].map(|end| fixtures.contains(&format!("\"{case}{end}")));
     need(
-        !has_gradient || table.contains(&format!("\"{}", other(VIEWS, op))),
-        "add it to the table in src/ops/views.rs".into(),
-    );
-    let recorded = fixtures.contains(&format!("\"{}", other(FIXTURES, op)));
-    need(
-        recorded || NO_FIXTURE.iter().any(|(name, _)| *name == op),
+        recorded.contains(&true) || NO_FIXTURE.iter().any(|(name, _)| *name == op),
         "record PyTorch's values with tools/make_op_fixtures.py".into(),
     );
     lacking
@@ -137,7 +135,7 @@ fn every_operation_has_all_its_pieces() {
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let fixtures = String::from_utf8(file[8..8 + length].to_vec()).unwrap();
     let ops = root().join("src/ops");
-    let [all, table] = ["mod.rs", "views.rs"].map(|name| read(&ops.join(name)));
+    let [all, table] = ["mod.rs", "table.rs"].map(|name| read(&ops.join(name)));
     let mut folders: Vec<PathBuf> = fs::read_dir(&ops)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -161,12 +159,18 @@ fn a_forgotten_piece_is_named() {
     fs::write(op.join("mod.rs"), front).unwrap();
     fs::write(op.join("naive.rs"), "fn forward() {} fn backward() {}").unwrap();
     fs::write(op.join("cpu.rs"), "fn forward() {}").unwrap();
-    fs::write(op.join("tests.rs"), "on_every_device(check_gradients)").unwrap();
-    let lacking = missing(&op, "\"square/x\"", "pub mod square;", "\"square\"");
+    fs::write(op.join("tests.rs"), "on_every_device(").unwrap();
+    let lacking = missing(
+        &op,
+        "\"square/x\"",
+        "pub mod square;",
+        "\n    squares(x) = ",
+    );
     let want = [
         "square: define `backward` in cpu.rs",
         "square: write gpu.rs",
         "square: write shaders/square.wgsl",
+        "square: add a row to the table in src/ops/table.rs",
     ];
     assert_eq!(lacking, want);
 }

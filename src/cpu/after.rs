@@ -37,6 +37,20 @@ impl<'a> Affine<'a> {
     pub(crate) fn relu_one(&self, x: f32, channel: usize) -> f32 {
         (x * self.scale[channel] + self.shift[channel]).max(0.0)
     }
+
+    /// Computes `to = max(0, scale from + shift)` for the channels of one pixel.
+    #[inline(always)]
+    pub(crate) fn relu_pixel<S: Simd>(self, s: S, from: &[f32], to: &mut [f32]) {
+        let n = from.len();
+        let (affine, to) = (self.channels(0..n), &mut to[..n]);
+        let whole = n - n % S::LANES;
+        for c in (0..whole).step_by(S::LANES) {
+            s.store(&mut to[c..], affine.relu(s, s.load(&from[c..]), c));
+        }
+        for c in whole..n {
+            to[c] = affine.relu_one(from[c], c);
+        }
+    }
 }
 
 /// The operation applied to a finished sum before it is written. Each slice has one element per column of C.

@@ -12,7 +12,7 @@
 //! * [`pixels`] describes the feature maps that [`conv`] and [`rows`] read and write;
 //! * `pairs` copies activations as pairs of bf16;
 //! * [`gemm`] and [`conv`] arrange their operands in the order that the kernel reads;
-//! * [`rows`] has the loops over `[rows, channels]` that normalisation and pooling use;
+//! * [`rows`] divides loops over `[rows, channels]` among the threads, and sums rows;
 //! * [`elements`] has loops over a slice that do the same to each element, or find the largest;
 //! * [`formats`] converts between `f32` and the number formats of files;
 //! * `gates` has the loops over the gates of a recurrent cell;

@@ -12,7 +12,7 @@ pub struct Pixels<'a> {
 impl<'a> Pixels<'a> {
     /// Returns the first `channels` channels of pixel `row`.
     #[inline(always)]
-    pub(super) fn row(&self, row: usize, channels: usize) -> &'a [f32] {
+    pub(crate) fn row(&self, row: usize, channels: usize) -> &'a [f32] {
         &self.data[row * self.stride..][..channels]
     }
 }
@@ -23,4 +23,12 @@ pub struct PixelsMut<'a> {
     pub data: &'a mut [f32],
     /// Floats from one pixel to the next.
     pub stride: usize,
+}
+
+impl PixelsMut<'_> {
+    /// Returns the first `channels` channels of pixel `row`.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, row: usize, channels: usize) -> &mut [f32] {
+        &mut self.data[row * self.stride..][..channels]
+    }
 }

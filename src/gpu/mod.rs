@@ -4,14 +4,14 @@
 //!
 //! * [`choice`] describes the wanted GPU, [`adapter`] lists the GPUs of this machine and chooses one;
 //! * [`shaders`] names the WGSL files, [`params`] declares their parameters, and `pipelines` compiles each pipeline once;
-//! * [`timing`] measures each kernel with the GPU's clock, when switched on;
-//! * [`stream`] records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
+//! * `timing` measures each kernel with the GPU's clock, when switched on;
+//! * `stream` records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * `pool` keeps the memory of buffers that are no longer in use;
 //! * [`device`] opens a GPU, which owns all of these, and turns its failures into an [`Error`](crate::error::Error);
 //! * [`buffer`] allocates GPU memory from the pool, and gives it back; [`mod@slice`] is a part of a buffer;
 //! * `commands` appends dispatches and copies to the stream, and reads results;
 //! * [`kernel`] describes one dispatch of an entry point: its buffers, its parameters, its workgroups;
-//! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`], [`norm`] and [`sum`] dispatch the shaders that several
+//! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`] and [`sum`] dispatch the shaders that several
 //!   operations share.
 //!
 //! Only reads wait for the GPU. Operations append dispatches to a command buffer, in the order of the program, and the GPU
@@ -42,7 +42,6 @@ pub mod gates;
 pub mod gemm;
 #[cfg(feature = "gpu")]
 pub mod kernel;
-pub mod norm;
 pub mod params;
 #[cfg(feature = "gpu")]
 pub(crate) mod pipelines;
@@ -65,13 +64,3 @@ pub use device::Gpu;
 pub use kernel::Kernel;
 pub use shaders::Shader;
 pub use slice::Slice;
-
-/// Formats the text of a driver's or a library's error for developers. Release builds leave it out, because it does not help
-/// users.
-#[cfg(feature = "gpu")]
-fn detail(what: &dyn std::fmt::Display) -> String {
-    match cfg!(debug_assertions) {
-        true => format!(" ({what})"),
-        false => String::new(),
-    }
-}

@@ -25,15 +25,20 @@ shader_params! {
 // Chunks of a long sum at most, and elements of a chunk at least.
 const MAX_CHUNKS: usize = 256;
 const MIN_LENGTH: usize = 4096;
-/// Rows of a chunk at least, where rows are summed.
-pub(super) const MIN_ROWS: usize = 512;
+// Rows of a chunk at least, where rows are summed.
+const MIN_ROWS: usize = 512;
 
 /// Returns the number of chunks that a sum of `len` elements is split into, and the length of each.
 pub fn chunks(len: usize) -> [usize; 2] {
     split(len, MIN_LENGTH)
 }
 
-pub(super) fn split(len: usize, least: usize) -> [usize; 2] {
+/// Returns the number of chunks that a sum of `rows` rows is split into, and the length of each.
+pub fn chunks_of_rows(rows: usize) -> [usize; 2] {
+    split(rows, MIN_ROWS)
+}
+
+fn split(len: usize, least: usize) -> [usize; 2] {
     let length = len.div_ceil(MAX_CHUNKS).max(least);
     [len.div_ceil(length).max(1), length]
 }
@@ -93,7 +98,7 @@ pub fn broadcast(gpu: &Gpu, x: &Slice, len: usize, factor: f32) -> Result<Arc<Bu
 /// # Errors
 /// Where the GPU is lost or has no memory.
 pub fn rows(gpu: &Gpu, x: &Rows, [rows, columns]: [usize; 2]) -> Result<Arc<Buffer>> {
-    let [chunks, length] = split(rows, MIN_ROWS);
+    let [chunks, length] = chunks_of_rows(rows);
     let parts = Slice::from(gpu.unset(chunks * columns)?);
     let params = Params {
         len: rows as u32,

@@ -6,7 +6,8 @@
 //! - `naive.rs` is the definition as plain loops, which the kernels are tested against.
 //! - `cpu.rs` has the SIMD kernels.
 //! - `gpu.rs` dispatches the shader of the same name in `shaders/`.
-//! - `tests.rs` compares all of these with each other, with PyTorch, and with difference quotients.
+//! - `tests.rs` compares all of these with each other and with PyTorch. A row of `table.rs` compares the gradient with difference
+//!   quotients, and runs the operation on views.
 //!
 //! The three implementations have functions of the same names, mostly `forward` and `backward`. Their parameters are the same,
 //! except that the CPU version also takes the instruction set and the GPU version the GPU. The public function checks the shapes, chooses one of the three, and records the gradient:
@@ -105,6 +106,6 @@ pub use relu::relu;
 pub use top_k::{Allowed, Likeliest, top_k};
 
 #[cfg(test)]
-pub(crate) mod testing;
+mod table;
 #[cfg(test)]
-mod views;
+pub(crate) mod testing;

@@ -2,7 +2,6 @@
 
 use crate::cpu::after::Affine;
 use crate::cpu::pairs::copy_as_pairs;
-use crate::cpu::rows::affine_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, Precision};
 
@@ -60,7 +59,7 @@ impl WithSimd for CopyPixels<'_> {
             match (self.precision, self.before) {
                 (Precision::Bf16, before) => copy_as_pairs(s, before, from, to),
                 (Precision::F32, None) => to.copy_from_slice(from),
-                (Precision::F32, Some(f)) => affine_relu(s, f, from, to),
+                (Precision::F32, Some(f)) => f.relu_pixel(s, from, to),
             }
         }
     }

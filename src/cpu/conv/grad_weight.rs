@@ -15,7 +15,6 @@ use crate::cpu::aligned::with_scratch;
 use crate::cpu::kernel::{Output, RowBlock, multiply_block};
 use crate::cpu::packed::{PackedB, tile_shape};
 use crate::cpu::pixels::Pixels;
-use crate::cpu::rows::affine_relu;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::threads::{self, SharedMut};
 use crate::cpu::{Isa, Precision};
@@ -260,6 +259,6 @@ fn copy_clipped<S: Simd>(s: S, row: &[f32], first: isize, before: Option<Affine>
     match before {
         None => to.copy_from_slice(from),
         // Where `before` is set, a segment is one pixel's channels, which lie wholly inside or wholly outside the row.
-        Some(f) => affine_relu(s, f, from, to),
+        Some(f) => f.relu_pixel(s, from, to),
     }
 }

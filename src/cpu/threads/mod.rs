@@ -166,16 +166,6 @@ impl SharedMut {
         self.0
     }
 
-    /// Returns `len` elements from `first` on.
-    ///
-    /// # Safety
-    /// They lie in the same allocation, and nobody else reads or writes them meanwhile.
-    #[inline(always)]
-    pub(crate) unsafe fn row<'a>(self, first: usize, len: usize) -> &'a mut [f32] {
-        // SAFETY: the caller vouches for the elements.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
-    }
-
     /// Returns the pointer moved by `by` elements.
     ///
     /// # Safety

@@ -1,8 +1,7 @@
 use super::*;
 use crate::cpu::threads;
 use crate::ops::testing::{
-    Case, agrees_with_the_definition, assert_close, check_gradients, fixture, on_every_device,
-    on_every_isa, random,
+    Case, agrees_with_the_definition, assert_close, fixture, on_every_device, on_every_isa, random,
 };
 use crate::ops::{add, mul, narrow, sum};
 use proptest::prelude::*;
@@ -102,27 +101,6 @@ const SMALL: Sizes = Sizes {
     value: 7,
     hidden: 6,
 };
-
-#[test]
-fn gradients_are_the_difference_quotients() {
-    on_every_device(|| {
-        let inputs = random_inputs(SMALL);
-        let image_of = [1, 0, 1];
-        // Through each result alone: a mistake in one cannot hide behind another.
-        let (hidden, value) = (SMALL.hidden, SMALL.value);
-        check_gradients(&inputs, |t| {
-            narrow(&run(t, &image_of)?.output, 2, 0, hidden)
-        });
-        check_gradients(&inputs, |t| {
-            narrow(&run(t, &image_of)?.output, 2, hidden, value)
-        });
-        check_gradients(&inputs, |t| Ok(run(t, &image_of)?.c));
-        // The weights are about 1/5 each and move little: their quotients need a steeper function.
-        check_gradients(&inputs, |t| {
-            crate::ops::scale(&run(t, &image_of)?.weights, 8.0)
-        });
-    });
-}
 
 #[test]
 fn a_sequence_is_its_steps() {

@@ -1,11 +1,86 @@
 //! Dispatches `shaders/batch_norm.wgsl`.
+//!
+//! A norm folded with its statistics is a buffer `[4, C]`: scale, shift, mean and `1 / sqrt(var + eps)`.
 
 use super::{BETA, Folded, GAMMA, Job, Moments, Norm, X};
 use crate::error::Result;
 use crate::gpu::copy::Rows;
-use crate::gpu::norm::{self, NormGrad};
+use crate::gpu::kernel::Kernel;
+use crate::gpu::params::shader_params;
+use crate::gpu::shaders::Shader;
+use crate::gpu::sum;
 use crate::gpu::{Gpu, Slice};
 use crate::tensor::{Place, Tensor, Wanted};
+
+shader_params! {
+    /// The sizes, and where the arrays begin in their buffers.
+    struct Params of BatchNorm {
+        rows: u32,
+        channels: u32,
+        rows_per_chunk: u32,
+        chunks: u32,
+        x_start: u32,
+        x_stride: u32,
+        dy_start: u32,
+        dy_stride: u32,
+        out_start: u32,
+        out_stride: u32,
+        gamma_start: u32,
+        beta_start: u32,
+        mean_start: u32,
+        var_start: u32,
+        running_mean_start: u32,
+        running_var_start: u32,
+        momentum: f32,
+        unbiased: f32,
+        eps: f32,
+    }
+}
+
+impl Params {
+    fn new(rows: usize, channels: usize) -> Self {
+        let [chunks, length] = sum::chunks_of_rows(rows);
+        Params {
+            rows: rows as u32,
+            channels: channels as u32,
+            rows_per_chunk: length as u32,
+            chunks: chunks as u32,
+            ..Params::default()
+        }
+    }
+
+    fn x(self, x: &Rows) -> Self {
+        Params {
+            x_start: x.data.start(),
+            x_stride: x.stride as u32,
+            ..self
+        }
+    }
+
+    fn dy(self, dy: &Rows) -> Self {
+        Params {
+            dy_start: dy.data.start(),
+            dy_stride: dy.stride as u32,
+            ..self
+        }
+    }
+
+    fn out(self, out: &Rows) -> Self {
+        Params {
+            out_start: out.data.start(),
+            out_stride: out.stride as u32,
+            ..self
+        }
+    }
+
+    fn groups(&self) -> [usize; 3] {
+        [self.channels.div_ceil(32) as usize, self.chunks as usize, 1]
+    }
+}
+
+fn kernel<'a>(gpu: &'a Gpu, entry: &'static str, params: Params) -> Kernel<'a> {
+    gpu.kernel(Shader::BatchNorm, entry).params(&params)
+}
 
 /// Splits `[2, C]` into two tensors `[C]`.
 fn halves(both: Slice, channels: usize) -> Result<[Tensor; 2]> {
@@ -13,11 +88,55 @@ fn halves(both: Slice, channels: usize) -> Result<[Tensor; 2]> {
     Ok([both.index(0)?, both.index(1)?])
 }
 
+/// Computes means and biased variances of `channels` channels over `rows` rows. `mean` and `var` lie in one buffer.
+///
+/// # Errors
+/// Where the GPU is lost or has no memory.
+pub(crate) fn moments(
+    gpu: &Gpu,
+    x: &Rows,
+    [rows, channels]: [usize; 2],
+    mean: &Slice,
+    var: &Slice,
+) -> Result<()> {
+    let params = Params::new(rows, channels).x(x);
+    let parts = Slice::from(gpu.unset(params.chunks as usize * 2 * channels)?);
+    kernel(gpu, "batch_norm_moments", params)
+        .read(1, &x.data)
+        .write(10, &parts)
+        .grid(params.groups())?;
+    let params = Params {
+        mean_start: mean.start(),
+        var_start: var.start(),
+        ..params
+    };
+    kernel(gpu, "batch_norm_finish", params)
+        .read(1, &x.data)
+        .read(8, &parts)
+        .write(10, mean)
+        .over(channels)
+}
+
 /// `scale = gamma / sqrt(var + eps)` and `shift = beta - mean scale`, and the values that the gradient needs.
-pub(crate) fn fold(gpu: &Gpu, norm: &Norm, mean_and_var: [&Slice; 2]) -> Result<Folded> {
+pub(crate) fn fold(gpu: &Gpu, norm: &Norm, [mean, var]: [&Slice; 2]) -> Result<Folded> {
     let (gamma, beta) = (norm.gamma.on(gpu)?, norm.beta.on(gpu)?);
     let channels = norm.gamma.len();
-    let folded = norm::fold(gpu, [&gamma, &beta], mean_and_var, norm.eps, channels)?;
+    let folded = Slice::from(gpu.unset(4 * channels)?);
+    let params = Params {
+        gamma_start: gamma.start(),
+        beta_start: beta.start(),
+        mean_start: mean.start(),
+        var_start: var.start(),
+        eps: norm.eps,
+        ..Params::new(1, channels)
+    };
+    kernel(gpu, "batch_norm_fold", params)
+        .read(4, &gamma)
+        .read(5, &beta)
+        .read(6, mean)
+        .read(7, var)
+        .write(10, &folded)
+        .over(channels)?;
     Ok(Folded {
         values: Tensor::from_gpu(folded.buffer, &[4, channels]),
         batch: norm.is_batch(),
@@ -37,7 +156,7 @@ pub(crate) fn fold_for(
     let channels = norm.gamma.len();
     let mean = Slice::from(gpu.unset(2 * channels)?);
     let var = mean.after(channels);
-    norm::moments(gpu, x, [rows, channels], &mean, &var)?;
+    moments(gpu, x, [rows, channels], &mean, &var)?;
     let folded = fold(gpu, norm, [&mean, &var])?;
     let [mean, var] = halves(mean, channels)?;
     Ok((folded, Some(Moments { mean, var })))
@@ -59,8 +178,13 @@ pub(crate) fn forward(
     let x = job.rows_of(job.x.on(gpu)?);
     let (folded, moments) = fold_for(gpu, norm, &x, job.rows)?;
     let y = job.rows_of(gpu.unset(job.x.len())?.into());
-    let sizes = [job.rows, job.channels];
-    norm::forward(gpu, &x, &folded.on(gpu)?, job.relu, &y, sizes)?;
+    let params = Params::new(job.rows, job.channels).x(&x).out(&y);
+    kernel(gpu, "batch_norm_forward", params)
+        .constant("RELU", job.relu.into())
+        .read(1, &x.data)
+        .read(3, &folded.on(gpu)?)
+        .write(10, &y.data)
+        .over(job.rows * job.channels)?;
     let y = Tensor::from_gpu(y.data.buffer, job.x.dims());
     Ok((y, folded, moments))
 }
@@ -106,16 +230,40 @@ pub(crate) fn grads(
     add: bool,
 ) -> Result<[Tensor; 2]> {
     let channels = folded.channels();
-    let grad = NormGrad {
-        x,
-        dy,
-        sizes: [rows, channels],
-        folded: &folded.on(gpu)?,
-        relu,
+    let batch = folded.batch;
+    let folded = folded.on(gpu)?;
+    let params = Params::new(rows, channels).x(x).dy(dy);
+    let parts = Slice::from(gpu.unset(params.chunks as usize * 2 * channels)?);
+    kernel(gpu, "batch_norm_grad_sums", params)
+        .constant("RELU", relu.into())
+        .read(1, &x.data)
+        .read(2, &dy.data)
+        .read(3, &folded)
+        .write(10, &parts)
+        .grid(params.groups())?;
+    let sums = match params.chunks {
+        1 => parts,
+        _ => {
+            let sums = Slice::from(gpu.unset(2 * channels)?);
+            kernel(gpu, "batch_norm_add_parts", params)
+                .read(8, &parts)
+                .write(10, &sums)
+                .over(2 * channels)?;
+            sums
+        }
     };
-    let sums = grad.sums(gpu)?;
     if let Some(dx) = dx {
-        grad.input(gpu, folded.batch.then_some(&sums), dx, add)?;
+        kernel(gpu, "batch_norm_grad_input", params.out(dx))
+            .constant("RELU", relu.into())
+            .constant("BATCH", batch.into())
+            .constant("ACCUMULATE", add.into())
+            .read(1, &x.data)
+            .read(2, &dy.data)
+            .read(3, &folded)
+            // Not used with running statistics.
+            .read(9, &sums)
+            .write(10, &dx.data)
+            .over(rows * channels)?;
     }
     halves(sums, channels)
 }
@@ -128,16 +276,27 @@ pub(super) fn update_running(
     momentum: f32,
     unbiased: f32,
 ) -> Result<()> {
-    let running = [mean.on(gpu)?, var.on(gpu)?];
-    let new = [batch.mean.on(gpu)?, batch.var.on(gpu)?];
-    let updated = norm::update_running(
-        gpu,
-        running.each_ref(),
-        new.each_ref(),
-        [momentum, unbiased],
-        batch.mean.len(),
-    )?;
-    [*mean, *var] = halves(updated, batch.mean.len())?;
+    let channels = batch.mean.len();
+    let [running_mean, running_var] = [mean.on(gpu)?, var.on(gpu)?];
+    let [new_mean, new_var] = [batch.mean.on(gpu)?, batch.var.on(gpu)?];
+    let updated = Slice::from(gpu.unset(2 * channels)?);
+    let params = Params {
+        running_mean_start: running_mean.start(),
+        running_var_start: running_var.start(),
+        mean_start: new_mean.start(),
+        var_start: new_var.start(),
+        momentum,
+        unbiased,
+        ..Params::new(1, channels)
+    };
+    kernel(gpu, "batch_norm_update_running", params)
+        .read(6, &new_mean)
+        .read(7, &new_var)
+        .read(11, &running_mean)
+        .read(12, &running_var)
+        .write(10, &updated)
+        .over(channels)?;
+    [*mean, *var] = halves(updated, channels)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ops::batch_norm::{Statistics, batch_norm};
 use crate::ops::relu::relu;
-use crate::ops::testing::{assert_close, check_gradients, here, on_every_device, random};
+use crate::ops::testing::{assert_close, here, on_every_device, random};
 
 fn norm<'a>(p: &'a [Tensor], statistics: Statistics<'a>) -> Norm<'a> {
     Norm {
@@ -48,32 +48,6 @@ fn is_the_three_operations_with_and_without_a_gradient() {
             }
         });
     }
-}
-
-#[test]
-fn gradient_is_the_difference_quotient() {
-    // Shifts and variances that keep nearly all values away from ReLU's kink.
-    let mut beta = random(&[4], 4);
-    beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
-    let inputs = [
-        random(&[2, 5, 4, 3], 1),
-        random(&[4, 3, 3, 3], 2),
-        random(&[4], 3),
-        beta,
-    ];
-    let (mean, var) = (random(&[4], 5), Tensor::full(&[4], 60.0));
-    let running = Statistics::Running {
-        mean: &mean,
-        var: &var,
-    };
-    on_every_device(|| {
-        for statistics in [Statistics::Batch, running] {
-            check_gradients(&inputs, |x| {
-                let norm = norm(&x[2..], statistics);
-                Ok(conv_norm_relu(&x[0], &x[1], Window::square(1, 1), &norm)?.0)
-            });
-        }
-    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
 use crate::cpu::after::After;
 use crate::cpu::conv;
 use crate::cpu::pixels::{Pixels, PixelsMut};
-use crate::cpu::{Isa, Precision, memory, rows, threads};
+use crate::cpu::{Isa, Precision, memory, threads};
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
 use crate::ops::conv2d::packed_weight;
 use crate::ops::norm_relu_conv::cpu::{Gradient, convolve};
@@ -103,7 +103,7 @@ impl Buffer {
         }
         let known = self.moments[0].len();
         let fresh = self.channels_from(known);
-        let fresh = rows::moments(self.isa, fresh, self.pixels, channels - known);
+        let fresh = batch_norm::cpu::moments(self.isa, fresh, self.pixels, channels - known);
         for (all, fresh) in self.moments.iter_mut().zip(fresh) {
             all.extend(fresh);
         }

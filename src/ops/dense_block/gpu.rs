@@ -9,7 +9,7 @@ use crate::cpu::Precision;
 use crate::error::Result;
 use crate::gpu::conv::After;
 use crate::gpu::copy::{self, Rows};
-use crate::gpu::{Gpu, Slice, norm};
+use crate::gpu::{Gpu, Slice};
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
 use crate::ops::conv2d::gpu::{convolve, map};
 use crate::ops::norm_relu_conv::gpu::Gradient;
@@ -166,7 +166,7 @@ impl ChannelMoments {
                 self.var.after(self.channels),
             );
             let from = buffer.from_column(self.channels);
-            norm::moments(gpu, &from, [rows, fresh], &mean, &var)?;
+            batch_norm::gpu::moments(gpu, &from, [rows, fresh], &mean, &var)?;
         }
         self.channels = channels;
         Ok(())

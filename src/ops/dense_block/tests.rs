@@ -1,9 +1,7 @@
 use super::*;
 use crate::cpu::Precision;
-use crate::ops::batch_norm::{Folded, Statistics};
-use crate::ops::testing::{
-    assert_close, by_definition, check_gradients, fixture, here, on_every_device, on_gpu, random,
-};
+use crate::ops::batch_norm::Statistics;
+use crate::ops::testing::{assert_close, by_definition, fixture, on_every_device, on_gpu, random};
 
 #[test]
 fn agrees_with_pytorch() {
@@ -75,91 +73,6 @@ fn agrees_with_pytorch() {
                 assert_close("running_mean", &new, want.data(), 1e-5);
             }
         }
-    });
-}
-
-#[test]
-fn gradient_is_the_difference_quotient() {
-    // Shifts that keep all values away from the kink of ReLU: a normalised value is at most about 2.5, its scale at most 1.
-    let shifted = |shape: &[usize], seed| {
-        let mut t = random(shape, seed);
-        t.data_mut().iter_mut().for_each(|x| *x = 0.3 * *x + 3.0);
-        t
-    };
-    let inputs = [
-        random(&[2, 3, 4, 3], 1),
-        random(&[3], 2),
-        shifted(&[3], 3),
-        random(&[4, 3, 1, 1], 4),
-        random(&[4], 5),
-        shifted(&[4], 6),
-        random(&[2, 4, 3, 3], 7),
-    ];
-    on_every_device(|| {
-        check_gradients(&inputs, |x| {
-            let norm = |w, b| Norm {
-                gamma: w,
-                beta: b,
-                eps: 1e-5,
-                statistics: Statistics::Batch,
-            };
-            let layer = DenseLayerWeights {
-                norm1: norm(&x[1], &x[2]),
-                conv1: &x[3],
-                norm2: norm(&x[4], &x[5]),
-                conv2: &x[6],
-            };
-            Ok(dense_block(&x[0], &[layer])?.0)
-        });
-    });
-}
-
-#[test]
-fn gradient_by_folded_statistics_is_the_difference_quotient() {
-    // Shifts and variances that keep nearly all values away from ReLU's kink.
-    let shifted = |n: usize, seed| {
-        let mut t = random(&[n], seed);
-        t.data_mut().iter_mut().for_each(|x| *x = 0.3 * *x + 2.0);
-        t
-    };
-    let inputs = [
-        random(&[2, 3, 4, 3], 1),
-        random(&[3], 2),
-        shifted(3, 3),
-        random(&[4, 3, 1, 1], 4),
-        random(&[4], 5),
-        shifted(4, 6),
-        random(&[2, 4, 3, 3], 7),
-    ];
-    on_every_device(|| {
-        let mean = [random(&[3], 8), random(&[4], 9)];
-        let var = [(3, 1.5), (4, 60.0)].map(|(n, by)| here(Tensor::full(&[n], by)));
-        check_gradients(&inputs, |x| {
-            let norm = |i: usize| Norm {
-                gamma: &x[1 + 3 * i],
-                beta: &x[2 + 3 * i],
-                eps: 1e-5,
-                statistics: Statistics::Running {
-                    mean: &mean[i],
-                    var: &var[i],
-                },
-            };
-            let folded = |i| Folded::new(&norm(i)).map(Option::unwrap);
-            let folded = [folded(0)?, folded(1)?];
-            let norm = |i: usize| Norm {
-                statistics: Statistics::Folded(&folded[i]),
-                ..norm(i)
-            };
-            let layer = DenseLayerWeights {
-                norm1: norm(0),
-                conv1: &x[3],
-                norm2: norm(1),
-                conv2: &x[6],
-            };
-            let (y, moments) = dense_block(&x[0], &[layer])?;
-            assert!(moments[0].is_none());
-            Ok(y)
-        });
     });
 }
 

@@ -1,33 +1,7 @@
 use super::*;
 use crate::ops::batch_norm::Statistics;
-use crate::ops::testing::{agrees_with_the_definition, check_gradients, on_every_device, random};
+use crate::ops::testing::{agrees_with_the_definition, random};
 use proptest::prelude::*;
-
-#[test]
-fn gradient_is_the_difference_quotient() {
-    // A shift of two keeps nearly all values away from ReLU's kink; the property test has both sides of it.
-    let mut beta = random(&[3], 3);
-    beta.data_mut().iter_mut().for_each(|b| *b += 2.0);
-    let inputs = [random(&[2, 5, 4, 3], 1), random(&[3], 2), beta];
-    let (mean, var) = (random(&[3], 4), Tensor::full(&[3], 1.5));
-    let running = Statistics::Running {
-        mean: &mean,
-        var: &var,
-    };
-    on_every_device(|| {
-        for statistics in [Statistics::Batch, running] {
-            check_gradients(&inputs, |x| {
-                let norm = Norm {
-                    gamma: &x[1],
-                    beta: &x[2],
-                    eps: 1e-5,
-                    statistics,
-                };
-                Ok(norm_relu_pool(&x[0], &norm, 2)?.0)
-            });
-        }
-    });
-}
 
 #[test]
 fn mistakes_are_named() {
