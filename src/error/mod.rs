@@ -3,8 +3,8 @@
 //! Every message is a single line. It says what is wrong, where and, if the user can do something about it, what to do.
 //! A wrong shape is reported with the operation, the shapes that it takes and the shapes that it got.
 //!
-//! If an error of the system or of a library is behind it, [`source`](std::error::Error::source) returns that. The message
-//! does not repeat its wording.
+//! If an error of the system or of a library is behind it, [`source`](std::error::Error::source) returns that. A message has
+//! words of its own.
 
 mod name;
 mod reason;
@@ -58,6 +58,8 @@ pub enum Error {
         device: String,
         /// The failure, and what to do about it.
         what: String,
+        /// The error of the driver or of a library behind it, if there is one.
+        source: Option<Source>,
     },
     /// The system did not start a thread; the message has the number of threads or the reason.
     #[error("{what}")]
@@ -132,6 +134,7 @@ impl Error {
         Error::Gpu {
             device: device.to_string(),
             what: one_line(&what.to_string()),
+            source: None,
         }
     }
 
@@ -149,10 +152,13 @@ impl Error {
         Error::thread(what).because(copy_of(why))
     }
 
-    /// This error with the error behind it, which [`source`](std::error::Error::source) then returns. Only errors of files
-    /// and of threads have one.
+    /// This error with the error behind it, which [`source`](std::error::Error::source) then returns. Only errors of files,
+    /// threads and the GPU have one.
     pub fn because(mut self, error: impl Into<Source>) -> Self {
-        if let Error::File { source, .. } | Error::Thread { source, .. } = &mut self {
+        if let Error::File { source, .. }
+        | Error::Thread { source, .. }
+        | Error::Gpu { source, .. } = &mut self
+        {
             *source = Some(error.into());
         }
         self
@@ -222,6 +228,9 @@ mod tests {
         let e = Error::unread("a", &own);
         assert_eq!(source(&e).unwrap().to_string(), "not UTF-8");
         assert!(Error::file("a", "is empty").source().is_none());
+        let e = Error::gpu("GPU", "was lost").because("gone");
+        assert_eq!(e.to_string(), "GPU: was lost");
+        assert_eq!(e.source().unwrap().to_string(), "gone");
         assert!(Error::usage("a").because(why).source().is_none());
     }
 }

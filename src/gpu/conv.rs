@@ -17,7 +17,7 @@ use crate::sizes::ConvShape;
 pub enum Operands {
     /// `f32`
     F32,
-    /// f16, on matrix units where the GPU has them and [`MATRICES_VARIABLE`](super::device::MATRICES_VARIABLE) is set.
+    /// f16, on matrix units where the GPU has them and `GLIMPSE_MATRICES` is 1.
     F16,
 }
 

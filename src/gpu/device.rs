@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ON_THE_CPU;
 use super::adapter::{self, Adapter, Choice, Kind};
-use super::detail;
 use super::pipelines::Pipelines;
 use super::pool::Pool;
 use super::stream::Stream;
@@ -37,6 +36,8 @@ pub(super) struct Inner {
     pub(super) stream: Mutex<Stream>,
 }
 
+const LOST: &str = "the GPU was lost; start again, from the last checkpoint where there is one";
+
 fn max_elements(limits: &wgpu::Limits) -> usize {
     let bytes = limits
         .max_storage_buffer_binding_size
@@ -54,12 +55,13 @@ fn matrices_allowed() -> bool {
 
 /// The first error that the driver reported outside a call; the next call returns it.
 #[derive(Default)]
-struct Fault(Mutex<Option<String>>);
+struct Fault(Mutex<Option<[String; 2]>>);
 
 impl Fault {
-    /// Records an error. The first is kept, because the others usually follow from it.
-    fn record(&self, what: String) {
-        lock(&self.0).get_or_insert(what);
+    /// Records the message of an error, and the text of the driver's error behind it. The first is kept, because the others
+    /// usually follow from it.
+    fn record(&self, what: String, source: String) {
+        lock(&self.0).get_or_insert([what, source]);
     }
 }
 
@@ -118,11 +120,12 @@ impl Gpu {
             experimental_features,
             ..Default::default()
         };
-        let refused = |_| {
+        let refused = |e: wgpu::RequestDeviceError| {
             Error::gpu(
                 &adapter.name,
                 format_args!("its driver does not open it; update the driver, or {ON_THE_CPU}"),
             )
+            .because(e.to_string())
         };
         let (device, queue) =
             pollster::block_on(adapter.raw.request_device(&descriptor)).map_err(refused)?;
@@ -132,22 +135,17 @@ impl Gpu {
         let fault = Arc::new(Fault::default());
         let (uncaptured, lost) = (fault.clone(), fault.clone());
         device.on_uncaptured_error(Arc::new(move |e| {
-            uncaptured.record(match &e {
+            let what = match &e {
                 wgpu::Error::OutOfMemory { .. } => {
                     format!("its memory does not suffice; take a smaller batch, or {ON_THE_CPU}")
                 }
-                _ => format!(
-                    "its driver refuses the work{}; update the driver, or {ON_THE_CPU}",
-                    detail(&e)
-                ),
-            });
+                _ => {
+                    format!("its driver refuses the work; update the driver, or {ON_THE_CPU}")
+                }
+            };
+            uncaptured.record(what, e.to_string());
         }));
-        device.set_device_lost_callback(move |_, why| {
-            lost.record(format!(
-                "the GPU was lost{}; start again, from the last checkpoint where there is one",
-                detail(&why)
-            ));
-        });
+        device.set_device_lost_callback(move |_, why| lost.record(LOST.to_string(), why));
         let timing = timing::enabled()
             .then(|| Timing::new(&device, &queue))
             .flatten();
@@ -248,17 +246,16 @@ impl Gpu {
     pub fn check(&self) -> Result<()> {
         match &*lock(&self.0.fault.0) {
             None => Ok(()),
-            Some(what) => Err(self.error(what)),
+            Some([what, source]) => Err(self.error(what).because(source.as_str())),
         }
     }
 
     /// Destroys the device, as if the GPU were unplugged. Every later call returns an error.
     pub fn lose(&self) {
         self.0.device.destroy();
-        self.0.fault.record(
-            "the GPU was lost (given up); start again, from the last checkpoint where there is one"
-                .to_string(),
-        );
+        self.0
+            .fault
+            .record(LOST.to_string(), "given up".to_string());
     }
 }
 

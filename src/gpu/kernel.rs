@@ -152,7 +152,7 @@ impl<'a> Kernel<'a> {
         self.gpu.check()?;
         let pipeline = lock(&self.gpu.0.pipelines)
             .get(&self.gpu.0.device, &self.key)
-            .map_err(|what| self.gpu.error(what))?;
+            .map_err(|(what, error)| self.gpu.error(what).because(error.to_string()))?;
         self.gpu.append(&Dispatch {
             pipeline: &pipeline,
             bindings: &self.bindings,

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::ON_THE_CPU;
 use super::shaders::{Shader, Variant};
-use super::{ON_THE_CPU, detail};
 
 /// Bytes of a dispatch's parameters at most.
 pub(super) const PARAMS: u64 = 256;
@@ -42,12 +42,12 @@ impl Pipelines {
     /// Returns the pipeline of `key`, compiling it at the first request.
     ///
     /// # Errors
-    /// What the driver does not accept, and what to do.
+    /// What the driver does not accept and what to do, with the driver's error.
     pub(super) fn get(
         &mut self,
         device: &wgpu::Device,
         key: &PipelineKey,
-    ) -> Result<Arc<Pipeline>, String> {
+    ) -> Result<Arc<Pipeline>, (String, wgpu::Error)> {
         if let Some(pipeline) = self.pipelines.get(key) {
             return Ok(pipeline.clone());
         }
@@ -60,7 +60,7 @@ impl Pipelines {
         device: &wgpu::Device,
         modules: &mut Modules,
         key: &PipelineKey,
-    ) -> Result<Pipeline, String> {
+    ) -> Result<Pipeline, (String, wgpu::Error)> {
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
             .map(|filter| device.push_error_scope(filter));
         let module = modules.entry((key.shader, key.variant)).or_insert_with(|| {
@@ -130,10 +130,9 @@ impl Pipelines {
         if let Some(error) = errors.collect::<Vec<_>>().into_iter().flatten().next() {
             modules.remove(&(key.shader, key.variant));
             let place = format_args!("{} of {}", key.entry, key.shader.file());
-            return Err(format!(
-                "its driver does not accept {place}{}; update the driver, or {ON_THE_CPU}",
-                detail(&error)
-            ));
+            let what =
+                format!("its driver does not accept {place}; update the driver, or {ON_THE_CPU}");
+            return Err((what, error));
         }
         Ok(Pipeline { raw, layout })
     }

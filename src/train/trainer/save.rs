@@ -98,8 +98,12 @@ impl Trainer {
 
     /// Saves what can be saved after a GPU or a file failed during a run, and adds to the error how to resume it.
     pub(super) fn rescue(&mut self, error: Error, options: &RunOptions) -> Error {
-        let (device, what) = match error {
-            Error::Gpu { device, what } => (device, what),
+        let (device, what, source) = match error {
+            Error::Gpu {
+                device,
+                what,
+                source,
+            } => (device, what, source),
             Error::File { path, what, source } if self.optimizer.steps() > 0 => {
                 let with_source = |what: String| Error::File { path, what, source };
                 let step = self.optimizer.steps();
@@ -138,6 +142,10 @@ impl Trainer {
             }
             Err(_) => format!("{what}; no checkpoint had been written after {step} steps"),
         };
-        Error::gpu(device, what)
+        Error::Gpu {
+            device,
+            what,
+            source,
+        }
     }
 }
