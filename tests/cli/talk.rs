@@ -149,6 +149,30 @@ fn a_run_whose_captions_are_all_alike_says_so_and_what_to_do() {
 }
 
 #[test]
+fn a_finished_run_goes_on_for_more_epochs() {
+    let data = spreadsheet(12);
+    train(&data, "a.safetensors", &["--config", "c.toml"]).lines();
+    let more = [
+        "--resume",
+        "a.checkpoint.safetensors",
+        "--epochs",
+        "3",
+        "--json",
+    ];
+    let run = train(&data, "a.safetensors", &more);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let objects = run.objects();
+    let steps: Vec<i64> = objects
+        .iter()
+        .filter(|o| o.get("loss").is_some())
+        .map(|o| number(&o["step"]) as i64)
+        .collect();
+    let per_epoch = steps.len() as i64;
+    let third: Vec<i64> = (2 * per_epoch + 1..=3 * per_epoch).collect();
+    assert!(per_epoch > 0 && steps == third, "{steps:?}");
+}
+
+#[test]
 fn another_runs_output_needs_force() {
     let data = spreadsheet(12);
     let short = [

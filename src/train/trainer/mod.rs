@@ -18,7 +18,7 @@ pub use source::Source;
 use data::Resumed;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::average::Average;
 use super::config::{EncoderTraining, TrainConfig};
@@ -58,6 +58,9 @@ pub struct Trainer {
     may_change: bool,
 }
 
+/// Time after which a checkpoint is written although fewer steps than asked for were taken since the last one.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
+
 impl Trainer {
     /// Returns the configuration.
     pub fn config(&self) -> &TrainConfig {
@@ -91,6 +94,7 @@ impl Trainer {
             self.evaluate(0, options, watch)
                 .map_err(|e| self.all_unusable(e))?;
         }
+        let mut saved = Instant::now();
         while self.optimizer.steps() < last {
             let report = self.step().map_err(|e| self.give_up(e, options))?;
             let step = report.step;
@@ -112,12 +116,22 @@ impl Trainer {
             if ends {
                 break;
             }
-            if options.checkpoint_every > 0 && step.is_multiple_of(options.checkpoint_every) {
+            let due = match options.checkpoint_every {
+                0 => false,
+                every => step.is_multiple_of(every) || saved.elapsed() >= CHECKPOINT_INTERVAL,
+            };
+            // The one after the last step is written below, when the model is there.
+            if due && step < last {
                 let path = self.save_checkpoint(&options.out)?;
                 watch(Event::Saved { path });
+                saved = Instant::now();
             }
         }
         self.finish(&options.out)?;
+        if options.checkpoint_every > 0 {
+            let path = self.save_checkpoint(&options.out)?;
+            watch(Event::Saved { path });
+        }
         Ok(self.outcome(&options.out))
     }
 
