@@ -5,7 +5,8 @@
 //! | [`architecture`] | Where is what, what must always hold, and why it was built like this? |
 //! | [`contributing`] | Which commands tell me whether a change works, and what does a change bring along? |
 //! | [`adding_an_operation`] | Which pieces does a new operation have, and in which order do I write them? |
-//! | [`training`] | Which stages does a training have, and what does each of them need? |
+//! | [`captions`] | How are words chosen, which pictures are read, and on which device? |
+//! | [`training`] | Which data does a training read, what does a run leave, and which stages are there? |
 //! | [`service`] | How does `glimpse serve` behave, and what are its limits? |
 //! | [`packaging`] | How is it installed, and how is a release made? |
 //! | [`promises`] | What do the tests hold about files, memory and attacks? |
@@ -24,7 +25,11 @@ pub mod contributing {}
 #[doc = include_str!("adding_an_operation.md")]
 pub mod adding_an_operation {}
 
-/// The stages of a training, and what each of them needs.
+/// How words are chosen, which pictures are read, and on which device.
+#[doc = include_str!("captions.md")]
+pub mod captions {}
+
+/// The data that a training reads, what a run leaves, and the stages.
 #[doc = include_str!("training.md")]
 pub mod training {}
 
