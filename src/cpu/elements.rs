@@ -36,23 +36,16 @@ pub fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.largest(maxima)
 }
 
-/// Returns the sum of `exp(x - largest)` over the elements of `x`, and writes these terms to `out`, if it is given.
+/// Returns the sum of `exp(factor (x - largest))` over the elements of `x`, and writes these terms to `out`, if it is given.
 #[inline(always)]
-pub fn exponentials<S: Simd>(s: S, x: &[f32], largest: f32, out: Option<&mut [f32]>) -> f32 {
-    let shift = s.splat(largest);
-    sum_of(s, x, largest, |x| math::exp(s, s.sub(x, shift)), out)
-}
-
-/// Returns the sum of `term(x)` over the elements of `x`, and writes these terms to `out`, if it is given. `padding` fills the
-/// last vector.
-#[inline(always)]
-pub fn sum_of<S: Simd>(
+pub fn exponentials<S: Simd>(
     s: S,
     x: &[f32],
-    padding: f32,
-    term: impl Fn(S::V) -> S::V,
+    largest: f32,
+    factor: f32,
     out: Option<&mut [f32]>,
 ) -> f32 {
+    let shift_and_factor = [largest, factor].map(|value| s.splat(value));
     let whole = x.len() / S::LANES * S::LANES;
     let (body, tail) = x.split_at(whole);
     let (mut sum, mut last) = (s.splat(0.0), 0.0);
@@ -60,22 +53,31 @@ pub fn sum_of<S: Simd>(
     if let Some(out) = out {
         let (out, out_tail) = out.split_at_mut(whole);
         for (x, out) in body.zip(out.chunks_exact_mut(S::LANES)) {
-            let y = term(s.load(x));
+            let y = exponential(s, s.load(x), shift_and_factor);
             s.store(out, y);
             sum = s.add(sum, y);
         }
-        s.store_part(out_tail, term(s.load_part(tail, padding)));
+        let y = exponential(s, s.load_part(tail, largest), shift_and_factor);
+        s.store_part(out_tail, y);
         out_tail.iter().for_each(|y| last += y);
     } else {
         for x in body {
-            sum = s.add(sum, term(s.load(x)));
+            sum = s.add(sum, exponential(s, s.load(x), shift_and_factor));
         }
         let mut out = [0.0; 16];
         let out = &mut out[..tail.len()];
-        s.store_part(out, term(s.load_part(tail, padding)));
+        let y = exponential(s, s.load_part(tail, largest), shift_and_factor);
+        s.store_part(out, y);
         out.iter().for_each(|y| last += y);
     }
     s.sum(sum) + last
+}
+
+/// `exp(factor (x - shift))`. A function and not a closure: the compiler may leave a closure that is called in several
+/// places out of line, and out of line it is compiled without the instruction set.
+#[inline(always)]
+fn exponential<S: Simd>(s: S, x: S::V, [shift, factor]: [S::V; 2]) -> S::V {
+    math::exp(s, s.mul(s.sub(x, shift), factor))
 }
 
 /// Loads the vector of `x` from `first` on; elements beyond the end are zero.

@@ -71,10 +71,10 @@ impl WithSimd for &mut Block<'_> {
             let x = &logits[r * classes..][..classes];
             let largest = largest(s, x);
             let sum = match &mut self.residual {
-                None => exponentials(s, x, largest, None),
+                None => exponentials(s, x, largest, 1.0, None),
                 Some(residual) => {
                     let p = &mut residual[r * classes..][..classes];
-                    let sum = exponentials(s, x, largest, Some(&mut *p));
+                    let sum = exponentials(s, x, largest, 1.0, Some(&mut *p));
                     let (factor, smoothed) = (weight / sum, weight * smoothing / classes as f32);
                     p.iter_mut().for_each(|p| *p = *p * factor - smoothed);
                     p[target] -= weight * (1.0 - smoothing);

@@ -3,7 +3,7 @@
 use super::{Job, Saved};
 use crate::cpu::elements::{self, largest};
 use crate::cpu::simd::{Simd, WithSimd};
-use crate::cpu::{Isa, math, memory, threads};
+use crate::cpu::{Isa, memory, threads};
 use crate::tensor::Tensor;
 
 // Rows per task. They are fixed, so sums do not depend on the number of threads.
@@ -63,8 +63,8 @@ impl WithSimd for &mut Block<'_> {
         let rows = rows.zip(self.teacher.chunks_exact(classes));
         for (r, (x, t)) in rows.enumerate() {
             let (largest_x, largest_t) = (largest(s, x), largest(s, t));
-            let sum_q = softmax_terms(s, x, largest_x, inverse, q);
-            let sum_p = softmax_terms(s, t, largest_t, inverse, p);
+            let sum_q = elements::exponentials(s, x, largest_x, inverse, Some(&mut *q));
+            let sum_p = elements::exponentials(s, t, largest_t, inverse, Some(&mut *p));
             let (factor_p, factor_q) = (1.0 / sum_p, 1.0 / sum_q);
             if let Some(residual) = &mut self.residual {
                 let residual = &mut residual[r * classes..][..classes];
@@ -86,14 +86,6 @@ impl WithSimd for &mut Block<'_> {
         }
         loss
     }
-}
-
-/// `out = exp((x - largest) inverse)`; returns the sum.
-#[inline(always)]
-fn softmax_terms<S: Simd>(s: S, x: &[f32], largest: f32, inverse: f32, out: &mut [f32]) -> f32 {
-    let (shift, factor) = (s.splat(largest), s.splat(inverse));
-    let term = |x: S::V| math::exp(s, s.mul(s.sub(x, shift), factor));
-    elements::sum_of(s, x, largest, term, Some(out))
 }
 
 /// `ds = dloss T / R (q - p)`

@@ -30,7 +30,7 @@ impl WithSimd for Forward<'_> {
     fn run<S: Simd>(self, s: S) {
         for row in self.y.chunks_exact_mut(self.classes) {
             let largest = elements::largest(s, row);
-            let log = elements::exponentials(s, row, largest, None).ln();
+            let log = elements::exponentials(s, row, largest, 1.0, None).ln();
             row.iter_mut().for_each(|x| *x = (*x - largest) - log);
         }
     }
