@@ -145,7 +145,7 @@ fn a_release_is_below_its_limit() {
     let dir = small_package();
     let (home, work) = (dir.path().join("home"), dir.path().join("work"));
     let script = root().join("tools/release/build");
-    for (bytes, code) in [(30_999_999, 0), (31_000_000, 1)] {
+    for (bytes, code) in [(29_999_999, 0), (30_000_000, 1)] {
         let file = fs::File::create(work.join("binary")).unwrap();
         file.set_len(bytes).unwrap();
         let run = as_at_home(&work, &home, &script, &["--check", "binary"]);

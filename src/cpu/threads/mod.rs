@@ -79,10 +79,16 @@ pub fn run<R>(body: impl FnOnce() -> R) -> R {
 
 /// Calls `body(i)` for every `i < tasks`, in any order.
 pub fn for_each(tasks: usize, body: impl Fn(usize) + Sync + Send) {
+    distribute(tasks, &body);
+}
+
+/// Calls `body(i)` for every `i < tasks`. It is compiled once for all bodies: the call of a task through a pointer costs
+/// nothing beside the task.
+fn distribute(tasks: usize, body: &(dyn Fn(usize) + Sync)) {
     if tasks <= 1 || Team::is_busy() {
         (0..tasks).for_each(body);
     } else if let Some(team) = Team::own() {
-        team.for_each(tasks, &body);
+        team.for_each(tasks, body);
     } else {
         (0..tasks).into_par_iter().with_max_len(1).for_each(body);
     }
