@@ -5,6 +5,7 @@
 //! | [`architecture`] | Where is what, what must always hold, and why it was built like this? |
 //! | [`contributing`] | Which commands tell me whether a change works, and what does a change bring along? |
 //! | [`adding_an_operation`] | Which pieces does a new operation have, and in which order do I write them? |
+//! | [`exercises`] | Why is this line there, and which test notices when it is not? |
 //! | [`captions`] | How are words chosen, which pictures are read, and on which device? |
 //! | [`training`] | Which data does a training read, what does a run leave, and which stages are there? |
 //! | [`service`] | How does `glimpse serve` behave, and what are its limits? |
@@ -24,6 +25,10 @@ pub mod contributing {}
 /// The pieces of a new operation, in the order in which to write them.
 #[doc = include_str!("adding_an_operation.md")]
 pub mod adding_an_operation {}
+
+/// Lines to break and to write anew, and the tests that notice.
+#[doc = include_str!("exercises.md")]
+pub mod exercises {}
 
 /// How words are chosen, which pictures are read, and on which device.
 #[doc = include_str!("captions.md")]
