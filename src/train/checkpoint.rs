@@ -178,7 +178,7 @@ impl Checkpoint {
     /// Opens the checkpoint at `path`.
     ///
     /// # Errors
-    /// Fails if the file is not a checkpoint.
+    /// Fails if the file cannot be read or is not a checkpoint, or its configuration is out of range.
     pub fn open(path: &Path) -> Result<Self> {
         let file = WeightFile::open(path)?;
         let refuse = |what: &str| Error::file(path, what);
