@@ -99,7 +99,7 @@ pub enum Event {
 pub enum Control {
     /// Go on.
     Continue,
-    /// Save and stop.
+    /// Save and stop. Ignored as an answer to [`Event::Start`], [`Event::Data`] and [`Event::Saved`].
     Stop,
 }
 

@@ -27,7 +27,7 @@ impl Split {
     /// All splits.
     pub const ALL: [Split; 3] = [Split::Train, Split::Dev, Split::Test];
 
-    /// The split that a file or folder name of a user's own dataset denotes, in any case.
+    /// The split that a file's name, a folder's name or a table's cell in a user's own dataset denotes, in any case.
     pub(super) fn named(text: &str) -> Option<Split> {
         match text.trim().to_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),

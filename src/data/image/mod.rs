@@ -116,7 +116,7 @@ impl Image {
         let bytes = u64::from(width) * u64::from(height) * 3;
         if bytes == 0 || bytes != pixels.len() as u64 {
             let expected =
-                format!("width * height * 3 bytes, none of them zero, for {width} x {height}");
+                format!("width * height * 3 bytes, with sides above zero, for {width} x {height}");
             return Err(Error::shape(
                 "Image::from_rgb",
                 expected,

@@ -269,7 +269,7 @@ fn is_raw(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> bool {
         || is_thumbnail && has(Tag::SubIfd)
 }
 
-/// Returns the orientation from TIFF's own tag; if there is none, from XMP data.
+/// Returns the orientation from TIFF's own tag; if that is missing or upright, from XMP data.
 fn orientation_of(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Orientation {
     const XMP: Tag = Tag::Unknown(700);
     let code = number(decoder, Tag::Orientation).and_then(|code| u8::try_from(code).ok());

@@ -179,7 +179,7 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "validate_every",
         Whole,
-        "The dev split is evaluated after every so many epochs; 0 is never.",
+        "Epochs between two evaluations on the dev split; 0 is never. Has no effect if dev.every is set.",
     )
     .unit("epochs"),
     Field::new(
