@@ -1,4 +1,4 @@
-//! Random variation of pictures in training, so that an encoder learns scenes rather than files.
+//! Data augmentation: random variation of the training pictures, against overfitting.
 //!
 //! A random crop of the picture is scaled to the square that the encoder takes. It may be mirrored, and its brightness
 //! and contrast may change a little. All random numbers come from a generator that [`generator`] seeds with the
@@ -206,12 +206,12 @@ pub(super) fn mirror(image: &mut Image) {
     }
 }
 
-/// Multiplies every level by `factor`, rounds to the nearest and clips at 255.
+/// Multiplies every level (the value of a channel, 0 to 255) by `factor`, rounds to the nearest and clips at 255.
 pub(super) fn brighten(image: &mut Image, factor: f64) {
     map_levels(image, |level| level * factor);
 }
 
-/// Moves every level away from (or towards) the picture's mean luminance.
+/// Replaces every level by `mean + factor (level - mean)`, where `mean` is the picture's mean luminance.
 fn stretch(image: &mut Image, factor: f64) {
     let luminance =
         |p: &[u8]| 0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2]);

@@ -35,7 +35,8 @@ impl Format {
         matches!(self, Format::KerasH5 | Format::KerasZip)
     }
 
-    /// Recognises the format by the first bytes; `None` if it is none of these.
+    /// Recognises the format by the first bytes; `None` if it is none of these. Every zip archive counts as
+    /// [`Format::TorchZip`]; only its contents show that it is [`Format::KerasZip`].
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"PK\x03\x04") {
             Some(Format::TorchZip)

@@ -11,7 +11,7 @@
 //! pictures, and [`vocabulary`] turns captions into token ids and back. In distillation, [`view`] shows the student the
 //! part of the picture that the teacher saw. [`weights`] reads and writes files of weights and models; [`rows`] reads
 //! their large tensors row by row; [`import`] reads the files of PyTorch and Keras. [`contents`] identifies files by
-//! their contents. All files are written by [`store`].
+//! their contents. All files are written by [`store`]. [`words`] explains errors in JSON and TOML files.
 
 pub mod augment;
 mod bytes;

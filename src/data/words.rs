@@ -118,7 +118,8 @@ fn instead(word: &str, known: &str) -> String {
     }
 }
 
-/// Returns the word in `known` that is most similar to `word`, if one is similar enough.
+/// Returns the word in `known` with the smallest edit distance to `word`; `None` if that distance is more than 1 and
+/// more than a third of the length of `word`.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = |name: &'a str| (distance(word, name), name);
     let (distance, nearest) = known.into_iter().map(far).min()?;

@@ -2,7 +2,7 @@
 //! Valpola, 2017, arXiv 1703.01780).
 //!
 //! ```text
-//! average' = d average + (1 - d) parameter            d = min(decay, (1 + k) / (10 + k)) after k steps
+//! average' = d average + (1 - d) parameter            d = min(decay, (1 + k) / (10 + k)) in step k (from 0)
 //! ```
 //!
 //! The average is smoother than the last step's parameters and generalises better. Its decay is small at first, which
@@ -45,10 +45,10 @@ impl Average {
         }
     }
 
-    /// Moves the average towards the parameters of `module` after `steps` steps.
+    /// Moves the average towards the parameters of `module`. `steps` counts the steps before the one just taken.
     ///
     /// # Errors
-    /// Fails if the GPU has no memory left.
+    /// Fails if the GPU has no memory left, or `module` lacks a parameter.
     pub fn update(&mut self, module: &mut impl Module, steps: u64) -> Result<()> {
         let early = (1.0 + steps as f32) / (10.0 + steps as f32);
         let share = 1.0 - self.decay.min(early);

@@ -22,8 +22,9 @@ pub struct Samples {
     examples: Vec<Example>,
     /// For each image and each caption: start mark, words, end mark.
     sentences: Vec<Vec<Vec<usize>>>,
-    /// Cache of decoded images; its length is what fits into the configured memory.
+    /// Cache of decoded images, with a slot for each image. Only the first `cached` slots are used.
     decoded: Vec<OnceLock<Image>>,
+    /// Number of images that fit into the configured memory.
     cached: usize,
     /// Digests of the image files; empty before [`Samples::identify`].
     sums: Vec<Sum>,
@@ -44,10 +45,11 @@ pub struct Batch {
 }
 
 impl Samples {
-    /// Collects the images and captions of a split. Captions are cut after `max_words` words.
+    /// Collects the images and captions of a split. Captions are cut after `max_words` words. Decoded images are cached
+    /// in up to `cache_mib` MiB.
     ///
     /// # Errors
-    /// Fails if there are none.
+    /// Fails if there are no images, or the first one cannot be read.
     pub fn new(
         examples: Vec<Example>,
         vocabulary: &Vocabulary,
@@ -165,8 +167,8 @@ impl Samples {
         self.examples.iter().map(picture).collect()
     }
 
-    /// Returns the steps that see every image once. A last incomplete batch is left out; the next epoch's order places
-    /// its images elsewhere.
+    /// Returns the number of steps in an epoch, which is one pass over the images. A last incomplete batch is left out;
+    /// the next epoch's order places its images elsewhere. An epoch has at least one step.
     pub fn steps_per_epoch(&self, batch: usize) -> u64 {
         (self.len() / batch).max(1) as u64
     }
@@ -220,7 +222,8 @@ impl Samples {
         preprocess::batch(&images.into_iter().collect::<Result<Vec<_>>>()?)
     }
 
-    /// Returns the batch of step `step`: `batch` images in the epoch's order, with `captions` captions of each.
+    /// Returns the batch of step `step` (from 0): `batch` images in the order of the epoch, with `captions` captions of
+    /// each. An image is mirrored with probability `flip`.
     pub fn batch(&self, seed: u64, step: u64, batch: usize, captions: usize, flip: f64) -> Batch {
         let steps = self.steps_per_epoch(batch);
         let (epoch, place) = (step / steps, (step % steps) as usize);

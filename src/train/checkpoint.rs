@@ -66,7 +66,7 @@ pub fn output_of(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(format!("{stem}.safetensors")))
 }
 
-/// Returns every file that a run for the model at `out` needs. Its log and its report are not among them.
+/// Returns the files that a run for the model at `out` may write, apart from its log, its report and partial files.
 pub fn all_of(out: &Path) -> [PathBuf; 7] {
     [
         out.to_path_buf(),
@@ -178,7 +178,7 @@ impl Checkpoint {
     /// Opens the checkpoint at `path`.
     ///
     /// # Errors
-    /// Fails if the file is not a checkpoint.
+    /// Fails if the file cannot be read or is not a checkpoint, or its configuration is out of range.
     pub fn open(path: &Path) -> Result<Self> {
         let file = WeightFile::open(path)?;
         let refuse = |what: &str| Error::file(path, what);

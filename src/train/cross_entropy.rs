@@ -22,9 +22,11 @@ use crate::nn::{Mode, Module};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
-/// The cross-entropy of a batch: with its regularisers, and alone.
+/// The losses of a batch, both scalars.
 pub(super) struct CaptionLoss {
+    /// The cross-entropy, plus the weighted loss of doubly stochastic attention.
     pub(super) whole: Tensor,
+    /// The cross-entropy alone.
     pub(super) caption: Tensor,
 }
 

@@ -18,13 +18,13 @@ use crate::nn::Mode;
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
-// Mini-batch size of the evaluation, in images.
+/// Mini-batch size of the evaluation, in images.
 const BATCH: usize = 50;
 
 /// Number of images whose captions are followed through the run.
 const FOLLOWED: usize = 6;
 
-/// Least number of images for the check whether captions are all alike.
+/// Smallest number of images for which it is checked whether the captions are all alike.
 const FEW: usize = 5;
 
 /// The result of an evaluation on the dev split.

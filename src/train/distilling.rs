@@ -19,7 +19,7 @@ use crate::model::{DenseNet, Description, Kind};
 use crate::nn::{Mode, Module, Role};
 use crate::tensor::Tensor;
 
-// Key of the note in a checkpoint that identifies its target files.
+/// Key of the note in a checkpoint that identifies its target files.
 const TARGETS: &str = "targets";
 
 /// The networks and the data of the stage.
@@ -30,6 +30,7 @@ pub(super) struct Distilling {
     /// Batches of `data`, prefetched if the steps run on a GPU.
     pub(super) batches: Ahead,
     pub(super) recipe: Recipe,
+    /// Notes for the model file about the origin of its weights.
     pub(super) training: BTreeMap<String, Value>,
 }
 

@@ -99,7 +99,7 @@ pub enum Event {
 pub enum Control {
     /// Go on.
     Continue,
-    /// Save and stop.
+    /// Save and stop. Ignored as an answer to [`Event::Start`], [`Event::Data`] and [`Event::Saved`].
     Stop,
 }
 
@@ -111,8 +111,8 @@ pub type Watch<'a> = &'a mut dyn FnMut(Event) -> Control;
 pub struct RunOptions {
     /// Path of the model; the checkpoint is written beside it.
     pub out: PathBuf,
-    /// Steps between two checkpoints. One is also written five minutes after the last one, and at the end, from which the run
-    /// can go on for more epochs. 0 writes one only when the run is stopped.
+    /// Steps between two checkpoints. One is also written five minutes after the last one, and at the end of the run,
+    /// which can then be resumed for more epochs. 0 writes one only when the run is stopped or fails.
     pub checkpoint_every: u64,
     /// Total number of steps after which to stop; the learning rate schedule is not shortened.
     pub max_steps: Option<u64>,

@@ -13,7 +13,9 @@
 //! - [`dev`] evaluates;
 //! - [`features`] caches a frozen encoder's features in a file;
 //! - [`checkpoint`] stores everything that a run needs to continue;
-//! - [`provenance`] tells whether the data of a resumed run has changed.
+//! - [`provenance`] tells whether the data of a resumed run has changed;
+//! - [`record`] writes the log and the report of a run;
+//! - `calibrate` fits the confidence of a trained captioner.
 //!
 //! All randomness is drawn from the run's seed and the step's number alone. The same seed gives the same bytes, on any
 //! number of threads, whether or not the run was interrupted.

@@ -43,10 +43,10 @@ pub struct Progress {
 impl Progress {
     /// Records the evaluation after `step` steps. Returns whether it is the best so far.
     ///
-    /// A model that says the same of all pictures is worse than any that does not, whatever its score: on few pictures
-    /// one common sentence can score more than captions that begin to tell pictures apart. Of two equal scores, such as
-    /// the zeros at the beginning, the lower loss is better. Only a better score resets the counts of early stopping
-    /// and of the schedule `plateau`.
+    /// By CIDEr or BLEU-4, a model with nearly the same caption for all pictures is worse than any other, whatever its
+    /// score: on few pictures one common sentence can score more than captions that begin to distinguish pictures. Of
+    /// two equal scores, such as the zeros at the beginning, the lower loss is better. Only a better score resets the
+    /// counts of early stopping and of the schedule `plateau`.
     pub fn observe(
         &mut self,
         score: DevScore,

@@ -1,6 +1,7 @@
 //! The learning rate schedule: a warm-up, then one of four courses.
 //!
-//! With `w` warm-up steps of `n` in all, the factor of the learning rate in step `k` (from 0) is
+//! With `n` steps in all, of which `w = floor(warmup n)` are warm-up, the factor of the learning rate in step `k`
+//! (from 0) is
 //!
 //! ```text
 //! (k + 1) / w                                       while k < w

@@ -1,8 +1,8 @@
 //! Self-critical training (Rennie et al., 2017, arXiv 1612.00563): the policy gradient of a caption score.
 //!
-//! Cross-entropy rewards only the exact words of human captions. What matters is the quality of the whole caption, as
-//! measured by CIDEr-D. Its expectation over captions `w` sampled from the model has the gradient (REINFORCE, Williams,
-//! 1992)
+//! Cross-entropy rewards only the exact words of human captions. This stage maximises a reward `r(w)` of the whole
+//! caption `w` instead: its CIDEr-D. The expected reward of captions sampled from the model has the gradient
+//! (REINFORCE, Williams, 1992)
 //!
 //! ```text
 //! d E[r(w)] = E[(r(w) - b) d ln p(w)]            ln p(w) = sum over t of ln p(w_t | w_1 .. w_{t-1}, image)
@@ -43,11 +43,11 @@ use crate::nn::{Mode, Module};
 use crate::ops::{self, CrossEntropy};
 use crate::tensor::Tensor;
 
-// Number of groups of sampled captions of similar length; each group is padded to its own longest caption.
+/// Number of groups of sampled captions of similar length; each group is padded to its own longest caption.
 const GROUPS: usize = 4;
 
-/// Computes the reward of a caption: CIDEr-D of its token ids, the end mark included, against the captions of its
-/// image, plus the weighted precision.
+/// Computes rewards: CIDEr-D of a caption's token ids, the end mark included, against the captions of its image, plus
+/// the weighted precision.
 pub(super) struct Rewards {
     cider: CiderD<usize>,
     /// For each token id, whether it is a content word.

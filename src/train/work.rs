@@ -52,7 +52,7 @@ impl Work {
         }
     }
 
-    /// Returns the steps of an epoch.
+    /// Returns the number of steps in an epoch.
     pub(super) fn steps_per_epoch(&self, batch: usize) -> u64 {
         match self {
             Work::Captions(work) => work.train.steps_per_epoch(batch),

@@ -1,4 +1,4 @@
-//! Reads COCO's captions: one JSON file per split, in which a number joins images and annotations.
+//! Reads COCO's captions: one JSON file per split, in which annotations refer to images by number.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

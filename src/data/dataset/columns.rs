@@ -5,7 +5,7 @@ use super::names::is_picture;
 use super::split::Split;
 use super::titles;
 
-/// The columns of a table.
+/// The columns of a table, as indices from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TableShape {
     pub(super) image: usize,

@@ -16,8 +16,8 @@ pub struct Given {
     pub table: Option<PathBuf>,
     /// Karpathy's file, if there are several.
     pub karpathy: Option<PathBuf>,
-    /// Whether pictures that are missing, cannot be read or have no caption are left out. Otherwise they are an
-    /// error.
+    /// Whether pictures that are missing, cannot be read or have no caption are left out. Otherwise they are an error.
+    /// Missing and uncaptioned pictures of a user's own dataset, or of one that a rule splits, are always left out.
     pub skip_bad: bool,
     /// Whether all broken lines are left out and remarked on. Otherwise the first broken line is an error. For
     /// examining a dataset without using it.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 type Object = Map<String, Value>;
 
-/// Reads the rows of such a file.
+/// Reads the rows of a JSON file, or of a file of JSON lines.
 ///
 /// # Errors
 /// If the file cannot be understood.

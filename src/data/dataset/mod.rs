@@ -5,7 +5,7 @@
 //! | dataset | recognised by | splits |
 //! |---|---|---|
 //! | Flickr8k | `Flickr8k.token.txt`, also in `Flickr8k_text` | `Flickr_8k.trainImages.txt`, `….devImages.txt`, `….testImages.txt` beside it |
-//! | Karpathy's split of any | `dataset_*.json`, also in `caption_datasets` | in the file; `restval` counts as train, `val` is dev |
+//! | Karpathy's split of Flickr8k, Flickr30k or COCO | `dataset_*.json`, also in `caption_datasets` | in the file; `restval` counts as train, `val` is dev |
 //! | Flickr8k or Flickr30k from Kaggle | `captions.txt` | the lists above if they are there, else by rule |
 //! | Flickr30k | `results_20130124.token` or `results.csv`, also in `flickr30k_images` | by rule |
 //! | COCO | `captions_{train,val}{2017,2014}.json`, also in `annotations` | train, and val as dev |
@@ -16,10 +16,10 @@
 //!
 //! If the dataset has no splits of its own, a rule makes them. The rule orders the images by a hash of their names
 //! and holds out the first ones. In published datasets the first eighth (at most 1,000) is dev, as many after them
-//! are test, and the others are train. In a user's own dataset (the last three kinds of the table that have captions)
-//! the first tenth is dev (at least 5 where there are 20 images, at most 1,000), and the others are train. The rules
-//! depend on the names alone: everybody who has the same images gets the same splits. All captions of an image are in
-//! one split.
+//! are test, and the others are train. In a user's own dataset (an image folder, a table, or texts beside pictures) the
+//! first tenth is dev (at least 5 where there are 20 images, at most 1,000), and the others are train. The rules depend
+//! on the names alone: everybody who has the same images gets the same splits. All captions of an image are in one
+//! split.
 //!
 //! The images lie beside these files or in folders below: see `locate`. [`Dataset::remarks`] lists irregularities
 //! that do not prevent reading.

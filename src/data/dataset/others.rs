@@ -1,4 +1,4 @@
-//! Finds further caption files beside those that are read, and nearby files where none is understood.
+//! Finds caption files that are not read because others are, and files near a folder in which no captions were found.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ fn sources(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// For a folder without captions that are understood: a nearby file, and what to do with it.
+/// For a folder in which no captions were found: a nearby file that may hold some, and what to do with it.
 pub(super) fn hint(root: &Path) -> Option<String> {
     spreadsheet(root)
         .or_else(|| inside(root))

@@ -62,7 +62,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// As for [`Dataset::open`].
+    /// If [`Dataset::open`] would fail, or if an option in `given` does not fit the dataset.
     pub fn read(given: &Given) -> Result<Dataset> {
         let root = given.root.as_path();
         if !root.is_dir() {

@@ -14,13 +14,13 @@ pub enum Topic {
     Encoding,
     /// A quotation mark that nothing closes.
     Quotation,
-    /// Broken lines. They are an error where the dataset is used.
+    /// Broken lines. They are an error unless the dataset is only examined.
     BrokenLine,
-    /// A picture in two splits. This is an error where the dataset is used.
+    /// A picture in two splits. This is an error unless the dataset is only examined.
     TwoSplits,
-    /// Pictures that lie in several folders, any of which may be meant. This is an error where the dataset is used.
+    /// Pictures in several folders, any of which may be meant. This is an error unless the dataset is only examined.
     SeveralFolders,
-    /// Pictures of different names that are one file. This is an error where the dataset is used.
+    /// Pictures of different names that are one file. This is an error unless the dataset is only examined.
     SharedFile,
     /// Pictures that are listed but missing.
     MissingPicture,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The maximum number of images that a rule assigns to dev, and to test.
+/// The maximum number of images that a rule assigns to dev, and likewise to test.
 const MOST_HELD_OUT: usize = 1000;
 
 /// The minimum number of dev images in a user's own dataset, if three times as many are left to train on.
@@ -19,7 +19,7 @@ pub enum Split {
     Train,
     /// For choosing a model and tuning; also written `val`.
     Dev,
-    /// For reporting, once.
+    /// For the final scores, which are measured once, after all choices.
     Test,
 }
 
@@ -27,7 +27,7 @@ impl Split {
     /// All splits.
     pub const ALL: [Split; 3] = [Split::Train, Split::Dev, Split::Test];
 
-    /// The split that a file or folder name of a user's own dataset denotes, in any case.
+    /// The split that a file's name, a folder's name or a table's cell in a user's own dataset denotes, in any case.
     pub(super) fn named(text: &str) -> Option<Split> {
         match text.trim().to_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),
@@ -66,6 +66,7 @@ impl FromStr for Split {
 /// The source of the assignment of images to splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SplitSource {
+    /// The dataset's own files or folders.
     Published,
     /// An eighth is dev, an eighth is test.
     Eighths,

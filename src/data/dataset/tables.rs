@@ -43,7 +43,7 @@ pub(super) fn named(given: &Given, table: &Path) -> Result<Vec<Part>> {
     Ok(only(file))
 }
 
-/// Finds `metadata.*` in the folder, or in its folders `train`, `validation` and `test`.
+/// Finds `metadata.*` in the folder, or in its subfolders that are named like splits (`train`, `validation`, `test`).
 pub(super) fn find_metadata(root: &Path) -> Option<Vec<Part>> {
     if let Some(file) = first_file(root, &METADATA) {
         return Some(only(file));
@@ -234,7 +234,7 @@ pub(super) fn rows(file: &Path, columns: Option<&Columns>, log: &mut Log) -> Res
     }
 }
 
-/// The captions of rows whose splits are made elsewhere.
+/// Groups the captions of rows by image. The caller assigns the splits.
 pub(super) fn captions(rows: Vec<Row>) -> Captions {
     let mut captions = Captions::default();
     for row in rows {

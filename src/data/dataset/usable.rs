@@ -98,7 +98,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// As for [`Dataset::open`], and if no image is left.
+    /// If [`Dataset::read`] would fail, or if no image of these splits is left.
     pub fn read_for(given: &Given, splits: &[Split]) -> Result<Dataset> {
         let mut dataset = Dataset::read(given)?;
         if given.skip_bad {

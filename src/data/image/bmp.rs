@@ -42,7 +42,7 @@ pub(super) struct Bmp<'a> {
     compression: Compression,
     /// Red, green, blue, alpha.
     masks: [u32; 4],
-    /// Blue, green, red, nothing.
+    /// Colours by index: blue, green, red and an unused byte.
     palette: Vec<[u8; 4]>,
     data: &'a [u8],
 }

@@ -3,7 +3,7 @@
 //! The format is recognised by content, never by the file's extension. The input may be grey, CMYK, 16-bit, have a
 //! palette or transparency, or come from a camera held sideways. The result is always upright 8-bit RGB:
 //!
-//! - The camera's orientation is applied, in every format that can carry it and in every spelling.
+//! - The camera's orientation is applied, whatever the format and the type of metadata that store it.
 //! - Transparency is composed over white, as a browser would show it.
 //! - An animation yields its first frame, a document of several pages its first page.
 //! - Four-channel JPEGs are read with Adobe's inverted ink values, as Pillow reads them.
@@ -116,7 +116,7 @@ impl Image {
         let bytes = u64::from(width) * u64::from(height) * 3;
         if bytes == 0 || bytes != pixels.len() as u64 {
             let expected =
-                format!("width * height * 3 bytes, none of them zero, for {width} x {height}");
+                format!("width * height * 3 bytes, with sides above zero, for {width} x {height}");
             return Err(Error::shape(
                 "Image::from_rgb",
                 expected,

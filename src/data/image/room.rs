@@ -17,7 +17,7 @@ use crate::cpu::available::{self, Available, Bytes};
 /// Smaller requests are not checked: a few megabytes are always available, and a check takes a tenth of a millisecond.
 const MIN_CHECKED: u64 = 8 << 20;
 
-/// The number and length of the pauses before a request that waits for nobody gives up.
+/// A request that waits for no other reservation fails after this many pauses of this length.
 const PAUSES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -107,7 +107,7 @@ pub(super) fn vector<T>(length: usize) -> Result<Vec<T>, Unreadable> {
     }
 }
 
-/// Creates a picture whose pixels all have this level.
+/// Creates a picture of `width x height` pixels in which every channel has the value `level`.
 ///
 /// # Errors
 /// If the system refuses the memory.

@@ -1,4 +1,4 @@
-//! TIFF: decodes the first picture of a file, in the colours of the `tiff` crate and with a palette.
+//! TIFF: decodes the first picture of a file. The `tiff` crate decodes the samples; palettes are applied here.
 //!
 //! A TIFF file holds directories of tags (TIFF 6.0); the first describes the picture. A camera's raw file is a TIFF
 //! file too, but its first directory describes a thumbnail. Such a file is refused as a raw file, because a caption of
@@ -269,7 +269,7 @@ fn is_raw(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> bool {
         || is_thumbnail && has(Tag::SubIfd)
 }
 
-/// Returns the orientation from TIFF's own tag; if there is none, from XMP data.
+/// Returns the orientation from TIFF's own tag; if that is missing or upright, from XMP data.
 fn orientation_of(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Orientation {
     const XMP: Tag = Tag::Unknown(700);
     let code = number(decoder, Tag::Orientation).and_then(|code| u8::try_from(code).ok());
@@ -333,7 +333,7 @@ fn palette(decoder: &mut Decoder<Cursor<Vec<u8>>>) -> Result<Vec<[u8; 3]>, Unrea
         .collect())
 }
 
-/// Converts floating-point levels: from 0 to 1, as readers of the format agree, or to 255 if any exceeds 1.
+/// Converts floating-point levels to bytes. They are taken to run from 0 to 1, or to 255 if any of them exceeds 1.
 fn from_floats(levels: &[f32]) -> Vec<u8> {
     let white = if levels.iter().any(|&level| level > 1.0) {
         1.0

@@ -1,4 +1,4 @@
-//! A weight file of another program, opened.
+//! An opened weight file of another program, whose tensors are read on demand.
 
 use std::path::{Path, PathBuf};
 

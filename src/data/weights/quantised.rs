@@ -94,7 +94,7 @@ fn best_scale(x: &[f32], largest: f32) -> f32 {
     best.1
 }
 
-/// `scale` rounded to 16 significant bits.
+/// Rounds `scale` to 16 significant bits.
 fn shorten(scale: f32) -> f32 {
     f32::from_bits((scale.to_bits() + 0x80) & !0xff)
 }

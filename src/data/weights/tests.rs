@@ -1,4 +1,4 @@
-//! Tests: writes, reads and damages files of every precision.
+//! Tests: writes, reads and damages files of every number format.
 
 use std::collections::HashMap;
 

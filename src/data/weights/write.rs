@@ -1,4 +1,4 @@
-//! Writes weight files: encodes tensors in a precision.
+//! Writes weight files: encodes tensors in a number format.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -23,7 +23,7 @@ enum Storage {
 }
 
 impl NumberFormat {
-    /// Returns the encoding of a tensor, which must be on the CPU, in a file of this precision.
+    /// Returns the encoding of a tensor, which must be on the CPU, in a file of this format.
     fn storage(self, tensor: &Tensor) -> Storage {
         match (self, tensor.dims()) {
             (NumberFormat::F32, _) => Storage::Floats(Float::F32),

@@ -19,7 +19,7 @@ use crate::model::{Captioner, Recognition, RecognitionConfig, principal};
 use crate::nn::Linear;
 use crate::tensor::Tensor;
 
-/// Least number of pictures of an animal kind that a detector of it is learnt from.
+/// Smallest number of pictures of an animal kind from which its detector is learnt.
 const LEAST_OF_KIND: usize = 60;
 
 /// Assumed prior of an animal kind. Training pictures show far more dogs than the world has.
@@ -37,7 +37,7 @@ const DETECTORS: Descent = Descent {
     decay: 0.003,
 };
 
-/// Training of the detectors of photographs and of familiar pictures.
+/// Training of the detectors of photographs and of familiar pictures, which are those like the captioned ones.
 const QUESTIONS: Descent = Descent {
     steps: 500,
     rate: 0.02,
@@ -248,7 +248,7 @@ fn labels(
     labels
 }
 
-/// Returns whether a picture is held out to measure the detector of photographs.
+/// Returns whether a picture without captions is held out to measure the detectors: one of five.
 fn is_held_out(row: usize) -> bool {
     row % 5 == 4
 }

@@ -89,8 +89,8 @@ impl Adam {
     }
 }
 
-/// Returns offset and weights of a logistic regression on rows of few features. `decay` applies to the weights of
-/// features that are scaled to a variance of 1, as in [`fit`].
+/// Returns offset and weights of a logistic regression on rows of few features. The regression is computed on features
+/// scaled to a mean of 0 and a variance of 1, and `decay` applies to the weights of these.
 pub(super) fn newton(rows: &[Vec<f64>], labels: &[bool], decay: f64) -> (f64, Vec<f64>) {
     let Some(width) = rows.first().map(Vec::len) else {
         return (0.0, Vec::new());

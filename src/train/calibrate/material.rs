@@ -135,7 +135,7 @@ fn read_labels(path: &Path) -> Result<BTreeMap<String, Photo>> {
         };
         let kinds: Option<BTreeSet<usize>> = match listed {
             "-" => Some(BTreeSet::new()),
-            // Names of kinds without a detector are ignored.
+            // One name that is not in `KINDS`, such as `?`, makes all kinds in the picture unknown.
             names => names.split(',').map(kinds::named).collect(),
         };
         let class = fields

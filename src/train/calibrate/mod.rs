@@ -9,7 +9,7 @@
 //! 3. the confidence, from the captions that the model generates for the dev split: a regression from their signals to
 //!    whether they are mostly right ([`crate::metrics::precision`]).
 //!
-//! The detector of photographs is measured on a held-out fifth of its pictures. The confidence is measured by
+//! The detectors are measured on a held-out fifth of the pictures without captions. The confidence is measured by
 //! cross-validation: each fifth of the dev split by a regression on the others.
 
 mod detectors;
@@ -37,7 +37,7 @@ use crate::tensor::{Device, Tensor};
 /// Mini-batch size of the encoder.
 const BATCH: usize = 32;
 
-/// Where the pictures are.
+/// The folders and files from which a calibration reads its pictures.
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// A data set with captions and a dev split.

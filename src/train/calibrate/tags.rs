@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 /// Range of temperatures that are tried, in steps of 2%.
 const TEMPERATURES: (f64, f64) = (0.25, 4.0);
 
-/// Least number of photographs to fit a temperature to.
+/// Smallest number of photographs of known classes to which a temperature is fitted.
 const LEAST_PHOTOS: usize = 50;
 
 /// Compresses the tags, and divides their logits by the temperature that maximises the likelihood of the photographs'

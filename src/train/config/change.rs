@@ -49,7 +49,7 @@ pub fn check_once(changes: &[Change]) -> Result<(), String> {
     }
 }
 
-/// The value that a stored configuration has for the setting `key`, if it has one.
+/// Returns the value of the setting `key` in a stored configuration, if it is set there.
 pub fn within<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
     key.split('.')
         .try_fold(config, |table, part| table.get(part))

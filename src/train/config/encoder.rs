@@ -60,7 +60,8 @@ pub struct ImageConfig {
     pub method: Method,
     /// Side of the square input, in pixels.
     pub size: u32,
-    /// Memory for decoded images, in MiB; cached images are not decoded again in every epoch.
+    /// Memory for decoded training images, in MiB; decoded dev images may take a quarter of it in addition. Cached
+    /// images are not decoded again in every epoch. A frozen encoder needs no cache.
     pub cache_mib: usize,
 }
 

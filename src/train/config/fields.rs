@@ -107,7 +107,7 @@ impl Field {
 use Takes::{Choice, Flag, Number, Pair, Paths, Targets, Whole, Wholes};
 
 const SIZES: &str = "the checkpoint's weights have these sizes";
-const ENCODER: &str = "the checkpoint's encoder is what it is";
+const ENCODER: &str = "the checkpoint's encoder depends on it";
 const COUNTED: &str = "the steps of the checkpoint are counted by it";
 const MOMENTS: &str = "the checkpoint holds what another optimizer remembers";
 const TEACHING: &str = "the checkpoint learnt from these targets";
@@ -130,7 +130,7 @@ pub const TABLES: [(&str, &str); 12] = [
         "augment",
         "How images are varied. Only flip has an effect where the encoder is frozen.",
     ),
-    ("optimizer", "How parameters move."),
+    ("optimizer", "How parameters are updated."),
     ("loss", "The details of the caption losses."),
     ("self_critical", "The stage self-critical."),
     ("dev", "How the dev split judges the run."),
@@ -138,7 +138,7 @@ pub const TABLES: [(&str, &str); 12] = [
         "distill",
         "The stage distill, which needs this table; the other stages do not have it.",
     ),
-    ("output", "The file that comes out."),
+    ("output", "The output file."),
 ];
 
 /// All settings, in the order of the file.
@@ -150,7 +150,7 @@ pub const FIELDS: &[Field] = &[
          self-critical: captions that CIDEr-D prefers, from a captioner that has learnt the former.",
     )
     .fixed("a run has one stage; start a new run with --init"),
-    Field::new("seed", Whole, "What all random numbers are drawn from.")
+    Field::new("seed", Whole, "The seed of all random numbers.")
         .fixed("the checkpoint's random numbers were drawn from it"),
     Field::new(
         "epochs",
@@ -179,7 +179,7 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "validate_every",
         Whole,
-        "The dev split is evaluated after every so many epochs; 0 is never.",
+        "Epochs between two evaluations on the dev split; 0 is never. Has no effect if dev.every is set.",
     )
     .unit("epochs"),
     Field::new(
@@ -236,7 +236,7 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "encoder.new.eps",
         Number,
-        "What is added to the variances of batch norms: 1e-5 as in PyTorch, 1.001e-5 as in Keras. Left out, it is 1e-5.",
+        "Number added to the variances of batch norms: 1e-5 as in PyTorch, 1.001e-5 as in Keras. Left out, it is 1e-5.",
     )
     .unit("1")
     .example("1e-5")
@@ -245,8 +245,8 @@ pub const FIELDS: &[Field] = &[
         "decoder.kind",
         Choice(&["inject", "par-inject", "merge", "attention"]),
         "How the decoder uses the image. inject: as the LSTM's first input; par-inject: as a part of its input at every \
-         step; merge: beside the LSTM's output; attention: as a weighted mean of its places, with other weights at every \
-         step.",
+         step; merge: beside the LSTM's output; attention: as a weighted mean of its positions, with other weights at \
+         every step.",
     )
     .fixed(SIZES),
     Field::new("decoder.embedding", Whole, "Elements of a word's vector.")
@@ -399,8 +399,8 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "loss.doubly_stochastic",
         Number,
-        "The weight of the loss that makes a decoder of the kind attention look at each place once over a sentence; 0 is \
-         off.",
+        "The weight of the loss by which the attention weights of each position should sum to 1 over a sentence; 0 is \
+         off. For the decoder kind attention.",
     )
     .unit("1"),
     Field::new(
@@ -424,7 +424,8 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "self_critical.precision",
         Number,
-        "How much it counts beside CIDEr-D that people used a caption's content words of the image, 0 or more. Left out, it is 0.",
+        "The weight of precision beside CIDEr-D in the reward, 0 or more. Precision is the share of a caption's \
+         content words that the image's human captions use. Left out, it is 0.",
     )
     .unit("1")
     .example("0.5"),
@@ -496,7 +497,7 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "distill.temperature",
         Number,
-        "What both networks' logits are divided by, above 0.",
+        "The temperature by which both networks' logits are divided, above 0.",
     )
     .unit("1")
     .example("2.0"),

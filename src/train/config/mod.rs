@@ -43,7 +43,7 @@ pub struct TrainConfig {
     pub max_words: usize,
     /// Minimum number of occurrences in the training captions; rarer words become `<unk>`.
     pub min_count: u64,
-    /// Epochs between two evaluations on the dev split; 0 is never.
+    /// Epochs between two evaluations on the dev split, unless [`DevConfig::every`] is set; 0 is never.
     pub validate_every: u64,
     /// The encoder.
     pub encoder: EncoderConfig,

@@ -21,7 +21,7 @@ pub struct Ahead {
 }
 
 struct Worker {
-    /// Closed first, which ends the thread.
+    /// Requests to the thread; `None` once the channel is closed, which ends the thread.
     requests: Option<SyncSender<Request>>,
     batches: Receiver<(Request, Result<Batch>)>,
     /// The batch that the thread is assembling or has assembled.

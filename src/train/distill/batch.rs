@@ -33,8 +33,8 @@ pub(super) struct Order {
 }
 
 impl Distillation {
-    /// Returns the steps that show every view once. A last incomplete batch is left out; the next epoch's order places
-    /// its views elsewhere.
+    /// Returns the number of steps in an epoch, which is one pass over the views. A last incomplete batch is left out;
+    /// the next epoch's order places its views elsewhere. An epoch has at least one step.
     pub fn steps_per_epoch(&self, batch: usize) -> u64 {
         (self.train.len() / batch.max(1)).max(1) as u64
     }
@@ -85,7 +85,7 @@ impl Distillation {
         let images = preprocess::batch(&shown.into_iter().collect::<Result<Vec<_>>>()?)?;
         let teachers = (0..self.files.len()).map(|file| self.teacher_rows(file, &views));
         let teachers = teachers.collect::<Result<_>>()?;
-        // The rows are scattered over the file, and each read maps its neighbours too.
+        // The rows are scattered over the file, and reading one loads whole pages. They would add up to the file.
         self.files.iter().for_each(TargetFile::release);
         Ok(Batch {
             images,

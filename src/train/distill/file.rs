@@ -27,7 +27,7 @@
 //! `source`, `licence` and `input` are for people; `class_names` is optional.
 //!
 //! The file is mapped into memory, and a row is decoded when its view is trained on. Memory therefore does not grow
-//! with the file, except by 4 bytes for each view and teacher.
+//! with the file, except by a few bytes for each view and teacher.
 
 use std::path::{Path, PathBuf};
 
@@ -234,7 +234,8 @@ impl TargetFile {
         self.classifier.as_ref()
     }
 
-    /// Returns a digest of the file's views and targets, in hexadecimal digits.
+    /// Returns a digest of the header, the views and the features' statistics, in hexadecimal digits. Rows of `logits`
+    /// or `probabilities` are not part of it.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -392,7 +393,7 @@ fn check_classes(
     }
 }
 
-/// Computes a digest of the header, the views and the statistics of all features.
+/// Computes a digest of the header, the views with their pictures, and the statistics of all features.
 fn digest(
     file: &WeightFile,
     views: &Rows,

@@ -81,7 +81,7 @@ pub struct Distillation {
 
 impl Distillation {
     /// Opens the target files of `config` and finds their pictures among `pictures`, those of the data set, and in the
-    /// folders of `config.pictures`. `recipe` is the student's; its square is the size of the views.
+    /// folders of `config.pictures`. `recipe` is the student's; views are rendered at its size.
     ///
     /// # Errors
     /// One line about a configuration that makes no sense, a target file with a fault (see [`TargetFile::open`]), a
@@ -128,7 +128,7 @@ impl Distillation {
     fn set_apart(&mut self, config: &DistillConfig) -> Result<()> {
         let count = self.pictures.len();
         let mut held_out: Vec<bool> = (0..count).map(|i| self.pictures.get(i).held_out).collect();
-        // The choice depends on a hash of the names alone, so a picture is held out in every run.
+        // The choice depends on the names alone, so every run holds out the same pictures.
         let mut ranked: Vec<(u64, usize)> = (0..count)
             .filter(|&i| !held_out[i])
             .map(|i| (hash(&self.pictures.get(i).name), i))
@@ -203,7 +203,8 @@ impl Distillation {
         self.files.iter().zip(&self.objectives).map(line).collect()
     }
 
-    /// Returns a digest of all views and targets, by which a resumed run recognises changed files.
+    /// Returns the digests of all target files ([`TargetFile::digest`]), by which a resumed run recognises changed
+    /// files.
     pub fn digest(&self) -> String {
         let digests: Vec<&str> = self.files.iter().map(TargetFile::digest).collect();
         digests.join("-")

@@ -6,8 +6,8 @@
 //!
 //! The file records what it was made from ([`Source`]): a digest of the encoder, the preprocessing recipe, the views,
 //! and the pictures with their names and contents. It is computed again if any of these differs, or if it does not
-//! match its [checksums](crate::data::weights). They are checked when the file is opened, because the first epoch reads
-//! all of it anyway.
+//! match its [checksums](crate::data::weights). All checksums are verified when the file is opened, because the first
+//! epoch reads the whole file anyway.
 //!
 //! # The file
 //!

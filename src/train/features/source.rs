@@ -36,7 +36,7 @@ pub enum View {
 /// All inputs that the features depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// Digest of the encoder's sizes, its weights, and how it computes; see [`digest`].
+    /// Digest of the encoder's sizes and weights; see [`digest`].
     pub encoder: String,
     /// Preprocessing recipe.
     pub recipe: Recipe,

@@ -1,5 +1,5 @@
-//! The history of a run, from which its report is drawn. It is collected from the lines of the log, those before a
-//! resumption as well as the present ones.
+//! The history of a run, from which its report is drawn. It is collected from all lines of the log, also from those
+//! that were written before the run was resumed.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::curve::Curve;
 
 /// Weight of a new loss in its exponential moving average.
 const SMOOTHING: f64 = 0.05;
-/// Maximum number of other curves.
+/// Maximum number of other curves, and of kinds of warnings.
 const MOST_PARTS: usize = 16;
 /// Maximum number of sets of captions.
 const MOST_CAPTIONS: usize = 64;

@@ -109,8 +109,8 @@ impl Page<'_> {
             Status::Running => {
                 let _ = writeln!(
                     html,
-                    "<p>This page loads itself again every {RELOAD} seconds. Where the time above stands still for long, the \
-                     run was ended from outside.</p>"
+                    "<p>This page loads itself again every {RELOAD} seconds. If the time above stays the same for long, \
+                     the run was ended from outside.</p>"
                 );
             }
         }
@@ -340,7 +340,7 @@ impl Page<'_> {
             notices, warnings, ..
         } = self.history;
         if !notices.is_empty() || !warnings.is_empty() {
-            html.push_str("<h2>What the run said</h2>\n<ul>");
+            html.push_str("<h2>Notices and warnings</h2>\n<ul>");
             for notice in notices.iter().chain(warnings.values()) {
                 let _ = write!(html, "<li>{}</li>", escaped(notice));
             }

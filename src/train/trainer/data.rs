@@ -55,8 +55,8 @@ impl Trainer {
         }
         let Some(before) = resumed.data else {
             self.notices.push(format!(
-                "{} does not say what data it was trained on, as older versions wrote it; that the data is the same is \
-                 taken for granted",
+                "{} was written by an older version and does not say what data it was trained on; the data is \
+                 assumed to be the same",
                 error::name(path)
             ));
             return Ok(());

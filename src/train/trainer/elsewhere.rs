@@ -13,7 +13,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// among the temporary files.
 ///
 /// # Errors
-/// Fails if it is not at `path`; the message names the other location, if the file could be written there.
+/// Fails if the file could not be written to `path`. If it was written to the other location, the message names that.
 pub(super) fn write_or_elsewhere(
     path: &Path,
     write: &mut dyn FnMut(&Path) -> Result<()>,

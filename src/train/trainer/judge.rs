@@ -1,4 +1,4 @@
-//! Diagnosis of the training: whether the run learns anything, in words.
+//! Warnings of a run that learns nothing, and the outcome of a run.
 
 use std::path::Path;
 

@@ -229,7 +229,8 @@ impl Trainer {
         self.work.has_dev() && every > 0 && step.is_multiple_of(every)
     }
 
-    /// Evaluates the dev split, saves the model if it is the best so far, and returns whether the run should end early.
+    /// Evaluates the dev split and saves the model if it is the best so far. Returns the watcher's answer, and whether
+    /// the run should end early.
     fn evaluate(
         &mut self,
         step: u64,

@@ -20,8 +20,9 @@ use crate::train::record;
 const FOREIGN: &str = "holds something that `glimpse train` has not written";
 
 impl Trainer {
-    /// Names the run by a digest of its initial settings. Its files recognise it by this name even after settings were
-    /// changed on resumption. The same command gives the same name, because it writes the same files.
+    /// Names the run by a digest of its initial settings, its source and its data set. The name is stored in its files,
+    /// so they are recognised even after settings were changed on resumption. The same command gives the same name,
+    /// because it writes the same files.
     pub(super) fn name_run(&mut self) {
         let (dataset, images) = (self.dataset.clone(), self.work.images());
         let config = self.config.without_paths().value();

@@ -37,7 +37,7 @@ impl Trainer {
         Ok(path)
     }
 
-    /// Saves the model with the best dev score so far: as the model itself, or beside it if the last one was asked for.
+    /// Saves the model with the best dev score so far: as the output, or beside it if the last model is kept there.
     pub(super) fn save_best(&mut self, out: &Path, step: u64) -> Result<()> {
         match self.config.dev.keep {
             Keep::Best => self.save_model(out, step),
@@ -45,7 +45,7 @@ impl Trainer {
         }
     }
 
-    /// Saves the model after the last step: beside the best one if there is one and it was asked for.
+    /// Saves the model after the last step: beside the output if the best model is kept there, otherwise as the output.
     pub(super) fn finish(&mut self, out: &Path) -> Result<()> {
         let step = self.optimizer.steps();
         let keeps_best = self.config.dev.keep == Keep::Best && self.progress.best.is_some();

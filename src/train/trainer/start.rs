@@ -28,8 +28,7 @@ pub(super) const SOURCE: &str = "source";
 pub(super) const RUN: &str = "run";
 
 impl Trainer {
-    /// Creates a new run on the dataset `data` (its folder, or everything that is [`Given`] of it), computed on
-    /// `device`.
+    /// Creates a new run on the dataset `data` (its folder, or a [`Given`] with options), computed on `device`.
     ///
     /// # Errors
     /// Fails if the data, the source or the configuration do not fit.

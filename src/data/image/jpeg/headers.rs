@@ -22,7 +22,7 @@ pub(super) enum Coding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Component {
     pub id: u8,
-    /// Sampling factors: the number of blocks, horizontally and vertically, where the coarsest component has one.
+    /// Sampling factors: the number of blocks of this component in a minimum coded unit, horizontally and vertically.
     pub horizontal: u8,
     pub vertical: u8,
 }

@@ -1,11 +1,12 @@
 //! JPEG: two decoders, and the choice between them.
 //!
 //! `zune-jpeg`, in Rust with SIMD, decodes the features that nearly all files use: Huffman coding, all components in
-//! the first scan, and one to four luma samples for each sample of a chroma. It is the faster decoder, but wrong or
-//! unable beyond that. The C library that Pillow and browsers build on (`mozjpeg`, a libjpeg-turbo) decodes the rest:
-//! arithmetic coding, components in separate scans, other sampling factors, four inks, contradictory colour markers,
-//! and frames of motion JPEG without Huffman tables. It can also decode at eighths of the size, for pictures far larger
-//! than any encoder needs. The choice is made from the file's headers, never by a failed attempt.
+//! the first scan, and one to four luma samples for each sample of a chroma. It is the faster decoder, but other
+//! features it decodes wrongly or not at all. The C library that Pillow and browsers build on (`mozjpeg`, a
+//! libjpeg-turbo) decodes the rest: arithmetic coding, components in separate scans, other sampling factors, CMYK,
+//! contradictory colour markers, and frames of motion JPEG without Huffman tables. It can also decode at eighths of the
+//! size, for pictures far larger than any encoder needs. The choice is made from the file's headers, never by a failed
+//! attempt.
 //!
 //! Neither decoder reports how much of a picture was present. [`rows_present`] determines it if a file has no end
 //! marker or a decoder gave warnings.

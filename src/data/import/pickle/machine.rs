@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{Id, LARGEST, MOST_STEPS, Printable, Value, is_harmful};
 
+/// The state of the machine: the rest of its input, the values made so far, and the stack, marks and memo.
 pub(super) struct Machine<'a, G, F, D> {
     input: &'a [u8],
     whole: bool,
@@ -106,7 +107,7 @@ where
         }
     }
 
-    /// Pushes numbers.
+    /// Reads the operand of an instruction that pushes a number, or a text up to the end of its line.
     fn scalar(&mut self, opcode: u8) -> Step<Value<G>> {
         Ok(match opcode {
             b'I' => match self.line()? {
@@ -148,7 +149,7 @@ where
         })
     }
 
-    /// Pushes text and bytes that follow their length.
+    /// Reads the operand of an instruction that pushes text or bytes: their length, then the bytes.
     fn string(&mut self, opcode: u8) -> Step<Value<G>> {
         let length = match opcode {
             b'U' | 0x8c | b'C' => self.byte()?.into(),

@@ -5,8 +5,7 @@
 //! (protocols 0 to 5), but it imports nothing and calls nothing. `GLOBAL` looks a name up in the caller's list; a name
 //! that is not listed stays a mere name. `REDUCE` only records which function was to be called with which arguments,
 //! and the caller interprets the record. A checkpoint may therefore contain a vocabulary, a loss or a whole model
-//! beside its weights: they stay records. Reading is refused only for names that no honest file uses, such as
-//! `os.system`.
+//! beside its weights: they stay records. A file that refers to a harmful name, such as `os.system`, is refused.
 //!
 //! Values live in one list and refer to each other by index. Nesting in a hostile file therefore never causes recursion
 //! here, and a value that is referred to twice exists once. Each instruction creates at most one value, the number of
