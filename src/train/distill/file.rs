@@ -158,7 +158,13 @@ impl TargetFile {
                 Some((rows, standard))
             }
         };
-        let digest = digest(&file, &views, &pictures, features.as_ref())?;
+        let digest = digest(
+            &file,
+            &views,
+            &pictures,
+            features.as_ref(),
+            classes.as_ref(),
+        )?;
         Ok(TargetFile {
             path: path.to_path_buf(),
             header,
@@ -234,8 +240,7 @@ impl TargetFile {
         self.classifier.as_ref()
     }
 
-    /// Returns a digest of the header, the views and the features' statistics, in hexadecimal digits. Rows of `logits`
-    /// or `probabilities` are not part of it.
+    /// Returns a digest of the header, the views, the features' statistics and the class targets, in hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -393,12 +398,13 @@ fn check_classes(
     }
 }
 
-/// Computes a digest of the header, the views with their pictures, and the statistics of all features.
+/// Computes a digest of the header, the views with their pictures, the statistics of all features, and the class targets.
 fn digest(
     file: &WeightFile,
     views: &Rows,
     pictures: &[u32],
     features: Option<&(Rows, Standard)>,
+    classes: Option<&ClassRows>,
 ) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(file.metadata(METADATA_KEY)?.unwrap_or_default());
@@ -410,6 +416,10 @@ fn digest(
         for x in standard.mean.iter().chain(&standard.deviation) {
             hash.update(x.to_le_bytes());
         }
+    }
+    if let Some(classes) = classes {
+        hash.update(classes.rows.raw());
+        classes.rows.release();
     }
     Ok(crate::data::hex(&hash.finalize())[..DIGEST_DIGITS].to_string())
 }

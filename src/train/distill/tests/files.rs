@@ -77,6 +77,27 @@ fn probabilities_are_read_as_logits() {
 }
 
 #[test]
+fn other_targets_have_another_digest() {
+    let (dir, paths) = folder(1);
+    let targets = make_targets(&paths, 1, 5, 4)
+        .without("classifier.weight")
+        .without("classifier.bias");
+    let path = dir.path().join("t.safetensors");
+    let digest = |targets: Targets| {
+        targets.write(&path);
+        TargetFile::open(&path).unwrap().digest().to_string()
+    };
+    let of_classes = |last: f32| {
+        let row = vec![0.5, 0.25, 0.25 - last, last];
+        digest(targets.clone().with("probabilities", &[1, 4], row))
+    };
+    let features = digest(targets.clone().with("features", &[1, 5], vec![0.5; 5]));
+    let all = [of_classes(0.0), of_classes(0.125), features];
+    assert_eq!(all[0], of_classes(0.0));
+    assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
+}
+
+#[test]
 fn every_mistake_in_a_file_is_one_line() {
     let (_dir, paths) = folder(3);
     let fine = make_targets(&paths, 2, 5, 4);
