@@ -5,12 +5,14 @@
 //! - `mod.rs` has the equation, the shapes, the derivation of the gradient, and the public function.
 //! - `naive.rs` is the definition as plain loops, which the kernels are tested against.
 //! - `cpu.rs` has the SIMD kernels.
-//! - `gpu.rs` dispatches the shader of the same name in `shaders/`.
-//! - `tests.rs` compares all of these with each other and with PyTorch. A row of `table.rs` compares the gradient with difference
-//!   quotients, and runs the operation on views.
+//! - `gpu.rs` dispatches the shader of the same name in `shaders/`, or calls the functions of [`crate::gpu`] that several
+//!   operations share, such as the matrix product.
+//! - `tests.rs` compares all of these with each other and with PyTorch. A row of `table.rs` compares the gradient with
+//!   difference quotients, and runs the operation on views.
 //!
-//! The three implementations have functions of the same names, mostly `forward` and `backward`. Their parameters are the same,
-//! except that the CPU version also takes the instruction set and the GPU version the GPU. The public function checks the shapes, chooses one of the three, and records the gradient:
+//! The three implementations have functions of the same names, mostly `forward` and `backward`. Their parameters are the
+//! same, except that the CPU version also takes the instruction set and the GPU version the GPU. The public function checks
+//! the shapes, chooses one of the three, and records the gradient:
 //!
 //! ```text
 //! let job = Job::check(x, weight, bias)?;                shapes, messages, sizes
@@ -32,8 +34,8 @@
 //! dx[i] = sum over j of dy[j] (derivative of y[j] with respect to x[i])
 //! ```
 //!
-//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, code and
-//! equation use the same names. Feature maps are `[N, H, W, C]`: the channels of a pixel are contiguous, so kernels loop
+//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, the code uses the
+//! letters of the equation or spells them out: `weight` for `w`, `channels` for `C`. Feature maps are `[N, H, W, C]`: the channels of a pixel are contiguous, so kernels loop
 //! along them, and a dense block can write new channels next to those of its input.
 //!
 //! # Where an operation runs

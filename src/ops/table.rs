@@ -4,11 +4,11 @@
 //! every instruction set and on the GPU:
 //!
 //! - `gradient_is_the_difference_quotient` takes the small shapes, where every element matters to the quotient.
-//! - `takes_views` takes the large shapes: longer than a vector, a tile and a thread's part, and no multiple of them. The
+//! - `takes_views` takes the large shapes, which have more elements than a vector and mostly no multiple of its length. The
 //!   inputs are views that start in the middle of a buffer. The output and all gradients must be those of the definition.
 //!
-//! A row whose name is longer than its operation's has another output or other options. Options that differ in nothing but
-//! numbers are tested beside the operation, in its `tests.rs`.
+//! A row whose name is longer than its operation's tests another output or other options of the operation. Options that
+//! differ only in numbers are tested in the `tests.rs` of the operation.
 
 use crate::error::Result;
 use crate::ops::testing::{agrees_with_the_definition, check_gradients, on_every_device, random};
@@ -227,7 +227,7 @@ fn attention_large() -> Vec<Input> {
     ])
 }
 
-/// The shape of an input, and the values that it has where it is small.
+/// The shape of an input, and its values in the test of the small shapes.
 struct Input {
     shape: Vec<usize>,
     values: Values,
@@ -266,7 +266,7 @@ fn spread<const N: usize>(shape: [usize; N]) -> Input {
     }
 }
 
-/// The tensors of some inputs, each with another seed.
+/// The tensors of `inputs`, each from a seed of its own.
 fn numbered(inputs: Vec<Input>) -> Vec<Tensor> {
     let tensor = |(seed, input): (u64, Input)| {
         let mut x = random(&input.shape, seed);
@@ -312,7 +312,7 @@ fn output_and_gradients(
     all.flat_map(|t| t.data().to_vec()).collect()
 }
 
-/// Indices below the second number of `[count, below]`, as many as the first says. Most occur several times.
+/// For `[count, below]`: `count` indices that are less than `below`. Most occur several times.
 fn indices(dims: &[usize]) -> Vec<usize> {
     let [count, below] = dims else {
         panic!("two numbers")

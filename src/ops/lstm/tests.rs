@@ -5,7 +5,7 @@ use crate::ops::testing::{
 };
 use proptest::prelude::*;
 
-/// The weights of a case, PyTorch's two biases added.
+/// The weights of a case; the bias is the sum of PyTorch's two.
 fn weights_of(case: &Case) -> LstmWeights {
     let mut bias = case.tensor("b_ih");
     let other = case.tensor("b_hh");
