@@ -1,5 +1,5 @@
-// The attention of one step, and its gradient; src/ops/attention_lstm derives the formulas. lstm.wgsl computes the gates of the
-// LSTM, and matmul.wgsl the products with W_ih and W_hh; this file computes the rest. It writes h for h'.
+// The attention of one step, and its gradient; src/ops/attention_lstm derives the formulas. lstm.wgsl computes the gates
+// of the LSTM, and matmul.wgsl the products with W_ih and W_hh; this file computes the rest. It writes h for h'.
 //
 //   e_p = score . u_p   u_p = tanh(k_p + q)   alpha = softmax(e)   m = sum over p of alpha_p v_p   beta = sigmoid(r)
 //   z = beta m
@@ -31,8 +31,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// [S, T, A + V + 4H]: q, r (still without its bias) and a; the forward pass replaces r by beta, and lstm.wgsl a by the gates.
-// The backward pass replaces q and beta by dq and dr, and lstm.wgsl the gates by da.
+// [S, T, A + V + 4H]: q, r (still without its bias) and a; the forward pass replaces r by beta, and lstm.wgsl a by the
+// gates. The backward pass replaces q and beta by dq and dr, and lstm.wgsl the gates by da.
 @group(0) @binding(1) var<storage, read_write> rows: array<f32>;
 // [N, P, A]
 @group(0) @binding(2) var<storage, read> keys: array<f32>;

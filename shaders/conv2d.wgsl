@@ -2,10 +2,10 @@
 //
 //   y[n, i, j, o] = after(sum over ky, kx, c of  x~[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx])
 //
-// `after` adds a bias, or applies batch norm and ReLU, or changes nothing. x~ is x or, where a batch norm and ReLU come first,
-// max(0, scale x + shift); outside the image it is zero. In the left
-// matrix, a row is a pixel of the result and a column is one (ky, kx, c); its elements are read from x while a tile is
-// loaded. The right matrix is the weights with (ky, kx, c) outermost, packed once by `conv2d_pack`.
+// `after` adds a bias, or applies batch norm and ReLU, or changes nothing. x~ is x or, where a batch norm and ReLU come
+// first, max(0, scale x + shift); outside the image it is zero. In the left matrix, a row is a pixel of the result and a
+// column is one (ky, kx, c); its elements are read from x while a tile is loaded. The right matrix is the weights with
+// (ky, kx, c) outermost, packed once by `conv2d_pack`.
 //
 // The gradient with respect to x is such a product too: a row is a pixel of dx, a column one (ky, kx, o), and the elements
 // are read from dy, zero where i s + ky - p = u has no integer i. In the gradient with respect to w, a row is one
@@ -79,9 +79,9 @@ override WEIGHT_PITCH: u32 = ACROSS + 1;
 
 var<workgroup> source_tile: array<Operands, DEPTH * SOURCE_PITCH>;
 var<workgroup> weight_tile: array<Operands, DEPTH * WEIGHT_PITCH>;
-// Three numbers for each row of the tile. In `conv2d_forward`: the first pixel of its image (or -1 beyond the last row), and
-// the row and column of the pixel under the kernel's corner. In `conv2d_grad_weight`: the channel (or -1), and the offset of
-// the tap.
+// Three numbers for each row of the tile. In `conv2d_forward`: the first pixel of its image (or -1 beyond the last row),
+// and the row and column of the pixel under the kernel's corner. In `conv2d_grad_weight`: the channel (or -1), and the
+// offset of the tap.
 var<workgroup> row_origins: array<vec3<i32>, DOWN * 8>;
 
 fn source_at(pixel: u32, channel: u32) -> f32 {
@@ -107,8 +107,8 @@ fn source_vec4_at(pixel: u32, channel: u32) -> vec4<f32> {
     return value;
 }
 
-// Returns the source pixel of a row under a tap, or -1 where there is none. `tap` is the row and the column of the tap in the
-// kernel. With BACKWARD, the source pixel is that i with i s + ky - p = u, if there is one.
+// Returns the source pixel of a row under a tap, or -1 where there is none. `tap` is the row and the column of the tap in
+// the kernel. With BACKWARD, the source pixel is that i with i s + ky - p = u, if there is one.
 fn pixel_under(row: u32, tap: vec2<i32>) -> i32 {
     let origin = row_origins[row];
     if origin.x < 0 {

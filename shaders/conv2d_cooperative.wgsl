@@ -3,10 +3,10 @@ enable wgpu_cooperative_matrix;
 
 // The forward product of conv2d.wgsl on matrix units, such as tensor cores.
 //
-// A subgroup multiplies SIZE x SIZE matrices of f16 in one instruction, with sums in f32. A workgroup is four subgroups; each
-// computes 2 SIZE rows of the result and ACROSS SIZE columns. The source is read, normalised and rounded on its way into
-// workgroup memory, row by row; the packed weights already have the layout that the instruction loads. The depth is a multiple
-// of SIZE, the number of columns one of ACROSS SIZE, and the number of source channels one of four.
+// A subgroup multiplies SIZE x SIZE matrices of f16 in one instruction, with sums in f32. A workgroup is four subgroups;
+// each computes 2 SIZE rows of the result and ACROSS SIZE columns. The source is read, normalised and rounded on its way
+// into workgroup memory, row by row; the packed weights already have the layout that the instruction loads. The depth is
+// a multiple of SIZE, the number of columns one of ACROSS SIZE, and the number of source channels one of four.
 //
 // Where the matrix units take 8 x 8 matrices, the host replaces SIZE and the matrix types by those of 8.
 

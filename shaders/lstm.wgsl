@@ -6,9 +6,9 @@
 //   dh' = dy + dh of the next step     dc' += dh' o (1 - tanh(c')^2)             dc = dc' f
 //   dz = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //
-// The attention LSTM also uses this shader; there z and dz are called a' and da, and z is the context. One invocation computes
-// one cell of one sequence. The steps of a sequence lie side by side, so the rows of one step are
-// `*_stride` apart.
+// The attention LSTM also uses this shader; there z and dz are called a' and da, and z is the context. One invocation
+// computes one cell of one sequence. The steps of a sequence lie side by side, so the rows of one step are `*_stride`
+// apart.
 
 struct Params {
     batch: u32,

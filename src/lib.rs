@@ -51,9 +51,9 @@
 //! | 9 | `cli` | the command line |
 //!
 //! `tests/floors.rs` checks that a module imports only from lower floors, and `tests/circles` that no two files use each
-//! other, except a module and its child. A good start for reading is [`tensor`], then [`ops`], which derives every gradient.
-//! [The book](book) has the architecture, a glossary, and how to add an operation. `tools/examples` has four short programs:
-//! a caption, a training, a new operation, and a search for similar images.
+//! other, except a module and its child. A good start for reading is [`tensor`], then [`ops`], which derives every
+//! gradient. [The book](book) has the architecture, a glossary, and how to add an operation. `tools/examples` has four
+//! short programs: a caption, a training, a new operation, and a search for similar images.
 //!
 //! The two pipelines that all modules serve:
 //!

@@ -19,8 +19,8 @@ impl Window {
     }
 }
 
-/// The sizes of a convolution. Pairs are `[vertical, horizontal]`. The stride must not be 0, and the kernel must fit the padded
-/// input.
+/// The sizes of a convolution. Pairs are `[vertical, horizontal]`. The stride must not be 0, and the kernel must fit the
+/// padded input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
     /// Number of images, `N`.

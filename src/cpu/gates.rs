@@ -127,7 +127,8 @@ fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
 pub(crate) struct BackwardRow<'a> {
     /// `[4H]`: holds the gates i, f, g, o, overwritten by `da`.
     pub(crate) gates: &'a mut [f32],
-    /// `[H]`: holds the gradient with respect to `c'`, without the part through `h'`; overwritten by that with respect to `c`.
+    /// `[H]`: holds the gradient with respect to `c'`, without the part through `h'`; overwritten by that with respect to
+    /// `c`.
     pub(crate) dc: &'a mut [f32],
     /// `[H]` each: the two summands of the gradient with respect to `h'`, from the tape and from the next step.
     pub(crate) dh_new: [&'a [f32]; 2],

@@ -1,6 +1,6 @@
 //! The vector instructions of this processor: detected once, proven by a token, overridable for tests.
 //!
-//! [`Isa::new`] is the only way to get an [`Isa`], and it asks the processor first. So whoever holds one may call
+//! [`Isa::new`] is the only way to get an [`Isa`], and it asks the processor first. So a function that has one may execute
 //! instructions that would otherwise be undefined behaviour.
 
 use std::cell::Cell;
@@ -191,7 +191,7 @@ impl std::fmt::Display for Isa {
 }
 
 /// The instruction set that [`ISA_VARIABLE`] names. A name that is unknown or that this processor lacks is ignored here;
-/// [`check_forced`] is where the program refuses it.
+/// [`check_forced`] returns an error for it.
 fn forced() -> Option<Isa> {
     let name = std::env::var(ISA_VARIABLE).ok()?;
     Level::ALL

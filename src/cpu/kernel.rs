@@ -3,7 +3,7 @@
 //! A tile is [`TILE_ROWS`](Simd::TILE_ROWS) rows by [`TILE_VECTORS`](Simd::TILE_VECTORS) vectors of columns. For each `k`
 //! the loop loads one row of B (packed, so it is contiguous), broadcasts one element of A for each row of the tile, and
 //! multiplies and adds: `2 rows columns` floating-point operations for `rows + columns` floats loaded. All matrix products
-//! and convolutions end here.
+//! and convolutions on the CPU end here.
 //!
 //! A needs no packing. [`RowBlock::offsets`] says where each row begins, [`RowBlock::k_stride`] how far apart its elements
 //! lie. The `k` axis may be divided into segments, each at a distance from the beginning of the row: the taps of a

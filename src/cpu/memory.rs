@@ -61,7 +61,7 @@ pub fn recycle(buffer: Vec<f32>) {
     if (MIN_ELEMENTS..=limit).contains(&buffer.capacity()) {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let evicted = pool.add(buffer, limit);
-        // To free memory takes a while; the lock is released first.
+        // Freeing memory takes a while, so the lock is released first.
         drop(pool);
         drop(evicted);
     }

@@ -53,7 +53,7 @@ fn matrices_allowed() -> bool {
     std::env::var(MATRICES_VARIABLE).is_ok_and(|value| value == "1")
 }
 
-/// The first error that the driver reported outside a call; the next call returns it.
+/// The first error that the driver reported outside a call; the next calls return it.
 #[derive(Default)]
 struct Fault(Mutex<Option<[String; 2]>>);
 

@@ -1,7 +1,7 @@
 //! The elementwise part of an LSTM's step, after its matrix products, and its gradient, with `shaders/lstm.wgsl`.
 //!
-//! The shader has the equations. Every operation with such a cell dispatches it here. The pre-activations are called `z`, as in
-//! `ops::lstm`; `ops::attention_lstm` calls them `a'`.
+//! The shader has the equations. Every operation with such a cell dispatches it here. The pre-activations are called `z`,
+//! as in `ops::lstm`; `ops::attention_lstm` calls them `a'`.
 
 use std::sync::Arc;
 

@@ -34,9 +34,10 @@
 //! dx[i] = sum over j of dy[j] (derivative of y[j] with respect to x[i])
 //! ```
 //!
-//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, the code uses the
-//! letters of the equation or spells them out: `weight` for `w`, `channels` for `C`. Feature maps are `[N, H, W, C]`: the channels of a pixel are contiguous, so kernels loop
-//! along them, and a dense block can write new channels next to those of its input.
+//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, the code uses
+//! the letters of the equation or spells them out: `weight` for `w`, `channels` for `C`. Feature maps are `[N, H, W, C]`:
+//! the channels of a pixel are contiguous, so kernels loop along them, and a dense block can write new channels next to
+//! those of its input.
 //!
 //! # Where an operation runs
 //!

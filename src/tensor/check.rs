@@ -14,8 +14,8 @@ const DIRECTIONS: usize = 4;
 /// direction, and [`LEAST_LENGTH`].
 const TOLERANCE: f64 = 5e-3;
 const LEAST_LENGTH: f64 = 0.4;
-/// From this number of elements on, a direction moves only about half of them. So a kink near one element disturbs only some
-/// of the directions.
+/// From this number of elements on, a direction moves only about half of them. So a kink near one element disturbs only
+/// some of the directions.
 const FEW: usize = 4;
 
 /// Compares the gradients of the operation `f` with central differences.
@@ -28,8 +28,9 @@ const FEW: usize = 4;
 /// ```
 ///
 /// Both must agree within 0.5 % of the length of `dL/dx` or of the derivative, or within 0.002 where these are small. So
-/// mistakes are found only in gradients that are larger than that. Inputs of about 1 suit the step. The fewer elements the
-/// inputs have, the more sensitive is the test. If the function has kinks, as ReLU has at 0, keep the inputs away from them.
+/// mistakes are found only in gradients that are larger than that. Inputs of about 1 suit the step. The fewer elements
+/// the inputs have, the more sensitive is the test. If the function has kinks, as ReLU has at 0, keep the inputs away
+/// from them.
 ///
 /// ```
 /// use glimpse::{ops, tensor::{Tensor, check_gradients}};

@@ -25,7 +25,7 @@ pub(super) struct Node(Arc<Inner>);
 struct Inner {
     id: u64,
     inputs: Vec<Option<Node>>,
-    // `None` for a leaf, and after the backward pass, which frees the tensors that the closure has captured.
+    // `None` for a leaf, and after the backward pass has called it, which frees the tensors that the closure has captured.
     backward: Mutex<Option<Backward>>,
     is_leaf: bool,
     origin: Origin,

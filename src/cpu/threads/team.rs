@@ -1,9 +1,9 @@
 //! Threads that stay awake between one piece of work and the next.
 //!
-//! A network is hundreds of small pieces of work, one after the other, and to wake a sleeping thread takes longer than its
-//! part of many of them. While a [`Team`] exists, threads of the pool spin: they wait for a job, take its tasks by
-//! incrementing a counter, and wait again. The owner of the team takes tasks like every other member, so it never waits
-//! for a thread that has not yet begun.
+//! A network is hundreds of small pieces of work, one after the other. Waking a sleeping thread takes longer than its
+//! share of many of these pieces. While a [`Team`] exists, threads of the pool spin: they wait for a job, take its tasks
+//! by incrementing a counter, and wait again. The owner of the team takes tasks like every other member, so it never
+//! waits for a thread that has not yet begun.
 //!
 //! Each member has a range of tasks of its own in every job, always the same part. A core that wrote the upper half of a
 //! map reads the upper half next, and still has it in its cache. A member whose range is done helps with the other ranges.

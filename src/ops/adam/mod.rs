@@ -8,9 +8,10 @@
 //! param -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 //! ```
 //!
-//! where `t` is the number of the step, counted from 1. `m` and `v` start as zeros. After `t` steps, `m` is a weighted sum of
-//! the gradients: that of step `i` has the weight `(1 - beta1) beta1^(t - i)`. The weights sum to `1 - beta1^t` instead of 1.
-//! The same holds for `v` with `beta2`. The last line divides by these sums. This is PyTorch's `Adam` and `AdamW`.
+//! where `t` is the number of the step, counted from 1. `m` and `v` start as zeros. After `t` steps, `m` is a weighted
+//! sum of the gradients: that of step `i` has the weight `(1 - beta1) beta1^(t - i)`. The weights sum to `1 - beta1^t`
+//! instead of 1. `v` is such a sum of the squares `g^2`, with `beta2`. The last line divides by the sums of the weights.
+//! This is PyTorch's `Adam` and `AdamW`.
 
 mod cpu;
 mod gpu;

@@ -293,8 +293,8 @@ pub(crate) fn backward(
     ])
 }
 
-/// Goes from the last step to the first. Returns `dh` and `dc` of the first step, the gradients with respect to `h0` and `c0`;
-/// `dh` has meaning only if `h0_wanted`.
+/// Goes from the last step to the first. Returns `dh` and `dc` of the first step, the gradients with respect to `h0` and
+/// `c0`; `dh` has meaning only if `h0_wanted`.
 fn walk_back(pass: &Pass, dy: &Slice, h0_wanted: bool) -> Result<(Slice, Slice)> {
     let (gpu, s) = (pass.gpu, pass.job.sizes);
     let width = s.recurrent();

@@ -23,10 +23,10 @@
 //! h' = o tanh(c')
 //! ```
 //!
-//! A prime means "after". The code writes `score` for `s` and `mean` for `m`. It has no name for `a'`, which overwrites `a` and is
-//! overwritten by the gates. The query needs no bias, because the linear layer that computes the keys has one, and query and
-//! key are only used as their sum. The scores need none either, because the softmax does not change when the same number is
-//! added to every `e_p`.
+//! A prime means "after". The code writes `score` for `s` and `mean` for `m`. It has no name for `a'`, which overwrites
+//! `a` and is overwritten by the gates. The query needs no bias, because the linear layer that computes the keys has one,
+//! and query and key are only used as their sum. The scores need none either, because the softmax does not change when
+//! the same number is added to every `e_p`.
 //!
 //! # The gradient
 //!
@@ -40,7 +40,8 @@
 //! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //! ```
 //!
-//! `da` is the gradient with respect to `a'`, and also that with respect to `a`, because `a'` is a sum with the summand `a`.
+//! `da` is the gradient with respect to `a'`, and also that with respect to `a`, because `a'` is a sum with the summand
+//! `a`.
 //!
 //! The context `z` is an output and is also read through `W_iz`, so its gradient has two terms. It is a product, so the
 //! gradient with respect to each factor is `dz` times the other factor. The derivative of the sigmoid is `beta (1 - beta)`:
@@ -67,9 +68,9 @@
 //! dh = W_hh^T [dq, dr, da]               passed to the step before
 //! ```
 //!
-//! The `dh` and `dc` of the first step are the gradients with respect to `h0` and `c0`. The remaining gradients are computed
-//! after all steps, by matrix products over all their rows. Those with respect to the weights are sums over all steps and
-//! sentences:
+//! The `dh` and `dc` of the first step are the gradients with respect to `h0` and `c0`. The remaining gradients are
+//! computed after all steps, by matrix products over all their rows. Those with respect to the weights are sums over all
+//! steps and sentences:
 //!
 //! ```text
 //! dx = W_ix^T da      dW_ih += da [x, z]^T      dW_hh += [dq, dr, da] h^T      db += [dr, da]

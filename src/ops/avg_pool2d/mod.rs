@@ -6,9 +6,9 @@
 //! dx[n][i][j][c] = 1/K sum of dy[n][p][q][c] over the windows that cover (i, j)
 //! ```
 //!
-//! The stride may differ between the axes; the equation writes one `S` for both. The derivative of a mean of `K` elements is
-//! `1/K` with respect to each of them. There is no padding. Rows and columns at
-//! the lower and right edge that do not fill a window are ignored.
+//! The stride may differ between the axes; the equation writes one `S` for both. The derivative of a mean of `K` elements
+//! is `1/K` with respect to each of them. There is no padding. Rows and columns at the lower and right edge that do not
+//! fill a window are ignored.
 
 mod cpu;
 mod gpu;

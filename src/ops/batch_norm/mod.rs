@@ -296,8 +296,8 @@ impl Job {
     }
 }
 
-/// Those of `dx`, `dgamma` and `dbeta` that are wanted, on the CPU. `grads` returns `dgamma` and `dbeta`, and adds to the `dx`
-/// that it is given.
+/// Those of `dx`, `dgamma` and `dbeta` that are wanted, on the CPU. `grads` returns `dgamma` and `dbeta`, and adds to the
+/// `dx` that it is given.
 pub(crate) fn gradients(
     x: &Tensor,
     wanted: Wanted,

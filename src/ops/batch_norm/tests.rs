@@ -105,7 +105,7 @@ fn a_folded_norm_of_another_size_is_named() {
             eps: 1e-5,
             statistics,
         };
-        // `on_every_device` requires that the body dispatches work, and the rest of it only fails.
+        // `on_every_device` requires that the body dispatches work to the GPU. The rest of this body only fails.
         let (x, ones) = (random(&[2, 5], 3), Tensor::full(&[5], 1.0));
         batch_norm(&x, &norm(&g5, &b5, running(&b5, &ones))).unwrap();
         let var = Tensor::full(&[3], 1.0);

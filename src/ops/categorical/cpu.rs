@@ -10,8 +10,8 @@ const SMALLEST: f32 = -87.0;
 // Exponentials that are summed in `f32` before they are added to the `f64` total; a multiple of every vector's length.
 const BLOCK: usize = 256;
 
-/// The word drawn from each row; `None` if the sum of the exponentials is not finite or no word may be drawn. Each task takes
-/// one row.
+/// The word drawn from each row; `None` if the sum of the exponentials is not finite or no word may be drawn. Each task
+/// takes one row.
 pub(crate) fn forward(isa: Isa, job: &Job) -> Vec<Option<usize>> {
     let x = job.logits.data();
     threads::map(job.rows, |r| {

@@ -72,7 +72,8 @@ impl WithSimd for &mut Block<'_> {
                     *y = q * factor_q - p * factor_p;
                 }
             }
-            // The sum over k of e^(t[k] / T) (t[k] - x[k]), where the largest logit of its row is subtracted from each logit.
+            // The sum over k of e^(t[k] / T) (t[k] - x[k]), where the largest logit of its row is subtracted from each
+            // logit.
             let mut sums = [0.0f64; 16];
             for ((p, x), t) in p.chunks(16).zip(x.chunks(16)).zip(t.chunks(16)) {
                 for (((sum, &p), &x), &t) in sums.iter_mut().zip(p).zip(x).zip(t) {

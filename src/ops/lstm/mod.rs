@@ -113,8 +113,8 @@ pub(crate) struct Job {
     steps: usize,
     inputs: usize,
     hidden: usize,
-    /// Whether the forward pass on the CPU returns `c'`, which the caller of a cell and the backward pass need. On the GPU it
-    /// always does.
+    /// Whether the forward pass on the CPU returns `c'`, which the caller of a cell and the backward pass need. On the
+    /// GPU it always does.
     with_cells: bool,
 }
 

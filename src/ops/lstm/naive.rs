@@ -53,8 +53,8 @@ pub(crate) fn forward(job: &Job) -> Saved {
     job.computed(h_new, gates)
 }
 
-/// Element `k` of `h` or `c` of sequence `n` before step `t`: that of `new` after step `t - 1`; at step 0 that of `first`, or
-/// zero if it is `None`.
+/// Element `k` of `h` or `c` of sequence `n` before step `t`: that of `new` after step `t - 1`; at step 0 that of
+/// `first`, or zero if it is `None`.
 fn before(job: &Job, first: Option<&Tensor>, new: &[f32], [n, t, k]: [usize; 3]) -> f32 {
     match first {
         Some(first) if t == 0 => first.data()[n * job.hidden + k],
@@ -133,8 +133,8 @@ pub(crate) fn backward(
     ]
 }
 
-/// `dz` of the four gates of cell `k`, and its `dc`. The argument `dc` is the gradient with respect to `c'` without the term
-/// through `h'`.
+/// `dz` of the four gates of cell `k`, and its `dc`. The argument `dc` is the gradient with respect to `c'` without the
+/// term through `h'`.
 fn cell(gates: &[f32], k: usize, [c, c_new]: [f32; 2], dh_new: f32, dc: f32) -> ([f32; 4], f32) {
     let hidden = gates.len() / 4;
     let [i, f, g, o] = [INPUT, FORGET, CELL, OUTPUT].map(|gate| gates[gate * hidden + k]);

@@ -4,9 +4,10 @@
 //! z = max(0, scale x + shift)        y[n][p][q][c] = 1/s^2 sum over u, v of z[n][p s + u][q s + v][c]
 //! ```
 //!
-//! where `s` is the height, the width and the stride of the window, `scale` and `shift` are the folded batch norm, and `z` is never stored. In DenseNet's paper a
-//! 1x1 convolution stands between the ReLU and the pool. Both are linear, the convolution over channels and the pool over
-//! pixels, so they commute. With the pool first and a window of 2, the convolution has a quarter of the pixels.
+//! where `s` is the height, the width and the stride of the window, `scale` and `shift` are the folded batch norm, and
+//! `z` is never stored. In DenseNet's paper a 1x1 convolution stands between the ReLU and the pool. Both are linear, the
+//! convolution over channels and the pool over pixels, so they commute. With the pool first and a window of 2, the
+//! convolution has a quarter of the pixels.
 //!
 //! The gradient is composed of those of the three operations:
 //!

@@ -8,8 +8,8 @@
 //! param -= lr (d + momentum velocity)        Nesterov
 //! ```
 //!
-//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`. Here it starts as zeros, so the second
-//! line gives `d` in the first step.
+//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`. Here it starts as zeros, so the
+//! second line gives `d` in the first step.
 
 mod cpu;
 mod gpu;
