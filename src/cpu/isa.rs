@@ -168,7 +168,7 @@ impl Isa {
     pub fn dispatch_pairs<W: WithSimd>(self, work: W) -> W::Output {
         #[cfg(target_arch = "x86_64")]
         if self.has_bf16() {
-            // SAFETY: the processor has just said that it has the last of the features, and this token says the others.
+            // SAFETY: the processor was just found to have AVX512-BF16; this token proves that it has the other features.
             return unsafe { run_avx512_bf16(work) };
         }
         self.dispatch(work)

@@ -56,7 +56,7 @@ pub(crate) struct Output<'a> {
 /// Computes `C[row.., panels] = after(A B (+ C))`, where column 0 of A meets row `k_first` of B.
 ///
 /// # Safety
-/// The rows and columns of `out` that the block covers lie within one allocation, and nobody else reads or writes them
+/// The rows and columns of `out` that the block covers lie within one allocation, and no other thread reads or writes them
 /// meanwhile.
 pub(crate) unsafe fn multiply_block(
     isa: Isa,
@@ -341,7 +341,7 @@ impl<S: Simd, const V: usize> Sums<S, V> for InMemory<S, V> {
 /// Writes row `r` of a tile.
 ///
 /// # Safety
-/// The row and the columns of C exist, and nobody else reads or writes them meanwhile.
+/// The row and the columns of C exist, and no other thread reads or writes them meanwhile.
 #[inline(always)]
 unsafe fn write_row<S: Simd, const V: usize>(
     s: S,

@@ -1,6 +1,6 @@
 //! A pool of large buffers.
 //!
-//! A network asks for the same sizes over and over. Memory fresh from the system costs a page fault for every four
+//! A network needs the same sizes again and again. New memory from the system costs a page fault for every four
 //! kilobytes, which for a feature map takes longer than many operations on it. So a buffer that is no longer needed goes to
 //! the pool, and the next request takes it from there. The pool is bounded, and the oldest buffer leaves it first.
 

@@ -41,11 +41,11 @@
 //!
 //! # Where an operation runs
 //!
-//! An operation runs on the GPU if one of its inputs is there, and otherwise on the CPU (`Place::of`). The one exception is
-//! [`top_k()`], which searches for many words on the CPU. On the GPU every operation can also fail because its memory is used
-//! up or it no longer answers.
+//! An operation runs on the GPU if one of its inputs is there, and otherwise on the CPU (`Place::of`). The one exception
+//! is [`top_k()`], which runs on the CPU if it has to find more than 64 words in each row. On the GPU every operation can
+//! also fail because its memory is used up or it no longer answers.
 //!
-//! Operations do not import each other. There are four exceptions, which fuse others and are defined by them:
+//! Operations do not import each other. There are four exceptions, which fuse several operations and are defined by them:
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`]; [`mod@conv_norm_relu`]; and [`mod@norm_relu_pool`].
 
 pub mod adam;

@@ -25,7 +25,7 @@ pub fn count() -> usize {
 /// call the first work starts them, and panics where the system refuses them.
 ///
 /// # Errors
-/// Where threads have been started already, or the system refuses to start so many.
+/// Where threads have been started already, or the system does not start this many.
 pub fn start(count: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(count.unwrap_or(0))
@@ -47,7 +47,8 @@ fn cannot_start(threads: usize) -> Error {
 /// It is for libraries that panic where the system refuses a resource. Call it while a program starts: if another thread
 /// panics at the same time, that panic prints nothing either.
 pub fn unless_it_panics<R>(body: impl FnOnce() -> R) -> Option<R> {
-    // The hook belongs to the process. Two callers at a time would restore each other's hook, and the silent one would stay.
+    // All threads share one hook. Two calls at the same time could save and restore each other's silent hook, and it would
+    // stay.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();

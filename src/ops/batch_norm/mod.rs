@@ -165,7 +165,7 @@ impl Folded {
         self.values.dims()[1]
     }
 
-    /// The affine map, on the CPU.
+    /// Scale and shift, on the CPU.
     pub(crate) fn affine(&self) -> Affine<'_> {
         let [scale, shift, ..] = self.rows();
         Affine { scale, shift }
@@ -204,7 +204,7 @@ impl Norm<'_> {
         }
     }
 
-    /// Where an operation with this norm and these other inputs runs.
+    /// The [`Place`] where an operation with this norm and these other inputs runs.
     pub(crate) fn place(&self, others: &[&Tensor]) -> Place {
         let folded = match self.statistics {
             Statistics::Folded(folded) => vec![&folded.values],

@@ -43,8 +43,8 @@ fn a_step_agrees_with_pytorch() {
         let case = fixture("lstm_cell");
         let (x, h, c) = (case.tracked("x"), case.tracked("h"), case.tracked("c"));
         let w = weights_of(&case);
-        // The loss is the sum of both outputs' products with their cotangents: h's gradient is found with
-        // c's cotangent zero and the other way round, and the two are added.
+        // The recorded gradients are those of a loss that depends on h' and on c'. They are the sum of the gradients
+        // through h' alone and through c' alone.
         let leaves = [
             ("x", &x),
             ("h", &h),
