@@ -56,9 +56,9 @@ pub fn exact(Size { m, k, n }: Size, a: &[f32], b: &[f32]) -> Vec<f64> {
 
 /// The definition: `c[i, j]` is the sum over `p` of `a[i, p] b[p, j]`.
 ///
-/// Two things limit it. Each addition waits three or four cycles for the previous one, and the compiler may not change the order
-/// of a sum of floats. And the loop goes down a column of B: every iteration reads another cache line and uses one of its
-/// sixteen floats.
+/// Two things limit it. First, each addition waits three or four cycles for the previous one, because the compiler may
+/// not change the order of a sum of floats. Second, the loop goes down a column of B: every iteration reads another cache
+/// line and uses one of its sixteen floats.
 fn naive(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     for i in 0..m {
         for j in 0..n {

@@ -30,8 +30,8 @@ const PREFETCH_PIXELS: usize = 8;
 // Sums over pixels are divided into at most this many parts, which are added in order at the end.
 const WEIGHT_PARTS: usize = 8;
 
-/// Floats from one strip to the next. The last pixel of a strip writes whole vectors; the padding keeps them out of the next
-/// strip.
+/// Floats from one strip to the next. The last pixel of a strip writes whole vectors, which may reach into the 16 floats of
+/// padding, but not into the next strip.
 fn strip_len(height: usize) -> usize {
     height * WEIGHT_PIXELS + 16
 }

@@ -76,10 +76,10 @@
 //! dx = W_ix^T da      dW_ih += da [x, z]^T      dW_hh += [dq, dr, da] h^T      db += [dr, da]
 //! ```
 //!
-//! `u` has `P A` elements in each step, more than all other results together. It is computed again in the backward pass
-//! instead of stored. The gradients with respect to the keys and values of an image are sums over all steps of all its
-//! sentences. They are computed after all steps, position by position, in the order of the sentences. So each element is
-//! written by one thread, and the result has the same bits for any number of threads.
+//! `u` has `P A` elements in each step, usually more than all other results together. It is computed again in the
+//! backward pass instead of stored. The gradients with respect to the keys and values of an image are sums over all steps
+//! of all its sentences. They are computed after all steps, position by position, in the order of the sentences. So each
+//! element is written by one thread, and the result has the same bits for any number of threads.
 
 mod cpu;
 mod gpu;
