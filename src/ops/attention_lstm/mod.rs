@@ -69,8 +69,8 @@
 //! ```
 //!
 //! The `dh` and `dc` of the first step are the gradients with respect to `h0` and `c0`. The remaining gradients are
-//! computed after all steps, by matrix products over all their rows. Those with respect to the weights are sums over all
-//! steps and sentences:
+//! computed after all steps: `db` as a sum, the others as matrix products. Those with respect to the weights and the bias
+//! are sums over all steps and sentences:
 //!
 //! ```text
 //! dx = W_ix^T da      dW_ih += da [x, z]^T      dW_hh += [dq, dr, da] h^T      db += [dr, da]
