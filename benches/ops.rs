@@ -1,4 +1,4 @@
-//! Every expensive operation at the shapes that DenseNet-121 and the decoder give it, forward and gradient.
+//! The expensive operations, forward and gradient, at the shapes that they have in DenseNet-121 and in the decoder.
 //!
 //! `cargo bench --bench ops -- conv` times the operations whose names contain `conv`. Throughput counts multiplications and
 //! additions: "Gelem/s" is to be read as GFLOP/s.
@@ -13,8 +13,8 @@ use glimpse::ops::{
 };
 use glimpse::tensor::Tensor;
 
-/// Runs `f` on the naive instruction set and on the one to be timed. Panics where the results differ by more than 1e-4 of
-/// their norm.
+/// Computes `f` with the definitions of the operations and with the kernels to be timed. Panics where the results differ by
+/// more than 1e-4 of their norm.
 fn check(what: &str, f: impl Fn() -> Vec<Tensor>) {
     let naive = Isa::new(Level::Naive)
         .expect("the naive level runs anywhere")

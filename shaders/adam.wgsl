@@ -4,9 +4,9 @@
 // v = beta2 v + (1 - beta2) g^2
 // param -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 //
-// One invocation updates one parameter. All parameters lie in one buffer, those with weight decay first; their gradients and
-// moments lie in buffers in the same order. Results go to new buffers, so whoever holds the old parameters keeps them. Where
-// the norm of the gradients is infinite or NaN, parameters and moments stay as they are.
+// One invocation updates one parameter. All parameters lie in one buffer, those with weight decay first; their gradients
+// and moments lie in buffers in the same order. Results go to new buffers, so other tensors that share the old ones do
+// not change. Where the norm of the gradients is infinite or NaN, parameters and moments stay as they are.
 
 struct Params {
     len: u32,

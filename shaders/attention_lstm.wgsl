@@ -1,10 +1,12 @@
-// The attention of one step, and its gradient; src/ops/attention_lstm derives the formulas. They are written without primes
-// here. lstm.wgsl computes the gates of the LSTM; this file computes the rest between two matrix products.
+// The attention of one step, and its gradient; src/ops/attention_lstm derives the formulas. lstm.wgsl computes the gates
+// of the LSTM, and matmul.wgsl the products with W_ih and W_hh; this file computes the rest. It writes h for h'.
 //
-//   e_p = score . u_p   u_p = tanh(k_p + q)   alpha = softmax(e)   m = sum over p of alpha_p v_p   z = sigmoid(r) m
+//   e_p = score . u_p   u_p = tanh(k_p + q)   alpha = softmax(e)   m = sum over p of alpha_p v_p   beta = sigmoid(r)
+//   z = beta m
 //
-//   dm = dz beta   dr = dz m beta (1 - beta)   de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
-//   dalpha_p = dy of alpha_p + dm . v_p        dq = score (sum over p of de_p (1 - u_p^2))
+//   dz = dy of z + W_iz^T da                   dm = dz beta   dr = dz m beta (1 - beta)
+//   dalpha_p = dy of alpha_p + dm . v_p        de_p = alpha_p (dalpha_p - sum over j of alpha_j dalpha_j)
+//   dq = score (sum over p of de_p (1 - u_p^2))
 //
 // One workgroup computes one sentence. A score is a sum over the key; 32 invocations compute it together, for eight positions
 // at a time. The mean and dq are sums over positions; one invocation computes one element, so neighbouring invocations read
@@ -29,7 +31,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// [S, T, A + V + 4H]: in the forward pass q, r, a are replaced by q, beta, gates; in the backward pass those by dq, dr, da.
+// [S, T, A + V + 4H]: q, r (still without its bias) and a; the forward pass replaces r by beta, and lstm.wgsl a by the
+// gates. The backward pass replaces q and beta by dq and dr, and lstm.wgsl the gates by da.
 @group(0) @binding(1) var<storage, read_write> rows: array<f32>;
 // [N, P, A]
 @group(0) @binding(2) var<storage, read> keys: array<f32>;

@@ -2,7 +2,7 @@
 //
 // dx[n][i][j][c] = 1/K sum of dy[n][p][q][c] over the windows that cover (i, j)
 //
-// One invocation computes one element of the result.
+// S is the stride of the axis. One invocation computes one element of the result.
 
 struct Params {
     batch: u32,

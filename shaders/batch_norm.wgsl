@@ -6,9 +6,10 @@
 //
 // where dz = dy. If a ReLU follows the norm, dz = 0 where scale x + shift is not positive.
 //
-// Sums over rows are taken in two stages without atomic additions. In the first, a workgroup sums a chunk of the rows for 32
-// channels; in the second, one invocation adds the chunks of one channel in order. Variances come from sums of (x - s)^2,
-// where s is the channel's value in the first row. It is near the mean, so few digits cancel (Chan, Golub and LeVeque, 1983).
+// Sums over rows are taken in two stages without atomic additions. In the first, a workgroup sums a chunk of the rows for
+// 32 channels; in the second, one invocation adds the chunks of one channel in order. Variances come from sums of
+// (x - s)^2, where s is the channel's value in the first row. It usually lies within a few standard deviations of the
+// mean, so few digits cancel (Chan, Golub and LeVeque, 1983).
 //
 // A norm folded with its statistics is [4, channels]: scale, shift, mean, 1 / sqrt(var + eps).
 

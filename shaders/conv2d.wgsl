@@ -1,10 +1,11 @@
 // Convolution as a matrix product whose left matrix is never stored.
 //
-//   y[n, i, j, o] = sum over ky, kx, c of  x~[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx]
+//   y[n, i, j, o] = after(sum over ky, kx, c of  x~[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx])
 //
-// x~ is x or, where a batch norm and ReLU come first, max(0, scale x + shift); outside the image it is zero. In the left
-// matrix, a row is a pixel of the result and a column is one (ky, kx, c); its elements are read from x while a tile is
-// loaded. The right matrix is the weights with (ky, kx, c) outermost, packed once by `conv2d_pack`.
+// `after` adds a bias, or applies batch norm and ReLU, or changes nothing. x~ is x or, where a batch norm and ReLU come
+// first, max(0, scale x + shift); outside the image it is zero. In the left matrix, a row is a pixel of the result and a
+// column is one (ky, kx, c); its elements are read from x while a tile is loaded. The right matrix is the weights with
+// (ky, kx, c) outermost, packed once by `conv2d_pack`.
 //
 // The gradient with respect to x is such a product too: a row is a pixel of dx, a column one (ky, kx, o), and the elements
 // are read from dy, zero where i s + ky - p = u has no integer i. In the gradient with respect to w, a row is one
@@ -47,9 +48,9 @@ alias Operands = vec4<f32>;
 @group(0) @binding(1) var<storage, read> source: array<f32>;
 // The unpacked weights, [O, C, kh, kw], in `conv2d_pack`; dy in `conv2d_grad_weight`.
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
-// Batch norm of the source, [2, source channels]: scale, shift.
+// A folded batch norm of the source, [4, source channels]: scale, shift, and two rows that are not read here.
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
-// The operation after the sum, [columns] or [2, columns]: bias, or scale and shift.
+// The operation after the sum: a bias, [columns], or a folded batch norm, [4, columns], of which scale and shift are read.
 @group(0) @binding(4) var<storage, read> after: array<f32>;
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;
 // `source` and `weight`, bound a second time as vec4.
@@ -78,8 +79,9 @@ override WEIGHT_PITCH: u32 = ACROSS + 1;
 
 var<workgroup> source_tile: array<Operands, DEPTH * SOURCE_PITCH>;
 var<workgroup> weight_tile: array<Operands, DEPTH * WEIGHT_PITCH>;
-// For each row of the tile. In a product over taps: the first pixel of its image (or -1 beyond the last row), and the pixel
-// under the kernel's corner. In `conv2d_grad_weight`: the channel (or -1), and the offset of the tap.
+// Three numbers for each row of the tile. In `conv2d_forward`: the first pixel of its image (or -1 beyond the last row),
+// and the row and column of the pixel under the kernel's corner. In `conv2d_grad_weight`: the channel (or -1), and the
+// offset of the tap.
 var<workgroup> row_origins: array<vec3<i32>, DOWN * 8>;
 
 fn source_at(pixel: u32, channel: u32) -> f32 {
@@ -105,7 +107,8 @@ fn source_vec4_at(pixel: u32, channel: u32) -> vec4<f32> {
     return value;
 }
 
-// Returns the source pixel of a row under a tap, or -1 where there is none.
+// Returns the source pixel of a row under a tap, or -1 where there is none. `tap` is the row and the column of the tap in
+// the kernel. With BACKWARD, the source pixel is that i with i s + ky - p = u, if there is one.
 fn pixel_under(row: u32, tap: vec2<i32>) -> i32 {
     let origin = row_origins[row];
     if origin.x < 0 {

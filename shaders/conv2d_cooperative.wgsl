@@ -3,10 +3,10 @@ enable wgpu_cooperative_matrix;
 
 // The forward product of conv2d.wgsl on matrix units, such as tensor cores.
 //
-// A subgroup multiplies SIZE x SIZE matrices of f16 in one instruction, with sums in f32. A workgroup is four subgroups; each
-// computes 2 SIZE rows of the result and ACROSS SIZE columns. The source is read, normalised and rounded on its way into
-// workgroup memory, row by row; the packed weights already have the layout that the instruction loads. Depth and columns are
-// multiples of SIZE, channels are multiples of four.
+// A subgroup multiplies SIZE x SIZE matrices of f16 in one instruction, with sums in f32. A workgroup is four subgroups;
+// each computes 2 SIZE rows of the result and ACROSS SIZE columns. The source is read, normalised and rounded on its way
+// into workgroup memory, row by row; the packed weights already have the layout that the instruction loads. The depth is
+// a multiple of SIZE, the number of columns one of ACROSS SIZE, and the number of source channels one of four.
 //
 // Where the matrix units take 8 x 8 matrices, the host replaces SIZE and the matrix types by those of 8.
 
@@ -40,9 +40,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 // The packed weights, [depth, columns].
 @group(0) @binding(2) var<storage, read> packed: array<f16>;
-// Batch norm of the source, [2, source channels]: scale, shift.
+// A folded batch norm of the source, [4, source channels]: scale, shift, and two rows that are not read here.
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
-// The operation after the sum, [columns] or [2, columns]: bias, or scale and shift.
+// The operation after the sum: a bias, [columns], or a folded batch norm, [4, columns], of which scale and shift are read.
 @group(0) @binding(4) var<storage, read> after: array<f32>;
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;
 @group(0) @binding(6) var<storage, read> source_vec4: array<vec4<f32>>;
@@ -66,7 +66,8 @@ override AFTER: u32 = 0;
 
 var<workgroup> tile: array<f16, ROWS * PITCH>;
 var<workgroup> sums: array<f32, SUBGROUPS * SIZE * SIZE>;
-// For each row of the tile: the first pixel of its image (or -1 beyond the last), and the pixel under the kernel's corner.
+// For each row of the tile: the first pixel of its image (or -1 beyond the last), and the row and column of the pixel under
+// the kernel's corner.
 var<workgroup> row_origins: array<vec3<i32>, ROWS>;
 
 fn source_vec4_at(pixel: u32, channel: u32) -> vec4<f32> {

@@ -1,9 +1,9 @@
 // m[s, p] = 1 - sum over said t of a[s, t, p]        y = 1/S sum over s, p of m[s, p]^2
-// da[s, t, p] = -2/S m[s, p] dy                      where t says a word, else 0
+// da[s, t, p] = -2/S m[s, p] dy                      where t is said, else 0
 //
-// A step that only pads the sentence says no word. In the forward pass one invocation computes m and its
-// square for one position of one sentence; `reduce_sum` adds the squares. In the backward pass one invocation computes one
-// element of da.
+// A step is said if it produces a word, and not if it only pads the sentence. In the forward pass one invocation computes
+// m and its square for one position of one sentence; `reduce_sum` adds the squares. In the backward pass one invocation
+// computes one element of da.
 
 struct Params {
     sentences: u32,
@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 // a [S, T, P]; m [S, P] in the backward pass.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-// [S, T]: 1 where a word is said, else 0.
+// [S, T]: 1 where the step is said, else 0.
 @group(0) @binding(2) var<storage, read> said: array<f32>;
 // m [S, P]; da [S, T, P] in the backward pass.
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;

@@ -6,8 +6,9 @@
 //   dh' = dy + dh of the next step     dc' += dh' o (1 - tanh(c')^2)             dc = dc' f
 //   dz = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //
-// One invocation computes one cell of one sequence. The steps of a sequence lie side by side, so the rows of one step are
-// `*_stride` apart.
+// The attention LSTM also uses this shader; there z and dz are called a' and da, and z is the context. One invocation
+// computes one cell of one sequence. The steps of a sequence lie side by side, so the rows of one step are `*_stride`
+// apart.
 
 struct Params {
     batch: u32,
@@ -25,9 +26,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// [N, 4H]: z is replaced by i, f, g, o; in the backward pass those by dz.
+// [N, 4H]: the forward pass replaces z by i, f, g, o, and the backward pass replaces those by dz.
 @group(0) @binding(1) var<storage, read_write> gates: array<f32>;
-// c of the previous step, where it is not in `states`; in the backward pass always.
+// c of the previous step. The forward pass reads it here only if it is not in `states`; the backward pass always does.
 @group(0) @binding(2) var<storage, read> c: array<f32>;
 // h' and c' of all steps.
 @group(0) @binding(3) var<storage, read_write> states: array<f32>;

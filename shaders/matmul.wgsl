@@ -2,10 +2,10 @@
 //
 //   C[i][j] = bias[j] + sum over k of A[i][k] B[k][j]        A [M, K]   B [K, N]   C [M, N]
 //
-// A workgroup computes one tile of C; each invocation computes 8 rows by 4 columns of it. The workgroup walks along K, DEPTH
-// elements at a time. For each, the invocations load a tile of A and a tile of B into workgroup memory, and then each
-// multiplies its rows by its columns. Both tiles have k outermost, so the 8 rows and the 4 columns of an invocation are
-// contiguous.
+// A workgroup computes one tile of C; each invocation computes 8 rows by 4 columns of it. The workgroup walks along K in
+// steps of DEPTH elements. In each step, the invocations load a tile of A and a tile of B into workgroup memory, and then
+// each multiplies its rows by its columns. Both tiles have k outermost, so the 8 rows and the 4 columns of an invocation
+// are contiguous.
 //
 // Where C has too few tiles to keep the GPU busy, K is split among several workgroups. They write partial sums to a buffer
 // [splits, M, N], which `matmul_sum_splits` adds, always in the same order.

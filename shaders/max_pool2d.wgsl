@@ -2,9 +2,9 @@
 //
 // dx[n][i][j][c] = sum of dy[n][p][q][c] over the windows whose maximum is at (i, j)
 //
-// One invocation computes one element of the result; in the backward pass it visits the windows that cover the element. So no
-// two invocations write the same element. Of equal values the first in row order is the maximum; a NaN is larger than all
-// values before it.
+// One invocation computes one element of the result; in the backward pass it visits the windows that cover the element.
+// So no two invocations write the same element. Of equal values the first in row order is the maximum; a NaN counts as
+// larger than every number. S is the stride of the axis, and P its padding.
 
 struct Params {
     batch: u32,

@@ -1,7 +1,7 @@
 // The variant of top_k.wgsl for GPUs with subgroup operations, which compare values without workgroup memory.
 //
-// There each search needs nine barriers, here two: each subgroup finds its first word, one of its invocations stores it in
-// workgroup memory, and every invocation reads the results of all subgroups.
+// There each search needs ten barriers and two uniform loads, here two barriers: each subgroup finds its first word, one of
+// its invocations stores it in workgroup memory, and every invocation reads the results of all subgroups.
 
 struct Params {
     rows: u32,
@@ -89,7 +89,7 @@ fn top_k_subgroups_forward(
         for (var i = invocation; i < params.words; i += 256u) {
             let value = logits[base + i];
             let free = all(params.barred != vec4<u32>(i)) && (params.only == NONE || params.only == i);
-            // After the last word there is no other.
+            // If the previous search has found no word, `before` returns false and this one finds none either.
             let later = n == 0u || before(last_value, last_word, value, i);
             if free && later && before(value, i, best, word) {
                 best = value;

@@ -12,8 +12,8 @@
 //! }
 //! ```
 //!
-//! [`Captioner::options`] has the other options: alternatives, a least confidence, sampling. [`Captioner::load`] loads a
-//! model that `glimpse train` or the module [`train`] has made.
+//! [`Captioner::options`] has the other options: alternatives, a minimum confidence, sampling. [`Captioner::load`] loads a
+//! model that `glimpse train` or the module [`train`] has written.
 //!
 //! # Features
 //!
@@ -24,11 +24,11 @@
 //! |---|---|
 //! | `gpu` | computation on GPUs with Vulkan, Metal or DirectX 12 |
 //! | `ndarray` | conversions between [`Tensor`] and the arrays of `ndarray`; `train::calibrate` |
-//! | `toml` | settings of a training from TOML files |
+//! | `toml` | training settings from TOML files |
 //! | `convert` | weight files of PyTorch and Keras: `data::import`, the module `convert`, METEOR's archive |
 //! | `fetch` | downloads of published weights: the module `fetch` |
 //! | `serve` | the HTTP service: the module `web` |
-//! | `cli` | the command line and the program `glimpse`; implies all above but `gpu` |
+//! | `cli` | the command line, with the programs `glimpse` and `glimpse-convert`; implies all above but `gpu` |
 //! | `heic` | images in HEIC, whose coding is covered by patents in many countries |
 //!
 //! # Modules
@@ -40,7 +40,7 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 0 | [`error`], [`sizes`] | the error type; every message is one line; the sizes of a convolution |
-//! | 1 | [`cpu`], [`gpu`] | the CPU: SIMD, matrix products, convolution, the thread pool; the GPU: buffers, shaders, the command stream |
+//! | 1 | [`cpu`], [`gpu`] | CPU: SIMD, matrix products, convolution, the thread pool; GPU: buffers, shaders, the command stream |
 //! | 2 | [`tensor`] | the tensor and the tape |
 //! | 3 | [`ops`] | the operations, each with its gradient, its definition and its kernels |
 //! | 4 | [`nn`], [`data`] | layers; images, captions and weight files |
@@ -51,9 +51,9 @@
 //! | 9 | `cli` | the command line |
 //!
 //! `tests/floors.rs` checks that a module imports only from lower floors, and `tests/circles` that no two files use each
-//! other, except a module and its child. A good start for reading is [`tensor`], then [`ops`], which derives every gradient. [The book](book) has the
-//! architecture, a glossary, and how to add an operation.
-//! `tools/examples` has four short programs: a caption, a training, an operation of one's own, a search for similar images.
+//! other, except a module and its child. A good start for reading is [`tensor`], then [`ops`], which derives every
+//! gradient. [The book](book) has the architecture, a glossary, and how to add an operation. `tools/examples` has four
+//! short programs: a caption, a training, a new operation, and a search for similar images.
 //!
 //! The two pipelines that all modules serve:
 //!

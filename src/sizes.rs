@@ -1,4 +1,4 @@
-//! The sizes of a convolution, which the kernels of the CPU and of the GPU and the operations all take.
+//! The sizes of a convolution. The operations and the kernels on the CPU and on the GPU all use them.
 
 /// Stride and padding of a convolution. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +19,25 @@ impl Window {
     }
 }
 
-/// The sizes of a convolution. Pairs are `[vertical, horizontal]`.
+/// The sizes of a convolution. Pairs are `[vertical, horizontal]`. The stride must not be 0, and the kernel must fit the
+/// padded input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
-    /// Images.
+    /// Number of images, `N`.
     pub batch: usize,
     /// Rows of the input.
     pub height: usize,
     /// Columns of the input.
     pub width: usize,
-    /// Channels of the input.
+    /// Channels of the input, `C`.
     pub channels: usize,
-    /// Channels of the output.
+    /// Channels of the output, `O`.
     pub out_channels: usize,
-    /// Size of the kernel.
+    /// Height and width of the kernel, in pixels.
     pub kernel: [usize; 2],
-    /// Input pixels from one output pixel to the next.
+    /// Distance in input pixels between the windows of two neighbouring output pixels.
     pub stride: [usize; 2],
-    /// Zeros around the input.
+    /// Rows and columns of zeros added on each side of the input.
     pub padding: [usize; 2],
 }
 
@@ -46,7 +47,7 @@ impl ConvShape {
         (self.height + 2 * self.padding[0] - self.kernel[0]) / self.stride[0] + 1
     }
 
-    /// Columns of the output.
+    /// Columns of the output: `(width + 2 padding - kernel) / stride + 1`, rounded down.
     pub fn out_width(&self) -> usize {
         (self.width + 2 * self.padding[1] - self.kernel[1]) / self.stride[1] + 1
     }
@@ -78,12 +79,12 @@ impl ConvShape {
         self.batch * self.out_height() * self.out_width()
     }
 
-    /// Pixels of the kernel.
+    /// The taps, which are the pixels of the kernel: `kh kw`.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Taps times input channels: the number of summands of one output element.
+    /// The number of summands of one output element: `kh kw C`.
     pub fn k(&self) -> usize {
         self.taps() * self.channels
     }
@@ -93,13 +94,14 @@ impl ConvShape {
         self.out_channels * self.k()
     }
 
-    /// Multiplications and additions of one pass.
+    /// Floating-point operations of the forward pass: a multiplication and an addition for each summand. Each of the two
+    /// gradients takes as many.
     pub fn flops(&self) -> f64 {
         2.0 * self.out_pixels() as f64 * self.k() as f64 * self.out_channels as f64
     }
 }
 
-/// The label in a table of timings: kernel, map, channels.
+/// The label in a table of timings, such as `3x3/2x2 1x56x56 128 to 32`: kernel and stride, input map, channels.
 impl std::fmt::Display for ConvShape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ([kh, kw], [sh, sw]) = (self.kernel, self.stride);

@@ -1,4 +1,4 @@
-//! The matrix product `C = A B`, six times; all matrices are row-major.
+//! The matrix product `C = A B`, written six times; all matrices are row-major.
 
 use glimpse::cpu::Isa;
 use glimpse::cpu::aligned::AlignedVec;
@@ -56,9 +56,9 @@ pub fn exact(Size { m, k, n }: Size, a: &[f32], b: &[f32]) -> Vec<f64> {
 
 /// The definition: `c[i, j]` is the sum over `p` of `a[i, p] b[p, j]`.
 ///
-/// Two things limit it. Each addition waits three or four cycles for the previous one, and the compiler may not change the order
-/// of a sum of floats. And the loop goes down a column of B: every iteration reads another cache line and uses one of its
-/// sixteen floats.
+/// Two things limit it. First, each addition waits three or four cycles for the previous one, because the compiler may
+/// not change the order of a sum of floats. Second, the loop goes down a column of B: every iteration reads another cache
+/// line and uses one of its sixteen floats.
 fn naive(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     for i in 0..m {
         for j in 0..n {
@@ -90,9 +90,9 @@ fn reordered(Size { k, n, .. }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
 /// The loops of [`reordered`] over one block of B at a time, which stays in the first-level cache (16 KiB of its 32) for all
 /// rows of A. Four rows of the block are multiplied at once, so C is loaded and stored once for four multiply-adds.
 ///
-/// A block is wide and low on purpose: narrow_panels parts of rows that lie a power of two apart fall into the same few sets of the
-/// cache and evict each other. The limit is still memory traffic: each multiply-add loads its own float of B, and a quarter
-/// of one of C.
+/// A block is wide and low on purpose. A narrow block consists of short parts of rows that lie a power of two apart. They
+/// fall into the same few sets of the cache and evict each other. The limit is still memory traffic: each multiply-add
+/// loads its own float of B, and a quarter of one of C.
 fn blocked(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     const COLUMNS: usize = 512;
     const FLOATS: usize = 4096;
@@ -148,8 +148,8 @@ pub fn packed(size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
     });
 }
 
-/// The copies of [`packed`] with a tile of vectors that fills the register file: 6 by 16 floats with AVX2, 14 by 32 with
-/// AVX-512.
+/// The copies of [`packed`] with a tile of vectors that fills the register file: 6 by 16 floats with AVX2 and NEON, 14 by
+/// 32 with AVX-512.
 ///
 /// A vector of B, loaded once, is multiplied with every row of the tile; a float of A, broadcast once, with every vector. With
 /// AVX2, 8 loads feed 12 fused multiply-adds, and two of either can start in a cycle: the arithmetic is the limit, as it should

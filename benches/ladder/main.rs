@@ -1,5 +1,5 @@
-//! A ladder of optimisations: one product and one convolution, written again and again, each time with one idea more, from
-//! the definition up to the library's version.
+//! A ladder of optimisations: one product and one convolution, each written several times. Each version has one idea more
+//! than the previous one, from the definition up to the library's version.
 //!
 //! ```text
 //! cargo bench --bench ladder                        the whole ladder, well under a minute

@@ -1,10 +1,10 @@
-//! The top of the ladder: the rate of multiply-adds that this processor reaches when nothing else limits it.
+//! The peak that the rungs are compared with: the rate of multiply-adds that this processor reaches from registers.
 //!
-//! The operands stay in registers, so no load waits for a cache. The latency remains: a multiply-add takes about four cycles,
-//! and two can start in each, so eight that do not depend on each other must be in progress. There are as many independent
-//! chains here as the library's tile has accumulators, for the same reason. Without fused multiply-add, a link of a chain is
-//! a multiplication and then an addition, whose latencies add up. The registers of plain x86-64 hold just enough chains for
-//! that, and the figure varies by a third from measurement to measurement.
+//! The operands stay in registers, so no load waits for a cache. The latency remains: a multiply-add takes about
+//! four cycles, and two can start in each cycle. So at least eight that do not depend on each other must be in progress.
+//! There are as many independent chains here as the library's tile has accumulators, for the same reason. Without fused
+//! multiply-add, a link of a chain is a multiplication and then an addition, whose latencies add up. The registers of
+//! plain x86-64 hold just enough chains for that, and the figure varies by a third from measurement to measurement.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -32,8 +32,8 @@ impl Peak {
     }
 }
 
-/// Returns the best of many bursts that `threads` threads begin together. A peak is what is reached without disturbance, so it
-/// is the best burst and not the median one.
+/// Returns the rate of the best of many bursts that `threads` threads begin together. It is the best and not the median
+/// one, because other programs only slow a burst down.
 fn rate(isa: Isa, threads: usize, bursts: usize) -> f64 {
     let together = Barrier::new(threads);
     let one_thread = || -> Vec<f64> {

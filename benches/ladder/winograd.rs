@@ -1,11 +1,11 @@
 //! Winograd's convolution, F(4x4, 3x3): fewer multiplications instead of faster ones.
 //!
-//! The values of a product of polynomials at enough points determine it. For 3 coefficients times 4 that are 6 values, each
-//! of which costs one multiplication. `G` and `A` evaluate the two factors at the points, and `B` finds the product's 6
-//! coefficients. Filtering 6 inputs with 3 taps into 4 outputs is the transpose of that product as a map of the 4 numbers,
-//! so it takes the transposed matrices in reverse order, `y = A^T [(G g) * (B^T d)]`: 6 multiplications in place of 12, and
-//! in two dimensions 36 in place of 144 (Lavin and Gray 2015, arXiv:1509.09308). For a 6x6 patch `d` of the image
-//! and a 3x3 kernel `g`, with `*` element by element,
+//! The values of a polynomial at enough points determine it, also if it is the product of two polynomials. For 3
+//! coefficients times 4 that are 6 values, each of which costs one multiplication. `G` and `A` evaluate the two factors
+//! at the points, and `B` finds the product's 6 coefficients. Filtering 6 inputs with 3 taps into 4 outputs is the
+//! transpose of that product as a map of the 4 numbers, so it takes the transposed matrices in reverse order,
+//! `y = A^T [(G g) * (B^T d)]`: 6 multiplications in place of 12, and in two dimensions 36 in place of 144 (Lavin and
+//! Gray 2015, arXiv:1509.09308). For a 6x6 patch `d` of the image and a 3x3 kernel `g`, with `*` element by element,
 //!
 //! ```text
 //! Y = A^T [(G g G^T) * (B^T d B)] A

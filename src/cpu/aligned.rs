@@ -80,7 +80,7 @@ thread_local! {
 
 /// Calls `body` with `len` floats of this thread's own scratch memory, whose contents are unspecified.
 ///
-/// A kernel asks for the same few sizes over and over. Memory that was just used is in cache and needs no system call.
+/// A kernel needs the same few sizes again and again. Memory that was just used is in cache and needs no system call.
 pub fn with_scratch<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     scratch.reset(len);

@@ -1,8 +1,8 @@
 //! How much memory this process can still allocate.
 //!
-//! A Rust program ends on the spot when the system refuses an allocation. Where the system promises memory that it does not
-//! have, a signal ends the program later. So code that allocates a size claimed by a file or a configuration asks here
-//! first and returns an error where the memory does not suffice.
+//! A Rust program aborts when the system refuses an allocation. Some systems grant more memory than they have; then a
+//! signal ends the program later, when it uses the memory. So code that allocates a size claimed by a file or a
+//! configuration asks here first and returns an error where the memory does not suffice.
 //!
 //! Three things limit a process, and the tightest counts: the memory of the machine, the memory limit of the group of
 //! processes that it belongs to (cgroups; every container is one), and its address space (`ulimit -v`, `ulimit -d`).

@@ -1,6 +1,7 @@
 //! The elementwise part of an LSTM's step, after its matrix products, and its gradient.
 //!
-//! `a` are the four pre-activations. A prime means "after the step": `c` is the cell state before it, `c'` after it.
+//! `a` are the four pre-activations, which `ops::lstm` calls `z` and `ops::attention_lstm` `a'`. A prime means "after the
+//! step": `c` is the cell state before it, `c'` after it.
 //!
 //! ```text
 //! i, f, o = sigmoid(a)    g = tanh(a)      c' = f c + i g      h' = o tanh(c')
@@ -39,11 +40,11 @@ pub(crate) fn backward(isa: Isa, rows: &mut [BackwardRow]) {
 
 /// One sequence at one step of the forward pass.
 pub(crate) struct ForwardRow<'a> {
-    /// `[4H]`: in, `a`; out, the gates i, f, g, o.
+    /// `[4H]`: holds `a`, overwritten by the gates i, f, g, o.
     pub(crate) gates: &'a mut [f32],
     /// Receives `h'`, `[H]`.
     pub(crate) h_new: &'a mut [f32],
-    /// `[H]`: in, `c`; out, `c'`.
+    /// `[H]`: holds `c`, overwritten by `c'`.
     pub(crate) c: &'a mut [f32],
     /// Receives a copy of `c'`, where the caller needs one.
     pub(crate) c_new: Option<&'a mut [f32]>,
@@ -124,15 +125,16 @@ fn state<S: Simd>(s: S, [i, f, g, o]: [S::V; 4], c: S::V) -> (S::V, S::V) {
 
 /// One sequence at one step of the backward pass.
 pub(crate) struct BackwardRow<'a> {
-    /// `[4H]`: in, the gates i, f, g, o; out, `da`.
+    /// `[4H]`: holds the gates i, f, g, o, overwritten by `da`.
     pub(crate) gates: &'a mut [f32],
-    /// `[H]`: in, the gradient with respect to `c'`, without the part through `h'`; out, the gradient with respect to `c`.
+    /// `[H]`: holds the gradient with respect to `c'`, without the part through `h'`; overwritten by that with respect to
+    /// `c`.
     pub(crate) dc: &'a mut [f32],
-    /// The gradient with respect to `h'`, in two summands: from the tape and from the step after.
+    /// `[H]` each: the two summands of the gradient with respect to `h'`, from the tape and from the next step.
     pub(crate) dh_new: [&'a [f32]; 2],
-    /// `c'`
+    /// `[H]`: `c'`.
     pub(crate) c_new: &'a [f32],
-    /// `c`; `None` for the first step, whose `c` is zero.
+    /// `[H]`: `c`; `None` if it is zero, as at the first step of a sequence from the zero state.
     pub(crate) c: Option<&'a [f32]>,
 }
 
@@ -180,8 +182,8 @@ impl WithSimd for GateGrads<'_, '_> {
     }
 }
 
-/// Computes `da` and `dc` of one vector; `dc` comes in as the part of the gradient with respect to `c'` that does not go
-/// through `h'`.
+/// Computes `da` and `dc` of one vector. The argument `dc` is the gradient with respect to `c'`, without the part through
+/// `h'`.
 #[inline(always)]
 fn gate_grads<S: Simd>(
     s: S,

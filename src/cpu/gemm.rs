@@ -95,7 +95,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The output of a product: where it goes, and whether it replaces or is added to the contents.
+/// The output of a product: the matrix C, whether the product replaces it or is added to it, and a bias.
 pub struct Product<'a> {
     /// C, whose row `i` begins at `i * stride`.
     pub c: &'a mut [f32],
@@ -103,7 +103,7 @@ pub struct Product<'a> {
     pub stride: usize,
     /// Add to C instead of replacing it.
     pub accumulate: bool,
-    /// Added to every row of the product, one element per column.
+    /// The bias, one element per column, which is added to every row of the product.
     pub bias: Option<&'a [f32]>,
 }
 
@@ -144,7 +144,7 @@ const TASK_ROWS: usize = 112;
 const K_BLOCK: usize = 512;
 // Panels that are multiplied in turn for each block of k, so that their part of C stays in the second-level cache.
 const PANEL_GROUP: usize = 16;
-// Panels per thread from which on only the columns are divided among the threads.
+// With at least this many panels per thread, only the columns are divided among the threads.
 const PANELS_PER_THREAD: usize = 4;
 // Tasks at most that divide the columns of a group of rows, on few threads.
 const COLUMN_TASKS: usize = 8;
@@ -160,7 +160,8 @@ pub fn gemm_packed(isa: Isa, a: Matrix, b: &PackedB, out: Product) {
 
 /// Computes `C = A B'`, where `B'` are the rows of a packed B from `first` on, as many as A has columns.
 ///
-/// A weight that reads two inputs side by side can be packed once and multiplied with each input alone.
+/// So the weights of two inputs that lie side by side in one matrix can be packed once, and multiplied with each input
+/// alone.
 pub fn gemm_packed_rows(isa: Isa, a: Matrix, b: &PackedB, first: usize, out: Product) {
     let (m, k, n) = (a.rows, a.columns, b.columns());
     let used = first..first + k;

@@ -1,6 +1,6 @@
 //! The vector instructions of this processor: detected once, proven by a token, overridable for tests.
 //!
-//! [`Isa::new`] is the only way to get an [`Isa`], and it asks the processor first. So whoever holds one may call
+//! [`Isa::new`] is the only way to get an [`Isa`], and it asks the processor first. So a function that has one may execute
 //! instructions that would otherwise be undefined behaviour.
 
 use std::cell::Cell;
@@ -168,7 +168,7 @@ impl Isa {
     pub fn dispatch_pairs<W: WithSimd>(self, work: W) -> W::Output {
         #[cfg(target_arch = "x86_64")]
         if self.has_bf16() {
-            // SAFETY: the processor has just said that it has the last of the features, and this token says the others.
+            // SAFETY: the processor was just found to have AVX512-BF16; this token proves that it has the other features.
             return unsafe { run_avx512_bf16(work) };
         }
         self.dispatch(work)
@@ -191,7 +191,7 @@ impl std::fmt::Display for Isa {
 }
 
 /// The instruction set that [`ISA_VARIABLE`] names. A name that is unknown or that this processor lacks is ignored here;
-/// [`check_forced`] is where the program refuses it.
+/// [`check_forced`] returns an error for it.
 fn forced() -> Option<Isa> {
     let name = std::env::var(ISA_VARIABLE).ok()?;
     Level::ALL

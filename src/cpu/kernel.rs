@@ -3,7 +3,7 @@
 //! A tile is [`TILE_ROWS`](Simd::TILE_ROWS) rows by [`TILE_VECTORS`](Simd::TILE_VECTORS) vectors of columns. For each `k`
 //! the loop loads one row of B (packed, so it is contiguous), broadcasts one element of A for each row of the tile, and
 //! multiplies and adds: `2 rows columns` floating-point operations for `rows + columns` floats loaded. All matrix products
-//! and convolutions end here.
+//! and convolutions on the CPU end here.
 //!
 //! A needs no packing. [`RowBlock::offsets`] says where each row begins, [`RowBlock::k_stride`] how far apart its elements
 //! lie. The `k` axis may be divided into segments, each at a distance from the beginning of the row: the taps of a
@@ -56,7 +56,7 @@ pub(crate) struct Output<'a> {
 /// Computes `C[row.., panels] = after(A B (+ C))`, where column 0 of A meets row `k_first` of B.
 ///
 /// # Safety
-/// The rows and columns of `out` that the block covers lie within one allocation, and nobody else reads or writes them
+/// The rows and columns of `out` that the block covers lie within one allocation, and no other thread reads or writes them
 /// meanwhile.
 pub(crate) unsafe fn multiply_block(
     isa: Isa,
@@ -341,7 +341,7 @@ impl<S: Simd, const V: usize> Sums<S, V> for InMemory<S, V> {
 /// Writes row `r` of a tile.
 ///
 /// # Safety
-/// The row and the columns of C exist, and nobody else reads or writes them meanwhile.
+/// The row and the columns of C exist, and no other thread reads or writes them meanwhile.
 #[inline(always)]
 unsafe fn write_row<S: Simd, const V: usize>(
     s: S,

@@ -1,6 +1,6 @@
 //! A pool of large buffers.
 //!
-//! A network asks for the same sizes over and over. Memory fresh from the system costs a page fault for every four
+//! A network needs the same sizes again and again. New memory from the system costs a page fault for every four
 //! kilobytes, which for a feature map takes longer than many operations on it. So a buffer that is no longer needed goes to
 //! the pool, and the next request takes it from there. The pool is bounded, and the oldest buffer leaves it first.
 
@@ -61,7 +61,7 @@ pub fn recycle(buffer: Vec<f32>) {
     if (MIN_ELEMENTS..=limit).contains(&buffer.capacity()) {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let evicted = pool.add(buffer, limit);
-        // To free memory takes a while; the lock is released first.
+        // Freeing memory takes a while, so the lock is released first.
         drop(pool);
         drop(evicted);
     }

@@ -13,13 +13,13 @@
 //! * `pairs` copies activations as pairs of bf16;
 //! * [`gemm`] and [`conv`] arrange their operands in the order that the kernel reads;
 //! * [`rows`] divides loops over `[rows, channels]` among the threads, and sums rows;
-//! * [`elements`] has loops over a slice that do the same to each element, or find the largest;
+//! * [`elements`] has loops over one slice: they scale it, find its largest element, or sum exponentials;
 //! * [`formats`] converts between `f32` and the number formats of files;
 //! * `gates` has the loops over the gates of a recurrent cell;
 //! * [`available`] says how much memory this process can still allocate;
-//! * [`memory`] is a pool of large buffers that are used again;
+//! * [`memory`] is a pool of large buffers that are used again, and [`aligned`] scratch memory that starts on a cache line;
 //! * [`profile`] measures the time of each operation, when switched on;
-//! * [`threads`] is the only module that knows how work is distributed over cores.
+//! * [`threads`] is the only module that distributes work over cores.
 //!
 //! No function's result depends on the number of threads: the shape alone decides how sums are split, and every sum is
 //! taken in one fixed order.

@@ -8,11 +8,11 @@ use super::{Isa, Precision};
 /// Memory layout of a packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// `[outputs, inputs]` of a linear layer, transposed.
+    /// `[outputs, inputs]` of a linear layer, packed as `[inputs, outputs]`.
     Linear,
     /// `[O, C, kh, kw]`, packed as `[kh kw C, O]`.
     Convolution,
-    /// `[O, C, kh, kw]`, packed in pairs of bf16 as `[kh kw C/2, O]`.
+    /// `[O, C, kh, kw]`, packed in pairs of bf16 as `[kh kw C/2, O]`, with `C/2` rounded up.
     ConvolutionPairs,
     /// `[O, C, 3, 3]`, transformed and packed as `[36 C, O]`.
     Winograd,
@@ -122,7 +122,7 @@ impl PackedB {
         SharedMut::new(&mut self.data)
     }
 
-    /// The instruction set whose tile this layout fits.
+    /// The instruction set whose tile is as wide as the panels.
     pub fn isa(&self) -> Isa {
         self.isa
     }

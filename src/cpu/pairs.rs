@@ -93,7 +93,7 @@ mod tests {
             .collect();
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         for isa in Isa::available() {
-            // By the instruction, where there is one, and in steps.
+            // With the bf16 instruction, if the processor has one, and in several steps.
             for (lanes, sums) in [
                 isa.dispatch_pairs(Products(&a, &b)),
                 isa.dispatch(Products(&a, &b)),

@@ -13,7 +13,7 @@
 //! pixel; where the number of channels is odd, the last channel is paired with zero.
 //!
 //! Processors without the instruction compute a pair in several steps. The result is the same, except that the instruction
-//! takes numbers below 1.2e-38 for zero.
+//! treats numbers below 1.2e-38 as zero.
 
 use std::cell::Cell;
 

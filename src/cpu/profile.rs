@@ -110,7 +110,7 @@ fn finish(running: &mut Vec<Running>) {
     line.flops += done.flops;
 }
 
-/// The operation that recorded a gradient; the gradient is timed under its name.
+/// The operation that recorded a node on the tape; its gradient is timed under its name.
 #[derive(Clone)]
 pub struct Origin(Option<(&'static str, String)>);
 

@@ -45,9 +45,8 @@ pub(crate) fn write_blocks(
 
 /// Runs `body` on each of `rows`, one vector of channels at a time, compiled for the instruction set.
 ///
-/// `body` loads and stores with [`get`] and [`put`], because the last vector of a row may be only partly there. Left to
-/// itself, the compiler would process the channels beyond a multiple of four vectors one at a time, which took a third of
-/// the time.
+/// `body` loads and stores with [`get`] and [`put`], because the row may end within its last vector. With plain loops, the
+/// compiler processed the channels beyond a multiple of four vectors one at a time, which took a third of the time.
 pub(crate) fn each_vector(isa: Isa, rows: Range<usize>, channels: usize, body: impl RowBody) {
     isa.dispatch(EachVector {
         rows,

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, PartialEq)]
 enum Never {}
 
-/// A GPU of this machine; this build knows none.
+/// A GPU of this machine; this build finds none.
 pub struct Adapter {
     /// Its index in the result of [`adapters`].
     pub index: usize,

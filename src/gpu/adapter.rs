@@ -63,8 +63,8 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
         Choice::Real => all.into_iter().find(|a| a.kind != Kind::Software),
         Choice::Best => all.into_iter().next(),
         Choice::Named(text) => {
-            // The text may be a number or a part of a name. A number is tried first: "4090" is a name, because no machine has
-            // 4091 GPUs.
+            // The text may be an index or a part of a name. An index is tried first. "4090" is still found as a part of a
+            // name, because no machine has 4091 GPUs.
             let wanted = text.to_lowercase();
             let index = text.parse::<usize>().ok();
             let by_index = all.iter().position(|a| Some(a.index) == index);
@@ -85,9 +85,11 @@ pub fn choose(choice: &Choice) -> Result<Adapter> {
     })
 }
 
-/// Returns whether the machine may have a hardware GPU. To ask the driver takes as long as to caption a small image.
+/// Returns whether the machine may have a hardware GPU. It only looks for device files, because asking the driver takes
+/// as long as captioning a small image.
 pub fn may_be_real() -> bool {
-    // Linux has these files for GPUs (dxg under Windows' subsystem). Without them, a driver offers software only.
+    // Linux has these files for GPUs (`dxg` in the Windows Subsystem for Linux). Without them, a driver offers software
+    // only.
     if cfg!(target_os = "linux") {
         let exists = |path: &str| std::path::Path::new(path).exists();
         return [

@@ -120,7 +120,7 @@ impl Gpu {
         pollster::block_on(scope.pop()).is_none().then_some(raw)
     }
 
-    /// Limits the bytes of all pooled buffers together, as on a smaller GPU.
+    /// Limits the bytes of all buffers together, in use or in the pool, as on a smaller GPU.
     pub fn limit_memory(&self, bytes: u64) {
         self.0.max_bytes.store(bytes, Ordering::Relaxed);
     }

@@ -35,12 +35,12 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Which GPU to use.
+/// The choice of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The best that is hardware.
+    /// The best GPU that is hardware.
     Real,
-    /// The best, also where it is software.
+    /// The best GPU, which may be a software implementation.
     Best,
     /// The one with this number, or the first whose name contains this text.
     Named(String),

@@ -26,9 +26,9 @@ pub enum Operands {
 pub enum After<'a> {
     /// Nothing.
     Nothing,
-    /// `sum + bias`, `[O]`
+    /// `sum + bias`, with a bias `[O]`.
     Bias(&'a Slice),
-    /// `max(0, sum * scale + shift)`, with a folded norm `[4, O]`.
+    /// `max(0, sum * scale + shift)`, with a folded norm `[4, O]`, whose first two rows are scale and shift.
     NormRelu(&'a Slice),
 }
 
@@ -184,7 +184,7 @@ pub fn pack(
 pub struct ConvProduct<'a> {
     /// The map that is read: x.
     pub source: &'a Rows,
-    /// A folded norm: the product reads `max(0, x * scale + shift)` instead of x.
+    /// A folded norm `[4, C]`: the product reads `max(0, x * scale + shift)` instead of x.
     pub norm: Option<&'a Slice>,
     /// The weights, [packed](pack).
     pub packed: &'a Slice,

@@ -75,7 +75,8 @@ pub fn groups_that_fit(gpu: &Gpu, lens: &[usize]) -> Vec<Range<usize>> {
     groups
 }
 
-/// Returns the parts one after the other in one buffer. It copies them unless they already lie that way.
+/// Returns the parts one after the other in one buffer. A part is a slice and its length. The parts are copied, unless they
+/// already lie one after the other.
 ///
 /// # Errors
 /// Where the GPU is lost or has no memory.

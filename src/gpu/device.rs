@@ -53,13 +53,13 @@ fn matrices_allowed() -> bool {
     std::env::var(MATRICES_VARIABLE).is_ok_and(|value| value == "1")
 }
 
-/// The first error that the driver reported outside a call; the next call returns it.
+/// The first error that the driver reported outside a call; the next calls return it.
 #[derive(Default)]
 struct Fault(Mutex<Option<[String; 2]>>);
 
 impl Fault {
-    /// Records the message of an error, and the text of the driver's error behind it. The first is kept, because the others
-    /// usually follow from it.
+    /// Records the message of an error, and the text of the driver's error that caused it. Only the first error is kept,
+    /// because later ones usually follow from it.
     fn record(&self, what: String, source: String) {
         lock(&self.0).get_or_insert([what, source]);
     }
@@ -263,7 +263,7 @@ impl Gpu {
 pub(super) mod tests {
     use super::*;
 
-    /// Opens a GPU for one test, where there is one.
+    /// Opens a GPU for one test; `None` if this machine has none.
     pub(crate) fn open() -> Option<Gpu> {
         let named = std::env::var(adapter::VARIABLE).ok();
         match Gpu::open(&named.map_or(Choice::Best, Choice::Named)) {

@@ -95,7 +95,7 @@ pub(super) struct Tile {
     pub(super) across: usize,
 }
 
-// Workgroups that keep a large device busy.
+// Workgroups that keep a large GPU busy.
 const BUSY_GROUPS: usize = 256;
 // The smallest depth of a split that is worth its cost.
 const MIN_DEPTH: usize = 128;

@@ -107,7 +107,7 @@ impl<'a> Kernel<'a> {
     /// Dispatches one invocation for each of `elements`, in workgroups of [`THREADS`].
     ///
     /// # Errors
-    /// Where the shader does not compile or the GPU is lost.
+    /// Where the shader does not compile, the GPU is lost, or the workgroups do not fit the GPU's limits.
     pub fn over(self, elements: usize) -> Result<()> {
         self.groups(elements.div_ceil(THREADS))
     }
@@ -116,7 +116,7 @@ impl<'a> Kernel<'a> {
     /// number is `y * width + x`, and workgroups beyond the last do nothing.
     ///
     /// # Errors
-    /// As [`Kernel::over`].
+    /// Those of [`Kernel::over`].
     pub fn groups(self, groups: usize) -> Result<()> {
         let width = groups.min(self.gpu.max_groups()).max(1);
         self.grid([width, groups.div_ceil(width), 1])
@@ -125,7 +125,7 @@ impl<'a> Kernel<'a> {
     /// Dispatches this many workgroups along each axis.
     ///
     /// # Errors
-    /// As [`Kernel::over`]; also where there are more along one axis than the GPU can start.
+    /// Those of [`Kernel::over`].
     pub fn grid(mut self, groups: [usize; 3]) -> Result<()> {
         if groups.contains(&0) {
             return Ok(());

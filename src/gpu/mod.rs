@@ -4,7 +4,7 @@
 //!
 //! * [`choice`] describes the wanted GPU, [`adapter`] lists the GPUs of this machine and chooses one;
 //! * [`shaders`] names the WGSL files, [`params`] declares their parameters, and `pipelines` compiles each pipeline once;
-//! * `timing` measures each kernel with the GPU's clock, when switched on;
+//! * `timing` measures the time of each kernel with the GPU's clock, when switched on;
 //! * `stream` records dispatches in a command buffer, and submits it when a result is read or the buffer is full;
 //! * `pool` keeps the memory of buffers that are no longer in use;
 //! * [`device`] opens a GPU, which owns all of these, and turns its failures into an [`Error`](crate::error::Error);
@@ -14,9 +14,9 @@
 //! * [`copy`], [`elementwise`], [`gates`], [`gemm`], [`conv`] and [`sum`] dispatch the shaders that several
 //!   operations share.
 //!
-//! Only reads wait for the GPU. Operations append dispatches to a command buffer, in the order of the program, and the GPU
-//! executes them in that order on its own time. So a buffer that is no longer needed can be reused at once by a later
-//! dispatch.
+//! Reads wait for the GPU, operations do not. Operations append dispatches to a command buffer, in the order of the
+//! program, and the GPU executes them in that order on its own time. So a buffer that is no longer needed can be reused
+//! at once by a later dispatch.
 //!
 //! No result depends on how work is scheduled: the shape alone decides how sums are split, every sum is taken in one fixed
 //! order, and there are no atomic additions.

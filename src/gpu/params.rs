@@ -4,7 +4,8 @@ use bytemuck::Pod;
 
 use super::shaders::Shader;
 
-/// The uniform block of a shader: the Rust twin of its `struct Params`. `shader_params!` declares one.
+/// The uniform block of a shader: a Rust struct with the fields of the shader's `struct Params`. `shader_params!`
+/// declares one.
 pub trait Params: Pod {
     /// The shaders whose `struct Params` this is.
     const SHADERS: &'static [Shader];
@@ -14,8 +15,8 @@ pub trait Params: Pod {
 
 /// Declares the uniform block of a shader, with the names, types and order of the fields in the shader's `struct Params`.
 ///
-/// A test that comes with the declaration parses the WGSL file and compares both, so that no value reaches another
-/// parameter. The types are `u32`, `f32`, and `[u32; 4]` for a `vec4<u32>`. A module declares at most one.
+/// A test that comes with the declaration parses the WGSL file and compares both, so that every value reaches the field
+/// of its name. The types are `u32`, `f32`, and `[u32; 4]` for a `vec4<u32>`. A module declares at most one.
 macro_rules! shader_params {
     (
         $(#[$meta:meta])*

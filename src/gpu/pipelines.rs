@@ -42,7 +42,7 @@ impl Pipelines {
     /// Returns the pipeline of `key`, compiling it at the first request.
     ///
     /// # Errors
-    /// What the driver does not accept and what to do, with the driver's error.
+    /// A message that names the entry point that the driver does not accept, and the driver's error.
     pub(super) fn get(
         &mut self,
         device: &wgpu::Device,
@@ -72,8 +72,8 @@ impl Pipelines {
                 force_loop_bounding: false,
                 ..wgpu::ShaderRuntimeChecks::checked()
             };
-            // SAFETY: indices are checked as always. Left out is a counter in every loop, which guards against shaders that
-            // never end; every loop in `shaders/` counts up to a bound that it does not change, or halves a number down to zero.
+            // SAFETY: indices are checked as always. Only the counters that end endless loops are left out. No loop in
+            // `shaders/` is endless: each counts up to a bound that it does not change, or halves a number down to zero.
             unsafe { device.create_shader_module_trusted(descriptor, checks) }
         });
         let buffer = |ty, has_dynamic_offset, size| wgpu::BindingType::Buffer {
@@ -239,7 +239,7 @@ mod tests {
             text.contains("relu_nowhere of relu.wgsl") && !text.contains('\n'),
             "{text}"
         );
-        // Nothing else is spoilt by that.
+        // Later calls are not affected by the error.
         assert!(gpu.check().is_ok());
         assert_eq!(
             gpu.read::<f32>(&gpu.zeros(1).unwrap().into(), 1).unwrap(),

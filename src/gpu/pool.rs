@@ -1,9 +1,9 @@
 //! A pool of GPU buffers.
 //!
-//! A network asks for the same sizes over and over, and a driver is slow to allocate memory. So a buffer that is dropped goes
-//! to the pool, and the next request for its size takes it from there. Sizes are rounded up to an eighth of a power of two,
-//! so that sizes that differ little become equal. The pool holds at most as many bytes as were ever in use at once. Where
-//! the GPU has no memory left, the pool is freed and the allocation is tried again.
+//! A network needs the same sizes again and again, and a driver is slow to allocate memory. So a buffer that is dropped
+//! goes to the pool, and the next request for its size takes it from there. Sizes are rounded up to an eighth of a power
+//! of two, so that sizes that differ little become equal. The pool holds at most as many bytes as were ever in use at
+//! once. Where the GPU has no memory left, the pool is freed and the allocation is tried again.
 
 use std::collections::BTreeMap;
 

@@ -66,14 +66,14 @@ pub enum Variant {
     Plain,
     /// The text with f16 operands.
     Half,
-    /// The text for matrix units of so many rows and columns.
+    /// The text for matrix units whose matrices have this many rows and columns.
     Matrices(u32),
 }
 
 #[cfg(feature = "gpu")]
 impl Variant {
-    /// Returns the text of `shader` in this variant, with the functions that it calls. A shader must not
-    /// declare a module-scope name that hides a built-in function of [`PRELUDE`], such as `sign`.
+    /// Returns the text of `shader` in this variant, followed by [`PRELUDE`]. So a shader must not declare a module-scope
+    /// name that hides a built-in function which the prelude calls, such as `sign`.
     pub(crate) fn text(self, shader: Shader) -> String {
         let text = format!("{}\n{PRELUDE}", shader.source());
         match self {

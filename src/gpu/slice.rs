@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Buffer;
 
-/// A part of a buffer: its elements from `offset` on.
+/// A part of a buffer: its elements, of 32 bits each, from `offset` on.
 #[derive(Clone)]
 pub struct Slice {
     /// The whole buffer.

@@ -19,13 +19,17 @@ const _: () = assert!(MAX_DISPATCHES * 2 <= timing::QUERIES);
 pub(super) struct Stream {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
+    /// The parameters of the recorded dispatches, each `step` bytes after the previous ones.
     params: Vec<u8>,
     params_buffer: wgpu::Buffer,
     step: usize,
+    /// Dispatches in the command buffer.
     pub(super) dispatches: u32,
+    /// Dispatches since the GPU was opened.
     pub(super) all_dispatches: u64,
-    /// The number of the command buffer.
+    /// The number of the command buffer, counted from 1.
     pub(super) number: u64,
+    /// Buffers that the CPU can read, kept for later reads.
     pub(super) read_back: Vec<wgpu::Buffer>,
     pub(super) timing: Option<Timing>,
 }

@@ -1,7 +1,7 @@
 //! Times of each kernel by the GPU's own clock: a table, switched on by the environment variable `GLIMPSE_PROFILE`.
 //!
-//! The GPU writes its clock before and after each dispatch. That takes a compute pass for each dispatch, and a wait after each
-//! command buffer, so the program runs longer while it is measured; the kernels do not.
+//! The GPU records the time of its clock before and after each dispatch. That takes a compute pass for each dispatch, and
+//! a wait after each command buffer. So the program takes longer while it is measured, but the kernels do not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

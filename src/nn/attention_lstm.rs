@@ -14,7 +14,8 @@ impl AttentionLstm {
     /// Random weights for words of `inputs` elements, keys of `key`, values of `value`, and `hidden` cells.
     ///
     /// Matrices are uniform in `[-1 / sqrt(hidden), 1 / sqrt(hidden))`, the score's vector in
-    /// `[-1 / sqrt(key), 1 / sqrt(key))`. As in [`Lstm`](super::Lstm), the forget gates have the bias 1.
+    /// `[-1 / sqrt(key), 1 / sqrt(key))`. As in [`Lstm`](super::Lstm), the biases are 0 but those of the forget gates,
+    /// which are 1.
     pub fn new(init: &mut Init, [inputs, key, value]: [usize; 3], hidden: usize) -> Self {
         let bound = |n: usize| 1.0 / (n.max(1) as f32).sqrt();
         let mut bias = Tensor::zeros(&[value + 4 * hidden]);

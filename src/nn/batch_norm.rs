@@ -52,7 +52,7 @@ impl Prepared<'_> {
 }
 
 impl BatchNorm {
-    /// A norm with scale 1, shift 0, running mean 0 and running variance 1.
+    /// A norm with scale 1, shift 0, running mean 0 and running variance 1. `eps` is added to the variance before the root.
     pub fn new(channels: usize, eps: f32) -> Self {
         let (zeros, ones) = (Tensor::zeros(&[channels]), Tensor::full(&[channels], 1.0));
         let running = Mutex::new(Running {

@@ -12,7 +12,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Random weights `[out, channels, kernel, kernel]`.
+    /// Weights `[out, channels, kernel, kernel]` from [`Init::kaiming`].
     pub fn new(
         init: &mut Init,
         channels: usize,

@@ -20,7 +20,7 @@ pub struct DenseBlock {
 
 impl DenseBlock {
     /// A block of `layers` layers on `channels` input channels. Between the two convolutions of a layer there are
-    /// `bottleneck` times `growth` channels.
+    /// `bottleneck` times `growth` channels. `eps` is that of all norms.
     pub fn new(
         init: &mut Init,
         layers: usize,

@@ -3,7 +3,7 @@ use crate::error::Result;
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// A vector for each word.
+/// A table of vectors, one for each word of the vocabulary.
 #[derive(Clone)]
 pub struct Embedding {
     /// `[words, size]`

@@ -20,7 +20,7 @@ impl Init {
         Init(None)
     }
 
-    /// Uniform in `[-bound, bound)`.
+    /// A tensor of this shape, uniform in `[-bound, bound)`.
     pub fn uniform(&mut self, shape: &[usize], bound: f32) -> Tensor {
         let Some(rng) = &mut self.0 else {
             return Tensor::zeros(shape);
@@ -32,7 +32,7 @@ impl Init {
         Tensor::computed(data, shape)
     }
 
-    /// Normal with mean zero.
+    /// A tensor of this shape, normal with mean zero and standard deviation `std`.
     pub fn normal(&mut self, shape: &[usize], std: f32) -> Tensor {
         let Some(rng) = &mut self.0 else {
             return Tensor::zeros(shape);

@@ -11,8 +11,9 @@ pub struct Lstm {
 }
 
 impl Lstm {
-    /// Weights uniform in `[-1 / sqrt(hidden), 1 / sqrt(hidden))`. The forget gates have the bias 1, so they start nearly
-    /// open, and gradients reach far back from the first step of training on (Jozefowicz et al., 2015).
+    /// Weights uniform in `[-1 / sqrt(hidden), 1 / sqrt(hidden))`. The biases are 0, except that those of the forget
+    /// gates are 1. So these gates start nearly open, and gradients reach many steps back from the beginning of training
+    /// on (Jozefowicz et al., 2015).
     pub fn new(init: &mut Init, inputs: usize, hidden: usize) -> Self {
         let bound = 1.0 / (hidden.max(1) as f32).sqrt();
         let mut bias = Tensor::zeros(&[4 * hidden]);

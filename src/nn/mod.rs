@@ -29,7 +29,7 @@ use crate::tensor::{Device, Tensor};
 pub enum Mode {
     /// Running statistics, no dropout.
     Inference,
-    /// Statistics of the mini-batch, which also update the running ones, and dropout.
+    /// Dropout, and statistics of the mini-batch, which also update the running statistics.
     Training {
         /// The seed of this step's dropout masks.
         seed: u64,
@@ -67,7 +67,7 @@ pub trait Module {
     /// `prefix`, which is empty or ends in a dot.
     fn visit(&mut self, prefix: &str, f: &mut dyn FnMut(&str, Role, &mut Tensor));
 
-    /// Makes every trained parameter a leaf of the tape (`true`), or none (`false`).
+    /// Makes every trained parameter a leaf of the tape if `tracked`, else takes all parameters off the tape.
     fn track(&mut self, tracked: bool)
     where
         Self: Sized,
@@ -99,7 +99,7 @@ pub trait Module {
         result
     }
 
-    /// The number of elements that an optimizer updates.
+    /// The number of elements of all parameters that an optimizer updates.
     fn parameter_count(&mut self) -> usize
     where
         Self: Sized,

@@ -5,12 +5,14 @@
 //! - `mod.rs` has the equation, the shapes, the derivation of the gradient, and the public function.
 //! - `naive.rs` is the definition as plain loops, which the kernels are tested against.
 //! - `cpu.rs` has the SIMD kernels.
-//! - `gpu.rs` dispatches the shader of the same name in `shaders/`.
-//! - `tests.rs` compares all of these with each other and with PyTorch. A row of `table.rs` compares the gradient with difference
-//!   quotients, and runs the operation on views.
+//! - `gpu.rs` dispatches the shader of the same name in `shaders/`, or calls the functions of [`crate::gpu`] that several
+//!   operations share, such as the matrix product.
+//! - `tests.rs` compares all of these with each other and with PyTorch. A row of `table.rs` compares the gradient with
+//!   difference quotients, and runs the operation on views.
 //!
-//! The three implementations have functions of the same names, mostly `forward` and `backward`. Their parameters are the same,
-//! except that the CPU version also takes the instruction set and the GPU version the GPU. The public function checks the shapes, chooses one of the three, and records the gradient:
+//! The three implementations have functions of the same names, mostly `forward` and `backward`. Their parameters are the
+//! same, except that the CPU version also takes the instruction set and the GPU version the GPU. The public function checks
+//! the shapes, chooses one of the three, and records the gradient:
 //!
 //! ```text
 //! let job = Job::check(x, weight, bias)?;                shapes, messages, sizes
@@ -32,17 +34,18 @@
 //! dx[i] = sum over j of dy[j] (derivative of y[j] with respect to x[i])
 //! ```
 //!
-//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, code and
-//! equation use the same names. Feature maps are `[N, H, W, C]`: the channels of a pixel are contiguous, so kernels loop
-//! along them, and a dense block can write new channels next to those of its input.
+//! A prime means "after": `c'` is the cell state after a step. The code writes it `c_new`. Apart from that, the code uses
+//! the letters of the equation or spells them out: `weight` for `w`, `channels` for `C`. Feature maps are `[N, H, W, C]`:
+//! the channels of a pixel are contiguous, so kernels loop along them, and a dense block can write new channels next to
+//! those of its input.
 //!
 //! # Where an operation runs
 //!
-//! An operation runs on the GPU if one of its inputs is there, and otherwise on the CPU (`Place::of`). The one exception is
-//! [`top_k()`], which searches for many words on the CPU. On the GPU every operation can also fail because its memory is used
-//! up or it no longer answers.
+//! An operation runs on the GPU if one of its inputs is there, and otherwise on the CPU (`Place::of`). The one exception
+//! is [`top_k()`], which runs on the CPU if it has to find more than 64 words in each row. On the GPU every operation can
+//! also fail because its memory is used up or it no longer answers.
 //!
-//! Operations do not import each other. There are four exceptions, which fuse others and are defined by them:
+//! Operations do not import each other. There are four exceptions, which fuse several operations and are defined by them:
 //! [`mod@norm_relu_conv`] and, on top of it, [`mod@dense_block`]; [`mod@conv_norm_relu`]; and [`mod@norm_relu_pool`].
 
 pub mod adam;

@@ -4,11 +4,11 @@
 //! every instruction set and on the GPU:
 //!
 //! - `gradient_is_the_difference_quotient` takes the small shapes, where every element matters to the quotient.
-//! - `takes_views` takes the large shapes: longer than a vector, a tile and a thread's part, and no multiple of them. The
+//! - `takes_views` takes the large shapes, which have more elements than a vector and mostly no multiple of its length. The
 //!   inputs are views that start in the middle of a buffer. The output and all gradients must be those of the definition.
 //!
-//! A row whose name is longer than its operation's has another output or other options. Options that differ in nothing but
-//! numbers are tested beside the operation, in its `tests.rs`.
+//! A row whose name is longer than its operation's tests another output or other options of the operation. Options that
+//! differ only in numbers are tested in the `tests.rs` of the operation.
 
 use crate::error::Result;
 use crate::ops::testing::{agrees_with_the_definition, check_gradients, on_every_device, random};
@@ -156,15 +156,16 @@ table! {
         let (h, c) = lstm_cell(&x[0], &x[1], &x[2], &weights)?;
         Ok(lstm_cell(&x[0], &h, &c, &weights)?.0)
     }, small cell_small, large cell_large;
-    // Each result of the attention alone: a mistake in one cannot hide behind another.
+    // One row for each result of the attention, because the error of one could be small compared with the others.
     attention_lstm(x) = narrow(&attended(x)?.output, 2, 0, x[3].dims()[1]), small attention_small, large attention_large;
     attention_lstm_context(x) = narrow(&attended(x)?.output, 2, x[3].dims()[1], x[2].dims()[2]), small attention_small, large attention_large;
     attention_lstm_cell_state(x) = Ok(attended(x)?.c), small attention_small, large attention_large;
-    // The weights are about 1/5 each and move little: their quotients need a steeper function.
+    // Each weight is about 1/5 and changes little with the inputs. The factor makes its derivatives large enough to be
+    // tested.
     attention_lstm_weights(x) = scale(&attended(x)?.weights, 8.0), small attention_small, large attention_large;
 }
 
-/// The inputs of [`dense_layer`]: the block's, then the layer's.
+/// The input of the block, then the parameters of its layer, in the order of [`dense_layer`].
 fn block_small() -> Vec<Input> {
     inputs!([
         [2, 3, 4, 3],
@@ -227,7 +228,7 @@ fn attention_large() -> Vec<Input> {
     ])
 }
 
-/// The shape of an input, and the values that it has where it is small.
+/// The shape of an input, and its values in the test of the small shapes.
 struct Input {
     shape: Vec<usize>,
     values: Values,
@@ -236,10 +237,11 @@ struct Input {
 enum Values {
     /// Between -1 and 1.
     Random,
-    /// Above 2.7. As the shift of a norm, they keep all its outputs above 0, where ReLU has its kink: a normalised value is
-    /// at most about 2.5, and its scale at most 1.
+    /// From 2.7 to 3.3. As the shift of a norm, they keep its outputs above 0, the kink of ReLU: a normalised value is at
+    /// most about 2.5 in size, and the scale at most 1.
     AboveTheKink,
-    /// Multiples of 1/8, shuffled, none of them 0. A step of a difference quotient changes neither a sign nor the order.
+    /// Odd multiples of 1/16, shuffled. None of them is 0, and all are at least 1/8 apart, so a step of a difference
+    /// quotient changes neither a sign nor the order.
     Spread,
 }
 
@@ -266,7 +268,7 @@ fn spread<const N: usize>(shape: [usize; N]) -> Input {
     }
 }
 
-/// The tensors of some inputs, each with another seed.
+/// The tensors of `inputs`, each from a seed of its own.
 fn numbered(inputs: Vec<Input>) -> Vec<Tensor> {
     let tensor = |(seed, input): (u64, Input)| {
         let mut x = random(&input.shape, seed);
@@ -283,7 +285,7 @@ fn numbered(inputs: Vec<Input>) -> Vec<Tensor> {
     (1..).zip(inputs).map(tensor).collect()
 }
 
-/// A random tensor that is the middle of a longer one.
+/// A random tensor that is a view of the middle of a longer one.
 fn view(shape: &[usize], seed: u64) -> Tensor {
     let longer = [&[shape[0] + 3], &shape[1..]].concat();
     random(&longer, seed).narrow(2, shape[0]).unwrap()
@@ -312,7 +314,7 @@ fn output_and_gradients(
     all.flat_map(|t| t.data().to_vec()).collect()
 }
 
-/// Indices below the second number of `[count, below]`, as many as the first says. Most occur several times.
+/// For `[count, below]`: `count` indices that are less than `below`. Most occur several times.
 fn indices(dims: &[usize]) -> Vec<usize> {
     let [count, below] = dims else {
         panic!("two numbers")
@@ -320,7 +322,7 @@ fn indices(dims: &[usize]) -> Vec<usize> {
     (0..*count).map(|i| (i * i + 4) % below).collect()
 }
 
-/// A norm with the scale and the shift at the start of `x`.
+/// A norm whose scale and shift are the first two tensors of `x`.
 fn norm<'a>(x: &'a [Tensor], statistics: Statistics<'a>) -> Norm<'a> {
     Norm {
         gamma: &x[0],
@@ -357,7 +359,7 @@ impl Fixed {
     }
 }
 
-/// A layer of a dense block, with its weights after the block's input.
+/// A layer of a dense block. Its parameters follow the input of the block in `x`.
 fn dense_layer<'a>(x: &'a [Tensor], [first, second]: [Statistics<'a>; 2]) -> DenseLayerWeights<'a> {
     DenseLayerWeights {
         norm1: norm(&x[1..], first),
@@ -372,7 +374,7 @@ fn lstm_weights(x: &[Tensor]) -> LstmWeights {
     LstmWeights { w_ih, w_hh, bias }
 }
 
-/// Three sentences about two images.
+/// The attention LSTM on three sentences about two images.
 fn attended(x: &[Tensor]) -> Result<Attended> {
     let [w_ih, w_hh, bias, score] = [5, 6, 7, 8].map(|i: usize| x[i].clone());
     let weights = AttentionLstmWeights {

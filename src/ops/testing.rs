@@ -49,8 +49,8 @@ pub(crate) fn test_gpu() -> Option<&'static Gpu> {
     GPU.get_or_init(open).as_ref()
 }
 
-/// Runs `body` with tensors on the GPU and asserts that it dispatched work there. Does nothing if the environment forces
-/// one instruction set, because that asks for the CPU.
+/// Runs `body` with tensors on the GPU and asserts that it dispatched work there. Does nothing without a GPU, or if the
+/// environment forces one instruction set, because that asks for the CPU.
 pub(crate) fn on_gpu(body: impl FnOnce()) {
     // One body at a time, because dispatches are counted.
     static ALONE: Mutex<()> = Mutex::new(());
@@ -73,7 +73,7 @@ pub(crate) fn on_gpu(body: impl FnOnce()) {
     println!("passed on {}", gpu.name());
 }
 
-/// Goes on with the panic of a test body, if there was one, after it has said where the body ran.
+/// If a test body has panicked, prints where it ran and resumes its panic.
 fn fail_naming(place: impl std::fmt::Display, result: std::thread::Result<()>) {
     if let Err(panic) = result {
         println!("failed on {place}");

@@ -10,10 +10,12 @@ use crate::error::{Error, Result};
 const STEP: f32 = 1.0 / 256.0;
 /// The directions that each input is moved in.
 const DIRECTIONS: usize = 4;
-/// The allowed distance, relative to the length of the gradient, to the derivative, or to this length, whichever is most.
+/// The allowed distance, relative to the largest of three numbers: the length of the gradient, the derivative along the
+/// direction, and [`LEAST_LENGTH`].
 const TOLERANCE: f64 = 5e-3;
 const LEAST_LENGTH: f64 = 0.4;
-/// An input of at least so many elements is moved in directions that leave half of them alone, so that a kink disturbs few.
+/// From this number of elements on, a direction moves only about half of them. So a kink near one element disturbs only
+/// some of the directions.
 const FEW: usize = 4;
 
 /// Compares the gradients of the operation `f` with central differences.
@@ -25,9 +27,10 @@ const FEW: usize = 4;
 /// <dL/dx, d>  =  (L(x + h d) - L(x - h d)) / 2h        h = 1/256
 /// ```
 ///
-/// Both must agree within 0.5 % of the length of `dL/dx`, of the derivative, or within 0.002 where these are small. So gradients
-/// that matter have to be larger than that. Inputs of about 1 suit the step. The test is the more meaningful, the fewer elements they have. If the function has
-/// kinks, as ReLU has at 0, keep the inputs away from them.
+/// Both must agree within 0.5 % of the length of `dL/dx` or of the derivative, or within 0.002 where these are small. So
+/// mistakes are found only in gradients that are larger than that. Inputs of about 1 suit the step. The fewer elements
+/// the inputs have, the more sensitive is the test. If the function has kinks, as ReLU has at 0, keep the inputs away
+/// from them.
 ///
 /// ```
 /// use glimpse::{ops, tensor::{Tensor, check_gradients}};
@@ -81,7 +84,7 @@ pub fn check_gradients(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor
             let exact = product(gradient.data(), &direction);
             let length = product(gradient.data(), gradient.data()).sqrt();
             let allowed = TOLERANCE * length.max(LEAST_LENGTH).max(exact.abs());
-            // Written so that a quotient that is not a number is refused.
+            // False also for a quotient that is NaN.
             let agrees = (quotient - exact).abs() <= allowed;
             if !agrees {
                 return Err(wrong(format!(

@@ -38,8 +38,8 @@ impl Device {
         }
     }
 
-    /// The number of images to process together, whose largest feature maps have `elements` elements each: on the CPU as
-    /// many as fit the caches, on the GPU as many as fit one buffer.
+    /// The number of images to process together, at least 1: on the CPU as many as fit the caches, on the GPU as many as
+    /// fit one buffer. `elements` is the number of elements of the largest feature map of one image.
     pub(crate) fn images_together(&self, elements: usize) -> usize {
         let room = match self {
             Device::Cpu => CACHED,
@@ -128,7 +128,8 @@ impl Tensor {
         Ok(pack(&self.on(gpu)?)?.into())
     }
 
-    /// A tensor with the elements of `of` that is the same leaf of the tape as `self`, as an optimizer needs it.
+    /// A tensor with the elements of `of` that is the same leaf of the tape as `self`: a parameter after a step of the
+    /// optimizer.
     pub(crate) fn with_elements(&self, of: &Tensor) -> Tensor {
         Tensor {
             storage: of.storage.clone(),

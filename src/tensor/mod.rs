@@ -51,7 +51,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of these elements, in row-major order.
+    /// A tensor of these elements, in row-major order, on the CPU.
     ///
     /// # Errors
     /// Where their number is not that of `shape`.
@@ -91,12 +91,12 @@ impl Tensor {
         }
     }
 
-    /// A tensor of zeros.
+    /// A tensor of zeros, on the CPU.
     pub fn zeros(shape: &[usize]) -> Self {
         Self::full(shape, 0.0)
     }
 
-    /// A tensor whose elements are all `value`.
+    /// A tensor whose elements are all `value`, on the CPU.
     pub fn full(shape: &[usize], value: f32) -> Self {
         Self::computed(vec![value; shape.iter().product()], shape)
     }
@@ -188,7 +188,7 @@ impl Tensor {
     /// A view of element `index` of the first axis, without that axis: `[N, H, W, C]` becomes `[H, W, C]`.
     ///
     /// # Errors
-    /// Where there is no first axis; see also [`Tensor::narrow`].
+    /// Where there is no first axis, or it has no element `index`.
     pub fn index(&self, index: usize) -> Result<Self> {
         let rest = self.dims().get(1..).unwrap_or(&[]).to_vec();
         self.narrow(index, 1)?.reshape(&rest)
@@ -197,7 +197,7 @@ impl Tensor {
     /// A view of `len` elements of the first axis, from `start` on: `[N, ...]` becomes `[len, ...]`.
     ///
     /// # Errors
-    /// Where they do not exist.
+    /// Where there is no first axis, or it has fewer than `start + len` elements.
     pub fn narrow(&self, start: usize, len: usize) -> Result<Self> {
         let rows = self.dims().first().copied().unwrap_or(0);
         if start.checked_add(len).is_none_or(|end| end > rows) {
@@ -250,7 +250,7 @@ impl Tensor {
         }
     }
 
-    /// Whether this tensor is on the tape.
+    /// Whether this tensor is on the tape: a leaf, or computed from one.
     pub fn is_tracked(&self) -> bool {
         self.node.is_some()
     }

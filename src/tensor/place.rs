@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 
 /// Where an operation runs, and with which of its implementations.
 ///
-/// An operation asks once, in its forward pass. Its backward pass runs in the same place.
+/// An operation calls [`Place::of`] once, in its forward pass. Its backward pass runs in the same place.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// The definition as plain loops on the CPU, which the tests compare the kernels with.

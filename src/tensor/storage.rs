@@ -35,7 +35,7 @@ pub struct GpuBuffer {
     host: OnceLock<Vec<f32>>,
     // NaNs, which stand for the elements if the GPU was lost.
     lost: OnceLock<Vec<f32>>,
-    // Packed weights, with the order that they were packed in and their shape.
+    // Packed weights: the `order` of `Tensor::packed_on`, the shape, and the packed copy.
     packed: Mutex<Vec<(usize, Shape, Arc<Buffer>)>>,
 }
 

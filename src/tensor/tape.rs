@@ -25,7 +25,7 @@ pub(super) struct Node(Arc<Inner>);
 struct Inner {
     id: u64,
     inputs: Vec<Option<Node>>,
-    // `None` for a leaf, and after the backward pass, which frees the tensors that the closure has captured.
+    // `None` for a leaf, and after the backward pass has called it, which frees the tensors that the closure has captured.
     backward: Mutex<Option<Backward>>,
     is_leaf: bool,
     origin: Origin,
@@ -67,7 +67,7 @@ impl Gradients {
 /// The inputs of an operation with respect to which a backward pass has to compute gradients.
 ///
 /// Inputs are numbered as they were given to [`Tensor::record`]. An input is wanted if it is tracked. A backward pass may
-/// compute the other gradients too, but they are dropped: asking first saves the work.
+/// compute the other gradients too, but they are dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a>(&'a [bool]);
 
@@ -143,7 +143,7 @@ impl Tensor {
     /// The gradients of a loss with respect to every leaf, given its gradient `grad` with respect to this tensor.
     ///
     /// # Errors
-    /// As [`Tensor::backward`]; also where the shapes differ.
+    /// Where the shapes differ, nothing that this was computed from is tracked, or the tape was consumed before.
     pub fn backward_from(&self, grad: &Tensor) -> Result<Gradients> {
         if grad.dims() != self.dims() {
             return Err(Error::shape("backward", self.shape(), grad.shape()));

@@ -1,4 +1,4 @@
-//! An operation of one's own, `softplus(x) = ln(1 + e^x)`, with its gradient, which difference quotients check.
+//! A new operation, `softplus(x) = ln(1 + e^x)`, with its gradient, which is checked by difference quotients.
 //!
 //! ```text
 //! cargo run --release --example operation

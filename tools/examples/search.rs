@@ -1,5 +1,5 @@
-//! Finds the images of a folder that are most similar to an image: those whose features point in the most similar
-//! direction.
+//! Finds the images of a folder that are most similar to a given image: those whose features have the largest cosine
+//! similarity with its features.
 //!
 //! ```text
 //! cargo run --release --example search -- query.jpg photos
@@ -11,7 +11,7 @@ use std::{env, process};
 use glimpse::data::folder;
 use glimpse::{Captioner, Image, Mode, Result};
 
-/// Images that are shown.
+/// Number of images that are printed.
 const SHOWN: usize = 5;
 
 /// The encoder's features of an image, scaled to length 1. The scalar product of two of them is their cosine similarity.

@@ -1,4 +1,4 @@
-//! Trains a tiny network on the exclusive or, and prints its loss.
+//! Trains a tiny network to compute the exclusive or of two bits, and prints its loss.
 //!
 //! ```text
 //! cargo run --release --example train

@@ -23,15 +23,15 @@ use crate::sizes::ConvShape;
 
 // Output pixels whose products are summed before the running sum is updated.
 const WEIGHT_PIXELS: usize = 256;
-// Rows of the transposed A in one task at most. The more rows, the fewer tasks fetch and pack the same gradients.
+// Rows of the transposed A in one task at most. With more rows, fewer tasks fetch and pack the same rows of `dy`.
 const WEIGHT_ROWS: usize = 256;
 // Pixels from the pixel that is copied to the one that is prefetched.
 const PREFETCH_PIXELS: usize = 8;
 // Sums over pixels are divided into at most this many parts, which are added in order at the end.
 const WEIGHT_PARTS: usize = 8;
 
-/// Floats from one strip to the next. The last pixel of a strip writes whole vectors; the padding keeps them out of the next
-/// strip.
+/// Floats from one strip to the next. The last pixel of a strip writes whole vectors, which may reach into the 16 floats of
+/// padding, but not into the next strip.
 fn strip_len(height: usize) -> usize {
     height * WEIGHT_PIXELS + 16
 }
@@ -58,7 +58,7 @@ pub fn grad_weight(
     }
 }
 
-/// Computes it by its definition, without Winograd's transforms.
+/// Computes the gradient with respect to the weights by its definition, without Winograd's transforms.
 pub(super) fn direct(
     isa: Isa,
     shape: &ConvShape,

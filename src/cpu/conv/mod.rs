@@ -4,8 +4,9 @@
 //! of A; its elements are the `kh x kw` input pixels of its window, C channels each. B holds the weights. Three methods lead
 //! from there to the [kernel](super::kernel):
 //!
-//! * `pointwise`: a 1x1 kernel is a matrix product as it is;
-//! * `winograd`: a 3x3 kernel on more than a few pixels, with a quarter of the multiplications;
+//! * `pointwise`: a 1x1 kernel with stride 1 and no padding, which is a matrix product of pixels and weights;
+//! * `winograd`: a 3x3 kernel with stride 1, channels in multiples of 16 and more than a few pixels, in `f32`; it takes a
+//!   quarter of the multiplications;
 //! * `window`: every other case, with taps that lie at the same distances from every pixel.
 //!
 //! All three can apply batch norm and ReLU to the input while they copy it into cache (`before`), and an operation to the
@@ -91,7 +92,7 @@ impl SlidingWindow {
         if self.is_pointwise() || self.channels == 0 {
             Method::Pointwise
         } else if precision == Precision::F32 && Tiling::suits(self, out_channels) {
-            // Its transforms would cost bf16 most of its precision.
+            // Not in bf16: the transforms would lose most of its precision.
             Method::Winograd
         } else {
             Method::Window
@@ -181,7 +182,7 @@ fn pack_grad_input(isa: Isa, shape: &ConvShape, weight: &[f32]) -> PackedB {
     })
 }
 
-/// Computes `y = after(conv(before(x)))`.
+/// Computes `y = after(conv(before(x)))`, where `before` is batch norm and ReLU, if it is given.
 ///
 /// `x` is `[N, H, W, C]`, `weight` comes from [`pack_forward`] for the same shape, `y` is `[N, OH, OW, O]`.
 pub fn forward(

@@ -1,8 +1,9 @@
 //! A 1x1 convolution: a matrix product of pixels and weights.
 //!
-//! A task takes some pixels, and for them one block of channels after the other. The block is copied, and normalised on the
-//! way, into a part of A that stays in the second-level cache, and so does the same block of a panel of B. So each element
-//! of B is fetched once for all pixels of the task, and each element of A once.
+//! A task takes some pixels, and processes one block of their channels after the other. The block is copied, and
+//! normalised on the way, into a part of A that stays in the second-level cache. The matching block of each panel of B
+//! also stays there while it is used. So a task fetches each element of A once, and each element of B once for all its
+//! pixels.
 
 use super::ConvArgs;
 use super::copy::CopyPixels;

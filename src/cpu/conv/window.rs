@@ -123,7 +123,7 @@ impl SlidingWindow {
             let copied = self.tile_height(rows) * self.tile_width();
             tasks.div_ceil(threads::count()) * (COPIES * multiplied + copied)
         };
-        // At least two tasks per image: a smaller task evens out what else runs on the machine.
+        // At least two tasks per image: if another program delays one thread, the others take over its remaining tasks.
         let most = fits.min(self.to[0].div_ceil(2)).max(1);
         (1..=most).rev().min_by_key(|&rows| cost(rows)).unwrap_or(1)
     }
@@ -183,7 +183,8 @@ struct TilePosition {
     pixel_stride: usize,
 }
 
-/// Returns the input coordinate at position `at` of an axis whose `len` pixels are `dilation` apart, if there is one.
+/// Returns the index of the input pixel at position `at` of an axis whose `len` pixels are `dilation` apart, if there is
+/// one.
 fn source(at: isize, dilation: usize, len: usize) -> Option<usize> {
     let at = usize::try_from(at).ok()?;
     (at % dilation == 0 && at / dilation < len).then_some(at / dilation)

@@ -96,7 +96,8 @@ impl Simd for Neon {
     fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         unsafe { vfmaq_f32(c, a, b) }
     }
-    // FMAX gives NaN where either operand is NaN, and FMAXNM the other operand. The trait wants `b` in both cases.
+    // FMAX gives NaN where either operand is NaN, and FMAXNM the other operand. The trait defines the result as `b` in
+    // both cases.
     #[inline(always)]
     fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }

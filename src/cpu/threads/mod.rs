@@ -1,4 +1,4 @@
-//! Distribution of work over cores: the only module that knows `rayon`.
+//! Distribution of work over cores: the only module that uses `rayon`.
 //!
 //! A result is the same on one core and on sixty-four. Callers divide sums by shape, never by the number of threads; that
 //! number only decides which task computes which results.
@@ -25,7 +25,7 @@ pub fn count() -> usize {
 /// call the first work starts them, and panics where the system refuses them.
 ///
 /// # Errors
-/// Where threads have been started already, or the system refuses to start so many.
+/// Where threads have been started already, or the system does not start this many.
 pub fn start(count: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(count.unwrap_or(0))
@@ -44,10 +44,11 @@ fn cannot_start(threads: usize) -> Error {
 
 /// Runs `body` and returns its result, or `None` where it panics; the panic prints nothing.
 ///
-/// For libraries that panic where the system refuses a resource. Call it while a program starts: the panic of another thread
-/// at the same time would print nothing either.
+/// It is for libraries that panic where the system refuses a resource. Call it while a program starts: if another thread
+/// panics at the same time, that panic prints nothing either.
 pub fn unless_it_panics<R>(body: impl FnOnce() -> R) -> Option<R> {
-    // The hook belongs to the process. Two callers at a time would restore each other's hook, and the silent one would stay.
+    // All threads share one hook. Two calls at the same time could save and restore each other's silent hook, and it would
+    // stay.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
@@ -71,8 +72,8 @@ pub fn with_count<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R
 
 /// Runs `body` on this thread, while the other threads stay awake for the work that it distributes.
 ///
-/// To wake a thread takes longer than its part of many an operation, so a body that distributes small pieces of work over
-/// and over is faster here. The body must not block on anything else.
+/// Waking a thread takes longer than its share of a small operation. So a body that distributes small pieces of work many
+/// times is faster here. The body must not block on anything else.
 pub fn run<R>(body: impl FnOnce() -> R) -> R {
     Team::with(count() - 1, body)
 }
@@ -82,8 +83,8 @@ pub fn for_each(tasks: usize, body: impl Fn(usize) + Sync + Send) {
     distribute(tasks, &body);
 }
 
-/// Calls `body(i)` for every `i < tasks`. It is compiled once for all bodies: the call of a task through a pointer costs
-/// nothing beside the task.
+/// Calls `body(i)` for every `i < tasks`. It is compiled once for all bodies and calls them through a pointer, which takes
+/// little time compared with a task.
 fn distribute(tasks: usize, body: &(dyn Fn(usize) + Sync)) {
     if tasks <= 1 || Team::is_busy() {
         (0..tasks).for_each(body);
@@ -125,7 +126,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// Cost of starting a task, in items of a strip.
+// The time that it takes to start a task, in units of the time that one item takes.
 const TASK_OVERHEAD: usize = 2;
 
 /// Returns how many of `items` a task should take: at most `most`, in tasks of about equal size, and equally many tasks for

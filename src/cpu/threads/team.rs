@@ -1,12 +1,13 @@
 //! Threads that stay awake between one piece of work and the next.
 //!
-//! A network is hundreds of small pieces of work, one after the other, and to wake a sleeping thread takes longer than its
-//! part of many of them. While a [`Team`] exists, threads of the pool spin: they wait for a job, take its tasks by
-//! incrementing a counter, and wait again. The owner of the team takes tasks like every other member, so it never waits
-//! for a thread that has not yet begun.
+//! A network is hundreds of small pieces of work, one after the other. Waking a sleeping thread takes longer than its
+//! share of many of these pieces. While a [`Team`] exists, threads of the pool spin: they wait for a job, take its tasks
+//! by incrementing a counter, and wait again. The owner of the team takes tasks like every other member, so it never
+//! waits for a thread that has not yet begun.
 //!
-//! Each member has a range of tasks of its own in every job, always the same part. A core that wrote the upper half of a
-//! map reads the upper half next, and still has it in its cache. A member whose range is done helps with the other ranges.
+//! In every job each member has a range of tasks of its own, which is always the same part of all tasks. So a core that
+//! wrote the upper half of a map in one job reads the upper half in the next one, and still has it in its cache. A member
+//! whose range is done takes tasks from the other ranges.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 // Checks of a waiting thread before it yields the core for a moment.
 const CHECKS: u32 = 4096;
 
-/// Waits a moment. A thread that has waited long yields the core, which the thread that it waits for may need.
+/// Waits a moment. After many calls the thread yields its core, because the thread that it waits for may need it.
 fn wait_a_moment(checks: &mut u32) {
     *checks += 1;
     if checks.is_multiple_of(CHECKS) {
@@ -81,7 +82,7 @@ impl Shared {
         for range in after.iter().chain(before) {
             while let Some(task) = range.take() {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.body)(task))) {
-                    // No other task needs to begin.
+                    // The remaining tasks are skipped, because the result is lost.
                     self.ranges
                         .iter()
                         .for_each(|s| s.end.store(0, Ordering::Relaxed));
@@ -135,8 +136,9 @@ impl Team {
         BUSY.get()
     }
 
-    /// Runs `body` on this thread, with `others` threads of the pool spinning. Where a team exists already, this thread's or
-    /// another's, `body` just runs: spinning threads are worthwhile only while each has a core to itself.
+    /// Runs `body` on this thread, while `others` threads of the pool spin. If there is a team already, of this thread or
+    /// of another one, `body` runs without a new team: spinning threads are worthwhile only while each has a core to
+    /// itself.
     pub(super) fn with<R>(others: usize, body: impl FnOnce() -> R) -> R {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         struct GiveBack;

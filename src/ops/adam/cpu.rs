@@ -41,7 +41,7 @@ pub(crate) fn step(isa: Isa, job: &Job, all: &mut [Step]) -> Result<()> {
     Ok(())
 }
 
-/// Elements of one parameter.
+/// A chunk of the elements of one parameter, and the factors of its step.
 struct Chunk<'a> {
     param: &'a mut [f32],
     grad: &'a [f32],

@@ -8,9 +8,10 @@
 //! param -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 //! ```
 //!
-//! where `t` is the number of the step, counted from 1. `m` and `v` start as zeros. After `t` steps `m` is the sum of the
-//! gradients `g` of step `i` with the weights `(1 - beta1) beta1^(t - i)`, which sum to `1 - beta1^t` instead of 1, and
-//! likewise `v`. The last line divides by these sums. This is PyTorch's `Adam` and `AdamW`.
+//! where `t` is the number of the step, counted from 1. `m` and `v` start as zeros. After `t` steps, `m` is a weighted
+//! sum of the gradients: that of step `i` has the weight `(1 - beta1) beta1^(t - i)`. The weights sum to `1 - beta1^t`
+//! instead of 1. `v` is such a sum of the squares `g^2`, with `beta2`. The last line divides by the sums of the weights.
+//! This is PyTorch's `Adam` and `AdamW`.
 
 mod cpu;
 mod gpu;
@@ -25,13 +26,13 @@ use crate::tensor::{Place, Tensor};
 pub struct Adam {
     /// The learning rate.
     pub lr: f32,
-    /// The part of the mean gradient that is kept for the next step.
+    /// The factor of the old mean gradient in the update of `m`.
     pub beta1: f32,
-    /// The part of the mean squared gradient that is kept for the next step.
+    /// The factor of the old mean squared gradient in the update of `v`.
     pub beta2: f32,
     /// Added to the root, against division by zero.
     pub eps: f32,
-    /// How strongly parameters are pulled towards zero.
+    /// The factor of weight decay, which shrinks parameters; 0 switches it off.
     pub weight_decay: f32,
     /// Whether the decay shrinks the parameter itself (AdamW) instead of adding to its gradient (Adam).
     pub decoupled: bool,

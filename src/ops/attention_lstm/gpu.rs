@@ -46,12 +46,12 @@ struct Pass<'a> {
     w_hh: Slice,
     h0: Slice,
     c0: Slice,
-    /// The results, and after them `c'` of the earlier steps.
+    /// The results, and after them `c'` of the earlier steps. The shader calls it `outputs`.
     results: Slice,
     /// `[S, T, A + V + 4H]`: `q`, `beta`, and the gates i, f, g, o of every step; overwritten by `dq`, `dr`, `da`.
     rows: Slice,
-    /// `[S, T, V]`: `m`, overwritten by `dm`; if a gradient is wanted, after it room for `q` `[S, T, A]`, `de` `[S, T, P]`,
-    /// and `dz` `[S, V]`.
+    /// `[S, T, V]`: `m`, overwritten by `dm`. If a gradient is wanted, it is followed by room for `q` `[S, T, A]`, `de`
+    /// `[S, T, P]`, and `dz` `[S, V]`. The shader calls it `saved`.
     means: Slice,
     /// The result of [`lists`].
     lists: Slice,
@@ -175,7 +175,7 @@ fn lists(job: &Job) -> Vec<u32> {
     all.map(|n| n as u32).collect()
 }
 
-/// All results and, if a gradient is wanted, room for those of the backward pass.
+/// All results and, if a gradient is wanted, room for the intermediate results of the backward pass.
 pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Saved> {
     let s = job.sizes;
     let (width, [_, _, last_cells, end]) = (s.recurrent(), s.parts());
@@ -293,7 +293,8 @@ pub(crate) fn backward(
     ])
 }
 
-/// Goes from the last step to the first; returns the gradients with respect to the state before the first.
+/// Goes from the last step to the first. Returns `dh` and `dc` of the first step, the gradients with respect to `h0` and
+/// `c0`; `dh` has meaning only if `h0_wanted`.
 fn walk_back(pass: &Pass, dy: &Slice, h0_wanted: bool) -> Result<(Slice, Slice)> {
     let (gpu, s) = (pass.gpu, pass.job.sizes);
     let width = s.recurrent();

@@ -18,9 +18,13 @@ pub(super) const SCORE: usize = 8;
 /// The sizes of all arrays.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
+    /// `S`
     pub(crate) sentences: usize,
+    /// `T`
     pub(crate) steps: usize,
+    /// `N`
     pub(crate) images: usize,
+    /// `P`
     pub(crate) positions: usize,
     /// `E`
     pub(crate) inputs: usize,
@@ -53,7 +57,7 @@ impl Sizes {
         self.hidden + self.value
     }
 
-    /// Offsets in the buffer of the results: of the output, of the weights and of the last cells, and the buffer's length.
+    /// Offsets in the buffer of the results: of the output, of the weights `alpha`, of `c'` of the last step, and the end.
     pub(super) fn parts(&self) -> [usize; 4] {
         let weights = self.rows() * self.output();
         let cells = weights + self.rows() * self.positions;
@@ -66,10 +70,15 @@ pub(crate) struct Job {
     pub(crate) sizes: Sizes,
     /// `[S, T, E]`
     pub(crate) x: Tensor,
+    /// `[N, P, A]`
     pub(crate) keys: Tensor,
+    /// `[N, P, V]`
     pub(crate) values: Tensor,
+    /// The image of each sentence.
     pub(crate) image_of: Vec<usize>,
+    /// `[S, H]`
     pub(crate) h0: Tensor,
+    /// `[S, H]`
     pub(crate) c0: Tensor,
     pub(crate) weights: AttentionLstmWeights,
 }

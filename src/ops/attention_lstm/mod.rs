@@ -6,8 +6,8 @@
 //!
 //! # One step
 //!
-//! For a sentence whose image has the keys `k_p` `[A]` and the values `v_p` `[V]` at its `P` positions, with `x` `[E]`
-//! the word, and `h`, `c` `[H]` the state before the step:
+//! For a sentence whose image has the keys `k_p` `[A]` and the values `v_p` `[V]` at its `P` positions, with the vector `x`
+//! `[E]` of the word, and the state `h`, `c` `[H]` before the step:
 //!
 //! ```text
 //! [q, r, a] = W_hh h + [0, b]            query [A], the context's gate [V], the LSTM's gates [4H]
@@ -23,9 +23,10 @@
 //! h' = o tanh(c')
 //! ```
 //!
-//! A prime means "after". The query needs no bias, because the linear layer that computes the keys has one, and query and
-//! key are only used as their sum. The scores need none either, because the softmax does not change when the same number is
-//! added to every `e_p`.
+//! A prime means "after". The code writes `score` for `s` and `mean` for `m`. It has no name for `a'`, which overwrites
+//! `a` and is overwritten by the gates. The query needs no bias, because the linear layer that computes the keys has one,
+//! and query and key are only used as their sum. The scores need none either, because the softmax does not change when
+//! the same number is added to every `e_p`.
 //!
 //! # The gradient
 //!
@@ -38,6 +39,9 @@
 //! dc' += dh' o (1 - tanh(c')^2)          dc = dc' f
 //! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //! ```
+//!
+//! `da` is the gradient with respect to `a'`, and also that with respect to `a`, because `a'` is a sum with the summand
+//! `a`.
 //!
 //! The context `z` is an output and is also read through `W_iz`, so its gradient has two terms. It is a product, so the
 //! gradient with respect to each factor is `dz` times the other factor. The derivative of the sigmoid is `beta (1 - beta)`:
@@ -64,16 +68,18 @@
 //! dh = W_hh^T [dq, dr, da]               passed to the step before
 //! ```
 //!
-//! The remaining gradients are sums over all steps and sentences, each one matrix product at the end:
+//! The `dh` and `dc` of the first step are the gradients with respect to `h0` and `c0`. The remaining gradients are
+//! computed after all steps: `db` as a sum, the others as matrix products. Those with respect to the weights and the bias
+//! are sums over all steps and sentences:
 //!
 //! ```text
 //! dx = W_ix^T da      dW_ih += da [x, z]^T      dW_hh += [dq, dr, da] h^T      db += [dr, da]
 //! ```
 //!
-//! `u` has `P A` elements in each step, more than all other results together. It is computed again in the backward pass
-//! instead of stored. The gradients with respect to the keys and values of an image are sums over all steps of all its
-//! sentences. They are computed after all steps, position by position, in the order of the sentences. So each element is
-//! written by one thread, and the result has the same bits for any number of threads.
+//! `u` has `P A` elements in each step, usually more than all other results together. It is computed again in the
+//! backward pass instead of stored. The gradients with respect to the keys and values of an image are sums over all steps
+//! of all its sentences. They are computed after all steps, position by position, in the order of the sentences. So each
+//! element is written by one thread, and the result has the same bits for any number of threads.
 
 mod cpu;
 mod gpu;
@@ -104,9 +110,9 @@ pub struct AttentionLstmWeights {
 pub struct Memory<'a> {
     /// `[N, P, A]`: a key for each of the `P` positions of each of the `N` images.
     pub keys: &'a Tensor,
-    /// `[N, P, V]`: a value for each.
+    /// `[N, P, V]`: a value for each position of each image.
     pub values: &'a Tensor,
-    /// The image of each of the `S` sentences. Several sentences may look at one image.
+    /// The image of each of the `S` sentences, by its index. Several sentences may have the same image.
     pub image_of: &'a [usize],
 }
 
@@ -122,8 +128,8 @@ pub struct Attended {
     pub c: Tensor,
 }
 
-/// Soft attention and an LSTM over sequences `x` `[S, T, E]`, from the state `h0`, `c0` `[S, H]`. Sentence `s` attends to
-/// the image `memory.image_of[s]`.
+/// Soft attention and an LSTM over sequences `x` `[S, T, E]`, from the state `h0`, `c0` `[S, H]`. Each sentence attends to
+/// its image in `memory.image_of`.
 ///
 /// All results are views of one buffer, which is one node on the tape: a loss may depend on any of them.
 ///
@@ -148,7 +154,7 @@ pub struct Attended {
 /// ```
 ///
 /// # Errors
-/// Where the shapes do not fit, something is empty, or an image does not exist.
+/// Where the shapes do not fit, one of the sizes is 0, or an image does not exist.
 pub fn attention_lstm(
     x: &Tensor,
     memory: &Memory,

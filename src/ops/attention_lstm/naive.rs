@@ -137,9 +137,9 @@ struct Sums {
     dw_hh: Vec<f32>,
     db: Vec<f32>,
     dscore: Vec<f32>,
-    /// `[S, H]`: `dh` of the step after the one at hand, and in the end that of the first step.
+    /// `[S, H]`: `dh` of step `t + 1` while step `t` is computed; in the end that of the first step.
     dh: Vec<f32>,
-    /// `[S, H]`: `dc` of that step.
+    /// `[S, H]`: `dc` of the same step.
     dc: Vec<f32>,
 }
 

@@ -1,13 +1,14 @@
 //! Average pooling: the mean under a window, for each channel.
 //!
 //! ```text
-//! y[n][p][q][c] = 1/K sum over u, v of x[n][p S + u][q S + v][c]        K = kernel height * width
+//! y[n][p][q][c] = 1/K sum over u, v of x[n][p S + u][q S + v][c]        K = kernel height * width, S: stride
 //!
 //! dx[n][i][j][c] = 1/K sum of dy[n][p][q][c] over the windows that cover (i, j)
 //! ```
 //!
-//! The derivative of a mean of `K` elements is `1/K` with respect to each of them. There is no padding. Rows and columns at
-//! the lower and right edge that do not fill a window are ignored.
+//! The stride may differ between the axes; the equation writes one `S` for both. The derivative of a mean of `K` elements
+//! is `1/K` with respect to each of them. There is no padding. Rows and columns at the lower and right edge that do not
+//! fill a window are ignored.
 
 mod cpu;
 mod gpu;

@@ -157,10 +157,10 @@ impl RowBody for AffineRow<'_> {
 // Rows from the row in use to the one that is prefetched: maps in training are larger than any cache.
 const PREFETCH_ROWS: usize = 8;
 
-/// The backward pass of batch norm, and of the ReLU after it where there is one.
+/// The backward pass of batch norm and, if a ReLU follows, of the ReLU.
 ///
 /// ```text
-/// xhat = (x - mean) inv_std        dz = dy where there is no ReLU or scale x + shift > 0, else 0
+/// xhat = (x - mean) inv_std        dz = dy without a ReLU, or where scale x + shift > 0, else 0
 /// ```
 #[derive(Clone, Copy)]
 struct NormGrad<'a> {

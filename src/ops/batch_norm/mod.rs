@@ -115,7 +115,8 @@ impl From<[Vec<f32>; 2]> for Moments {
 impl Moments {
     /// Updates running statistics `mean` and `var`, both `[C]`, with these moments of a mini-batch of `rows` pixels.
     ///
-    /// `running = (1 - momentum) running + momentum batch`; the variance of the batch is made unbiased.
+    /// `running = (1 - momentum) running + momentum batch`. The variance of the batch is first multiplied by
+    /// `rows / (rows - 1)`, which makes it unbiased.
     ///
     /// # Errors
     /// Where the channels differ, or the GPU does not answer.
@@ -141,7 +142,7 @@ impl Moments {
     }
 }
 
-/// A norm folded with its statistics into an affine map: in inference once for many uses.
+/// A norm folded with its statistics into an affine map. In inference it is computed once and used many times.
 #[derive(Clone)]
 pub struct Folded {
     /// `[4, C]`: scale, shift, mean, `1 / sqrt(var + eps)`. The last two are for the gradient.
@@ -164,7 +165,7 @@ impl Folded {
         self.values.dims()[1]
     }
 
-    /// The affine map, on the CPU.
+    /// Scale and shift, on the CPU.
     pub(crate) fn affine(&self) -> Affine<'_> {
         let [scale, shift, ..] = self.rows();
         Affine { scale, shift }
@@ -203,7 +204,7 @@ impl Norm<'_> {
         }
     }
 
-    /// Where an operation with this norm and these other inputs runs.
+    /// The [`Place`] where an operation with this norm and these other inputs runs.
     pub(crate) fn place(&self, others: &[&Tensor]) -> Place {
         let folded = match self.statistics {
             Statistics::Folded(folded) => vec![&folded.values],
@@ -265,7 +266,7 @@ impl Norm<'_> {
 
 /// The input, whose shape fits the norm, and its sizes.
 pub(crate) struct Job {
-    /// `[.., C]`, which are rows
+    /// `[.., C]`: a matrix with one row for each pixel.
     x: Tensor,
     rows: usize,
     channels: usize,
@@ -295,8 +296,8 @@ impl Job {
     }
 }
 
-/// `dx`, `dgamma` and `dbeta` on the CPU, with respect to `x` and the norm's parameters, as far as they are wanted. `grads` returns
-/// `dgamma` and `dbeta`, and adds to the `dx` that it is given.
+/// Those of `dx`, `dgamma` and `dbeta` that are wanted, on the CPU. `grads` returns `dgamma` and `dbeta`, and adds to the
+/// `dx` that it is given.
 pub(crate) fn gradients(
     x: &Tensor,
     wanted: Wanted,

@@ -79,7 +79,7 @@ fn many_rows_and_channels_agree_with_the_definition() {
             all
         };
         for (training, relu) in [(true, false), (true, true), (false, true)] {
-            // One row has no variance, and so a gradient that is all rounding.
+            // One row has the variance 0, so its gradient would consist of rounding errors.
             if training && rows == 1 {
                 continue;
             }
@@ -105,7 +105,7 @@ fn a_folded_norm_of_another_size_is_named() {
             eps: 1e-5,
             statistics,
         };
-        // Something has to run, so that it is known where.
+        // `on_every_device` requires that the body dispatches work to the GPU. The rest of this body only fails.
         let (x, ones) = (random(&[2, 5], 3), Tensor::full(&[5], 1.0));
         batch_norm(&x, &norm(&g5, &b5, running(&b5, &ones))).unwrap();
         let var = Tensor::full(&[3], 1.0);

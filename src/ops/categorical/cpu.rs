@@ -10,7 +10,8 @@ const SMALLEST: f32 = -87.0;
 // Exponentials that are summed in `f32` before they are added to the `f64` total; a multiple of every vector's length.
 const BLOCK: usize = 256;
 
-/// The word drawn from each row; `None` if the sum of the exponentials is not finite or no word may be drawn. Each task takes one row.
+/// The word drawn from each row; `None` if the sum of the exponentials is not finite or no word may be drawn. Each task
+/// takes one row.
 pub(crate) fn forward(isa: Isa, job: &Job) -> Vec<Option<usize>> {
     let x = job.logits.data();
     threads::map(job.rows, |r| {
@@ -78,7 +79,7 @@ impl WithSimd for Exponentials<'_> {
         }
         let (largest, inverse) = (s.splat(s.largest(maxima)), s.splat(self.inverse));
         let (zero, smallest) = (s.splat(0.0), s.splat(SMALLEST));
-        // Loops, not closures: a closure is compiled without the instruction set unless the compiler inlines it.
+        // Loops and not closures: a closure that the compiler does not inline is compiled without the instruction set.
         let mut sums = Vec::with_capacity(self.exponentials.len().div_ceil(BLOCK));
         for block in self.exponentials.chunks_mut(BLOCK) {
             let mut sum = zero;

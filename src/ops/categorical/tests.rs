@@ -2,7 +2,7 @@ use super::*;
 use crate::ops::testing::{here, on_every_device, random};
 use proptest::prelude::*;
 
-/// The cumulated probabilities of a row, by the definition in `f64`; those of barred words add nothing.
+/// The cumulative probabilities of a row, by the definition in `f64`; barred words add nothing.
 fn cumulated(row: &[f32], temperature: f32, barred: &[usize]) -> Vec<f64> {
     let allowed = |w: usize| !barred.contains(&w);
     let warm = |w: usize| f64::from(row[w]) / f64::from(temperature);
@@ -24,7 +24,7 @@ fn cumulated(row: &[f32], temperature: f32, barred: &[usize]) -> Vec<f64> {
     all.iter().map(|c| c / sum).collect()
 }
 
-/// Draws by evenly spread numbers, and fails where a word's interval does not hold its number.
+/// Draws with evenly spread random numbers. Fails where such a number is outside the interval of the word that it drew.
 fn check_draws(logits: &Tensor, temperature: f32, barred: &[usize]) {
     let [rows, words] = [0, 1].map(|axis| logits.dims()[axis]);
     let uniform: Vec<f32> = (0..rows).map(|r| r as f32 / rows as f32).collect();

@@ -5,8 +5,8 @@
 //! g *= min(1, max_norm / (norm + 1e-6))
 //! ```
 //!
-//! This is PyTorch's `clip_grad_norm_`. The sum is taken in `f64`, chunk by chunk, in an order that depends only on the
-//! shapes.
+//! This is PyTorch's `clip_grad_norm_`. The sum is taken chunk by chunk, in `f64` on the CPU and in `f32` on the GPU, in an
+//! order that depends only on the shapes.
 
 mod cpu;
 mod gpu;

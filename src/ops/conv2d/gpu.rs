@@ -60,7 +60,7 @@ pub(crate) fn convolve(
     conv::forward(gpu, shape, &product)
 }
 
-/// `dx = sum dy w`, a map of its own.
+/// `dx = sum dy w`, `[N, H, W, C]`, in a new buffer.
 pub(crate) fn grad_input(gpu: &Gpu, shape: &ConvShape, dy: &Rows, weight: &Tensor) -> Result<Rows> {
     let dx = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
     let packed = packed(gpu, shape, Operands::F32, weight, true)?;

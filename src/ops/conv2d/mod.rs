@@ -4,9 +4,10 @@
 //! y[n, i, j, o] = b[o] + sum over ky, kx, c of  x[n, i s + ky - p, j s + kx - p, c]  w[o, c, ky, kx]
 //! ```
 //!
-//! with stride `s`, padding `p`, and `x = 0` outside the image. `y` is a sum of products `x w`. The derivative of a product
-//! with respect to `x` is `w`, and with respect to `w` it is `x`. So each product adds `dy w` to the gradient with respect
-//! to its `x`, and `dy x` to the gradient with respect to its `w`:
+//! with stride `s`, padding `p`, and `x = 0` outside the image. The vertical and the horizontal stride may differ, and so
+//! may the paddings; the equations write one letter for both. `y` is a sum of products `x w`. The derivative of a product
+//! with respect to `x` is `w`, and with respect to `w` it is `x`. So each product adds `dy w` to the gradient with
+//! respect to its `x`, and `dy x` to the gradient with respect to its `w`:
 //!
 //! ```text
 //! dx[n, u, v, c]     = sum over o and all (i, j, ky, kx) with i s + ky - p = u, j s + kx - p = v of  dy[n, i, j, o] w[o, c, ky, kx]

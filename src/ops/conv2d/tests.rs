@@ -99,7 +99,7 @@ proptest! {
             assert_close("output", got.0.data(), oracle.0.data(), 1e-5);
             assert_close("grad_x", got.1.data(), oracle.1.data(), 1e-5);
             assert_close("grad_weight", got.2.data(), oracle.2.data(), 1e-5);
-            // Operands are rounded alike; sums are of f32.
+            // Both round their operands to bf16; the definition sums in f64, the kernels in f32.
             let got = isa.scope(in_bf16);
             assert_close("bf16", got.data(), oracle_in_bf16.data(), 1e-5);
         }
@@ -130,7 +130,7 @@ fn bf16_is_for_inference_alone() {
 
 #[test]
 fn a_graphics_device_rounds_to_its_own_16_bits() {
-    // Sizes of matrix units and others; with `GLIMPSE_MATRICES=1` the former are taken there, if there are any.
+    // All sizes but the last suit matrix units, which compute them if `GLIMPSE_MATRICES` is 1 and the GPU has such units.
     let cases = [
         ([2, 7, 9, 32], [64, 32, 3, 3], 1),
         ([1, 14, 14, 64], [32, 64, 1, 1], 1),
@@ -180,7 +180,7 @@ fn a_sum_over_no_channels_is_the_bias() {
             let x = Tensor::zeros(&[2, side, side, 0]).tracked();
             let weight = Tensor::zeros(&[16, 0, kernel, kernel]).tracked();
             let bias = random(&[16], 1);
-            // Memory that was used before must not shine through.
+            // The buffers are reused, so a result that is not written would still hold these sevens.
             drop(Tensor::full(&[2, side, side, 16], 7.0));
             let window = Window::square(1, kernel / 2);
             let y = conv2d(&x, &weight, Some(&bias), window).unwrap();

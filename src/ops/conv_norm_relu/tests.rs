@@ -15,7 +15,7 @@ fn norm<'a>(p: &'a [Tensor], statistics: Statistics<'a>) -> Norm<'a> {
 #[test]
 fn is_the_three_operations_with_and_without_a_gradient() {
     let window = Window::square(2, 3);
-    // The last has outputs that fill no vector.
+    // The second case has 5 output channels, which do not fill whole vectors.
     for (side, channels, outputs, kernel) in [(23, 3, 64, 7), (9, 16, 5, 3), (16, 16, 16, 3)] {
         let x = random(&[2, side, side, channels], 1);
         let weight = random(&[outputs, channels, kernel, kernel], 2);

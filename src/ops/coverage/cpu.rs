@@ -23,7 +23,7 @@ pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Saved) {
     job.penalty(m)
 }
 
-/// `da[s, t, p] = -2/S m[s, p] dy` where a word is said, else 0
+/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is said, else 0
 pub(crate) fn backward(isa: Isa, saved: &Saved, dy: &Tensor) -> Tensor {
     let Sizes {
         sentences,

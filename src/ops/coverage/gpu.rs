@@ -60,7 +60,7 @@ pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<(Tensor, Saved)> {
     Ok((Tensor::from_gpu(y, &[]), saved))
 }
 
-/// `da[s, t, p] = -2/S m[s, p] dy` where a word is said, else 0
+/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is said, else 0
 pub(crate) fn backward(gpu: &Gpu, saved: &Saved, dy: &Tensor) -> Result<Tensor> {
     let Sizes {
         sentences,

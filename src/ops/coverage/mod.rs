@@ -1,19 +1,19 @@
 //! Penalty for attention that covers the positions of a map unevenly: doubly stochastic attention (Xu et al., 2015,
 //! arXiv 1502.03044, section 4.2.1).
 //!
-//! The attention weights `a[s, t, p]` of sentence `s` sum to 1 over the positions `p` of each step `t`. The penalty is the
-//! squared distance of their sums over the steps from 1, so that no part of the image is ignored. Steps that only pad the
-//! mini-batch, and say no word, are left out:
+//! The attention weights `a[s, t, p]` of sentence `s` sum to 1 over the positions `p` of each step `t`. The penalty is
+//! the squared distance of their sums over the steps from 1, so that no part of the image is ignored. A step that
+//! produces a word is called *said*. Steps that only pad the mini-batch produce none and are left out:
 //!
 //! ```text
 //! m[s, p] = 1 - sum over said t of a[s, t, p]            attention missing at position p
 //! y = 1/S sum over s, p of m[s, p]^2
 //!
-//! da[s, t, p] = -2/S m[s, p] dy                          where t says a word, else 0
+//! da[s, t, p] = -2/S m[s, p] dy                          where t is said, else 0
 //! ```
 //!
 //! The derivative of `m^2` with respect to `m` is `2 m`, and that of `m[s, p]` with respect to `a[s, t, p]` is -1 where
-//! step `t` says a word. The chain rule multiplies the two with `1/S` and `dy`.
+//! step `t` is said. The chain rule multiplies the two with `1/S` and `dy`.
 
 mod cpu;
 mod gpu;
@@ -38,7 +38,7 @@ pub(crate) struct Sizes {
 pub(crate) struct Job<'a> {
     /// `a` `[S, T, P]`
     attention: &'a Tensor,
-    /// `[S, T]`
+    /// `[S, T]`: whether the step produces a word.
     said: &'a [bool],
     sizes: Sizes,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Saved {
     /// `m` `[S, P]`
     missing: Tensor,
-    /// `[S, T]`: 1 where a word is said, else 0
+    /// `[S, T]`: 1 where the step is said, else 0
     said: Tensor,
     sizes: Sizes,
 }
@@ -108,11 +108,11 @@ impl<'a> Job<'a> {
 
 /// The mean over sentences of the squared distance of each position's summed attention from one: one number.
 ///
-/// `attention` is `[S, T, P]`. `said` has `S T` entries: true for steps that say a word, false for padding.
+/// `attention` is `[S, T, P]`. `said` has `S T` entries: true for steps that produce a word, false for padding.
 ///
 /// ```
 /// use glimpse::{ops::coverage, tensor::Tensor};
-/// // Two steps share out their attention evenly over two positions: each is looked at once.
+/// // Two steps attend evenly to two positions: the attention to each position sums to 1.
 /// assert_eq!(coverage(&Tensor::full(&[1, 2, 2], 0.5), &[true, true])?.item()?, 0.0);
 /// // With the second step left out, half is missing at both.
 /// assert_eq!(coverage(&Tensor::full(&[1, 2, 2], 0.5), &[true, false])?.item()?, 0.5);

@@ -24,7 +24,7 @@ pub(crate) fn forward(job: &Job) -> (Tensor, Saved) {
     job.penalty(m)
 }
 
-/// `da[s, t, p] = -2/S m[s, p] dy` where a word is said, else 0
+/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is said, else 0
 pub(crate) fn backward(saved: &Saved, dy: &Tensor) -> Tensor {
     let Sizes {
         sentences,

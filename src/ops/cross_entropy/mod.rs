@@ -13,8 +13,8 @@
 //! `exp x[v] / sum_u exp x[u] = p[v]`, that of the second is `q[v]`. Rows whose target is ignored count neither in the sum
 //! nor in `R`, and their gradient is zero.
 //!
-//! If the logits are tracked, the forward pass writes `w (p - q)` over its own exponentials. The backward pass only
-//! multiplies that buffer by `dloss / R`.
+//! If the logits are tracked, the forward pass also stores `w (p - q)`. The backward pass only multiplies that buffer by
+//! `dloss / R`.
 //!
 //! With the advantages of sampled words as weights, [`weighted_cross_entropy`] has the policy gradient of REINFORCE
 //! (Williams, 1992) as its gradient.

@@ -93,7 +93,7 @@ fn mistakes_are_named() {
     assert!(cross_entropy(&x, &[99, 1], ignored).is_ok());
 }
 
-// The loss is exactly zero here, so what rounding leaves is measured against the logits instead of against itself.
+// The loss is exactly zero here, so the rounding error is compared with the size of the logits and not with the loss.
 #[test]
 fn a_single_class_costs_nothing() {
     on_every_device(|| {

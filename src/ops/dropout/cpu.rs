@@ -5,7 +5,7 @@ use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
 use crate::tensor::Tensor;
 
-// Elements per task. It is a power of two, so the high half of the index is the same for all of them.
+// Elements per task: a power of two, so all elements of a task have the same high half of their index.
 const CHUNK: usize = 1 << 16;
 
 /// `y[i] = x[i] k[i] / (1 - p)`

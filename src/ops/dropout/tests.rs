@@ -3,7 +3,7 @@ use crate::ops::testing::{here, on_every_device, random};
 
 #[test]
 fn the_mask_is_the_documented_one_everywhere() {
-    // Small enough to check by hand with any other implementation of the formula.
+    // A second implementation of the formula in the documentation.
     let kept = |seed: u64, i: u64| {
         let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -17,7 +17,7 @@
 //! sigmoid x = 1/(1 + e^-x)         derivative e^-x / (1 + e^-x)^2 = y (1 - y),   as 1 - y = e^-x / (1 + e^-x)
 //! ```
 //!
-//! So the backward pass needs only the output.
+//! So the backward pass of these two needs only the output.
 
 mod cpu;
 mod gpu;
@@ -192,7 +192,8 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     function(x, Single::Sigmoid, Pair::SigmoidGrad)
 }
 
-/// Computes a function whose derivative is a function of its value. `gradient` is the function of `dy` and `y` that gives `dx`.
+/// Computes the function `f`, whose derivative is a function of its own value, and records its gradient
+/// `dx = gradient(dy, y)`.
 fn function(x: &Tensor, f: Single, gradient: Pair) -> Result<Tensor> {
     let place = Place::of(&[x]);
     let y = single(&place, f, x)?;

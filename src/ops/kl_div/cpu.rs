@@ -72,12 +72,13 @@ impl WithSimd for &mut Block<'_> {
                     *y = q * factor_q - p * factor_p;
                 }
             }
-            // sum_k e^t[k] (t[k] - x[k]), where the row's largest logit is subtracted from both.
+            // The sum over k of e^(t[k] / T) (t[k] - x[k]), where the largest logit of its row is subtracted from each
+            // logit.
             let mut sums = [0.0f64; 16];
             for ((p, x), t) in p.chunks(16).zip(x.chunks(16)).zip(t.chunks(16)) {
                 for (((sum, &p), &x), &t) in sums.iter_mut().zip(p).zip(x).zip(t) {
                     let difference = f64::from(t - largest_t) - f64::from(x - largest_x);
-                    // If the exponential is zero so is the term, however far apart the logits are.
+                    // The difference is finite, so the term is zero where the exponential is zero.
                     *sum += f64::from(p) * difference;
                 }
             }

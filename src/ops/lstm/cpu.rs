@@ -14,7 +14,7 @@ use crate::cpu::{Isa, memory};
 use crate::tensor::{Tensor, Wanted};
 
 impl Job {
-    /// Elements of a row of the gates, and from one sequence to the next.
+    /// The elements of a row of the gates, and those from the first row of one sequence to that of the next.
     fn gate_strides(&self) -> (usize, usize) {
         (4 * self.hidden, self.steps * 4 * self.hidden)
     }
@@ -81,7 +81,7 @@ fn activate(isa: Isa, job: &Job, t: usize, gates: &mut [f32], states: &mut [f32]
     let hidden = job.hidden;
     let (width, stride) = job.gate_strides();
     let (h_new, c_new) = states.split_at_mut(job.rows() * hidden);
-    // Empty where nobody needs c'.
+    // Empty where c' is not needed.
     let mut c_new = c_new.chunks_exact_mut(job.steps * hidden);
     let rows = gates
         .chunks_exact_mut(stride)
@@ -133,7 +133,7 @@ pub(crate) fn backward(
         };
         Tensor::computed(sum_rows(isa, all, rows, width), &[width])
     });
-    // The last, because it changes dz.
+    // Computed last, because it changes dz.
     let dw_hh = wanted.has(W_HH).then(|| dw_hh(isa, job, h_new, dz));
     let state = [job.batch, job.hidden];
     let dh0 = wanted.has(H0).then(|| Tensor::computed(dh, &state));
@@ -159,7 +159,7 @@ fn walk_back(
     } = job;
     let (width, stride) = job.gate_strides();
     let (dy, mut dc) = job.split_gradient(d_output);
-    // dh of the step after the one at hand.
+    // dh of step t + 1 while step t is computed.
     let mut dh = vec![0.0; batch * hidden];
     if hidden == 0 {
         return (dh, dc);

@@ -166,7 +166,7 @@ fn walk_back(
             dc
         }
     };
-    // dh of the step after the one at hand.
+    // dh of step t + 1 while step t is computed.
     let dh = Slice::from(gpu.unset(batch * hidden)?);
     let w_hh = Matrix::new(job.weights.w_hh.on(gpu)?, hidden);
     let c0 = job.c0().map(|c0| c0.on(gpu)).transpose()?;
@@ -194,7 +194,7 @@ fn walk_back(
     Ok((dh, dc))
 }
 
-/// `h` before each step, `[N, T, H]`: that before the first step, then `h'` of all steps but the last.
+/// `h` before each step, `[N, T, H]`: `h0` or zero, then `h'` of all steps but the last.
 fn states_before(gpu: &Gpu, job: &Job, states: &Slice) -> Result<Slice> {
     let &Job {
         batch,

@@ -47,6 +47,8 @@
 //! ```
 //!
 //! where `dy(t)` is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last step.
+//! (A cell is a sequence of one step, for which the tape also gives `dc'`.) The `dh` and `dc` of the first step are the
+//! gradients with respect to the initial state.
 //! The remaining products need no order. The product with `W_ih`, and the gradients with respect to the weights, are each one
 //! matrix product over all steps at the end.
 
@@ -105,13 +107,14 @@ pub(crate) struct Job {
     /// `[N, T, I]`; of a cell, `[N, I]`
     x: Tensor,
     weights: LstmWeights,
-    /// Of a cell, `h` and `c` before its step, `[N, H]`. A sequence begins with the zero state.
+    /// Of a cell, `h` and `c` before its step, `[N, H]`; of a sequence `None`, because it begins with the zero state.
     state: Option<[Tensor; 2]>,
     batch: usize,
     steps: usize,
     inputs: usize,
     hidden: usize,
-    /// Whether the forward pass returns `c'`: the caller of a cell and the backward pass need it.
+    /// Whether the forward pass on the CPU returns `c'`, which the caller of a cell and the backward pass need. On the
+    /// GPU it always does.
     with_cells: bool,
 }
 

@@ -53,7 +53,8 @@ pub(crate) fn forward(job: &Job) -> Saved {
     job.computed(h_new, gates)
 }
 
-/// Element `k` of the state of sequence `n` before step `t`: that after the step before it, or the `first` one.
+/// Element `k` of `h` or `c` of sequence `n` before step `t`: that of `new` after step `t - 1`; at step 0 that of
+/// `first`, or zero if it is `None`.
 fn before(job: &Job, first: Option<&Tensor>, new: &[f32], [n, t, k]: [usize; 3]) -> f32 {
     match first {
         Some(first) if t == 0 => first.data()[n * job.hidden + k],
@@ -82,7 +83,7 @@ pub(crate) fn backward(
     let (h_new, c_new) = saved.states.data().split_at(job.rows() * hidden);
     let (dy, mut dc) = job.split_gradient(d_output);
     let mut dx = vec![0.0; x.len()];
-    // dh of the step after the one at hand; in the end that of the first step.
+    // dh of step t + 1 while step t is computed; in the end dh of the first step.
     let mut dh = vec![0.0; batch * hidden];
     let (mut dw_ih, mut dw_hh) = (vec![0.0; w_ih.len()], vec![0.0; w_hh.len()]);
     let mut db = vec![0.0; 4 * hidden];
@@ -132,7 +133,8 @@ pub(crate) fn backward(
     ]
 }
 
-/// `dz` of the four gates of cell `k`, and its `dc`. `dc` comes in without the term through `h'`.
+/// `dz` of the four gates of cell `k`, and its `dc`. The argument `dc` is the gradient with respect to `c'` without the
+/// term through `h'`.
 fn cell(gates: &[f32], k: usize, [c, c_new]: [f32; 2], dh_new: f32, dc: f32) -> ([f32; 4], f32) {
     let hidden = gates.len() / 4;
     let [i, f, g, o] = [INPUT, FORGET, CELL, OUTPUT].map(|gate| gates[gate * hidden + k]);

@@ -5,7 +5,7 @@ use crate::ops::testing::{
 };
 use proptest::prelude::*;
 
-/// The weights of a case, PyTorch's two biases added.
+/// The weights of a case; the bias is the sum of PyTorch's two.
 fn weights_of(case: &Case) -> LstmWeights {
     let mut bias = case.tensor("b_ih");
     let other = case.tensor("b_hh");
@@ -43,8 +43,8 @@ fn a_step_agrees_with_pytorch() {
         let case = fixture("lstm_cell");
         let (x, h, c) = (case.tracked("x"), case.tracked("h"), case.tracked("c"));
         let w = weights_of(&case);
-        // The loss is the sum of both outputs' products with their cotangents: h's gradient is found with
-        // c's cotangent zero and the other way round, and the two are added.
+        // The recorded gradients are those of a loss that depends on h' and on c'. They are the sum of the gradients
+        // through h' alone and through c' alone.
         let leaves = [
             ("x", &x),
             ("h", &h),

@@ -6,13 +6,14 @@
 //! dx[n][i][j][c] = sum of dy[n][p][q][c] over the windows whose maximum is at (i, j)
 //! ```
 //!
-//! Padding is not zero but absent: a window takes the largest of those elements that lie on the image. The derivative of
-//! the maximum is 1 with respect to the element that was chosen and 0 with respect to all others. Of equal elements the
-//! first in row order is chosen. Windows may overlap, and an element that several windows chose receives the sum of their
-//! gradients.
+//! `S` is the stride and `P` the padding; both may differ between the axes, and the equation writes one letter for both
+//! axes. Padding adds no zeros: a window takes the largest of those elements that lie on the image. The derivative of the
+//! maximum is 1 with respect to the element that was chosen and 0 with respect to all others. Of equal elements the first
+//! in row order is chosen. A NaN counts as larger than every number. Windows may overlap, and an element that several
+//! windows chose receives the sum of their gradients.
 //!
-//! The backward pass searches the maxima again instead of storing where they are, because the ReLU before the pool keeps
-//! the input anyway.
+//! The backward pass searches for the maxima again. That needs the input instead of the positions of the maxima, and the
+//! ReLU before the pool keeps the input anyway.
 
 mod cpu;
 mod gpu;

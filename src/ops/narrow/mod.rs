@@ -8,7 +8,8 @@
 //! influence `y`. Along the first axis [`Tensor::narrow`] is a view. Along any other axis the elements are not contiguous
 //! and are copied.
 //!
-//! The elements are columns of a matrix: its rows are the axes before this one, and its columns this axis and those after it.
+//! The kernels see `x` as a matrix and copy some of its columns. Its rows are the axes before this one, and its columns are
+//! this axis and those after it.
 
 mod cpu;
 mod gpu;

@@ -4,14 +4,15 @@
 //! z = max(0, scale x + shift)        y[n][p][q][c] = 1/s^2 sum over u, v of z[n][p s + u][q s + v][c]
 //! ```
 //!
-//! where `s` is the window, `scale` and `shift` are the folded batch norm, and `z` is never stored. In DenseNet's paper a
-//! 1x1 convolution stands between the ReLU and the pool. Both are linear, the convolution over channels and the pool over
-//! pixels, so they commute. With the pool first and a window of 2, the convolution has a quarter of the pixels.
+//! where `s` is the height, the width and the stride of the window, `scale` and `shift` are the folded batch norm, and
+//! `z` is never stored. In DenseNet's paper a 1x1 convolution stands between the ReLU and the pool. Both are linear, the
+//! convolution over channels and the pool over pixels, so they commute. With the pool first and a window of 2, the
+//! convolution has a quarter of the pixels.
 //!
 //! The gradient is composed of those of the three operations:
 //!
 //! ```text
-//! dz[n][i][j][c] = 1/s^2 dy[n][i / s][j / s][c] where a window covers (i, j), else 0
+//! dz[n][i][j][c] = 1/s^2 dy[n][i / s][j / s][c] where a window covers (i, j), else 0        quotients rounded down
 //! ```
 //!
 //! Then `dz` is the gradient with respect to the output of batch norm and ReLU, whose

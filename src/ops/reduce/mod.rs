@@ -5,8 +5,8 @@
 //! mean  y = 1/n sum over i of x[i]       dx[i] = dy / n
 //! ```
 //!
-//! The derivative of the sum with respect to each element is 1, that of the mean is `1/n`. Sums are taken in `f64`, in an
-//! order that depends only on the number of elements.
+//! The derivative of the sum with respect to each element is 1, that of the mean is `1/n`. Sums are taken in `f64` on the
+//! CPU and in `f32` on the GPU, in an order that depends only on the number of elements.
 
 mod cpu;
 mod gpu;

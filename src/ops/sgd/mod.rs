@@ -8,8 +8,8 @@
 //! param -= lr (d + momentum velocity)        Nesterov
 //! ```
 //!
-//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`; here it starts as zeros, which
-//! gives the same.
+//! This is PyTorch's `SGD` (without dampening). PyTorch sets the first velocity to `d`. Here it starts as zeros, so the
+//! second line gives `d` in the first step.
 
 mod cpu;
 mod gpu;
@@ -24,7 +24,7 @@ use crate::tensor::{Place, Tensor};
 pub struct Sgd {
     /// The learning rate.
     pub lr: f32,
-    /// The part of the velocity that is kept for the next step.
+    /// The factor of the old velocity in the new one; 0 switches momentum off.
     pub momentum: f32,
     /// This multiple of the parameter is added to its gradient.
     pub weight_decay: f32,

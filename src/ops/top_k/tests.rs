@@ -3,7 +3,7 @@ use crate::ops::testing::{here, on_every_device, random};
 use crate::tensor::Device;
 use proptest::prelude::*;
 
-/// The definition: everything sorted.
+/// The definition: sorts all words and takes the first `k`.
 fn sorted(row: &[f32], k: usize, allowed: Allowed) -> Vec<(usize, f32)> {
     let mut all: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
     all.retain(|(w, _)| allowed.allows(*w));
@@ -12,7 +12,7 @@ fn sorted(row: &[f32], k: usize, allowed: Allowed) -> Vec<(usize, f32)> {
     all
 }
 
-/// Runs `body` twice on the GPU, because there are two shaders.
+/// Returns a body that runs `body`, and on a GPU with subgroups again without them, because there are two shaders.
 fn with_and_without_subgroups(body: impl Fn()) -> impl Fn() {
     move || {
         body();
@@ -52,7 +52,7 @@ fn the_likeliest_are_those_that_sorting_finds() {
                 // Rows in the middle of a longer buffer.
                 let part = random(&[7, words], 7).narrow(2, 3).unwrap();
                 check(&part, k, Allowed::Except(&[0, 2, 3]));
-                // Few levels, so that many are equal.
+                // Rounded logits, of which many are equal.
                 let few = random(&[2, words], 8)
                     .data()
                     .iter()

@@ -9,27 +9,26 @@
 //! g (*) v = B [(G g) * (A v)]
 //! ```
 //!
-//! `G` and `A` evaluate the two polynomials at the points, and `B` interpolates: from six values it finds the six
-//! coefficients. With `M(x) = x (x^2 - a^2) (x^2 - b^2)`, Lagrange's polynomial of a point `p` is
-//! `M(x) / (x - p) / M'(p)`; the constant `1 / M'(p)` stands in `G`, and the coefficients of the rest are a column of `B`.
-//! For a fixed `g` the product is a linear map of `v`, a 6x4 matrix. Filtering six neighbouring inputs `d`
-//! with the taps, `y[k] = sum over j of g[j] d[k + j]` for four outputs, is the transpose of that matrix. The transpose
-//! of a chain of matrices is the chain of their transposes, backward, and `(G g) *` is a diagonal matrix, which is its own
-//! transpose:
+//! where `(*)` multiplies polynomials and `*` multiplies element by element. `G` and `A` evaluate the two polynomials at
+//! the points, and `B` interpolates: from six values it finds the six coefficients. With
+//! `M(x) = x (x^2 - a^2) (x^2 - b^2)`, Lagrange's polynomial of a point `p` is `M(x) / (x - p) / M'(p)`; the constant
+//! `1 / M'(p)` stands in `G`, and the coefficients of the rest are a column of `B`. For a fixed `g` the product is a
+//! linear map of `v`, a 6x4 matrix. Filtering six neighbouring inputs `d` with the taps,
+//! `y[k] = sum over j of g[j] d[k + j]` for four outputs, is the transpose of that matrix. The transpose of a chain of
+//! matrices is the chain of their transposes, backward, and `(G g) *` is a diagonal matrix, which is its own transpose:
 //!
 //! ```text
 //! y = A^T [(G g) * (B^T d)]        and in two dimensions        Y = A^T [(G g G^T) * (B^T d B)] A
 //! ```
 //!
 //! So `B^T` does not evaluate anything and `A^T` does not interpolate: they are the transposes of interpolating and of
-//! evaluating. `*` multiplies element by element: 36 multiplications for the 16 outputs of a tile, instead of 144. Summed
-//! over channels, each of the 36 is a matrix product `[tiles, C] [C, O]`, and the transforms on both sides are a few
-//! additions for each channel.
+//! evaluating. A tile of 16 outputs takes 36 multiplications (`*`) instead of 144. Summed over channels, each of the 36
+//! is a matrix product `[tiles, C] [C, O]`, and the transforms on both sides are a few additions for each channel.
 //!
 //! The points decide how much rounding is amplified. The usual points, 0, 1, -1, 2, -2 and infinity, have an error five
 //! times that of the direct sum. Here they are `0, a, -a, b, -b` and infinity with `a = 1/sqrt(2)` and `b = sqrt(2)`, whose
-//! powers are closer together: the error is twice that of the direct sum, 1e-6 relative (the tests demand 2e-6). (`B^T`
-//! comes from
+//! powers are closer together: the error is twice that of the direct sum, 1e-6 relative (the tests demand 2e-6). For these
+//! points `(x^2 - a^2) (x^2 - b^2) = x^4 - 5/2 x^2 + 1`, whose coefficients are the first row of `B^T` below.
 //!
 //! The gradient with respect to the weights is the transpose of `g -> Y`. With `dY` for the gradient with respect to a
 //! tile's outputs and `Q = A dY A^T`, their values at the points,
@@ -73,15 +72,14 @@ use crate::cpu::threads::{self, SharedMut};
 const OUT: usize = 4;
 /// Input pixels of a tile along each axis.
 const IN: usize = 6;
-/// Points of a tile: as many as input pixels, along each axis.
+/// Points of a tile: as many as it has input pixels.
 const POINTS: usize = IN * IN;
 
 // Input channels whose weights one task packs.
 const PACKED: usize = 16;
 // Tiles of a task at most: their transformed inputs fill half of a second-level cache.
 const TILES: usize = 14;
-// With fewer tiles than this, the method costs more than it saves: the transformed weights are four times as many, and
-// must be fetched.
+// With fewer tiles than this, the method costs more than it saves, because it fetches four times as many weights.
 const FEWEST_TILES: usize = 32;
 
 /// Transforms and packs weights for `C` inputs and `O` outputs, `weight(c, o, tap)`: `U = G g G^T` as `[36 C, O]`.
@@ -186,7 +184,7 @@ impl Tiling {
         self.batch * self.tiles[0] * self.tiles[1]
     }
 
-    /// Returns the image of a tile, and the output pixel at its upper left.
+    /// Returns the image of a tile, and the row and column of the output pixel at its upper left.
     fn place(&self, tile: usize) -> (usize, [usize; 2]) {
         let [rows, columns] = self.tiles;
         let (image, row, column) = (

@@ -7,7 +7,7 @@ use crate::cpu::{Isa, math, threads};
 // Maximum number of sentences per task.
 const SENTENCES: usize = 4;
 
-/// One sentence at one step of the forward pass. Keys and values are those of all positions, contiguous.
+/// One sentence at one step of the forward pass.
 pub(super) struct ForwardSentence<'a> {
     /// `[A]`
     pub(super) q: &'a [f32],
@@ -19,7 +19,9 @@ pub(super) struct ForwardSentence<'a> {
     pub(super) z: &'a mut [f32],
     /// Receives the weights, `[P]`.
     pub(super) alpha: &'a mut [f32],
+    /// `[P, A]`
     pub(super) keys: &'a [f32],
+    /// `[P, V]`
     pub(super) values: &'a [f32],
 }
 
@@ -37,10 +39,13 @@ pub(super) struct BackwardSentence<'a> {
     pub(super) de: &'a mut [f32],
     /// The gradient with respect to `z` in two parts: from the tape and from the gates.
     pub(super) dz: [&'a [f32]; 2],
+    /// `[P]`
     pub(super) alpha: &'a [f32],
-    /// The gradient with respect to `alpha` from the tape.
+    /// `[P]`: the part of the gradient with respect to `alpha` that comes from the tape.
     pub(super) dalpha: &'a [f32],
+    /// `[P, A]`
     pub(super) keys: &'a [f32],
+    /// `[P, V]`
     pub(super) values: &'a [f32],
 }
 
@@ -116,7 +121,7 @@ fn softmax<S: Simd>(s: S, e: &mut [f32]) {
     }
 }
 
-// Positions whose values are added in one pass over `m`, or multiplied with one load of `dm`.
+// Positions whose values are added in one pass over `m`, or multiplied with each vector of `dm` that is loaded.
 const BLOCK: usize = 4;
 
 /// `m = sum over p of alpha_p v_p`

@@ -41,11 +41,11 @@ struct Forward<'a> {
     w_hh: Arc<PackedB>,
     /// The output, `alpha`, and `c` of the last step that was computed.
     results: Vec<f32>,
-    /// `[S, T, A + V + 4H]`: sums that become `q`, `r`, `a`; then `q`, `beta`, and the gates.
+    /// `[S, T, A + V + 4H]`: `q`, `r`, `a`, to which each method adds a term; in the end `q`, `beta`, and the gates.
     rows: Vec<f32>,
-    /// `[S, T, V]`
+    /// `[S, T, V]`: `m`.
     means: Vec<f32>,
-    /// `[S, T, H]`; empty if no gradient is wanted.
+    /// `[S, T, H]`: `c'` of every step; empty if no gradient is wanted.
     cells: Vec<f32>,
 }
 

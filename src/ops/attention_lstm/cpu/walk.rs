@@ -18,9 +18,9 @@ pub(super) struct Steps {
     pub(super) queries: Vec<f32>,
     /// `[S, T, P]`: `de`.
     pub(super) de: Vec<f32>,
-    /// `[S, H]`: `dh` of the step after the one at hand; in the end that of the first step.
+    /// `[S, H]`: `dh` of step `t + 1` while step `t` is computed; in the end that of the first step.
     pub(super) dh: Vec<f32>,
-    /// `[S, H]`: `dc` of that step.
+    /// `[S, H]`: `dc` of the same step.
     pub(super) dc: Vec<f32>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes from the last step to the first.
+    /// Goes from the last step to the first. The `dh` of the result has meaning only if `h0_wanted`.
     pub(super) fn back(mut self, isa: Isa, h0_wanted: bool) -> Steps {
         let (s, weights) = (self.job.sizes, &self.job.weights);
         let width = s.recurrent();
