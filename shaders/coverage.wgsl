@@ -1,7 +1,7 @@
-// m[s, p] = 1 - sum over said t of a[s, t, p]        y = 1/S sum over s, p of m[s, p]^2
-// da[s, t, p] = -2/S m[s, p] dy                      where t is said, else 0
+// m[s, p] = 1 - sum over counted t of a[s, t, p]     y = 1/S sum over s, p of m[s, p]^2
+// da[s, t, p] = -2/S m[s, p] dy                      where t is counted, else 0
 //
-// A step is said if it produces a word, and not if it only pads the sentence. In the forward pass one invocation computes
+// A step is counted if it produces a word, and not if it only pads the sentence. In the forward pass one invocation computes
 // m and its square for one position of one sentence; `reduce_sum` adds the squares. In the backward pass one invocation
 // computes one element of da.
 
@@ -18,8 +18,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 // a [S, T, P]; m [S, P] in the backward pass.
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-// [S, T]: 1 where the step is said, else 0.
-@group(0) @binding(2) var<storage, read> said: array<f32>;
+// [S, T]: 1 where the step is counted, else 0.
+@group(0) @binding(2) var<storage, read> counted: array<f32>;
 // m [S, P]; da [S, T, P] in the backward pass.
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> squares: array<f32>;
@@ -40,7 +40,7 @@ fn coverage_forward(
     var missing = 1.0;
     for (var t = 0u; t < params.steps; t += 1u) {
         let step = s * params.steps + t;
-        if said[step] == 1.0 {
+        if counted[step] == 1.0 {
             missing -= a[params.a_start + step * params.positions + p];
         }
     }
@@ -62,5 +62,5 @@ fn coverage_backward(
     let p = index - step * params.positions;
     let s = step / params.steps;
     let factor = params.factor * dy[params.dy_start];
-    y[index] = select(0.0, factor * a[s * params.positions + p], said[step] == 1.0);
+    y[index] = select(0.0, factor * a[s * params.positions + p], counted[step] == 1.0);
 }

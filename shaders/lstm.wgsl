@@ -1,13 +1,13 @@
 // The elementwise part of one LSTM step, after the matrix products, and its gradient. A prime means "after the step"; the
 // code writes h_new for h' and c_new for c'.
 //
-//   z = x W_ih^T + h W_hh^T + b        i, f, o = sigmoid(z)   g = tanh(z)        c' = f c + i g        h' = o tanh(c')
+//   a = x W_ih^T + h W_hh^T + b        i, f, o = sigmoid(a)   g = tanh(a)        c' = f c + i g        h' = o tanh(c')
 //
 //   dh' = dy + dh of the next step     dc' += dh' o (1 - tanh(c')^2)             dc = dc' f
-//   dz = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
+//   da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
 //
-// The attention LSTM also uses this shader; there z and dz are called a' and da, and z is the context. One invocation
-// computes one cell of one sequence. The steps of a sequence lie side by side, so the rows of one step are `*_stride`
+// The attention LSTM also uses this shader; there the pre-activations are called a'. One invocation computes one cell of
+// one sequence. The steps of a sequence lie side by side, so the rows of one step are `*_stride`
 // apart.
 
 struct Params {
@@ -26,7 +26,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// [N, 4H]: the forward pass replaces z by i, f, g, o, and the backward pass replaces those by dz.
+// [N, 4H]: the forward pass replaces a by i, f, g, o, and the backward pass replaces those by da.
 @group(0) @binding(1) var<storage, read_write> gates: array<f32>;
 // c of the previous step. The forward pass reads it here only if it is not in `states`; the backward pass always does.
 @group(0) @binding(2) var<storage, read> c: array<f32>;
@@ -67,11 +67,11 @@ fn lstm_forward(
     }
     let n = index / params.hidden;
     let k = index - n * params.hidden;
-    let z = params.gates_start + n * params.gates_stride + k;
-    let i = sigmoid(gates[z + INPUT * params.hidden]);
-    let f = sigmoid(gates[z + FORGET * params.hidden]);
-    let g = hyperbolic_tangent(gates[z + CELL * params.hidden]);
-    let o = sigmoid(gates[z + OUTPUT * params.hidden]);
+    let first = params.gates_start + n * params.gates_stride + k;
+    let i = sigmoid(gates[first + INPUT * params.hidden]);
+    let f = sigmoid(gates[first + FORGET * params.hidden]);
+    let g = hyperbolic_tangent(gates[first + CELL * params.hidden]);
+    let o = sigmoid(gates[first + OUTPUT * params.hidden]);
     var c_new = i * g;
     let previous = params.c_start + n * params.c_stride + k;
     if PREVIOUS_CELLS == IN_C {
@@ -80,10 +80,10 @@ fn lstm_forward(
     if PREVIOUS_CELLS == IN_STATES {
         c_new = fma(f, states[previous], c_new);
     }
-    gates[z + INPUT * params.hidden] = i;
-    gates[z + FORGET * params.hidden] = f;
-    gates[z + CELL * params.hidden] = g;
-    gates[z + OUTPUT * params.hidden] = o;
+    gates[first + INPUT * params.hidden] = i;
+    gates[first + FORGET * params.hidden] = f;
+    gates[first + CELL * params.hidden] = g;
+    gates[first + OUTPUT * params.hidden] = o;
     states[params.c_new_start + n * params.c_new_stride + k] = c_new;
     states[params.h_new_start + n * params.h_new_stride + k] = o * hyperbolic_tangent(c_new);
 }
@@ -100,11 +100,11 @@ fn lstm_backward(
     }
     let n = index / params.hidden;
     let k = index - n * params.hidden;
-    let z = params.gates_start + n * params.gates_stride + k;
-    let i = gates[z + INPUT * params.hidden];
-    let f = gates[z + FORGET * params.hidden];
-    let g = gates[z + CELL * params.hidden];
-    let o = gates[z + OUTPUT * params.hidden];
+    let first = params.gates_start + n * params.gates_stride + k;
+    let i = gates[first + INPUT * params.hidden];
+    let f = gates[first + FORGET * params.hidden];
+    let g = gates[first + CELL * params.hidden];
+    let o = gates[first + OUTPUT * params.hidden];
     var dh_new = dy[params.dy_start + n * params.dy_stride + k];
     if IS_LAST == 0u {
         dh_new += dh[index];
@@ -115,9 +115,9 @@ fn lstm_backward(
     }
     let tanh_c = hyperbolic_tangent(states_read[params.c_new_start + n * params.c_new_stride + k]);
     let dc_new = dc[index] + dh_new * o * (1.0 - tanh_c * tanh_c);
-    gates[z + INPUT * params.hidden] = dc_new * g * i * (1.0 - i);
-    gates[z + FORGET * params.hidden] = dc_new * previous * f * (1.0 - f);
-    gates[z + CELL * params.hidden] = dc_new * i * (1.0 - g * g);
-    gates[z + OUTPUT * params.hidden] = dh_new * tanh_c * o * (1.0 - o);
+    gates[first + INPUT * params.hidden] = dc_new * g * i * (1.0 - i);
+    gates[first + FORGET * params.hidden] = dc_new * previous * f * (1.0 - f);
+    gates[first + CELL * params.hidden] = dc_new * i * (1.0 - g * g);
+    gates[first + OUTPUT * params.hidden] = dh_new * tanh_c * o * (1.0 - o);
     dc[index] = dc_new * f;
 }

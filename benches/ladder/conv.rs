@@ -258,13 +258,7 @@ fn simd(isa: Isa, side: usize, x: &[f32], wide_panels: &AlignedVec, y: &mut [f32
 /// Each task copies only the few rows that it needs into a tile that stays in its own second-level cache. It keeps pixels an odd
 /// number of cache lines apart, so that they do not compete for the same sets, and has smaller tiles for the last pixels.
 fn library(isa: Isa, side: usize, x: &[f32], packed: &PackedB, y: &mut [f32]) {
-    let x = Pixels {
-        data: x,
-        stride: IN,
-    };
-    let y = PixelsMut {
-        data: y,
-        stride: OUT,
-    };
+    let x = Pixels::new(x, IN);
+    let y = PixelsMut::new(y, OUT);
     forward(isa, &shape(side), x, None, packed, After::Nothing, y);
 }

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_is_refused_and_a_page_is_not() {
+    fn more_memory_than_exists_is_refused_and_a_page_is_not() {
         require(4096, "a page", "-").unwrap();
         let message = require(1 << 60, "a lot", "take less").unwrap_err();
         let message = message.to_string();

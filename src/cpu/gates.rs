@@ -1,6 +1,6 @@
 //! The elementwise part of an LSTM's step, after its matrix products, and its gradient.
 //!
-//! `a` are the four pre-activations, which `ops::lstm` calls `z` and `ops::attention_lstm` `a'`. A prime means "after the
+//! `a` are the four pre-activations; `ops::attention_lstm` calls them `a'`. A prime means "after the
 //! step": `c` is the cell state before it, `c'` after it.
 //!
 //! ```text

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_stays_so() {
+    fn nan_stays_nan() {
         for isa in Isa::available() {
             for f in [Function::Exp, Function::Sigmoid, Function::Tanh] {
                 let mut x = [f32::NAN; 19];

@@ -10,6 +10,11 @@ pub struct Pixels<'a> {
 }
 
 impl<'a> Pixels<'a> {
+    /// Returns the map whose first pixel begins with `data`, and whose pixels begin `stride` floats apart.
+    pub fn new(data: &'a [f32], stride: usize) -> Self {
+        Pixels { data, stride }
+    }
+
     /// Returns the first `channels` channels of pixel `row`.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize, channels: usize) -> &'a [f32] {
@@ -25,7 +30,12 @@ pub struct PixelsMut<'a> {
     pub stride: usize,
 }
 
-impl PixelsMut<'_> {
+impl<'a> PixelsMut<'a> {
+    /// Returns the map whose first pixel begins with `data`, and whose pixels begin `stride` floats apart.
+    pub fn new(data: &'a mut [f32], stride: usize) -> Self {
+        PixelsMut { data, stride }
+    }
+
     /// Returns the first `channels` channels of pixel `row`.
     #[inline(always)]
     pub(crate) fn row(&mut self, row: usize, channels: usize) -> &mut [f32] {

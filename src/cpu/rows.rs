@@ -39,7 +39,7 @@ pub(crate) fn write_blocks(
     let (step, stride) = (block_rows(channels), to.stride);
     threads::for_each_chunk(to.data, step * stride, |i, data| {
         let end = rows.min((i + 1) * step);
-        body(i * step..end, PixelsMut { data, stride });
+        body(i * step..end, PixelsMut::new(data, stride));
     });
 }
 

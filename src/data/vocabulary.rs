@@ -152,9 +152,9 @@ pub struct Coverage {
     /// The number of those that the vocabulary contains.
     pub known: u64,
     /// The number of words in the captions, counting every occurrence.
-    pub said: u64,
+    pub occurrences: u64,
     /// The number of those that the vocabulary contains.
-    pub said_known: u64,
+    pub known_occurrences: u64,
 }
 
 /// Counts how often each word occurs.
@@ -230,10 +230,10 @@ impl Vocabulary {
         let mut coverage = Coverage::default();
         for (word, count) in counted(captions) {
             coverage.words += 1;
-            coverage.said += count;
+            coverage.occurrences += count;
             if self.ids.contains_key(&word) {
                 coverage.known += 1;
-                coverage.said_known += count;
+                coverage.known_occurrences += count;
             }
         }
         coverage
@@ -415,8 +415,8 @@ mod tests {
         let coverage = Coverage {
             words: 6,
             known: 4,
-            said: 10,
-            said_known: 8,
+            occurrences: 10,
+            known_occurrences: 8,
         };
         assert_eq!(more.coverage(captions), coverage);
     }

@@ -30,6 +30,14 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Returns the matrix whose first row begins with `data`, and whose rows begin `stride` elements apart.
+    pub fn new(data: impl Into<Slice>, stride: usize) -> Rows {
+        Rows {
+            data: data.into(),
+            stride,
+        }
+    }
+
     /// Returns the matrix without its first `columns` columns.
     pub fn from_column(&self, columns: usize) -> Rows {
         Rows {

@@ -1,6 +1,6 @@
 //! The elementwise part of an LSTM's step, after its matrix products, and its gradient, with `shaders/lstm.wgsl`.
 //!
-//! The shader has the equations. Every operation with such a cell dispatches it here. The pre-activations are called `z`,
+//! The shader has the equations. Every operation with such a cell dispatches it here. The pre-activations are called `a`,
 //! as in `ops::lstm`; `ops::attention_lstm` calls them `a'`.
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Step {
     pub batch: usize,
     /// `H`
     pub hidden: usize,
-    /// `[N, 4H]`: `z`, replaced by the gates i, f, g, o; in the backward pass the gates, replaced by `dz`.
+    /// `[N, 4H]`: `a`, replaced by the gates i, f, g, o; in the backward pass the gates, replaced by `da`.
     pub gates: Rows,
     /// `[N, H]`: `h'`, in the same buffer as `c'`.
     pub h_new: Rows,
@@ -84,7 +84,7 @@ impl Step {
     }
 }
 
-/// Replaces `z` by the gates and computes `h'` and `c'`. `unwritten` is any buffer that the step does not write: it is bound
+/// Replaces `a` by the gates and computes `h'` and `c'`. `unwritten` is any buffer that the step does not write: it is bound
 /// in place of `c` where the shader does not read that binding.
 ///
 /// # Errors
@@ -104,7 +104,7 @@ pub fn forward(gpu: &Gpu, step: &Step, unwritten: &Slice) -> Result<()> {
         .over(step.batch * step.hidden)
 }
 
-/// Replaces the gates by `dz`, and `dc'` by `dc`.
+/// Replaces the gates by `da`, and `dc'` by `dc`.
 ///
 /// # Errors
 /// Where the GPU is lost.

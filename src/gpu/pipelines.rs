@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn dialects_differ_where_they_should() {
+    fn variants_differ_where_they_should() {
         let texts = [Variant::Plain, Variant::Half].map(|d| d.text(Shader::Conv2d));
         let changed = texts[0].lines().zip(texts[1].lines().skip(1));
         assert_eq!(changed.filter(|(a, b)| a != b).count(), 2);

@@ -62,8 +62,8 @@ pub(super) fn cross_entropy(
     let caption = ops::cross_entropy(&logits, &batch.targets, options)?;
     let whole = match (attention, config.loss.doubly_stochastic) {
         (Some(attention), weight) if weight > 0.0 => {
-            let said: Vec<bool> = batch.targets.iter().map(|&t| t != PAD as usize).collect();
-            let coverage = ops::coverage(&attention, &said)?;
+            let counted: Vec<bool> = batch.targets.iter().map(|&t| t != PAD as usize).collect();
+            let coverage = ops::coverage(&attention, &counted)?;
             ops::add(&caption, &ops::scale(&coverage, weight)?)?
         }
         _ => caption.clone(),

@@ -81,10 +81,10 @@ impl Summary {
         let Coverage {
             words,
             known,
-            said,
-            said_known,
+            occurrences,
+            known_occurrences,
         } = self.coverage;
-        let share = 100.0 * said_known as f64 / said.max(1) as f64;
+        let share = 100.0 * known_occurrences as f64 / occurrences.max(1) as f64;
         [
             format!("{}: {}; {}", self.dataset, splits.join(", "), self.rule()),
             format!(

@@ -315,7 +315,7 @@ fn data(summary: &Summary) -> Value {
         "event": "data", "dataset": summary.dataset, "splits": splits, "rule": summary.rule(),
         "vocabulary": summary.vocabulary, "words": coverage.words, "words_kept": coverage.known,
         "words_dropped": coverage.words - coverage.known, "min_count": summary.min_count,
-        "said_kept": coverage.said_known as f64 / coverage.said.max(1) as f64,
+        "said_kept": coverage.known_occurrences as f64 / coverage.occurrences.max(1) as f64,
     })
 }
 

@@ -74,7 +74,7 @@ fn any_lengths_agree_with_the_definition() {
 }
 
 #[test]
-fn whoever_holds_the_old_parameters_keeps_them() {
+fn copies_of_the_old_parameters_do_not_change() {
     on_every_device(|| {
         let mut all = several(&[4, 9]);
         let before: Vec<Tensor> = all.iter().map(|s| s.param.detach()).collect();

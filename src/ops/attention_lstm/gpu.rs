@@ -132,21 +132,15 @@ impl<'a> Pass<'a> {
                 .after(last_cells + (s.steps - 1 - t) * s.sentences * s.hidden),
             stride: s.hidden,
         };
-        let c0 = Rows {
-            data: self.c0.clone(),
-            stride: s.hidden,
-        };
+        let c0 = Rows::new(self.c0.clone(), s.hidden);
         Step {
             batch: s.sentences,
             hidden: s.hidden,
-            gates: Rows {
-                data: self.rows.after(t * s.recurrent() + s.gates()),
-                stride: s.steps * s.recurrent(),
-            },
-            h_new: Rows {
-                data: self.results.after(t * s.output()),
-                stride: s.steps * s.output(),
-            },
+            gates: Rows::new(
+                self.rows.after(t * s.recurrent() + s.gates()),
+                s.steps * s.recurrent(),
+            ),
+            h_new: Rows::new(self.results.after(t * s.output()), s.steps * s.output()),
             c_new: cells(t),
             c: Some(if t == 0 { c0 } else { cells(t - 1) }),
         }
@@ -273,10 +267,7 @@ pub(crate) fn backward(
         Ok(Tensor::from_gpu(dw.buffer, weights.w_ih.dims()))
     };
     let db = || {
-        let biased = Rows {
-            data: pass.rows.after(s.key),
-            stride: s.recurrent(),
-        };
+        let biased = Rows::new(pass.rows.after(s.key), s.recurrent());
         let db = sum::rows(gpu, &biased, [s.rows(), s.value + 4 * s.hidden])?;
         Ok(Tensor::from_gpu(db, weights.bias.dims()))
     };
@@ -306,10 +297,7 @@ fn walk_back(pass: &Pass, dy: &Slice, h0_wanted: bool) -> Result<(Slice, Slice)>
     let [_, w_iz] = pass.input_weights();
     let w_hh = Matrix::new(pass.w_hh.clone(), s.hidden);
     for t in (0..s.steps).rev() {
-        let dy_of_h = Rows {
-            data: dy.after(t * s.output()),
-            stride: s.steps * s.output(),
-        };
+        let dy_of_h = Rows::new(dy.after(t * s.output()), s.steps * s.output());
         let gradients = StepGradients {
             dy: &dy_of_h,
             dh: &dh,
@@ -346,10 +334,7 @@ fn key_gradients(pass: &Pass) -> Result<[Tensor; 2]> {
         .write(10, &dkeys)
         .write(11, &parts)
         .over(keys.len())?;
-    let parts = Rows {
-        data: parts,
-        stride: s.key,
-    };
+    let parts = Rows::new(parts, s.key);
     let dscore = sum::rows(gpu, &parts, [s.images * s.positions, s.key])?;
     Ok([
         Tensor::from_gpu(dkeys.buffer, keys.dims()),

@@ -235,7 +235,7 @@ fn the_number_of_threads_and_another_run_change_nothing() {
 }
 
 #[test]
-fn a_number_that_is_not_one_stays_visible() {
+fn nan_stays_visible() {
     on_every_isa(|| {
         let mut inputs = random_inputs(SMALL);
         inputs[1].data_mut()[0] = f32::NAN;

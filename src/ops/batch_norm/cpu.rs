@@ -16,14 +16,11 @@ pub(crate) fn fold_for(isa: Isa, norm: &Norm, x: Pixels, rows: usize) -> (Folded
 
 /// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
 pub(crate) fn forward(isa: Isa, job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let x = job.as_pixels(job.x.data());
+    let x = Pixels::new(job.x.data(), job.channels);
     let (folded, moments) = fold_for(isa, norm, x, job.rows);
     let mut y = memory::unset(job.x.len());
     let _timer = profile::time("scale and shift", job.x.shape());
-    let out = PixelsMut {
-        data: &mut y,
-        stride: job.channels,
-    };
+    let out = PixelsMut::new(&mut y, job.channels);
     write_blocks(out, job.rows, job.channels, |rows, to| {
         let body = AffineRow {
             x,
@@ -45,7 +42,7 @@ pub(crate) fn backward(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Vec<Option<Tensor>> {
-    let x_and_dy = [&job.x, dy].map(|t| job.as_pixels(t.data()));
+    let x_and_dy = [&job.x, dy].map(|t| Pixels::new(t.data(), job.channels));
     gradients(&job.x, wanted, |dx| {
         grads(isa, x_and_dy, folded, job.relu, job.rows, dx)
     })

@@ -175,9 +175,9 @@ pub(crate) fn forward(
     job: &Job,
     norm: &Norm,
 ) -> Result<(Tensor, Folded, Option<Moments>)> {
-    let x = job.rows_of(job.x.on(gpu)?);
+    let x = Rows::new(job.x.on(gpu)?, job.channels);
     let (folded, moments) = fold_for(gpu, norm, &x, job.rows)?;
-    let y = job.rows_of(gpu.unset(job.x.len())?.into());
+    let y = Rows::new(gpu.unset(job.x.len())?, job.channels);
     let params = Params::new(job.rows, job.channels).x(&x).out(&y);
     kernel(gpu, "batch_norm_forward", params)
         .constant("RELU", job.relu.into())
@@ -199,8 +199,11 @@ pub(crate) fn backward(
 ) -> Result<Vec<Option<Tensor>>> {
     let unset = || gpu.unset(job.x.len());
     let dx = wanted.has(X).then(unset).transpose()?;
-    let dx = dx.map(|dx| job.rows_of(dx.into()));
-    let (x, dy) = (job.rows_of(job.x.on(gpu)?), job.rows_of(dy.on(gpu)?));
+    let dx = dx.map(|dx| Rows::new(dx, job.channels));
+    let (x, dy) = (
+        Rows::new(job.x.on(gpu)?, job.channels),
+        Rows::new(dy.on(gpu)?, job.channels),
+    );
     let sums = grads(
         gpu,
         [&x, &dy],
@@ -298,14 +301,4 @@ pub(super) fn update_running(
         .over(channels)?;
     [*mean, *var] = halves(updated, channels)?;
     Ok(())
-}
-
-impl Job {
-    /// The rows of a tensor of the shape of `x`.
-    fn rows_of(&self, data: Slice) -> Rows {
-        Rows {
-            data,
-            stride: self.channels,
-        }
-    }
 }

@@ -54,7 +54,7 @@ pub(crate) mod gpu;
 pub(crate) mod naive;
 
 use crate::cpu::after::Affine;
-use crate::cpu::pixels::{Pixels, PixelsMut};
+use crate::cpu::pixels::PixelsMut;
 use crate::cpu::{memory, profile};
 use crate::error::{Error, Result};
 use crate::tensor::{Place, Tensor, Wanted};
@@ -286,14 +286,6 @@ impl Job {
             relu,
         })
     }
-
-    /// `data`, of the shape of `x`, as pixels.
-    fn as_pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
-        Pixels {
-            data,
-            stride: self.channels,
-        }
-    }
 }
 
 /// Those of `dx`, `dgamma` and `dbeta` that are wanted, on the CPU. `grads` returns `dgamma` and `dbeta`, and adds to the
@@ -305,7 +297,7 @@ pub(crate) fn gradients(
 ) -> Vec<Option<Tensor>> {
     let stride = x.dims().last().copied().unwrap_or(0);
     let mut dx = wanted.has(X).then(|| memory::zeros(x.len()));
-    let [dgamma, dbeta] = grads(dx.as_mut().map(|data| PixelsMut { data, stride }));
+    let [dgamma, dbeta] = grads(dx.as_mut().map(|data| PixelsMut::new(data, stride)));
     vec![
         dx.map(|dx| Tensor::computed(dx, x.dims())),
         wanted.has(GAMMA).then_some(dgamma),

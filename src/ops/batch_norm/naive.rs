@@ -22,8 +22,13 @@ pub(crate) fn fold_for(norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<M
 
 /// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
 pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let (folded, moments) = fold_for(norm, job.as_pixels(job.x.data()), job.rows);
-    let y = affine(job.as_pixels(job.x.data()), &folded, job.relu, job.rows);
+    let (folded, moments) = fold_for(norm, Pixels::new(job.x.data(), job.channels), job.rows);
+    let y = affine(
+        Pixels::new(job.x.data(), job.channels),
+        &folded,
+        job.relu,
+        job.rows,
+    );
     (Tensor::computed(y, job.x.dims()), folded, moments)
 }
 
@@ -47,7 +52,7 @@ pub(crate) fn backward(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Vec<Option<Tensor>> {
-    let x_and_dy = [&job.x, dy].map(|t| job.as_pixels(t.data()));
+    let x_and_dy = [&job.x, dy].map(|t| Pixels::new(t.data(), job.channels));
     gradients(&job.x, wanted, |dx| {
         grads(x_and_dy, folded, job.relu, job.rows, dx)
     })

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cpu::Isa;
+use crate::cpu::pixels::Pixels;
 use crate::ops::testing::{assert_close, by_definition, fixture, on_every_device, random};
 
 #[test]
@@ -144,15 +145,7 @@ fn moments_survive_a_large_mean() {
     let rows = 10_000;
     let x: Vec<f32> = (0..rows * 3).map(|i| 4096.0 + (i % 7) as f32).collect();
     for isa in Isa::available() {
-        let [mean_got, var_got] = cpu::moments(
-            isa,
-            Pixels {
-                data: &x,
-                stride: 3,
-            },
-            rows,
-            3,
-        );
+        let [mean_got, var_got] = cpu::moments(isa, Pixels::new(&x, 3), rows, 3);
         for c in 0..3 {
             let column: Vec<f64> = x.iter().skip(c).step_by(3).map(|&v| f64::from(v)).collect();
             let mean = column.iter().sum::<f64>() / rows as f64;

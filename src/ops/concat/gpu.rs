@@ -2,21 +2,15 @@
 
 use super::Job;
 use crate::error::Result;
+use crate::gpu::Gpu;
 use crate::gpu::copy::{self, Rows};
-use crate::gpu::{Gpu, Slice};
 use crate::tensor::{Tensor, Wanted};
 
 /// `y[r] = [a[r], b[r], ...]`
 pub(crate) fn forward(gpu: &Gpu, job: &Job, parts: &[&Tensor]) -> Result<Tensor> {
-    let y = Rows {
-        data: Slice::from(gpu.unset(job.rows * job.total)?),
-        stride: job.total,
-    };
+    let y = Rows::new(gpu.unset(job.rows * job.total)?, job.total);
     for (part, columns) in parts.iter().zip(job.columns()) {
-        let from = Rows {
-            data: part.on(gpu)?,
-            stride: columns.len(),
-        };
+        let from = Rows::new(part.on(gpu)?, columns.len());
         let to = y.from_column(columns.start);
         copy::columns(gpu, &from, &to, [job.rows, columns.len()])?;
     }
@@ -30,18 +24,12 @@ pub(crate) fn backward(
     dy: &Tensor,
     wanted: Wanted,
 ) -> Result<Vec<Option<Tensor>>> {
-    let dy = Rows {
-        data: dy.on(gpu)?,
-        stride: job.total,
-    };
+    let dy = Rows::new(dy.on(gpu)?, job.total);
     let each = job.columns().enumerate();
     each.map(|(input, columns)| {
         wanted.then(input, || {
             let width = columns.len();
-            let to = Rows {
-                data: Slice::from(gpu.unset(job.rows * width)?),
-                stride: width,
-            };
+            let to = Rows::new(gpu.unset(job.rows * width)?, width);
             copy::columns(gpu, &dy.from_column(columns.start), &to, [job.rows, width])?;
             Ok(Tensor::from_gpu(to.data.buffer, &job.dims(width)))
         })

@@ -9,14 +9,6 @@ use crate::gpu::{Gpu, Slice, sum};
 use crate::sizes::ConvShape;
 use crate::tensor::{Tensor, Wanted};
 
-/// A feature map whose pixels are contiguous.
-pub(crate) fn map(data: impl Into<Slice>, channels: usize) -> Rows {
-    Rows {
-        data: data.into(),
-        stride: channels,
-    }
-}
-
 /// The type of the operands: f16 where 16 bits are asked for and the GPU has f16. WGSL has no bf16.
 fn operands(gpu: &Gpu, precision: Precision) -> Operands {
     match precision {
@@ -62,7 +54,7 @@ pub(crate) fn convolve(
 
 /// `dx = sum dy w`, `[N, H, W, C]`, in a new buffer.
 pub(crate) fn grad_input(gpu: &Gpu, shape: &ConvShape, dy: &Rows, weight: &Tensor) -> Result<Rows> {
-    let dx = map(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
+    let dx = Rows::new(gpu.unset(shape.pixels() * shape.channels)?, shape.channels);
     let packed = packed(gpu, shape, Operands::F32, weight, true)?;
     conv::grad_input(gpu, shape, dy, &packed, &dx)?;
     Ok(dx)
@@ -72,8 +64,8 @@ pub(crate) fn grad_input(gpu: &Gpu, shape: &ConvShape, dy: &Rows, weight: &Tenso
 pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
     let shape = &job.shape;
     let outputs = shape.out_channels;
-    let x = map(job.x.on(gpu)?, shape.channels);
-    let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
+    let x = Rows::new(job.x.on(gpu)?, shape.channels);
+    let y = Rows::new(gpu.unset(shape.out_pixels() * outputs)?, outputs);
     let bias = job.bias.as_ref().map(|b| b.on(gpu)).transpose()?;
     let after = bias.as_ref().map_or(After::Nothing, After::Bias);
     let weight = (&job.weight, job.precision);
@@ -89,13 +81,13 @@ pub(crate) fn backward(
     wanted: Wanted,
 ) -> Result<Vec<Option<Tensor>>> {
     let (shape, weight) = (&job.shape, &job.weight);
-    let dy = map(dy.on(gpu)?, shape.out_channels);
+    let dy = Rows::new(dy.on(gpu)?, shape.out_channels);
     let dx = || {
         let dx = grad_input(gpu, shape, &dy, weight)?;
         Ok(Tensor::from_gpu(dx.data.buffer, job.x.dims()))
     };
     let dw = || {
-        let x = map(job.x.on(gpu)?, shape.channels);
+        let x = Rows::new(job.x.on(gpu)?, shape.channels);
         let dw = conv::grad_weight(gpu, shape, &x, None, &dy)?;
         Ok(Tensor::from_gpu(dw, weight.dims()))
     };

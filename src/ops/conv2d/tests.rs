@@ -129,7 +129,7 @@ fn bf16_is_for_inference_alone() {
 }
 
 #[test]
-fn a_graphics_device_rounds_to_its_own_16_bits() {
+fn a_gpu_rounds_operands_to_f16() {
     // All sizes but the last suit matrix units, which compute them if `GLIMPSE_MATRICES` is 1 and the GPU has such units.
     let cases = [
         ([2, 7, 9, 32], [64, 32, 3, 3], 1),

@@ -12,16 +12,10 @@ use crate::tensor::Tensor;
 pub(super) fn forward(isa: Isa, job: &Job) -> Tensor {
     let shape = &job.shape;
     let packed = packed_weight(isa, shape, job.precision, job.weight);
-    let x = Pixels {
-        data: job.x.data(),
-        stride: shape.channels,
-    };
+    let x = Pixels::new(job.x.data(), shape.channels);
     let after = After::AffineRelu(job.folded.affine());
     let mut y = memory::unset(shape.out_pixels() * shape.out_channels);
-    let out = PixelsMut {
-        data: &mut y,
-        stride: shape.out_channels,
-    };
+    let out = PixelsMut::new(&mut y, shape.out_channels);
     conv::forward(isa, shape, x, None, &packed, after, out);
     Tensor::computed(y, &shape.out_dims())
 }

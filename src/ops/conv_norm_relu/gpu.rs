@@ -4,14 +4,15 @@ use super::Job;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::conv::After;
-use crate::ops::conv2d::gpu::{convolve, map};
+use crate::gpu::copy::Rows;
+use crate::ops::conv2d::gpu::convolve;
 use crate::tensor::Tensor;
 
 /// `y = max(0, scale conv(x, w) + shift)`
 pub(super) fn forward(gpu: &Gpu, job: &Job) -> Result<Tensor> {
     let (shape, outputs) = (&job.shape, job.shape.out_channels);
-    let x = map(job.x.on(gpu)?, shape.channels);
-    let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
+    let x = Rows::new(job.x.on(gpu)?, shape.channels);
+    let y = Rows::new(gpu.unset(shape.out_pixels() * outputs)?, outputs);
     let weight = (job.weight, job.precision);
     let folded = job.folded.on(gpu)?;
     convolve(gpu, shape, [&x, &y], None, weight, After::NormRelu(&folded))?;

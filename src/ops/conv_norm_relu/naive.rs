@@ -10,10 +10,7 @@ pub(super) fn forward(job: &Job) -> Tensor {
     let (shape, x, weight) = (&job.shape, job.x.data(), job.weight.data());
     let sums = conv2d::naive::convolve(shape, x, weight, job.precision);
     let sums: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
-    let pixels = Pixels {
-        data: &sums,
-        stride: shape.out_channels,
-    };
+    let pixels = Pixels::new(&sums, shape.out_channels);
     let y = batch_norm::naive::affine(pixels, &job.folded, true, shape.out_pixels());
     Tensor::computed(y, &shape.out_dims())
 }

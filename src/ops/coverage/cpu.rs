@@ -5,7 +5,7 @@ use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, threads};
 use crate::tensor::Tensor;
 
-/// `m[s, p] = 1 - sum over said t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
+/// `m[s, p] = 1 - sum over counted t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
 pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Saved) {
     let Sizes {
         sentences,
@@ -15,7 +15,7 @@ pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Saved) {
     let a = job.attention.data();
     let mut m = vec![1.0; sentences * positions];
     threads::for_each_chunk(&mut m, positions.max(1), |s, m| {
-        for t in (0..steps).filter(|t| job.said[s * steps + t]) {
+        for t in (0..steps).filter(|t| job.counted[s * steps + t]) {
             let a = &a[(s * steps + t) * positions..][..positions];
             isa.dispatch(Subtract(m, a));
         }
@@ -23,20 +23,20 @@ pub(crate) fn forward(isa: Isa, job: &Job) -> (Tensor, Saved) {
     job.penalty(m)
 }
 
-/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is said, else 0
+/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is counted, else 0
 pub(crate) fn backward(isa: Isa, saved: &Saved, dy: &Tensor) -> Tensor {
     let Sizes {
         sentences,
         steps,
         positions,
     } = saved.sizes;
-    let (m, said) = (saved.missing.data(), saved.said.data());
+    let (m, counted) = (saved.missing.data(), saved.counted.data());
     let factor = -2.0 / sentences as f32 * dy.data()[0];
     let mut da = vec![0.0; sentences * steps * positions];
     let sentence = (steps * positions).max(1);
     threads::for_each_chunk(&mut da, sentence, |s, da| {
         let m = &m[s * positions..][..positions];
-        for t in (0..steps).filter(|t| said[s * steps + t] == 1.0) {
+        for t in (0..steps).filter(|t| counted[s * steps + t] == 1.0) {
             let da = &mut da[t * positions..][..positions];
             isa.dispatch(Scaled(da, m, factor));
         }

@@ -29,14 +29,14 @@ impl Params {
     }
 }
 
-/// `m[s, p] = 1 - sum over said t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
+/// `m[s, p] = 1 - sum over counted t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
 pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<(Tensor, Saved)> {
     let Sizes {
         sentences,
         steps,
         positions,
     } = job.sizes;
-    let said = Slice::from(gpu.upload(&job.flags())?);
+    let counted = Slice::from(gpu.upload(&job.flags())?);
     let missing = Slice::from(gpu.unset(sentences * positions)?);
     let squares = Slice::from(gpu.unset(sentences * positions)?);
     let a = job.attention.on(gpu)?;
@@ -46,7 +46,7 @@ pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<(Tensor, Saved)> {
             ..Params::new(job.sizes)
         })
         .read(1, &a)
-        .read(2, &said)
+        .read(2, &counted)
         .write(3, &missing)
         .write(4, &squares)
         .over(sentences * positions)?;
@@ -54,13 +54,13 @@ pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<(Tensor, Saved)> {
     let y = sum::total(gpu, &squares, sentences * positions, mean)?;
     let saved = Saved {
         missing: Tensor::from_gpu(missing.buffer, &[sentences, positions]),
-        said: Tensor::from_gpu(said.buffer, &[sentences, steps]),
+        counted: Tensor::from_gpu(counted.buffer, &[sentences, steps]),
         sizes: job.sizes,
     };
     Ok((Tensor::from_gpu(y, &[]), saved))
 }
 
-/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is said, else 0
+/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is counted, else 0
 pub(crate) fn backward(gpu: &Gpu, saved: &Saved, dy: &Tensor) -> Result<Tensor> {
     let Sizes {
         sentences,
@@ -68,7 +68,7 @@ pub(crate) fn backward(gpu: &Gpu, saved: &Saved, dy: &Tensor) -> Result<Tensor> 
         positions,
     } = saved.sizes;
     let len = sentences * steps * positions;
-    let (missing, said) = (saved.missing.on(gpu)?, saved.said.on(gpu)?);
+    let (missing, counted) = (saved.missing.on(gpu)?, saved.counted.on(gpu)?);
     let (dy, da) = (dy.on(gpu)?, Slice::from(gpu.unset(len)?));
     gpu.kernel(Shader::Coverage, "coverage_backward")
         .params(&Params {
@@ -77,7 +77,7 @@ pub(crate) fn backward(gpu: &Gpu, saved: &Saved, dy: &Tensor) -> Result<Tensor> 
             ..Params::new(saved.sizes)
         })
         .read(1, &missing)
-        .read(2, &said)
+        .read(2, &counted)
         .write(3, &da)
         .read(5, &dy)
         .over(len)?;

@@ -2,18 +2,18 @@
 //! arXiv 1502.03044, section 4.2.1).
 //!
 //! The attention weights `a[s, t, p]` of sentence `s` sum to 1 over the positions `p` of each step `t`. The penalty is
-//! the squared distance of their sums over the steps from 1, so that no part of the image is ignored. A step that
-//! produces a word is called *said*. Steps that only pad the mini-batch produce none and are left out:
+//! the squared distance of their sums over the steps from 1, so that no part of the image is ignored. The sums count the
+//! steps that produce a word, and leave out those that only pad the mini-batch:
 //!
 //! ```text
-//! m[s, p] = 1 - sum over said t of a[s, t, p]            attention missing at position p
+//! m[s, p] = 1 - sum over counted t of a[s, t, p]         attention missing at position p
 //! y = 1/S sum over s, p of m[s, p]^2
 //!
-//! da[s, t, p] = -2/S m[s, p] dy                          where t is said, else 0
+//! da[s, t, p] = -2/S m[s, p] dy                          where t is counted, else 0
 //! ```
 //!
 //! The derivative of `m^2` with respect to `m` is `2 m`, and that of `m[s, p]` with respect to `a[s, t, p]` is -1 where
-//! step `t` is said. The chain rule multiplies the two with `1/S` and `dy`.
+//! step `t` is counted. The chain rule multiplies the two with `1/S` and `dy`.
 
 mod cpu;
 mod gpu;
@@ -39,7 +39,7 @@ pub(crate) struct Job<'a> {
     /// `a` `[S, T, P]`
     attention: &'a Tensor,
     /// `[S, T]`: whether the step produces a word.
-    said: &'a [bool],
+    counted: &'a [bool],
     sizes: Sizes,
 }
 
@@ -47,14 +47,14 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Saved {
     /// `m` `[S, P]`
     missing: Tensor,
-    /// `[S, T]`: 1 where the step is said, else 0
-    said: Tensor,
+    /// `[S, T]`: 1 where the step is counted, else 0
+    counted: Tensor,
     sizes: Sizes,
 }
 
 impl<'a> Job<'a> {
     /// Checks that there is a flag for each step.
-    fn check(attention: &'a Tensor, said: &'a [bool]) -> Result<Job<'a>> {
+    fn check(attention: &'a Tensor, counted: &'a [bool]) -> Result<Job<'a>> {
         let &[sentences, steps, positions] = attention.dims() else {
             return Err(Error::shape(
                 "coverage",
@@ -62,19 +62,19 @@ impl<'a> Job<'a> {
                 attention.shape(),
             ));
         };
-        if sentences == 0 || said.len() != sentences * steps {
+        if sentences == 0 || counted.len() != sentences * steps {
             return Err(Error::shape(
                 "coverage",
                 format_args!(
                     "a flag for each of {} steps, at least one",
                     sentences * steps
                 ),
-                format_args!("{} flags", said.len()),
+                format_args!("{} flags", counted.len()),
             ));
         }
         Ok(Job {
             attention,
-            said,
+            counted,
             sizes: Sizes {
                 sentences,
                 steps,
@@ -85,7 +85,7 @@ impl<'a> Job<'a> {
 
     /// The flags as numbers.
     fn flags(&self) -> Vec<f32> {
-        self.said.iter().map(|&said| said.into()).collect()
+        self.counted.iter().map(|&counted| counted.into()).collect()
     }
 
     /// Returns `y`, given `m`, and saves `m` for the backward pass.
@@ -98,7 +98,7 @@ impl<'a> Job<'a> {
         let squares: f64 = missing.iter().map(|&m| f64::from(m) * f64::from(m)).sum();
         let saved = Saved {
             missing: Tensor::computed(missing, &[sentences, positions]),
-            said: Tensor::computed(self.flags(), &[sentences, steps]),
+            counted: Tensor::computed(self.flags(), &[sentences, steps]),
             sizes: self.sizes,
         };
         let y = Tensor::scalar((squares / sentences as f64) as f32);
@@ -108,7 +108,7 @@ impl<'a> Job<'a> {
 
 /// The mean over sentences of the squared distance of each position's summed attention from one: one number.
 ///
-/// `attention` is `[S, T, P]`. `said` has `S T` entries: true for steps that produce a word, false for padding.
+/// `attention` is `[S, T, P]`. `counted` has `S T` entries: true for steps that produce a word, false for padding.
 ///
 /// ```
 /// use glimpse::{ops::coverage, tensor::Tensor};
@@ -121,9 +121,9 @@ impl<'a> Job<'a> {
 ///
 /// # Errors
 /// Where the shapes do not fit or there are no sentences.
-pub fn coverage(attention: &Tensor, said: &[bool]) -> Result<Tensor> {
+pub fn coverage(attention: &Tensor, counted: &[bool]) -> Result<Tensor> {
     let _timer = profile::time("coverage", attention.shape());
-    let job = Job::check(attention, said)?;
+    let job = Job::check(attention, counted)?;
     let place = Place::of(&[attention]);
     let (y, saved) = match &place {
         Place::Naive => naive::forward(&job),

@@ -3,7 +3,7 @@
 use super::{Job, Saved, Sizes};
 use crate::tensor::Tensor;
 
-/// `m[s, p] = 1 - sum over said t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
+/// `m[s, p] = 1 - sum over counted t of a[s, t, p]`, `y = 1/S sum over s, p of m[s, p]^2`
 pub(crate) fn forward(job: &Job) -> (Tensor, Saved) {
     let Sizes {
         sentences,
@@ -15,7 +15,7 @@ pub(crate) fn forward(job: &Job) -> (Tensor, Saved) {
     for s in 0..sentences {
         for t in 0..steps {
             for p in 0..positions {
-                if job.said[s * steps + t] {
+                if job.counted[s * steps + t] {
                     m[s * positions + p] -= a[(s * steps + t) * positions + p];
                 }
             }
@@ -24,20 +24,20 @@ pub(crate) fn forward(job: &Job) -> (Tensor, Saved) {
     job.penalty(m)
 }
 
-/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is said, else 0
+/// `da[s, t, p] = -2/S m[s, p] dy` where `t` is counted, else 0
 pub(crate) fn backward(saved: &Saved, dy: &Tensor) -> Tensor {
     let Sizes {
         sentences,
         steps,
         positions,
     } = saved.sizes;
-    let (m, said) = (saved.missing.data(), saved.said.data());
+    let (m, counted) = (saved.missing.data(), saved.counted.data());
     let factor = -2.0 / sentences as f32 * dy.data()[0];
     let mut da = vec![0.0; sentences * steps * positions];
     for s in 0..sentences {
         for t in 0..steps {
             for p in 0..positions {
-                if said[s * steps + t] == 1.0 {
+                if counted[s * steps + t] == 1.0 {
                     da[(s * steps + t) * positions + p] = factor * m[s * positions + p];
                 }
             }

@@ -11,8 +11,8 @@ fn agrees_with_pytorch() {
     on_every_device(|| {
         let case = fixture("coverage");
         let x = case.tracked("attention");
-        let said: Vec<bool> = case.integers("said").iter().map(|&s| s == 1).collect();
-        let y = coverage(&x, &said).unwrap();
+        let counted: Vec<bool> = case.integers("said").iter().map(|&s| s == 1).collect();
+        let y = coverage(&x, &counted).unwrap();
         case.close("output", &y, 1e-6);
         case.check_grads(&y, &[("attention", &x)], 1e-6);
     });

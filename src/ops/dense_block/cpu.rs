@@ -89,10 +89,7 @@ impl Buffer {
 
     /// The map from channel `first` on.
     fn channels_from(&self, first: usize) -> Pixels<'_> {
-        Pixels {
-            data: &self.data[first.min(self.data.len())..],
-            stride: self.total,
-        }
+        Pixels::new(&self.data[first.min(self.data.len())..], self.total)
     }
 
     /// Folds the norm of the first `channels` channels. The moments of those that earlier layers read are known already.
@@ -119,17 +116,11 @@ impl Buffer {
     ) -> (Tensor, Folded, Option<Moments>) {
         let (isa, stride) = (self.isa, one.shape.out_channels);
         let mut bottleneck = memory::unset(self.pixels * stride);
-        let out = PixelsMut {
-            data: &mut bottleneck,
-            stride,
-        };
+        let out = PixelsMut::new(&mut bottleneck, stride);
         let (x, weight) = (self.channels_from(0), (&one.weight, self.precision));
         convolve(isa, &one.shape, x, folded1, weight, After::Nothing, out);
 
-        let x = Pixels {
-            data: &bottleneck,
-            stride,
-        };
+        let x = Pixels::new(&bottleneck, stride);
         let (folded2, moments) = batch_norm::cpu::fold_for(isa, norm2, x, self.pixels);
         let weight = (&three.weight, self.precision);
         let out = self.next(one);
@@ -146,19 +137,13 @@ impl Buffer {
         // Running statistics do not depend on the pixels.
         let (folded2, _) = batch_norm::cpu::fold_for(isa, norm2, x, self.pixels);
         let mut bottleneck = memory::unset(self.pixels * stride);
-        let out = PixelsMut {
-            data: &mut bottleneck,
-            stride,
-        };
+        let out = PixelsMut::new(&mut bottleneck, stride);
         let after = After::AffineRelu(folded2.affine());
         let weight = (&one.weight, self.precision);
         convolve(isa, &one.shape, x, folded1, weight, after, out);
 
         let packed = packed_weight(isa, &three.shape, self.precision, &three.weight);
-        let z = Pixels {
-            data: &bottleneck,
-            stride,
-        };
+        let z = Pixels::new(&bottleneck, stride);
         let out = self.next(one);
         conv::forward(isa, &three.shape, z, None, &packed, After::Nothing, out);
         memory::recycle(bottleneck);
@@ -167,10 +152,7 @@ impl Buffer {
     /// The map behind the channels that convolution `one` reads.
     fn next(&mut self, one: &Conv) -> PixelsMut<'_> {
         let first = one.shape.channels.min(self.data.len());
-        PixelsMut {
-            data: &mut self.data[first..],
-            stride: self.total,
-        }
+        PixelsMut::new(&mut self.data[first..], self.total)
     }
 }
 
@@ -193,10 +175,7 @@ pub(super) fn backward(
         let pass = LayerBackward {
             isa,
             convs: &job.layers[l],
-            buffer: Pixels {
-                data: saved.buffer.data(),
-                stride: total,
-            },
+            buffer: Pixels::new(saved.buffer.data(), total),
             conv_wanted: [CONV1, CONV2].map(|conv| wanted.has(input(l, conv))),
         };
         of_layers.push(pass.run(layer, &mut dbuffer));
@@ -230,20 +209,11 @@ impl LayerBackward<'_> {
             shape: &three.shape,
             folded: &folded2,
             weight: &three.weight,
-            x: Pixels {
-                data: bottleneck.data(),
-                stride,
-            },
-            dy: Pixels {
-                data: &dbuffer[one.shape.channels.min(dbuffer.len())..],
-                stride: total,
-            },
+            x: Pixels::new(bottleneck.data(), stride),
+            dy: Pixels::new(&dbuffer[one.shape.channels.min(dbuffer.len())..], total),
         };
         let dw2 = self.conv_wanted[1].then(|| gradient.weight(isa));
-        let out = PixelsMut {
-            data: &mut dbottleneck,
-            stride,
-        };
+        let out = PixelsMut::new(&mut dbottleneck, stride);
         let [dgamma2, dbeta2] = gradient.norm(isa, Some(out));
         drop(bottleneck);
 
@@ -252,16 +222,10 @@ impl LayerBackward<'_> {
             folded: &folded1,
             weight: &one.weight,
             x: self.buffer,
-            dy: Pixels {
-                data: &dbottleneck,
-                stride,
-            },
+            dy: Pixels::new(&dbottleneck, stride),
         };
         let dw1 = self.conv_wanted[0].then(|| gradient.weight(isa));
-        let out = PixelsMut {
-            data: dbuffer,
-            stride: total,
-        };
+        let out = PixelsMut::new(dbuffer, total);
         let [dgamma1, dbeta1] = gradient.norm(isa, Some(out));
         memory::recycle(dbottleneck);
         let [dgamma1, dbeta1, dgamma2, dbeta2] = [dgamma1, dbeta1, dgamma2, dbeta2].map(Some);

@@ -11,7 +11,7 @@ use crate::gpu::conv::After;
 use crate::gpu::copy::{self, Rows};
 use crate::gpu::{Gpu, Slice};
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
-use crate::ops::conv2d::gpu::{convolve, map};
+use crate::ops::conv2d::gpu::convolve;
 use crate::ops::norm_relu_conv::gpu::Gradient;
 use crate::tensor::{Tensor, Wanted};
 
@@ -63,8 +63,8 @@ impl<'a> Buffer<'a> {
     /// Copies `x` to the first channels.
     fn new(gpu: &'a Gpu, job: &Job, x: &Tensor) -> Result<Buffer<'a>> {
         let (pixels, total, first) = (job.pixels(), job.total, job.dims[3]);
-        let buffer = map(gpu.unset(pixels * total)?, total);
-        copy::columns(gpu, &map(x.on(gpu)?, first), &buffer, [pixels, first])?;
+        let buffer = Rows::new(gpu.unset(pixels * total)?, total);
+        copy::columns(gpu, &Rows::new(x.on(gpu)?, first), &buffer, [pixels, first])?;
         Ok(Buffer {
             gpu,
             pixels,
@@ -118,7 +118,7 @@ impl<'a> Buffer<'a> {
     /// The result of the first convolution of a layer.
     fn bottleneck(&self, folded1: &Folded, one: &Conv, after: After) -> Result<Rows> {
         let (gpu, channels) = (self.gpu, one.shape.out_channels);
-        let bottleneck = map(gpu.unset(self.pixels * channels)?, channels);
+        let bottleneck = Rows::new(gpu.unset(self.pixels * channels)?, channels);
         let (maps, before) = ([&self.map, &bottleneck], folded1.on(gpu)?);
         let weight = (&one.weight, self.precision);
         convolve(gpu, &one.shape, maps, Some(&before), weight, after)?;
@@ -192,8 +192,8 @@ pub(super) fn backward(
     wanted: Wanted,
 ) -> Result<Vec<Option<Tensor>>> {
     let (pixels, total, first) = (job.pixels(), job.total, job.dims[3]);
-    let buffer = map(saved.buffer.on(gpu)?, total);
-    let dbuffer = map(gpu.unset(pixels * total)?, total);
+    let buffer = Rows::new(saved.buffer.on(gpu)?, total);
+    let dbuffer = Rows::new(gpu.unset(pixels * total)?, total);
     gpu.copy(&dy.on(gpu)?, &dbuffer.data, pixels * total)?;
     let mut of_layers = Vec::with_capacity(job.layers.len());
     for (l, layer) in saved.layers.into_iter().enumerate().rev() {
@@ -208,7 +208,7 @@ pub(super) fn backward(
         )?);
     }
     let dx = wanted.then(X, || {
-        let dx = map(gpu.unset(pixels * first)?, first);
+        let dx = Rows::new(gpu.unset(pixels * first)?, first);
         copy::columns(gpu, &dbuffer, &dx, [pixels, first])?;
         Ok(Tensor::from_gpu(dx.data.buffer, &job.dims))
     })?;
@@ -230,13 +230,13 @@ fn layer_backward(
         folded: [folded1, folded2],
     } = layer;
     let channels = one.shape.out_channels;
-    let dbottleneck = map(gpu.unset(bottleneck.len())?, channels);
+    let dbottleneck = Rows::new(gpu.unset(bottleneck.len())?, channels);
     let (dw2, [dgamma2, dbeta2]) = {
         let gradient = Gradient {
             shape: &three.shape,
             folded: &folded2,
             weight: &three.weight,
-            x: &map(bottleneck.on(gpu)?, channels),
+            x: &Rows::new(bottleneck.on(gpu)?, channels),
             dy: &dbuffer.from_column(one.shape.channels),
         };
         let dw2 = dw2_wanted.then(|| gradient.weight(gpu)).transpose()?;

@@ -12,10 +12,7 @@ pub(crate) fn forward(isa: Isa, job: &Job, x: &Tensor) -> Tensor {
     let image = pixels * channels;
     let mut y = vec![0.0; job.batch * channels];
     threads::for_each_chunk(&mut y, channels, |n, y| {
-        let x = Pixels {
-            data: &x[n * image..][..image],
-            stride: channels,
-        };
+        let x = Pixels::new(&x[n * image..][..image], channels);
         let sum = sum_rows(isa, x, pixels, channels);
         y.iter_mut()
             .zip(sum)

@@ -47,10 +47,7 @@ pub(crate) fn backward(isa: Isa, job: &Job, dy: &Tensor, wanted: Wanted) -> Vec<
         Tensor::computed(dw, job.weight.dims())
     };
     let db = || {
-        let dy = Pixels {
-            data: dy.data(),
-            stride: outputs,
-        };
+        let dy = Pixels::new(dy.data(), outputs);
         Tensor::computed(sum_rows(isa, dy, rows, outputs), &[outputs])
     };
     vec![

@@ -56,10 +56,7 @@ pub(crate) fn backward(
         Ok(Tensor::from_gpu(dw.buffer, job.weight.dims()))
     };
     let db = || {
-        let rows_of_dy = Rows {
-            data: dy.clone(),
-            stride: outputs,
-        };
+        let rows_of_dy = Rows::new(dy.clone(), outputs);
         Ok(Tensor::from_gpu(
             sum::rows(gpu, &rows_of_dy, [rows, outputs])?,
             &[outputs],

@@ -1,5 +1,5 @@
 //! One matrix product for the inputs of all steps, then the steps in order: each adds the recurrent product to its rows of
-//! `z`, and one pass over these rows computes the gates and the new state.
+//! `a`, and one pass over these rows computes the gates and the new state.
 //!
 //! The rows of one sequence are contiguous (`[N, T, ..]`). So step `t` of the mini-batch is a matrix whose row stride is
 //! `T` rows. The matrix product reads and writes such a matrix in place.
@@ -46,13 +46,13 @@ pub(crate) fn forward(isa: Isa, job: &Job) -> Saved {
     };
     for t in 0..job.steps {
         if let Some(h) = h_before(job, &states, t) {
-            let z = Product {
+            let a = Product {
                 c: &mut gates[t * width..],
                 stride,
                 accumulate: true,
                 bias: None,
             };
-            gemm_packed(isa, h, &w_hh, z);
+            gemm_packed(isa, h, &w_hh, a);
         }
         activate(isa, job, t, &mut gates, &mut states, &mut c);
     }
@@ -76,7 +76,7 @@ fn h_before<'a>(job: &'a Job, states: &'a [f32], t: usize) -> Option<Matrix<'a>>
     }
 }
 
-/// Replaces `z` of step `t` by the gates, computes the new state, and replaces `c` by `c'`.
+/// Replaces `a` of step `t` by the gates, computes the new state, and replaces `c` by `c'`.
 fn activate(isa: Isa, job: &Job, t: usize, gates: &mut [f32], states: &mut [f32], c: &mut [f32]) {
     let hidden = job.hidden;
     let (width, stride) = job.gate_strides();
@@ -98,7 +98,7 @@ fn activate(isa: Isa, job: &Job, t: usize, gates: &mut [f32], states: &mut [f32]
     gates::forward(isa, &mut rows);
 }
 
-/// The gradients: first `dz`, which overwrites the gates from the last step to the first; then one product for each wanted
+/// The gradients: first `da`, which overwrites the gates from the last step to the first; then one product for each wanted
 /// gradient.
 pub(crate) fn backward(
     isa: Isa,
@@ -111,9 +111,9 @@ pub(crate) fn backward(
     let (inputs, rows) = (job.inputs, job.rows());
     let (width, _) = job.gate_strides();
     let (h_new, c_new) = states.data().split_at(rows * job.hidden);
-    let dz = gates.data_mut();
-    let (dh, dc) = walk_back(isa, job, dz, c_new, d_output, wanted.has(H0));
-    let all = Matrix::new(dz, rows, width);
+    let da = gates.data_mut();
+    let (dh, dc) = walk_back(isa, job, da, c_new, d_output, wanted.has(H0));
+    let all = Matrix::new(da, rows, width);
     let dx = wanted.has(X).then(|| {
         let mut dx = memory::unset(rows * inputs);
         let w_ih = Matrix::new(job.weights.w_ih.data(), width, inputs);
@@ -127,21 +127,18 @@ pub(crate) fn backward(
         Tensor::computed(dw, job.weights.w_ih.dims())
     });
     let db = wanted.has(BIAS).then(|| {
-        let all = Pixels {
-            data: dz,
-            stride: width,
-        };
+        let all = Pixels::new(da, width);
         Tensor::computed(sum_rows(isa, all, rows, width), &[width])
     });
-    // Computed last, because it changes dz.
-    let dw_hh = wanted.has(W_HH).then(|| dw_hh(isa, job, h_new, dz));
+    // Computed last, because it changes da.
+    let dw_hh = wanted.has(W_HH).then(|| dw_hh(isa, job, h_new, da));
     let state = [job.batch, job.hidden];
     let dh0 = wanted.has(H0).then(|| Tensor::computed(dh, &state));
     let dc0 = wanted.has(C0).then(|| Tensor::computed(dc, &state));
     vec![dx, dw_ih, dw_hh, db, dh0, dc0]
 }
 
-/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh` and `dc` of the first
+/// Overwrites the gates with `da`, from the last step to the first. Returns `dh` and `dc` of the first
 /// step; `dh` has meaning only if `h0_wanted`.
 fn walk_back(
     isa: Isa,
@@ -189,36 +186,36 @@ fn walk_back(
         gates::backward(isa, &mut rows);
         drop(rows);
         if let Some(w_hh) = w_hh.as_ref().filter(|_| t > 0 || h0_wanted) {
-            let dz = Matrix::strided(&gates[t * width..], batch, width, stride);
-            gemm_packed(isa, dz, w_hh, Product::into(&mut dh, hidden));
+            let da = Matrix::strided(&gates[t * width..], batch, width, stride);
+            gemm_packed(isa, da, w_hh, Product::into(&mut dh, hidden));
         }
     }
     (dh, dc)
 }
 
-/// `dW_hh = dz^T h` over all steps. Sets `dz` of the first steps to zero.
-fn dw_hh(isa: Isa, job: &Job, h_new: &[f32], dz: &mut [f32]) -> Tensor {
+/// `dW_hh = da^T h` over all steps. Sets `da` of the first steps to zero.
+fn dw_hh(isa: Isa, job: &Job, h_new: &[f32], da: &mut [f32]) -> Tensor {
     let &Job { batch, hidden, .. } = job;
     let (width, stride) = job.gate_strides();
     let mut dw = memory::zeros(width * hidden);
     if let Some(h0) = job.h0() {
-        let first = Matrix::strided(dz, batch, width, stride);
+        let first = Matrix::strided(da, batch, width, stride);
         let h0 = Matrix::new(h0.data(), batch, hidden);
         gemm(isa, first.t(), h0, Product::into(&mut dw, hidden));
     }
     if job.rows() > 1 && job.steps > 1 {
-        // Each row of dz is multiplied with the row of h' before it. Before the first step of a sequence that row belongs to
-        // another sequence, so dz of the first steps, which is no longer needed, is set to zero.
-        dz.chunks_exact_mut(stride.max(1))
-            .for_each(|dz| dz[..width].fill(0.0));
-        let dz = Matrix::new(&dz[width..], job.rows() - 1, width);
+        // Each row of da is multiplied with the row of h' before it. Before the first step of a sequence that row belongs to
+        // another sequence, so da of the first steps, which is no longer needed, is set to zero.
+        da.chunks_exact_mut(stride.max(1))
+            .for_each(|da| da[..width].fill(0.0));
+        let da = Matrix::new(&da[width..], job.rows() - 1, width);
         let h = Matrix::new(h_new, job.rows() - 1, hidden);
         let out = Product::into(&mut dw, hidden);
         let out = match job.h0() {
             Some(_) => out.accumulate(),
             None => out,
         };
-        gemm(isa, dz.t(), h, out);
+        gemm(isa, da.t(), h, out);
     }
     Tensor::computed(dw, job.weights.w_hh.dims())
 }

@@ -24,12 +24,12 @@ pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Saved> {
     let states = Slice::from(gpu.unset(2 * rows * hidden)?);
     let w_ih = Matrix::new(job.weights.w_ih.on(gpu)?, inputs).t();
     let w_hh = Matrix::new(job.weights.w_hh.on(gpu)?, hidden).t();
-    let z = Product {
+    let a = Product {
         bias: Some(job.weights.bias.on(gpu)?),
         ..Product::into(gates.clone(), width)
     };
     let x = Matrix::new(job.x.on(gpu)?, inputs);
-    gemm(gpu, [rows, inputs, width], &x, &w_ih, &z)?;
+    gemm(gpu, [rows, inputs, width], &x, &w_ih, &a)?;
     let h0 = job.h0().map(|h0| h0.on(gpu)).transpose()?;
     let c0 = job.c0().map(|c0| c0.on(gpu)).transpose()?;
     for t in 0..steps {
@@ -41,11 +41,11 @@ pub(crate) fn forward(gpu: &Gpu, job: &Job) -> Result<Saved> {
             }),
         };
         if let Some(h) = h {
-            let z = Product {
+            let a = Product {
                 accumulate: true,
                 ..Product::into(gates.after(t * width), steps * width)
             };
-            gemm(gpu, [batch, hidden, width], &h, &w_hh, &z)?;
+            gemm(gpu, [batch, hidden, width], &h, &w_hh, &a)?;
         }
         gates::forward(gpu, &step(job, &gates, &states, &c0, t), &w_ih.data)?;
     }
@@ -63,22 +63,13 @@ fn step(job: &Job, gates: &Slice, states: &Slice, c0: &Option<Slice>, t: usize) 
         hidden,
         ..
     } = job;
-    let states_from = |first: usize| Rows {
-        data: states.after(first),
-        stride: steps * hidden,
-    };
+    let states_from = |first: usize| Rows::new(states.after(first), steps * hidden);
     let cells = job.rows() * hidden;
-    let c0 = c0.clone().map(|data| Rows {
-        data,
-        stride: hidden,
-    });
+    let c0 = c0.clone().map(|data| Rows::new(data, hidden));
     Step {
         batch,
         hidden,
-        gates: Rows {
-            data: gates.after(t * 4 * hidden),
-            stride: steps * 4 * hidden,
-        },
+        gates: Rows::new(gates.after(t * 4 * hidden), steps * 4 * hidden),
         h_new: states_from(t * hidden),
         c_new: states_from(cells + t * hidden),
         c: match t {
@@ -88,7 +79,7 @@ fn step(job: &Job, gates: &Slice, states: &Slice, c0: &Option<Slice>, t: usize) 
     }
 }
 
-/// The gradients: first `dz`, which overwrites the gates from the last step to the first; then one product for each wanted
+/// The gradients: first `da`, which overwrites the gates from the last step to the first; then one product for each wanted
 /// gradient.
 pub(crate) fn backward(
     gpu: &Gpu,
@@ -99,12 +90,18 @@ pub(crate) fn backward(
 ) -> Result<Vec<Option<Tensor>>> {
     let (inputs, rows, width) = (job.inputs, job.rows(), 4 * job.hidden);
     let states = saved.states.on(gpu)?;
-    let dz = saved.gates.on(gpu)?;
-    let (dh, dc) = walk_back(gpu, job, &dz, &states, d_output, wanted.has(H0))?;
-    let all = Matrix::new(dz.clone(), width);
-    let product = |sizes: [usize; 3], a: &Matrix, b: &Matrix, dims: &[usize]| {
+    let da = saved.gates.on(gpu)?;
+    let (dh, dc) = walk_back(gpu, job, &da, &states, d_output, wanted.has(H0))?;
+    let all = Matrix::new(da.clone(), width);
+    let product = |sizes: [usize; 3], left: &Matrix, right: &Matrix, dims: &[usize]| {
         let out = Slice::from(gpu.unset(sizes[0] * sizes[2])?);
-        gemm(gpu, sizes, a, b, &Product::into(out.clone(), sizes[2]))?;
+        gemm(
+            gpu,
+            sizes,
+            left,
+            right,
+            &Product::into(out.clone(), sizes[2]),
+        )?;
         Ok(Tensor::from_gpu(out.buffer, dims))
     };
     let dx = || {
@@ -121,11 +118,8 @@ pub(crate) fn backward(
         product([width, rows, job.hidden], &all.t(), &h, &dims)
     };
     let db = || {
-        let dz = Rows {
-            data: dz.clone(),
-            stride: width,
-        };
-        let db = sum::rows(gpu, &dz, [rows, width])?;
+        let da = Rows::new(da.clone(), width);
+        let db = sum::rows(gpu, &da, [rows, width])?;
         Ok(Tensor::from_gpu(db, &[width]))
     };
     let state = [job.batch, job.hidden];
@@ -139,7 +133,7 @@ pub(crate) fn backward(
     ])
 }
 
-/// Overwrites the gates with `dz`, from the last step to the first. Returns `dh` and `dc` of the first
+/// Overwrites the gates with `da`, from the last step to the first. Returns `dh` and `dc` of the first
 /// step; `dh` has meaning only if `h0_wanted`.
 fn walk_back(
     gpu: &Gpu,
@@ -171,10 +165,7 @@ fn walk_back(
     let w_hh = Matrix::new(job.weights.w_hh.on(gpu)?, hidden);
     let c0 = job.c0().map(|c0| c0.on(gpu)).transpose()?;
     for t in (0..steps).rev() {
-        let dy = Rows {
-            data: d_output.after(t * hidden),
-            stride: steps * hidden,
-        };
+        let dy = Rows::new(d_output.after(t * hidden), steps * hidden);
         let gradients = StepGradients {
             dy: &dy,
             dh: &dh,
@@ -183,12 +174,12 @@ fn walk_back(
         };
         gates::backward(gpu, &step(job, gates, states, &c0, t), &gradients)?;
         if t > 0 || h0_wanted {
-            let dz = Matrix {
+            let da = Matrix {
                 row: steps * width,
                 ..Matrix::new(gates.after(t * width), width)
             };
             let out = Product::into(dh.clone(), hidden);
-            gemm(gpu, [batch, width, hidden], &dz, &w_hh, &out)?;
+            gemm(gpu, [batch, width, hidden], &da, &w_hh, &out)?;
         }
     }
     Ok((dh, dc))
@@ -202,21 +193,12 @@ fn states_before(gpu: &Gpu, job: &Job, states: &Slice) -> Result<Slice> {
         hidden,
         ..
     } = job;
-    let h = Rows {
-        data: gpu.zeros(job.rows() * hidden)?.into(),
-        stride: steps * hidden,
-    };
-    let h_new = Rows {
-        data: states.clone(),
-        stride: steps * hidden,
-    };
+    let h = Rows::new(gpu.zeros(job.rows() * hidden)?, steps * hidden);
+    let h_new = Rows::new(states.clone(), steps * hidden);
     let later = [batch, steps.saturating_sub(1) * hidden];
     copy::columns(gpu, &h_new, &h.from_column(hidden), later)?;
     if let Some(h0) = job.h0() {
-        let h0 = Rows {
-            data: h0.on(gpu)?,
-            stride: hidden,
-        };
+        let h0 = Rows::new(h0.on(gpu)?, hidden);
         copy::columns(gpu, &h0, &h, [batch, hidden])?;
     }
     Ok(h.data)

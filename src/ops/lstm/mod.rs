@@ -1,11 +1,11 @@
 //! Long short-term memory (Hochreiter and Schmidhuber, 1997): one step, or a whole sequence, as one operation.
 //!
 //! ```text
-//! z = x W_ih^T + h W_hh^T + b            x [N, I]   h, c [N, H]   W_ih [4H, I]   W_hh [4H, H]   b [4H]
-//! i = sigmoid(z[0..H])                   input gate
-//! f = sigmoid(z[H..2H])                  forget gate
-//! g = tanh(z[2H..3H])                    candidate
-//! o = sigmoid(z[3H..4H])                 output gate
+//! a = x W_ih^T + h W_hh^T + b            x [N, I]   h, c [N, H]   W_ih [4H, I]   W_hh [4H, H]   b [4H]
+//! i = sigmoid(a[0..H])                   input gate
+//! f = sigmoid(a[H..2H])                  forget gate
+//! g = tanh(a[2H..3H])                    candidate
+//! o = sigmoid(a[3H..4H])                 output gate
 //! c' = f c + i g
 //! h' = o tanh(c')
 //! ```
@@ -29,12 +29,12 @@
 //! ```
 //!
 //! The derivative of the sigmoid is `s (1 - s)` and that of tanh is `1 - t^2`, in terms of their own values. They turn the
-//! gradients with respect to the gates into `dz`. `z` is a sum of two matrix products and a bias, whose gradients
+//! gradients with respect to the gates into `da`. `a` is a sum of two matrix products and a bias, whose gradients
 //! [`linear`](mod@super::linear) derives:
 //!
 //! ```text
-//! dz = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
-//! dx = dz W_ih      dh = dz W_hh      dW_ih = dz^T x      dW_hh = dz^T h      db = sum over rows of dz
+//! da = [dc' g i (1 - i),  dc' c f (1 - f),  dc' i (1 - g^2),  dh' tanh(c') o (1 - o)]
+//! dx = da W_ih      dh = da W_hh      dW_ih = da^T x      dW_hh = da^T h      db = sum over rows of da
 //! ```
 //!
 //! # The gradient of a sequence
@@ -43,7 +43,7 @@
 //! first, and each step passes its `dh` and `dc` to the step before it:
 //!
 //! ```text
-//! dh'(t) = dy(t) + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = dz(t+1) W_hh
+//! dh'(t) = dy(t) + dh(t+1)        dc'(t) = dc(t+1)        dh(t+1) = da(t+1) W_hh
 //! ```
 //!
 //! where `dy(t)` is the gradient with respect to the output `h'(t)`, and both terms of step `t+1` are zero at the last step.
@@ -123,7 +123,7 @@ pub(crate) struct Saved {
     /// `[2, N, T, H]`: `h'`, then `c'`, of every step. On the CPU `[1, N, T, H]`, only `h'`, where
     /// nothing needs `c'`.
     states: Tensor,
-    /// `[N, T, 4H]`: the gates i, f, g, o of every step. The backward pass overwrites them with `dz`.
+    /// `[N, T, 4H]`: the gates i, f, g, o of every step. The backward pass overwrites them with `da`.
     gates: Tensor,
 }
 

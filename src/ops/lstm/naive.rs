@@ -29,15 +29,15 @@ pub(crate) fn forward(job: &Job) -> Saved {
         for t in 0..steps {
             let row = n * steps + t;
             for j in 0..4 * hidden {
-                let mut z = bias[j];
+                let mut a = bias[j];
                 for e in 0..inputs {
-                    z += x[row * inputs + e] * w_ih[j * inputs + e];
+                    a += x[row * inputs + e] * w_ih[j * inputs + e];
                 }
                 for k in 0..hidden {
-                    z += before(job, job.h0(), &h_new, [n, t, k]) * w_hh[j * hidden + k];
+                    a += before(job, job.h0(), &h_new, [n, t, k]) * w_hh[j * hidden + k];
                 }
                 let is_candidate = j / hidden == CELL;
-                gates[row * 4 * hidden + j] = if is_candidate { z.tanh() } else { sigmoid(z) };
+                gates[row * 4 * hidden + j] = if is_candidate { a.tanh() } else { sigmoid(a) };
             }
             for k in 0..hidden {
                 let gate = |which: usize| gates[(row * 4 + which) * hidden + k];
@@ -95,27 +95,27 @@ pub(crate) fn backward(
         for t in (0..steps).rev() {
             let row = n * steps + t;
             let gates = &saved.gates.data()[row * 4 * hidden..][..4 * hidden];
-            let mut dz = vec![0.0; 4 * hidden];
+            let mut da = vec![0.0; 4 * hidden];
             for k in 0..hidden {
                 let c = before(job, job.c0(), c_new, [n, t, k]);
                 let dh_new = dy[row * hidden + k] + dh[k];
-                let (dz_k, dc_k) = cell(gates, k, [c, c_new[row * hidden + k]], dh_new, dc[k]);
-                for (gate, d) in dz_k.into_iter().enumerate() {
-                    dz[gate * hidden + k] = d;
+                let (da_k, dc_k) = cell(gates, k, [c, c_new[row * hidden + k]], dh_new, dc[k]);
+                for (gate, d) in da_k.into_iter().enumerate() {
+                    da[gate * hidden + k] = d;
                 }
                 dc[k] = dc_k;
             }
             dh.fill(0.0);
-            for (j, dz) in dz.into_iter().enumerate() {
+            for (j, da) in da.into_iter().enumerate() {
                 for e in 0..inputs {
-                    dx[row * inputs + e] += dz * w_ih[j * inputs + e];
-                    dw_ih[j * inputs + e] += dz * x[row * inputs + e];
+                    dx[row * inputs + e] += da * w_ih[j * inputs + e];
+                    dw_ih[j * inputs + e] += da * x[row * inputs + e];
                 }
                 for k in 0..hidden {
-                    dh[k] += dz * w_hh[j * hidden + k];
-                    dw_hh[j * hidden + k] += dz * before(job, job.h0(), h_new, [n, t, k]);
+                    dh[k] += da * w_hh[j * hidden + k];
+                    dw_hh[j * hidden + k] += da * before(job, job.h0(), h_new, [n, t, k]);
                 }
-                db[j] += dz;
+                db[j] += da;
             }
         }
     }
@@ -133,17 +133,17 @@ pub(crate) fn backward(
     ]
 }
 
-/// `dz` of the four gates of cell `k`, and its `dc`. The argument `dc` is the gradient with respect to `c'` without the
+/// `da` of the four gates of cell `k`, and its `dc`. The argument `dc` is the gradient with respect to `c'` without the
 /// term through `h'`.
 fn cell(gates: &[f32], k: usize, [c, c_new]: [f32; 2], dh_new: f32, dc: f32) -> ([f32; 4], f32) {
     let hidden = gates.len() / 4;
     let [i, f, g, o] = [INPUT, FORGET, CELL, OUTPUT].map(|gate| gates[gate * hidden + k]);
     let tanh_c = c_new.tanh();
     let dc_new = dc + dh_new * o * (1.0 - tanh_c * tanh_c);
-    let mut dz = [0.0; 4];
-    dz[INPUT] = dc_new * g * i * (1.0 - i);
-    dz[FORGET] = dc_new * c * f * (1.0 - f);
-    dz[CELL] = dc_new * i * (1.0 - g * g);
-    dz[OUTPUT] = dh_new * tanh_c * o * (1.0 - o);
-    (dz, dc_new * f)
+    let mut da = [0.0; 4];
+    da[INPUT] = dc_new * g * i * (1.0 - i);
+    da[FORGET] = dc_new * c * f * (1.0 - f);
+    da[CELL] = dc_new * i * (1.0 - g * g);
+    da[OUTPUT] = dh_new * tanh_c * o * (1.0 - o);
+    (da, dc_new * f)
 }

@@ -13,16 +13,10 @@ use crate::tensor::{Tensor, Wanted};
 /// `y = conv(max(0, scale x + shift), w)`
 pub(crate) fn forward(isa: Isa, job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
     let shape = &job.shape;
-    let x = Pixels {
-        data: job.x.data(),
-        stride: shape.channels,
-    };
+    let x = Pixels::new(job.x.data(), shape.channels);
     let (folded, moments) = batch_norm::cpu::fold_for(isa, norm, x, shape.pixels());
     let mut y = memory::unset(shape.out_pixels() * shape.out_channels);
-    let out = PixelsMut {
-        data: &mut y,
-        stride: shape.out_channels,
-    };
+    let out = PixelsMut::new(&mut y, shape.out_channels);
     let weight = (&job.weight, job.precision);
     convolve(isa, shape, x, &folded, weight, After::Nothing, out);
     (Tensor::computed(y, &shape.out_dims()), folded, moments)
@@ -55,21 +49,12 @@ pub(crate) fn backward(
         shape,
         folded,
         weight: &job.weight,
-        x: Pixels {
-            data: job.x.data(),
-            stride: shape.channels,
-        },
-        dy: Pixels {
-            data: dy.data(),
-            stride: shape.out_channels,
-        },
+        x: Pixels::new(job.x.data(), shape.channels),
+        dy: Pixels::new(dy.data(), shape.out_channels),
     };
     let dw = wanted.has(WEIGHT).then(|| gradient.weight(isa));
     let mut dx = wanted.has(X).then(|| memory::zeros(job.x.len()));
-    let out = dx.as_mut().map(|data| PixelsMut {
-        data,
-        stride: shape.channels,
-    });
+    let out = dx.as_mut().map(|data| PixelsMut::new(data, shape.channels));
     let of_norm = [X, GAMMA, BETA].iter().any(|&input| wanted.has(input));
     let [dgamma, dbeta] = match of_norm {
         true => gradient.norm(isa, out).map(Some),
@@ -112,12 +97,9 @@ impl Gradient<'_> {
         } = self;
         let stride = shape.channels;
         let mut dz = memory::unset(shape.pixels() * stride);
-        let out = PixelsMut {
-            data: &mut dz,
-            stride,
-        };
+        let out = PixelsMut::new(&mut dz, stride);
         conv::grad_input(isa, shape, dy, weight.data(), out);
-        let x_and_dz = [x, Pixels { data: &dz, stride }];
+        let x_and_dz = [x, Pixels::new(&dz, stride)];
         let of_norm = batch_norm::cpu::grads(isa, x_and_dz, folded, true, shape.pixels(), dx);
         memory::recycle(dz);
         of_norm

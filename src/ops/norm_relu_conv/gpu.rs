@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 use crate::gpu::conv::{self, After};
 use crate::gpu::copy::Rows;
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
-use crate::ops::conv2d::gpu::{convolve, grad_input, map};
+use crate::ops::conv2d::gpu::{convolve, grad_input};
 use crate::sizes::ConvShape;
 use crate::tensor::{Tensor, Wanted};
 
@@ -17,9 +17,9 @@ pub(crate) fn forward(
     norm: &Norm,
 ) -> Result<(Tensor, Folded, Option<Moments>)> {
     let (shape, outputs) = (&job.shape, job.shape.out_channels);
-    let x = map(job.x.on(gpu)?, shape.channels);
+    let x = Rows::new(job.x.on(gpu)?, shape.channels);
     let (folded, moments) = batch_norm::gpu::fold_for(gpu, norm, &x, shape.pixels())?;
-    let y = map(gpu.unset(shape.out_pixels() * outputs)?, outputs);
+    let y = Rows::new(gpu.unset(shape.out_pixels() * outputs)?, outputs);
     let weight = (&job.weight, job.precision);
     let before = folded.on(gpu)?;
     convolve(gpu, shape, [&x, &y], Some(&before), weight, After::Nothing)?;
@@ -40,13 +40,13 @@ pub(crate) fn backward(
         shape,
         folded,
         weight: &job.weight,
-        x: &map(job.x.on(gpu)?, shape.channels),
-        dy: &map(dy.on(gpu)?, shape.out_channels),
+        x: &Rows::new(job.x.on(gpu)?, shape.channels),
+        dy: &Rows::new(dy.on(gpu)?, shape.out_channels),
     };
     let dw = wanted.then(WEIGHT, || gradient.weight(gpu))?;
     let unset = || gpu.unset(job.x.len());
     let dx = wanted.has(X).then(unset).transpose()?;
-    let dx = dx.map(|dx| map(dx, shape.channels));
+    let dx = dx.map(|dx| Rows::new(dx, shape.channels));
     let of_norm = [X, GAMMA, BETA].iter().any(|&input| wanted.has(input));
     let [dgamma, dbeta] = match of_norm {
         true => gradient.norm(gpu, dx.as_ref(), false)?.map(Some),

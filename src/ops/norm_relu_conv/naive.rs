@@ -9,7 +9,7 @@ use crate::tensor::{Tensor, Wanted};
 /// `z = max(0, scale x + shift)`
 fn activated(job: &Job, folded: &Folded) -> Vec<f32> {
     batch_norm::naive::affine(
-        job.as_pixels(job.x.data()),
+        Pixels::new(job.x.data(), job.shape.channels),
         folded,
         true,
         job.shape.pixels(),
@@ -18,7 +18,7 @@ fn activated(job: &Job, folded: &Folded) -> Vec<f32> {
 
 /// `y = conv(z, w)`
 pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let (shape, x) = (&job.shape, job.as_pixels(job.x.data()));
+    let (shape, x) = (&job.shape, Pixels::new(job.x.data(), job.shape.channels));
     let (folded, moments) = batch_norm::naive::fold_for(norm, x, shape.pixels());
     let z = activated(job, &folded);
     let sums = conv2d::naive::convolve(shape, &z, job.weight.data(), job.precision);
@@ -48,23 +48,10 @@ pub(crate) fn gradients(job: &Job, folded: &Folded, dy: &Tensor) -> [Tensor; 4] 
     let z = activated(job, folded);
     let [dz, dw] = conv2d::naive::gradients(shape, &z, weight.data(), dy.data());
     let mut dx = vec![0.0; job.x.len()];
-    let out = PixelsMut {
-        data: &mut dx,
-        stride: shape.channels,
-    };
-    let x_and_dz = [job.x.data(), &dz].map(|data| job.as_pixels(data));
+    let out = PixelsMut::new(&mut dx, shape.channels);
+    let x_and_dz = [job.x.data(), &dz].map(|data| Pixels::new(data, job.shape.channels));
     let pixels = shape.pixels();
     let [dgamma, dbeta] = batch_norm::naive::grads(x_and_dz, folded, true, pixels, Some(out));
     let dx = Tensor::computed(dx, job.x.dims());
     [dx, dgamma, dbeta, Tensor::computed(dw, weight.dims())]
-}
-
-impl Job {
-    /// `data`, of the shape of `x`, as pixels.
-    fn as_pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
-        Pixels {
-            data,
-            stride: self.shape.channels,
-        }
-    }
 }

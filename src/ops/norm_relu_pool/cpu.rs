@@ -2,6 +2,7 @@
 
 use super::Job;
 use crate::cpu::after::Affine;
+use crate::cpu::pixels::Pixels;
 use crate::cpu::simd::{Simd, WithSimd};
 use crate::cpu::{Isa, memory, threads};
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
@@ -10,7 +11,8 @@ use crate::tensor::{Tensor, Wanted};
 /// `y[n][p][q][c] = 1/s^2 sum_{u, v} max(0, scale x[n][p s + u][q s + v][c] + shift)`
 pub(super) fn forward(isa: Isa, job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
     let x = job.x.data();
-    let (folded, moments) = batch_norm::cpu::fold_for(isa, norm, job.as_pixels(x), job.pixels());
+    let (folded, moments) =
+        batch_norm::cpu::fold_for(isa, norm, Pixels::new(x, job.channels), job.pixels());
     let affine = folded.affine();
     let ([height, width], [out_height, out_width]) = (job.input, job.output());
     let mut y = memory::unset(job.out_dims().iter().product());
@@ -33,7 +35,7 @@ pub(super) fn backward(
 ) -> Vec<Option<Tensor>> {
     let mut dz = memory::zeros(job.x.len());
     spread(isa, job, dy.data(), &mut dz);
-    let x_and_dz = [job.x.data(), &dz].map(|data| job.as_pixels(data));
+    let x_and_dz = [job.x.data(), &dz].map(|data| Pixels::new(data, job.channels));
     let grads = batch_norm::gradients(&job.x, wanted, |dx| {
         batch_norm::cpu::grads(isa, x_and_dz, folded, true, job.pixels(), dx)
     });

@@ -41,7 +41,7 @@ pub(super) fn forward(
     job: &Job,
     norm: &Norm,
 ) -> Result<(Tensor, Folded, Option<Moments>)> {
-    let x = rows(job, job.x.on(gpu)?);
+    let x = Rows::new(job.x.on(gpu)?, job.channels);
     let (folded, moments) = batch_norm::gpu::fold_for(gpu, norm, &x, job.pixels())?;
     let len = job.out_dims().iter().product();
     let y = Slice::from(gpu.unset(len)?);
@@ -67,7 +67,7 @@ pub(super) fn backward(
     wanted: Wanted,
 ) -> Result<Vec<Option<Tensor>>> {
     let len = job.x.len();
-    let unset = || Ok(rows(job, gpu.unset(len)?.into()));
+    let unset = || Ok(Rows::new(gpu.unset(len)?, job.channels));
     let (dy, dz) = (dy.on(gpu)?, unset()?);
     gpu.kernel(Shader::NormReluPool, "norm_relu_pool_spread")
         .params(&Params {
@@ -80,7 +80,7 @@ pub(super) fn backward(
     let dx = wanted.has(X).then(unset).transpose()?;
     let [dgamma, dbeta] = batch_norm::gpu::grads(
         gpu,
-        [&rows(job, job.x.on(gpu)?), &dz],
+        [&Rows::new(job.x.on(gpu)?, job.channels), &dz],
         folded,
         true,
         job.pixels(),
@@ -92,12 +92,4 @@ pub(super) fn backward(
         wanted.has(GAMMA).then_some(dgamma),
         wanted.has(BETA).then_some(dbeta),
     ])
-}
-
-/// The rows of `data`, of the shape of `x`.
-fn rows(job: &Job, data: Slice) -> Rows {
-    Rows {
-        data,
-        stride: job.channels,
-    }
 }

@@ -22,7 +22,6 @@ mod cpu;
 mod gpu;
 pub(crate) mod naive;
 
-use crate::cpu::pixels::Pixels;
 use crate::cpu::profile;
 use crate::error::{Error, Result};
 use crate::ops::batch_norm::{Moments, Norm};
@@ -82,14 +81,6 @@ impl Job {
     /// The number of pixels of `x`.
     fn pixels(&self) -> usize {
         self.batch * self.input[0] * self.input[1]
-    }
-
-    /// `data`, of the shape of `x`, as pixels.
-    fn as_pixels<'a>(&self, data: &'a [f32]) -> Pixels<'a> {
-        Pixels {
-            data,
-            stride: self.channels,
-        }
     }
 }
 

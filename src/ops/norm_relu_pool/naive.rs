@@ -1,12 +1,13 @@
 //! The definition as plain loops; the definition of batch norm computes the affine map and its gradient.
 
 use super::Job;
+use crate::cpu::pixels::Pixels;
 use crate::ops::batch_norm::{self, Folded, Moments, Norm};
 use crate::tensor::{Tensor, Wanted};
 
 /// `z = max(0, scale x + shift)`, `y[n][p][q][c] = 1/s^2 sum_{u, v} z[n][p s + u][q s + v][c]`
 pub(super) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let x = job.as_pixels(job.x.data());
+    let x = Pixels::new(job.x.data(), job.channels);
     let (folded, moments) = batch_norm::naive::fold_for(norm, x, job.pixels());
     let z = batch_norm::naive::affine(x, &folded, true, job.pixels());
     let area = (job.window * job.window) as f32;
@@ -26,7 +27,7 @@ pub(super) fn backward(
     let (dy, area) = (dy.data(), (job.window * job.window) as f32);
     let mut dz = vec![0.0; job.x.len()];
     for_each_pair(job, |zi, yi| dz[zi] = dy[yi] / area);
-    let x_and_dz = [job.x.data(), &dz].map(|data| job.as_pixels(data));
+    let x_and_dz = [job.x.data(), &dz].map(|data| Pixels::new(data, job.channels));
     batch_norm::gradients(&job.x, wanted, |dx| {
         batch_norm::naive::grads(x_and_dz, folded, true, job.pixels(), dx)
     })

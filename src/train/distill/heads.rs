@@ -142,7 +142,7 @@ impl Objective {
         features: &Tensor,
         rows: &TeacherRows,
     ) -> Result<(Option<Tensor>, Part)> {
-        let said = head
+        let predicted = head
             .features
             .as_ref()
             .map(|head| head.forward(features))
@@ -154,15 +154,16 @@ impl Objective {
             classes: None,
         };
         let mut total = None;
-        if let (Some(said), Some(wanted)) = (&said, &rows.features)
+        if let (Some(predicted), Some(wanted)) = (&predicted, &rows.features)
             && self.loss.features > 0.0
         {
-            let loss = ops::mse(said, wanted)?;
+            let loss = ops::mse(predicted, wanted)?;
             part.features = Some(loss.detach());
             total = add(total, &ops::scale(&loss, self.loss.features)?)?;
         }
         if self.loss.classes > 0.0
-            && let Some((student, teacher)) = self.logits(head, features, said.as_ref(), rows)?
+            && let Some((student, teacher)) =
+                self.logits(head, features, predicted.as_ref(), rows)?
         {
             let loss = ops::kl_div(&student, &teacher, self.loss.temperature)?;
             part.classes = Some(loss.detach());
@@ -179,11 +180,11 @@ impl Objective {
         &self,
         head: &Head,
         features: &Tensor,
-        said: Option<&Tensor>,
+        predicted: Option<&Tensor>,
         rows: &TeacherRows,
     ) -> Result<Option<(Tensor, Tensor)>> {
-        let student = match (&self.classifier, said, &head.classes) {
-            (Some(classifier), Some(said), _) => classifier.forward(said)?,
+        let student = match (&self.classifier, predicted, &head.classes) {
+            (Some(classifier), Some(predicted), _) => classifier.forward(predicted)?,
             (None, _, Some(own)) => own.forward(features)?,
             _ => return Ok(None),
         };

@@ -493,22 +493,13 @@ mod tests {
                 });
                 let args = ConvArgs {
                     isa,
-                    x: Pixels {
-                        data: &x,
-                        stride: channels,
-                    },
+                    x: Pixels::new(&x, channels),
                     before: Some(f),
                     weight: &packed,
                     after: After::Nothing,
                 };
                 let mut y = vec![0.0; want.len()];
-                Tiling::new(&window, outputs).multiply(
-                    &args,
-                    PixelsMut {
-                        data: &mut y,
-                        stride: outputs,
-                    },
-                );
+                Tiling::new(&window, outputs).multiply(&args, PixelsMut::new(&mut y, outputs));
                 let distance: f64 = y
                     .iter()
                     .zip(&want)
@@ -522,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_by_the_weights_is_the_direct_one() {
+    fn the_gradient_with_respect_to_the_weights_is_the_direct_one() {
         // Several parts of several groups, and edges that no whole tile fits.
         for (batch, side, channels, outputs) in [(1, 14, 32, 16), (6, 30, 16, 32), (2, 17, 48, 16)]
         {
@@ -543,14 +534,8 @@ mod tests {
                 scale: &scale,
                 shift: &shift,
             });
-            let x = Pixels {
-                data: &x,
-                stride: channels,
-            };
-            let dy = Pixels {
-                data: &dy,
-                stride: outputs,
-            };
+            let x = Pixels::new(&x, channels);
+            let dy = Pixels::new(&dy, outputs);
             for isa in Isa::available() {
                 let (mut got, mut want) = (
                     vec![0.0; outputs * channels * 9],

@@ -46,12 +46,12 @@ pub(super) fn read(
     let pictures = Pictures::near(file);
     let mut lines = Lines::of(text, &pictures);
     // Spreadsheets declare the separator, which may be a tab, in a first line `sep=`.
-    let said = text
+    let declared = text
         .lines()
         .next()
         .and_then(|line| line.trim_start_matches([' ', '"']).strip_prefix("sep="));
-    let said = said.and_then(|sep| sep.chars().next());
-    if said.is_some() {
+    let declared = declared.and_then(|sep| sep.chars().next());
+    if declared.is_some() {
         lines.skip_line();
     }
     let is_blank = |rest: &str| {
@@ -66,7 +66,7 @@ pub(super) fn read(
         delimiter,
         shape,
         has_titles,
-    } = start(file, &lines, said, columns, &pictures)?;
+    } = start(file, &lines, declared, columns, &pictures)?;
     if has_titles {
         lines.record(delimiter, records::ANY);
         lines.unclosed.clear();

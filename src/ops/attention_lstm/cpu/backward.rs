@@ -68,10 +68,7 @@ pub(crate) fn backward(
         gradient(dw, &weights.w_hh)
     });
     let db = wanted.has(BIAS).then(|| {
-        let biased = Pixels {
-            data: &rows.data()[s.key..],
-            stride: s.recurrent(),
-        };
+        let biased = Pixels::new(&rows.data()[s.key..], s.recurrent());
         let db = sum_rows(isa, biased, s.rows(), s.value + 4 * s.hidden);
         gradient(db, &weights.bias)
     });

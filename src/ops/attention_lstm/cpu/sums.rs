@@ -107,10 +107,7 @@ pub(super) fn keys(isa: Isa, job: &Job, steps: &KeySteps) -> (Vec<f32>, Vec<f32>
             });
         }
     });
-    let all = Pixels {
-        data: &parts,
-        stride: s.key,
-    };
+    let all = Pixels::new(&parts, s.key);
     let dscore = sum_rows(isa, all, count, s.key);
     memory::recycle(parts);
     (dkeys, dscore)
