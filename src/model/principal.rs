@@ -23,7 +23,7 @@ const ROUNDS: usize = 40;
 /// `[count, D]`.
 ///
 /// # Errors
-/// Where there are no rows, or `count` is 0 or above the number of elements of a row.
+/// If there are no rows, or `count` is 0 or above the number of elements of a row.
 pub fn directions(x: &Tensor, count: usize) -> Result<(Vec<f32>, Tensor)> {
     let x = x.to(&Device::Cpu)?;
     let &[rows, width] = x.dims() else {
@@ -59,7 +59,7 @@ pub fn directions(x: &Tensor, count: usize) -> Result<(Vec<f32>, Tensor)> {
 /// Transposes a matrix `[N, D]` to `[D, N]`.
 ///
 /// # Errors
-/// Where `x` is not a matrix.
+/// If `x` is not a matrix.
 pub fn transposed(x: &Tensor) -> Result<Tensor> {
     let &[rows, width] = x.dims() else {
         return Err(Error::shape("transposed", "[N, D]", x.shape()));
