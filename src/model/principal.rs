@@ -126,7 +126,7 @@ mod tests {
         assert_close("first", &first, &[half, half, 0.0], 0.02);
         let gram = ops::linear(&found, &found, None).unwrap();
         assert_close("orthonormal", gram.data(), &[1.0, 0.0, 0.0, 1.0], 1e-5);
-        // More directions than there is variance in.
+        // More directions are wanted than have any variance.
         let (_, all) = directions(&x, 3).unwrap();
         let gram = ops::linear(&all, &all, None).unwrap();
         assert_close(

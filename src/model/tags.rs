@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn two_small_matrices_say_nearly_what_one_large_one_says() {
-        // Features that vary in three directions, so that three directions of the logits say everything.
+        // The features vary in three directions, so three directions describe the logits completely.
         let (few, spread) = (random(&[50, 3], 5), random(&[8, 3], 6));
         let features = ops::linear(&few, &spread, Some(&random(&[8], 7))).unwrap();
         let mut tags = Tags::new(names(20), &linear(20, 8, 1)).unwrap();

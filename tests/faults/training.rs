@@ -10,7 +10,8 @@ use crate::places::{GLIMPSE, Place, Run, data, for_all, model, scratch};
 
 /// The number of calls of each kind at which a fault is tried.
 const POINTS: u32 = 16;
-/// The same for faults that last: enough calls to reach the last model, after the lines of the log and the reports.
+/// The number of calls of each kind at which a lasting fault is tried: enough to reach the last model, which is written
+/// after the lines of the log and the reports.
 const MORE_POINTS: u32 = 28;
 
 const OUT: &str = "m.safetensors";
