@@ -17,11 +17,11 @@ use glimpse::train::optimizer::Optimizer;
 use glimpse::train::schedule::schedule;
 
 const PICTURES: usize = 20;
-/// Places of a map.
+/// The number of places in a map.
 const PLACES: usize = 9;
 const STEPS: u64 = 300;
 
-/// Captions of which no two are alike, and which begin alike, so that words alone do not tell which is meant.
+/// Captions that all differ but begin alike, so that a decoder must look at the picture to choose between them.
 fn captions() -> Vec<String> {
     let who = ["dog", "cat", "man", "woman", "child"];
     let what = [
@@ -41,7 +41,7 @@ fn captions() -> Vec<String> {
 
 fn captioner(kind: DecoderKind, layers: usize, tied: bool) -> Captioner {
     let mut init = Init::new(11);
-    // Never asked: the pictures are random features.
+    // Not used: the pictures are random features.
     let encoder = DenseNetConfig {
         growth: 8,
         blocks: vec![1],
@@ -78,7 +78,7 @@ fn captioner(kind: DecoderKind, layers: usize, tied: bool) -> Captioner {
     }
 }
 
-/// Random pictures as the decoder takes them.
+/// Random features in place of pictures.
 fn pictures(captioner: &Captioner) -> Tensor {
     let channels = captioner.decoder.config().features;
     let mut init = Init::new(5);
@@ -88,7 +88,7 @@ fn pictures(captioner: &Captioner) -> Tensor {
     }
 }
 
-/// The words that are read and those that are to follow, padded to one length.
+/// The words that the decoder reads and the words that it must predict, padded to one length.
 fn batch(vocabulary: &Vocabulary) -> (Vec<usize>, Vec<usize>) {
     let sentences: Vec<Vec<u32>> = captions()
         .iter()
@@ -104,7 +104,7 @@ fn batch(vocabulary: &Vocabulary) -> (Vec<usize>, Vec<usize>) {
     (words, targets)
 }
 
-/// Trains the decoder and returns the first loss and the last.
+/// Trains the decoder, and returns the first and the last loss.
 fn train(captioner: &mut Captioner, pictures: &Tensor) -> (f32, f32) {
     let config = OptimizerConfig {
         kind: OptimizerKind::Adam,
@@ -154,7 +154,7 @@ fn bleu4(said: &[String]) -> f64 {
     100.0 * bleu::corpus(&segments)[3]
 }
 
-/// Trains one decoder to recite, and sends its model through a file.
+/// Trains one decoder to recite the captions, and checks the model again after it was saved and loaded.
 fn recites(kind: DecoderKind, layers: usize, tied: bool) {
     let what = format!("{} of {layers} layers, tied {tied}", kind.name());
     let mut captioner = captioner(kind, layers, tied);

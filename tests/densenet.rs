@@ -70,7 +70,7 @@ fn inference_agrees_with_pytorch() {
     }
 }
 
-/// Published sizes with random weights and statistics, as far as the second block.
+/// The first two blocks of a network of the published sizes, with random weights and statistics.
 fn first_blocks() -> DenseNet {
     let config = DenseNetConfig {
         blocks: vec![6, 3],
@@ -109,11 +109,11 @@ fn bf16_features_are_within_a_hundredth_on_every_instruction_set() {
         assert!((1e-5..=1e-2).contains(&error), "{isa}: {error:.1e}");
         all.push(features);
     }
-    // The operands are the same everywhere but where a sum before them, rounded otherwise, falls to the other side.
+    // Instruction sets round sums differently, so some operands are rounded to a neighbouring bf16 number.
     for features in &all {
         close("each and the first", features, &all[0], 2e-3);
     }
-    // Training takes no notice.
+    // Training ignores the precision.
     let training = net.features(&x, Mode::Training { seed: 0 }).unwrap();
     net.set_precision(Precision::F32);
     let again = net.features(&x, Mode::Training { seed: 0 }).unwrap();
@@ -122,7 +122,7 @@ fn bf16_features_are_within_a_hundredth_on_every_instruction_set() {
 
 #[test]
 fn an_image_has_the_same_features_alone_and_in_a_batch() {
-    // As large as it takes for images to pass the first stage one by one, and small enough to pass it together.
+    // Large images pass the first stage one by one, small ones pass it together.
     for (side, precision) in [
         (224, Precision::F32),
         (224, Precision::Bf16),
@@ -160,12 +160,12 @@ fn what_is_learnt_is_used_in_inference_at_once() {
 
 const TRAINING: Mode = Mode::Training { seed: 0 };
 
-/// Holds the gradient of a parameter against the one recorded under `pass`.
+/// Compares the gradient of a parameter with the one recorded under `pass`.
 #[track_caller]
 fn close_gradient(fixture: &WeightFile, pass: &str, grads: &Gradients, name: &str, leaf: &Tensor) {
     let want = fixture.tensor(&format!("{pass}/grad/{name}")).unwrap();
-    // Scaling what a batch norm follows changes nothing, so some gradients are nearly zero: what is left of them is
-    // rounding, and they are held against 1.
+    // A batch norm undoes any scaling of its input, so some gradients are nearly zero and consist of rounding errors.
+    // Their errors are measured relative to 1.
     let squares = want.data().iter().map(|x| f64::from(x * x));
     let norm = squares.sum::<f64>().sqrt();
     close(name, grads.get(leaf).unwrap(), &want, 5e-5 / norm.min(1.0));
@@ -209,7 +209,7 @@ fn training_agrees_with_pytorch() {
     }
 }
 
-/// Whether a parameter is of what is trained of [`tiny`] where only the last block is.
+/// Whether a parameter of [`tiny`] is trained if only the last block is.
 fn is_last(name: &str) -> bool {
     name.starts_with("features.denseblock2.") || name.starts_with("features.norm5.")
 }
@@ -218,7 +218,7 @@ fn is_last(name: &str) -> bool {
 fn the_last_block_alone_has_the_gradients_that_it_has_with_the_others() {
     let fixture = WeightFile::open(FIXTURE).unwrap();
     let expected = |name: &str| fixture.tensor(name).unwrap();
-    // Nothing is passed on to before the last block, not even to an image that wants it.
+    // No gradient is computed before the last block, not even for a tracked image.
     let x = expected("x").tracked();
     for isa in Isa::available() {
         isa.scope(|| {
@@ -278,13 +278,13 @@ fn what_is_frozen_takes_large_images_in_groups() {
         });
         net.track_tuned();
         let got = net.features(&x, TRAINING).unwrap();
-        // In f32 all of it, for training takes no notice of the precision.
+        // All in f32, because training ignores the precision.
         close("features", &got, &want, 2e-6);
     }
 }
 
 /// The four published networks with random weights, in the folder that `tools/export_torchvision.py` wrote and
-/// `GLIMPSE_TORCHVISION` names; without it there is nothing to compare with.
+/// `GLIMPSE_TORCHVISION` names. Without the variable, this test does nothing.
 #[test]
 fn the_published_networks_agree_with_torchvision() {
     let Ok(folder) = std::env::var("GLIMPSE_TORCHVISION") else {

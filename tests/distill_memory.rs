@@ -16,7 +16,7 @@ mod made;
 const VIEWS: usize = 80_000;
 const FEATURES: usize = 1200;
 
-/// MiB that the process has of the machine's memory, mapped files included, where the system tells.
+/// The resident memory of the process in MiB, mapped files included, or `None` if the system does not report it.
 fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
@@ -24,7 +24,7 @@ fn resident() -> Option<usize> {
     Some(kilobytes >> 10)
 }
 
-/// A target file of some 190 MB, most of them zeros that need not be written.
+/// Makes a target file of about 190 MB, mostly of zeros that need not be written.
 fn large_file(path: &Path, picture: &Path) {
     let header = serde_json::json!({
         "format": 1, "teacher": "zero", "rendering": "bilinear-1",

@@ -1,6 +1,6 @@
 //! Runs the examples in `tools/examples`.
 //!
-//! `cargo test` builds them beside the tests. Before `cargo test --test examples` alone, `cargo build --examples` does.
+//! `cargo test` builds them with the tests. Run `cargo build --examples` before `cargo test --test examples`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The program of an example: `target/PROFILE/examples/NAME`, where this test is `target/PROFILE/deps/examples-HASH`.
+/// The program of an example: `target/PROFILE/examples/NAME`, if this test is `target/PROFILE/deps/examples-HASH`.
 fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
@@ -31,7 +31,7 @@ fn run(name: &str, args: &[&Path]) -> Output {
         })
 }
 
-/// The standard output of an example, which must succeed.
+/// Runs an example, which must succeed, and returns its standard output.
 fn printed(name: &str, args: &[&Path]) -> String {
     let output = run(name, args);
     let error = String::from_utf8_lossy(&output.stderr);

@@ -5,13 +5,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors, lowest first; each line is one floor, each word a room on it.
+/// The floors, lowest first. Each inner list is one floor, and each word in it is a module (a room) on that floor.
 const FLOORS: [&[&str]; 12] = [
     &["error", "sizes", "book"],
     &["cpu", "gpu"],
     &["tensor"],
     &["ops"],
-    // Built from other operations by definition, one on top of the other.
+    // These operations are defined by other operations, each by those on the floors below.
     &[
         "ops/norm_relu_conv",
         "ops/norm_relu_pool",
@@ -26,8 +26,7 @@ const FLOORS: [&[&str]; 12] = [
     &["cli", "main"],
 ];
 
-/// The room that a path such as `ops/relu/cpu.rs` or `crate::ops::relu` is in, and its floor. Each operation is a
-/// room of its own.
+/// The floor and the room of a path such as `ops/relu/cpu.rs` or `crate::ops::relu`. Each operation is a separate room.
 fn room(parts: &[&str]) -> Option<(usize, String)> {
     let first = *parts.first()?;
     if first == "ops" {
@@ -53,7 +52,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Without line comments; what is in them imports nothing.
+/// The text without line comments, whose paths are not imports.
 fn code(text: &str) -> String {
     text.lines()
         .map(|line| line.split("//").next().unwrap_or(""))
@@ -65,13 +64,13 @@ fn code(text: &str) -> String {
 fn imports(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::") {
-        // `$crate::` of a macro is the same place.
+        // `$crate::` in a macro is the same crate.
         expand(&text[at + "crate::".len()..], &mut Vec::new(), &mut found);
     }
     found
 }
 
-/// Reads one path or group at the start of `rest` and returns how much of it that took.
+/// Reads one path or group at the start of `rest`, and returns the number of bytes read.
 fn expand(rest: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> usize {
     let start = rest.len() - rest.trim_start().len();
     let word: String = rest[start..]
@@ -93,7 +92,7 @@ fn expand(rest: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) ->
             at += expand(&rest[at..], before, found);
             let next = rest[at..].trim_start();
             at = rest.len() - next.len();
-            // `x as y` renames what was just read.
+            // `x as y` renames the path that was just read.
             if let Some(after) = next.strip_prefix("as ") {
                 let name = after.trim_start();
                 let len = name
@@ -118,10 +117,10 @@ fn expand(rest: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) ->
     at
 }
 
-/// What is wrong with the imports of one file.
+/// The imports of one file that break the rule, each as a sentence.
 fn violations(file: &[&str], text: &str) -> Vec<String> {
     let own = match file {
-        // The roof, the list of operations and the tests of all of them name everything, which is what they are for.
+        // The crate's root and the lists of operations may import everything.
         ["lib.rs"] | ["ops", "mod.rs" | "table.rs"] => return Vec::new(),
         ["main.rs"] => vec!["main"],
         [single] => vec![single.trim_end_matches(".rs")],
@@ -133,7 +132,7 @@ fn violations(file: &[&str], text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for path in imports(&code(text)) {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        // Names that `ops` re-exports stand for the room of the same name, or for the floor as a whole.
+        // A name that `ops` re-exports belongs to the room of that name, or to the whole floor.
         let Some((target, other)) = room(&parts)
             .or_else(|| (parts.first() == Some(&"ops")).then(|| (3, "ops".to_string())))
         else {
@@ -161,7 +160,7 @@ fn imports_run_only_downward() {
         "the source files are where this test looks for them"
     );
     let mut wrong = Vec::new();
-    // Tests of an operation may compute with its neighbours.
+    // Tests of an operation may use other operations.
     let is_test = |path: &Path| {
         path.iter()
             .any(|part| part == "tests" || part == "tests.rs")

@@ -18,12 +18,12 @@ use glimpse::data::import::Archive;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// The system's allocator, and the largest piece that was asked for.
+/// The system's allocator, which also records the largest requested allocation.
 struct Watched;
 
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is passed on as it is.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
@@ -48,12 +48,13 @@ unsafe impl GlobalAlloc for Watched {
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-/// The files here are below 200 KB. A header of HDF5 may take 16 MiB, a table of opcodes 4 MiB of pickle.
+/// The largest allocation that is allowed. The files are smaller than 200 KB, but a header of HDF5 may take 16 MiB, and a
+/// pickle of 4 MiB may need a large table of its instructions.
 const WARRANTED: usize = 256 << 20;
 
 impl Damage {
-    /// Some bytes of `bytes`, which `at` draws the places of, replaced by others, by extremes, or by each other; or
-    /// runs removed, repeated, cut off.
+    /// Changes `bytes` at random offsets: replaces bytes by others, by extreme values or by copies, or removes, repeats
+    /// or cuts off runs of bytes.
     fn apply(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..1 + self.next(4) {
             if bytes.is_empty() {
@@ -81,7 +82,7 @@ impl Damage {
                     bytes.splice(at..at, again);
                 }
                 _ => {
-                    // Rarely, for it makes most of what follows unreachable.
+                    // Rarely, because readers of a short file stop early.
                     if self.next(8) == 0 {
                         bytes.truncate(at);
                     }
@@ -100,7 +101,7 @@ fn rounds() -> usize {
     std::env::var("GLIMPSE_FUZZ").map_or(1500, |n| n.parse().unwrap())
 }
 
-/// Reads a file to the end or to its first fault, and says whether it was still whole.
+/// Reads a file to its end or first fault, and returns whether it could be read.
 fn read(bytes: Vec<u8>) -> bool {
     let before = bytes.clone();
     let result = Archive::from_bytes("f", bytes).and_then(|mut archive| {
@@ -135,7 +136,7 @@ fn read(bytes: Vec<u8>) -> bool {
     result.is_ok()
 }
 
-/// Damages `input` many times; `pack` makes a file of it.
+/// Damages `input` many times, and reads the file that `pack` makes of each result.
 fn fuzz(seed: u64, input: &[u8], pack: impl Fn(Vec<u8>) -> Vec<u8>) {
     assert!(
         read(pack(input.to_vec())),
@@ -151,10 +152,10 @@ fn fuzz(seed: u64, input: &[u8], pack: impl Fn(Vec<u8>) -> Vec<u8>) {
     println!("{whole} of {} were still read", rounds());
 }
 
-/// A name and what bears it.
+/// An archive's entry: its name and its content.
 type Entry = (String, Vec<u8>);
 
-/// The entries of an archive but one, and that one.
+/// The entry of an archive whose name ends in `inner`, after all other entries.
 fn unzip(bytes: &[u8], inner: &str) -> (Vec<Entry>, Entry) {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
     let (mut others, mut found) = (Vec::new(), None);

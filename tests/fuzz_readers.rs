@@ -180,7 +180,7 @@ fn datasets() {
         for round in 0..ROUNDS / 5 {
             let (name, text) = files[round % files.len()];
             fs::write(dir.path().join(name), damage.apply(text.as_bytes())).unwrap();
-            // Whoever examines a dataset reads on where others stop.
+            // With `examine`, the reader continues after faults.
             let examined = Dataset::read(&Given {
                 examine: true,
                 ..Given::at(dir.path())
@@ -267,7 +267,7 @@ fn model_files_that_lie_about_themselves() {
             load(text);
         }
     }
-    // Bytes of files without checksums, where no damage is noticed before a reader meets it.
+    // These files have no checksums, so only the readers can notice damage.
     captioner.save(&path, Default::default()).unwrap();
     let file = fs::read(&path).unwrap();
     let whole = SafeTensors::deserialize(&file).unwrap();

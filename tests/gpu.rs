@@ -20,7 +20,7 @@ use glimpse::train::config::{OptimizerConfig, OptimizerKind};
 use glimpse::train::optimizer::{GroupSettings, Optimizer};
 use glimpse::train::{Control, Event, RunOptions, Source, TrainConfig, Trainer};
 
-/// A device of its own for each test, so that one can be lost; none where there is none.
+/// Opens a new device, because tests may lose theirs. Returns `None` without a GPU.
 fn open() -> Option<Gpu> {
     let named = std::env::var("GLIMPSE_GPU").ok();
     match Gpu::open(&named.map_or(Choice::Best, Choice::Named)) {
@@ -95,7 +95,7 @@ fn a_device_that_disappears_while_training_leaves_the_last_checkpoint_whole() {
     assert!(text.contains("lost") && text.contains("--resume"), "{text}");
     assert!(!out.exists());
 
-    // It goes on from step 2, on another device and on none, as if nothing had been.
+    // The training can be resumed after step 2, on another device or on the CPU.
     let checkpoint = data.path().join("a.checkpoint.safetensors");
     let Some(other) = open() else { return };
     for device in [Device::Gpu(other), Device::Cpu] {
@@ -119,7 +119,7 @@ fn a_step_that_is_too_large_is_refused_with_its_numbers_and_saves_what_there_is(
     let most = gpu.max_elements();
     let error = trainer
         .run(&options(&out), &mut |event| {
-            // Like a batch for which the device has no buffer.
+            // From here on, the device has no buffer that is large enough for a batch.
             if matches!(event, Event::Step(report) if report.step == 3) {
                 gpu.limit(500);
             }
@@ -166,7 +166,7 @@ fn a_device_without_memory_left_is_refused_with_what_it_needed_and_saves_what_th
     );
     assert!(text.contains("saved after step 3"), "{text}");
     gpu.limit_memory(u64::MAX);
-    // The run itself can go on, and so can one from the checkpoint, by the same numbers.
+    // Both this run and a run resumed from the checkpoint can continue with step 4.
     let checkpoint = data.path().join("a.checkpoint.safetensors");
     let mut resumed = Trainer::resume(data.path(), &checkpoint, &Device::Gpu(gpu)).unwrap();
     assert_eq!(resumed.step().unwrap().step, 4);
@@ -178,7 +178,7 @@ fn what_waits_makes_room_for_what_is_needed() {
     let Some(gpu) = open() else { return };
     let device = Device::Gpu(gpu.clone());
     gpu.limit_memory(1_000_000);
-    // Each size is another, so that nothing that waits is of use; together they are far more than there is room for.
+    // All sizes differ, so no freed buffer can be reused, and together the buffers are much larger than the limit.
     for n in (10_000..60_000).step_by(7000) {
         let x = Tensor::full(&[n], 1.0).to(&device).unwrap();
         assert_eq!(
@@ -293,7 +293,7 @@ fn images_that_are_too_many_for_one_buffer_are_taken_in_groups() {
     };
     let want = run(&encoder);
     encoder.to(&Device::Gpu(gpu.clone())).unwrap();
-    // All at once, two at a time, one at a time.
+    // Room for all images at once, for two at a time, and for one at a time.
     for most in [gpu.max_elements(), 2 * 32 * 32 * 3, 32 * 32 * 3] {
         gpu.limit(most);
         let worst = run(&encoder)
@@ -413,7 +413,7 @@ fn tuning_has_the_same_gradients_on_a_device() {
     }
 }
 
-/// Parameters of two groups.
+/// Two groups of one parameter each.
 struct Groups([Tensor; 2]);
 
 impl Module for Groups {
@@ -434,7 +434,7 @@ fn a_step_without_memory_leaves_no_group_moved_before_another() {
             ..OptimizerConfig::default()
         };
         let mut failed = 0;
-        // From nothing up, until there is room enough.
+        // The limit on memory grows from 0 until it is large enough.
         for room in (0..).step_by(100_000) {
             let params = [10_000, 60_000].map(|n| Tensor::full(&[n], 1.0));
             let mut groups = Groups(params.map(|t| t.to(&device).unwrap().tracked()));

@@ -1,4 +1,4 @@
-//! Compares the library's descriptions with what the program prints: they are the same.
+//! Test that the library's descriptions are equal to the program's output.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn printed(options: &[&str]) -> Vec<Value> {
     lines.collect()
 }
 
-/// The value as the program would print it.
+/// The value as JSON, parsed from the text that the program would print.
 fn json(value: &impl serde::Serialize) -> Value {
     serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }
@@ -40,7 +40,7 @@ fn the_library_describes_as_the_program_does() {
     let images: Vec<Image> = samples().iter().map(|p| Image::open(p).unwrap()).collect();
     let all = printed(&["--n-best", "3"]);
     assert_eq!(all.len(), images.len());
-    // The images go through the encoder together, as the program's do: sums of another batch differ in their last bits.
+    // The images are encoded in one batch, as by the program: with another batch, sums differ in their last bits.
     let options = captioner.options().alternatives(2);
     let described = options.describe_all(&images).unwrap();
     for ((image, program), library) in images.iter().zip(&all).zip(described) {

@@ -18,7 +18,7 @@ use bombs::grey_jpeg;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Bytes that the process has of the machine's memory, where the system tells.
+/// The resident memory of the process in bytes, or `None` if the system does not report it.
 fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
@@ -56,7 +56,7 @@ fn a_large_feature_cache_takes_no_more_memory_than_a_small_one() {
         name: i.to_string(),
         path: path.clone(),
     };
-    // 2,500 maps of 98 KiB: 239 MiB.
+    // 2,500 maps of 98 KiB are 239 MiB.
     let source = Source {
         encoder: String::new(),
         recipe: "squash:4".parse().unwrap(),
@@ -87,7 +87,7 @@ fn a_large_feature_cache_takes_no_more_memory_than_a_small_one() {
     assert!(grown < 140, "{grown} MiB more");
 }
 
-/// The most memory that the process had since it was asked to forget what it had before, where the system tells.
+/// The peak memory of the process in bytes during `work`, or `None` if the system does not report it.
 fn most_resident(work: impl FnOnce()) -> Option<usize> {
     std::fs::write("/proc/self/clear_refs", "5").ok()?;
     work();
@@ -119,7 +119,7 @@ fn a_jpeg_too_short_for_its_size_is_refused_before_it_costs_anything() {
             "{message}"
         );
     }
-    // A bit a block too few is too few; the exact number is enough, as the next test shows.
+    // Data with less than one bit for each block is refused. The next test shows that one bit is enough.
     let mut short = grey_jpeg(10_000, 10_000, false);
     short.drain(short.len() - 12..short.len() - 2);
     assert!(Image::cost(&short, Limits::default()).is_err());
@@ -137,7 +137,7 @@ fn a_jpeg_of_200_megapixels_takes_less_than_800_megabytes() {
         let bytes = grey_jpeg(16_320, 12_240, is_progressive);
         let most = most_resident(|| {
             let image = Image::from_bytes(&bytes, Limits::default()).unwrap();
-            // At a quarter of the size, which no encoder will miss.
+            // The picture is decoded at a quarter of its width, which is enough for every encoder.
             assert_eq!((image.width(), image.height()), (4080, 3060));
         });
         let Some(most) = most else {
@@ -147,7 +147,7 @@ fn a_jpeg_of_200_megapixels_takes_less_than_800_megabytes() {
         println!("{} MB", most / 1_000_000);
         assert!(most < 800_000_000, "{} MB", most / 1_000_000);
     }
-    // Twice the chromas, which a progressive file keeps until its end.
+    // A progressive file keeps all coefficients until its end; this one has twice as many of the colours.
     let mut full = grey_jpeg(16_320, 12_240, true);
     let frame = full.windows(2).position(|w| w == [0xFF, 0xC2]).unwrap();
     full[frame + 11] = 0x11;

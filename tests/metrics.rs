@@ -37,7 +37,7 @@ struct CaptionSet {
     meteor_stem: Recorded,
 }
 
-/// A score of a whole set, and of each of its images.
+/// The score of a whole set, and the score of each of its images.
 #[derive(Deserialize)]
 struct Recorded {
     all: f64,
@@ -156,7 +156,7 @@ fn rouge_and_cider_of_each_image_equal_the_coco_evaluations() {
     }
 }
 
-/// Checks METEOR's score of each set and of each of its images.
+/// Compares METEOR's score of each set, and of each of its images, with the recorded one.
 fn check_meteor(data: Option<&meteor::Data>, name: &str, of: fn(&CaptionSet) -> &Recorded) {
     for set in fixture().sets {
         let (hypotheses, references) = inputs(&set);
@@ -186,7 +186,7 @@ fn meteor_without_its_data_equals_the_java_programs_first_two_stages() {
     check_meteor(None, "METEOR", |set| &set.meteor_stem);
 }
 
-/// With METEOR's own files, which are not part of this package: GLIMPSE_METEOR_DATA names their folder.
+/// Needs METEOR's own files, which are not part of this package, in the folder that `GLIMPSE_METEOR_DATA` names.
 #[test]
 fn meteor_with_its_data_equals_the_java_program() {
     let Some(folder) = std::env::var_os("GLIMPSE_METEOR_DATA") else {
@@ -197,7 +197,7 @@ fn meteor_with_its_data_equals_the_java_program() {
     check_meteor(Some(&data), "METEOR", |set| &set.meteor);
 }
 
-/// METEOR's files in miniature, by name.
+/// Small versions of METEOR's files, with their names.
 fn meteor_files() -> [(&'static str, Vec<u8>); 4] {
     let mut table = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     table
@@ -237,7 +237,7 @@ fn synonyms_and_paraphrases_come_from_the_files() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path(), &meteor_files());
     let found = scored_with(folder.path()).unwrap();
-    // a and dog; big for large; "before" for "in front of" and "the home" for "house".
+    // Exact: "a" and "dog". Synonym: "big" for "large". Paraphrases: "before" for "in front of", "the home" for "house".
     assert_eq!(found.hypothesis.content, [1.0, 0.0, 1.0, 2.0]);
     assert_eq!(found.hypothesis.function, [1.0, 0.0, 0.0, 1.0]);
     assert_eq!(found.reference.content, [1.0, 0.0, 1.0, 2.0]);
@@ -314,7 +314,7 @@ fn what_is_wrong_with_the_files_is_said() {
     assert!(message.starts_with("nowhere: is not a folder"), "{message}");
 }
 
-/// The pair of a picture's caption and references that a self-critical training step scores 320 times.
+/// Scores 320 captions, five for each of 64 images, as a step of self-critical training does.
 #[test]
 fn a_self_critical_step_is_scored_in_milliseconds() {
     let caption =
@@ -338,11 +338,11 @@ fn a_self_critical_step_is_scored_in_milliseconds() {
         sum > 64.0 * 5.0 * 2.0,
         "each sample is one of the references: {sum}"
     );
-    // A few milliseconds; the bound has room for a busy machine and for a build without optimization.
+    // It takes a few milliseconds; the bound allows for a busy machine and a build without optimization.
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
-/// Training scores word ids: the numbers must be those of the words.
+/// Training scores ids of words, which must give the same scores as the words.
 #[test]
 fn ids_of_words_score_as_the_words() {
     let mut ids = BTreeMap::new();
@@ -374,7 +374,7 @@ fn ids_of_words_score_as_the_words() {
     }
 }
 
-/// A caption of one to twelve words out of few, so that captions share words.
+/// A caption of one to twelve words from a short list, so that captions share words.
 fn caption() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "a", "dog", "runs", "on", "the", "beach", "t-shirt", "isn't", "man's",
@@ -423,7 +423,7 @@ proptest! {
         hypotheses.reverse();
         references.values_mut().for_each(|texts| texts.reverse());
         let after = score(&hypotheses, &references).unwrap();
-        // Means are added up in another order.
+        // The mean is a sum in another order, so its last bits may differ.
         prop_assert_eq!(bleu(&after), bleu(&before));
         prop_assert!((after.cider - before.cider).abs() < 1e-9);
         prop_assert!((after.rouge_l - before.rouge_l).abs() < 1e-9);

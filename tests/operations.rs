@@ -1,10 +1,10 @@
-//! Test of the pieces that every operation has. It reads the sources, so it notices a piece that was forgotten although
+//! Test that every operation has all of its pieces. It reads the sources, and so notices a forgotten piece even if
 //! everything compiles. The book's chapter on adding an operation lists the pieces.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Operations whose shader has another name, because they are a special case of another operation, or made of others.
+/// Operations whose shader has another name: each is a special case of another operation, or consists of others.
 const SHADERS: &[(&str, &str)] = &[
     ("linear", "matmul"),
     ("narrow", "concat"),
@@ -13,17 +13,17 @@ const SHADERS: &[(&str, &str)] = &[
     ("dense_block", "conv2d"),
 ];
 
-/// Operations whose values from PyTorch are recorded under another name.
+/// Operations whose recorded values of PyTorch have another name.
 const FIXTURES: &[(&str, &str)] = &[("elementwise", "add"), ("reduce", "sum")];
 
-/// Operations that have another name in the table of operations, that of one of their functions.
+/// Operations that the table of operations lists under the name of one of their functions.
 const ROWS: &[(&str, &str)] = &[
     ("elementwise", "add"),
     ("lstm", "lstm_sequence"),
     ("reduce", "sum"),
 ];
 
-/// Operations that are compared with the definition alone, and why PyTorch has no value to compare with.
+/// Operations that are compared only with their definition, each with the reason why PyTorch has no value to compare.
 const NO_FIXTURE: &[(&str, &str)] = &[
     ("categorical", "draws with this project's random numbers"),
     ("dropout", "draws with this project's random numbers"),
@@ -47,13 +47,13 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The other name that `table` has for `op`, or its own.
+/// The other name of `op` in `table`, or `op` itself if it is not there.
 fn other<'a>(table: &[(&str, &'a str)], op: &'a str) -> &'a str {
     let entry = table.iter().find(|(name, _)| *name == op);
     entry.map_or(op, |(_, other)| other)
 }
 
-/// The text of a piece of an operation: one file, or all files of a folder of that name.
+/// The text of a piece of an operation: of the file with that name, or of all files in the folder with that name.
 fn piece(folder: &Path, name: &str) -> String {
     let file = read(&folder.join(format!("{name}.rs")));
     let Ok(parts) = fs::read_dir(folder.join(name)) else {
@@ -62,7 +62,7 @@ fn piece(folder: &Path, name: &str) -> String {
     parts.fold(file, |text, part| text + &read(&part.unwrap().path()))
 }
 
-/// The pieces that the operation in `folder` lacks, each as a sentence that says what to write.
+/// The missing pieces of the operation in `folder`, each as a sentence that says what to write.
 fn missing(folder: &Path, fixtures: &str, all: &str, table: &str) -> Vec<String> {
     let op = folder.file_name().unwrap().to_str().unwrap();
     let text = |name| piece(folder, name);
@@ -90,7 +90,7 @@ fn missing(folder: &Path, fixtures: &str, all: &str, table: &str) -> Vec<String>
             continue;
         }
         if op == "elementwise" {
-            // Six operations in one folder: functions of one number and of two, whose gradients are such functions again.
+            // The folder contains six operations: functions of one number or of two. Their gradients are such functions too.
             for name in ["single", "pair"] {
                 need(defines(name), format!("define `{name}` in {place}.rs"));
             }

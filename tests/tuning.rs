@@ -13,7 +13,7 @@ use glimpse::nn::{Init, Module, Role};
 use glimpse::tensor::Device;
 use glimpse::train::{Control, Event, RunOptions, Source, TrainConfig, Trainer};
 
-/// Four pictures with captions, and an encoder with statistics of its own, `encoder.safetensors`.
+/// A folder with four pictures, their captions, and `encoder.safetensors`, an encoder with random statistics.
 fn with_encoder() -> tempfile::TempDir {
     let dir = dataset::dataset(4);
     let mut net = encoder();
@@ -55,7 +55,7 @@ fn config(encoder: &str, optimizer: &str) -> TrainConfig {
     TrainConfig::read(&path).unwrap()
 }
 
-/// Trains for so many steps; what came out, and how many elements were to move.
+/// Trains for `steps`, and returns the model and the number of trained elements.
 fn train(data: &Path, config: TrainConfig, steps: u64) -> (WeightFile, usize) {
     let out = data.join("a.safetensors");
     let encoder = data.join("encoder.safetensors");
@@ -76,7 +76,7 @@ fn train(data: &Path, config: TrainConfig, steps: u64) -> (WeightFile, usize) {
     (WeightFile::open(out).unwrap(), counted)
 }
 
-/// How far a tensor of the encoder has moved: the norm of the difference, and whether a bit has changed.
+/// The change of a tensor of the encoder: the norm of the difference, and whether any bit differs.
 fn moved(file: &WeightFile, name: &str, before: &[f32]) -> (f64, bool) {
     let after = file.tensor(&format!("encoder.{name}")).unwrap();
     let pairs = || after.data().iter().zip(before);
@@ -108,7 +108,7 @@ fn what_is_frozen_keeps_every_bit_and_the_rest_moves() {
                 tuned += before.len();
             }
         });
-        // The decoder is the same in all, and counted besides.
+        // The count includes the decoder, which is equal in all cases.
         assert_eq!(
             *decoder.get_or_insert(counted - tuned),
             counted - tuned,
@@ -117,7 +117,7 @@ fn what_is_frozen_keeps_every_bit_and_the_rest_moves() {
     }
 }
 
-/// How far the encoder's parameters move in a single step of plain gradient descent.
+/// The norm of the change of the encoder's parameters in one step of plain gradient descent.
 fn length_of_a_step(data: &Path, text: &str) -> f64 {
     let optimizer = "kind = \"sgd\"\nlr = 0.5\nmomentum = 0.0\nweight_decay = 0.0\nwarmup = 0.0";
     let (file, _) = train(data, config(text, optimizer), 1);

@@ -1,12 +1,12 @@
 //! Test that the programs print only through the functions for that purpose.
 //!
-//! `eprintln!` and its relatives panic if the message cannot be written: on a full disk, or to a pipe without a reader.
-//! In the middle of a training that loses everything.
+//! `eprintln!` and similar macros panic if the message cannot be written: on a full disk, or to a pipe without a reader.
+//! Such a panic in the middle of a training loses all results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What must not be in any program, and what only tests inside the library may have.
+/// Macros that no source of the crate may call, and macros that programs may not call but tests in the library may.
 const NOWHERE: [&str; 3] = ["eprintln!", "eprint!", "dbg!"];
 const NOT_IN_PROGRAMS: [&str; 2] = ["println!", "print!"];
 
@@ -21,7 +21,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Lines of `text` outside comments where one of these macros is called, with their numbers.
+/// The lines of `text` (without comments) that call one of these macros, with their numbers.
 fn calls(text: &str, macros: &[&str]) -> Vec<(usize, String)> {
     let is_called = |code: &str, name: &str| {
         code.match_indices(name).any(|(at, _)| {
@@ -53,7 +53,7 @@ fn nothing_is_printed_past_the_functions_for_it() {
         let relative = path.strip_prefix(root).unwrap();
         let is_in = |parts: &[&str]| parts.iter().any(|part| relative.starts_with(part));
         let forbidden = if is_in(&["tools/examples"]) {
-            // Examples are read more often than run, so they print in the usual way.
+            // Examples are mostly read, so they print with the usual macros.
             vec!["dbg!"]
         } else if is_in(&["src/cli", "src/web", "src/main.rs", "tools"]) {
             [&NOWHERE[..], &NOT_IN_PROGRAMS].concat()

@@ -46,7 +46,7 @@ struct Candidate {
     log_prob: f64,
     /// `log_prob` after penalties.
     penalised: f64,
-    /// The longer sentence's total, less what the word costs because earlier groups chose it.
+    /// The total of the extended sentence, minus the cost of the word if earlier groups have chosen it.
     merit: f64,
 }
 

@@ -6,8 +6,8 @@
 //! The **evidence** for a caption is the mean probability, according to the word detectors, of its content words. It
 //! estimates the fraction of them that people would use of the picture. A word without a detector is rare and counts as
 //! [`UNDETECTED`]. Evidence also helps to choose a sentence. The sentences that a search finds often differ in a noun
-//! only, and the decoder holds them for nearly equally likely. The detectors look at the whole picture and know nothing
-//! of language, so they can break the tie:
+//! only, and their probabilities are nearly equal. The detectors are computed from the whole picture and do not depend
+//! on the decoder, so they can break the tie:
 //!
 //! ```text
 //! score(s) = log p(s) / length(s)^a + weight x evidence(s)

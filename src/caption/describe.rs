@@ -243,7 +243,7 @@ mod tests {
         let captioner = Captioner::bundled().unwrap();
         let images = samples();
         let options = captioner.options().alternatives(2);
-        // More than are encoded together.
+        // More images than are encoded together.
         let many: Vec<Image> = images.iter().cycle().take(TOGETHER + 1).cloned().collect();
         let all = options.describe_all(&many).unwrap();
         assert_eq!(all.len(), many.len());

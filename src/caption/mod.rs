@@ -59,7 +59,7 @@ pub struct Caption {
 }
 
 impl Caption {
-    /// Returns whether its confidence is at least `least`. Without either of the two it is.
+    /// Whether its confidence is at least `least`; true if it has no confidence or there is no `least`.
     pub(crate) fn is_sure(&self, least: Option<f64>) -> bool {
         self.confidence.unwrap_or(1.0) >= least.unwrap_or(0.0)
     }

@@ -4,8 +4,8 @@
 //! [`OPEN_ENDS`] and [`LEADING_WORDS`] the end mark is therefore blocked. If a sentence is cut because it has grown too
 //! long, such words are removed from its end.
 //!
-//! **Kinds of animals.** The training captions speak of dogs a thousand times and hardly ever of cats, so the decoder
-//! calls most four-legged animals a dog. The detectors of [`Recognition`](crate::model::Recognition) estimate how
+//! **Kinds of animals.** The training captions mention dogs a thousand times and cats hardly ever, so the decoder calls
+//! most four-legged animals a dog. The detectors of [`Recognition`](crate::model::Recognition) estimate how
 //! likely each kind is to be in the picture. If one kind is likely, a word for another kind costs the more, the less
 //! likely that other kind is:
 //!

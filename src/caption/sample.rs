@@ -51,7 +51,7 @@ impl Default for Sampling {
 
 /// Draws `count` captions of each image.
 ///
-/// `features` are `[N, F]`, or the maps `[N, P, C]` that an attention decoder takes. The captions' log-probabilities
+/// `features` are `[N, C]`, or the maps `[N, P, C]` that an attention decoder takes. The captions' log-probabilities
 /// are the model's own, whatever the temperature. Each image starts from the seed, so its captions do not depend on the
 /// other images.
 ///

@@ -15,7 +15,7 @@ use crate::model::Decoder;
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// Draws `count` sentences of each image. The features are `[N, F]`, or maps `[N, P, C]` if the decoder attends.
+/// Draws `count` sentences of each image. The features are `[N, C]`, or maps `[N, P, C]` if the decoder attends.
 ///
 /// Returns the words' ids: `count` sentences of the first image, then those of the second, and so on. If a sentence
 /// ended within `max_words`, the end mark is its last id. The end mark counts as one of the `max_words`.
@@ -34,7 +34,7 @@ use crate::tensor::Tensor;
 /// use glimpse::{model::Captioner, tensor::Tensor};
 ///
 /// let captioner = Captioner::bundled()?;
-/// // Two maps of 4 x 4 places.
+/// // Two maps of 4 x 4 positions.
 /// let maps = Tensor::zeros(&[2, 16, captioner.decoder.config().features]);
 /// let drawn = sample_ids(&captioner.decoder, &maps, 5, 1.0, 20, 7)?;
 /// assert_eq!(drawn.len(), 10);

@@ -13,7 +13,9 @@
 //!
 //! Four refinements are off unless asked for: a penalty for repeated words and a ban on repeated n-grams
 //! (`penalties.rs`; both lower `log p` in the score too), diverse groups (`diverse.rs`), and choosing among the best by
-//! agreement (`agreement.rs`).
+//! agreement (`agreement.rs`). The function `search` also applies the rules of `rules.rs`: no caption ends with a word
+//! such as `the`, and, for a calibrated model, words for animals follow the kinds that were recognised. With a
+//! calibrated model it chooses by evidence too (`confidence.rs`).
 
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ use crate::tensor::Tensor;
 
 /// Finds the best captions of images: at most `n_best` for each image, best first.
 ///
-/// `features` are `[N, F]`, or the maps `[N, P, C]` that an attention decoder takes. A sentence that has not ended
+/// `features` are `[N, C]`, or the maps `[N, P, C]` that an attention decoder takes. A sentence that has not ended
 /// after `max_words` words is cut there; finished sentences are preferred. A caption's log-probabilities are the
 /// model's own, without penalties.
 ///
@@ -69,8 +71,8 @@ pub fn search(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<
 
 /// Finds the ids of the best sentence of each image, the end mark included if it was reached.
 ///
-/// `image` holds features `[N, F]` or maps `[N, P, C]`. Only the decoder is asked: no rule of the language applies, and
-/// nothing that was recognised.
+/// `image` holds features `[N, C]` or maps `[N, P, C]`. Only the decoder's probabilities count: the rules of `rules.rs`
+/// and the evidence are not applied.
 ///
 /// # Errors
 /// If the features do not fit the decoder or the settings make no sense.

@@ -13,7 +13,7 @@ pub struct Search {
     pub beam: usize,
     /// The largest number of sentences that are returned; at most `beam`.
     pub n_best: usize,
-    /// The exponent `a` of the length.
+    /// The exponent `a` in the score `log p / length^a`: 0 favours short sentences, 1 long ones.
     pub length_penalty: f64,
     /// The largest number of words in a sentence.
     pub max_words: usize,

@@ -17,12 +17,12 @@ use crate::nn::Module;
 use crate::tensor::Device;
 use crate::train::calibrate::{Calibration, Progress, Settings, Sources, calibrate};
 
-/// Teach a trained captioner how sure it can be
+/// Calibrate the confidence of a trained captioner
 ///
-/// The networks are not changed. From pictures with captions, photographs without captions, and pictures that are no
-/// photographs, MODEL learns which words and animals its encoder finds in a picture, whether a picture is a
-/// photograph at all, and how likely a caption is mostly right. The result is stored in OUT. DIR has captions and a
-/// dev split, as for `glimpse train`; the model must not have been trained on the dev split.
+/// The networks are not changed. From pictures with captions, photographs without captions, and pictures that are not
+/// photographs, detectors on the encoder's features are trained: which words and animals a picture shows, whether it is
+/// a photograph at all, and how likely a caption is mostly right. OUT is MODEL with these detectors. DIR has captions
+/// and a dev split, as for `glimpse train`; the model must not have been trained on the dev split.
 #[derive(Args)]
 pub struct CalibrateArgs {
     /// The captioner, as `glimpse train` writes it
@@ -70,7 +70,7 @@ pub struct CalibrateArgs {
     seed: u64,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Print a JSON object with how well it went
+    /// Print the results as a JSON object: calibration errors, AUROC, reliability
     #[arg(long)]
     json: bool,
 }

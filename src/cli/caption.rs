@@ -21,7 +21,7 @@ use crate::error::{Error, Result, name};
 use crate::model::{Captioner, Tag};
 use crate::tensor::{Device, Tensor};
 
-/// Say what is to be seen in images
+/// Describe images in sentences
 ///
 /// Prints PATH, a tab and the caption for each image, or only the caption if one image was given. An image that
 /// cannot be read is reported, the others are still captioned, and the exit status is 1 at the end. For many images

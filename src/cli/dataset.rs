@@ -77,15 +77,15 @@ What DIR may hold:
     title: caption_1, caption_2; or a list in one field, [\"A dog\", \"It runs\"]. Commas,
     semicolons, tabs or | separate the columns. Titles such as file, file_name, picture, text,
     description, comment, Bild, Beschreibung are understood; others are named by their titles or
-    numbers: --columns \"image=Foto,caption=Was man sieht\". Of texts with different titles the
-    one that says caption best is read, which is said.
-    A picture's name may be a path: photos/1.jpg is no file 1.jpg of another folder. Of a path of
-    another computer, C:\\Bilder\\cats\\1.jpg, the longest end that is here counts (cats/1.jpg).
-    A name that is in two folders is refused.
+    numbers: --columns \"image=Foto,caption=Was man sieht\". If several columns hold text, the
+    one with the most fitting title is read, with a message.
+    A picture's name may be a path: photos/1.jpg never means a file 1.jpg in another folder. Of a
+    path from another computer, C:\\Bilder\\cats\\1.jpg, the longest end that exists here is used
+    (cats/1.jpg). A name that exists in two folders is refused.
     A column split (train, dev or val, test) is followed, and so are tables called train.csv,
-    val.csv and test.csv, and folders train/, val/ and test/, outside of which pictures are left
-    out. Text that is not UTF-8 is read as Windows-1252, which is said.
-    With --table a file of JSON is read too: an object a line, or a list of objects.
+    val.csv and test.csv, and folders train/, val/ and test/; pictures outside these folders are
+    left out. Text that is not UTF-8 is read as Windows-1252, with a message.
+    With --table a JSON file is read too: an object a line, or a list of objects.
 
   Hugging Face's image folder, also one in each of train/, validation/ and test/:
 
@@ -106,8 +106,8 @@ What DIR may hold:
     dataset_*.json (Karpathy), also in caption_datasets/  and the pictures; --karpathy chooses
     annotations/captions_train2017.json (COCO)            and train2017/, val2017/ or images/
 
-Where nothing says which pictures are for what, a hash of their names does, so that the same
-pictures always get the same split, with all of their captions: of one's own pictures a tenth is
-dev (at least 5 where there are 20), of Kaggle's and Flickr30k's an eighth is dev and another test.
-What is left out is counted, and so are files with captions that are not read as others are.
-`glimpse doctor --data DIR` says all that is wrong at once.";
+If nothing assigns pictures to splits, a hash of their names does, so the same picture always gets
+the same split, with all of its captions. Of one's own pictures a tenth is dev (at least 5 of 20 or
+more); of Kaggle's and Flickr30k's an eighth is dev and another eighth test.
+Pictures and captions that are left out are counted, and so are files with captions that are not
+read because others are. `glimpse doctor --data DIR` reports all problems at once.";

@@ -24,7 +24,7 @@ use crate::model::{DenseNet, file};
 use crate::nn::{Mode, Module};
 use crate::tensor::{Device, Tensor};
 
-/// Print or store what the encoder makes of images
+/// Print or store the encoder's features of images
 ///
 /// The features are the mean of the encoder's last feature maps, the 'second-to-last layer', or the maps themselves.
 /// An image that cannot be read is reported, the others are still processed, and the exit status is 1 at the end.

@@ -21,7 +21,7 @@ use crate::model::{DenseNetConfig, Description, file};
 ///
 /// The weights are torchvision's, trained on ImageNet. They are checked against their SHA-256 and stored in the
 /// user's cache folder as a Glimpse file. After Ctrl-C or a broken connection, the same command continues the
-/// download where it stopped. HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are heeded, and SSL_CERT_FILE names
+/// download where it stopped. HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are used, and SSL_CERT_FILE names
 /// other certificates to trust. No other command uses the network.
 #[derive(Args)]
 pub struct FetchArgs {

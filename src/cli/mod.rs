@@ -241,7 +241,8 @@ fn survive_size_limit() {
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-/// Prepares this process for computing on `count` threads, or as many as the environment or the processor says.
+/// Prepares this process for computing on `count` threads; by default on as many as the environment asks for, or as
+/// the processor has.
 ///
 /// # Errors
 /// If the environment has an invalid value, or the system grants no threads.

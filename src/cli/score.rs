@@ -1,4 +1,4 @@
-//! `glimpse score`, and what `glimpse evaluate` prints.
+//! `glimpse score`, and the report that `glimpse evaluate` prints too.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -170,6 +170,6 @@ fn table(report: &Report) -> Result<()> {
         "unfinished"
     ))?;
     output::line(
-        "Scores are times 100. Beside each: what holds it for 95% of 1,000 samples of the images (bootstrap).",
+        "Scores are times 100. Beside each is its 95% confidence interval, from 1,000 bootstrap samples of the images.",
     )
 }

@@ -6,7 +6,7 @@ use crate::cpu::Isa;
 use crate::model::Captioner;
 use crate::train::record;
 
-/// Returns the version with what tells one build from another: the commit, the first digits of the bundled model's
+/// Returns the version, followed by the properties of this build: the commit, the first digits of the bundled model's
 /// SHA-256, and the instruction set that is used on this machine.
 pub fn long() -> String {
     let version = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! Converts weights in the usual formats to an encoder of Glimpse.
+//! Floor 6: converts weights in the usual formats to an encoder of Glimpse.
 //!
 //! PyTorch and Keras use different names and layouts for the same tensors; `names` and `keras` handle them. The result
 //! has torchvision's names and layout, so that other programs can read it too, and a description of its origin. A file
@@ -92,8 +92,8 @@ struct Inventory {
 /// Reads the DenseNet in the file at `path`.
 ///
 /// # Errors
-/// If the file cannot be read, asks for code to be executed, or is not a whole DenseNet of these sizes; the message
-/// names the tensor that did not fit.
+/// If the file cannot be read, asks for code to be executed, does not hold a whole DenseNet, or holds another one than
+/// `options` ask for; the message names the tensor that did not fit.
 pub fn convert(path: &Path, options: &Options) -> Result<Converted> {
     convert_archive(&mut Archive::open(path)?, options)
 }
@@ -101,7 +101,8 @@ pub fn convert(path: &Path, options: &Options) -> Result<Converted> {
 /// Reads the DenseNet in an archive that is already open.
 ///
 /// # Errors
-/// If the archive asks for code to be executed, or is not a whole DenseNet of these sizes.
+/// If the archive asks for code to be executed, does not hold a whole DenseNet, or holds another one than `options` ask
+/// for.
 pub fn convert_archive(archive: &mut Archive, options: &Options) -> Result<Converted> {
     let path = archive.path().to_path_buf();
     let refuse = |what: String| Error::file(&path, what);
@@ -336,7 +337,7 @@ fn read(archive: &mut Archive, found: &Located, precision: NumberFormat) -> Resu
     Ok(rounded)
 }
 
-/// Returns the layer that classifies into ImageNet's classes, if there is one of the right shape.
+/// Returns the weight `[classes, C]` and the bias `[classes]` of the classifier, if there is one for `features` channels.
 fn classifier(
     archive: &mut Archive,
     inventory: &Inventory,

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(reason(&denied), "permission denied");
         let missing = std::fs::read("/no/such/file").unwrap_err();
         assert_eq!(reason(&missing), "there is no such file or folder");
-        // Whatever a library wraps it in.
+        // A text that a library put into the error is not part of the reason.
         let wrapped = io::Error::new(ErrorKind::StorageFull, "Error { inner: 28 }");
         assert_eq!(reason(&wrapped), "the disk is full");
     }

@@ -36,7 +36,7 @@ pub struct Download {
     pub file: PathBuf,
     /// The beginning of its SHA-256, in hexadecimal; a file with another SHA-256 is refused.
     pub sha256: Option<String>,
-    /// The pause before a broken connection is resumed; it grows by half with each attempt.
+    /// The pause before the first attempt to resume a broken connection; each further pause is longer by half of it.
     pub pause: Duration,
     /// The time after which a silent server counts as gone.
     pub silence: Duration,

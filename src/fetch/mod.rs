@@ -30,8 +30,8 @@ pub struct Published {
     pub note: &'static str,
 }
 
-const TORCHVISION: &str = "by torchvision (BSD 3-Clause), trained on ImageNet, whose terms may say what such \
-                           weights are for";
+const TORCHVISION: &str = "by torchvision (BSD 3-Clause), trained on ImageNet, whose terms may restrict the \
+                           use of such weights";
 
 /// The networks that torchvision publishes. Their file names contain the beginning of their SHA-256, see
 /// [`hash_prefix`].

@@ -1,4 +1,4 @@
-//! Scores of captions against captions that people wrote.
+//! Floor 6: scores of captions against captions that people wrote.
 //!
 //! Everything here works on [`Segment`]s, one for each image: the tokens of the caption under test and those of its
 //! references. [`segments`] checks that hypotheses and references belong together, and tokenizes each caption once
@@ -6,7 +6,8 @@
 //! score of any set of images follows. [`report`] computes the score of all images, and of resampled sets, which give
 //! the confidence intervals. [`hypotheses`] reads captions from files; [`diversity`] measures them without references.
 //!
-//! The numbers equal those of the COCO caption evaluation (`pycocoevalcap`), times 100.
+//! BLEU, ROUGE-L, CIDEr and METEOR equal those of the COCO caption evaluation (`pycocoevalcap`), times 100. Without
+//! METEOR's own files, METEOR is computed with two of its four stages and called `meteor_stem`.
 
 pub mod bleu;
 pub mod calibration;

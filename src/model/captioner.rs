@@ -50,7 +50,7 @@ impl Captioner {
     /// Loads the model in the file at `path`.
     ///
     /// # Errors
-    /// Where the file is not a captioner, or its tensors do not fit its description.
+    /// If the file is not a captioner, or its tensors do not fit its description.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::read(&WeightFile::open(path)?)
     }
@@ -117,7 +117,7 @@ impl Captioner {
     /// Writes the model to `path`, atomically.
     ///
     /// # Errors
-    /// Where the file cannot be written; a file that was there before stays as it was.
+    /// If the file cannot be written; a file that was there before stays as it was.
     pub fn save(&mut self, path: &Path, format: NumberFormat) -> Result<()> {
         let description = self.description(Kind::Captioner);
         file::write(path, &description, &file::module_tensors("", self), format)
@@ -139,7 +139,8 @@ impl Captioner {
         self.encode_in(images, Mode::Inference)
     }
 
-    /// [`Captioner::encode`] in training or in inference.
+    /// Computes [`Captioner::encode`] in this mode. In training, batch norms use the statistics of the mini-batch, unless
+    /// [`Tuning`](super::Tuning) says otherwise.
     ///
     /// # Errors
     /// Those of [`DenseNet::spatial`].
@@ -160,7 +161,7 @@ impl Captioner {
     /// has no classes.
     ///
     /// # Errors
-    /// Where the features are those of another encoder.
+    /// If the features are those of another encoder.
     pub fn tags(&self, features: &Tensor) -> Result<Vec<Vec<Tag>>> {
         let images = features.dims().first().copied().unwrap_or(0);
         match &self.tags {

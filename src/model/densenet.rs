@@ -178,7 +178,7 @@ impl DenseNetConfig {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// Where a size is zero or absurdly large.
+    /// If a size is zero or absurdly large.
     pub fn check(&self) -> Result<()> {
         let sizes = [self.growth, self.stem, self.bottleneck];
         let layers = self
@@ -312,7 +312,7 @@ impl DenseNet {
     /// blocks).
     ///
     /// # Errors
-    /// Where `x` is not such a tensor or too small for the pools.
+    /// If `x` is not such a tensor or too small for the pools.
     pub fn spatial(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let precision = match mode.is_training() {
             true => Precision::F32,

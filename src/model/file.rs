@@ -92,7 +92,7 @@ impl Description {
     /// Reads the description of a file; `None` if it has none.
     ///
     /// # Errors
-    /// Where the description is damaged, of a newer format, or has sizes that are not allowed.
+    /// If the description is damaged, of a newer format, or has sizes that are not allowed.
     pub fn read(file: &WeightFile) -> Result<Option<Self>> {
         let Some(text) = file.metadata(METADATA_KEY)? else {
             return Ok(None);
@@ -192,7 +192,7 @@ pub(super) fn load_recognition(
 /// memory. If only some tensors are missing, [`load_module`] reports them.
 ///
 /// # Errors
-/// Where the file has less than a quarter of `elements` numbers, or there is too little memory.
+/// If the file has less than a quarter of `elements` numbers, or there is too little memory.
 pub(crate) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
     let held: u128 = file
         .entries()?
@@ -222,7 +222,7 @@ pub(crate) fn check_size(file: &WeightFile, elements: u128) -> Result<()> {
 /// Fills `module` with the tensors of `file` whose names begin with `prefix`.
 ///
 /// # Errors
-/// Where tensors are missing, have other shapes or hold values that are not finite; the message names the first and how
+/// If tensors are missing, have other shapes or hold values that are not finite; the message names the first and how
 /// many more there are.
 pub fn load_module(file: &WeightFile, prefix: &str, module: &mut impl Module) -> Result<()> {
     let mut names = Vec::new();
@@ -268,7 +268,7 @@ pub fn module_tensors(prefix: &str, module: &mut impl Module) -> Vec<(String, Te
 /// Writes tensors and their description to `path`, atomically.
 ///
 /// # Errors
-/// Where the file cannot be written; a file that was there before stays as it was.
+/// If the file cannot be written; a file that was there before stays as it was.
 pub fn write(
     path: &Path,
     description: &Description,
@@ -303,7 +303,7 @@ pub fn write_with(
 /// Infers the sizes of a DenseNet with torchvision's tensor names from the shapes of its tensors.
 ///
 /// # Errors
-/// Where the tensors are not those of a DenseNet.
+/// If the tensors are not those of a DenseNet.
 pub fn infer_config(file: &WeightFile, prefix: &str) -> Result<DenseNetConfig> {
     let entries = file.entries()?;
     DenseNetConfig::infer(1e-5, |name| {
@@ -327,7 +327,7 @@ pub struct EncoderFile {
 /// Reads the encoder in `path`, with its tags, from a Glimpse file of any kind or a bare DenseNet with torchvision's names.
 ///
 /// # Errors
-/// Where the file has no encoder, or its tensors do not fit.
+/// If the file has no encoder, or its tensors do not fit.
 pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
     let file = WeightFile::open(path)?;
     let description = Description::read(&file)?;

@@ -23,7 +23,7 @@ const ROUNDS: usize = 40;
 /// `[count, D]`.
 ///
 /// # Errors
-/// Where there are no rows, or `count` is 0 or above the number of elements of a row.
+/// If there are no rows, or `count` is 0 or above the number of elements of a row.
 pub fn directions(x: &Tensor, count: usize) -> Result<(Vec<f32>, Tensor)> {
     let x = x.to(&Device::Cpu)?;
     let &[rows, width] = x.dims() else {
@@ -59,7 +59,7 @@ pub fn directions(x: &Tensor, count: usize) -> Result<(Vec<f32>, Tensor)> {
 /// Transposes a matrix `[N, D]` to `[D, N]`.
 ///
 /// # Errors
-/// Where `x` is not a matrix.
+/// If `x` is not a matrix.
 pub fn transposed(x: &Tensor) -> Result<Tensor> {
     let &[rows, width] = x.dims() else {
         return Err(Error::shape("transposed", "[N, D]", x.shape()));
@@ -126,7 +126,7 @@ mod tests {
         assert_close("first", &first, &[half, half, 0.0], 0.02);
         let gram = ops::linear(&found, &found, None).unwrap();
         assert_close("orthonormal", gram.data(), &[1.0, 0.0, 0.0, 1.0], 1e-5);
-        // More directions than there is variance in.
+        // More directions are wanted than have any variance.
         let (_, all) = directions(&x, 3).unwrap();
         let gram = ops::linear(&all, &all, None).unwrap();
         assert_close(

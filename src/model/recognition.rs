@@ -1,12 +1,13 @@
 //! Recognition: detectors on the encoder's features, which judge a picture independently of the decoder.
 //!
 //! A decoder generates a caption for every picture, even for a blank page. Two linear layers on the encoder's pooled
-//! features `f` `[F]` estimate how far the caption can be trusted. They are learnt after the captioner, by logistic
-//! regression (`crate::train::calibrate`):
+//! features `f` `[F]` estimate how far the caption can be trusted. There is a detector for each frequent word, one for
+//! each kind of animal, one for photographs, and one for pictures like those of the training (familiarity). They are
+//! trained after the captioner, by logistic regression (`crate::train::calibrate`):
 //!
 //! ```text
 //! y = V f + c                                            y [R]: the R directions in which features vary most
-//! p(word w is used for the picture) = sigmoid(d[w])       d = D y + b: a row for each word, kind, and question
+//! p(word w is used for the picture) = sigmoid(d[w])       d = D y + b: a row for each detector
 //! p(an animal of kind k is in it)  = sigmoid(d[k])
 //! p(it is a photograph)            = sigmoid(d[photograph])
 //! familiarity                      = d[familiar]         log-odds that it comes from the captioned pictures rather than
@@ -111,7 +112,7 @@ pub struct RecognitionConfig {
     pub confidence: Confidence,
 }
 
-/// Number of detectors besides those of words and kinds: photograph and familiarity.
+/// Number of detectors besides those of words and of kinds: one for photographs and one for familiarity.
 const QUESTIONS: usize = 2;
 
 impl RecognitionConfig {
@@ -123,7 +124,7 @@ impl RecognitionConfig {
     /// Checks the description.
     ///
     /// # Errors
-    /// Where ids are not ascending or not below `vocabulary`, the rank is not 1 to `features`, a kind has no name, or a
+    /// If ids are not ascending or not below `vocabulary`, the rank is not 1 to `features`, a kind has no name, or a
     /// number is not finite.
     pub fn check(&self, vocabulary: usize, features: usize) -> Result<()> {
         let refuse = |what: &str| Err(Error::value("recognition", what));
@@ -188,7 +189,7 @@ impl Recognition {
     /// [`RecognitionConfig::detectors`].
     ///
     /// # Errors
-    /// Where the layers' sizes are not those of `config`.
+    /// If the layers' sizes are not those of `config`.
     pub fn new(config: RecognitionConfig, basis: &Linear, detectors: &Linear) -> Result<Self> {
         let rows = config.detectors();
         let features = basis.weight.dims().get(1).copied().unwrap_or(0);
@@ -239,7 +240,7 @@ impl Recognition {
     /// taken.
     ///
     /// # Errors
-    /// Where the features are those of another encoder.
+    /// If the features are those of another encoder.
     pub fn recognise(&self, features: &Tensor) -> Result<Vec<Recognised>> {
         let pooled = pooled(features)?;
         let log_odds = self

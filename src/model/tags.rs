@@ -56,7 +56,7 @@ impl Tags {
     /// Classes whose logits `[K]` a linear layer computes from the encoder's features `[F]`.
     ///
     /// # Errors
-    /// Where the layer does not have one output for each name, or a name is empty or has control characters.
+    /// If the layer does not have one output for each name, or a name is empty or has control characters.
     pub fn new(names: Vec<String>, linear: &Linear) -> Result<Self> {
         Self::check(&names)?;
         if linear.weight.dims().first() != Some(&names.len()) || linear.bias.len() != names.len() {
@@ -81,7 +81,7 @@ impl Tags {
     /// `classifier` from those to the logits of the teacher's classes.
     ///
     /// # Errors
-    /// Where the sizes of the layers do not fit together, or there are not as many classes as names.
+    /// If the sizes of the layers do not fit together, or there are not as many classes as names.
     pub fn compose(names: Vec<String>, head: &Linear, classifier: &Linear) -> Result<Self> {
         let to_cpu = |x: &Tensor| x.detach().to(&Device::Cpu);
         let (w, b) = (to_cpu(&classifier.weight)?, to_cpu(&classifier.bias)?);
@@ -149,7 +149,7 @@ impl Tags {
     /// with these `features` `[N, F]`. The [module](self) has the formula.
     ///
     /// # Errors
-    /// Where the rank is 0 or not below the number of classes and of features, or the tags are compressed already.
+    /// If the rank is 0 or not below the number of classes and of features, or the tags are compressed already.
     pub fn compress(&mut self, features: &Tensor, rank: usize) -> Result<()> {
         let (classes, width) = (
             self.names.len(),
@@ -191,7 +191,7 @@ impl Tags {
     /// The logits of pooled features `[N, F]`: `[N, K]`.
     ///
     /// # Errors
-    /// Where the features are those of another encoder.
+    /// If the features are those of another encoder.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
         match &self.basis {
             Some(basis) => self.linear.forward(&ops::linear(features, basis, None)?),
@@ -203,7 +203,7 @@ impl Tags {
     /// (Guo et al. 2017, arXiv 1706.04599).
     ///
     /// # Errors
-    /// Where the temperature is not a finite number above 0.
+    /// If the temperature is not a finite number above 0.
     pub fn calibrate(&mut self, temperature: f32) -> Result<()> {
         if !(temperature.is_finite() && temperature > 0.0) {
             let what = format_args!("temperature {temperature} is not a finite number above 0");
@@ -218,7 +218,7 @@ impl Tags {
     /// which the means over the positions are taken.
     ///
     /// # Errors
-    /// Where the features are those of another encoder.
+    /// If the features are those of another encoder.
     pub fn probabilities(&self, features: &Tensor) -> Result<Tensor> {
         let pooled = match *features.dims() {
             [n, p, f] => ops::global_avg_pool(&features.reshape(&[n, p, 1, f])?)?,
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn two_small_matrices_say_nearly_what_one_large_one_says() {
-        // Features that vary in three directions, so that three directions of the logits say everything.
+        // The features vary in three directions, so three directions describe the logits completely.
         let (few, spread) = (random(&[50, 3], 5), random(&[8, 3], 6));
         let features = ops::linear(&few, &spread, Some(&random(&[8], 7))).unwrap();
         let mut tags = Tags::new(names(20), &linear(20, 8, 1)).unwrap();

@@ -73,8 +73,9 @@ pub struct Form {
 /// Caption images
 ///
 /// One image as the body, whatever its content type, or one or several in the fields `image` of a multipart form. JPEG,
-/// PNG, WebP, GIF (the first frame) and BMP are recognised by their content. If one of several images cannot be read,
-/// the others are still captioned. The parameters may be given in the query or as fields of the form.
+/// PNG, WebP, GIF (the first frame), BMP and TIFF (the first page) are recognised by their content. If one of several
+/// images cannot be read, the others are still captioned. The parameters may be given in the query or as fields of the
+/// form.
 #[utoipa::path(
     post,
     path = "/api/caption",

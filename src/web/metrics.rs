@@ -84,13 +84,13 @@ impl Metrics {
         );
         registry.register_with_unit(
             "glimpse_stage",
-            "How long an image takes, of what is done for several its share, and how long a request for captions",
+            "Time of an image in each stage (its share of the batch's time), and of a whole request for captions",
             Unit::Seconds,
             stages.clone(),
         );
         registry.register(
             "glimpse_batch_images",
-            "Images that the model saw at a time",
+            "Images in a batch of the model",
             batches.clone(),
         );
         registry.register(
@@ -100,7 +100,7 @@ impl Metrics {
         );
         registry.register(
             "process_resident_memory_bytes",
-            "Memory that the process has, where the system tells",
+            "Resident memory of the process, if the system reports it",
             memory.clone(),
         );
         Metrics {

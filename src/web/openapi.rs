@@ -42,7 +42,7 @@ fn document(public: Option<&PublicUrl>) -> utoipa::openapi::OpenApi {
     get,
     path = "/api/openapi.json",
     tag = "service",
-    responses((status = 200, description = "The interface, as OpenAPI has it", body = Object)),
+    responses((status = 200, description = "The description of the interface, in OpenAPI", body = Object)),
 )]
 pub async fn description(State(app): State<Arc<App>>) -> Response {
     Json(document(app.options.public_url.as_ref())).into_response()

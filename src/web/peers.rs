@@ -272,7 +272,7 @@ mod tests {
         let third = open(&peers, 3).unwrap();
         assert!(few.iter().chain([&third]).all(|p| is_open(&peers, p)));
         assert_eq!(many.iter().filter(|p| is_open(&peers, p)).count(), 2);
-        // A proxy may have as many as there are.
+        // A proxy's address may have any number of connections.
         let proxy: Vec<_> = (0..5).map(|_| open(&peers, 9).unwrap()).collect();
         assert!(proxy.iter().filter(|p| is_open(&peers, p)).count() > 1);
     }

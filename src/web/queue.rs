@@ -352,7 +352,7 @@ mod tests {
         assert!(matches!(answers[3].try_recv(), Ok(Err(QueueFull))));
         assert!(answers[0].try_recv().is_err());
         assert_eq!(queue.len(), 4);
-        // With four images it would have more than the others.
+        // With four images, this client would have more than the others.
         let (jobs, _answers): (Vec<Job>, Vec<_>) = (0..4).map(|_| job_of(3)).unzip();
         assert!(queue.push(jobs).is_err());
         assert_eq!(queue.len(), 4);

@@ -40,7 +40,7 @@ pub struct Health {
     get,
     path = "/healthz",
     tag = "service",
-    responses((status = 200, description = "It is", body = Health)),
+    responses((status = 200, description = "The service is up", body = Health)),
 )]
 pub async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
@@ -52,7 +52,7 @@ pub async fn health() -> Json<Health> {
     path = "/metrics",
     tag = "service",
     responses(
-        (status = 200, description = "As Prometheus reads it", body = String, content_type = "text/plain"),
+        (status = 200, description = "The metrics, in the text format of Prometheus", body = String, content_type = "text/plain"),
         (status = 401, description = "The token is missing or wrong", body = Complaint),
     ),
     security((), ("token" = [])),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::attentive::attentive;
 use crate::{glimpse, glimpse_reading, model, pictures, string};
 
-/// Pictures, and a model that attends, as `attentive.safetensors`.
+/// Creates a folder with two pictures and `attentive.safetensors`, a model with an attention decoder.
 fn folder() -> TempDir {
     let dir = pictures(&["a.png", "b.jpg"]);
     let mut captioner = attentive("torchvision:64");
@@ -20,7 +20,7 @@ fn folder() -> TempDir {
 
 const ATTENTIVE: [&str; 3] = ["caption", "--model", "attentive.safetensors"];
 
-/// Bright pixels of the drawing at `path`, all its pixels, and the file's bytes.
+/// Reads the drawing at `path`; returns its pixels and the bytes of the file.
 fn drawing(path: &Path) -> (image::RgbImage, Vec<u8>) {
     let bytes = fs::read(path).unwrap();
     let image = image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).unwrap();
@@ -37,7 +37,7 @@ fn the_picture_has_a_panel_for_each_word() {
     let (picture, bytes) = drawing(&dir.path().join("out.png"));
     // The photo is 256 pixels long in each panel, and there are a few panels in a row.
     assert!(picture.width() > 2 * 256 && picture.height() > 256);
-    // The same again, over what is there.
+    // The same command again replaces the file by equal bytes.
     let again = caption(&["a.png", "--attention", "out.png", "--json"]).object();
     assert_eq!(drawing(&dir.path().join("out.png")).1, bytes);
     assert_eq!(string(&again["captions"][0]["text"]), text);
@@ -48,7 +48,7 @@ fn the_picture_has_a_panel_for_each_word() {
         let sum: f64 = weights.map(|w| w.as_f64().unwrap()).sum();
         assert!((sum - 1.0).abs() < 1e-3);
     }
-    // Another word, another picture; and one from standard input, drawn at random.
+    // A photo from standard input, whose caption is drawn at random.
     let photo = fs::read(dir.path().join("a.png")).unwrap();
     let args = ["-", "--attention", "in.PNG", "--sample", "--seed", "4"];
     let sampled = glimpse_reading(dir.path(), &[&ATTENTIVE[..], &args].concat(), &photo);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{glimpse, model, pictures, png, string};
 
-/// The first bytes of a PNG of 60,000 x 60,000 pixels.
+/// Returns the beginning of a PNG that claims 60,000 x 60,000 pixels.
 fn huge_png() -> Vec<u8> {
     let mut bytes = png(0);
     bytes[16..20].copy_from_slice(&60_000u32.to_be_bytes());
@@ -24,7 +24,8 @@ fn huge_png() -> Vec<u8> {
     bytes
 }
 
-/// A good picture at both ends, and everything that is wrong with files between them, with a part of what is said.
+/// Creates good pictures and files with every kind of defect between them; returns the names, each with a part of its
+/// message.
 fn good_and_bad() -> (TempDir, Vec<(&'static str, Option<&'static str>)>) {
     let dir = pictures(&["good.png", "fine.jpg"]);
     let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{bomb, command, model, string};
 
-/// The most memory that `child` has had, in megabytes, where the system tells.
+/// Returns the peak memory of `child` in megabytes, if the system reports it.
 fn most_resident(child: &Child) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
@@ -58,7 +58,7 @@ fn no_images_make_the_service_take_more_memory_than_it_was_granted() {
             let answer = answer.join().unwrap();
             match answer.split(' ').nth(1).unwrap() {
                 "200" => captioned += 1,
-                // Takes more than the share of one image.
+                // The image would take more than the share of memory for decoding.
                 "413" if answer.contains("MB to decode") => refused += 1,
                 _ => panic!("{name}: {answer}"),
             }

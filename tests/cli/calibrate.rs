@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::gpu::{is_there, on_both};
 use crate::{Run, dataset, glimpse, model, number};
 
-/// A dataset, pictures that are no photographs (flat ones; the dataset's are full of detail), photos and labels.
+/// Creates a dataset of pictures full of detail, photos, labels, and flat pictures that stand for non-photographs.
 fn material() -> tempfile::TempDir {
     let dir = dataset();
     for (folder, detail) in [("flat", 0u32), ("photos", 1)] {
@@ -31,7 +31,7 @@ fn material() -> tempfile::TempDir {
     dir
 }
 
-/// What every calibration here is told.
+/// The arguments of every calibration here.
 fn arguments() -> [&'static str; 10] {
     [
         "calibrate",
@@ -90,7 +90,7 @@ fn a_calibrated_model_says_how_sure_it_is() {
     )
     .object();
     assert!(number(&drawn["captions"][1]["confidence"]) >= 0.0);
-    // Text is as it was.
+    // Calibration does not change the text output.
     let text = answer["captions"][0]["text"].as_str().unwrap();
     assert_eq!(caption(dir.path(), "0.png", &[]).lines(), [text]);
 }

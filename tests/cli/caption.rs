@@ -160,7 +160,7 @@ fn options_that_change_nothing_change_nothing() {
         &["--repetition-penalty", "1", "--no-repeat-ngram", "0"][..],
         &["--beam-groups", "1", "--diversity", "3"],
         &["--choose", "likeliest"],
-        // No sentence is long enough to repeat a run of so many words.
+        // No sentence is long enough to repeat an n-gram of 20 words.
         &["--no-repeat-ngram", "20"],
     ] {
         assert_eq!(caption(neutral), plain, "{neutral:?}");
@@ -181,7 +181,7 @@ fn a_bad_file_keeps_its_place_among_the_others() {
     let names: Vec<String> = (10..40).map(|i| format!("{i}.png")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let dir = pictures(&names);
-    // The first, the last, one between, and all of the second eight.
+    // Damaged files: single ones, and all eight of one chunk.
     for i in [10, 30, 39].into_iter().chain(18..26) {
         std::fs::write(dir.path().join(format!("{i}.png")), b"no image").unwrap();
     }
@@ -224,7 +224,7 @@ fn first_results_do_not_wait_for_standard_input() {
             .spawn()
             .unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
-        // The pipe is still open and empty.
+        // The first images are captioned while the pipe is still open and empty.
         let early: Vec<String> = out.by_ref().take(8).map(Result::unwrap).collect();
         assert!(early[7].starts_with("17.png\t"));
         child.stdin.take().unwrap().write_all(&png(3)).unwrap();

@@ -62,7 +62,7 @@ fn runs_stand_side_by_side() {
         [1e-3, 1e-3, 5e-4]
     );
     let runs = object["runs"].as_array().unwrap();
-    // The model and its log say the same of the best weights.
+    // The model and its log have equal scores of the best weights.
     assert_eq!(runs[0]["scores"]["cider"], runs[1]["scores"]["cider"]);
     assert_eq!(runs[0]["scores"]["step"], runs[1]["scores"]["step"]);
     assert_eq!(string(&runs[2]["run"]), "b.safetensors");

@@ -22,7 +22,7 @@ fn convert(dir: &Path, args: &[&str]) -> Run {
     Run::new(command.current_dir(dir).args(args).output().unwrap())
 }
 
-/// The relative error of the features of the expected file's `x`.
+/// Returns the relative error of an encoder's features for the images `x` of the file `expected`.
 fn error(dir: &Path, encoder: &str, expected: &str) -> f64 {
     let input = fixture("expected.safetensors");
     let args = [
@@ -207,7 +207,7 @@ fn what_is_refused_leaves_no_file() {
     );
     assert!(run.complaint(1).contains("folder does not exist"));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "nothing is left");
-    // What was there before stays.
+    // An existing file is unchanged.
     fs::write(dir.path().join("e.safetensors"), "old").unwrap();
     convert(dir.path(), &[&fixture("nan.pth"), "e.safetensors"]).complaint(1);
     assert_eq!(fs::read(dir.path().join("e.safetensors")).unwrap(), b"old");
@@ -291,7 +291,7 @@ fn inspect_knows_foreign_weights() {
         let tensors = report["tensors"].as_array().unwrap();
         assert_eq!(tensors.len() as f64, number(&report["tensor_count"]));
     }
-    // A name that another program would need to make the object is told of; what it is called for was not made.
+    // The report lists the class of a Python object in the file, and the object was not constructed.
     let report = glimpse(
         dir.path(),
         &["inspect", &fixture("whole-model.pth"), "--json"],

@@ -25,7 +25,7 @@ const CONFIG: &str = r#"
     held_out = 0.2
 "#;
 
-/// A folder with 10 pictures without captions, in `photos`, targets of four views of each, and a configuration.
+/// Creates a folder with `photos` (10 pictures without captions), targets for four views of each, and a configuration.
 fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("photos")).unwrap();
@@ -50,7 +50,7 @@ fn an_encoder_learns_from_pictures_without_captions() {
     );
     assert_eq!(run.code, Some(0), "{}", run.err);
     let objects = run.objects();
-    // Eight of ten pictures, four views each, two epochs of batches of eight.
+    // Eight of the ten pictures are trained on: four views each, two epochs, batches of eight make 8 steps.
     assert_eq!(
         objects.iter().filter(|o| o.get("loss").is_some()).count(),
         8
@@ -63,7 +63,7 @@ fn an_encoder_learns_from_pictures_without_captions() {
     );
     assert!(!string(&report["training"]["config"]["distill"]["targets"][0]["file"]).contains('/'));
 
-    // A decoder on that encoder keeps what it recognises.
+    // A captioner with this encoder keeps the encoder's tags.
     let data = dataset();
     fs::copy(
         dir.path().join("e.safetensors"),
@@ -120,7 +120,7 @@ fn a_resumed_distillation_writes_the_same_bytes() {
     train(dir.path(), &checkpoint).lines();
     assert_eq!(read("whole.safetensors"), read("parts.safetensors"));
 
-    // Other targets under the old name.
+    // Other targets under the same file name.
     let paths: Vec<_> = (0..10)
         .map(|i| dir.path().join(format!("photos/p{i}.png")))
         .collect();

@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use crate::{Run, dataset, glimpse, model, picture, pictures, string};
 
-/// The finding of this name.
+/// Returns the finding with this name.
 fn found<'a>(objects: &'a [Value], name: &str) -> &'a Value {
     let found = objects.iter().find(|object| object["finding"] == name);
     found.unwrap_or_else(|| panic!("no {name} in {objects:#?}"))
 }
 
-/// Severity, count and first example of the finding of this name.
+/// Returns severity, count and first example of the finding with this name.
 fn told<'a>(objects: &'a [Value], name: &str) -> (&'a str, u64, &'a str) {
     let finding = found(objects, name);
     assert!(!string(&finding["advice"]).is_empty() && !string(&finding["what"]).is_empty());
@@ -26,7 +26,7 @@ fn told<'a>(objects: &'a [Value], name: &str) -> (&'a str, u64, &'a str) {
     )
 }
 
-/// The summary, which is the last object.
+/// Returns the summary, which is the last object.
 fn summary(objects: &[Value]) -> &Value {
     &objects.last().unwrap()["summary"]
 }
@@ -37,7 +37,7 @@ fn doctor(dir: &Path, more: &[&str]) -> (Run, Vec<Value>) {
     (run, objects)
 }
 
-/// Thirty pictures of one's own with a table, twice the same captions so that words are frequent.
+/// Creates a dataset with thirty pictures and a table. Each caption occurs twice, so that its words are frequent enough.
 fn own() -> TempDir {
     let names: Vec<String> = (0..30).map(|i| format!("{i}.png")).collect();
     let dir = pictures(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -83,7 +83,7 @@ fn a_dataset_without_faults_is_said_to_be_one() {
 fn all_that_is_wrong_is_said_at_once() {
     let dir = dataset();
     let at = |name: &str| dir.path().join(name);
-    // A picture is gone, two cannot be read, one is there twice, one is the same in another format, one is like another.
+    // One picture is missing, two cannot be read, one is a copy, one is a copy in another format, one looks like another.
     fs::remove_file(at("0.png")).unwrap();
     fs::write(at("1.png"), "").unwrap();
     fs::write(at("2.png"), "<html>not found</html>").unwrap();
@@ -211,7 +211,7 @@ fn a_model_is_examined_on_the_dataset() {
     let seen = &summary(&objects)["model"];
     assert_eq!(seen["captioned"], 2, "{}{}", run.out, run.err);
     assert_eq!(seen["split"], "dev");
-    // A model that was trained for two steps says the same of everything.
+    // A model that was trained for two steps has the same caption for every picture.
     assert_eq!(told(&objects, "model_identical_captions").1, 1);
     let squares = pictures(&[]);
     for (name, side) in [("0.png", 20), ("1.png", 20)] {
@@ -258,7 +258,7 @@ fn training_lists_all_bad_pictures_and_skips_them_when_told() {
         run.complaint(1),
         "./1.png: is empty (0 bytes); copy or download it again; --skip-bad does without it"
     );
-    // Those that begin as pictures do and are cut off are found out in the middle, and then all of them.
+    // Pictures that are cut off are noticed only when they are decoded; the error then lists all of them.
     for name in ["3.png", "8.png"] {
         let bytes = fs::read(dir.path().join(name)).unwrap();
         fs::write(dir.path().join(name), &bytes[..bytes.len() / 2]).unwrap();
@@ -390,7 +390,7 @@ fn a_training_on_pictures_of_ones_own() {
     );
     let words = glimpse(dir.path(), &["inspect", "m.safetensors", "--json"]);
     assert_eq!(words.code, Some(0));
-    // Umlauts are letters of words.
+    // Umlauts are letters, so words with them are in the vocabulary.
     let bytes = fs::read(dir.path().join("m.safetensors")).unwrap();
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(100_000)]).into_owned();
     assert!(

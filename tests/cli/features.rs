@@ -69,7 +69,7 @@ fn features_agree_however_they_are_asked_for() {
         );
     }
 
-    // The same through files: first one that holds the recipe's own numbers, in the order of the surface.
+    // The same features from a file: it holds the pixels that the recipe computes, as [N, 3, H, W].
     let recipe: Recipe = "squash:32".parse().unwrap();
     let mut x = Vec::new();
     for name in ["a.png", "b.jpg", "c.png"] {

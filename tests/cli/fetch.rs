@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::server::{Answer, Server};
 use crate::{Run, command, model, pictures};
 
-/// A DenseNet-121 as others would publish it, and its SHA-256.
+/// A DenseNet-121 in the form of a published file, and its SHA-256.
 pub fn published() -> &'static (Vec<u8>, String) {
     static FILE: OnceLock<(Vec<u8>, String)> = OnceLock::new();
     FILE.get_or_init(|| {
@@ -32,7 +32,7 @@ pub fn published() -> &'static (Vec<u8>, String) {
     })
 }
 
-/// The program in `dir`, where its cache is too, with nothing of the environment that has to do with networks.
+/// Runs the program in `dir`, with its cache there too, and without the network variables of the environment.
 pub fn here(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command = command(dir, args);
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
@@ -52,7 +52,7 @@ pub fn fetch(dir: &Path, url: &str, options: &[&str]) -> Run {
     here(dir, &[&args[..], options].concat(), &[])
 }
 
-/// The files in the folder `to`.
+/// Returns the names of the files in the folder `to`.
 pub fn left(dir: &TempDir) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir.path().join("to"))
         .unwrap()
@@ -67,7 +67,7 @@ const PARTIAL: [&str; 2] = [
     "densenet121.download.partial.from",
 ];
 
-// Windows asks nobody's environment where its cache is.
+// On Windows the cache folder does not depend on the environment.
 #[cfg(not(windows))]
 #[test]
 fn what_is_fetched_is_found_by_its_name() {
@@ -112,7 +112,7 @@ fn what_is_fetched_is_found_by_its_name() {
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     here(dir.path(), &features, &[]).lines();
 
-    // What is there is not fetched again without need.
+    // An encoder that is stored already is not fetched again.
     let again = here(dir.path(), &[&args[..], &["--json"]].concat(), &[]);
     assert_eq!(server.requests().len(), 1);
     assert!(again.err.contains("there already"), "{}", again.err);
@@ -311,7 +311,7 @@ fn answers_that_are_no_file_are_one_line() {
         );
         assert!(left(&dir).is_empty(), "{message}");
     }
-    // Nobody listens at a port that was just given back.
+    // No server listens at a port that was just released.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -350,14 +350,13 @@ fn redirects_are_followed() {
     );
 }
 
-/// The first lines of what a server has been asked.
+/// Returns the first line of each request that a server has received.
 pub fn lines(server: &Server) -> Vec<String> {
     let requests = server.requests().into_iter();
     requests.map(|request| request.line).collect()
 }
 
-/// A download without the program around it, of a text that breaks off after ten bytes and is then answered by
-/// `answer`.
+/// Runs a download through the library. The first answer breaks off after ten bytes of `text`; `answer` follows.
 fn resumed(text: &'static [u8], answer: Answer) -> (Server, TempDir, Result<Vec<u8>, String>) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::new(move |n, request| match n {
@@ -389,7 +388,7 @@ fn a_resumed_download_is_never_a_mixture() {
     let length = "Content-Length: 34";
     for (answer, begins_anew) in [
         (Answer::rest(text, 10), false),
-        // Less than was asked for is allowed.
+        // A server may send a smaller part than the one that was requested.
         (
             part(
                 &["Content-Length: 5", "Content-Range: bytes 10-14/44"],
@@ -401,7 +400,7 @@ fn a_resumed_download_is_never_a_mixture() {
             part(&[length, "Content-Range: bytes 10-43/*"], &text[10..]),
             false,
         ),
-        // All of it although only the rest was asked for, because it has changed or because the server cannot do parts.
+        // The whole file instead of the rest: it has changed, or the server does not support ranges.
         (Answer::whole(text), true),
         (Answer::new("200 OK", &["Content-Length: 44"], text), true),
         (
@@ -412,7 +411,7 @@ fn a_resumed_download_is_never_a_mixture() {
             ),
             true,
         ),
-        // Parts that were not asked for, and of a file that has changed meanwhile.
+        // A part that was not requested, or a part of a file that has changed meanwhile.
         (Answer::rest(text, 9), true),
         (part(&[length], &text[10..]), true),
         (
@@ -443,7 +442,7 @@ fn a_resumed_download_is_never_a_mixture() {
 #[test]
 fn a_server_that_sends_too_much_or_nothing_is_not_waited_for() {
     let text = b"The quick brown fox jumps over the lazy dog.";
-    // What comes after the announced length is somebody else's.
+    // Bytes after the announced length do not belong to the answer.
     let (_, dir, result) = resumed(
         text,
         Answer {
@@ -452,7 +451,7 @@ fn a_server_that_sends_too_much_or_nothing_is_not_waited_for() {
         },
     );
     assert_eq!(result.as_deref(), Ok(&text[..]));
-    // More than the part that was announced is not.
+    // A part that is longer than announced is an error.
     let range = "Content-Range: bytes 10-43/44";
     let more = Answer::new(
         "206 Partial Content",
@@ -498,7 +497,7 @@ fn without_a_version_a_download_begins_anew() {
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     download.run(&mut |_, _| {}).unwrap();
     assert_eq!(server.ranges(), vec![None; 6]);
-    // What another address began is not gone on with.
+    // A partial download from another address is not resumed.
     let other = Server::new(move |n, request| match n {
         0..5 => Answer::fair(text, request).cut(n + 1),
         _ => Answer::fair(text, request),

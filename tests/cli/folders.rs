@@ -21,7 +21,7 @@ fn pipe(path: &Path) {
     assert!(made.success());
 }
 
-/// Four pictures in a tree, and everything that is no picture although it should be one.
+/// Creates a tree of folders with four pictures, and with entries that look like pictures but are not.
 fn odd_tree() -> TempDir {
     let dir = pictures(&["a.png", "z.jpg"]);
     let at = |name: &str| dir.path().join(name);
@@ -40,7 +40,7 @@ fn odd_tree() -> TempDir {
     dir
 }
 
-/// The entries of that folder that cannot be used, in order, each with a part of its message.
+/// The unusable entries of that tree, in order, each with a part of its message.
 const WRONG: [(&str, &str); 4] = [
     ("t/m.jpg", "does not exist"),
     ("t/self", "leads back to itself"),
@@ -112,11 +112,11 @@ fn only_many_images_end_with_a_line_of_counts() {
     assert_eq!(said(&[".", "--json"]), (Some(0), line));
 }
 
-/// Runs the program as somebody who may not read everything; `None` where this system does not let us.
+/// Runs the program as a user without access to everything; `None` if this system does not allow that.
 fn as_somebody(dir: &Path, args: &[&str]) -> Option<Run> {
     let mut run = command(dir, args);
     if fs::metadata(dir).unwrap().uid() == 0 {
-        // Where the program lies, others may not look.
+        // Other users have no access to the folder of the program.
         let program = dir.join("glimpse-program");
         fs::hard_link(env!("CARGO_BIN_EXE_glimpse"), &program)
             .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_glimpse"), &program).map(|_| ()))
@@ -159,7 +159,7 @@ fn what_may_not_be_read_is_reported_and_the_rest_captioned() {
     };
     chmod("", 0o755);
     chmod("model.safetensors", 0o644);
-    // `closed` shows nothing, `listed` its names alone.
+    // `closed` cannot be listed; `listed` can be listed, but its files cannot be opened.
     chmod("t/closed", 0);
     chmod("t/listed", 0o444);
     chmod("t/secret.png", 0);
@@ -206,7 +206,7 @@ fn what_may_not_be_read_is_reported_and_the_rest_captioned() {
 fn a_pipe_that_is_named_is_read() {
     let dir = pictures(&["a.png"]);
     let expected = glimpse(dir.path(), &["caption", "a.png", "--model", model()]);
-    // As a shell writes `<(cat a.png)`.
+    // A named pipe of a shell: `<(cat a.png)`.
     let script = r#"exec "$0" caption <(cat a.png) --model "$1""#;
     let run = Command::new("bash")
         .args(["-c", script, env!("CARGO_BIN_EXE_glimpse"), model()])
@@ -216,7 +216,7 @@ fn a_pipe_that_is_named_is_read() {
         .unwrap();
     assert_eq!(Run::new(run).lines(), expected.lines());
 
-    // And among others, by its name.
+    // A named pipe among other paths.
     pipe(&dir.path().join("p"));
     let writer = Command::new("sh")
         .args(["-c", "cat a.png > p"])
@@ -231,7 +231,7 @@ fn a_pipe_that_is_named_is_read() {
     );
 }
 
-/// Names that break lines, steer terminals, or are no text, with what is printed of them.
+/// Names that contain line ends, terminal controls or bytes that are not UTF-8, and their printed forms.
 const ODD: [(&[u8], &str); 6] = [
     (b"a b.png", "./a b.png"),
     (b"a\\b.png", r"./a\\b.png"),

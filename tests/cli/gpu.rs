@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{Run, command, dataset, glimpse, model, number, string};
 
-/// Whether there is a device to test with.
+/// Whether there is a GPU to test with.
 pub fn is_there() -> bool {
     let there = devices().iter().any(|d| d["device"] == "gpu");
     if !there {
@@ -29,7 +29,7 @@ fn devices() -> Vec<Value> {
     run.objects()
 }
 
-/// The objects that a command prints on each of the two devices; the GPU's name is told.
+/// Returns the objects that a command prints on the CPU and on the GPU, and checks that it names the GPU.
 pub fn on_both(dir: &Path, args: &[&str]) -> [Vec<Value>; 2] {
     ["cpu", "gpu"].map(|device| {
         let run = glimpse(dir, &[args, &["--json", "--device", device]].concat());
@@ -78,7 +78,7 @@ fn the_sample_photos_get_the_same_captions() {
             assert!(off.abs() < 1e-3, "{off}");
         }
     }
-    // Drawn from the same probabilities by the same numbers.
+    // Random captions are equal too, because probabilities and random numbers are.
     let args = [
         "caption",
         "weights/samples/cat.jpg",
@@ -227,7 +227,7 @@ fn what_is_not_there_is_one_line() {
     assert!(wrong.complaint(1).starts_with("GPU: no GPU"));
     let half = glimpse(here, &["bench", "encode", "--precision", "f16"]);
     assert!(half.complaint(1).contains("--device gpu"));
-    // A device is opened before images are looked for, and an image that is not there is still one line.
+    // A device is opened before images are read; a missing image still gives one line.
     if is_there() {
         let missing = glimpse(here, &["caption", "none.png", "--device", "gpu"]);
         assert!(missing.complaint(1).starts_with("none.png"));
@@ -241,7 +241,7 @@ fn what_is_not_there_is_one_line() {
         ];
         assert!(glimpse(here, &bf16).complaint(1).contains("--device cpu"));
     }
-    // No driver, and no loader of drivers.
+    // Without a driver, and without the loader of drivers.
     if cfg!(target_os = "linux") {
         let mut alone = command(here, &["caption", "a.png", "--device", "gpu"]);
         for variable in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {

@@ -19,7 +19,7 @@ fn inspect(data: &TempDir, name: &str) -> Value {
     glimpse(data.path(), &["inspect", name, "--json"]).object()
 }
 
-/// The data set of the other tests, with captions in other words, and no configuration.
+/// Creates the dataset of the other tests with captions in other words.
 fn other_words() -> TempDir {
     let data = dataset();
     let path = data.path().join("Flickr8k.token.txt");
@@ -47,7 +47,7 @@ fn a_whole_model_goes_on_with_more_words() {
             .any(|n| n.starts_with("2 new words are added to the ")),
         "{notices:?}"
     );
-    // What it starts from is scored first.
+    // The initial model is scored before the first step.
     let first = objects.iter().find(|o| o["event"] == "validation").unwrap();
     assert_eq!((&first["step"], &first["best"]), (&0.into(), &true.into()));
     let [before, after] = [model(), "a.safetensors"].map(|name| inspect(&data, name));
@@ -59,7 +59,7 @@ fn a_whole_model_goes_on_with_more_words() {
         after["training"]["before"]["config"],
         before["training"]["config"]
     );
-    // It is a model that captions, and the same command gives the same bytes.
+    // The result can caption, and the same command gives the same bytes.
     assert_eq!(
         glimpse(
             data.path(),
@@ -149,7 +149,7 @@ fn what_cannot_be_a_start_is_refused() {
     for (args, what) in [
         (&["--init", "none.safetensors"][..], "none.safetensors"),
         (&["--init", "./bundled"], "bundled"),
-        // Also where it is what a new decoder would have.
+        // A setting that differs from the model's is refused even if it is the default.
         (
             &["--init", "bundled", "--set", "decoder.kind=inject"],
             "decoder.kind: the model of --init has \"attention\"",

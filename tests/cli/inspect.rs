@@ -69,7 +69,7 @@ fn inspect_says_what_a_file_holds() {
         (&report["kind"], &report["parameters"], &report["stored"]),
         (&json!("tensors"), &json!(10), &json!({ "F16": 10 }))
     );
-    // The scales of a quantised tensor are a part of it.
+    // The scales of a quantised tensor are not listed as a tensor.
     let x = [x, [("b".to_string(), Tensor::zeros(&[3]))]].concat();
     write_weights(&other, &x, NumberFormat::I8, Default::default()).unwrap();
     let report = inspect(&["other.safetensors", "--json", "--tensors"]).object();
@@ -114,7 +114,7 @@ fn inspect_says_whether_checksums_hold() {
     let mut bytes = fs::read(model()).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(dir.path().join("bad.safetensors"), &bytes).unwrap();
-    // What the file says of itself is told, and that it is damaged.
+    // The report has the file's description, and the damage.
     let run = inspect(&["bad.safetensors", "--json"]);
     assert_eq!(run.code, Some(1));
     let report = &run.objects()[0];
@@ -151,7 +151,7 @@ fn inspect_says_whether_checksums_hold() {
             .complaint(1)
             .contains("header")
     );
-    // Files of others have none.
+    // Files of other programs have no checksums.
     let tensor = [0u8; 8];
     let view =
         safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &tensor).unwrap();

@@ -54,7 +54,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What a run of the program left behind.
+/// Exit status and output of a run of the program.
 struct Run {
     code: Option<i32>,
     out: String,
@@ -71,13 +71,13 @@ impl Run {
         }
     }
 
-    /// The lines of standard output, after success.
+    /// Returns the lines of standard output; the run must have succeeded.
     fn lines(&self) -> Vec<&str> {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out.lines().collect()
     }
 
-    /// The objects on standard output, whatever the exit status.
+    /// Returns the JSON objects on standard output, with any exit status.
     fn objects(&self) -> Vec<Value> {
         self.out
             .lines()
@@ -85,7 +85,7 @@ impl Run {
             .collect()
     }
 
-    /// The only object, after success.
+    /// Returns the only JSON object; the run must have succeeded.
     fn object(&self) -> Value {
         let [line] = self.lines()[..] else {
             panic!("not one line: {}", self.out)
@@ -93,7 +93,7 @@ impl Run {
         serde_json::from_str(line).unwrap()
     }
 
-    /// The one line that says what went wrong; nothing else was printed.
+    /// Returns the single line of the error; nothing else may have been printed.
     fn complaint(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert_eq!(self.out, "");
@@ -103,7 +103,7 @@ impl Run {
         line.strip_prefix("glimpse: ").unwrap()
     }
 
-    /// The one line that says what went wrong, after warnings; nothing else was printed.
+    /// Returns the line of the error after warnings; nothing else may have been printed.
     fn complaint_after_warnings(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert_eq!(self.out, "");
@@ -118,8 +118,8 @@ impl Run {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glimpse"));
-    // Where tests run shall not decide what they say; those that want a GPU ask for one, and whoever runs
-    // them may have fetched encoders.
+    // Results must not depend on the machine: the device is the CPU unless a test asks for a GPU, and the cache is
+    // not that of the user, who may have fetched encoders.
     command
         .current_dir(dir)
         .args(args)
@@ -148,7 +148,7 @@ fn glimpse_reading(dir: &Path, args: &[&str], stdin: &[u8]) -> Run {
     Run::new(child.wait_with_output().unwrap())
 }
 
-/// A picture that differs from those with other seeds.
+/// Returns a picture that depends on the seed.
 fn picture(seed: u32) -> image::RgbImage {
     image::RgbImage::from_fn(40 + seed, 36, |x, y| {
         image::Rgb([
@@ -167,7 +167,7 @@ fn png(seed: u32) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A folder with these pictures.
+/// Creates a folder with these pictures.
 fn pictures(names: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (seed, name) in (0..).zip(names) {
@@ -176,9 +176,9 @@ fn pictures(names: &[&str]) -> TempDir {
     dir
 }
 
-/// A dataset like Flickr8k with eight pictures to train on and two to test with, beside configurations:
-/// `new.toml` trains all of a new captioner, `frozen.toml` a decoder alone, `last.toml` the last block of an encoder with
-/// it, and `tuned.toml` all of the encoder by its own statistics.
+/// Creates a dataset like Flickr8k with eight training and two dev pictures, and configurations: `new.toml` trains a
+/// whole new captioner, `endless.toml` does so for a million epochs, `frozen.toml` trains a decoder alone, `last.toml` a
+/// decoder and the encoder's last block, and `tuned.toml` decoder and encoder with frozen batch norm statistics.
 fn dataset() -> TempDir {
     let dir = pictures(&[
         "0.png", "1.png", "2.png", "3.png", "4.png", "5.png", "6.png", "7.png", "8.png", "9.png",
@@ -215,7 +215,7 @@ fn dataset() -> TempDir {
     dir
 }
 
-/// A small model, made once; its path.
+/// Returns the path of a small model, which is trained once for all tests.
 fn model() -> &'static str {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     let path = MODEL.get_or_init(|| {
@@ -229,7 +229,7 @@ fn model() -> &'static str {
             "new.toml",
             "--max-steps",
             "2",
-            // An earlier version of these tests may have left one.
+            // An earlier run of these tests may have left a model there.
             "--force",
             "--out",
         ];
@@ -463,7 +463,7 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
         let run = Run::new(child.wait_with_output().unwrap());
         assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{args:?}");
     }
-    // A model in training is worth more than that.
+    // A training does not end, because its progress would be lost.
     let args = [
         "train",
         "--data",

@@ -26,7 +26,7 @@ fn script(dir: &Path, text: &str) -> Run {
 
 const TRAIN: &str = "train --data . --config new.toml --max-steps 3 --checkpoint-every 1";
 
-/// Names of files in a folder that have this in them.
+/// Returns the names of the files in a folder that contain `part`.
 fn named(folder: &Path, part: &str) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -36,7 +36,7 @@ fn named(folder: &Path, part: &str) -> Vec<String> {
 #[test]
 fn standard_error_ends_no_run() {
     let data = dataset();
-    // A name that is warned of, so that something is said before the first step too.
+    // The name of the output leads to a warning, so there is a message before the first step too.
     for (number, stderr) in ["2>/dev/full", "2>&-", "2>&1 >/dev/null | head -n 1 >&2"]
         .iter()
         .enumerate()
@@ -45,7 +45,7 @@ fn standard_error_ends_no_run() {
             continue;
         }
         let out = format!("{number}.bin");
-        // The status of the program itself, whatever reads of it.
+        // The exit status of the program itself, not of the pipeline.
         let text = format!("( $GLIMPSE {TRAIN} --out {out}; echo $? > status ) {stderr}");
         script(data.path(), &text);
         let status = fs::read_to_string(data.path().join("status")).unwrap();
@@ -56,7 +56,7 @@ fn standard_error_ends_no_run() {
     if !Path::new("/dev/full").exists() {
         return;
     }
-    // The profile, and the complaints themselves.
+    // The profile and error messages go to the full device too.
     let text = "GLIMPSE_PROFILE=1 $GLIMPSE caption 0.png --model $MODEL 2>/dev/full";
     assert_eq!(script(data.path(), text).lines().len(), 1);
     for (args, code) in [("caption none.png", 1), ("caption", 2), ("", 2)] {
@@ -89,7 +89,7 @@ fn a_service_lives_without_standard_error() {
     out.read_line(&mut line).unwrap();
     assert!(line.contains("listening"), "{line}");
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-    // Requests are logged, and a wrong one is warned of.
+    // The first request is logged, the second also leads to a warning.
     for path in ["/healthz", "/no/such/thing"] {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(crate::string(&event["addr"])).unwrap();
@@ -129,13 +129,13 @@ fn a_full_standard_output_is_status_1() {
         let message = run.complaint(1);
         let start = "standard output: cannot be written: the disk is full";
         assert!(message.starts_with(start), "{args}: {message}");
-        // Whoever read it and went away has what they wanted.
+        // A reader that closes the pipe is not an error.
         let text = format!("( {args}; echo $? > status ) | true");
         script(data.path(), &text);
         let status = fs::read_to_string(data.path().join("status")).unwrap();
         assert_eq!(status.trim(), "0", "{args}");
     }
-    // The work is done all the same.
+    // The training is completed nevertheless.
     let run = script(
         data.path(),
         &format!("$GLIMPSE {TRAIN} --out a --json >/dev/full"),
@@ -192,7 +192,7 @@ fn only_plain_files_are_outputs() {
     let null = fs::metadata("/dev/null").unwrap();
     assert!(null.file_type().is_char_device());
     assert!(fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
-    // Also what lies beside the model.
+    // Files beside the model are checked too.
     fs::create_dir(at("a.checkpoint.safetensors")).unwrap();
     let run = script(data.path(), &format!("$GLIMPSE {TRAIN} --out a"));
     assert!(
@@ -265,7 +265,7 @@ fn two_runs_do_not_share_an_output() {
         let message = run.complaint(1);
         assert!(message.starts_with(&expected), "{message}");
     }
-    // Killed, it keeps nobody out, and what it left is cleared away.
+    // After a kill the lock is free, and the next run removes the temporary files.
     first.kill().unwrap();
     first.wait().unwrap();
     let left = format!(".glimpse-{}-abcdef.partial", first.id());
@@ -282,7 +282,7 @@ fn two_runs_do_not_share_an_output() {
 #[test]
 fn a_limit_of_file_size_is_an_error_and_not_the_end() {
     let data = dataset();
-    // Enough for the file that is tried, too little for a model; the signal is not ignored for the program.
+    // The limit allows the test file but not a model. The signal of the limit is not ignored by the shell.
     let text = format!("ulimit -f 2; exec $GLIMPSE {TRAIN} --out a.safetensors --json >/dev/null");
     let run = script(data.path(), &text);
     let message = run.complaint_after_warnings(1);
@@ -292,7 +292,7 @@ fn a_limit_of_file_size_is_an_error_and_not_the_end() {
     );
     assert!(named(data.path(), ".partial").is_empty());
     assert!(named(data.path(), "rescued").is_empty());
-    // Where nothing at all can be written, it is said before anything is computed.
+    // If nothing can be written at all, the error comes before any computation.
     let text = format!("ulimit -f 0; exec $GLIMPSE {TRAIN} --out a.safetensors --json");
     let run = script(data.path(), &text);
     assert!(
@@ -354,7 +354,7 @@ fn a_finished_model_goes_elsewhere_where_its_folder_is_gone() {
 #[test]
 fn a_bad_picture_in_the_middle_saves_first() {
     let data = dataset();
-    // Pictures are read again for each batch, and there are steps enough for one to go bad, but an end.
+    // Without a cache, pictures are read again for each batch, so a picture can become unreadable during the run.
     let config = fs::read_to_string(data.path().join("endless.toml")).unwrap();
     let config = config.replace("[image]\n", "[image]\ncache_mib = 0\n");
     fs::write(data.path().join("reading.toml"), config).unwrap();
@@ -429,7 +429,7 @@ fn threads_come_from_the_environment_too() {
             }
         }
     }
-    // There is no memory for so many stacks.
+    // The address space is too small for the stacks of so many threads.
     let text = "ulimit -v 900000; exec $GLIMPSE inspect $MODEL --threads 1024";
     let run = script(here, text);
     let message = run.complaint(1);

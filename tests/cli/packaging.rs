@@ -14,13 +14,13 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The folder of the toolchain's programs. The tests change `HOME`, by which rustup would find it.
+/// Returns the folder of the toolchain's programs. The tests change `HOME`, through which rustup would find it.
 fn toolchain() -> PathBuf {
     let cargo = std::env::var_os("CARGO").expect("tests are run by cargo");
     PathBuf::from(cargo).parent().unwrap().to_path_buf()
 }
 
-/// Runs a program in `dir` as somebody whose home is `home`.
+/// Runs a program in `dir` with the home folder `home`.
 fn as_at_home(dir: &Path, home: &Path, program: impl AsRef<Path>, args: &[&str]) -> Run {
     let mut path = vec![toolchain()];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
@@ -41,7 +41,7 @@ fn as_at_home(dir: &Path, home: &Path, program: impl AsRef<Path>, args: &[&str])
     Run::new(command.output().unwrap())
 }
 
-/// A home with a library in it, and a package beside it whose program panics in that library and writes a manual page.
+/// Creates a home folder with a library, and beside it a package whose program uses the library and writes a manual page.
 fn small_package() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let manifest = |name: &str, rest: &str| {
@@ -90,7 +90,7 @@ fn a_release_has_no_path_of_the_machine_that_built_it() {
     let lock = cargo(&["generate-lockfile", "--offline"]);
     assert_eq!(lock.code, Some(0), "{}", lock.err);
 
-    // The usual build has the library's path, which the check finds.
+    // An ordinary build contains the library's path, which the check finds.
     assert_eq!(cargo(&["build"]).code, Some(0));
     let usual = script(&["--check", "target/debug/glimpse"]);
     let line = usual.err.lines().last().unwrap();
@@ -181,7 +181,7 @@ fn the_package_has_what_builds_need_and_the_terms_of_the_weights() {
     }
 }
 
-/// The table of what the weights were learnt from is in the model's card; each source is in the terms too.
+/// Every source of training data in the table of the model's card is also in the terms of the weights.
 #[test]
 fn the_terms_of_the_weights_name_every_source() {
     let (card, terms) = (read("weights/README.md"), read("weights/LICENSE"));
@@ -194,7 +194,7 @@ fn the_terms_of_the_weights_name_every_source() {
         .collect();
     assert!(sources.len() >= 5);
     for source in sources {
-        // `COCO 2014 and PASCAL VOC`, `Stanford 40 Actions (Yao et al., 2011), ImageNet and Imagenette`
+        // Splits `COCO 2014 and PASCAL VOC`, `Stanford 40 Actions (Yao et al., 2011), ImageNet and Imagenette`.
         for name in source.replace(" and ", ", ").split(", ") {
             let name = name.split('(').next().unwrap().trim();
             let is_name = name.starts_with(|c: char| c.is_uppercase()) && !source.contains("Young");
@@ -206,12 +206,12 @@ fn the_terms_of_the_weights_name_every_source() {
     assert!(card.contains("(LICENSE)"));
 }
 
-/// A container cannot be built in a test, but a source that is not there, or is left out of the context, would break it.
+/// No test builds the container, but this one finds files that do not exist or are excluded from the context.
 #[test]
 fn the_container_is_built_of_files_that_exist() {
     let dockerfile = read("tools/release/Dockerfile");
     let ignored = read("tools/release/Dockerfile.dockerignore");
-    // Everything is left out but these.
+    // The context excludes everything except these files.
     let mut lines = ignored
         .lines()
         .filter(|l| !l.is_empty() && !l.starts_with('#'));
@@ -237,7 +237,7 @@ fn the_container_is_built_of_files_that_exist() {
             copied += 1;
         }
     }
-    // What the package is built of.
+    // The folders that the build needs.
     assert!(copied >= 8, "{dockerfile}");
     for folder in ["src", "shaders", "weights", "tools", "benches"] {
         assert!(kept.contains(&folder), "{folder}");
@@ -252,7 +252,7 @@ fn the_container_is_built_of_files_that_exist() {
         .flat_map(|list| serde_json::from_str::<Vec<String>>(list).unwrap())
         .collect();
     assert_eq!(command[0], "/usr/local/bin/glimpse");
-    // These are options of the program.
+    // The program accepts the options in the container's command.
     let args: Vec<&str> = command[1..].iter().map(String::as_str).collect();
     let help = crate::glimpse(Path::new("."), &[&args[..], &["--help"]].concat());
     assert!(help.out.contains("--addr"), "{}{}", help.out, help.err);

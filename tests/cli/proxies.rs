@@ -3,7 +3,7 @@
 use crate::fetch::{here, lines, published};
 use crate::server::{Answer, Server};
 
-/// A host that does not exist: only a proxy can know it.
+/// An address whose host does not exist, so only a proxy can answer for it.
 const NOWHERE: &str = "http://nowhere.invalid/a";
 
 #[test]
@@ -50,7 +50,7 @@ fn a_proxy_is_asked_where_the_environment_names_one() {
     let requests = proxy.requests();
     assert_eq!(requests[4].header("proxy-authorization"), credentials);
 
-    // What is encrypted goes through a tunnel, which this proxy does not dig.
+    // An https address needs a tunnel, which this proxy refuses.
     let encrypted = run(
         "https://nowhere.invalid/a",
         &[("HTTPS_PROXY", &with_password)],
@@ -101,7 +101,7 @@ fn a_redirect_may_lead_to_another_proxy_or_past_it() {
         ("NO_PROXY", "127.0.0.1"),
     ];
     here(dir.path(), &args, &variables).lines();
-    // Twice, for the connection breaks, and what is missing is asked for the same way.
+    // Twice: the connection breaks, and the rest is requested through the same proxies.
     let way = [
         "GET http://nowhere.invalid/a HTTP/1.1",
         "GET http://elsewhere.invalid/b HTTP/1.1",
@@ -114,7 +114,7 @@ fn a_redirect_may_lead_to_another_proxy_or_past_it() {
     assert_eq!(direct.ranges(), [None, rest]);
     assert_eq!(direct.requests()[1].header("if-range"), Some("\"one\""));
 
-    // From there to what is encrypted, for which another proxy is there.
+    // A redirect from http to https, which has another proxy.
     let tunnel = Server::always(Answer::new("403 Forbidden", &[], b""));
     let proxy = Server::always(sends_on("https://nowhere.invalid:444/a"));
     let variables = [

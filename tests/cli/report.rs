@@ -24,7 +24,7 @@ fn log(data: &TempDir, name: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The numbers of the steps that the log has.
+/// Returns the numbers of the steps in a log.
 fn steps(log: &[Value]) -> Vec<u64> {
     let steps = log.iter().filter(|line| line.get("loss").is_some());
     steps.map(|line| line["step"].as_u64().unwrap()).collect()
@@ -33,7 +33,7 @@ fn steps(log: &[Value]) -> Vec<u64> {
 #[test]
 fn a_run_leaves_a_log_and_a_report_and_the_same_model() {
     let data = dataset();
-    // A caption, and a name, that would be markup.
+    // A caption and a name that contain markup.
     let tokens = text(&data, "Flickr8k.token.txt")
         .replace("dog number 8", "dog <script>alert(8)</script> & \"8\"");
     fs::write(data.path().join("Flickr8k.token.txt"), tokens).unwrap();
@@ -45,7 +45,7 @@ fn a_run_leaves_a_log_and_a_report_and_the_same_model() {
     assert!(string(&log[0]["program"]).starts_with("glimpse "));
     assert_eq!(steps(&log), (1..=12).collect::<Vec<_>>());
     assert_eq!(log.last().unwrap()["event"], "done");
-    // What --json prints is in it.
+    // The log contains every object that --json prints.
     let printed = run.objects();
     for line in &printed[..printed.len() - 1] {
         assert!(log.contains(line), "{line}");
@@ -85,7 +85,7 @@ fn a_run_leaves_a_log_and_a_report_and_the_same_model() {
     }
     assert!(page.len() < 300_000, "{}", page.len());
 
-    // Neither changes a byte of the model.
+    // Neither the log nor the report changes the bytes of the model.
     train(
         &data,
         "b.safetensors",
@@ -140,7 +140,7 @@ fn a_run_that_goes_on_keeps_its_history_once() {
         steps(&log(&data, "a.log.jsonl")),
         (1..=7).collect::<Vec<_>>()
     );
-    // A killed run leaves half a line.
+    // A killed run may leave half a line.
     let half = text(&data, "a.log.jsonl") + "{\"step\": 8, \"lo";
     fs::write(data.path().join("a.log.jsonl"), half).unwrap();
     train(
@@ -160,7 +160,8 @@ fn a_run_that_goes_on_keeps_its_history_once() {
         "{page}"
     );
 
-    // Under another name the history comes along; without it, or with that of another run, it begins anew.
+    // A run that continues under another name copies the log. Without a log, or with that of another run, it begins a
+    // new one.
     train(
         &data,
         "b.safetensors",

@@ -140,7 +140,7 @@ fn evaluate_and_score_agree() {
     assert!(run.complaint(1).starts_with("nowhere"));
 }
 
-/// A file of each kind that people have says the same of the same captions.
+/// Files of every supported format give equal scores for equal captions.
 #[test]
 fn every_kind_of_file_scores_alike() {
     let data = dataset();
@@ -209,7 +209,7 @@ fn every_kind_of_file_scores_alike() {
             .complaint(1)
             .contains("paraphrase-en.gz")
     );
-    // Captions can be scored where the pictures are not.
+    // Captions can be scored without the pictures.
     for image in ["8.png", "9.png"] {
         fs::remove_file(data.path().join(image)).unwrap();
     }

@@ -135,7 +135,7 @@ fn a_token_that_cannot_be_used_stops_the_start() {
         assert!(start(&["--token", wrong], None).contains("--token"));
         assert!(start(&[], Some(wrong.as_ref())).contains("GLIMPSE_TOKEN"));
     }
-    // The option counts, even where the variable holds a good token.
+    // The option has precedence, even if the variable holds a valid token.
     assert!(start(&["--token", ""], Some("good".as_ref())).contains("--token is empty"));
     #[cfg(unix)]
     {
@@ -180,7 +180,7 @@ fn a_stopped_service_says_what_it_waits_for_and_cuts_it_off() {
     assert!(said[1].contains("cut off"), "{err}");
 }
 
-/// Starts a service, and returns where it says that it listens, and the lines that it greets with.
+/// Starts a service; returns the address that it prints, and its first lines on standard error.
 fn started(args: &[&str], variables: &[(&str, &str)]) -> (String, Vec<String>) {
     let args = [&["serve", "--json", "--model", model()], args].concat();
     let mut child = command(Path::new("."), &args)
@@ -210,7 +210,7 @@ fn a_port_alone_is_one_of_this_machine_alone() {
         let (addr, greeting) = started(&["--addr", given], &[]);
         assert!(addr.starts_with(host), "{addr}");
         assert!(greeting[0].contains(&format!("http://{addr} ")));
-        // Others get in only where that was asked for, and then it is said.
+        // Other machines have access only if the user asked for that, and then there is a warning.
         let warns = greeting.iter().any(|line| line.contains("--token"));
         assert_eq!(warns, given.starts_with("0.0.0.0"), "{greeting:?}");
     }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What a client asked for.
+/// The request of a client.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `GET /path HTTP/1.1`
+    /// The first line: `GET /path HTTP/1.1`.
     pub line: String,
     headers: Vec<(String, String)>,
 }
@@ -32,17 +32,17 @@ impl Request {
     }
 }
 
-/// What is sent, head and body, before the connection is closed.
+/// The bytes that are sent, head and body, before the connection is closed.
 #[derive(Clone, Default)]
 pub struct Answer {
     pub head: String,
     pub body: Vec<u8>,
-    /// How long the connection stays open and silent after that.
+    /// How long the connection then stays open without data.
     pub silence: Duration,
 }
 
 impl Answer {
-    /// A status and headers, to which a length belongs, and a body, which may have another.
+    /// Returns an answer; the headers have to include a length, which need not be that of the body.
     pub fn new(status: &str, headers: &[&str], body: &[u8]) -> Answer {
         let headers: String = headers
             .iter()
@@ -55,13 +55,13 @@ impl Answer {
         }
     }
 
-    /// All of `file`.
+    /// Returns the whole of `file`.
     pub fn whole(file: &[u8]) -> Answer {
         let length = format!("Content-Length: {}", file.len());
         Answer::new("200 OK", &[&length, "ETag: \"one\""], file)
     }
 
-    /// `file` from byte `start` on.
+    /// Returns `file` from byte `start` on.
     pub fn rest(file: &[u8], start: usize) -> Answer {
         let (len, rest) = (file.len(), &file[start..]);
         let length = format!("Content-Length: {}", rest.len());
@@ -73,13 +73,13 @@ impl Answer {
         )
     }
 
-    /// Breaks off after so many bytes of the body.
+    /// Cuts the body off after `at` bytes.
     pub fn cut(mut self, at: usize) -> Answer {
         self.body.truncate(at);
         self
     }
 
-    /// As servers do that keep their promises: the part that was asked for if the file is still the same.
+    /// Answers as the standard demands: with the requested part if the file is unchanged, else with the whole file.
     pub fn fair(file: &[u8], request: &Request) -> Answer {
         let start = request
             .header("range")
@@ -98,7 +98,7 @@ impl Answer {
     }
 }
 
-/// A server on a port of its own, for as long as the tests run.
+/// A server on its own port, which runs until the tests end.
 pub struct Server {
     /// `http://127.0.0.1:PORT`
     pub address: String,
@@ -106,7 +106,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers each request, of which `answer` also gets the number.
+    /// Starts a server that answers each request with the result of `answer`, which also receives the request's number.
     pub fn new(answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -121,7 +121,7 @@ impl Server {
         Server { address, requests }
     }
 
-    /// The same answer, always.
+    /// Starts a server that always gives the same answer.
     pub fn always(answer: Answer) -> Server {
         Server::new(move |_, _| answer.clone())
     }
@@ -130,12 +130,12 @@ impl Server {
         format!("{}/{path}", self.address)
     }
 
-    /// What it has been asked so far.
+    /// Returns the requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The `Range` of each request so far.
+    /// Returns the header `Range` of each request so far.
     pub fn ranges(&self) -> Vec<Option<String>> {
         let range = |request: &Request| request.header("range").map(str::to_string);
         self.requests().iter().map(range).collect()
@@ -155,7 +155,7 @@ fn serve(
             log.len() - 1
         };
         let answer = answer(number, &request);
-        // A proxy stays on the line; everyone else says that this was all.
+        // After CONNECT the connection stays open; all other answers announce that it closes.
         let proxy = request.line.starts_with("CONNECT ");
         let close = if proxy {
             "\r\n"
@@ -163,7 +163,7 @@ fn serve(
             "\r\nConnection: close\r\n"
         };
         let head = answer.head.replacen("\r\n", close, 1);
-        // Whoever has heard enough may hang up.
+        // The client may disconnect before it has read everything.
         let _ = stream.write_all(head.as_bytes());
         let _ = stream.write_all(&answer.body);
         thread::sleep(answer.silence);

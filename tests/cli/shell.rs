@@ -26,7 +26,7 @@ const COMMANDS: [&str; 17] = [
     "man",
 ];
 
-/// Runs a script of bash in `dir`; `None` where there is no bash.
+/// Runs a bash script in `dir`; `None` if there is no bash.
 fn bash(dir: &Path, script: &str) -> Option<Run> {
     let output = Command::new("bash")
         .args(["--norc", "-c", script])
@@ -87,7 +87,7 @@ fn bash_completes_commands_flags_and_values() {
         (&["glimpse", "caption", "--model", "pho"], "photo.jpg"),
         (&["glimpse", "completions", "pow"], "powershell"),
     ] {
-        // What bash does when Tab is pressed: it calls the function that the script has registered.
+        // When Tab is pressed, bash calls the function that the script has registered; so does this test.
         let text = format!(
             "source ./glimpse.bash; COMP_WORDS=({}); COMP_CWORD={}; \
              registered=$(complete -p glimpse) && [[ $registered == *'-F _glimpse '* ]] && \
@@ -102,7 +102,7 @@ fn bash_completes_commands_flags_and_values() {
     }
 }
 
-/// The words of a page as `man` shows it; without groff, those of its source.
+/// Returns the words of a page as `man` shows it; without groff, those of its source.
 fn shown(page: &Path) -> String {
     let groff = Command::new("groff")
         .args(["-man", "-Tutf8", "-P-cbou", "-ww"])
@@ -167,7 +167,7 @@ fn there_is_a_manual_page_for_every_command() {
         env!("CARGO_PKG_VERSION")
     );
     assert!(printed.out.contains(&title), "{}", printed.out);
-    // Nothing is left of files that were written beside them, and a page is replaced.
+    // No temporary files are left, and an existing page is replaced.
     assert_eq!(
         fs::read_dir(main.parent().unwrap()).unwrap().count(),
         COMMANDS.len() + 1

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{Run, command, dataset, glimpse, number};
 
-/// The tables that make a small captioner, end to end, whose dev split is evaluated every second step.
+/// Settings for a small captioner that is trained end to end and evaluated on the dev split every second step.
 const SMALL: &str = r#"
     epochs = 3
     batch = 2
@@ -52,7 +52,7 @@ fn steps(run: &Run) -> Vec<Value> {
         .collect()
 }
 
-/// A data set with `start.safetensors`, a captioner of this decoder that was trained for a few steps.
+/// Creates a dataset with `start.safetensors`, a captioner with this decoder that was trained for a few steps.
 fn started(decoder: &str) -> TempDir {
     let data = dataset();
     write(
@@ -135,7 +135,7 @@ fn a_run_that_is_killed_ends_like_one_that_was_not() {
         let [whole, killed] = ["whole", "killed"].map(|kind| format!("{name}-{kind}.safetensors"));
         let args = [&["--config", &config, "--checkpoint-every", "2"], more].concat();
         train(&data, &whole, &args).lines();
-        // A kill without warning in the middle of the sixth step or later.
+        // The process is killed without warning during the sixth step or later.
         let arguments = [
             &["train", "--data", ".", "--out", &killed, "--json"],
             &args[..],
@@ -204,7 +204,7 @@ fn the_best_and_the_last_weights_are_kept() {
 #[test]
 fn a_run_ends_early_where_the_score_stands_still() {
     let data = dataset();
-    // A learning rate that moves nothing: the first evaluation is the best for ever.
+    // The learning rate is too small to change the weights, so the first evaluation stays the best.
     let text = format!(
         "{SMALL}\npatience = 2\n[optimizer]\nlr = 1e-30\nwarmup = 0.0\nweight_decay = 0.0\n"
     )

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use crate::{Run, glimpse, number, pictures, string};
 
-/// A data set from a spreadsheet with so many pictures, each of which has a caption of its own, and a configuration of a
-/// run that learns next to nothing.
+/// Creates a dataset with a table and this many pictures, each with its own caption, and configurations of short runs
+/// that learn almost nothing.
 fn spreadsheet(images: usize) -> TempDir {
     let names: Vec<String> = (0..images).map(|i| format!("{i}.png")).collect();
     let data = pictures(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -23,7 +23,7 @@ fn spreadsheet(images: usize) -> TempDir {
         ("captions.txt", text),
         ("c.toml", config.to_string()),
         ("long.toml", config.replace("epochs = 2", "epochs = 8")),
-        // It learns the words that all captions have, and nothing of the pictures.
+        // This run learns the words that all captions share, and nothing about the pictures.
         (
             "alike.toml",
             config
@@ -184,7 +184,7 @@ fn another_runs_output_needs_force() {
         "1",
     ];
     train(&data, "a.safetensors", &short).lines();
-    // The same command writes the same again.
+    // The same command again replaces the model by equal bytes.
     train(&data, "a.safetensors", &short).lines();
     let before = fs::read(data.path().join("a.safetensors")).unwrap();
     for args in [
@@ -201,7 +201,7 @@ fn another_runs_output_needs_force() {
         );
     }
     assert!(before == fs::read(data.path().join("a.safetensors")).unwrap());
-    // Its checkpoint alone is not overwritten either, and nothing else that somebody wrote.
+    // A checkpoint without its model is not overwritten either, and neither is a file that no run has written.
     fs::rename(data.path().join("a.safetensors"), data.path().join("kept")).unwrap();
     for name in ["a.last.safetensors", "a.best.safetensors"] {
         let _ = fs::remove_file(data.path().join(name));
@@ -267,7 +267,7 @@ fn what_no_run_has_written_is_not_overwritten() {
             "{name}"
         );
     }
-    // What the run reads, --force does not overwrite either.
+    // Even with --force a run does not overwrite its own inputs.
     let own = train(&data, "c.toml", &[&short[..], &["--force"]].concat());
     assert!(
         own.complaint(1).contains("is what --config reads"),
@@ -316,21 +316,21 @@ fn a_run_knows_its_files_after_its_settings_were_changed() {
         ];
         train(&data, "a.safetensors", &[&first, args].concat())
     };
-    // Twice other settings, then the same ones again, and at last a checkpoint from before all that.
+    // Two runs with changed settings, one with unchanged settings, and one from an earlier checkpoint.
     let early = fs::read(data.path().join("a.checkpoint.safetensors")).unwrap();
     resume(&["--lr", "0.005", "--epochs", "3"]).lines();
     resume(&["--epochs", "4", "--set", "dev.beam=2"]).lines();
     resume(&["--epochs", "5"]).lines();
     fs::write(data.path().join("a.checkpoint.safetensors"), early).unwrap();
     resume(&[]).lines();
-    // Another run is another run.
+    // A different run does not overwrite these files.
     let other = train(
         &data,
         "a.safetensors",
         &[&start[..], &["--seed", "5"]].concat(),
     );
     assert!(other.complaint(1).contains("another run"), "{}", other.err);
-    // A log that is lost or damaged is said to be.
+    // A missing or damaged log leads to a message.
     let log = data.path().join("a.log.jsonl");
     let text = fs::read_to_string(&log).unwrap();
     let damaged = text.replacen("{\"event\":\"start\"", "\"event\":\"start\"", 1);
@@ -409,7 +409,7 @@ fn rate_and_epochs_change_on_the_way_and_that_is_written_down() {
     for (option, value) in [("--lr", "0"), ("--lr", "nan"), ("--epochs", "0")] {
         train(&data, "a.safetensors", &[option, value]).complaint(2);
     }
-    // A new run takes them too.
+    // A new run accepts these settings too.
     train(
         &data,
         "n.safetensors",

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{Run, command, dataset, glimpse, model, number};
 
-/// Trains in the dataset's folder and returns the run; `out` is where the model goes.
+/// Trains in the dataset's folder; `out` is the path of the model.
 fn train(data: &TempDir, out: &str, args: &[&str]) -> Run {
     glimpse(
         data.path(),
@@ -45,7 +45,7 @@ fn training_gives_the_same_bytes_again() {
             "{name}"
         );
     }
-    // The features of the frozen encoder were kept, and are used again.
+    // The features of the frozen encoder are cached in a file and used again.
     let args = ["inspect", "frozen-1.features.safetensors", "--json"];
     let features = glimpse(data.path(), &args).object();
     assert_eq!(features["kind"], "features");
@@ -70,7 +70,7 @@ fn a_name_of_another_format_is_warned_of() {
         ("m.safetensors", false),
         ("m", false),
     ] {
-        // It is told before anything else is looked at.
+        // The warning comes before any other check.
         let run = train(&dir, out, &["--config", "missing.toml"]);
         assert_eq!(run.code, Some(1), "{}", run.err);
         assert!(run.err.contains("missing.toml"), "{}", run.err);
@@ -161,7 +161,7 @@ fn a_resumed_run_ends_like_one_that_never_stopped() {
             &[options, &["--max-steps", "5", "--checkpoint-every", "2"]].concat(),
         )
         .lines();
-        // The model is the best one by the dev split; that of the last step lies beside it.
+        // The model is the best one by the dev split; the file of the last step is beside it.
         let last = |name: &str| bytes(&data, &name.replace(".safetensors", ".last.safetensors"));
         assert_ne!(last(&whole), last(&part));
         let checkpoint = format!("{name}-part.checkpoint.safetensors");
@@ -202,7 +202,7 @@ fn a_resumed_run_ends_like_one_that_never_stopped() {
     }
 }
 
-/// A data set, and the checkpoint of a run on it that was stopped after the second step.
+/// Creates a dataset, and the checkpoint after the second step of a run on it.
 fn interrupted(config: &[&str]) -> TempDir {
     let data = dataset();
     let args = ["--max-steps", "3", "--checkpoint-every", "2"];
@@ -267,7 +267,7 @@ fn a_resumed_run_refuses_data_that_changed() {
             "{message}"
         );
         assert!(bytes(&data, "a.safetensors") == before);
-        // Where that is wanted, it goes on, says so, and the next checkpoint is of the data of now.
+        // With --data-changed it continues with a message, and the next checkpoint is bound to the current data.
         let go_on = [&RESUME[..], &["--data-changed", "--checkpoint-every", "4"]].concat();
         let run = train(&data, "a.safetensors", &go_on);
         run.lines();
@@ -323,7 +323,7 @@ fn a_resumed_run_takes_data_that_was_moved_or_touched() {
 fn a_checkpoint_that_does_not_name_its_data_is_taken_with_a_warning() {
     let data = interrupted(&["--config", "new.toml"]);
     let path = data.path().join("a.checkpoint.safetensors");
-    // As older versions wrote it: without checksums, and without a word on the data.
+    // A checkpoint of older versions: without checksums and without the description of the data.
     let whole = fs::read(&path).unwrap();
     let length = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
     let mut header: Value = serde_json::from_slice(&whole[8..8 + length]).unwrap();
@@ -375,7 +375,7 @@ fn a_replaced_picture_is_encoded_again() {
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     let bitmap = data.path().join("t.bmp");
     crate::picture(3).save(&bitmap).unwrap();
-    // The second picture has the name, the size and the time of the first: only the contents tell.
+    // The second picture has the name, size and time of the first, so only its contents differ.
     for (change, is_new) in [(0, true), (255, true), (255, false)] {
         let mut bytes = fs::read(&bitmap).unwrap();
         *bytes.last_mut().unwrap() ^= change;
@@ -521,7 +521,7 @@ fn a_full_disk_loses_nothing() {
     let names = ["a.safetensors", "a.checkpoint.safetensors"];
     let before = names.map(|name| bytes(&data, name));
     for every in ["1", "0"] {
-        // No file may grow beyond a few blocks; the signal that says so is ignored, as it is on a full disk.
+        // No file may grow beyond a few blocks. The signal of this limit is ignored, so writes fail as on a full disk.
         let script = format!(
             "trap '' XFSZ; ulimit -f 2; exec '{}' train --data . --out a.safetensors --config new.toml \
              --max-steps 5 --checkpoint-every {every} --json > /dev/null",
@@ -535,7 +535,7 @@ fn a_full_disk_loses_nothing() {
                 .unwrap(),
         );
         let name = if every == "1" { names[1] } else { names[0] };
-        // That the log and the report cannot grow either is a warning each.
+        // The log and the report cannot grow either, which leads to a warning for each.
         let is_warning = |line: &&str| line.starts_with("glimpse: warning: ");
         assert_eq!(run.err.lines().filter(is_warning).count(), 2, "{}", run.err);
         let err = run.err.lines().filter(|line| !is_warning(line));

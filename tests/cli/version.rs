@@ -57,7 +57,7 @@ fn the_version_is_one_line_with_commit_model_and_instruction_set() {
     );
 }
 
-/// The commit that the build script finds at `root`, and the files below it that it waits for.
+/// Returns the commit that the build script finds at `root`, and the files below `root` whose changes rerun it.
 fn found(root: &Path) -> (Option<String>, Vec<String>) {
     let found = build::commit(root);
     let below = |path: &Path| {

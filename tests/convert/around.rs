@@ -8,7 +8,8 @@ use glimpse::tensor::Tensor;
 
 use crate::{bytes, changed, converted, errors, fixture, refusal};
 
-/// Keras' files of the network between a stem and a head; only in the one left out here nothing says which is which.
+/// Keras files of the network between a stem and a head. `around-keras2-flat.weights.h5` is not
+/// in this list, because nothing in it tells which layers belong to the network.
 const SURROUNDED: [&str; 11] = [
     "around-keras2-flat.h5",
     "around-keras2-flat.keras",
@@ -23,7 +24,7 @@ const SURROUNDED: [&str; 11] = [
     "around-keras3-nested.weights.h5",
 ];
 
-/// The names of the tensors that differ from those of the network in all files.
+/// The names of the tensors whose numbers differ from those of `torchvision.safetensors`, the network in all files.
 fn different(converted: &Converted) -> Vec<String> {
     let reference = crate::converted("torchvision.safetensors");
     let pairs = converted.tensors.iter().zip(&reference.tensors);
@@ -41,7 +42,7 @@ fn layers_around_a_keras_densenet_are_never_taken_for_its_own() {
         let converted = converted(name);
         assert_eq!(different(&converted), [""; 0], "{name}");
         assert!(converted.classifier.is_none(), "{name}");
-        // A head's batch norms add another number to their variances.
+        // The batch norms of the head have another epsilon.
         assert_eq!(converted.description.encoder.eps, 1.001e-5, "{name}");
         let [features, spatial, _] = errors(&converted, &expected);
         assert!(features < 1e-5 && spatial < 1e-5, "{name}: {features:.1e}");
@@ -64,7 +65,7 @@ fn without_names_it_is_decided_by_the_statistics_or_not_at_all() {
         message.contains("save the whole model as `.keras`"),
         "{message}"
     );
-    // Here the means of the last batch norm are those of the last layer's, as in every network that was trained.
+    // In this file, the means of the last batch norm are those of the last layer, as in every trained network.
     let trained = converted("around-keras2-trained.weights.h5");
     let reference = converted("torchvision.safetensors");
     assert_eq!(different(&trained), ["features.norm5.running_mean"]);
@@ -111,7 +112,8 @@ fn of_two_that_differ_somebody_has_to_choose() {
     );
 }
 
-/// The network's tensors under other names, beside a decoder's; `rename` is given torchvision's.
+/// A file of the network's tensors under other names, beside those of a decoder. `rename` maps each name of torchvision to
+/// the new one.
 fn renamed(rename: impl Fn(&str) -> Option<String>) -> Vec<u8> {
     changed(|tensors| {
         tensors.retain_mut(|(name, _)| match rename(name) {
@@ -157,7 +159,7 @@ fn the_network_is_found_under_any_prefix() {
         assert!(found.classifier.is_some(), "{prefix}");
         assert_eq!(found.left_out.len(), 5, "{prefix}");
     }
-    // Of the parts alone, as `densenet.features` has them.
+    // Names of the parts of `densenet.features`, without `features.`.
     for prefix in [
         "",
         "0.",
@@ -175,7 +177,8 @@ fn the_network_is_found_under_any_prefix() {
     }
 }
 
-/// A tensor's name in `nn.Sequential(*densenet.features.children())`, which other parts may precede.
+/// The name of a tensor in `nn.Sequential(*densenet.features.children())`, where the network's first part has the number
+/// `first`.
 fn in_sequence(name: &str, first: usize) -> Option<String> {
     let (part, rest) = name.strip_prefix("features.")?.split_once('.')?;
     let parts = [
@@ -199,7 +202,7 @@ fn an_unnamed_sequence_is_known_by_its_blocks() {
         let mut file = renamed(name);
         let found = converted_from(file.clone());
         assert_eq!(different(&found), [""; 0], "{prefix}");
-        // What stands before and after it in the sequence is not its own.
+        // Parts before and after the network in the sequence do not belong to it.
         file = changed(|tensors| {
             tensors.retain(|(name, _)| name.starts_with("features."));
             for (old, _) in tensors.iter_mut() {
@@ -227,7 +230,7 @@ fn an_unnamed_sequence_is_known_by_its_blocks() {
             "{prefix}"
         );
     }
-    // The last batch norm is missing, and the next part of the sequence is something else.
+    // The last batch norm is missing from the sequence.
     let message = refusal(renamed(|name| {
         in_sequence(name, 0).filter(|name| !name.starts_with("7."))
     }));
@@ -272,7 +275,7 @@ fn the_same_network_twice_is_no_doubt_and_two_are() {
         let found = convert_archive(&mut archive, &options).unwrap();
         assert_eq!(different(&found).len(), differing, "{prefix}");
     }
-    // Half a network beside the whole one is none.
+    // Half a network beside the whole one is ignored.
     let half = changed(|tensors| {
         let copy: Vec<_> = tensors[..30].to_vec();
         tensors.extend(copy.into_iter().map(|(name, t)| (format!("old.{name}"), t)));
@@ -312,7 +315,7 @@ fn objects_beside_the_weights_are_passed_over_and_named() {
     }
     let whole = converted("whole-model.pth").passed_over;
     assert_eq!(whole[0], "torchvision.models.densenet.DenseNet");
-    // What starts a program is refused, however good the weights beside it are.
+    // A pickle that starts a program is refused, even if the weights beside it are good.
     let mut bytes = bytes("around.pth");
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes.clone())).unwrap();
     let mut entries = Vec::new();
@@ -359,7 +362,7 @@ fn what_a_file_holds_is_told_as_it_is() {
             .unwrap()
             .contains("20 tensors such as `conv1.weight`")
     );
-    // A network with a part missing is not called a DenseNet.
+    // A network that lacks a part is not reported as a DenseNet.
     let found = look("cifar.pth");
     assert!(found.networks.is_empty());
     assert!(found.problem.unwrap().contains("[8, 3, 3, 3]"));

@@ -79,7 +79,7 @@ fn nothing_is_executed() {
             .concat(),
             "`builtins.eval`",
         ),
-        // Hidden behind a dictionary that begins like weights.
+        // The call is hidden behind a dictionary that begins like weights.
         (
             [
                 b"\x80\x02ccollections\nOrderedDict\n)R(",
@@ -91,7 +91,7 @@ fn nothing_is_executed() {
             .concat(),
             "`subprocess.Popen`",
         ),
-        // Names that are on the list, called in ways that are not.
+        // Instructions, names and calls that are not allowed, or are malformed.
         (
             [b"(S'", command.as_bytes(), b"'\nios\nsystem\n."].concat(),
             "instruction 0x69",
@@ -117,7 +117,7 @@ fn nothing_is_executed() {
             assert!(message.contains(part), "{part}: {message}");
         }
     }
-    // A pickle alone, as no version of PyTorch wrote it.
+    // A pickle without an archive; no version of PyTorch wrote such files.
     let message = refusal(
         [
             &b"\x80\x02cposix\nsystem\n"[..],
@@ -141,12 +141,12 @@ fn a_name_cannot_write_on_the_terminal() {
 
 #[test]
 fn pickles_that_would_take_all_memory_or_the_stack_are_harmless() {
-    // Lists in lists, far deeper than any stack.
+    // Nested lists, far deeper than any call stack allows.
     let deep = [&b"\x80\x02"[..], &b"](".repeat(1_000_000), b"."].concat();
     refusal(torch_zip(&deep));
     let deep = [&b"\x80\x02]"[..], &b"\x85".repeat(2_000_000), b"."].concat();
     refusal(torch_zip(&deep));
-    // A dictionary that holds the one before twice, forty times.
+    // Forty dictionaries, each of which contains the one before twice.
     let mut laughs = b"\x80\x02}q\x00".to_vec();
     for i in 0..40u8 {
         laughs.extend([
@@ -168,7 +168,7 @@ fn pickles_that_would_take_all_memory_or_the_stack_are_harmless() {
     laughs.push(b'.');
     let message = refusal(torch_zip(&laughs));
     assert!(message.contains("holds no tensors"), "{message}");
-    // Lengths that nothing follows.
+    // Lengths without the bytes that they announce.
     for program in [
         &b"X\xff\xff\xff\xff"[..],
         b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f",
@@ -200,17 +200,17 @@ fn pickles_that_would_take_all_memory_or_the_stack_are_harmless() {
     );
 }
 
-/// A tensor that is described by these pickled arguments.
+/// A tensor, described by these pickled arguments.
 struct Described<'a> {
     name: &'a str,
-    /// Numbers of its storage.
+    /// The number of elements in its storage.
     count: &'a [u8],
     offset: &'a [u8],
     shape: &'a [u8],
     stride: &'a [u8],
 }
 
-/// A state dictionary of these tensors, which all lie in storage 0.
+/// A state dictionary of these tensors, all in storage 0.
 fn state_dict(tensors: &[Described]) -> Vec<u8> {
     let text = |s: &str| [b"X", &(s.len() as u32).to_le_bytes()[..], s.as_bytes()].concat();
     let items = tensors.iter().flat_map(|t| {
@@ -246,7 +246,7 @@ fn one_tensor(name: &str, count: &[u8], offset: &[u8], shape: &[u8], stride: &[u
     }])
 }
 
-/// Shapes are promises: a whole DenseNet-201 of them, and nothing behind.
+/// The file has the shapes of a whole DenseNet-201, and no data.
 #[test]
 fn a_file_that_promises_more_than_it_holds_is_refused() {
     let config = DenseNetConfig::named("densenet201").unwrap();
@@ -312,7 +312,7 @@ fn tensors_that_lie_about_their_size_are_refused() {
             tensor(b"K\x04", b"K\x00", &[HUGE, HUGE].concat(), b"K\x01K\x01"),
             "reaches beyond",
         ),
-        // Nothing at all, of whatever size; there is no sense in it, and no harm.
+        // A tensor without elements, whatever its other dimensions: useless, but harmless.
         (
             tensor(
                 b"K\x04",
@@ -339,7 +339,7 @@ fn tensors_that_lie_about_their_size_are_refused() {
         let message = refusal(lie);
         assert!(message.contains(part), "{part}: {message}");
     }
-    // Those whose shapes are right are found out when they are read.
+    // Storages of wrong sizes behind right shapes are noticed when they are read.
     for (shorter, part) in [(true, "where its tensors need"), (false, "where at most")] {
         let lie = repacked(CompressionMethod::Stored, |name, bytes| {
             if name.ends_with("data/0") {
@@ -362,7 +362,7 @@ fn tensors_that_lie_about_their_size_are_refused() {
         }
     });
     assert!(refusal(gone).contains("where its tensors need"));
-    // Two that share a storage, and do not agree how large it is.
+    // Two tensors that share a storage, with different claims of its size.
     let torn = repacked(CompressionMethod::Stored, |name, bytes| {
         if name.ends_with("data.pkl") {
             let key = b"X\x01\x00\x00\x001";
@@ -389,7 +389,7 @@ fn legacy_storages_that_lie_are_refused() {
             "{message}"
         );
     }
-    // After the last pickle comes the first storage, its length before it.
+    // The first storage follows the last pickle, and begins with its length.
     let names = whole.windows(8).rposition(|w| w == b"features").unwrap();
     let length = |at: usize| u64::from_le_bytes(*whole[at..].first_chunk().unwrap());
     let first = (names..whole.len() - 8)
@@ -408,7 +408,7 @@ fn legacy_storages_that_lie_are_refused() {
 
 #[test]
 fn zip_bombs_do_not_go_off() {
-    // A thousand times as large as it looks.
+    // An entry that inflates to about a thousand times its packed size.
     let bomb = vec![0; 64 << 20];
     let packed = zipped(&[("a/data.pkl", &bomb)], CompressionMethod::Deflated);
     assert!(packed.len() < 1 << 17);
@@ -417,7 +417,7 @@ fn zip_bombs_do_not_go_off() {
         message.contains("says it holds 67108864 bytes"),
         "{message}"
     );
-    // The same, and it says that it is small: in the archive's own table and before the entry.
+    // The same archive with a small size declared, both in its table and before the entry.
     let mut lie = packed;
     let size = (64u32 << 20).to_le_bytes();
     while let Some(at) = lie.windows(4).position(|w| w == size) {
@@ -425,7 +425,7 @@ fn zip_bombs_do_not_go_off() {
     }
     let message = refusal(lie);
     assert!(message.contains("`a/data.pkl`"), "{message}");
-    // A storage that is compressed, as no program writes it, is read all the same where it holds what it should.
+    // No program compresses storages, but a compressed storage of the right size is read.
     let packed = repacked(CompressionMethod::Deflated, |_, _| ());
     let mut archive = Archive::from_bytes("w", packed).unwrap();
     convert_archive(&mut archive, &Options::default()).unwrap();

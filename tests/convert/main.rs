@@ -1,7 +1,7 @@
 //! Tests of foreign weights: every supported format against PyTorch and Keras, and every refusal.
 //!
-//! `tools/make_convert_fixtures.py` wrote one tiny network in all formats, `tools/make_around_fixtures.py` the files
-//! that contain other networks or objects too.
+//! `tools/make_convert_fixtures.py` wrote one tiny network in all formats, and `tools/make_around_fixtures.py` wrote the
+//! files that contain other networks or objects too.
 
 mod around;
 #[path = "../common/compare.rs"]
@@ -35,7 +35,7 @@ fn converted(name: &str) -> Converted {
     convert::convert(&fixture(name), &Options::default()).unwrap()
 }
 
-/// The one line that a file is refused with.
+/// The error that a file is refused with, checked to be one line.
 #[track_caller]
 fn refusal(bytes: Vec<u8>) -> String {
     let result = Archive::from_bytes("foreign.pth", bytes)
@@ -48,7 +48,7 @@ fn refusal(bytes: Vec<u8>) -> String {
     message
 }
 
-/// The relative errors of features and maps, and of logits where there is a classifier.
+/// The relative errors of the features, the maps and (with a classifier) the logits.
 fn errors(converted: &Converted, expected: &WeightFile) -> [f64; 3] {
     let expect = |name: &str| expected.tensor(name).unwrap();
     let x = WeightFile::open(fixture("expected.safetensors")).unwrap();
@@ -95,7 +95,7 @@ const KERAS: [(&str, Format); 7] = [
     ("keras3.keras", Format::KerasZip),
 ];
 
-/// The head of the last one is another model's.
+/// Files without the classifier. In the last one, the head belongs to another model.
 const HEADLESS: [&str; 3] = [
     "keras2-slash.h5",
     "keras3-notop.keras",
@@ -148,7 +148,7 @@ fn every_format_of_keras_holds_the_same_network() {
             "{name}"
         );
         if converted.classifier.is_some() {
-            // The epsilons of the two differ by a thousandth, which logits hardly show.
+            // The two epsilons differ by a thousandth, which hardly changes the logits.
             let [.., logits] = errors(&converted, &torch);
             assert!(logits < 1e-5, "{name}: {logits:.1e}");
         }
@@ -183,7 +183,7 @@ fn sixteen_bits_are_read_and_written() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.safetensors");
-        // What was rounded before is the same when it is rounded again.
+        // Rounding before the conversion and rounding during it give equal files.
         for (input, precision) in [
             (name, NumberFormat::F32),
             ("torchvision.safetensors", precision),
@@ -270,11 +270,11 @@ fn a_converted_file_says_where_it_comes_from_and_is_an_encoder() {
         Archive::open(fixture("legacy.pth")).unwrap().sha256()
     );
     assert_eq!(origin.sha256.len(), 64);
-    // It can be converted again and stays what it is, but for where it comes from.
+    // A second conversion changes nothing except the recorded source.
     let again = convert::convert(&path, &Options::default()).unwrap();
     assert_eq!(again.description.encoder, converted.description.encoder);
     assert!(again.classifier.is_some() && again.left_out.is_empty());
-    // Its names are torchvision's, so that others read it.
+    // The names are those of torchvision, so that other programs can read the file.
     let names: Vec<String> = WeightFile::open(&path)
         .unwrap()
         .entries()
@@ -333,7 +333,7 @@ fn another_network_is_refused_with_what_does_not_fit() {
     );
 }
 
-/// The tensors of the tiny network by name, changed and put into a safetensors file.
+/// A safetensors file of the tiny network's tensors, after `change`.
 fn changed(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> Vec<u8> {
     let mut tensors = converted("torchvision.safetensors").tensors;
     change(&mut tensors);
@@ -381,7 +381,7 @@ fn missing_and_superfluous_tensors_are_listed_by_name() {
         message.contains("`features.norm0.bias` is [9], a DenseNet of these sizes needs [8]"),
         "{message}"
     );
-    // A head of another kind is no part of the encoder, and a zero variance no mistake.
+    // A head of another kind is not part of the encoder, and a variance of zero is allowed.
     let bytes = changed(|t| {
         t.push(("head.weight".to_string(), Tensor::zeros(&[2])));
         t.retain(|(name, _)| name != "classifier.bias");
@@ -455,7 +455,7 @@ fn what_is_no_weight_file_is_told_so() {
         let message = refusal(bytes);
         assert!(message.contains(part), "{part}: {message}");
     }
-    // Everywhere else such a file is met with the way to make it fit.
+    // All other readers refuse such a file, and their message says how to convert it.
     for name in ["zip.pth", "legacy.pth", "keras2-weights.h5", "keras3.keras"] {
         let message = file::load_encoder(fixture(name)).err().unwrap().to_string();
         assert!(message.contains("glimpse-convert"), "{message}");
@@ -490,7 +490,7 @@ fn verification_reports_what_is_there() {
     let data = converted.tensors[0].1.data();
     let mean = data.iter().map(|&x| f64::from(x)).sum::<f64>() / data.len() as f64;
     assert!((first.mean - mean).abs() < 1e-12 && first.std > 0.0);
-    // The same numbers have the same hash, whatever file they come from.
+    // Equal numbers have equal hashes in every file format.
     let other = convert::convert(&fixture("keras2-weights.h5"), &Options::default()).unwrap();
     let other = convert::verify(&other, Path::new("w")).unwrap();
     assert_eq!(report.layers, other.layers);
@@ -504,7 +504,7 @@ fn verification_reports_what_is_there() {
         );
         assert!(photo.features.min >= 0.0 && photo.features.std > 0.0);
     }
-    // Prepared otherwise, the photos are seen otherwise.
+    // The two files prepare images differently, so the results for the photos differ.
     assert_ne!(report.photos, other.photos);
     let mut dead = converted;
     for (_, tensor) in &mut dead.tensors {

@@ -12,7 +12,7 @@ use crate::compare::relative;
 use crate::errors;
 
 /// The published networks with random weights, in the folder that `tools/export_pretrained.py` wrote and
-/// `GLIMPSE_PRETRAINED` names; without it there is nothing to compare with.
+/// `GLIMPSE_PRETRAINED` names. Without the variable, this test does nothing.
 #[test]
 fn the_published_networks_agree_with_torchvision_and_keras() {
     let Ok(folder) = std::env::var("GLIMPSE_PRETRAINED") else {
@@ -59,7 +59,7 @@ fn the_published_networks_agree_with_torchvision_and_keras() {
     }
 }
 
-/// The relative error of the sample photos' features, each prepared as its framework does.
+/// The relative error of the features of the sample photos, prepared as the network's framework prepares them.
 fn photo_error(converted: &Converted, expected: &WeightFile) -> f64 {
     let names = expected.metadata("names").unwrap().unwrap();
     let names: Vec<String> = serde_json::from_str(&names).unwrap();

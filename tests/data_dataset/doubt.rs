@@ -1,5 +1,5 @@
-//! Pictures of people's own, where a table may mean several things: what is meant is found, said or refused, and never guessed
-//! in silence.
+//! Tests of users' own pictures with an ambiguous table. The reader resolves the ambiguity, reports its choice or refuses
+//! the table; it never guesses silently.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn table(text: &str, pictures: &[&str]) -> TempDir {
     folder(&files)
 }
 
-/// All that is used, in the order of the files: each file below the folder with its captions.
+/// Every example of the dataset, in the order of the files: the path below the folder, and a caption.
 fn all(root: &TempDir) -> Vec<(String, String)> {
     let dataset = Dataset::open(root.path()).unwrap();
     let parts = Split::ALL.map(|part| dataset.split(part).unwrap_or_default());
@@ -35,7 +35,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(pair).collect()
 }
 
-/// What is said about a topic.
+/// The remarks about a topic.
 fn said(root: &TempDir, topic: Topic) -> Vec<String> {
     let dataset = Dataset::open(root.path()).unwrap();
     let remarks = dataset.remarks().iter().filter(|r| r.topic == topic);
@@ -63,7 +63,7 @@ fn paths_of_another_computer_keep_the_folders_that_tell_them_apart() {
             assert_eq!(found[2].0, pictures[2]);
         }
     }
-    // The longest end of the path counts, also where other pictures are called so.
+    // A path is matched by its longest possible end, even if other pictures have the same file name.
     let text = "image,caption\n/x/originals/0.jpg,a dog\n/x/originals/1.jpg,a cat\n";
     let root = table(
         text,
@@ -75,7 +75,7 @@ fn paths_of_another_computer_keep_the_folders_that_tell_them_apart() {
         ],
     );
     assert_eq!(all(&root)[0].0, "originals/0.jpg");
-    // The dataset's folder may be one of the path's.
+    // The path may contain the dataset's folder.
     let root = table("image,caption\n", &["photos/0.jpg", "other/0.jpg"]);
     let name = root.path().file_name().unwrap().to_string_lossy();
     let text = format!("image,caption\n/x/{name}/photos/0.jpg,a dog\n");
@@ -85,7 +85,7 @@ fn paths_of_another_computer_keep_the_folders_that_tell_them_apart() {
 
 #[test]
 fn several_paths_are_never_one_file_in_silence() {
-    // Of one name for all nothing is found.
+    // If all paths end in the same name, no picture is found.
     let text = "image,caption\nhttps://x.org/0/full.jpg,a\nhttps://x.org/1/full.jpg,b\n";
     let message = refusal(&table(text, &["photos/full.jpg"]), Split::Train);
     assert!(
@@ -98,7 +98,7 @@ fn several_paths_are_never_one_file_in_silence() {
         "DIR: a/2019/photos/1.jpg and a/2020/photos/1.jpg are two pictures in the list, and one file here; have their folders \
          here too, or write names that are files here into the table"
     );
-    // Files' names alone tell these apart, which is said.
+    // Only the file names match here, which a remark reports.
     let text = "image,caption\n/a/2019/1.jpg,a\n/a/2020/2.jpg,b\n";
     let root = table(text, &["photos/1.jpg", "photos/2.jpg"]);
     assert_eq!(
@@ -207,7 +207,7 @@ fn folders_with_the_same_names_are_refused_or_said() {
         said[0].ends_with("1 of 2 that are taken from masks lie in originals too (0.jpg)"),
         "{said:?}"
     );
-    // What lies in the dataset's folder is what a name means.
+    // A file directly in the dataset's folder is preferred.
     let root = table(text, &["0.jpg", "1.jpg", "masks/0.jpg", "masks/1.jpg"]);
     assert_eq!(all(&root)[0].0, "0.jpg");
     assert_eq!(remarks(&root).len(), 1);
@@ -251,7 +251,7 @@ fn splits_by_folders_outlast_a_stray_picture() {
 
 #[test]
 fn names_without_ending_are_known_by_the_pictures() {
-    // A first row that is one like the others, and words that are names of pictures in an open quotation.
+    // A table without a header, and a table with picture names inside an unclosed quotation.
     let root = table("0,A dog\n1,A cat\n", &["photos/0.jpg", "photos/1.jpg"]);
     let named = Given {
         columns: Some("image=1,caption=2".parse().unwrap()),
@@ -285,7 +285,7 @@ fn keys_of_json_are_read_as_columns_are() {
         refusal(&root("\"split\": 1"), Split::Train)
             .ends_with("metadata.jsonl: line 1 has an unknown split '1': use train, dev or test")
     );
-    // A list of objects, in a file that is named.
+    // A file with a list of objects that the user names as the table.
     let list = "[{\"image\": \"0.jpg\", \"caption\": \"a\"}]";
     let root = folder(&[("captions.json", list), ("0.jpg", "")]);
     let named = Given {

@@ -13,7 +13,7 @@ use glimpse::data::dataset::Remark;
 use glimpse::data::{Dataset, Example, Split};
 use tempfile::TempDir;
 
-/// A folder with these files; what ends in `.jpg` is an image as far as a dataset is concerned.
+/// A folder with these files. To a dataset, every file that ends in `.jpg` is an image.
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -28,7 +28,7 @@ fn split(root: &TempDir, split: Split) -> Vec<Example> {
     Dataset::open(root.path()).unwrap().split(split).unwrap()
 }
 
-/// Why the folder, or one of its splits, is refused; without the folder's own name.
+/// The error of the folder, or of one of its splits, with `DIR` for the folder's name.
 fn refusal(root: &TempDir, split: Split) -> String {
     let error = Dataset::open(root.path())
         .and_then(|dataset| dataset.split(split))
@@ -40,7 +40,7 @@ fn refusal(root: &TempDir, split: Split) -> String {
         .replace('\\', "/")
 }
 
-/// What is odd about the dataset; without the folder's own name.
+/// The remarks about the dataset, with `DIR` for the folder's name.
 fn remarks(root: &TempDir) -> Vec<String> {
     remarks_of(root, &Dataset::open(root.path()).unwrap())
 }
@@ -251,7 +251,7 @@ fn karpathy() {
         ("images/train2014/b.jpg", ""),
         ("images/val2014/c.jpg", ""),
     ];
-    // The captions of another distribution beside it do not matter.
+    // The captions of another distribution in the folder are ignored.
     let root = folder(
         &[
             &[("dataset_coco.json", json), ("captions.txt", "?")],

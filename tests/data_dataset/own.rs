@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{example, folder, refusal, remarks, remarks_of, split};
 
-/// A folder with a table of its own and these pictures in `photos`.
+/// A folder with the table `name` and with these pictures in `photos`.
 fn table(name: &str, bytes: &[u8], pictures: &[&str]) -> TempDir {
     let pictures: Vec<String> = pictures
         .iter()
@@ -27,7 +27,7 @@ fn given(root: &TempDir) -> Given {
 #[test]
 fn a_spreadsheet_beside_a_folder_of_pictures() {
     let text = "Dateiname;Beschreibung\r\n1.jpg;Zwei M\u{e4}dchen, die lachen\r\n2.jpg;\"Ein \"\"gro\u{df}er\"\" Hund\"\r\n;\r\n1.jpg;Kinder\r\n";
-    // In windows-1252 every letter here is a byte, its number below 256.
+    // In Windows-1252, each of these letters is one byte.
     let latin: Vec<u8> = text
         .chars()
         .map(|c| u8::try_from(u32::from(c)).unwrap())
@@ -83,7 +83,7 @@ fn splits_are_made_by_a_rule_that_is_said() {
         refusal(&root, Split::Test),
         "DIR: has no test split: of one's own pictures none is set apart for it; use dev"
     );
-    // Neither the order of the rows nor pictures that are lost move a picture to another split.
+    // A picture stays in its split if the rows are in another order or other pictures are missing.
     let other = table("captions.csv", rows(7).as_bytes(), &pictures[1..]);
     let lost = dev.iter().filter(|example| example.name == "0.jpg").count();
     let again = split(&other, Split::Dev);
@@ -240,7 +240,7 @@ fn what_is_left_out_is_counted() {
         ),
         "{said:?}"
     );
-    // A dev split of which nothing is left is not passed over.
+    // A dev split without any existing picture is an error, not an absent split.
     let dev = dataset
         .listed()
         .find(|one| one.split == Split::Dev)
@@ -312,7 +312,7 @@ fn columns_and_tables_are_named() {
 
 #[test]
 fn names_differ_a_little() {
-    // Capitals, no ending, a path of another system, and letters that one system writes with two signs.
+    // Different capitals, no file ending, a path of another system, and a decomposed letter.
     let text = "image,caption\nimg_1.JPG,A dog\nIMG_2,A cat\nC:\\photos\\IMG_3.jpg,A cow\nB\u{e4}r.jpg,A bear\n";
     let root = table(
         "a.csv",
@@ -330,7 +330,7 @@ fn names_differ_a_little() {
             || said[0].contains("2 pictures are called a little differently"),
         "{said:?}"
     );
-    // Two pictures that could be meant are none.
+    // A name that matches two pictures matches none.
     let root = table(
         "a.csv",
         b"image,caption\nx,A dog\ny.jpg,A cat\n",
@@ -354,13 +354,13 @@ fn pictures_that_are_there_twice_are_taken_from_one_folder() {
         ),
         ("photos/1.jpg", ""),
         ("photos/2.jpg", ""),
-        // Holds the first again, so that it is another kind of folder.
+        // This folder contains the first picture too, so it counts as a second version of the pictures.
         ("a thumbs/1.jpg", ""),
         ("a thumbs/3.jpg", ""),
     ]);
     fs::write(root.path().join("photos/4.jpg"), "").unwrap();
     let dataset = Dataset::open(root.path()).unwrap();
-    // Two each: the first folder in order is taken, and the other one left alone.
+    // Both folders have two of the pictures: all come from the same folder.
     let files: Vec<_> = dataset.listed().filter_map(|one| one.file).collect();
     assert_eq!(files.len(), 2);
     assert!(
@@ -417,7 +417,7 @@ fn texts_that_cannot_be_read_say_why() {
     let root = folder(&[]);
     fs::write(root.path().join("dataset_x.json"), [0xFE, 0xFF, 0, b'{']).unwrap();
     assert!(refusal(&root, Split::Train).contains("dataset_x.json: is UTF-16 text"));
-    // UTF-8 with a damaged letter is no Windows-1252.
+    // UTF-8 with a damaged letter is not taken for Windows-1252.
     let damaged = "image,caption\n1.jpg,Ein B\u{e4}r\n2.jpg,X\n".replace('X', "\u{fc}");
     let mut damaged = damaged.into_bytes();
     let at = damaged.iter().rposition(|byte| *byte == 0xBC).unwrap();
@@ -459,7 +459,7 @@ fn broken_lines_of_json_are_named() {
             message.starts_with(&format!("DIR/metadata.jsonl: {expected}")),
             "{message}"
         );
-        // Whoever examines the dataset is told of it, and of the rest.
+        // With `examine`, the fault is a remark and the other lines are read.
         let dataset = Dataset::read(&Given {
             examine: true,
             ..given(&root)

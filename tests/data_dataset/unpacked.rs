@@ -129,7 +129,7 @@ fn karpathys_files_unpacked_together() {
         Dataset::read(&given).unwrap_err().to_string(),
         "dataset_none.json: does not exist; check the path"
     );
-    // Beside another dataset's captions the named file is read.
+    // The named file is read although the captions of another dataset are in the folder.
     fs::write(root.path().join(TOKENS.0), TOKENS.1).unwrap();
     let given = Given {
         karpathy: Some(whole),

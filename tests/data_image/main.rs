@@ -32,9 +32,9 @@ fn difference(a: &Image, b: &Image) -> (u8, f64) {
     )
 }
 
-/// The fixtures, and how far from Pillow each may be at its worst pixel. Lossless formats are exact but
-/// for the rounding of 16 bits and of transparency; in JPEG and lossy WebP two correct decoders differ by
-/// how they round the cosine transform and how they widen halved colour channels.
+/// The fixtures, each with the largest difference from Pillow that a pixel may have. Lossless formats are exact, except
+/// for the rounding of 16-bit samples and of transparency. In JPEG and lossy WebP, two correct decoders may round the
+/// cosine transform and enlarge halved colour channels differently.
 const FIXTURES: [(&str, u8); 36] = [
     ("rgb.jpg", 3),
     ("subsampled.jpg", 4),
@@ -234,7 +234,7 @@ fn a_file_cut_anywhere_is_an_error_or_whole() {
         for length in 0..bytes.len() {
             match Image::decode(&bytes[..length], name, Limits::default()) {
                 Ok(image) if image.pixels() == whole.pixels() => {}
-                // All of the pixels, but not what says how the camera was held.
+                // All pixels are there, but the orientation of the camera is missing.
                 Ok(image) if image.warnings().join("").contains("may lie on its side") => {}
                 Ok(_) => accepted.push(length),
                 Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
@@ -248,7 +248,7 @@ fn a_file_cut_anywhere_is_an_error_or_whole() {
     }
 }
 
-/// The files of a format, odd ones too.
+/// All fixtures of a format, odd files included.
 fn of_format(extension: &str) -> Vec<Vec<u8>> {
     let mut files: Vec<PathBuf> = ["images", "odd"]
         .iter()
@@ -262,10 +262,10 @@ fn of_format(extension: &str) -> Vec<Vec<u8>> {
     files.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// A few changes to `bytes`.
+/// Changes `bytes` in a few places.
 fn damage(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
     for _ in 0..rng.random_range(1..=6) {
-        // Headers are where the decisions are, so half of the damage goes there.
+        // Readers decide most things from headers, so half of the damage is there.
         let end = match rng.random_bool(0.5) {
             true => bytes.len().min(200),
             false => bytes.len(),
@@ -291,7 +291,7 @@ fn damage(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Gives every chunk of a PNG the checksum of what it holds now, without which damage would end there.
+/// Corrects the checksum of every chunk of a PNG. With a wrong checksum, the reader would stop before the damaged data.
 fn mend_checksums(png: &mut [u8]) {
     let mut at = 8;
     while let Some(length) = png.get(at..at + 4) {
@@ -315,7 +315,7 @@ fn damaged_bytes_never_panic() {
     let cases = std::env::var("GLIMPSE_FUZZ").ok();
     let cases: usize = cases.and_then(|n| n.parse().ok()).unwrap_or(10_000);
     let mut rng = ChaCha8Rng::seed_from_u64(20);
-    // What a few changed bytes can claim is still decoded quickly below this.
+    // With this limit, an image whose damaged header claims a large size is still decoded quickly.
     let limits = Limits {
         pixels: 100_000,
         ..Limits::default()
@@ -339,7 +339,7 @@ fn damaged_bytes_never_panic() {
                 Err(error) => {
                     let text = error.to_string();
                     assert!(!text.contains('\n') && text.len() < 300, "{text}");
-                    // What libraries say when they are asked.
+                    // Words of the messages of decoding libraries.
                     let words = ["Error", "expected", "would panic", "{", "(os ", "::"];
                     let foreign = words.iter().find(|word| text.contains(**word));
                     assert_eq!(foreign, None, "{text}");
@@ -354,7 +354,7 @@ fn damaged_bytes_never_panic() {
     }
 }
 
-/// The most memory that the process had, where the system tells.
+/// The peak memory of the process, or `None` if the system does not report it.
 fn most_resident() -> Option<usize> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;

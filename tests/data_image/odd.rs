@@ -28,7 +28,7 @@ fn read(bytes: &[u8]) -> Result<Image, Unreadable> {
     Image::from_bytes(bytes, Limits::default())
 }
 
-/// Reads a file that must show what `expected` shows, and returns its warnings.
+/// Reads a file, checks that its picture is that of `expected`, and returns the warnings.
 fn shows(bytes: &[u8], expected: &Image, what: &str) -> Vec<String> {
     let image = read(bytes).unwrap_or_else(|e| panic!("{what}: {e}"));
     let (largest, _) = difference(&image, expected);
@@ -62,7 +62,7 @@ fn every_odd_file_shows_what_other_readers_show() {
     assert!(count >= 65, "{count} files");
 }
 
-/// JPEGs of several codings, with what they show.
+/// JPEGs of several codings, with their pictures.
 fn jpegs() -> Vec<(&'static str, Vec<u8>, Image)> {
     let names = ["restarts.jpg", "restarts-progressive.jpg", "arithmetic.jpg"];
     let more = ["scans-012.jpg", "sampling-3x1.jpg", "motion.jpg"];
@@ -253,12 +253,12 @@ fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&length, named.as_slice(), &crc32(&named).to_be_bytes()].concat()
 }
 
-/// Where the chunk of this name begins.
+/// The offset of the chunk with this name.
 fn find(png: &[u8], name: &[u8; 4]) -> usize {
     png.windows(4).position(|w| w == name).unwrap() - 4
 }
 
-/// A PNG with one more chunk before the first called `before`.
+/// A PNG with an additional chunk before the first chunk named `before`.
 fn with_chunk(png: &[u8], before: &[u8; 4], name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let (head, rest) = png.split_at(find(png, before));
     [head, &chunk(name, data), rest].concat()
@@ -310,7 +310,7 @@ fn a_png_that_checks_oddly_is_used_where_all_pixels_are_there() {
 
 #[test]
 fn profiles_that_inflate_without_end_are_not_inflated() {
-    // 64 MiB, and text of as much.
+    // A profile of 64 MiB, and a text of 64 MiB.
     let bomb = deflated(&vec![0; 64 << 20]);
     let png = bytes("shown.png");
     let profile = [b"x\0\0".as_slice(), &bomb].concat();
@@ -320,7 +320,7 @@ fn profiles_that_inflate_without_end_are_not_inflated() {
     let shown = Image::open(super::odd::odd("shown.png")).unwrap();
     let started = std::time::Instant::now();
     assert!(shows(&odd, &shown, "bomb").is_empty());
-    // The text is inflated up to a mebibyte; all of both would take a second and more.
+    // Only the first MiB of the text is inflated. To inflate both would take more than a second.
     assert!(
         started.elapsed().as_millis() < 500,
         "{:?}",
@@ -425,7 +425,7 @@ fn formats_that_are_not_read_are_named_with_what_to_do() {
             "{text}"
         );
     }
-    // A camera's raw file in the format of TIFF: an entry says that it is a digital negative.
+    // A camera's raw file in the TIFF format: one entry marks it as a digital negative.
     let mut negative = b"II*\0\x08\0\0\0".to_vec();
     let entries: [(u16, u16, u32); 9] = [
         (256, 3, 4),
@@ -473,7 +473,7 @@ fn heic_shows_what_other_readers_show() {
         let image = read(&whole).unwrap();
         let (largest, mean) = difference(&image, &expected);
         println!("{name}: at most {largest}, on average {mean:.3} levels");
-        // Two correct decoders widen halved colour channels differently.
+        // Two correct decoders enlarge halved colour channels differently.
         assert!(mean < 5.0, "{name}: {mean} levels on average");
         for length in (0..whole.len()).step_by(7) {
             if let Ok(cut) = read(&whole[..length]) {

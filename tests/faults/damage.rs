@@ -18,15 +18,15 @@ use glimpse::train::features::{FeatureCache, Picture, Progress, Source, View};
 use glimpse::train::{Control, RunOptions, TrainConfig, Trainer, trainer};
 use seeded::Damage;
 
-/// Damaged files of each kind.
+/// The number of damaged files of each kind.
 const ROUNDS: usize = 150;
 
-/// A file with one fault, other ones each round: a bit, a block, or what is missing at its end.
+/// The file with one fault, which depends on the round: a flipped bit, a block of zeros, or a missing end.
 fn damaged(bytes: &[u8], round: usize, damage: &mut Damage) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     match round % 3 {
         0 => {
-            // Half of them in the header, which is the smaller part.
+            // Half of the flipped bits are in the header, although it is the smaller part.
             let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let end = if round.is_multiple_of(2) {
                 header
@@ -50,7 +50,7 @@ fn damaged(bytes: &[u8], round: usize, damage: &mut Damage) -> Vec<u8> {
 fn names_the_place(message: &str, path: &Path, round: usize) {
     let name = path.file_name().unwrap().to_str().unwrap();
     let place = message.contains("tensor `") || message.contains("header");
-    // Nothing is left of a file that was cut off at its beginning.
+    // A file that was cut off at its beginning is empty.
     let is_empty = message.contains("is empty");
     assert!(
         message.contains(name) && (place || is_empty) && !message.contains('\n'),
@@ -58,8 +58,8 @@ fn names_the_place(message: &str, path: &Path, round: usize) {
     );
 }
 
-/// Damages the file at `path` again and again. What `read` makes of it must be an error that names the place, or what it
-/// makes of the whole file. Returns how many files were refused.
+/// Damages the file at `path` in many ways. For each damaged file, `read` must return an error that names the place, or the
+/// result that it returns for the whole file. Returns the number of refused files.
 fn sweep<T: PartialEq>(path: &Path, seed: u64, read: impl Fn() -> Result<T>) -> usize {
     let whole = fs::read(path).unwrap();
     let want = read().unwrap();
@@ -82,7 +82,7 @@ fn sweep<T: PartialEq>(path: &Path, seed: u64, read: impl Fn() -> Result<T>) -> 
     refused
 }
 
-/// The numbers of a captioner, by their names.
+/// The bits of every tensor of a captioner, with the tensor's name.
 fn numbers(captioner: &mut Captioner) -> Vec<(String, Vec<u32>)> {
     let tensors = file::module_tensors("", captioner).into_iter();
     let bits = |t: &Tensor| t.data().iter().map(|x| x.to_bits()).collect();
@@ -95,7 +95,7 @@ struct Trained {
     checkpoint: PathBuf,
 }
 
-/// A small captioner after two steps, and the checkpoint of the second.
+/// Trains a small captioner for two steps, and keeps the checkpoint of the second.
 fn trained() -> Trained {
     let dir = data::dataset(4);
     let model = dir.path().join("a.safetensors");
@@ -140,7 +140,7 @@ fn damaged_checkpoints_are_refused() {
         dir, checkpoint, ..
     } = trained();
     let refused = sweep(&checkpoint, 3, || {
-        // As `--resume` reads it, and then all that is in it.
+        // The file is read as by `--resume`, and then all of its tensors are read.
         Trainer::resume(dir.path(), &checkpoint, &Device::Cpu)?;
         let file = WeightFile::open(&checkpoint)?;
         let names: Vec<String> = file.entries()?.into_iter().map(|e| e.name).collect();
@@ -198,7 +198,7 @@ fn damaged_feature_caches_are_computed_again() {
                 assert_eq!(stale.is_some(), bytes != whole && !bytes.is_empty());
                 again += usize::from(stale.is_some());
             }
-            // What cannot be told from a file of somebody else's is left alone.
+            // A file that may be another program's is not changed.
             Err(e) => {
                 names_the_place(&e.to_string(), &path, round);
                 assert!(fs::read(&path).unwrap() == bytes, "round {round}");

@@ -1,4 +1,4 @@
-//! Tests of full disks: a small one in memory where the test may mount one, and a limit on file sizes everywhere.
+//! Tests of full disks, with a limit on file sizes, and (if the test may mount one) with a small disk in memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::places::{GLIMPSE, Place, data};
 
-/// Set to 1, a missing ability to mount is a failure.
+/// If this variable is 1, a test that cannot mount a disk fails.
 const DEMAND: &str = "GLIMPSE_TEST_TMPFS";
 
 fn training(max_steps: &str) -> Vec<String> {
@@ -31,7 +31,7 @@ fn training(max_steps: &str) -> Vec<String> {
     args.into_iter().chain(more).map(String::from).collect()
 }
 
-/// Runs a training in `place` under the shell's commands before it.
+/// Runs the shell's `commands` and then a training in `place`.
 fn after(place: &Place, commands: &str, max_steps: &str) -> crate::places::Run {
     let script = format!("{commands}; exec \"$0\" \"$@\"");
     let args = training(max_steps);
@@ -45,7 +45,7 @@ fn a_limit_of_file_sizes_loses_nothing() {
     after(&place, "true", "2").succeeded();
     let files = ["m.safetensors", "m.checkpoint.safetensors"];
     let before = files.map(|name| place.read(name).unwrap());
-    // Blocks of 512 bytes or of 1024, as the shell has it; less than any of the files, from nothing on.
+    // A shell's block is 512 or 1024 bytes, so every limit is smaller than any of the files.
     for blocks in [0, 1, 2, 8, 16] {
         let run = after(&place, &format!("ulimit -f {blocks}"), "3");
         let message = run.complaint();
@@ -63,11 +63,11 @@ fn a_limit_of_file_sizes_loses_nothing() {
     after(&place, "true", "3").succeeded();
 }
 
-/// A file system of so many kilobytes, mounted for as long as this lives.
+/// A file system in memory, unmounted when this is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None`, and the reason printed, where this may not be done.
+    /// Mounts a file system of `kilobytes`. Without permission, prints the reason and returns `None`.
     fn mount(at: &Path, kilobytes: u32) -> Option<Disk> {
         let size = format!("size={kilobytes}k");
         let mounted = Command::new("mount")
@@ -105,14 +105,14 @@ fn a_full_disk_loses_nothing() {
         (name, bytes)
     });
     let largest = sizes.map(|(_, bytes)| bytes).max().unwrap();
-    // From too little for a checkpoint to enough for all but the last files.
+    // The smallest disk has no room for a checkpoint, the largest has room for all but the last files.
     for part in 1..8 {
         let kilobytes = (largest * part / 3 / 1024) as u32;
         let place = Place::new();
         let Some(disk) = Disk::mount(&place.out(), kilobytes.max(8)) else {
             return;
         };
-        // What cannot be written there goes to the other disk.
+        // A file that does not fit is written to another disk.
         let run = after(&place, "true", "4");
         assert!(run.is_orderly(), "{kilobytes}: {:?} {}", run.code, run.err);
         assert_eq!(place.leftovers(), [""; 0], "{kilobytes}: {}", run.err);
@@ -144,12 +144,12 @@ fn a_full_disk_loses_nothing() {
                             path,
                         ];
                         other.run(GLIMPSE, &args).succeeded();
-                        // The best model was written where the run began, if it came before the last checkpoint.
+                        // If the best model came before the last checkpoint, it is in the first run's folder.
                         let models = [&other, &place].map(|place| place.read("m.safetensors"));
                         models.into_iter().flatten().next().unwrap()
                     }
                     None => {
-                        // Refused before anything was computed.
+                        // The run was refused before it computed anything.
                         assert!(message.starts_with("m"), "{kilobytes}: {message}");
                         continue;
                     }

@@ -39,7 +39,7 @@ fn faults_happen_where_they_are_asked_for() {
         killed(Action::After),
         expect(None, Some(9), "abcdef", "", true)
     );
-    // Elsewhere nothing happens.
+    // Nothing happens to files outside the folder.
     let elsewhere = format!("printf abc > '{}/c'", place.tmp().display());
     let run = place.run_with(at(1, Action::Error(EINTR)), "sh", &["-c", &elsewhere]);
     assert!(run.code == Some(0) && !run.is_hit);

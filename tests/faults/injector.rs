@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Numbers of Linux's errors.
+/// Error numbers of Linux.
 pub const EINTR: i32 = 4;
 pub const EIO: i32 = 5;
 pub const EAGAIN: i32 = 11;
@@ -14,7 +14,7 @@ pub const ENOSPC: i32 = 28;
 pub const EROFS: i32 = 30;
 pub const EDQUOT: i32 = 122;
 
-/// A kind of call that is counted.
+/// A kind of system call; each kind is counted separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Write,
@@ -26,14 +26,14 @@ pub enum Kind {
     Thread,
 }
 
-/// What happens at a call.
+/// The effect of a fault on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It fails with this error.
+    /// The call fails with this error.
     Error(i32),
-    /// It writes half, and says so.
+    /// The call writes half of its bytes, and returns their number.
     Short,
-    /// The program is killed before it, when half is written, or after it.
+    /// The program is killed before the call, after half of its bytes, or after the call.
     Before,
     Within,
     After,
@@ -45,14 +45,14 @@ impl Action {
     }
 }
 
-/// What goes wrong, and where.
+/// A fault: the call at which it happens, and its effect.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
     pub kind: Kind,
     /// The number of the call, counted from 1.
     pub number: u32,
     pub action: Action,
-    /// Whether later calls go wrong too.
+    /// Whether the fault also happens at all later calls.
     pub lasts: bool,
 }
 
@@ -67,7 +67,7 @@ impl Fault {
         }
     }
 
-    /// Makes it happen in `command`, for files below `folder`. The file `mark` is there afterwards if it did.
+    /// Injects the fault into `command`, for files below `folder`. If the fault happens, the file `mark` is created.
     pub fn inject(self, command: &mut Command, folder: &Path, mark: &Path) {
         let kind = match self.kind {
             Kind::Write => "write",
@@ -98,7 +98,7 @@ impl Fault {
     }
 }
 
-/// The library, compiled once.
+/// The path of the injected library, which is compiled once.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
@@ -119,7 +119,7 @@ fn library() -> &'static Path {
             "the C compiler that the build needs compiles {}: {built:?}",
             source.display()
         );
-        // Those of earlier runs.
+        // Remove the libraries of earlier runs.
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap_or_default();
             let process = name

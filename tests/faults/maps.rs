@@ -3,7 +3,7 @@
 use crate::injector::{Action, ENOMEM, Fault, Kind};
 use crate::places::{CONVERT, GLIMPSE, Place, data};
 
-/// A tensor of 68 MB, all zeros, which take no room on the disk.
+/// Makes a file with a tensor of 68 MB. Its numbers are all zero and take no room on the disk.
 fn large(path: &std::path::Path) {
     let header = r#"{"x":{"dtype":"F32","shape":[17000000],"data_offsets":[0,68000000]}}"#;
     let mut beginning = (header.len() as u64).to_le_bytes().to_vec();

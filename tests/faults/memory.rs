@@ -8,14 +8,14 @@ use flate2::write::ZlibEncoder;
 
 use crate::places::{GLIMPSE, Place, Run, data, model};
 
-/// Runs the program where no more than `kilobytes` of address space can be had.
+/// Runs the program with a limit of `kilobytes` on its address space.
 fn limited(place: &Place, kilobytes: u64, args: &[&str]) -> Run {
     let script = format!("ulimit -v {kilobytes}; exec \"$0\" \"$@\"");
     let program = ["-c", &script, GLIMPSE];
     place.run("sh", &[&program[..], args].concat())
 }
 
-/// Enough for the program, its threads and a small model.
+/// Kilobytes that suffice for the program, its threads and a small model.
 const SMALL: u64 = 900_000;
 
 #[test]
@@ -85,7 +85,7 @@ fn configurations_that_no_memory_holds_are_refused_by_name() {
     }
 }
 
-/// A PNG file of so many pixels a side, all of them black, one bit each.
+/// A black, square PNG file with `side` rows and one bit a pixel.
 fn png(side: u32) -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1A\n".to_vec();
     let mut chunk = |name: &[u8; 4], data: &[u8]| {
@@ -107,7 +107,7 @@ fn png(side: u32) -> Vec<u8> {
     file
 }
 
-/// A BMP file of so many pixels a side, one bit each.
+/// A square BMP file with `side` rows and one bit a pixel.
 fn bmp(side: u32) -> Vec<u8> {
     let stride = side.div_ceil(32) * 4;
     let mut file = b"BM\0\0\0\0\0\0\0\0\x3E\0\0\0\x28\0\0\0".to_vec();
@@ -120,7 +120,7 @@ fn bmp(side: u32) -> Vec<u8> {
     file
 }
 
-/// A GIF file with a screen of so many pixels a side, and a frame of one.
+/// A GIF file with a square screen of `side` rows and a frame of one pixel.
 fn gif(side: u16) -> Vec<u8> {
     let mut file = b"GIF89a".to_vec();
     file.extend(side.to_le_bytes());
@@ -137,7 +137,7 @@ fn a_picture_for_which_there_is_no_memory_is_an_error_of_its_own() {
     for name in ["a.png", "z.png"] {
         fs::copy(data().join("1.png"), at(name)).unwrap();
     }
-    // 81 megapixels each.
+    // Each picture has 81 megapixels.
     fs::write(at("b.png"), png(9000)).unwrap();
     fs::write(at("c.bmp"), bmp(9000)).unwrap();
     fs::write(at("d.gif"), gif(9000)).unwrap();
@@ -146,7 +146,7 @@ fn a_picture_for_which_there_is_no_memory_is_an_error_of_its_own() {
     free.succeeded();
     assert_eq!(free.out.lines().count(), 5, "{}", free.out);
 
-    // Address space that the program takes for itself on two threads leaves less than 243 MB of this.
+    // The program itself uses so much address space on two threads that less than 243 MB of either limit are left.
     for limit in [380_000, 320_000] {
         let run = limited(&place, limit, &args);
         assert_eq!(run.code, Some(1), "{limit}: {}{}", run.out, run.err);
@@ -224,7 +224,7 @@ fn options_beyond_all_reason_are_refused_at_once() {
             run.err
         );
     }
-    // What may be asked for may still be too much for a machine.
+    // A batch of an allowed size may still be too large for a machine.
     for what in ["encode", "train-encoder"] {
         let run = limited(&place, SMALL, &["bench", what, "--batch", "4096"]);
         let message = run.complaint();

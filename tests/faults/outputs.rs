@@ -1,4 +1,4 @@
-//! Tests of every other file that the programs write: after a fault it is the old one or the new one, whole.
+//! Tests of every other file that the programs write: after a fault, the path holds the whole old or the whole new file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::attentive::attentive;
 use crate::injector::{Action, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind};
 use crate::places::{CONVERT, GLIMPSE, Place, data, for_all, model, scratch};
 
-/// A DenseNet's weights as others publish them.
+/// The path and the bytes of a file of DenseNet weights, with names like those of published files.
 fn published() -> &'static (String, Vec<u8>) {
     static FILE: OnceLock<(String, Vec<u8>)> = OnceLock::new();
     FILE.get_or_init(|| {
@@ -102,7 +102,7 @@ impl Writer {
     }
 }
 
-/// What may go wrong with the first calls of each kind.
+/// The possible faults at the first calls of each kind.
 fn faults() -> Vec<Fault> {
     let actions = |kind| match kind {
         Kind::Write => vec![
@@ -165,7 +165,7 @@ fn outputs_are_old_or_new() {
                 assert_eq!(second.code, Some(0), "{what:?}: {}", second.err);
                 assert!(place.read(writer.out).as_ref() == Some(&new), "{what:?}");
             }
-            // What the killed run left, this one or the next has removed.
+            // Only a killed run may leave files, and the next run removes them.
             let names: BTreeSet<String> = place.names();
             assert!(
                 run.signal.is_some() || names.iter().eq([writer.out]),
@@ -178,7 +178,7 @@ fn outputs_are_old_or_new() {
     assert!(hits >= 60, "{hits}");
 }
 
-/// Answers every request with `bytes`, and from where it asks for; returns the address.
+/// Starts a server that answers every request with `bytes`, from the requested offset on. Returns its address.
 fn serve(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/weights", listener.local_addr().unwrap());
@@ -205,7 +205,7 @@ fn serve(bytes: &'static [u8]) -> String {
                 bytes.len(),
             );
             let rest = &bytes[from..];
-            // A killed client reads no more.
+            // The write fails if the client was killed.
             let _ = write!(
                 stream,
                 "HTTP/1.1 {status}\r\nETag: \"a\"\r\nAccept-Ranges: bytes\r\nContent-Range: bytes {from}-{}/{length}\r\n\
@@ -221,7 +221,7 @@ fn serve(bytes: &'static [u8]) -> String {
 
 #[test]
 fn what_is_fetched_is_whole_or_not_there() {
-    // The smallest network that has a name, stored as small as it goes.
+    // The smallest named network, in the smallest number format.
     let config = DenseNetConfig::named("densenet121").unwrap();
     let mut encoder = DenseNet::new(&config, &mut Init::new(1)).unwrap();
     let path = scratch().join("densenet121.safetensors");

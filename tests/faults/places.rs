@@ -14,13 +14,13 @@ use crate::injector::Fault;
 pub const GLIMPSE: &str = env!("CARGO_BIN_EXE_glimpse");
 pub const CONVERT: &str = env!("CARGO_BIN_EXE_glimpse-convert");
 
-/// How a program ended.
+/// The result of a program's run.
 pub struct Run {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub out: String,
     pub err: String,
-    /// Whether the fault that was asked for happened.
+    /// Whether the injected fault happened.
     pub is_hit: bool,
 }
 
@@ -36,7 +36,7 @@ impl Run {
         }
     }
 
-    /// The lines that complain, without warnings.
+    /// The lines with errors, without warnings.
     pub fn complaints(&self) -> Vec<&str> {
         let ours = self
             .err
@@ -45,7 +45,7 @@ impl Run {
         ours.filter(|line| !line.starts_with("warning: ")).collect()
     }
 
-    /// Success without a complaint, or status 1 with one line that says why; never a panic or a signal.
+    /// Whether the program succeeded without an error line, or exited with status 1 and one line of error.
     pub fn is_orderly(&self) -> bool {
         let complaints = self.complaints().len();
         let is_ended = match self.code {
@@ -56,7 +56,7 @@ impl Run {
         is_ended && !self.err.contains("panicked")
     }
 
-    /// The line that says why it failed.
+    /// The error line of a program that failed.
     pub fn complaint(&self) -> &str {
         match (self.code, &self.complaints()[..]) {
             (Some(1), [line]) if !self.err.contains("panicked") => line,
@@ -69,7 +69,7 @@ impl Run {
     }
 }
 
-/// A folder to write to, with one beside it for temporary files.
+/// An output folder and a folder for temporary files.
 pub struct Place {
     dir: TempDir,
 }
@@ -82,12 +82,12 @@ impl Place {
         Place { dir }
     }
 
-    /// Where programs run and write to.
+    /// The folder in which programs run and write.
     pub fn out(&self) -> PathBuf {
         self.dir.path().join("out")
     }
 
-    /// Where temporary files go.
+    /// The folder of temporary files.
     pub fn tmp(&self) -> PathBuf {
         self.dir.path().join("tmp")
     }
@@ -111,7 +111,7 @@ impl Place {
         Run::of(self.command(program, args).output().unwrap())
     }
 
-    /// The same, with a fault.
+    /// Runs a program in this place, with a fault.
     pub fn run_with(&self, fault: Fault, program: &str, args: &[&str]) -> Run {
         let mark = self.dir.path().join("mark");
         let _ = fs::remove_file(&mark);
@@ -124,7 +124,7 @@ impl Place {
         }
     }
 
-    /// What is at a name, if anything is.
+    /// The bytes of a file, or `None` if it does not exist.
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.out().join(name)).ok()
     }
@@ -135,7 +135,7 @@ impl Place {
         names.collect()
     }
 
-    /// Partial files and locks, which nobody is to find after a run.
+    /// Partial files and locks, of which a run must leave none.
     pub fn leftovers(&self) -> Vec<String> {
         let names = self.names().into_iter();
         names.filter(|name| name.starts_with('.')).collect()
@@ -150,8 +150,8 @@ pub fn picture(seed: u32) -> image::RgbImage {
     })
 }
 
-/// A dataset with eight pictures to train on and two to test with, made once, beside two configurations: `new.toml`
-/// trains a new captioner, `frozen.toml` a decoder on features that are kept in files.
+/// A folder, made once, with a dataset and two configurations. The train split has eight pictures, the dev split has two.
+/// `new.toml` trains a new captioner, and `frozen.toml` trains a decoder on features that are kept in files.
 pub fn data() -> &'static Path {
     static DATA: OnceLock<PathBuf> = OnceLock::new();
     DATA.get_or_init(|| {
@@ -180,7 +180,7 @@ pub fn data() -> &'static Path {
     })
 }
 
-/// A small model, made once.
+/// The path of a small model, which is made once.
 pub fn model() -> &'static str {
     static MODEL: OnceLock<String> = OnceLock::new();
     MODEL.get_or_init(|| {
@@ -207,7 +207,7 @@ pub fn model() -> &'static str {
     })
 }
 
-/// A folder for what all tests share; it lies where cargo keeps such things, and is made anew each time.
+/// A folder in cargo's `target` for the files that all tests share; every run of the tests makes it anew.
 pub fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
     SCRATCH.get_or_init(|| {

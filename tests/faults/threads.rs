@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::injector::{Action, EAGAIN, Fault, Kind};
 use crate::places::{CONVERT, GLIMPSE, Place, Run, data, for_all, model};
 
-/// The N-th thread is refused, alone or with all after it.
+/// Faults that refuse the N-th thread, alone or with all later ones.
 fn refusals() -> Vec<Fault> {
     let refusal = |number| Fault::new(Kind::Thread, number, Action::Error(EAGAIN));
     let once = (1..=8).map(refusal);
@@ -103,7 +103,7 @@ fn refused_threads_are_one_line() {
             let place = Place::new();
             let run = place.run_with(fault, program, args);
             let what = (args, fault, run.code, run.signal, &run.err);
-            // Elsewhere nobody answers, which is one line too.
+            // A download without a server fails too, with one line of error.
             assert!(run.is_orderly(), "{what:?}");
             if run.is_hit {
                 hits.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +145,7 @@ fn a_service_starts_with_its_threads_or_not_at_all() {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         let until = Instant::now() + Duration::from_secs(3);
-        // It says that it listens before its threads are all there.
+        // The service prints its address before all of its threads are started.
         let ended = loop {
             match child.try_wait().unwrap() {
                 None if Instant::now() < until && !answers(&line) => {}
@@ -155,7 +155,7 @@ fn a_service_starts_with_its_threads_or_not_at_all() {
         };
         if ended.is_none() {
             started += 1;
-            // What was refused later costs nobody an answer.
+            // A thread that was refused later does not prevent an answer.
             assert!(answers(&line), "{fault:?}: {line}");
             child.kill().unwrap();
             child.wait().unwrap();
@@ -171,7 +171,7 @@ fn a_service_starts_with_its_threads_or_not_at_all() {
     assert!((1..refusals().len()).contains(&started), "{started}");
 }
 
-/// Whether the service of which this line speaks captions a picture.
+/// Whether the service whose address is in `line` captions a picture.
 fn answers(line: &str) -> bool {
     use std::io::{Read, Write};
     let event: Option<serde_json::Value> = serde_json::from_str(line).ok();
@@ -181,7 +181,7 @@ fn answers(line: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
     };
-    // Whoever gets no answer has waited long enough.
+    // After this time, the request counts as not answered.
     let patience = Some(Duration::from_secs(10));
     stream.set_read_timeout(patience).unwrap();
     let photo = std::fs::read(data().join("0.png")).unwrap();

@@ -8,23 +8,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::injector::{Action, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind};
 use crate::places::{GLIMPSE, Place, Run, data, for_all, model, scratch};
 
-/// Points of each kind that are tried.
+/// The number of calls of each kind at which a fault is tried.
 const POINTS: u32 = 16;
-/// Points after which everything fails: enough to come to the last model, behind the lines of the log and the reports.
+/// The number of calls of each kind at which a lasting fault is tried: enough to reach the last model, which is written
+/// after the lines of the log and the reports.
 const MORE_POINTS: u32 = 28;
 
 const OUT: &str = "m.safetensors";
 const LAST: &str = "m.last.safetensors";
 const CHECKPOINT: &str = "m.checkpoint.safetensors";
 
-/// The trainings: of everything, and of a decoder on features that are kept beside the model.
+/// The trainings: of a whole new captioner, and of a decoder on features that are kept in a file beside the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Training {
     New,
     Frozen,
 }
 
-/// What an undisturbed run leaves: the best model and the last.
+/// The files of an undisturbed run: the best and the last model.
 type Models = [Vec<u8>; 2];
 
 impl Training {
@@ -43,7 +44,7 @@ impl Training {
 
     fn args(self, how: &[String]) -> Vec<String> {
         let data = data().to_str().unwrap();
-        // An epoch has four steps: there is a checkpoint after each, an evaluation, and a step after it.
+        // An epoch has four steps. There is a checkpoint after each step, an evaluation after the fourth, and a fifth step.
         let always = "--out m.safetensors --max-steps 5 --checkpoint-every 1 --json";
         let args = ["train", "--data", data]
             .into_iter()
@@ -51,12 +52,12 @@ impl Training {
         args.map(String::from).chain(how.iter().cloned()).collect()
     }
 
-    /// Starts it in `place`.
+    /// Starts the training in `place`.
     fn start(self, place: &Place, fault: Option<Fault>) -> Run {
         run(place, fault, &self.args(&self.command()))
     }
 
-    /// Goes on from what is in `place`: from the checkpoint where there is one, otherwise anew.
+    /// Resumes the training from the checkpoint in `place`, or starts it again if there is no checkpoint.
     fn go_on(self, place: &Place) -> Run {
         match place.read(CHECKPOINT) {
             None => self.start(place, None),
@@ -87,7 +88,7 @@ impl Training {
         })
     }
 
-    /// That the models in `place` are those of an undisturbed run, and nothing else is left.
+    /// Checks that `place` contains the models of an undisturbed run and no other files.
     fn check(self, place: &Place, what: &dyn std::fmt::Debug) {
         let expected = self.undisturbed();
         for (name, expected) in [OUT, LAST].iter().zip(expected) {
@@ -114,7 +115,7 @@ fn run(place: &Place, fault: Option<Fault>, args: &[String]) -> Run {
     }
 }
 
-/// Every point with what happens at it: `actions` says what may happen to a kind of call at its N-th.
+/// The faults of both trainings. `actions` returns the effects to try at the N-th call of a kind.
 fn faults(kinds: &[Kind], actions: impl Fn(Kind, u32) -> Vec<Action>) -> Vec<(Training, Fault)> {
     let mut faults = Vec::new();
     for training in [Training::New, Training::Frozen] {
@@ -125,7 +126,7 @@ fn faults(kinds: &[Kind], actions: impl Fn(Kind, u32) -> Vec<Action>) -> Vec<(Tr
             }
         }
     }
-    // What all need is made before two threads want it.
+    // Make the shared results before two threads need them.
     Training::New.undisturbed();
     Training::Frozen.undisturbed();
     faults
@@ -141,7 +142,7 @@ fn a_call_that_fails_costs_nothing() {
         Kind::Create,
     ];
     let faults = faults(&kinds, |kind, number| {
-        // Each call meets the full disk, and one of the others in turn.
+        // A full disk is tried at each call, and one of the other effects, in turn.
         let others = match kind {
             Kind::Write => vec![
                 Action::Error(EIO),
@@ -172,7 +173,7 @@ fn a_call_that_fails_costs_nothing() {
         }
         training.check(&place, &what);
     });
-    // Sixteen writes and syncs of either training, and renames as many as there are.
+    // Sixteen writes and sixteen syncs of each training, and all of its fewer renames.
     let hits = hits.into_inner();
     println!("{hits} faults of {} asked for", faults.len());
     assert!(hits >= 180, "{hits}");
@@ -204,7 +205,7 @@ fn a_run_that_is_killed_goes_on_as_if_it_were_not() {
     assert!(hits >= 110, "{hits}");
 }
 
-/// Files that a message says something is in instead.
+/// The files that a message names as written instead of the requested ones.
 fn rescued(message: &str) -> Vec<&str> {
     let parts = message.split("what was to be written is in ").skip(1);
     parts
@@ -255,7 +256,7 @@ fn what_cannot_be_written_any_more_is_somewhere_else() {
                     assert!(&bytes == last, "{what:?}");
                 }
                 _ => {
-                    // Another disk, on which the run goes on to the same end.
+                    // The run is resumed in another place, with the same result.
                     let other = Place::new();
                     let second = training.resume(&other, found.to_str().unwrap());
                     assert_eq!(second.code, Some(0), "{what:?}: {}", second.err);

@@ -11,7 +11,7 @@ use crate::attentive::attentive;
 use crate::browser::PHONE;
 use crate::{OVERFLOW, Visit, sample, visit_model};
 
-/// Eight rows and columns of places, over the centre of the photo.
+/// With this recipe, the map has eight rows and columns of places over the centre of the photo.
 const RECIPE: &str = "torchvision:64";
 const SIDE: usize = 8;
 
@@ -24,7 +24,7 @@ fn page(size: [u32; 2]) -> Option<Visit> {
     Some(page)
 }
 
-/// A model whose decoder sees the average of the map, and looks nowhere.
+/// A model whose decoder sees the average of the map and has no attention.
 fn inattentive() -> Captioner {
     let mut captioner = attentive(RECIPE);
     let config = DecoderConfig {
@@ -36,8 +36,8 @@ fn inattentive() -> Captioner {
     captioner
 }
 
-/// The weights of each word of the best caption of a sample photo, asked of the model directly, and the part of the photo
-/// that the map covers.
+/// The attention weights of each word of the best caption of a sample photo, and the part of the photo that the map covers.
+/// Both are computed directly by the model, without the service.
 fn weights(name: &str) -> (Vec<Vec<f32>>, [f64; 4]) {
     let captioner = attentive(RECIPE);
     let image = Image::open(sample(name)).unwrap();
@@ -55,8 +55,7 @@ fn weights(name: &str) -> (Vec<Vec<f32>>, [f64; 4]) {
     (weights.collect(), region)
 }
 
-/// How opaque the overlay is at the centre of each place, row by row, and in the photo's corner; `null` where there is no
-/// overlay.
+/// The opacity of the overlay at the centre of each place, row by row, and in the photo's corner; `null` without an overlay.
 fn overlay(page: &Visit, [left, top, width, height]: [f64; 4]) -> Value {
     page.browser.run(&format!(
         "const canvas = document.querySelector('.card .attention');
@@ -75,14 +74,14 @@ fn overlay(page: &Visit, [left, top, width, height]: [f64; 4]) -> Value {
     ))
 }
 
-/// The overlay is thin where the word's weights are high, and darkest where the model was not shown the photo.
+/// Checks that the overlay is thin where the word's weights are high, and darkest outside the part that the model sees.
 fn shows(overlay: &Value, weights: &[f32]) {
     let places: Vec<f64> = serde_json::from_value(overlay["places"].clone()).unwrap();
     let corner = overlay["corner"].as_f64().unwrap();
     let most = weights.iter().copied().fold(0.0, f32::max);
     for (alpha, weight) in places.iter().zip(weights) {
         assert!(*alpha < corner, "{alpha} and {corner}");
-        // At a place's centre neighbours hardly count; weights were rounded, and the browser blends in its own way.
+        // The tolerance covers the influence of neighbouring places, the rounding of weights and the browser's blending.
         let expected = 175.0 * (1.0 - f64::from(weight / most));
         assert!((alpha - expected).abs() < 60.0, "{alpha}, not {expected}");
     }
@@ -96,7 +95,7 @@ fn hidden(page: &Visit) -> bool {
         == json!(true)
 }
 
-/// Shows the page a sample photo, and waits for its caption and its thumbnail.
+/// Clicks on a sample photo, and waits for its caption and its thumbnail.
 fn describe(page: &Visit, name: &str) {
     page.browser.click(&format!("[data-sample='{name}']"));
     page.caption(0);
@@ -115,7 +114,7 @@ fn pointing_at_a_word_shows_where_the_model_looked() {
     assert!(hidden(&page));
     page.browser.click(".card .caption .word");
     shows(&overlay(&page, region), &weights[0]);
-    // The overlay lies exactly on the photo, and takes no clicks or sounds away from it.
+    // The overlay covers the photo exactly and is hidden from screen readers.
     let boxes = page.browser.run(
         "const image = document.querySelector('.card .thumbnail'), canvas = document.querySelector('.card .attention');
          const box = (e) => { const { x, y, width, height } = e.getBoundingClientRect(); return [x, y, width, height]; };
@@ -124,7 +123,7 @@ fn pointing_at_a_word_shows_where_the_model_looked() {
     );
     assert_eq!([&boxes[0], &boxes[2]], [&boxes[1], &boxes[3]]);
     assert_eq!([&boxes[4], &boxes[5]], [&json!(true), &json!("true")]);
-    // Away from the word it goes.
+    // The overlay disappears when another element has the focus.
     page.browser.click("#results-title");
     page.browser.wait(
         "the overlay to go",

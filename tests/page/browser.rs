@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// A small phone's window, in pixels.
 pub const PHONE: [u32; 2] = [360, 740];
 
-/// What something that has to appear may take.
+/// How long to wait for something to appear.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `chromedriver`, until it is dropped.
@@ -21,7 +21,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts one, or says that there is none.
+    /// Starts `chromedriver`, or prints that it is missing and returns `None`.
     pub fn start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -57,7 +57,7 @@ impl Driver {
         Some(driver)
     }
 
-    /// A browser with a window of this size inside.
+    /// Opens a browser whose page has this size.
     pub fn browser(&self, [width, height]: [u32; 2]) -> Browser {
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
@@ -102,12 +102,12 @@ impl Browser {
         self.post("url", json!({ "url": url }));
     }
 
-    /// What `script` returns.
+    /// Runs `script` and returns its result.
     pub fn run(&self, script: &str) -> Value {
         self.post("execute/sync", json!({ "script": script, "args": [] }))
     }
 
-    /// Runs a script that awaits, to its end.
+    /// Runs an asynchronous script to its end.
     pub fn run_later(&self, script: &str) {
         let script = format!(
             "const done = arguments[0];
@@ -117,7 +117,7 @@ impl Browser {
         assert_eq!(failure, Value::Null);
     }
 
-    /// What `script` returns as soon as that is neither null nor false.
+    /// Runs `script` again and again until its result is neither null nor false, and returns that.
     pub fn wait(&self, what: &str, script: &str) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -139,7 +139,7 @@ impl Browser {
         self.post(&format!("element/{element}/click"), json!({}));
     }
 
-    /// Presses keys, as the protocol spells them, wherever the focus is.
+    /// Sends keys, in the spelling of the protocol, to the focused element.
     pub fn press(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let key = key.to_string();
@@ -150,7 +150,7 @@ impl Browser {
         self.post("actions", json!({ "actions": [keyboard] }));
     }
 
-    /// Chooses files in an input.
+    /// Chooses files in a file input.
     pub fn upload(&self, selector: &str, files: &[&Path]) {
         let element = self.element(selector);
         let paths: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
@@ -160,7 +160,7 @@ impl Browser {
         );
     }
 
-    /// What the user prefers, as media queries see it.
+    /// Sets a preference of the user that media queries can read.
     pub fn prefer(&self, feature: &str, value: &str) {
         let features = json!([{ "name": feature, "value": value }]);
         self.devtools(
@@ -169,7 +169,7 @@ impl Browser {
         );
     }
 
-    /// The warnings and errors on the console since the last time.
+    /// The warnings and errors on the console since the last call.
     pub fn console(&self) -> Vec<String> {
         let lines = self.post("se/log", json!({ "type": "browser" }));
         let lines = lines.as_array().unwrap().iter();
@@ -203,7 +203,7 @@ impl Drop for Browser {
     }
 }
 
-/// The `value` of the answer to a command.
+/// Sends a command, and returns the `value` of the answer.
 fn post(url: &str, body: &Value) -> Value {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)

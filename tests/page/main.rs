@@ -22,7 +22,7 @@ use glimpse::tensor::Device;
 use glimpse::web::{Options, Server, Stop};
 use serde_json::{Value, json};
 
-/// The service, until it is dropped.
+/// A service that runs until it is dropped.
 struct Service {
     address: String,
     stop: Stop,
@@ -33,7 +33,7 @@ impl Service {
     fn new(captioner: Captioner, options: Options) -> Self {
         let options = Options {
             addr: "127.0.0.1:0".into(),
-            // Tests run side by side in one process, whose memory each service takes for its own.
+            // Each service counts the whole process's memory as its own, and several tests share the process.
             memory_bytes: 8 << 30,
             ..options
         };
@@ -61,7 +61,7 @@ fn sample(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// What the model says of a sample photo, asked directly.
+/// The caption of a sample photo, computed directly by the model.
 fn said(name: &str) -> String {
     let captioner = Captioner::bundled().unwrap();
     let image = Image::open(sample(name)).unwrap();
@@ -76,19 +76,19 @@ fn said(name: &str) -> String {
         .clone()
 }
 
-/// A page in a browser, and the service behind it.
+/// A browser with the page of a service, and the service itself.
 struct Visit {
     browser: Browser,
     service: Service,
     _driver: Driver,
 }
 
-/// Opens the page of a service with the bundled model, or `None` where there is no browser.
+/// Opens the page of a service with the bundled model, or returns `None` without a browser.
 fn visit(size: [u32; 2], options: Options) -> Option<Visit> {
     visit_model(Captioner::bundled().unwrap(), size, options)
 }
 
-/// Opens the page of a service with this model, or `None` where there is no browser.
+/// Opens the page of a service with this model, or returns `None` without a browser.
 fn visit_model(captioner: Captioner, size: [u32; 2], options: Options) -> Option<Visit> {
     let driver = Driver::start()?;
     let service = Service::new(captioner, options);
@@ -106,7 +106,7 @@ fn usual() -> Option<Visit> {
 }
 
 impl Visit {
-    /// The text of the caption of the card that stands at `at`, once it is there.
+    /// Waits for the caption of the card at position `at`, and returns its text.
     fn caption(&self, at: usize) -> String {
         let script = format!(
             "const card = document.querySelectorAll('#cards .card')[{at}];
@@ -116,8 +116,8 @@ impl Visit {
         text.as_str().unwrap().trim().to_string()
     }
 
-    /// Whatever a test did, nothing went wrong unseen: no message of an error on the console, nothing asked of another
-    /// origin, no bar about an error in the page.
+    /// Checks that nothing went wrong unnoticed: the console has no error except `expected`, the page sent no request to
+    /// another origin and shows no error bar.
     fn is_clean(&self, expected: &str) {
         let origins = self.browser.run(
             "return performance.getEntriesByType('resource').map(e => new URL(e.name).origin)
@@ -141,7 +141,7 @@ fn an_uploaded_picture_is_described_as_on_the_command_line() {
     let [cat, raccoon] = ["cat.jpg", "raccoon.jpg"].map(sample);
     page.browser.upload("#file-input", &[&cat]);
     assert_eq!(page.caption(0), said("cat.jpg"));
-    // Those that come later stand before it.
+    // Later pictures are placed before it.
     page.browser.upload("#file-input", &[&raccoon]);
     page.browser.wait(
         "two cards",
@@ -159,7 +159,7 @@ fn an_uploaded_picture_is_described_as_on_the_command_line() {
         timings.contains("encode") && timings.contains("cpu"),
         "{timings}"
     );
-    // Words are tinted by how sure the model is of each.
+    // The colour of each word shows its probability.
     let levels = page.browser.run(
         "return [...document.querySelectorAll('.card .caption .word')].every(w => w.dataset.level >= 1)",
     );
@@ -211,7 +211,7 @@ fn the_keyboard_is_enough() {
     tab_to("[data-sample='raccoon.jpg']");
     page.browser.press("\u{e007}");
     assert_eq!(page.caption(0), said("raccoon.jpg"));
-    // Along the words of the caption, each of which says how likely it is.
+    // Tab goes through the words of the caption, and each shows its probability.
     tab_to(".card .caption .word");
     let first = page
         .browser
@@ -243,7 +243,7 @@ fn junk_is_told_of_and_the_rest_goes_on() {
     let done = "const card = document.querySelector('.card[data-state=done]');
         return card ? card.querySelector('.caption').textContent.trim() : null";
     assert_eq!(page.browser.wait("the other", done), json!(said("cat.jpg")));
-    // The browser itself notes an answer of 415 on the console.
+    // The browser itself writes the status 415 to the console.
     page.is_clean("415");
 }
 
@@ -287,7 +287,7 @@ fn it_works_behind_a_proxy_under_a_path() {
         let server = page.service.address.strip_prefix("http://").unwrap();
         let server = server.trim_end_matches('/').parse().unwrap();
         let address = proxy::start(server, manner);
-        // A proxy that leaves the path leaves the way to the page, too.
+        // If the proxy does not strip the path, the service redirects to the path with a slash.
         let slash = if strips { "/" } else { "" };
         page.browser
             .open(&format!("http://{address}/see/it{slash}"));
@@ -299,7 +299,7 @@ fn it_works_behind_a_proxy_under_a_path() {
     }
 }
 
-/// How much wider the page is than its window.
+/// A script that returns by how much the page is wider than its window.
 const OVERFLOW: &str =
     "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
 
@@ -332,7 +332,7 @@ fn captions_can_be_taken_away() {
     let Some(page) = usual() else { return };
     page.browser.click("[data-sample='cat.jpg']");
     let text = page.caption(0);
-    // What would be downloaded, and what would be copied, is looked at on its way.
+    // Keep the text that the page downloads or copies.
     page.browser.run(
         "window.taken = [];
          const make = URL.createObjectURL;

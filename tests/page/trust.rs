@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::attentive::attentive;
 use crate::{Visit, visit_model};
 
-/// A model with these log-odds that any picture is a photograph, which finds captions of photographs likely right, and
+/// A model that gives every picture these log-odds of being a photograph, calls captions of photographs likely right, and
 /// recognises a tabby.
 fn model(photograph: f32) -> Captioner {
     let mut captioner = attentive("squash:64");
@@ -42,7 +42,7 @@ fn visit(photograph: f32) -> Option<Visit> {
     Some(page)
 }
 
-/// The level of trust, what the page says of it, how the caption looks, and the tags.
+/// The displayed level of trust, its text, the style of the caption, and the tags.
 fn shown(page: &Visit) -> Value {
     page.browser.run(
         "const result = document.querySelector('.card .result');
@@ -74,7 +74,7 @@ fn an_unsure_caption_looks_unsure_and_says_so() {
             .starts_with("Not sure, this is a guess: 3.9% chance"),
         "{words}"
     );
-    // Whoever listens hears it, too.
+    // Screen readers announce the level too.
     page.browser.wait(
         "the announcement",
         "return document.querySelector('#live').textContent.includes('not sure, perhaps')",

@@ -81,13 +81,13 @@ fn programs_that_speak_the_first_http_need_no_host() {
         image.len()
     );
     send(&service, &head, &image).answer();
-    // Those that name one are looked at all the same.
+    // If a request of HTTP/1.0 has a `Host` header, it is checked.
     send(&service, "GET / HTTP/1.0\r\nHost: example.org", b"").error(403);
-    // And no browser is without one.
+    // A request with an origin comes from a browser, and browsers always send the host.
     let page = format!("{head}\r\nOrigin: http://localhost");
     send(&service, &page, &image).error(403);
 
-    // `ab -k` asks for several on one connection.
+    // `ab -k` sends several requests on one connection.
     let mut client = Client::new(service.addr);
     client.send("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     client.send("GET /healthz HTTP/1.0\r\n\r\n");
@@ -151,7 +151,7 @@ fn pages_elsewhere_cannot_post() {
     post("Origin: https://example.org").error(403);
     post("Sec-Fetch-Site: same-origin").answer();
     post(&format!("Origin: http://{}", service.addr)).answer();
-    // A link to the page is no harm.
+    // A link from another site to the page is harmless.
     let link = service.ask("GET", "/", &["Sec-Fetch-Site: cross-site"], b"");
     assert_eq!(link.status, 200);
 }
@@ -181,7 +181,7 @@ fn with_a_token_only_those_who_know_it_are_served() {
             assert_eq!(response.header("www-authenticate"), Some("Bearer"));
         }
         assert_eq!(ask(&["Authorization: Bearer open-sesame"]).status, 200);
-        // Who knows the token is no page that pretends to be this one.
+        // With the token, a request may name any host.
         let elsewhere = ["Authorization: Bearer open-sesame", "Host: example.org"];
         assert_eq!(ask(&elsewhere).status, 200);
     }
@@ -208,14 +208,14 @@ fn with_a_token_a_page_elsewhere_can_send_and_see_answers() {
     let answer = service.ask("POST", "/api/caption", &knows, &png(1));
     answer.answer();
     assert_eq!(answer.header(allowed), any);
-    // Why not, the page is told as well, and when to come again.
+    // The page may also read why it was refused, and when it may try again.
     let refused = service.ask("POST", "/api/caption", &elsewhere, &png(1));
     refused.error(401);
     assert_eq!(refused.header(allowed), any);
     let exposed = refused.header("access-control-expose-headers");
     assert_eq!(exposed, Some("Retry-After"));
 
-    // What a browser asks first, for which it has no token.
+    // A browser's preflight requests have no token.
     for (path, method) in [
         ("/api/caption", "POST"),
         ("/api/info", "GET"),
@@ -237,7 +237,7 @@ fn with_a_token_a_page_elsewhere_can_send_and_see_answers() {
         assert!(headers.contains("authorization") && headers.contains("content-type"));
         assert!(response.header("access-control-max-age").is_some());
     }
-    // The page is no business of other pages; and this is no question of a browser.
+    // Other sites may not read the page, and this `OPTIONS` request is not a preflight.
     assert_eq!(service.get("/").header(allowed), None);
     service
         .ask("OPTIONS", "/api/caption", &[token], b"")

@@ -10,7 +10,7 @@ use glimpse::web::Options;
 
 use crate::{CHUNKED, Client, LONG, Service, png, quick, slow};
 
-/// A JPEG of some hundred bytes that claims 100 megapixels.
+/// A JPEG of a few hundred bytes whose header claims 100 megapixels.
 fn claiming() -> Vec<u8> {
     let mut jpeg = vec![0xFF, 0xD8];
     let mut segment = |marker: u8, data: &[u8]| {
@@ -30,14 +30,14 @@ fn claiming() -> Vec<u8> {
     jpeg
 }
 
-/// A client that keeps at its attack until it is told to stop.
+/// A client that continues its attack until it is told to stop.
 struct Attacker {
     addr: SocketAddr,
     stream: Option<TcpStream>,
 }
 
 impl Attacker {
-    /// Sends more, after connecting anew where the service has closed the connection. Never waits.
+    /// Sends `more`. If the connection is closed, connects again and sends `hello` first. Never waits.
     fn send(&mut self, hello: &[u8], more: &[u8]) {
         let stream = match self.stream.take() {
             Some(stream) => stream,
@@ -58,7 +58,7 @@ impl Attacker {
     }
 }
 
-/// So many attackers, who send `hello` first, and `more` again and again.
+/// Runs a number of attackers, each of which sends `hello` once, and then `more` repeatedly.
 fn attack(
     addr: SocketAddr,
     count: usize,
@@ -77,7 +77,7 @@ fn attack(
     }
 }
 
-/// How long the slowest of some answers to `ask` takes.
+/// The longest time that an answer takes, of several calls of `ask`.
 fn slowest(mut ask: impl FnMut(), times: u32) -> Duration {
     let took = (0..times).map(|_| {
         let started = Instant::now();
@@ -94,7 +94,7 @@ fn under_all_attacks_at_once_it_says_that_it_is_there_and_captions() {
     let addr = service.addr;
     let health = || drop(service.get("/healthz").answer());
     let good = || drop(service.post("/api/caption", &png(1)).answer());
-    // How busy this machine is with other things.
+    // The time on this machine without an attack.
     let calm = slowest(good, 5);
 
     let stop = AtomicBool::new(false);
@@ -112,7 +112,7 @@ fn under_all_attacks_at_once_it_says_that_it_is_there_and_captions() {
             let (service, claim) = (&service, &claim);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    // Some lose their connection to others, as attackers shall.
+                    // Some of these attackers lose their connection to others, as intended.
                     let mut client = service.begin("POST", "/api/caption", &[], claim);
                     let answer = client.rest();
                     assert!(!answer.starts_with(b"HTTP/1.1 200"));
@@ -216,7 +216,7 @@ fn an_address_that_has_too_many_connections_loses_the_idlest() {
     let second = Client::new(service.addr);
     service.get("/healthz").answer();
     assert!(first.rest().is_empty());
-    // Sooner than the headers of its request would have been given up.
+    // The connection was closed before the time for its headers ended.
     assert!(started.elapsed() < Options::default().read_timeout / 2);
     drop(second);
 }
@@ -292,7 +292,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         "localhost:80:80",
     ] {
         ask(&[&format!("Host: {wrong}")]).error(400);
-        // The same in the first line, where the header is fine.
+        // The wrong host is in the request line, and the header is right.
         service
             .ask("GET", &format!("http://{wrong}/api/info"), &[], b"")
             .error(400);
@@ -314,7 +314,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
     service
         .ask("POST", "/api/caption", &[CHUNKED, CHUNKED], chunks)
         .error(400);
-    // Rightly coded, it is read: as no image.
+    // With the right coding, the body is read, and refused because it is not an image.
     service
         .ask(
             "POST",
@@ -365,7 +365,7 @@ fn what_is_no_http_is_refused_in_json_too() {
     }
     let long = format!("GET / HTTP/1.1\r\nX-Long: {}\r\n\r\n", "x".repeat(1 << 20));
     ask(long.as_bytes()).error(431);
-    // After a good one on the same connection, too.
+    // The same request follows a good one on the same connection.
     let good = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut client = Client::new(service.addr);
     client.send(format!("{good}rubbish\r\n\r\n"));

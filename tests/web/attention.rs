@@ -20,7 +20,7 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// What an attentive model says of an image with and without its attention, asked directly.
+/// The captions of an image with or without attention weights, computed directly by an attentive model.
 fn said(bytes: &[u8], attention: bool) -> Value {
     let captioner = attentive("torchvision:64");
     let image = Image::decode(bytes, "image", Limits::default()).unwrap();
@@ -70,7 +70,7 @@ fn every_word_comes_with_where_the_model_looked() {
         let path = format!("/api/caption?n_best=2&attention={wish}");
         let answer = service.post(&path, &bytes).answer();
         assert_eq!(answer["attention_grid"], serde_json::json!([8, 8]));
-        // 73 x 146 pixels, of which the 64 x 64 in the centre are cut out.
+        // The picture is scaled to 73 x 146 pixels, and the 64 x 64 in its centre are cut out.
         let region: Vec<f64> = serde_json::from_value(answer["attention_region"].clone()).unwrap();
         let expected = [41.0 / 146.0, 4.0 / 73.0, 64.0 / 146.0, 64.0 / 73.0];
         for (got, want) in region.iter().zip(expected) {

@@ -31,7 +31,7 @@ fn the_bundled_model_says_over_http_what_it_says_at_home() {
     }
 }
 
-/// As the README promises: words do not depend on what else is captioned at the time, and probabilities hardly.
+/// The book promises that words do not depend on the other images of a batch, and that probabilities hardly do.
 #[test]
 fn in_company_an_image_gets_the_words_that_it_gets_alone() {
     let service = Service::new(Captioner::bundled().unwrap(), Options::default());
@@ -61,7 +61,7 @@ fn an_odd_file_is_answered_with_what_is_odd_about_it() {
     let (service, mut bytes) = (Service::quick(), fixture("rgb.png"));
     let whole = service.post("/api/caption", &bytes).answer();
     assert_eq!(whole.get("warnings"), None);
-    // The end chunk.
+    // Remove the end chunk.
     bytes.truncate(bytes.len() - 12);
     let odd = service.post("/api/caption", &bytes).answer();
     assert_eq!(odd["captions"], whole["captions"]);
@@ -150,7 +150,7 @@ fn those_who_come_at_once_are_answered_together_and_as_if_alone() {
             });
         }
     });
-    // One request is sure to be a batch; the others depend on who is when.
+    // The images of one request always form a batch; those of several requests do only if they arrive together.
     let fields: Vec<(&str, &str, &[u8])> = images.iter().map(|i| ("image", "", &i[..])).collect();
     let results = service.form("/api/caption", &fields).answer();
     for (image, result) in images.iter().zip(results["results"].as_array().unwrap()) {

@@ -15,10 +15,10 @@ fn options_may_be_fields_in_any_order() {
         ("", &[picture, beam, n_best, off][..]),
         ("", &[n_best, picture, off, beam]),
         ("?beam=4", &[picture, n_best]),
-        // The beam that is wide enough for these comes only in the form.
+        // Only the form has a beam that is wide enough for three captions.
         ("?n_best=3", &[picture, beam]),
         ("?beam=4&n_best=3", &[picture]),
-        // Said twice, but not twice differently.
+        // An option may be given twice with the same value.
         ("?beam=4&n_best=3", &[beam, n_best, picture, beam]),
     ] {
         let answer = service.form(&format!("{PATH}{query}"), fields).answer();

@@ -8,7 +8,7 @@ use glimpse::web::Options;
 
 use crate::{CHUNKED, Client, Service, form, png, quick, slow};
 
-/// So many images in one request.
+/// The content type and the body of a form with `count` images.
 fn images(count: u32) -> (String, Vec<u8>) {
     let images: Vec<Vec<u8>> = (0..count).map(png).collect();
     let fields: Vec<(&str, &str, &[u8])> = images.iter().map(|i| ("image", "", &i[..])).collect();
@@ -24,7 +24,7 @@ fn an_upload_that_is_too_large_is_refused_before_it_is_here() {
     assert!(response.error(413).contains("larger than"));
     assert_eq!(response.header("connection"), Some("close"));
 
-    // Who sends it all the same still sees the answer.
+    // A client that sends such a body nevertheless receives the answer.
     let body = vec![0; 40 << 20];
     service.post("/api/caption", &body).error(413);
 

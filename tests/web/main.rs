@@ -31,12 +31,12 @@ use glimpse::tensor::Device;
 use glimpse::web::{Options, Server, Stop};
 use serde_json::Value;
 
-/// More than anything here takes.
+/// A time that nothing in these tests exceeds.
 const LONG: Duration = Duration::from_secs(60);
 
 const CHUNKED: &str = "Transfer-Encoding: chunked";
 
-/// A network without knowledge that sees images by `recipe`.
+/// An untrained captioner that prepares images by `recipe`.
 fn captioner(recipe: &str) -> Captioner {
     let mut init = Init::new(7);
     let sizes = DenseNetConfig {
@@ -76,12 +76,12 @@ fn quick() -> Captioner {
     captioner("squash:32")
 }
 
-/// One that takes a tenth of a second or so for an image.
+/// A captioner that takes about a tenth of a second for an image.
 fn slow() -> Captioner {
     captioner("squash:1024")
 }
 
-/// What `captioner` says of an image, asked directly.
+/// The captions of an image, computed directly by `captioner`.
 fn said(captioner: &Captioner, bytes: &[u8], beam: usize, n_best: usize) -> Value {
     let image = Image::decode(bytes, "image", Limits::default()).unwrap();
     let features = captioner
@@ -123,7 +123,7 @@ impl Service {
     fn new(captioner: Captioner, options: Options) -> Service {
         let options = Options {
             addr: "127.0.0.1:0".into(),
-            // Tests run side by side in one process, whose memory each service takes for its own.
+            // Each service counts the whole process's memory as its own, and several tests share the process.
             memory_bytes: 8 << 30,
             ..options
         };
@@ -160,7 +160,7 @@ impl Service {
     /// Sends a request and does not wait for its answer.
     fn begin(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Client {
         let mut headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
-        // A body in chunks has no length.
+        // A request with a chunked body has no `Content-Length`.
         let in_chunks = headers.iter().any(|h| h == CHUNKED);
         for (name, value) in [
             ("Host", self.addr.to_string()),
@@ -182,7 +182,7 @@ impl Service {
         client
     }
 
-    /// The number that the metrics give to `name`, labels included; 0 where they do not know it.
+    /// The value of the metric `name` (with its labels), or 0 if it is missing.
     fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
         let mut values = text
@@ -191,7 +191,7 @@ impl Service {
         values.next().map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// Waits until `reached`.
+    /// Waits until `reached` returns true.
     fn wait(&self, reached: impl Fn(&Service) -> bool) {
         let started = Instant::now();
         while !reached(self) {
@@ -200,7 +200,7 @@ impl Service {
         }
     }
 
-    /// What came of running it.
+    /// Stops the service and returns the result of its run.
     fn end(&mut self) -> Result<()> {
         self.stop.stop();
         self.thread.take().map_or(Ok(()), |t| t.join().unwrap())
@@ -213,7 +213,7 @@ impl Drop for Service {
     }
 }
 
-/// What a server answers that is not one of a test's own.
+/// The answer of any server to a GET request.
 fn get(addr: SocketAddr, path: &str) -> Response {
     let mut client = Client::new(addr);
     client.send(format!(
@@ -242,7 +242,7 @@ fn form(fields: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
     (kind.into(), body)
 }
 
-/// A connection.
+/// A client's connection.
 struct Client(TcpStream);
 
 impl Client {
@@ -253,11 +253,11 @@ impl Client {
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // Who is refused early may find the connection closed.
+        // The write fails if the service has refused the request early and closed the connection.
         let _ = self.0.write_all(bytes.as_ref());
     }
 
-    /// All that comes until the service closes the connection.
+    /// All bytes until the service closes the connection.
     fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = self.0.read_to_end(&mut bytes);
@@ -308,13 +308,13 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
     }
 
-    /// The answer, after success.
+    /// The JSON of a successful answer.
     fn answer(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json()
     }
 
-    /// What is wrong, as the only thing that is said.
+    /// The message of an error answer, which must contain nothing else.
     fn error(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());
         let object = self.json();

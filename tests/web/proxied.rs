@@ -8,7 +8,7 @@ use crate::{Service, png, quick};
 const PUBLIC: &str = "https://glimpse.example/see/it";
 const PATH: &str = "/see/it";
 
-/// A service, and how a client reaches it through a proxy.
+/// A service, and the proxy through which clients reach it.
 struct Proxied {
     service: Service,
     direct: std::net::SocketAddr,
@@ -32,7 +32,7 @@ impl Proxied {
     }
 }
 
-/// The addresses that a page names.
+/// The addresses in a page's attributes.
 fn addresses(page: &str) -> Vec<&str> {
     let named = ["src=\"", "href=\""].map(|attribute| {
         let parts = page.split(attribute).skip(1);
@@ -41,7 +41,7 @@ fn addresses(page: &str) -> Vec<&str> {
     named.into_iter().flatten().collect()
 }
 
-/// The addresses that a script asks for, without what it puts into them.
+/// The fixed parts of the addresses that a script requests.
 fn asked_for(script: &str) -> Vec<&str> {
     let asked = ["fetch(", "open(\"POST\", "].map(|call| {
         let parts = script.split(call).skip(1);
@@ -52,7 +52,7 @@ fn asked_for(script: &str) -> Vec<&str> {
 
 #[test]
 fn the_page_works_under_any_path() {
-    // Without the public address the proxy has to take the path away, and to say a host that is known here.
+    // Without the public address, the proxy must strip the path and send a host that the service knows.
     for (public, strips, renames) in [
         (None, true, true),
         (Some(PUBLIC), true, true),
@@ -71,7 +71,7 @@ fn the_page_works_under_any_path() {
                 "{address}"
             );
             let status = service.get(&format!("{PATH}/{address}")).status;
-            // The script adds the name of a sample, and captions are not to be had by GET.
+            // The script appends the name of a sample here, and captions need POST.
             let expected = match address {
                 "samples/" => 404,
                 "api/caption" => 405,
@@ -96,7 +96,7 @@ fn the_public_address_is_answered_under_its_path_and_under_none() {
         assert_eq!(direct(path).status, 200, "{path}");
         assert_eq!(direct(&format!("{PATH}{path}")).status, 200, "{path}");
     }
-    // Without the slash the page's addresses would lead beside the path.
+    // Without the slash, the page's relative addresses would leave the path.
     let lead = service.get(PATH);
     assert_eq!(lead.status, 307);
     assert_eq!(lead.header("location"), Some("/see/it/"));
@@ -110,7 +110,7 @@ fn the_public_address_is_answered_under_its_path_and_under_none() {
     ] {
         direct(path).error(404);
     }
-    // What is counted has one name.
+    // Requests with and without the path are counted as the same route.
     let text = direct("/metrics").text();
     let count = r#"glimpse_requests_total{method="GET",route="/api/info",status="200"} 2"#;
     assert!(text.contains(count), "{text}");
@@ -146,7 +146,7 @@ fn the_public_host_is_one_of_the_services_own() {
         assert_eq!(post("glimpse.example", "https://example.org"), 403);
         assert_eq!(post("example.org", public), 403);
     }
-    // A proxy that says another host leaves the origin as it is.
+    // A proxy that changes the host does not change the origin.
     let Proxied { service, .. } = Proxied::new(Some(PUBLIC), true, true);
     for (origin, status) in [
         ("https://glimpse.example", 200),

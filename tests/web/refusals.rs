@@ -64,7 +64,7 @@ fn what_is_no_image_is_refused_by_what_is_wrong_with_it() {
     assert!(error.contains("a.png: is empty"), "{error}");
 }
 
-/// A PNG that says it is so large, and says nothing more.
+/// A small PNG whose header claims this size.
 fn claims(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(1);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
@@ -102,7 +102,7 @@ fn a_few_bytes_that_would_fill_the_memory_are_refused() {
     assert!(results["results"][0]["error"].is_string());
     assert!(results["results"][1]["captions"].is_array());
     let after = service.metric("process_resident_memory_bytes");
-    // Other tests work in the same process, with far less than the 10 GB of the claim.
+    // Other tests use memory of the same process, but far less than the claimed 10 GB.
     assert!(after - before < 2e9, "{} bytes", after - before);
 }
 

@@ -1,4 +1,4 @@
-//! Number of floating-point operations of the networks. A multiplication and an addition are two operations.
+//! Numbers of floating-point operations of the networks. A multiplication and an addition are two operations.
 //!
 //! Only convolutions and matrix products are counted; everything else is below one percent of them. A training step
 //! counts as three forward passes: the backward pass takes two products for each one, for the gradients with respect
@@ -9,12 +9,12 @@ use crate::model::{DecoderConfig, DenseNetConfig};
 /// Number of forward passes that a training step counts as.
 pub const TRAINING: f64 = 3.0;
 
-/// The product of an `[m, k]` and a `[k, n]` matrix.
+/// Operations of the product of an `[m, k]` and a `[k, n]` matrix.
 pub fn product([m, k, n]: [usize; 3]) -> f64 {
     2.0 * m as f64 * k as f64 * n as f64
 }
 
-/// The features of one square image with sides of `size` pixels.
+/// Operations for the features of one square image with sides of `size` pixels.
 pub fn densenet(config: &DenseNetConfig, size: usize) -> f64 {
     let DenseNetConfig {
         growth,
@@ -43,22 +43,23 @@ pub fn densenet(config: &DenseNetConfig, size: usize) -> f64 {
     flops
 }
 
-/// The projection of an image's features to the size of a word embedding.
+/// Operations of the projection of an image's features to the size of a word embedding.
 pub fn image(config: &DecoderConfig) -> f64 {
     product([1, config.features, config.embedding])
 }
 
-/// A time step of the LSTM for one sentence.
+/// Operations of a time step of the LSTM, for one sentence.
 pub fn lstm(config: &DecoderConfig) -> f64 {
     product([1, config.embedding + config.hidden, 4 * config.hidden])
 }
 
-/// The projection of the LSTM's output to the logits of all words, for one sentence.
+/// Operations of the projection of the LSTM's output to the logits of all words, for one sentence.
 pub fn words(config: &DecoderConfig) -> f64 {
     product([1, config.hidden, config.vocabulary])
 }
 
-/// The decoder with attention, once per image with `positions` positions: values, keys and the initial state.
+/// Operations of the decoder with attention once for each image with `positions` positions: values, keys and the
+/// initial state.
 pub fn map(config: &DecoderConfig, positions: usize) -> f64 {
     let DecoderConfig {
         features,
@@ -71,8 +72,8 @@ pub fn map(config: &DecoderConfig, positions: usize) -> f64 {
         + 2.0 * product([1, hidden, hidden])
 }
 
-/// A time step of the decoder with attention, for one sentence: state to query, gate and LSTM; scores and mean over
-/// the positions; word and context to the LSTM; state and context to the logits of all words.
+/// Operations of a time step of the decoder with attention, for one sentence: state to query, gate and LSTM; scores and
+/// mean over the positions; word and context to the LSTM; state and context to the logits of all words.
 pub fn attention(config: &DecoderConfig, positions: usize) -> f64 {
     let DecoderConfig {
         embedding,

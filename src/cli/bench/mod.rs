@@ -59,7 +59,7 @@ enum What {
     TrainAttention,
     /// Matrix products, beside those of the matrixmultiply crate (which uses one thread)
     Gemm,
-    /// The captioning of one image from its features, beam 5, by the same decoder
+    /// The captioning of one image from its features, beam 5, by the decoder of train-decoder
     Decode,
     /// The captioning of one image from its 7 x 7 map, beam 5, by the decoder of train-attention
     DecodeAttention,
@@ -77,7 +77,7 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     shape: Option<[usize; 3]>,
     ms: Spread,
-    /// Computed from the median.
+    /// Billions of operations per second, at the median time.
     gflops: f64,
     /// Time of the kernels in one more run, by the GPU's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +113,7 @@ struct Peer {
     gflops: f64,
 }
 
-/// Milliseconds.
+/// The fastest, the median and the slowest time of the timed runs, in milliseconds.
 #[derive(Clone, Copy, Serialize)]
 struct Spread {
     min: f64,

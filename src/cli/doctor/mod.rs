@@ -22,7 +22,7 @@ use crate::data::dataset::Listed;
 use crate::data::{Dataset, Given, Split};
 use crate::error::{self, Result};
 
-/// Say all that is wrong with a dataset, and what to do about it
+/// Report all problems of a dataset, with advice
 ///
 /// Every picture is read and every caption examined. A problem that keeps `glimpse train` from training on DIR is an
 /// error, and the exit status is then 1: pictures that are missing or cannot be read, pictures without a caption,

@@ -93,7 +93,7 @@ impl DecoderConfig {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// Where a size is zero, absurdly large, or not allowed for this kind.
+    /// If a size is zero, absurdly large, or not allowed for this kind.
     pub fn check(&self) -> Result<()> {
         let sizes = [
             ("features", self.features),

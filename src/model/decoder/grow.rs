@@ -23,7 +23,7 @@ impl Decoder {
     /// random numbers. Its output bias is that of a rare word.
     ///
     /// # Errors
-    /// Where `vocabulary` is smaller than the decoder's, or too large.
+    /// If `vocabulary` is smaller than the decoder's, or too large.
     pub fn with_words(mut self, vocabulary: usize, init: &mut Init) -> Result<Self> {
         let known = self.config.vocabulary;
         if vocabulary < known {

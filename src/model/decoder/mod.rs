@@ -89,7 +89,7 @@ impl Decoder {
     /// The decoder with the same weights and another dropout probability.
     ///
     /// # Errors
-    /// Where `dropout` is not in `[0, 1)`.
+    /// If `dropout` is not in `[0, 1)`.
     pub fn with_dropout(mut self, dropout: f32) -> Result<Self> {
         let config = DecoderConfig {
             dropout,
@@ -135,7 +135,7 @@ impl Decoder {
     /// of an image share its computations.
     ///
     /// # Errors
-    /// Where sizes do not fit or a word is not in the vocabulary.
+    /// If sizes do not fit or a word is not in the vocabulary.
     pub fn forward(
         &self,
         image: &Tensor,
@@ -164,7 +164,7 @@ impl Decoder {
     /// [takes the map](Decoder::takes_map).
     ///
     /// # Errors
-    /// Where `image` has another shape.
+    /// If `image` has another shape.
     pub fn start(&self, image: &Tensor) -> Result<DecoderState> {
         self.check_image(image)?;
         match &self.network {
@@ -178,7 +178,7 @@ impl Decoder {
     /// Adds one word to each of `S` sentences; returns the new state and the logits `[S, V]` of the next word.
     ///
     /// # Errors
-    /// Where their numbers differ or a word is not in the vocabulary.
+    /// If their numbers differ or a word is not in the vocabulary.
     pub fn step(&self, state: &DecoderState, words: &[usize]) -> Result<(DecoderState, Tensor)> {
         match &self.network {
             Network::Inject(d) => d.step(state, words),

@@ -36,7 +36,7 @@ impl DecoderState {
     /// weights, because they belong to the step that computed them.
     ///
     /// # Errors
-    /// Where a sentence does not exist.
+    /// If a sentence does not exist.
     pub fn select(&self, sentences: &[usize]) -> Result<Self> {
         let image_of = sentences.iter().map(|&s| self.image_of.get(s).copied());
         let Some(image_of) = image_of.collect() else {

@@ -2,7 +2,7 @@ use super::*;
 use crate::ops::testing::{assert_close, here, on_every_device, random};
 use crate::ops::{CrossEntropy, cross_entropy};
 
-/// Hidden is as large as a word's vector or not: where it is, a tied output layer has no projection.
+/// The hidden size may equal the size of a word's vector. If it does, a tied output layer has no projection.
 fn configs() -> Vec<DecoderConfig> {
     let mut all = Vec::new();
     for kind in DecoderKind::ALL {
@@ -38,7 +38,7 @@ fn build(config: &DecoderConfig) -> Decoder {
     decoder
 }
 
-/// `n` images as the decoder takes them.
+/// The features of `n` random images, in the form that the decoder takes.
 fn images(config: &DecoderConfig, n: usize) -> Tensor {
     match config.takes_map() {
         true => random(&[n, 4, config.features], 1),
@@ -81,7 +81,7 @@ fn teacher_forcing_and_single_steps_say_the_same() {
             assert!(state.attention().is_none());
             for step in 0..4 {
                 let (next, logits) = decoder.step(&state, &words.map(|w| w[step])).unwrap();
-                // In another order and back, as a search moves its sentences about.
+                // The rows are reordered and ordered back, as a search reorders its sentences.
                 state = next.select(&[2, 0, 1]).unwrap().select(&[1, 2, 0]).unwrap();
                 let compare = |what: &str, all: &Tensor, one: &Tensor| {
                     let width = one.dims()[1];
@@ -173,7 +173,7 @@ fn dropout_is_for_training_and_follows_its_seed() {
     }
 }
 
-/// Two captions of one image and one of another, the words after theirs, and the end.
+/// Two captions of one image and one caption of another: the words that the decoder reads, and those that follow.
 const IMAGE_OF: [usize; 3] = [0, 1, 1];
 const SAID: [usize; 9] = [1, 4, 5, 1, 6, 7, 1, 8, 4];
 const NEXT: [usize; 9] = [4, 5, 2, 6, 7, 2, 8, 4, 2];
@@ -196,7 +196,7 @@ fn gradients(decoder: &mut Decoder, image: &Tensor) -> Vec<(String, Tensor)> {
     all
 }
 
-/// The same loss, added up in `f64`.
+/// The loss, summed in `f64`.
 fn loss(decoder: &Decoder, image: &Tensor) -> f64 {
     let forced = decoder.forward(image, &IMAGE_OF, &SAID, Mode::Inference);
     let logits = forced.unwrap().logits;
@@ -227,7 +227,7 @@ fn every_gradient_is_the_difference_quotient() {
             let image = images(&config, 2);
             for (name, grad) in gradients(&mut decoder, &image) {
                 let square: f64 = grad.data().iter().map(|&g| f64::from(g).powi(2)).sum();
-                // Far enough that logits, which are `f32`, tell the two apart, and so near that few ReLUs turn.
+                // The step is large enough to change the `f32` logits, and small enough that few ReLUs change sign.
                 let by = (0.002 / square.sqrt().max(1e-4)) as f32;
                 let at = |by: f32| {
                     let mut decoder = build(&config);
@@ -261,7 +261,7 @@ fn a_tied_table_stays_one_tensor() {
             };
             let (name, before) = table(&mut decoder);
             assert_eq!(name, "embedding.weight");
-            // Whoever replaces it by one visit (an optimizer, a file, another device) changes both of its uses.
+            // A visitor that replaces it (an optimizer, a file, another device) changes both of its uses.
             let image = images(config, 1);
             let logits = |decoder: &Decoder| {
                 let forced = decoder.forward(&image, &[0], &[1], Mode::Inference);
@@ -277,7 +277,7 @@ fn a_tied_table_stays_one_tensor() {
                 }
             });
             let second = logits(&decoder);
-            // The word is not in the sentence: only its own logit moves, to its bias, which is zero.
+            // The word is not in the sentence, so only its own logit changes: to its bias, which is zero.
             assert_eq!(second[word], 0.0);
             assert_ne!(first[word], 0.0);
             assert_eq!(first[..word], second[..word]);
