@@ -62,7 +62,7 @@ pub struct Encoded {
 /// The most probable caption of each image, of encoder outputs `[N, C]` or `[N, P, C]`.
 ///
 /// # Errors
-/// Those of [`search`].
+/// The errors of [`search`].
 pub fn likeliest(captioner: &Captioner, features: &Tensor, how: &Search) -> Result<Vec<String>> {
     let found = threads::run(|| search(captioner, features, how))?;
     let first = |captions: Vec<Caption>| captions.into_iter().next();
@@ -73,7 +73,7 @@ pub fn likeliest(captioner: &Captioner, features: &Tensor, how: &Search) -> Resu
 /// Reads and encodes the images in chunks, ahead of the caller.
 ///
 /// # Errors
-/// Those of [`ahead`]. The errors of the items are those of [`Captioner::encode`].
+/// The errors of [`ahead`]. The errors of the items are those of [`Captioner::encode`].
 pub fn encoded<'scope>(
     scope: &'scope Scope<'scope, '_>,
     images: Images,

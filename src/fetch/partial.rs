@@ -99,15 +99,17 @@ impl Partial {
         // In this order the note never describes bytes of another origin.
         self.origin = None;
         match fs::remove_file(&self.note) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(unwritten(&self.note, &e)),
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::unwritten(&self.note, &e));
+            }
             _ => {}
         }
         let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(|e| unwritten(&self.path, &e))?;
+        emptied.map_err(|e| Error::unwritten(&self.path, &e))?;
         self.len = 0;
         if let Some(origin) = &origin {
             let text = serde_json::to_vec(origin)
-                .map_err(|e| unwritten(&self.note, &io::Error::other(e)))?;
+                .map_err(|e| Error::unwritten(&self.note, &io::Error::other(e)))?;
             store::write_atomically(&self.note, &text)?;
         }
         self.origin = origin;
@@ -121,7 +123,7 @@ impl Partial {
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
-            .map_err(|e| unwritten(&self.path, &e))?;
+            .map_err(|e| Error::unwritten(&self.path, &e))?;
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -143,7 +145,7 @@ impl Partial {
     /// # Errors
     /// If it cannot be renamed.
     pub fn finish(self, target: &Path) -> Result<()> {
-        store::rename(&self.path, target).map_err(|e| unwritten(target, &e))?;
+        store::rename(&self.path, target).map_err(|e| Error::unwritten(target, &e))?;
         let _ = fs::remove_file(&self.note);
         Ok(())
     }
@@ -160,10 +162,6 @@ fn beside(target: &Path, ending: &str) -> PathBuf {
     let mut name = target.as_os_str().to_os_string();
     name.push(ending);
     name.into()
-}
-
-fn unwritten(path: &Path, e: &io::Error) -> Error {
-    Error::unwritten(path, e)
 }
 
 #[cfg(test)]

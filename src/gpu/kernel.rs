@@ -116,7 +116,7 @@ impl<'a> Kernel<'a> {
     /// number is `y * width + x`, and workgroups beyond the last do nothing.
     ///
     /// # Errors
-    /// Those of [`Kernel::over`].
+    /// The errors of [`Kernel::over`].
     pub fn groups(self, groups: usize) -> Result<()> {
         let width = groups.min(self.gpu.max_groups()).max(1);
         self.grid([width, groups.div_ceil(width), 1])
@@ -125,7 +125,7 @@ impl<'a> Kernel<'a> {
     /// Dispatches this many workgroups along each axis.
     ///
     /// # Errors
-    /// Those of [`Kernel::over`].
+    /// The errors of [`Kernel::over`].
     pub fn grid(mut self, groups: [usize; 3]) -> Result<()> {
         if groups.contains(&0) {
             return Ok(());

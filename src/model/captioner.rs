@@ -1,3 +1,5 @@
+//! The captioner: everything that turns pictures into captions, as one file holds it.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -58,7 +60,7 @@ impl Captioner {
     /// Reads the model in an opened file.
     ///
     /// # Errors
-    /// Those of [`Captioner::load`].
+    /// The errors of [`Captioner::load`].
     pub fn read(weights: &WeightFile) -> Result<Self> {
         let refuse = |what: &str| Err(Error::file(weights.path(), what));
         let Some(description) = Description::read(weights)? else {
@@ -134,7 +136,7 @@ impl Captioner {
     /// `[N, P, C]`, its `P` positions row by row, if the decoder [takes the map](Decoder::takes_map).
     ///
     /// # Errors
-    /// Those of [`DenseNet::spatial`].
+    /// The errors of [`DenseNet::spatial`].
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
         self.encode_in(images, Mode::Inference)
     }
@@ -143,7 +145,7 @@ impl Captioner {
     /// [`Tuning`](super::Tuning) says otherwise.
     ///
     /// # Errors
-    /// Those of [`DenseNet::spatial`].
+    /// The errors of [`DenseNet::spatial`].
     pub fn encode_in(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         if !self.decoder.takes_map() {
             return self.encoder.features(images, mode);

@@ -1,3 +1,5 @@
+//! The encoder: DenseNet-BC (Huang et al., 2017, arXiv 1608.06993).
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -244,7 +246,7 @@ impl DenseNet {
     /// A network with random weights.
     ///
     /// # Errors
-    /// Those of [`DenseNetConfig::check`].
+    /// The errors of [`DenseNetConfig::check`].
     pub fn new(config: &DenseNetConfig, init: &mut Init) -> Result<Self> {
         config.check()?;
         let DenseNetConfig {
@@ -421,7 +423,7 @@ impl DenseNet {
     /// The features, or activations of the penultimate layer: the mean of [`DenseNet::spatial`] over its pixels, `[N, C]`.
     ///
     /// # Errors
-    /// Those of [`DenseNet::spatial`].
+    /// The errors of [`DenseNet::spatial`].
     pub fn features(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         ops::global_avg_pool(&self.spatial(x, mode)?)
     }

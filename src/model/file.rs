@@ -281,7 +281,7 @@ pub fn write(
 /// [`write()`] with additional metadata entries `notes`.
 ///
 /// # Errors
-/// Those of [`write()`].
+/// The errors of [`write()`].
 pub fn write_with(
     path: &Path,
     description: &Description,
@@ -354,7 +354,7 @@ pub fn read_encoder(path: impl AsRef<Path>) -> Result<EncoderFile> {
 /// [`read_encoder`] without the tags.
 ///
 /// # Errors
-/// Those of [`read_encoder`].
+/// The errors of [`read_encoder`].
 pub fn load_encoder(path: impl AsRef<Path>) -> Result<(DenseNet, Option<Description>)> {
     let file = read_encoder(path)?;
     Ok((file.encoder, file.description))

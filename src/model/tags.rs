@@ -23,6 +23,7 @@
 use serde::Serialize;
 
 use super::principal;
+use super::recognition::pooled;
 use crate::error::{Error, Result};
 use crate::nn::{Linear, Module, Role};
 use crate::ops;
@@ -220,11 +221,7 @@ impl Tags {
     /// # Errors
     /// If the features are those of another encoder.
     pub fn probabilities(&self, features: &Tensor) -> Result<Tensor> {
-        let pooled = match *features.dims() {
-            [n, p, f] => ops::global_avg_pool(&features.reshape(&[n, p, 1, f])?)?,
-            _ => features.clone(),
-        };
-        let log_p = ops::log_softmax(&self.logits(&pooled)?)?.to(&Device::Cpu)?;
+        let log_p = ops::log_softmax(&self.logits(&pooled(features)?)?)?.to(&Device::Cpu)?;
         let p = log_p.data().iter().map(|x| x.exp()).collect();
         Tensor::from_vec(p, log_p.dims())
     }
@@ -232,7 +229,7 @@ impl Tags {
     /// For each image the classes with a probability of at least [`LEAST_PROBABILITY`], the most likely first.
     ///
     /// # Errors
-    /// Those of [`Tags::probabilities`].
+    /// The errors of [`Tags::probabilities`].
     pub fn of(&self, features: &Tensor) -> Result<Vec<Vec<Tag>>> {
         let p = self.probabilities(features)?;
         let rows = p.data().chunks(self.names.len().max(1));

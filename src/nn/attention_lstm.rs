@@ -33,7 +33,7 @@ impl AttentionLstm {
     /// Runs all steps of `x` `[S, T, E]` from the state `h`, `c` `[S, H]`.
     ///
     /// # Errors
-    /// Those of [`ops::attention_lstm()`].
+    /// The errors of [`ops::attention_lstm()`].
     pub fn forward(&self, x: &Tensor, memory: &Memory, h: &Tensor, c: &Tensor) -> Result<Attended> {
         ops::attention_lstm(x, memory, h, c, &self.weights)
     }

@@ -121,7 +121,7 @@ impl BatchNorm {
     /// Normalises `x` `[.., C]`; the result has the same shape. In training it updates the running statistics.
     ///
     /// # Errors
-    /// Those of [`ops::batch_norm()`].
+    /// The errors of [`ops::batch_norm()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let (y, moments) = ops::batch_norm(x, &self.prepare(mode)?.norm())?;
         self.update_running(moments.as_ref(), x.len() / self.weight.len().max(1))?;

@@ -29,7 +29,7 @@ impl Conv2d {
     /// Convolves `x` `[N, H, W, C]`: `[N, OH, OW, O]`.
     ///
     /// # Errors
-    /// Those of [`ops::conv2d()`].
+    /// The errors of [`ops::conv2d()`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::conv2d(x, &self.weight, None, self.window)
     }
@@ -38,7 +38,7 @@ impl Conv2d {
 /// `relu(norm(conv(x)))`, `[N, H, W, C]` to `[N, OH, OW, O]`.
 ///
 /// # Errors
-/// Those of [`ops::conv_norm_relu()`].
+/// The errors of [`ops::conv_norm_relu()`].
 pub fn conv_norm_relu(conv: &Conv2d, norm: &BatchNorm, x: &Tensor, mode: Mode) -> Result<Tensor> {
     let prepared = norm.prepare(mode)?;
     let (y, moments) = ops::conv_norm_relu(x, &conv.weight, conv.window, &prepared.norm())?;

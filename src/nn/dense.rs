@@ -47,7 +47,7 @@ impl DenseBlock {
     /// Runs `L` layers on `x` `[N, H, W, C]`: `[N, H, W, C + L growth]`. In training it updates the running statistics.
     ///
     /// # Errors
-    /// Those of [`ops::dense_block()`].
+    /// The errors of [`ops::dense_block()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let norms: Vec<_> = self
             .layers
@@ -112,7 +112,7 @@ impl Transition {
     /// Runs the transition on `x` `[N, H, W, C]`: `[N, H / 2, W / 2, out]`. In training it updates the running statistics.
     ///
     /// # Errors
-    /// Those of [`ops::norm_relu_pool()`] and [`ops::conv2d()`].
+    /// The errors of [`ops::norm_relu_pool()`] and [`ops::conv2d()`].
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let prepared = self.norm.prepare(mode)?;
         let (pooled, moments) = ops::norm_relu_pool(x, &prepared.norm(), 2)?;

@@ -21,7 +21,7 @@ impl Embedding {
     /// The vectors of the words `ids`: `[ids.len(), size]`.
     ///
     /// # Errors
-    /// Those of [`ops::embedding()`].
+    /// The errors of [`ops::embedding()`].
     pub fn forward(&self, ids: &[usize]) -> Result<Tensor> {
         ops::embedding(&self.weight, ids)
     }

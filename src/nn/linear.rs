@@ -25,7 +25,7 @@ impl Linear {
     /// Applies the layer to `x` `[.., in]`: `[.., out]`.
     ///
     /// # Errors
-    /// Those of [`ops::linear()`].
+    /// The errors of [`ops::linear()`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::linear(x, &self.weight, Some(&self.bias))
     }

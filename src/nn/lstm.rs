@@ -31,7 +31,7 @@ impl Lstm {
     /// Runs all steps of `x` `[N, T, I]` from the zero state; returns `h'` of every step, `[N, T, H]`.
     ///
     /// # Errors
-    /// Those of [`ops::lstm_sequence`].
+    /// The errors of [`ops::lstm_sequence`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::lstm_sequence(x, &self.weights)
     }
@@ -39,7 +39,7 @@ impl Lstm {
     /// Runs one step: `(h', c')` from `x` `[N, I]`, `h` and `c` `[N, H]`.
     ///
     /// # Errors
-    /// Those of [`ops::lstm_cell`].
+    /// The errors of [`ops::lstm_cell`].
     pub fn step(&self, x: &Tensor, h: &Tensor, c: &Tensor) -> Result<(Tensor, Tensor)> {
         ops::lstm_cell(x, h, c, &self.weights)
     }

@@ -1,3 +1,5 @@
+//! The state that all request handlers share.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

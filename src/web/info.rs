@@ -1,3 +1,5 @@
+//! The answer of `/api/info`: the program, the model, the device and the limits.
+
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -81,7 +81,7 @@ impl Shares {
 }
 
 /// Returns the resident memory of the process in bytes, if the system reports it.
-fn resident() -> Option<usize> {
+pub(super) fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

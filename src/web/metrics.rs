@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::memory::resident;
+
 /// Bounds of the histograms of seconds: from a small model's part of a batch to the timeout of a request.
 const SECONDS_BOUNDS: [f64; 15] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -153,7 +155,7 @@ impl Metrics {
     /// None in practice: writing to a string does not fail.
     pub fn text(&self, waiting: usize) -> Result<String, fmt::Error> {
         self.queue.set(waiting as i64);
-        self.memory.set(resident_bytes().unwrap_or(0));
+        self.memory.set(resident().unwrap_or(0) as i64);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -169,14 +171,6 @@ fn known(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
-}
-
-/// Returns the resident memory of this process in bytes, on Linux.
-fn resident_bytes() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    let kilobytes: i64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! The options of the service: its address, and its limits on memory, connections, uploads and time.
+
 use std::net::IpAddr;
 use std::time::Duration;
 

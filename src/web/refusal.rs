@@ -1,3 +1,5 @@
+//! Error answers: their status, their JSON, and the errors that they are made from.
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -1,3 +1,5 @@
+//! The server: it opens the address, accepts connections, and ends when it is told to.
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;

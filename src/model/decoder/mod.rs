@@ -71,7 +71,7 @@ impl Decoder {
     /// A decoder with random weights.
     ///
     /// # Errors
-    /// Those of [`DecoderConfig::check`].
+    /// The errors of [`DecoderConfig::check`].
     pub fn new(config: &DecoderConfig, init: &mut Init) -> Result<Self> {
         config.check()?;
         let network = match config.kind {

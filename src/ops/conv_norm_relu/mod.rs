@@ -50,7 +50,7 @@ struct Job<'a> {
 /// ```
 ///
 /// # Errors
-/// Those of [`conv2d()`] and [`batch_norm()`](crate::ops::batch_norm()).
+/// The errors of [`conv2d()`] and [`batch_norm()`](crate::ops::batch_norm()).
 pub fn conv_norm_relu(
     x: &Tensor,
     weight: &Tensor,

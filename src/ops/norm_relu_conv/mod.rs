@@ -73,7 +73,7 @@ impl Job {
 /// ```
 ///
 /// # Errors
-/// Those of [`conv2d`](crate::ops::conv2d()) and [`batch_norm`](crate::ops::batch_norm()).
+/// The errors of [`conv2d`](crate::ops::conv2d()) and [`batch_norm`](crate::ops::batch_norm()).
 pub fn norm_relu_conv(
     x: &Tensor,
     norm: &Norm,

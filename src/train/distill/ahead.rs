@@ -48,7 +48,7 @@ impl Ahead {
     /// Returns the batch of step `step`, and starts assembling that of the next step.
     ///
     /// # Errors
-    /// Those of [`Distillation::batch`].
+    /// The errors of [`Distillation::batch`].
     pub fn batch(&mut self, seed: u64, step: u64, batch: usize) -> Result<Batch> {
         let wanted = (seed, step, batch);
         let Some(worker) = &mut self.worker else {

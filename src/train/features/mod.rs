@@ -104,7 +104,7 @@ impl FeatureCache {
     /// Behaves like [`FeatureCache::open_or_compute`], for a caller that knows the digests of the pictures.
     ///
     /// # Errors
-    /// Those of [`FeatureCache::open_or_compute`].
+    /// The errors of [`FeatureCache::open_or_compute`].
     pub fn open_or_compute_knowing(
         path: &Path,
         source: &Source,
@@ -154,7 +154,7 @@ impl FeatureCache {
     /// Returns the features of these pictures in their first view, in this order: `[n, C]` or `[n, P, C]`, on the CPU.
     ///
     /// # Errors
-    /// Those of [`FeatureCache::rows_of_views`].
+    /// The errors of [`FeatureCache::rows_of_views`].
     pub fn rows(&self, pictures: &[usize]) -> Result<Tensor> {
         let which: Vec<_> = pictures.iter().map(|&picture| (picture, 0)).collect();
         self.rows_of_views(&which)

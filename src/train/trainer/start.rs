@@ -95,7 +95,7 @@ impl Trainer {
     /// changes and the step after which they were made.
     ///
     /// # Errors
-    /// Those of [`Trainer::resume`]; also fails if a setting can no longer be changed, or makes no sense for this run.
+    /// The errors of [`Trainer::resume`]; also fails if a setting can no longer be changed, or makes no sense for this run.
     pub fn resume_with(
         data: impl Into<Given>,
         checkpoint: &Path,
