@@ -143,6 +143,9 @@ fn a_run_that_goes_on_keeps_its_history_once() {
     // A killed run may leave half a line.
     let half = text(&data, "a.log.jsonl") + "{\"step\": 8, \"lo";
     fs::write(data.path().join("a.log.jsonl"), half).unwrap();
+    // The checkpoint after step 4; the complete run will replace it.
+    let early = data.path().join("early.safetensors");
+    fs::copy(data.path().join("a.checkpoint.safetensors"), &early).unwrap();
     train(
         &data,
         "a.safetensors",
@@ -173,6 +176,7 @@ fn a_run_that_goes_on_keeps_its_history_once() {
         (1..=12).collect::<Vec<_>>()
     );
     fs::remove_file(data.path().join("a.log.jsonl")).unwrap();
+    fs::copy(&early, data.path().join("a.checkpoint.safetensors")).unwrap();
     train(
         &data,
         "a.safetensors",

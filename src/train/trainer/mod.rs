@@ -61,6 +61,31 @@ pub struct Trainer {
 /// Time after which a checkpoint is written although fewer steps than asked for were taken since the last one.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 
+/// Decides after which steps a run writes its checkpoint.
+struct Checkpoints {
+    /// Steps between two checkpoints; 0 for none.
+    every: u64,
+    /// Time of the last one, or of the start.
+    last: Instant,
+}
+
+impl Checkpoints {
+    fn new(every: u64) -> Self {
+        let last = Instant::now();
+        Checkpoints { every, last }
+    }
+
+    /// Returns whether a checkpoint is due after `step`.
+    fn are_due(&mut self, step: u64) -> bool {
+        let due = self.every > 0
+            && (step.is_multiple_of(self.every) || self.last.elapsed() >= CHECKPOINT_INTERVAL);
+        if due {
+            self.last = Instant::now();
+        }
+        due
+    }
+}
+
 impl Trainer {
     /// Returns the configuration.
     pub fn config(&self) -> &TrainConfig {
@@ -94,7 +119,8 @@ impl Trainer {
             self.evaluate(0, options, watch)
                 .map_err(|e| self.all_unusable(e))?;
         }
-        let mut saved = Instant::now();
+        let mut checkpoints = Checkpoints::new(options.checkpoint_every);
+        let mut complete = false;
         while self.optimizer.steps() < last {
             let report = self.step().map_err(|e| self.give_up(e, options))?;
             let step = report.step;
@@ -113,22 +139,18 @@ impl Trainer {
                     error::name(&path)
                 )));
             }
-            if ends {
+            complete = ends || step == total;
+            if complete {
                 break;
             }
-            let due = match options.checkpoint_every {
-                0 => false,
-                every => step.is_multiple_of(every) || saved.elapsed() >= CHECKPOINT_INTERVAL,
-            };
-            // The one after the last step is written below, when the model is there.
-            if due && step < last {
+            if checkpoints.are_due(step) {
                 let path = self.save_checkpoint(&options.out)?;
                 watch(Event::Saved { path });
-                saved = Instant::now();
             }
         }
         self.finish(&options.out)?;
-        if options.checkpoint_every > 0 {
+        // From its checkpoint a complete run can go on for more epochs.
+        if complete && options.checkpoint_every > 0 {
             let path = self.save_checkpoint(&options.out)?;
             watch(Event::Saved { path });
         }

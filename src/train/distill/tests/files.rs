@@ -91,7 +91,8 @@ fn other_targets_have_another_digest() {
         let row = vec![0.5, 0.25, 0.25 - last, last];
         digest(targets.clone().with("probabilities", &[1, 4], row))
     };
-    let features = digest(targets.clone().with("features", &[1, 5], vec![0.5; 5]));
+    let others = targets.clone().without("features");
+    let features = digest(others.with("features", &[1, 5], vec![0.5; 5]));
     let all = [of_classes(0.0), of_classes(0.125), features];
     assert_eq!(all[0], of_classes(0.0));
     assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
