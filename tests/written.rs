@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Macros that no source of the crate may call, and macros that programs may not call but tests in the library may.
+/// Macros that no source but an example may call, and macros that programs may not call but tests in the library may.
 const NOWHERE: [&str; 3] = ["eprintln!", "eprint!", "dbg!"];
 const NOT_IN_PROGRAMS: [&str; 2] = ["println!", "print!"];
 

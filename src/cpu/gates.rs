@@ -1,7 +1,7 @@
 //! The elementwise part of an LSTM's step, after its matrix products, and its gradient.
 //!
-//! `a` are the four pre-activations; `ops::attention_lstm` calls them `a'`. A prime means "after the
-//! step": `c` is the cell state before it, `c'` after it.
+//! `a` are the four pre-activations; `ops::attention_lstm` calls them `a'`. A prime means "after the step": `c` is the cell
+//! state before it, `c'` after it.
 //!
 //! ```text
 //! i, f, o = sigmoid(a)    g = tanh(a)      c' = f c + i g      h' = o tanh(c')

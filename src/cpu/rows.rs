@@ -37,6 +37,8 @@ pub(crate) fn write_blocks(
     body: impl Fn(Range<usize>, PixelsMut) + Sync + Send,
 ) {
     let (step, stride) = (block_rows(channels), to.stride);
+    // Otherwise the rows that do not fit would be left out without a word.
+    assert!(rows == 0 || (rows - 1) * stride + channels <= to.data.len());
     threads::for_each_chunk(to.data, step * stride, |i, data| {
         let end = rows.min((i + 1) * step);
         body(i * step..end, PixelsMut::new(data, stride));
@@ -117,4 +119,34 @@ pub(crate) fn add_in_order(parts: Vec<Vec<f32>>, channels: usize) -> Vec<f32> {
             .for_each(|(t, &p)| *t += f64::from(p));
     }
     total.into_iter().map(|t| t as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_written_once_and_what_lies_between_stays() {
+        // Several blocks, of which the last is shorter, and rows of 3 channels that begin 5 floats apart.
+        let rows = 2 * block_rows(3) + 7;
+        let mut map = vec![0.0; rows * 5 - 2];
+        write_blocks(PixelsMut::new(&mut map, 5), rows, 3, |rows, mut to| {
+            for row in rows.clone() {
+                to.row(row - rows.start, 3)
+                    .iter_mut()
+                    .for_each(|x| *x += row as f32 + 1.0);
+            }
+        });
+        for (i, &x) in map.iter().enumerate() {
+            let want = if i % 5 < 3 { i / 5 + 1 } else { 0 };
+            assert_eq!(x, want as f32, "element {i}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn a_map_without_room_for_all_rows_is_refused() {
+        let mut map = vec![0.0; 11];
+        write_blocks(PixelsMut::new(&mut map, 4), 3, 4, |_, _| {});
+    }
 }

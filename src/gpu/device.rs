@@ -36,7 +36,8 @@ pub(super) struct Inner {
     pub(super) stream: Mutex<Stream>,
 }
 
-const LOST: &str = "the GPU was lost; start again, from the last checkpoint where there is one";
+/// The message of the error after the GPU was lost.
+const LOST: &str = "the GPU was lost; start again, from the last checkpoint if there is one";
 
 fn max_elements(limits: &wgpu::Limits) -> usize {
     let bytes = limits

@@ -22,13 +22,9 @@ pub(crate) fn fold_for(norm: &Norm, x: Pixels, rows: usize) -> (Folded, Option<M
 
 /// `y = scale x + shift`, or with ReLU `y = max(0, scale x + shift)`
 pub(crate) fn forward(job: &Job, norm: &Norm) -> (Tensor, Folded, Option<Moments>) {
-    let (folded, moments) = fold_for(norm, Pixels::new(job.x.data(), job.channels), job.rows);
-    let y = affine(
-        Pixels::new(job.x.data(), job.channels),
-        &folded,
-        job.relu,
-        job.rows,
-    );
+    let x = Pixels::new(job.x.data(), job.channels);
+    let (folded, moments) = fold_for(norm, x, job.rows);
+    let y = affine(x, &folded, job.relu, job.rows);
     (Tensor::computed(y, job.x.dims()), folded, moments)
 }
 

@@ -75,12 +75,13 @@ impl Checkpoints {
         Checkpoints { every, last }
     }
 
-    /// Returns whether a checkpoint is due after `step`.
-    fn are_due(&mut self, step: u64) -> bool {
-        let due = self.every > 0
-            && (step.is_multiple_of(self.every) || self.last.elapsed() >= CHECKPOINT_INTERVAL);
+    /// Returns whether a checkpoint is due after `step`, which ended `now`.
+    fn are_due(&mut self, step: u64, now: Instant) -> bool {
+        let waited = now.duration_since(self.last);
+        let due =
+            self.every > 0 && (step.is_multiple_of(self.every) || waited >= CHECKPOINT_INTERVAL);
         if due {
-            self.last = Instant::now();
+            self.last = now;
         }
         due
     }
@@ -143,7 +144,7 @@ impl Trainer {
             if complete {
                 break;
             }
-            if checkpoints.are_due(step) {
+            if checkpoints.are_due(step, Instant::now()) {
                 let path = self.save_checkpoint(&options.out)?;
                 watch(Event::Saved { path });
             }
@@ -319,5 +320,22 @@ impl Trainer {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_due_after_steps_and_after_a_time() {
+        let mut checkpoints = Checkpoints::new(4);
+        let start = checkpoints.last;
+        assert!(!checkpoints.are_due(3, start));
+        assert!(checkpoints.are_due(4, start));
+        // The time counts from the last checkpoint.
+        let late = start + CHECKPOINT_INTERVAL;
+        assert!(checkpoints.are_due(5, late) && !checkpoints.are_due(6, late));
+        assert!(!Checkpoints::new(0).are_due(4, late));
     }
 }
