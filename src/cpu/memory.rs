@@ -8,12 +8,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::available;
+
 // Elements of the smallest buffer in the pool: smaller ones come cheaply from the allocator.
 const MIN_ELEMENTS: usize = 16 * 1024;
-// Elements in the pool at most, unless a program sets a lower limit: one gibibyte.
-const MAX_ELEMENTS: usize = 1 << 28;
+// Elements in the pool at most, unless a program sets another limit: one gibibyte.
+const DEFAULT_ELEMENTS: usize = 1 << 28;
 
-static LIMIT: AtomicUsize = AtomicUsize::new(MAX_ELEMENTS);
+static LIMIT: AtomicUsize = AtomicUsize::new(DEFAULT_ELEMENTS);
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
 /// Returns a vector of `len` elements of unspecified contents, for a result that is written in full.
@@ -41,10 +43,16 @@ pub fn zeros(len: usize) -> Vec<f32> {
 
 /// Limits the pool to `bytes`, for a program whose memory is limited.
 pub fn set_limit(bytes: usize) {
-    LIMIT.store(
-        MAX_ELEMENTS.min(bytes / size_of::<f32>()),
-        Ordering::Relaxed,
-    );
+    LIMIT.store(bytes / size_of::<f32>(), Ordering::Relaxed);
+}
+
+/// Lets the pool grow to half of the memory that is available now, for a program that trains.
+///
+/// A training step frees all of its feature maps before the next step asks for buffers of the same sizes. A pool that is
+/// smaller than the maps returns some of them to the system, and then half of the step's time may go into page faults.
+pub fn allow_training() {
+    let bytes = usize::try_from(available::now().bytes / 2).unwrap_or(usize::MAX);
+    LIMIT.fetch_max(bytes / size_of::<f32>(), Ordering::Relaxed);
 }
 
 /// Returns the whole pool to the system, for a program that is idle.
@@ -140,6 +148,19 @@ mod tests {
         assert_eq!(gone.iter().map(Vec::capacity).collect::<Vec<_>>(), [100]);
         assert_eq!(sizes(&pool), [40, 120]);
         assert_eq!(pool.elements, 160);
+    }
+
+    #[test]
+    fn training_may_keep_more_but_never_less() {
+        let before = LIMIT.load(Ordering::Relaxed);
+        allow_training();
+        let limit = LIMIT.load(Ordering::Relaxed);
+        assert!(limit >= before);
+        let half = available::now().bytes / 2;
+        if half > 4 * DEFAULT_ELEMENTS as u64 {
+            assert!(limit > DEFAULT_ELEMENTS, "{half} bytes, {limit} elements");
+        }
+        LIMIT.store(before, Ordering::Relaxed);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::features::Picture;
 use super::provenance::Item;
+use super::step::purpose;
 use crate::cpu::threads;
 use crate::data::augment::{Augment, generator};
 use crate::data::contents::{Contents, Sum};
@@ -228,9 +229,9 @@ impl Samples {
         let steps = self.steps_per_epoch(batch);
         let (epoch, place) = (step / steps, (step % steps) as usize);
         let mut order: Vec<usize> = (0..self.len()).collect();
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(seed, epoch, 1)));
+        order.shuffle(&mut stream(seed, epoch, purpose::ORDER));
         let images: Vec<usize> = order.into_iter().skip(place * batch).take(batch).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(mix(seed, step, 2));
+        let mut rng = stream(seed, step, purpose::BATCH);
         let mirrored = images.iter().map(|_| rng.random_bool(flip)).collect();
         let mut chosen = Vec::new();
         for (place, &image) in images.iter().enumerate() {
@@ -280,6 +281,11 @@ impl Samples {
             targets,
         }
     }
+}
+
+/// Returns the generator of one [`purpose`] in a step or an epoch.
+pub(super) fn stream(seed: u64, place: u64, purpose: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(mix(seed, place, purpose))
 }
 
 /// Derives one seed from three numbers (splitmix64's finaliser after each).

@@ -21,10 +21,17 @@ pub(super) struct Terms {
     pub(super) images: usize,
 }
 
-/// Purposes of random numbers in a step. Each purpose is a separate stream of the generator.
+/// Purposes of random numbers in a run. Each purpose is a separate stream of the generator, but for `SCHEDULED` and
+/// `VIEWS`, which belong to different stages.
 pub(super) mod purpose {
+    /// Order of the images in an epoch.
+    pub const ORDER: u64 = 1;
+    /// Mirrored images of a batch, and the captions chosen for each.
+    pub const BATCH: u64 = 2;
     pub const DROPOUT: u64 = 3;
     pub const ENCODER: u64 = 4;
     pub const SCHEDULED: u64 = 5;
+    /// Order of the views in an epoch of the stage `distill`.
+    pub const VIEWS: u64 = 5;
     pub const DRAWS: u64 = 6;
 }

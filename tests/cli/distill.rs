@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 #[path = "../common/targets.rs"]
@@ -136,6 +137,62 @@ fn a_resumed_distillation_writes_the_same_bytes() {
     let run = train(dir.path(), &[&checkpoint[..], &["--data-changed"]].concat());
     run.lines();
     assert!(run.err.contains("other target files"), "{}", run.err);
+}
+
+#[test]
+fn a_run_may_begin_with_small_views_and_end_with_larger_ones() {
+    let dir = folder();
+    let small = [
+        "--config",
+        "t.toml",
+        "--set",
+        "distill.size=16",
+        "--out",
+        "e.safetensors",
+        "--max-steps",
+        "4",
+        "--checkpoint-every",
+        "2",
+        "--json",
+    ];
+    let small = train(dir.path(), &small).objects();
+    let large = [
+        "--resume",
+        "e.checkpoint.safetensors",
+        "--set",
+        "distill.size=32",
+        "--out",
+        "e.safetensors",
+        "--json",
+    ];
+    let large = train(dir.path(), &large).objects();
+    let steps = |objects: &[Value]| -> Vec<u64> {
+        let steps = objects.iter().filter(|o| o.get("loss").is_some());
+        steps.map(|o| o["step"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(steps(&small), [1, 2, 3, 4]);
+    assert_eq!(steps(&large), [5, 6, 7, 8]);
+    // The encoder's input keeps its size.
+    let report = glimpse(dir.path(), &["inspect", "e.safetensors", "--json"]).object();
+    assert!(report.to_string().contains("\"size\":32"), "{report}");
+
+    // A view must leave at least one position in the last map.
+    for (size, part) in [
+        ("4", "4 pixels are too few for an encoder of 2 blocks"),
+        ("0", "distill.size: must be 1 to 4096"),
+    ] {
+        let size = format!("distill.size={size}");
+        let args = [
+            "--config",
+            "t.toml",
+            "--set",
+            &size,
+            "--out",
+            "f.safetensors",
+        ];
+        let message = train(dir.path(), &args).complaint(1);
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

@@ -517,6 +517,14 @@ pub const FIELDS: &[Field] = &[
     .unit("views")
     .example("1000")
     .fixed("the best score so far was measured on as many"),
+    Field::new(
+        "distill.size",
+        Whole,
+        "The side of the square views, 1 to 4096; without it, that of the encoder's input. A step on smaller views costs \
+         less, so a run may begin with small ones and be resumed with the encoder's own size.",
+    )
+    .unit("pixels")
+    .example("128"),
     Field::new("distill.cache_mib", Whole, "Memory for decoded pictures.")
         .unit("MiB")
         .example("1024"),

@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use super::Distillation;
 use super::file::TargetFile;
@@ -13,7 +11,8 @@ use crate::cpu::{memory, threads};
 use crate::data::preprocess;
 use crate::error::Result;
 use crate::tensor::Tensor;
-use crate::train::batches::mix;
+use crate::train::batches::stream;
+use crate::train::step::purpose;
 
 /// The views of a step and their targets.
 pub struct Batch {
@@ -64,7 +63,7 @@ impl Distillation {
             return order.views.clone();
         }
         let mut views = self.train.clone();
-        views.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(seed, epoch, 5)));
+        views.shuffle(&mut stream(seed, epoch, purpose::VIEWS));
         let views = Arc::new(views);
         *kept = Some(Order {
             seed,

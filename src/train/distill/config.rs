@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Serialize};
 
+use crate::data::preprocess::MAX_SIZE;
 use crate::error::{self, Error, Result};
 
 /// Settings of the distillation stage, in which an encoder learns to predict the teachers' features and classes of each
@@ -35,6 +36,11 @@ pub struct DistillConfig {
     pub held_out: f64,
     /// Maximum number of held-out views in a validation.
     pub validation_views: usize,
+    /// Side of the views in pixels; without it, that of the encoder's input. A network that only sums over positions
+    /// takes pictures of any size. A step on smaller ones costs less, so that a run may begin with many small views and
+    /// end with fewer views of the encoder's own size ("progressive resizing", Tan and Le 2021, arXiv 2104.00298).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
     /// Memory for decoded pictures, in MiB; pictures beyond that are decoded for each view.
     pub cache_mib: usize,
     /// Whether the model keeps the learnt classes as tags.
@@ -51,6 +57,7 @@ impl Default for DistillConfig {
             temperature: 2.0,
             held_out: 0.01,
             validation_views: 1000,
+            size: None,
             cache_mib: 1024,
             tags: true,
         }
@@ -186,6 +193,10 @@ impl DistillConfig {
         require(
             self.validation_views > 0,
             "validation_views: must be at least 1; for no validation set held_out = 0",
+        )?;
+        require(
+            self.size.is_none_or(|size| (1..=MAX_SIZE).contains(&size)),
+            "size: must be 1 to 4096",
         )?;
         for target in &self.targets {
             let loss = self.loss_of(target);

@@ -71,7 +71,7 @@ pub struct Distillation {
     train: Vec<u32>,
     /// Views for validation.
     held_out: Vec<u32>,
-    /// Side of the student's square input, in pixels.
+    /// Side of the square views, in pixels.
     size: u32,
     /// Index of the file whose classes become tags.
     tags: Option<usize>,
@@ -81,7 +81,7 @@ pub struct Distillation {
 
 impl Distillation {
     /// Opens the target files of `config` and finds their pictures among `pictures`, those of the data set, and in the
-    /// folders of `config.pictures`. `recipe` is the student's; views are rendered at its size.
+    /// folders of `config.pictures`. `recipe` is the student's; views are rendered at its size, unless `config.size` is set.
     ///
     /// # Errors
     /// One line about a configuration that makes no sense, a target file with a fault (see [`TargetFile::open`]), a
@@ -116,7 +116,7 @@ impl Distillation {
             views,
             train: Vec::new(),
             held_out: Vec::new(),
-            size: recipe.size(),
+            size: config.size.unwrap_or(recipe.size()),
             tags,
             order: Mutex::new(None),
         };

@@ -194,11 +194,18 @@ impl Data {
         let Some(settings) = &config.distill else {
             return Err(Error::usage("distill: the stage needs [distill]"));
         };
+        let size = settings.size.unwrap_or(recipe.size());
+        if encoder.config().map_side(size as usize) == 0 {
+            return Err(Error::usage(format_args!(
+                "distill.size: {size} pixels are too few for an encoder of {} blocks",
+                encoder.config().blocks.len()
+            )));
+        }
         let pictures = Picture::of_dataset(&self.dataset)?;
         let plan = Plan::new(config, encoder.config(), device).with_encoder();
         plan.with_data(memory::Data {
             images: pictures.len(),
-            size: recipe.size() as usize,
+            size: size as usize,
             words: 0,
         })
         .check()?;

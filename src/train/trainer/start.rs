@@ -7,6 +7,7 @@ use super::dataset::Data;
 use super::save::DEV;
 use super::source::{Source, encoder, new_captioner};
 use super::{Trainer, changes};
+use crate::cpu;
 use crate::data::Given;
 use crate::error::{Error, Result};
 use crate::model::{Captioner, DenseNet, file};
@@ -168,6 +169,9 @@ impl Trainer {
     }
 
     fn assemble(data: Data, config: TrainConfig, mut work: Work, device: &Device) -> Result<Self> {
+        if matches!(device, Device::Cpu) {
+            cpu::memory::allow_training();
+        }
         work.to(device)?;
         work.prepare(&config);
         let optimizer = optimizer(&config, &mut work);

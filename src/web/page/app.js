@@ -88,13 +88,11 @@ const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
 // ---------------------------------------------------------------------------------------------------- Settings
 
-function limit(name) {
-  const most = info?.limits?.beam ?? 50;
-  return name === "beam" ? most : Math.min(most, info?.limits?.n_best ?? most);
-}
+/** Returns the greatest beam width, which is also the greatest number of sentences: a beam holds no more. */
+const limit = () => info?.limits?.beam ?? 50;
 
 function clamp(name, value) {
-  return Math.min(limit(name), Math.max(1, Math.round(Number(value)) || DEFAULTS[name]));
+  return Math.min(limit(), Math.max(1, Math.round(Number(value)) || DEFAULTS[name]));
 }
 
 /** Applies settings. There cannot be more sentences than the beam is wide, so the setting that is not `changed` is adapted. */
@@ -699,10 +697,10 @@ async function loadInfo() {
   const { version, device, threads, model = {}, limits = {} } = info;
   const about = [`Glimpse ${version}`, model.encoder, threads ? `${device}, ${count(threads, "thread")}` : device];
   $("info").textContent = about.filter(Boolean).join(" · ");
-  if (limits.upload_mb) $("limits").textContent = `JPEG, PNG, WebP, GIF and BMP, up to ${limits.upload_mb} MB each.`;
+  if (limits.upload_mb) $("limits").textContent = `JPEG, PNG, WebP, GIF, BMP and TIFF, up to ${limits.upload_mb} MB each.`;
   for (const hint of document.querySelectorAll(".looked")) hint.hidden = !info.attention;
-  $("beam").max = limit("beam");
-  $("n-best").max = limit("n_best");
+  $("beam").max = limit();
+  $("n-best").max = limit();
   return setSettings(settings);
 }
 

@@ -158,6 +158,22 @@ fn a_batch_shows_the_views_and_says_what_the_teacher_said() {
 }
 
 #[test]
+fn views_may_be_smaller_than_the_encoders_input() {
+    let (dir, paths) = folder(4);
+    let targets = make_targets(&paths, 3, 5, 4);
+    let mut config = config(dir.path(), &[("t.safetensors", &targets)]);
+    let large = open(&config).unwrap().batch(1, 0, 6).unwrap();
+    config.size = Some(5);
+    let small = open(&config).unwrap().batch(1, 0, 6).unwrap();
+    assert_eq!(large.images.dims(), &[6, 8, 8, 3]);
+    assert_eq!(small.images.dims(), &[6, 5, 5, 3]);
+    // The same views, with the same targets.
+    assert_eq!(large.views, small.views);
+    let said = |batch: &Batch| batch.teachers[0].features.as_ref().unwrap().data().to_vec();
+    assert_eq!(said(&large), said(&small));
+}
+
+#[test]
 fn teachers_of_the_same_views_share_them() {
     let (dir, paths) = folder(6);
     let (mut a, mut b) = (make_targets(&paths, 2, 5, 4), make_targets(&paths, 2, 3, 7));
