@@ -120,56 +120,51 @@ impl From<ExitCode> for Ended {
 }
 
 impl Command {
-    /// Runs the command. A command that computes opens `device` first, and names it after success.
+    /// Runs the command, on `device` if it computes.
     fn run(&self, device: &DeviceArgs) -> Result<ExitCode> {
         match self {
-            Command::Score(args) => return score::run(args),
-            Command::Inspect(args) => return inspect::run(args),
-            Command::Config(args) => return config::run(args),
-            Command::Compare(args) => return compare::run(args),
-            Command::Convert(args) => return convert::run(args),
-            Command::Fetch(args) => return fetch::run(args),
-            Command::Doctor(args) => return doctor::run(args, device),
-            Command::Devices(args) => return device::run(args),
-            Command::Completions(args) => return completions::run(args),
-            Command::Man(args) => return man::run(args),
-            _ => {}
+            Command::Caption(args) => compute(device, |device| caption::run(args, device)),
+            Command::Features(args) => compute(device, |device| features::run(args, device)),
+            Command::Train(args) => compute(device, |device| train::run(args, device)),
+            Command::Calibrate(args) => compute(device, |device| calibrate::run(args, device)),
+            Command::Evaluate(args) => compute(device, |device| evaluate::run(args, device)),
+            Command::Serve(args) => compute(device, |device| serve::run(args, device)),
+            Command::Bench(args) => compute(device, |device| bench::run(args, device)),
+            Command::Doctor(args) => doctor::run(args, device),
+            Command::Score(args) => score::run(args),
+            Command::Inspect(args) => inspect::run(args),
+            Command::Config(args) => config::run(args),
+            Command::Compare(args) => compare::run(args),
+            Command::Convert(args) => convert::run(args),
+            Command::Fetch(args) => fetch::run(args),
+            Command::Devices(args) => device::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
         }
-        let device = device.open()?;
-        let Ended { code, last_line } = match self {
-            Command::Caption(args) => caption::run(args, &device)?,
-            Command::Features(args) => features::run(args, &device)?,
-            Command::Train(args) => train::run(args, &device)?.into(),
-            Command::Calibrate(args) => calibrate::run(args, &device)?.into(),
-            Command::Evaluate(args) => evaluate::run(args, &device)?.into(),
-            Command::Serve(args) => serve::run(args, &device)?.into(),
-            Command::Bench(args) => bench::run(args, &device)?.into(),
-            Command::Score(_)
-            | Command::Doctor(_)
-            | Command::Inspect(_)
-            | Command::Config(_)
-            | Command::Compare(_)
-            | Command::Convert(_)
-            | Command::Fetch(_)
-            | Command::Devices(_)
-            | Command::Completions(_)
-            | Command::Man(_) => ExitCode::SUCCESS.into(),
-        };
-        if let Device::Gpu(gpu) = &device {
-            if profile::enabled()
-                && let Some(table) = gpu.timings()
-            {
-                output::notes(&table);
-            }
-            if code == ExitCode::SUCCESS {
-                output::note(format_args!("computed on {} ({})", gpu.name(), gpu.kind()));
-            }
-        }
-        if let Some(line) = last_line {
-            output::note(line);
-        }
-        Ok(code)
     }
+}
+
+/// Opens `device`, runs a command on it, and names it after success.
+fn compute<E: Into<Ended>>(
+    device: &DeviceArgs,
+    run: impl FnOnce(&Device) -> Result<E>,
+) -> Result<ExitCode> {
+    let device = device.open()?;
+    let Ended { code, last_line } = run(&device)?.into();
+    if let Device::Gpu(gpu) = &device {
+        if profile::enabled()
+            && let Some(table) = gpu.timings()
+        {
+            output::notes(&table);
+        }
+        if code == ExitCode::SUCCESS {
+            output::note(format_args!("computed on {} ({})", gpu.name(), gpu.kind()));
+        }
+    }
+    if let Some(line) = last_line {
+        output::note(line);
+    }
+    Ok(code)
 }
 
 /// Runs the command line of this process.

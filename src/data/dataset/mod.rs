@@ -54,6 +54,7 @@ use crate::error::{self, Error, Result};
 pub use given::{Columns, Given};
 pub use remarks::{Remark, Topic};
 pub use split::Split;
+pub(crate) use split::name_hash;
 pub use usable::{Unusable, refusal, unreadable};
 
 use entries::Entry;

@@ -110,7 +110,7 @@ impl SplitSource {
         self,
         names: impl Iterator<Item = &'a str>,
     ) -> BTreeMap<&'a str, Split> {
-        let mut by_hash: Vec<(u64, &str)> = names.map(|name| (hash(name), name)).collect();
+        let mut by_hash: Vec<(u64, &str)> = names.map(|name| (name_hash(name), name)).collect();
         by_hash.sort_unstable();
         let (dev, test) = self.held_out(by_hash.len());
         let ranked = by_hash.into_iter().enumerate();
@@ -125,7 +125,7 @@ impl SplitSource {
 }
 
 /// FNV-1a, 64 bits. It spreads names evenly, and anyone can recompute it in three lines.
-fn hash(name: &str) -> u64 {
+pub(crate) fn name_hash(name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn the_rules_depend_on_names_alone() {
-        assert_eq!(hash(""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(hash("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(name_hash(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(name_hash("a"), 0xaf63_dc4c_8601_ec8c);
         let names: Vec<String> = (0..80).rev().map(|i| format!("{i}.jpg")).collect();
-        let mut ranked: Vec<u64> = names.iter().map(|name| hash(name)).collect();
+        let mut ranked: Vec<u64> = names.iter().map(|name| name_hash(name)).collect();
         ranked.sort_unstable();
         for (rule, train, dev, test) in [
             (SplitSource::Eighths, 60, 10, 10),
@@ -150,7 +150,7 @@ mod tests {
             let counts = Split::ALL.map(count);
             assert_eq!(counts, [train, dev, test]);
             for (name, split) in &splits {
-                let rank = ranked.iter().position(|h| *h == hash(name)).unwrap();
+                let rank = ranked.iter().position(|h| *h == name_hash(name)).unwrap();
                 assert_eq!(*split == Split::Dev, rank < dev, "{name}");
             }
         }

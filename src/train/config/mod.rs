@@ -232,6 +232,7 @@ mod tests {
         let stage = |name: &str| TrainConfig::read(&folder.join(name)).unwrap().stage;
         assert_eq!(stage("distill.toml"), Stage::Distill);
         assert_eq!(stage("distill-more.toml"), Stage::Distill);
+        assert_eq!(stage("distill-photos.toml"), Stage::Distill);
         assert_eq!(stage("captions.toml"), Stage::CrossEntropy);
         assert_eq!(stage("self-critical.toml"), Stage::SelfCritical);
         assert_eq!(stage("glimpse.toml"), Stage::CrossEntropy);

@@ -52,6 +52,7 @@ use self::heads::{Objective, add};
 use self::views::Views;
 use super::batches::mix;
 use super::provenance::{Item, Provenance};
+use crate::data::dataset::name_hash;
 use crate::data::{Method, Recipe};
 use crate::error::{self, Error, Result};
 use crate::model::Tags;
@@ -128,10 +129,11 @@ impl Distillation {
     fn set_apart(&mut self, config: &DistillConfig) -> Result<()> {
         let count = self.pictures.len();
         let mut held_out: Vec<bool> = (0..count).map(|i| self.pictures.get(i).held_out).collect();
-        // The choice depends on the names alone, so every run holds out the same pictures.
+        // The choice depends on the names alone, so every run holds out the same pictures. The hash of similar names differs
+        // little in its highest bits, by which it is ranked; `mix` spreads it.
         let mut ranked: Vec<(u64, usize)> = (0..count)
             .filter(|&i| !held_out[i])
-            .map(|i| (hash(&self.pictures.get(i).name), i))
+            .map(|i| (mix(name_hash(&self.pictures.get(i).name), 0, 0), i))
             .collect();
         ranked.sort_unstable();
         let most = ranked.len().saturating_sub(1);
@@ -340,12 +342,6 @@ fn tags_of(config: &DistillConfig, files: &[TargetFile]) -> Result<Option<usize>
         Some(at) => Ok(Some(at)),
         None => Ok(files.iter().position(named)),
     }
-}
-
-/// FNV-1a, 64 bits, followed by splitmix64's finaliser, which spreads similar names evenly.
-fn hash(name: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, step), 0, 0)
 }
 
 #[cfg(test)]
