@@ -190,7 +190,8 @@ fn a_run_may_begin_with_small_views_and_end_with_larger_ones() {
             "--out",
             "f.safetensors",
         ];
-        let message = train(dir.path(), &args).complaint(1);
+        let run = train(dir.path(), &args);
+        let message = run.complaint(1);
         assert!(message.contains(part), "{message}");
     }
 }
