@@ -30,6 +30,13 @@ pub struct Available {
     limit: Limit,
 }
 
+impl Available {
+    /// Returns whether the system reported a limit.
+    pub fn is_reported(&self) -> bool {
+        self.limit != Limit::Unknown
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     Machine,

@@ -12,7 +12,7 @@ use super::available;
 
 // Elements of the smallest buffer in the pool: smaller ones come cheaply from the allocator.
 const MIN_ELEMENTS: usize = 16 * 1024;
-// Elements in the pool at most, unless a program sets another limit: one gibibyte.
+// Elements in the pool at most, unless a program sets a lower limit or trains: one gibibyte.
 const DEFAULT_ELEMENTS: usize = 1 << 28;
 
 static LIMIT: AtomicUsize = AtomicUsize::new(DEFAULT_ELEMENTS);
@@ -43,15 +43,23 @@ pub fn zeros(len: usize) -> Vec<f32> {
 
 /// Limits the pool to `bytes`, for a program whose memory is limited.
 pub fn set_limit(bytes: usize) {
-    LIMIT.store(bytes / size_of::<f32>(), Ordering::Relaxed);
+    LIMIT.store(
+        DEFAULT_ELEMENTS.min(bytes / size_of::<f32>()),
+        Ordering::Relaxed,
+    );
 }
 
-/// Lets the pool grow to half of the memory that is available now, for a program that trains.
+/// Lets the pool grow to half of the memory that is available now, for a program that trains. Where the system does not
+/// report its memory, the limit stays as it is.
 ///
 /// A training step frees all of its feature maps before the next step asks for buffers of the same sizes. A pool that is
 /// smaller than the maps returns some of them to the system, and then half of the step's time may go into page faults.
 pub fn allow_training() {
-    let bytes = usize::try_from(available::now().bytes / 2).unwrap_or(usize::MAX);
+    let available = available::now();
+    if !available.is_reported() {
+        return;
+    }
+    let bytes = usize::try_from(available.bytes / 2).unwrap_or(usize::MAX);
     LIMIT.fetch_max(bytes / size_of::<f32>(), Ordering::Relaxed);
 }
 
@@ -157,7 +165,7 @@ mod tests {
         let limit = LIMIT.load(Ordering::Relaxed);
         assert!(limit >= before);
         let half = available::now().bytes / 2;
-        if half > 4 * DEFAULT_ELEMENTS as u64 {
+        if available::now().is_reported() && half > 4 * DEFAULT_ELEMENTS as u64 {
             assert!(limit > DEFAULT_ELEMENTS, "{half} bytes, {limit} elements");
         }
         LIMIT.store(before, Ordering::Relaxed);

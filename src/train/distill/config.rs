@@ -36,9 +36,10 @@ pub struct DistillConfig {
     pub held_out: f64,
     /// Maximum number of held-out views in a validation.
     pub validation_views: usize,
-    /// Side of the views in pixels; without it, that of the encoder's input. A network that only sums over positions
-    /// takes pictures of any size. A step on smaller ones costs less, so that a run may begin with many small views and
-    /// end with fewer views of the encoder's own size ("progressive resizing", Tan and Le 2021, arXiv 2104.00298).
+    /// Side of the views in pixels; without it, that of the encoder's input. Convolutions and the
+    /// mean over positions work on pictures of any size. A step on smaller views costs less, so a run may begin with many
+    /// small views and end with fewer views of the encoder's own size ("progressive learning", Tan and Le 2021, arXiv
+    /// 2104.00298).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
     /// Memory for decoded pictures, in MiB; pictures beyond that are decoded for each view.

@@ -197,7 +197,7 @@ impl Data {
         let size = settings.size.unwrap_or(recipe.size());
         if encoder.config().map_side(size as usize) == 0 {
             return Err(Error::usage(format_args!(
-                "distill.size: {size} pixels are too few for an encoder of {} blocks",
+                "distill: {size} pixels are too few for an encoder of {} blocks; set a larger distill.size",
                 encoder.config().blocks.len()
             )));
         }
