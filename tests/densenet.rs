@@ -9,7 +9,7 @@ use compare::{nhwc, relative};
 
 use glimpse::cpu::{Isa, Precision};
 use glimpse::data::weights::WeightFile;
-use glimpse::model::{DenseNet, DenseNetConfig, Tuning, file};
+use glimpse::model::{DenseNet, DenseNetConfig, Trained, Tuning, file};
 use glimpse::nn::{Init, Mode, Module};
 use glimpse::tensor::{Gradients, Tensor};
 
@@ -224,7 +224,7 @@ fn the_last_block_alone_has_the_gradients_that_it_has_with_the_others() {
         isa.scope(|| {
             let mut net = tiny(&fixture);
             net.set_tuning(Tuning {
-                last_block: true,
+                trained: Trained::LastBlock,
                 frozen_statistics: true,
             });
             net.track_tuned();
@@ -255,7 +255,7 @@ fn only_the_last_blocks_statistics_move_where_only_it_is_trained() {
     let x = fixture.tensor("x").unwrap();
     let mut net = tiny(&fixture);
     net.set_tuning(Tuning {
-        last_block: true,
+        trained: Trained::LastBlock,
         frozen_statistics: false,
     });
     net.features(&x, TRAINING).unwrap();
@@ -271,9 +271,9 @@ fn what_is_frozen_takes_large_images_in_groups() {
     let mut net = first_blocks();
     let want = net.features(&x, Mode::Inference).unwrap();
     net.set_precision(Precision::Bf16);
-    for last_block in [false, true] {
+    for trained in [Trained::All, Trained::AfterFirstBlock, Trained::LastBlock] {
         net.set_tuning(Tuning {
-            last_block,
+            trained,
             frozen_statistics: true,
         });
         net.track_tuned();

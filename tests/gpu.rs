@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use glimpse::error::Error;
 use glimpse::gpu::{Choice, Gpu};
-use glimpse::model::{Captioner, DenseNetConfig, Tuning};
+use glimpse::model::{Captioner, DenseNetConfig, Trained, Tuning};
 use glimpse::nn::{Module, Role};
 use glimpse::ops;
 use glimpse::tensor::{Device, Tensor};
@@ -397,9 +397,14 @@ fn tuning_has_the_same_gradients_on_a_device() {
         });
         all
     };
-    for (last_block, frozen_statistics) in [(false, true), (true, true), (true, false)] {
+    for (trained, frozen_statistics) in [
+        (Trained::All, true),
+        (Trained::AfterFirstBlock, false),
+        (Trained::LastBlock, true),
+        (Trained::LastBlock, false),
+    ] {
         let tuning = Tuning {
-            last_block,
+            trained,
             frozen_statistics,
         };
         let want = run(tuning, &Device::Cpu);

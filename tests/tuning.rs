@@ -26,7 +26,7 @@ fn with_encoder() -> tempfile::TempDir {
 fn encoder() -> DenseNet {
     let config = DenseNetConfig {
         growth: 8,
-        blocks: vec![2, 2],
+        blocks: vec![2, 2, 2],
         stem: 8,
         bottleneck: 4,
         eps: 1e-5,
@@ -92,6 +92,7 @@ fn what_is_frozen_keeps_every_bit_and_the_rest_moves() {
     for (train_what, statistics) in [
         ("last-block", "batch"),
         ("last-block", "frozen"),
+        ("after-first-block", "batch"),
         ("all", "batch"),
         ("all", "frozen"),
     ] {
@@ -99,8 +100,14 @@ fn what_is_frozen_keeps_every_bit_and_the_rest_moves() {
         let (file, counted) = train(data.path(), config(&text, "lr = 1e-2"), 3);
         let mut tuned = 0;
         encoder().visit("", &mut |name, role, before| {
-            let last = name.contains("denseblock2") || name.contains("norm5");
-            let trained = train_what == "all" || last;
+            let last = name.contains("denseblock3") || name.contains("norm5");
+            let trained = match train_what {
+                "all" => true,
+                "after-first-block" => {
+                    last || name.contains("denseblock2") || name.contains("transition2")
+                }
+                _ => last,
+            };
             let moves = trained && (role.is_trained() || statistics == "batch");
             let (_, changed) = moved(&file, name, before.data());
             assert_eq!(changed, moves, "{train_what}, {statistics}: {name}");

@@ -294,7 +294,7 @@ class EfficientNetLite:
         self.classifier = (layer.weight.detach().float().cpu().numpy(), layer.bias.detach().float().cpu().numpy())
 
     def on_onnx(self, threads):
-        """Returns the network up to its features as a session of ONNX Runtime; None if that is not installed."""
+        """Returns the network up to its last map as a session of ONNX Runtime; None if that is not installed."""
         try:
             import onnx  # noqa: F401: torch's exporter needs it
             import onnxruntime
@@ -302,34 +302,38 @@ class EfficientNetLite:
             return None
         torch, net = self.torch, self.net
 
-        class Features(torch.nn.Module):
+        class Maps(torch.nn.Module):
             def __init__(self):
                 super().__init__()
                 self.net = net
 
             def forward(self, x):
-                return self.net.extract_features(x).mean((2, 3))
+                return self.net.extract_features(x)
 
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             path = os.path.join(folder, "teacher.onnx")
             torch.onnx.export(
-                Features().eval(), torch.zeros(1, 3, self.size, self.size), path, input_names=["x"],
-                output_names=["features"], dynamic_axes={"x": {0: "n"}}, dynamo=False,
+                Maps().eval(), torch.zeros(1, 3, self.size, self.size), path, input_names=["x"], output_names=["maps"],
+                dynamic_axes={"x": {0: "n"}}, dynamo=False,
             )
             session = onnxruntime.SessionOptions()
             session.intra_op_num_threads = threads
             return onnxruntime.InferenceSession(path, session, providers=["CPUExecutionProvider"])
 
-    def __call__(self, levels):
+    def maps(self, levels):
+        """Returns the last map [N, D, h, w] of levels [N, size, size, 3]."""
         if self.session:
             x = ((levels.astype(np.float32) - 127) / 128).transpose(0, 3, 1, 2)
-            return {"features": self.session.run(None, {"x": np.ascontiguousarray(x)})[0]}
+            return self.session.run(None, {"x": np.ascontiguousarray(x)})[0]
         torch = self.torch
         with torch.inference_mode(), torch.autocast(self.device, enabled=self.device != "cpu"):
             x = torch.from_numpy(levels).to(self.device).permute(0, 3, 1, 2).float()
             maps = self.net.extract_features(((x - 127) / 128).contiguous(memory_format=torch.channels_last))
-            return {"features": maps.float().mean((2, 3)).cpu().numpy()}
+            return maps.float().cpu().numpy()
+
+    def __call__(self, levels):
+        return {"features": self.maps(levels).mean((2, 3))}
 
 
 def open_teacher(name, options):

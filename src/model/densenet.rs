@@ -140,15 +140,20 @@ impl DenseNetConfig {
     }
 
     /// Lower bound of the number of elements that training keeps for the backward pass of an image of `size` by `size`
-    /// pixels: the input and the maps of the first convolution and of the blocks.
-    pub fn kept_elements(&self, size: usize) -> u128 {
+    /// pixels: the maps of the trained blocks, and where all is trained the input and the map of the first convolution.
+    pub fn kept_elements(&self, trained: Trained, size: usize) -> u128 {
         let map = |side: usize, channels: usize| (side as u128).pow(2) * channels as u128;
         let half = size.div_ceil(2);
-        let mut sum = map(size, 3) + map(half, self.stem);
+        let mut sum = match trained {
+            Trained::All => map(size, 3) + map(half, self.stem),
+            Trained::AfterFirstBlock | Trained::LastBlock => 0,
+        };
         let (mut side, mut channels) = (half.div_ceil(2), self.stem);
-        for layers in &self.blocks {
+        for (block, layers) in self.blocks.iter().enumerate() {
             channels += layers * self.growth;
-            sum += map(side, channels);
+            if block >= trained.frozen_blocks(self.blocks.len()) {
+                sum += map(side, channels);
+            }
             (side, channels) = (side / 2, channels / 2);
         }
         sum
@@ -210,12 +215,36 @@ impl DenseNetConfig {
     }
 }
 
+/// The part of a [`DenseNet`] that is trained. All parts before it are frozen: they run as in inference, keep their running
+/// statistics, and receive no gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trained {
+    /// All of it.
+    #[default]
+    All,
+    /// Everything after the first block and its transition, or the last batch norm alone where there is a single block. The
+    /// first convolution and the first block work on the largest maps and cost half of the arithmetic.
+    AfterFirstBlock,
+    /// The last block and the last batch norm.
+    LastBlock,
+}
+
+impl Trained {
+    /// The number of frozen blocks, from the first on, of `blocks`.
+    fn frozen_blocks(self, blocks: usize) -> usize {
+        match self {
+            Trained::All => 0,
+            Trained::AfterFirstBlock => 1,
+            Trained::LastBlock => blocks.saturating_sub(1),
+        }
+    }
+}
+
 /// How training treats a [`DenseNet`]. By default all of it is trained, with the statistics of each mini-batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// Whether only the last block and the last batch norm are trained. All parts before them are frozen: they run as in
-    /// inference, keep their running statistics, and receive no gradient.
-    pub last_block: bool,
+    /// The part that is trained.
+    pub trained: Trained,
     /// Whether the trained parts normalise by their running statistics, and do not update them, instead of by the
     /// statistics of the mini-batch. Gradients flow to scales and shifts either way.
     pub frozen_statistics: bool,
@@ -364,9 +393,10 @@ impl DenseNet {
 
     /// The number of parts, from the first on, that training does not update.
     fn frozen_parts(&self) -> usize {
-        match self.tuning.last_block {
-            true => self.blocks.len(),
-            false => 0,
+        match self.tuning.trained {
+            Trained::All => 0,
+            // The first part is the first convolution.
+            trained => 1 + trained.frozen_blocks(self.blocks.len()),
         }
     }
 

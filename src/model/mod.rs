@@ -14,7 +14,7 @@ pub mod tags;
 
 pub use captioner::Captioner;
 pub use decoder::{Decoder, DecoderConfig, DecoderKind, DecoderState, Forced};
-pub use densenet::{DenseNet, DenseNetConfig, Tuning};
+pub use densenet::{DenseNet, DenseNetConfig, Trained, Tuning};
 pub use file::{Description, Kind, Origin};
 pub use recognition::{Recognition, RecognitionConfig};
 pub use tags::{Tag, Tags};

@@ -134,7 +134,10 @@ impl<'a> Plan<'a> {
     fn encoder(&self) -> Part {
         let copies = self.copies(
             self.has_encoder,
-            self.config.encoder.train == EncoderTraining::All,
+            matches!(
+                self.config.encoder.train,
+                EncoderTraining::All | EncoderTraining::AfterFirstBlock
+            ),
         );
         let DenseNetConfig {
             growth,
@@ -174,10 +177,10 @@ impl<'a> Plan<'a> {
             batch, captions, ..
         } = *self.config;
         let images = batch.min(data.images) as u128;
-        let encoded = match self.config.encoder.train {
-            EncoderTraining::All => self.encoder.kept_elements(data.size),
+        let encoded = match self.config.encoder.train.trained() {
+            Some(trained) => self.encoder.kept_elements(trained, data.size),
             // The features are read from a file.
-            EncoderTraining::None | EncoderTraining::LastBlock => self.encoder.features() as u128,
+            None => self.encoder.features() as u128,
         };
         // Logits and their gradients, the gates, and the word embedding.
         let steps = data.words.min(self.config.max_words + 1);
@@ -200,6 +203,7 @@ impl<'a> Plan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Trained;
 
     const DATA: Data = Data {
         images: 100_000,
@@ -265,6 +269,9 @@ mod tests {
         assert_eq!(batch(&config), 100_000 * one);
         let map = |side: u128, channels: u128| side * side * channels;
         let maps = map(8, 256) + map(4, 512) + map(2, 1024) + map(1, 1024);
-        assert_eq!(encoder.kept_elements(32), map(32, 3) + map(16, 64) + maps);
+        assert_eq!(
+            encoder.kept_elements(Trained::All, 32),
+            map(32, 3) + map(16, 64) + maps
+        );
     }
 }

@@ -113,7 +113,11 @@ impl Work {
         };
         match encoder {
             EncoderTraining::None => net.track(false),
-            EncoderTraining::LastBlock | EncoderTraining::All => net.track_tuned(),
+            EncoderTraining::LastBlock
+            | EncoderTraining::AfterFirstBlock
+            | EncoderTraining::All => {
+                net.track_tuned();
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Bench, BenchArgs, Precision, Report, Spread, flops};
 use crate::cpu::available;
 use crate::data::preprocess::DEFAULT_SIZE;
 use crate::error::{Error, Result};
-use crate::model::{DenseNet, DenseNetConfig, file};
+use crate::model::{DenseNet, DenseNetConfig, Trained, file};
 use crate::nn::{Init, Linear, Mode, Module, Role};
 use crate::ops::{CrossEntropy, cross_entropy};
 use crate::tensor::{Device, Tensor};
@@ -56,7 +56,10 @@ pub fn train(bench: &Bench) -> Result<Report> {
     let args = bench.args;
     let mut init = Init::new(1);
     let encoder = open(args, &mut init)?;
-    check_memory(bench, encoder.config().kept_elements(SIZE) as usize)?;
+    check_memory(
+        bench,
+        encoder.config().kept_elements(Trained::All, SIZE) as usize,
+    )?;
     let features = encoder.config().features();
     let flops = flops::densenet(encoder.config(), SIZE) + flops::product([1, features, CLASSES]);
     let mut network = Classifier {

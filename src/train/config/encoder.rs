@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::require;
 use crate::data::Method;
 use crate::error::{Error, Result};
-use crate::model::{DenseNetConfig, Tuning};
+use crate::model::{DenseNetConfig, Trained, Tuning};
 
 /// The encoder and how it is trained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncoderConfig {
     /// `none`: the encoder is frozen and its features are computed once. `last-block`: its last block and its last
-    /// batch norm are trained with the decoder. `all`: encoder and decoder are trained end to end.
+    /// batch norm are trained with the decoder. `after-first-block`: all but its first convolution, its first block and the
+    /// transition after that. `all`: encoder and decoder are trained end to end.
     pub train: EncoderTraining,
     /// Learning rate of the encoder after warm-up, if it differs from the optimizer's; it follows the same schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,8 +39,22 @@ pub enum EncoderTraining {
     None,
     /// Its last block and its last batch norm.
     LastBlock,
+    /// All but its first convolution, its first block and the transition after that.
+    AfterFirstBlock,
     /// All of it.
     All,
+}
+
+impl EncoderTraining {
+    /// Returns the trained part; none if the encoder is frozen.
+    pub fn trained(self) -> Option<Trained> {
+        match self {
+            EncoderTraining::None => None,
+            EncoderTraining::LastBlock => Some(Trained::LastBlock),
+            EncoderTraining::AfterFirstBlock => Some(Trained::AfterFirstBlock),
+            EncoderTraining::All => Some(Trained::All),
+        }
+    }
 }
 
 /// The statistics that batch norms use while they are trained.
@@ -114,7 +129,7 @@ impl EncoderConfig {
     /// Returns how training treats the encoder.
     pub fn tuning(&self) -> Tuning {
         Tuning {
-            last_block: self.train == EncoderTraining::LastBlock,
+            trained: self.train.trained().unwrap_or_default(),
             frozen_statistics: self.statistics == Some(NormStatistics::Frozen),
         }
     }

@@ -184,9 +184,10 @@ pub const FIELDS: &[Field] = &[
     .unit("epochs"),
     Field::new(
         "encoder.train",
-        Choice(&["none", "last-block", "all"]),
+        Choice(&["none", "last-block", "after-first-block", "all"]),
         "How much of the encoder is trained. none: it is frozen, and its features are computed once; last-block: its \
-         last block and its last batch norm; all: all of it.",
+         last block and its last batch norm; after-first-block: all but the first convolution, the first block and the \
+         transition after it, which cost half of the arithmetic; all: all of it.",
     )
     .fixed(ENCODER),
     Field::new(

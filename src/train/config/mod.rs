@@ -153,8 +153,12 @@ impl TrainConfig {
             },
         )?;
         require(
-            !distills || self.encoder.train == EncoderTraining::All,
-            "stage = \"distill\": the encoder is what learns; set encoder.train = \"all\"",
+            !distills
+                || matches!(
+                    self.encoder.train,
+                    EncoderTraining::All | EncoderTraining::AfterFirstBlock
+                ),
+            "stage = \"distill\": the encoder is what learns; set encoder.train = \"all\", or \"after-first-block\"",
         )?;
         require(
             self.optimizer.schedule != ScheduleKind::Plateau
@@ -215,7 +219,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::model::Tuning;
+    use crate::model::{Trained, Tuning};
 
     #[test]
     fn defaults_make_sense_and_survive_a_file() {
@@ -233,6 +237,7 @@ mod tests {
         assert_eq!(stage("distill.toml"), Stage::Distill);
         assert_eq!(stage("distill-more.toml"), Stage::Distill);
         assert_eq!(stage("distill-photos.toml"), Stage::Distill);
+        assert_eq!(stage("distill-words.toml"), Stage::Distill);
         assert_eq!(stage("captions.toml"), Stage::CrossEntropy);
         assert_eq!(stage("self-critical.toml"), Stage::SelfCritical);
         assert_eq!(stage("glimpse.toml"), Stage::CrossEntropy);
@@ -251,7 +256,7 @@ mod tests {
         let config: TrainConfig = toml::from_str(text).unwrap();
         config.check().unwrap();
         let tuning = config.encoder.tuning();
-        assert!(tuning.last_block && tuning.frozen_statistics);
+        assert!(tuning.trained == Trained::LastBlock && tuning.frozen_statistics);
         let again = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<TrainConfig>(&again).unwrap(), config);
     }

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Writes the words of pictures' captions as distillation targets, for the views of a teacher's target file.
+
+    word_targets.py VIEWS.safetensors CAPTIONS.csv OUT.safetensors [--least 20]
+
+A teacher trained on ImageNet tells 120 breeds of dogs apart, and has no class for a man, for running or for red. The words
+of captions say what people care about. VIEWS is a file of tools/teacher_targets.py, CAPTIONS.csv a table with the columns
+image, caption and split, as tools/teacher_captions.py writes it; its training split is read. For each picture the target is a distribution over words:
+
+    p(w) = s(w) idf(w) / sum of s(v) idf(v) over all words v
+    s(w) = the share of the picture's captions that hold w
+    idf(w) = ln(pictures / pictures with w in a caption)
+
+so that `a` and `is`, which most pictures share, weigh nothing. Words of fewer than --least pictures are left out. All views of
+a picture have its words. OUT has the same views as VIEWS, in the same order, so that Glimpse trains on both at once; a view
+of a picture without captions is left out. In the configuration:
+
+    targets = [{ file = "VIEWS.safetensors" }, { file = "OUT.safetensors", classes = 0.25, temperature = 1.0 }]
+"""
+
+import argparse
+import collections
+import csv
+import hashlib
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from teacher_targets import TYPES, Output, half
+
+
+def words_of(caption):
+    """Returns a caption's words: lower case, letters and digits."""
+    return re.sub(r"[^a-z0-9 ]", " ", caption.lower()).split()
+
+
+def read_captions(path):
+    """Returns for each picture, by its file's name, the captions as sets of words; only those of the training split."""
+    captions = collections.defaultdict(list)
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row.get("split", "train") == "train":
+                captions[Path(row["image"]).name].append(set(words_of(row["caption"])))
+    return captions
+
+
+def distributions(captions, least):
+    """Returns the words, and for each picture its distribution over them as numbers of words and probabilities."""
+    pictures = collections.Counter()
+    for sets in captions.values():
+        pictures.update(set().union(*sets))
+    words = sorted(word for word, count in pictures.items() if count >= least)
+    weight = {word: math.log(len(captions) / pictures[word]) for word in words}
+    number = {word: i for i, word in enumerate(words)}
+    found = {}
+    for name, sets in captions.items():
+        mass = collections.Counter(word for one in sets for word in one if word in weight)
+        mass = {number[word]: count * weight[word] for word, count in mass.items() if weight[word] > 0}
+        total = sum(mass.values())
+        if total > 0:
+            found[name] = (list(mass), [value / total for value in mass.values()])
+    return words, found
+
+
+def open_targets(path):
+    """Returns the header of a target file, its metadata, and its tensors `picture` and `view`."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(size))
+
+        def tensor(name):
+            entry = entries[name]
+            start, end = entry["data_offsets"]
+            file.seek(8 + size + start)
+            return np.frombuffer(file.read(end - start), TYPES[entry["dtype"]]).reshape(entry["shape"])
+
+        return json.loads(entries["__metadata__"]["glimpse_targets"]), tensor("picture"), tensor("view")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("views", type=Path, help="the target file with the views")
+    parser.add_argument("captions", type=Path, help="the table with the captions")
+    parser.add_argument("out", type=Path, help="the target file to write")
+    parser.add_argument("--least", type=int, default=20, help="the least number of pictures with a word [default: 20]")
+    options = parser.parse_args()
+    views, picture, view = open_targets(options.views)
+    words, found = distributions(read_captions(options.captions), options.least)
+    kept = np.array([views["names"][p] in found for p in range(len(views["names"]))])[picture]
+    if not kept.any():
+        sys.exit(f"{options.captions}: has no captions of the pictures in {options.views}")
+    picture, view = picture[kept], view[kept]
+    made_from = hashlib.sha256(options.captions.read_bytes()).hexdigest()
+    header = {key: views[key] for key in ("format", "rendering", "views", "names", "digests")}
+    header |= {"teacher": "words", "source": "words of captions", "licence": "", "input": {"words": words}}
+    layout = {"picture": ("U32", [len(picture)]), "view": ("F32", [len(picture), 6])}
+    layout["probabilities"] = ("F16", [len(picture), len(words)])
+    output = Output(options.out, header, layout, made_from)
+    output.tensors["picture"][:], output.tensors["view"][:] = picture, view
+    rows = np.zeros([len(views["names"]), len(words)], np.float32)
+    for i, name in enumerate(views["names"]):
+        if name in found:
+            rows[i, found[name][0]] = found[name][1]
+    for start in range(0, len(picture), 4096):
+        output.tensors["probabilities"][start : start + 4096] = half(rows[picture[start : start + 4096]])
+    output.done = len(picture)
+    output.finish()
+    print(f"{len(picture)} views, {len(words)} words: {', '.join(words[:: max(1, len(words) // 20)])}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
