@@ -268,10 +268,10 @@ mod tests {
         config.batch = 1 << 20;
         assert_eq!(batch(&config), 100_000 * one);
         let map = |side: u128, channels: u128| side * side * channels;
-        let maps = map(8, 256) + map(4, 512) + map(2, 1024) + map(1, 1024);
-        assert_eq!(
-            encoder.kept_elements(Trained::All, 32),
-            map(32, 3) + map(16, 64) + maps
-        );
+        let later = map(4, 512) + map(2, 1024) + map(1, 1024);
+        let all = map(32, 3) + map(16, 64) + map(8, 256) + later;
+        assert_eq!(encoder.kept_elements(Trained::All, 32), all);
+        assert_eq!(encoder.kept_elements(Trained::AfterFirstBlock, 32), later);
+        assert_eq!(encoder.kept_elements(Trained::LastBlock, 32), map(1, 1024));
     }
 }
