@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Writes captions for photos that have none, by a captioner that sees with a teacher's eyes.
+"""Writes captions for photos that have none: a captioner on a teacher's feature maps describes them.
 
     teacher_captions.py OUT --data FLICKR8K --photos FOLDER [--captions 3] [--steps 2400] [--seed 1]
 
 A small network like Glimpse's learns captions from few pictures, and its encoder recognises less than a teacher does.
 This tool trains a captioner on the teacher's last maps (EfficientNet-Lite2 from PyPI) of Flickr8k's training images
-and lets it caption the photos. Glimpse's decoder then learns from both: sequence-level distillation (Kim and Rush, 2016,
-"Sequence-Level Knowledge Distillation"), with a decoder like Glimpse's own (soft attention: Xu et al., 2015, "Show,
-Attend and Tell").
+and lets it caption the photos. The captioner is an LSTM with soft attention (Xu et al., 2015, "Show, Attend and Tell"), like
+Glimpse's decoder, with a layer norm on the projected map. An encoder can learn the words of these captions
+(tools/word_targets.py), or a decoder the captions themselves (sequence-level distillation: Kim and Rush, 2016,
+"Sequence-Level Knowledge Distillation").
 
 OUT is a new folder in the layout that `glimpse train --data OUT` reads: `captions.csv` with the columns image, caption
 and split, and the links `flickr8k` and `photos` to the two folders of pictures. Its train split holds Flickr8k's
@@ -33,7 +34,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from teacher_targets import EXTENSIONS, EfficientNetLite, open_picture, render
+from teacher_targets import EfficientNetLite, open_picture, pictures_in, render
+from weak_captions import read_flickr8k
 from word_targets import words_of
 
 PAD, START, END, UNKNOWN = range(4)
@@ -44,25 +46,13 @@ MIRRORED = np.array([0, 0, 1, 1, 1, 1], np.float32)
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def read_flickr8k(folder):
-    """Returns the names of the training and dev images, and the captions of each image as people wrote them."""
-    captions = collections.defaultdict(list)
-    with open(folder / "Flickr8k.token.txt", encoding="utf-8") as file:
-        for line in file:
-            key, caption = line.rstrip("\n").split("\t")
-            captions[key.split("#")[0]].append(caption)
-    names = {}
-    for split in ("train", "dev"):
-        names[split] = (folder / f"Flickr_8k.{split}Images.txt").read_text(encoding="utf-8").split()
-    return names["train"], names["dev"], captions
-
-
-def maps_of(teacher, paths, view, batch=16):
-    """Yields the teacher's map [places, channels] of one view of each picture, in batches: [n, places, channels], f16."""
+def maps_of(teacher, paths, views, batch=16):
+    """Yields the teacher's maps of views of the pictures, a batch of pictures at a time: [views, n, places, channels], f16."""
     for start in range(0, len(paths), batch):
-        levels = np.stack([render(open_picture(path), view, teacher.size) for path in paths[start : start + batch]])
-        found = teacher.maps(levels)
-        yield found.reshape(len(levels), found.shape[1], -1).transpose(0, 2, 1).astype(np.float16)
+        pictures = [open_picture(path) for path in paths[start : start + batch]]
+        shown = [teacher.maps(np.stack([render(picture, view, teacher.size) for picture in pictures])) for view in views]
+        found = np.stack(shown).reshape(len(views), len(pictures), shown[0].shape[1], -1)
+        yield found.transpose(0, 1, 3, 2).astype(np.float16)
 
 
 # --- the captioner -------------------------------------------------------------------------------
@@ -114,7 +104,7 @@ def learn(net, maps, captions, owners, options):
     """Trains the captioner: captions [M, length] of the pictures `owners` [M], maps [views, pictures, places, channels]."""
     optimizer = torch.optim.AdamW(net.parameters(), options.lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, options.steps, pct_start=0.1)
-    order, begun, sum_ = torch.empty(0, dtype=torch.long), time.time(), 0.0
+    order, begun, total = torch.empty(0, dtype=torch.long), time.time(), 0.0
     net.train()
     for step in range(1, options.steps + 1):
         if len(order) < options.batch:
@@ -132,10 +122,10 @@ def learn(net, maps, captions, owners, options):
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
         schedule.step()
-        sum_ += loss.item()
+        total += loss.item()
         if step % 100 == 0:
-            print(f"step {step}: loss {sum_ / 100:.3f}, {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
-            sum_ = 0.0
+            print(f"step {step}: loss {total / 100:.3f}, {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
+            total = 0.0
     net.eval()
 
 
@@ -187,10 +177,10 @@ def parse():
     parser.add_argument("--steps", type=int, default=2400, help="training steps [default: 2400]")
     parser.add_argument("--batch", type=int, default=128, help="captions in a step [default: 128]")
     parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate [default: 0.002]")
-    parser.add_argument("--embedding", type=int, default=256)
-    parser.add_argument("--hidden", type=int, default=384)
-    parser.add_argument("--keys", type=int, default=192)
-    parser.add_argument("--dropout", type=float, default=0.5)
+    parser.add_argument("--embedding", type=int, default=256, help="size of the word vectors [default: 256]")
+    parser.add_argument("--hidden", type=int, default=384, help="cells of the LSTM [default: 384]")
+    parser.add_argument("--keys", type=int, default=192, help="size of the attention's keys [default: 192]")
+    parser.add_argument("--dropout", type=float, default=0.5, help="probability of dropping a number [default: 0.5]")
     parser.add_argument("--width", type=int, default=5, help="width of the beam [default: 5]")
     parser.add_argument("--longest", type=int, default=22, help="words of a caption, start and end included [default: 22]")
     parser.add_argument("--least", type=int, default=5, help="a word must occur so often [default: 5]")
@@ -209,7 +199,7 @@ def main():
     torch.set_num_threads(options.threads)
     train, dev, captions = read_flickr8k(options.data)
     images = options.data / "images"
-    photos = sorted(p for p in options.photos.iterdir() if p.suffix.lower() in EXTENSIONS)
+    photos = pictures_in([options.photos])
     counts = collections.Counter(word for name in train for caption in captions[name] for word in words_of(caption))
     vocabulary = ["", "", "", "", *sorted(word for word, count in counts.items() if count >= options.least)]
     number = {word: i for i, word in enumerate(vocabulary) if word}
@@ -226,16 +216,16 @@ def main():
         print(f"{time.time() - begun:.0f} s: {text}", file=sys.stderr, flush=True)
 
     paths = [images / name for name in train]
-    maps = [np.concatenate(list(maps_of(teacher, paths, view))) for view in (WHOLE, MIRRORED)]
-    say(f"maps of {len(train)} training images, {maps[0].shape[1]} places of {maps[0].shape[2]} channels")
-    net = Captioner(maps[0].shape[2], len(vocabulary), options.embedding, options.hidden, options.keys, options.dropout)
+    maps = np.concatenate(list(maps_of(teacher, paths, (WHOLE, MIRRORED))), 1)
+    say(f"maps of {len(train)} training images, {maps.shape[2]} places of {maps.shape[3]} channels")
+    net = Captioner(maps.shape[3], len(vocabulary), options.embedding, options.hidden, options.keys, options.dropout)
     learn(net, maps, torch.tensor(rows), torch.tensor(owners), options)
     say("trained")
 
     def caption(paths):
         """Yields the captions of each picture, best first."""
-        for found in maps_of(teacher, paths, WHOLE, 32):
-            for beams in captions_of(net, torch.from_numpy(found).float(), options.width):
+        for found in maps_of(teacher, paths, [WHOLE], 32):
+            for beams in captions_of(net, torch.from_numpy(found[0]).float(), options.width):
                 yield [" ".join(vocabulary[word] for word in words) for words in beams]
 
     options.out.mkdir(parents=True, exist_ok=True)

@@ -69,6 +69,19 @@ def subject(name):
     return None
 
 
+def read_flickr8k(folder):
+    """Returns the names of the training and dev images, and the captions of each image as people wrote them."""
+    captions, names = {}, []
+    with open(os.path.join(folder, "Flickr8k.token.txt"), encoding="utf8") as lines:
+        for line in lines:
+            name, caption = line.rstrip("\n").split("\t")
+            captions.setdefault(name.split("#")[0], []).append(caption)
+    for split in ("train", "dev"):
+        with open(os.path.join(folder, f"Flickr_8k.{split}Images.txt"), encoding="utf8") as lines:
+            names.append(lines.read().split())
+    return *names, captions
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     a.add_argument("flickr8k")
@@ -79,11 +92,7 @@ def main():
     a.add_argument("--seed", type=int, default=1)
     a = a.parse_args()
     r = random.Random(a.seed)
-    captions = {}
-    with open(os.path.join(a.flickr8k, "Flickr8k.token.txt"), encoding="utf8") as lines:
-        for line in lines:
-            name, caption = line.rstrip("\n").split("\t")
-            captions.setdefault(name.split("#")[0], []).append(caption)
+    train, dev, captions = read_flickr8k(a.flickr8k)
     pictures = os.path.join(a.out, "images")
     os.makedirs(pictures, exist_ok=True)
     entries = []
@@ -94,10 +103,9 @@ def main():
             os.symlink(os.path.abspath(os.path.join(folder, name)), link)
         entries.append({"filename": name, "split": split, "sentences": [{"raw": s, "tokens": s.split()} for s in sentences]})
 
-    for split, list_name in (("train", "train"), ("val", "dev")):
-        with open(os.path.join(a.flickr8k, f"Flickr_8k.{list_name}Images.txt")) as names:
-            for name in names.read().split():
-                add(os.path.join(a.flickr8k, "images"), name, split, captions[name])
+    for split, names in (("train", train), ("val", dev)):
+        for name in names:
+            add(os.path.join(a.flickr8k, "images"), name, split, captions[name])
     of = {}
     for name in sorted(os.listdir(a.photos)):
         of.setdefault(subject(name), []).append(name)

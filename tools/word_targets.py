@@ -11,11 +11,11 @@ image, caption and split, as tools/teacher_captions.py writes it; its training s
     s(w) = the share of the picture's captions that hold w
     idf(w) = ln(pictures / pictures with w in a caption)
 
-so that `a` and `is`, which most pictures share, weigh nothing. Words of fewer than --least pictures are left out. All views of
+so that `a` and `is`, which most pictures share, weigh little. Words of fewer than --least pictures are left out. All views of
 a picture have its words. OUT has the same views as VIEWS, in the same order, so that Glimpse trains on both at once; a view
 of a picture without captions is left out. In the configuration:
 
-    targets = [{ file = "VIEWS.safetensors" }, { file = "OUT.safetensors", classes = 0.25, temperature = 1.0 }]
+    targets = [{ file = "VIEWS.safetensors" }, { file = "OUT.safetensors", classes = 0.3, temperature = 1.0 }]
 """
 
 import argparse
@@ -42,7 +42,10 @@ def read_captions(path):
     """Returns for each picture, by its file's name, the captions as sets of words; only those of the training split."""
     captions = collections.defaultdict(list)
     with open(path, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        if not {"image", "caption"} <= set(rows.fieldnames or []):
+            sys.exit(f"{path}: has no columns image and caption; tools/teacher_captions.py writes such a table")
+        for row in rows:
             if row.get("split", "train") == "train":
                 captions[Path(row["image"]).name].append(set(words_of(row["caption"])))
     return captions
@@ -67,10 +70,14 @@ def distributions(captions, least):
 
 
 def open_targets(path):
-    """Returns the header of a target file, its metadata, and its tensors `picture` and `view`."""
+    """Returns the header of a target file, and its tensors `picture` and `view`."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        entries = json.loads(file.read(size))
+        try:
+            entries = json.loads(file.read(size))
+            header = json.loads(entries["__metadata__"]["glimpse_targets"])
+        except (ValueError, KeyError, OverflowError, MemoryError):
+            sys.exit(f"{path}: is not a target file of tools/teacher_targets.py")
 
         def tensor(name):
             entry = entries[name]
@@ -78,7 +85,7 @@ def open_targets(path):
             file.seek(8 + size + start)
             return np.frombuffer(file.read(end - start), TYPES[entry["dtype"]]).reshape(entry["shape"])
 
-        return json.loads(entries["__metadata__"]["glimpse_targets"]), tensor("picture"), tensor("view")
+        return header, tensor("picture"), tensor("view")
 
 
 def main():

@@ -162,21 +162,35 @@ impl DenseNetConfig {
     /// Number of elements of all parameters and running statistics. It cannot overflow for sizes that pass
     /// [`DenseNetConfig::check`].
     pub fn elements(&self) -> u128 {
+        self.trained_elements(Trained::All)
+    }
+
+    /// Number of elements of the parameters and running statistics of the trained part.
+    pub fn trained_elements(&self, trained: Trained) -> u128 {
         let norm = |channels: usize| 4 * channels as u128;
         let conv =
             |channels: usize, out: usize, taps: usize| (channels as u128) * (out * taps) as u128;
         let bottleneck = self.bottleneck * self.growth;
+        let frozen = trained.frozen_blocks(self.blocks.len());
         let mut channels = self.stem;
-        let mut sum = conv(3, channels, 49) + norm(channels);
+        let mut sum = match trained {
+            Trained::All => conv(3, channels, 49) + norm(channels),
+            Trained::AfterFirstBlock | Trained::LastBlock => 0,
+        };
         for (i, &layers) in self.blocks.iter().enumerate() {
+            // The block and the transition after it.
+            let mut part = 0;
             for _ in 0..layers {
-                sum += norm(channels) + conv(channels, bottleneck, 1);
-                sum += norm(bottleneck) + conv(bottleneck, self.growth, 9);
+                part += norm(channels) + conv(channels, bottleneck, 1);
+                part += norm(bottleneck) + conv(bottleneck, self.growth, 9);
                 channels += self.growth;
             }
             if i + 1 < self.blocks.len() {
-                sum += norm(channels) + conv(channels, channels / 2, 1);
+                part += norm(channels) + conv(channels, channels / 2, 1);
                 channels /= 2;
+            }
+            if i >= frozen {
+                sum += part;
             }
         }
         sum + norm(channels)
@@ -223,7 +237,7 @@ pub enum Trained {
     #[default]
     All,
     /// Everything after the first block and its transition, or the last batch norm alone where there is a single block. The
-    /// first convolution and the first block work on the largest maps and cost half of the arithmetic.
+    /// first convolution and the first block work on the largest maps and cost about half of the arithmetic.
     AfterFirstBlock,
     /// The last block and the last batch norm.
     LastBlock,

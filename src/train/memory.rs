@@ -3,7 +3,7 @@
 //! The estimate is a lower bound: it adds up the memory that the run certainly needs. A run that passes may still be
 //! too large; a run that is refused could not have worked.
 
-use super::config::{EncoderTraining, OptimizerKind, TrainConfig};
+use super::config::{OptimizerKind, TrainConfig};
 use crate::cpu::available::{self, Bytes};
 use crate::error::{Error, Result};
 use crate::model::{DecoderConfig, DenseNetConfig};
@@ -132,13 +132,11 @@ impl<'a> Plan<'a> {
     }
 
     fn encoder(&self) -> Part {
-        let copies = self.copies(
-            self.has_encoder,
-            matches!(
-                self.config.encoder.train,
-                EncoderTraining::All | EncoderTraining::AfterFirstBlock
-            ),
-        );
+        let weights = self.copies(self.has_encoder, false) * self.encoder.elements();
+        let trained = self.config.encoder.train.trained();
+        let trained = trained.map_or(0, |part| {
+            self.copies(true, true) * self.encoder.trained_elements(part)
+        });
         let DenseNetConfig {
             growth,
             blocks,
@@ -147,7 +145,7 @@ impl<'a> Plan<'a> {
             ..
         } = self.encoder;
         Part {
-            bytes: NUMBER * copies * self.encoder.elements(),
+            bytes: NUMBER * (weights + trained),
             by: format!(
                 "the encoder (growth = {growth}, blocks = {blocks:?}, stem = {stem}, bottleneck = {bottleneck})"
             ),
@@ -204,6 +202,7 @@ impl<'a> Plan<'a> {
 mod tests {
     use super::*;
     use crate::model::Trained;
+    use crate::train::config::EncoderTraining;
 
     const DATA: Data = Data {
         images: 100_000,
@@ -258,6 +257,17 @@ mod tests {
         config.optimizer.average = 0.999;
         let new = with_plan(&config, false, sizes);
         assert_eq!(new, (5 * 4 * encoder.elements(), 5 * 4 * decoder));
+        for (train, part) in [
+            (EncoderTraining::AfterFirstBlock, Trained::AfterFirstBlock),
+            (EncoderTraining::LastBlock, Trained::LastBlock),
+        ] {
+            config.encoder.train = train;
+            let new = with_plan(&config, false, sizes).0;
+            let trained = encoder.trained_elements(part);
+            assert!(trained < encoder.elements());
+            assert_eq!(new, 4 * (encoder.elements() + 4 * trained));
+        }
+        config.encoder.train = EncoderTraining::All;
 
         // A mini-batch has at most as many images as the data.
         let batch = |config: &TrainConfig| with_plan(config, true, |p| p.batch().unwrap().bytes);

@@ -111,13 +111,9 @@ impl Work {
             Work::Captions(work) => &mut work.captioner.encoder,
             Work::Distilling(work) => &mut work.encoder,
         };
-        match encoder {
-            EncoderTraining::None => net.track(false),
-            EncoderTraining::LastBlock
-            | EncoderTraining::AfterFirstBlock
-            | EncoderTraining::All => {
-                net.track_tuned();
-            }
+        match encoder.trained() {
+            None => net.track(false),
+            Some(_) => net.track_tuned(),
         }
     }
 

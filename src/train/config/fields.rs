@@ -187,7 +187,7 @@ pub const FIELDS: &[Field] = &[
         Choice(&["none", "last-block", "after-first-block", "all"]),
         "How much of the encoder is trained. none: it is frozen, and its features are computed once; last-block: its \
          last block and its last batch norm; after-first-block: all but the first convolution, the first block and the \
-         transition after it, which cost half of the arithmetic; all: all of it.",
+         transition after it, which cost about half of the arithmetic; all: all of it.",
     )
     .fixed(ENCODER),
     Field::new(
