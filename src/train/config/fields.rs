@@ -179,7 +179,8 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "validate_every",
         Whole,
-        "Epochs between two evaluations on the dev split; 0 is never. Has no effect if dev.every is set.",
+        "Epochs between two evaluations on the dev split; 0 is never. The last step is followed by one too. Has no effect if \
+         dev.every is set.",
     )
     .unit("epochs"),
     Field::new(
@@ -433,7 +434,8 @@ pub const FIELDS: &[Field] = &[
     Field::new(
         "dev.every",
         Whole,
-        "Steps between two evaluations; 0 evaluates after every validate_every epochs instead.",
+        "Steps between two evaluations; 0 evaluates after every validate_every epochs instead. The last step is \
+         followed by one too.",
     )
     .unit("steps"),
     Field::new(

@@ -43,7 +43,8 @@ pub struct TrainConfig {
     pub max_words: usize,
     /// Minimum number of occurrences in the training captions; rarer words become `<unk>`.
     pub min_count: u64,
-    /// Epochs between two evaluations on the dev split, unless [`DevConfig::every`] is set; 0 is never.
+    /// Epochs between two evaluations on the dev split, unless [`DevConfig::every`] is set; 0 is never. The
+    /// last step of the run is followed by one too.
     pub validate_every: u64,
     /// The encoder.
     pub encoder: EncoderConfig,
@@ -238,6 +239,7 @@ mod tests {
         assert_eq!(stage("distill-more.toml"), Stage::Distill);
         assert_eq!(stage("distill-photos.toml"), Stage::Distill);
         assert_eq!(stage("distill-words.toml"), Stage::Distill);
+        assert_eq!(stage("distill-mixed.toml"), Stage::Distill);
         assert_eq!(stage("captions.toml"), Stage::CrossEntropy);
         assert_eq!(stage("self-critical.toml"), Stage::SelfCritical);
         assert_eq!(stage("glimpse.toml"), Stage::CrossEntropy);

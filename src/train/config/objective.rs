@@ -64,7 +64,8 @@ pub struct SelfCriticalConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DevConfig {
-    /// Steps between two evaluations; 0 evaluates after every `validate_every` epochs instead.
+    /// Steps between two evaluations; 0 evaluates after every `validate_every` epochs instead. The last step of the
+    /// run is followed by one too.
     pub every: u64,
     /// The score that selects the best weights: `cider` or `bleu4` of generated captions, or the `loss`.
     pub score: DevScore,

@@ -121,10 +121,12 @@ impl Trainer {
                 .map_err(|e| self.all_unusable(e))?;
         }
         let mut checkpoints = Checkpoints::new(options.checkpoint_every);
-        let mut complete = false;
+        // Whether the last step is in no checkpoint yet.
+        let mut unsaved = false;
         while self.optimizer.steps() < last {
             let report = self.step().map_err(|e| self.give_up(e, options))?;
             let step = report.step;
+            unsaved = true;
             let mut stop = watch(Event::Step(report)) == Control::Stop;
             let mut ends = false;
             if self.evaluates_after(step) {
@@ -140,18 +142,18 @@ impl Trainer {
                     error::name(&path)
                 )));
             }
-            complete = ends || step == total;
-            if complete {
+            if ends || step == last {
                 break;
             }
             if checkpoints.are_due(step, Instant::now()) {
                 let path = self.save_checkpoint(&options.out)?;
+                unsaved = false;
                 watch(Event::Saved { path });
             }
         }
         self.finish(&options.out)?;
-        // From its checkpoint a complete run can go on for more epochs.
-        if complete && options.checkpoint_every > 0 {
+        // From its checkpoint a run that has ended can go on, for more steps or more epochs.
+        if unsaved && options.checkpoint_every > 0 {
             let path = self.save_checkpoint(&options.out)?;
             watch(Event::Saved { path });
         }
@@ -249,7 +251,9 @@ impl Trainer {
             0 => self.config.validate_every * self.steps_per_epoch(),
             every => every,
         };
-        self.work.has_dev() && every > 0 && step.is_multiple_of(every)
+        // The last step too, because its model is often the best one.
+        let due = every > 0 && (step.is_multiple_of(every) || step == self.total_steps());
+        self.work.has_dev() && due
     }
 
     /// Evaluates the dev split and saves the model if it is the best so far. Returns the watcher's answer, and whether
