@@ -12,14 +12,17 @@ a rectangle of the first, whose area is 1 - share (after CutMix: Yun et al. 2019
 at random depends on --seed and the new picture's number alone.
 
 OUT is a folder: 0000000.jpg and so on, and sources.csv with the columns image, first, second, share, which tools/word_targets.py
-reads. A picture that is there already is kept, so the same command resumes. Pictures listed in NAMES.txt are not mixed:
-name there the pictures that must stay unseen, one file name in each line.
+reads. A picture that is there already is kept, so the same command resumes, and one with a higher --count adds pictures. With
+other pictures or options it is refused; made-from.json holds what they were. Pictures listed in NAMES.txt are not mixed: name
+there the pictures that must stay unseen, one file name in each line.
 
 Needs pillow.
 """
 
 import argparse
 import csv
+import hashlib
+import json
 import math
 import os
 import sys
@@ -68,11 +71,31 @@ def mixture(first, second, share, blended, number, options):
     return under
 
 
-def save(image, path):
-    """Writes the picture beside its place and renames it, so that an interrupted run leaves no half picture."""
+def save(path, write):
+    """Lets `write` write a file beside its place and renames it, so that an interrupted run leaves no half file."""
     beside = path.with_suffix(".new")
-    image.save(beside, "JPEG", quality=90)
+    write(beside)
     os.replace(beside, path)
+
+
+def claim(folder, paths, options):
+    """Notes in the folder what its pictures are made from; ends the program if they were made from something else."""
+    names = hashlib.sha256("\n".join(path.name for path in paths).encode()).hexdigest()
+    made_from = {"pictures": len(paths), "names": names, "seed": options.seed, "side": options.side}
+    made_from |= {"share": list(options.share), "least_area": options.least_area}
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "made-from.json"
+    try:
+        before = json.loads(note.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if any(folder.glob("*.jpg")):
+            sys.exit(f"{folder}: holds pictures that this tool has not made; name a new folder")
+        before = made_from
+    except (OSError, ValueError):
+        sys.exit(f"{note}: cannot be read; name a new folder")
+    if before != made_from:
+        sys.exit(f"{folder}: holds mixtures of other pictures, or with other options; name a new folder")
+    save(note, lambda beside: beside.write_text(json.dumps(made_from), encoding="utf-8"))
 
 
 def share_range(text):
@@ -112,13 +135,22 @@ def left_out(path):
     return {Path(line.strip()).name for line in lines if line.strip()}
 
 
+def write_sources(path, rows):
+    """Writes the table of the mixtures and what they are made from."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", "first", "second", "share"])
+        for name, first, second, share, _ in rows:
+            table.writerow([name, first.name, second.name, f"{share:.4f}"])
+
+
 def main():
     options = parse()
     unseen = left_out(options.leave_out)
     paths = [path for path in pictures_in(options.folders) if path.name not in unseen]
     if len(paths) < 2:
         sys.exit("mixing takes at least two pictures; name folders with more")
-    options.out.mkdir(parents=True, exist_ok=True)
+    claim(options.out, paths, options)
     rows = []
     for number in range(options.count):
         rows.append((f"{number:07}.jpg", *choose(paths, number, options)))
@@ -127,20 +159,15 @@ def main():
         name, *parts = rows[number]
         path = options.out / name
         if not path.exists():
-            save(mixture(*parts, number, options), path)
+            image = mixture(*parts, number, options)
+            save(path, lambda beside: image.save(beside, "JPEG", quality=90))
 
-    beside = options.out / "sources.csv.new"
     with ThreadPoolExecutor(options.workers) as pool:
         for number, _ in enumerate(pool.map(make, range(options.count)), 1):
             if number % 100 == 0:
                 print(f"\r{number} of {options.count} pictures ", end="", file=sys.stderr)
     print(file=sys.stderr)
-    with open(beside, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["image", "first", "second", "share"])
-        for name, first, second, share, _ in rows:
-            table.writerow([name, first.name, second.name, f"{share:.4f}"])
-    os.replace(beside, options.out / "sources.csv")
+    save(options.out / "sources.csv", lambda beside: write_sources(beside, rows))
 
 
 if __name__ == "__main__":

@@ -202,6 +202,24 @@ fn the_best_and_the_last_weights_are_kept() {
 }
 
 #[test]
+fn the_last_step_is_evaluated_and_leaves_a_checkpoint() {
+    let data = dataset();
+    write(&data, "c.toml", &SMALL.replace("every = 2", "every = 5"));
+    let evaluated = |run: &Run| -> Vec<u64> {
+        let objects = run.objects().into_iter();
+        let found = objects.filter(|o| o["event"] == "validation");
+        found.map(|o| o["step"].as_u64().unwrap()).collect()
+    };
+    let begun = ["--config", "c.toml", "--json", "--max-steps", "7"];
+    let begun = train(&data, "a.safetensors", &begun);
+    assert_eq!((steps(&begun).len(), evaluated(&begun)), (7, vec![5]));
+    // The run of 12 steps goes on after its seventh, although checkpoints are 500 steps apart.
+    let rest = ["--resume", "a.checkpoint.safetensors", "--json"];
+    let rest = train(&data, "a.safetensors", &rest);
+    assert_eq!((steps(&rest).len(), evaluated(&rest)), (5, vec![10, 12]));
+}
+
+#[test]
 fn a_run_ends_early_where_the_score_stands_still() {
     let data = dataset();
     // The learning rate is too small to change the weights, so the first evaluation stays the best.
