@@ -127,15 +127,14 @@ fn a_run_leaves_a_log_and_a_report_and_the_same_model() {
 #[test]
 fn a_run_that_goes_on_keeps_its_history_once() {
     let data = dataset();
-    let first = [
-        "--config",
-        "new.toml",
-        "--max-steps",
-        "7",
-        "--checkpoint-every",
-        "4",
-    ];
+    let first = ["--config", "new.toml", "--max-steps", "4"];
     train(&data, "a.safetensors", &first).lines();
+    // The checkpoint after step 4, from which the run goes on twice: to step 7, and then as if it had been killed there.
+    let early = data.path().join("early.safetensors");
+    fs::copy(data.path().join("a.checkpoint.safetensors"), &early).unwrap();
+    let further = ["--resume", "a.checkpoint.safetensors", "--max-steps", "7"];
+    train(&data, "a.safetensors", &further).lines();
+    fs::copy(&early, data.path().join("a.checkpoint.safetensors")).unwrap();
     assert_eq!(
         steps(&log(&data, "a.log.jsonl")),
         (1..=7).collect::<Vec<_>>()
@@ -143,9 +142,6 @@ fn a_run_that_goes_on_keeps_its_history_once() {
     // A killed run may leave half a line.
     let half = text(&data, "a.log.jsonl") + "{\"step\": 8, \"lo";
     fs::write(data.path().join("a.log.jsonl"), half).unwrap();
-    // The checkpoint after step 4; the complete run will replace it.
-    let early = data.path().join("early.safetensors");
-    fs::copy(data.path().join("a.checkpoint.safetensors"), &early).unwrap();
     train(
         &data,
         "a.safetensors",

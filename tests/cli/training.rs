@@ -167,7 +167,7 @@ fn a_resumed_run_ends_like_one_that_never_stopped() {
         let checkpoint = format!("{name}-part.checkpoint.safetensors");
         let inspected = glimpse(data.path(), &["inspect", &checkpoint, "--json"]).object();
         assert_eq!(inspected["kind"], "checkpoint");
-        assert_eq!(inspected["training"]["steps"], 4);
+        assert_eq!(inspected["training"]["steps"], 5);
         train(&data, &part, &["--resume", &checkpoint, "--max-steps", "7"]).lines();
         assert!(bytes(&data, &whole) == bytes(&data, &part), "{name}");
         assert!(last(&whole) == last(&part), "{name}");

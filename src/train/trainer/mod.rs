@@ -142,7 +142,7 @@ impl Trainer {
                     error::name(&path)
                 )));
             }
-            if ends || step == last {
+            if ends || step == total {
                 break;
             }
             if checkpoints.are_due(step, Instant::now()) {
