@@ -8,12 +8,12 @@ teacher's outputs of it are right by definition, because the student learns what
 picture (mixup: Zhang et al. 2018, arXiv 1710.09412; with a teacher that sees the mixture: Beyer et al. 2022, arXiv 2106.05237).
 
 Half of the new pictures blend two crops: share * first + (1 - share) * second. The other half show a crop of the second inside
-a rectangle of the first, whose area is 1 - share (after CutMix: Yun et al. 2019, arXiv 1905.04899). Everything that is drawn
-at random depends on --seed and the new picture's number alone.
+a rectangle of the first, whose area is 1 - share (after CutMix: Yun et al. 2019, arXiv 1905.04899). What is drawn at random
+depends on --seed and the new picture's number; which two pictures that means depends on the list of pictures too.
 
 OUT is a folder: 0000000.jpg and so on, and sources.csv with the columns image, first, second, share, which tools/word_targets.py
-reads. A picture that is there already is kept, so the same command resumes, and one with a higher --count adds pictures. With
-other pictures or options it is refused; made-from.json holds what they were. Pictures listed in NAMES.txt are not mixed: name
+reads. A picture that is there already is kept, so the same command resumes, and one with a higher --count adds pictures. A lower
+--count, other pictures or other options are refused; made-from.json holds what they were. Pictures listed in NAMES.txt are not mixed: name
 there the pictures that must stay unseen, one file name in each line.
 
 Needs pillow.
@@ -37,7 +37,10 @@ from teacher_targets import open_picture, pictures_in, uniforms
 def crop(path, least_area, draws, size):
     """Returns a random crop of a picture, scaled to `size`: at least `least_area` of its area, with its aspect ratio."""
     area, left, top = draws
-    image = open_picture(path)
+    try:
+        image = open_picture(path)
+    except OSError:
+        sys.exit(f"{path}: cannot be read as a picture; take it out of the folder, or name it in --leave-out")
     side = math.sqrt(least_area + (1 - least_area) * area)
     width, height = side * image.width, side * image.height
     left, top = left * (image.width - width), top * (image.height - height)
@@ -71,6 +74,11 @@ def mixture(first, second, share, blended, number, options):
     return under
 
 
+def name_of(number):
+    """Returns the file name of mixture `number`, from 0 on."""
+    return f"{number:07}.jpg"
+
+
 def save(path, write):
     """Lets `write` write a file beside its place and renames it, so that an interrupted run leaves no half file."""
     beside = path.with_suffix(".new")
@@ -95,6 +103,8 @@ def claim(folder, paths, options):
         sys.exit(f"{note}: cannot be read; name a new folder")
     if before != made_from:
         sys.exit(f"{folder}: holds mixtures of other pictures, or with other options; name a new folder")
+    if (folder / name_of(options.count)).exists():
+        sys.exit(f"{folder}: holds more than {options.count} mixtures; raise --count, or name a new folder")
     save(note, lambda beside: beside.write_text(json.dumps(made_from), encoding="utf-8"))
 
 
@@ -119,8 +129,8 @@ def parse():
     p.add_argument("--least-area", type=float, default=0.5, help="smallest fraction of a picture's area in its crop")
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads")
     options = p.parse_args()
-    if options.count < 1 or options.side < 8 or not 0 < options.least_area <= 1:
-        p.error("--count must be at least 1, --side at least 8, --least-area above 0 and at most 1")
+    if options.count < 1 or options.workers < 1 or options.side < 8 or not 0 < options.least_area <= 1:
+        p.error("--count and --workers must be at least 1, --side at least 8, --least-area above 0 and at most 1")
     return options
 
 
@@ -153,7 +163,7 @@ def main():
     claim(options.out, paths, options)
     rows = []
     for number in range(options.count):
-        rows.append((f"{number:07}.jpg", *choose(paths, number, options)))
+        rows.append((name_of(number), *choose(paths, number, options)))
 
     def make(number):
         name, *parts = rows[number]

@@ -127,7 +127,10 @@ def main():
     options = parser.parse_args()
     views, picture, view = open_targets(options.views)
     words, found = distributions(read_captions(options.captions), options.least)
-    mix(found, read_mixtures(options.mixed))
+    mixtures = read_mixtures(options.mixed)
+    if options.mixed and not any(name in mixtures for name in views["names"]):
+        sys.exit(f"{options.mixed}: names no picture of {options.views}")
+    mix(found, mixtures)
     kept = np.array([views["names"][p] in found for p in range(len(views["names"]))])[picture]
     if not kept.any():
         sys.exit(f"{options.captions}: has no captions of the pictures in {options.views}")

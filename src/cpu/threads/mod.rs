@@ -5,9 +5,11 @@
 
 mod team;
 
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 
+use memmap2::MmapMut;
 use rayon::prelude::*;
 use team::Team;
 
@@ -15,6 +17,10 @@ use crate::error::{Error, Result};
 
 /// The advice of errors that fewer threads may prevent. The command line names its option instead.
 pub const TAKE_FEWER: &str = "take fewer";
+
+/// Bytes of address space that must be free before a thread starts: a stack of 2 MiB, and as much again for what the
+/// standard library and the allocator map while it starts.
+const ROOM: usize = 4 << 20;
 
 /// Returns the number of threads that share the work.
 pub fn count() -> usize {
@@ -29,11 +35,28 @@ pub fn count() -> usize {
 pub fn start(count: Option<usize>) -> Result<()> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(count.unwrap_or(0))
+        .spawn_handler(spawn)
         .build_global()
         .map_err(|e| {
             let cores = || std::thread::available_parallelism().map_or(1, usize::from);
             cannot_start(count.unwrap_or_else(cores)).because(e)
         })
+}
+
+/// Starts a thread and waits until it runs.
+///
+/// A thread that gets its stack, but not the little memory that the standard library needs next, aborts the process. So
+/// there must be room for both before it starts, and no other thread may be starting meanwhile.
+fn spawn(thread: rayon::ThreadBuilder) -> io::Result<()> {
+    drop(MmapMut::map_anon(ROOM)?);
+    let (started, runs) = mpsc::sync_channel(1);
+    std::thread::Builder::new().spawn(move || {
+        let _ = started.send(());
+        thread.run();
+    })?;
+    // An error would mean that the thread has ended already.
+    let _ = runs.recv();
+    Ok(())
 }
 
 fn cannot_start(threads: usize) -> Error {
