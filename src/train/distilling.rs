@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::batches::mix;
 use super::config::TrainConfig;
 use super::dev::Evaluation;
+use super::distill::heads::LOSSES;
 use super::distill::{Ahead, Batch, Distillation, Heads};
 use super::step::{Position, Terms, purpose};
 use crate::data::Recipe;
@@ -37,12 +38,11 @@ pub(super) struct Distilling {
 impl Distilling {
     /// Computes the loss of a step.
     pub(super) fn loss(&mut self, config: &TrainConfig, position: Position) -> Result<Terms> {
-        let (batch, features) = self.image(config, position.step)?;
-        let losses = self.data.loss(&self.heads, &features, &batch)?;
+        let (batch, map) = self.image(config, position.step)?;
+        let losses = self.data.loss(&self.heads, &map, &batch)?;
         let mut parts = Vec::new();
         for part in losses.parts {
-            let named = [("features", part.features), ("classes", part.classes)];
-            for (name, value) in named {
+            for (name, value) in LOSSES.into_iter().zip(part.losses) {
                 if let Some(value) = value {
                     parts.push((format!("{} {name}", part.teacher), value));
                 }
@@ -55,26 +55,26 @@ impl Distilling {
         })
     }
 
-    /// Returns the views of a step, and their features `[N, F]`.
+    /// Returns the views of a step, and the encoder's last maps of them `[N, h, w, F]`.
     pub(super) fn image(&mut self, config: &TrainConfig, step: u64) -> Result<(Batch, Tensor)> {
         let batch = self.batches.batch(config.seed, step, config.batch)?;
         let mode = Mode::Training {
             seed: mix(config.seed, step, purpose::ENCODER),
         };
-        let features = self.encoder.features(&batch.images, mode)?;
-        Ok((batch, features))
+        let map = self.encoder.spatial(&batch.images, mode)?;
+        Ok((batch, map))
     }
 
     /// Computes the losses over the held-out views.
     pub(super) fn evaluate(&self, config: &TrainConfig) -> Result<Evaluation> {
-        let mut encode = |images: &Tensor| self.encoder.features(images, Mode::Inference);
+        let mut encode = |images: &Tensor| self.encoder.spatial(images, Mode::Inference);
         let found = self.data.validate(&self.heads, config.batch, &mut encode)?;
         let Some(found) = found else {
             return Ok(Evaluation::default());
         };
         let mut parts = Vec::new();
-        for (teacher, features, classes) in found.parts {
-            for (name, value) in [("features", features), ("classes", classes)] {
+        for (teacher, losses) in found.parts {
+            for (name, value) in LOSSES.into_iter().zip(losses) {
                 if let Some(value) = value {
                     parts.push((format!("{teacher} {name}"), value));
                 }

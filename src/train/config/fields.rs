@@ -472,7 +472,7 @@ pub const FIELDS: &[Field] = &[
         "distill.targets",
         Targets,
         "The target files, one for each teacher: a path, or a table with file, and with weight, features, classes, \
-         temperature or tags where they differ for this teacher.",
+         maps, temperature or tags where they differ for this teacher.",
     )
     .example("[\"teacher.safetensors\"]")
     .fixed(TEACHING),
@@ -497,6 +497,14 @@ pub const FIELDS: &[Field] = &[
     )
     .unit("1")
     .example("0.5"),
+    Field::new(
+        "distill.maps",
+        Number,
+        "The weight of the maps' loss, 0 or more: what the teacher sees at each place. A target file has maps if \
+         tools/teacher_targets.py wrote it with --maps.",
+    )
+    .unit("1")
+    .example("0.0"),
     Field::new(
         "distill.temperature",
         Number,

@@ -113,10 +113,18 @@ impl Distillation {
         let features = gather(objective.features, TargetFile::read_features)?;
         let classes = target.classes().filter(|_| objective.has_logits);
         let logits = gather(classes, TargetFile::read_logits)?;
+        let size = objective.maps.map(|dims| dims.iter().product());
+        let maps = match (gather(size, TargetFile::read_map)?, objective.maps) {
+            (Some(maps), Some([height, width, directions])) => {
+                Some(maps.reshape(&[rows.len(), height, width, directions])?)
+            }
+            _ => None,
+        };
         Ok(TeacherRows {
             places,
             features,
             logits,
+            maps,
         })
     }
 }

@@ -30,6 +30,9 @@ pub struct DistillConfig {
     /// Weight of the classes' loss, the KL divergence from the teacher's classes at [`DistillConfig::temperature`]. At
     /// least 0; a target file without classes has no such loss.
     pub classes: f32,
+    /// Weight of the maps' loss, the mean squared error of the last maps at each place. At least 0; a target file without maps
+    /// has no such loss.
+    pub maps: f32,
     /// Temperature that both networks' logits are divided by; above 0.
     pub temperature: f32,
     /// Share of the pictures that are held out for validation with all their views, in `[0, 1)`.
@@ -55,6 +58,7 @@ impl Default for DistillConfig {
             pictures: Vec::new(),
             features: 1.0,
             classes: 0.5,
+            maps: 0.0,
             temperature: 2.0,
             held_out: 0.01,
             validation_views: 1000,
@@ -78,6 +82,9 @@ pub struct TargetConfig {
     /// Weight of its classes' loss, if it differs from [`DistillConfig::classes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<f32>,
+    /// Weight of its maps' loss, if it differs from [`DistillConfig::maps`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maps: Option<f32>,
     /// Temperature, if it differs from [`DistillConfig::temperature`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
@@ -95,6 +102,7 @@ impl TargetConfig {
             weight: 1.0,
             features: None,
             classes: None,
+            maps: None,
             temperature: None,
             tags: false,
         }
@@ -111,6 +119,7 @@ impl<'de> Deserialize<'de> for TargetConfig {
             weight: f32,
             features: Option<f32>,
             classes: Option<f32>,
+            maps: Option<f32>,
             temperature: Option<f32>,
             #[serde(default)]
             tags: bool,
@@ -134,6 +143,7 @@ impl<'de> Deserialize<'de> for TargetConfig {
                     weight: table.weight,
                     features: table.features,
                     classes: table.classes,
+                    maps: table.maps,
                     temperature: table.temperature,
                     tags: table.tags,
                 })
@@ -170,6 +180,7 @@ impl DistillConfig {
             weight: target.weight,
             features: target.features.unwrap_or(self.features),
             classes: target.classes.unwrap_or(self.classes),
+            maps: target.maps.unwrap_or(self.maps),
             temperature: target.temperature.unwrap_or(self.temperature),
         }
     }
@@ -201,14 +212,14 @@ impl DistillConfig {
         )?;
         for target in &self.targets {
             let loss = self.loss_of(target);
-            let weights = [loss.features, loss.classes];
+            let weights = [loss.features, loss.classes, loss.maps];
             require(
                 weights.iter().all(|w| w.is_finite() && *w >= 0.0),
-                "features, distill.classes: must not be negative",
+                "features, distill.classes, distill.maps: must not be negative",
             )?;
             require(
                 weights.iter().any(|w| *w > 0.0),
-                "features, distill.classes: one of them must be above 0",
+                "features, distill.classes, distill.maps: one of them must be above 0",
             )?;
             require(
                 loss.weight.is_finite() && loss.weight > 0.0,
@@ -242,6 +253,8 @@ pub struct TargetLoss {
     pub features: f32,
     /// Weight of the classes within it.
     pub classes: f32,
+    /// Weight of the maps within it.
+    pub maps: f32,
     /// Temperature of the classes.
     pub temperature: f32,
 }

@@ -9,7 +9,9 @@
 //! | `features` | `[V, D]` | f16 or f32 | the teacher's pooled features, not standardised |
 //! | `classifier.weight`, `classifier.bias` | `[K, D]`, `[K]` | f16 or f32 | the teacher's last layer: `logits = W features + b` |
 //! | `logits` or `probabilities` | `[V, K]` | f16 or f32 | the teacher's classes, if they do not follow from the features |
+//! | `maps` | `[V, H, W, M]` | f16 or f32 | optional: the teacher's last maps, reduced to `M` directions of mean 0 and, on average, mean square 1 |
 //!
+//! `tools/teacher_targets.py` also writes the directions, `directions.weight` `[M, D]` and `directions.mean` `[D]`; they are not read.
 //! A file has `features`, or `logits` or `probabilities`, or both. With a classifier the student's predicted features
 //! go through it as well. Without one the student predicts `logits` or `probabilities` by a layer of its own.
 //!
@@ -73,7 +75,15 @@ pub struct TargetFile {
     features: Option<(Rows, Standard)>,
     classes: Option<ClassRows>,
     classifier: Option<Classifier>,
+    maps: Option<MapRows>,
     digest: String,
+}
+
+/// The teacher's maps: rows of `height * width * directions` numbers.
+struct MapRows {
+    rows: Rows,
+    standard: Standard,
+    dims: [usize; 3],
 }
 
 impl TargetFile {
@@ -158,13 +168,24 @@ impl TargetFile {
                 Some((rows, standard))
             }
         };
-        let digest = digest(
-            &file,
-            &views,
-            &pictures,
-            features.as_ref(),
-            classes.as_ref(),
-        )?;
+        let maps = match rows_of("maps")? {
+            None => None,
+            Some(rows) => {
+                let dims = map_dims(&file)?;
+                let standard =
+                    statistics::standard(&rows).map_err(|row| bad_row("maps", row, UNUSABLE))?;
+                Some(MapRows {
+                    rows,
+                    standard,
+                    dims,
+                })
+            }
+        };
+        let standards = [
+            features.as_ref().map(|(_, standard)| standard),
+            maps.as_ref().map(|maps| &maps.standard),
+        ];
+        let digest = digest(&file, &views, &pictures, standards, classes.as_ref())?;
         Ok(TargetFile {
             path: path.to_path_buf(),
             header,
@@ -173,6 +194,7 @@ impl TargetFile {
             features,
             classes,
             classifier,
+            maps,
             digest,
         })
     }
@@ -240,7 +262,13 @@ impl TargetFile {
         self.classifier.as_ref()
     }
 
-    /// Returns a digest of the header, the views, the features' statistics and the class targets, in hexadecimal digits.
+    /// Returns height, width and directions of the teacher's maps, if the file holds them.
+    pub fn maps(&self) -> Option<[usize; 3]> {
+        self.maps.as_ref().map(|maps| maps.dims)
+    }
+
+    /// Returns a digest of the header, the views, the statistics of the features and the maps, and the class targets, in
+    /// hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -261,6 +289,17 @@ impl TargetFile {
         rows.read(row, out)?;
         standard.apply(out);
         Ok(())
+    }
+
+    /// Reads the teacher's map of a view into `out`: `height * width * directions` numbers, see [`TargetFile::maps`].
+    ///
+    /// # Errors
+    /// Fails if the file has none, or no such row.
+    pub fn read_map(&self, row: usize, out: &mut [f32]) -> Result<()> {
+        let Some(maps) = &self.maps else {
+            return Err(Error::file(&self.path, "holds no maps"));
+        };
+        maps.rows.read(row, out)
     }
 
     /// Reads the class logits of a view into `out`, up to a constant that is the same for all classes.
@@ -307,6 +346,18 @@ impl ClassRows {
         match statistics::first_problem(&self.rows, problem) {
             Some(found) => Err(found),
             None => Ok(()),
+        }
+    }
+}
+
+/// Returns height, width and directions of the tensor `maps`, which the file has.
+fn map_dims(file: &WeightFile) -> Result<[usize; 3]> {
+    let shape = file.raw("maps").map(|maps| maps.shape).unwrap_or_default();
+    match *shape {
+        [_, height, width, directions] => Ok([height, width, directions]),
+        _ => {
+            let what = format_args!("tensor `maps` is {shape:?}, not [V, H, W, M]");
+            Err(Error::file(file.path(), what))
         }
     }
 }
@@ -398,12 +449,13 @@ fn check_classes(
     }
 }
 
-/// Computes a digest of the header, the views with their pictures, the statistics of all features, and the class targets.
+/// Computes a digest of the header, the views with their pictures, the statistics of the features and the maps, and the class
+/// targets.
 fn digest(
     file: &WeightFile,
     views: &Rows,
     pictures: &[u32],
-    features: Option<&(Rows, Standard)>,
+    standards: [Option<&Standard>; 2],
     classes: Option<&ClassRows>,
 ) -> Result<String> {
     let mut hash = Sha256::new();
@@ -412,7 +464,7 @@ fn digest(
     for picture in pictures {
         hash.update(picture.to_le_bytes());
     }
-    if let Some((_, standard)) = features {
+    for standard in standards.into_iter().flatten() {
         for x in standard.mean.iter().chain(&standard.deviation) {
             hash.update(x.to_le_bytes());
         }

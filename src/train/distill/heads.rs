@@ -15,13 +15,22 @@
 //! and student alike. If the target file holds `logits` or `probabilities`, they give the teacher's logits in place of
 //! `l(z)`. Without a last layer the student's logits are `C f + c`, by another linear layer of its own.
 //!
-//! The loss of a view is the sum of `weight (features_weight features + classes_weight classes)` over the teachers that
-//! saw it; the loss of a batch is the mean over its views. After training the layers are dropped, except those that
+//! Features are means over a map, and do not say what is where. If the target file holds the teacher's maps, of mean 0 and
+//! mean square 1, another linear layer predicts them at each place of the student's last map `f` `[h, w, F]`:
+//!
+//! ```text
+//! y[i, j] = G f[i, j] + g
+//! maps = 1/(N h w M) sum of (y - z)^2,  z: the teacher's maps [h, w, M], averaged over the student's places
+//! ```
+//!
+//! The loss of a view is the sum of `weight (features_weight features + classes_weight classes + maps_weight maps)` over the
+//! teachers that saw it; the loss of a batch is the mean over its views. After training the layers are dropped, except those that
 //! give the model's [`Tags`](crate::model::Tags).
 
 use super::config::TargetLoss;
 use super::file::TargetFile;
-use crate::error::Result;
+use super::maps;
+use crate::error::{Error, Result};
 use crate::nn::{Init, Linear, Module, Role};
 use crate::ops;
 use crate::tensor::Tensor;
@@ -32,6 +41,8 @@ pub struct Head {
     pub features: Option<Linear>,
     /// `[F]` to `[K]`: predicts the logits of a teacher without a known last layer.
     pub classes: Option<Linear>,
+    /// `[F]` to `[M]`: predicts the teacher's map at a place.
+    pub maps: Option<Linear>,
 }
 
 /// The student's layers for all teachers, in the order of the target files.
@@ -46,6 +57,9 @@ impl Module for Heads {
             if let Some(classes) = &mut head.classes {
                 classes.visit(&format!("{prefix}{i}.classes."), f);
             }
+            if let Some(maps) = &mut head.maps {
+                maps.visit(&format!("{prefix}{i}.maps."), f);
+            }
         }
     }
 }
@@ -58,6 +72,8 @@ pub struct TeacherRows {
     pub features: Option<Tensor>,
     /// `[n, K]`, if the file holds classes.
     pub logits: Option<Tensor>,
+    /// `[n, H, W, M]`, if the file holds maps and they are learnt.
+    pub maps: Option<Tensor>,
 }
 
 /// The loss of one teacher: its terms and their weights.
@@ -72,6 +88,19 @@ pub struct Objective {
     pub(super) has_logits: bool,
     /// Number of classes, if the student predicts them by a layer of its own.
     pub(super) own_classes: Option<usize>,
+    /// Height, width and directions of the teacher's maps, if the student learns them.
+    pub(super) maps: Option<[usize; 3]>,
+}
+
+/// The names of a teacher's losses, in the order of [`Part::losses`].
+pub const LOSSES: [&str; 3] = ["features", "classes", "maps"];
+
+/// The student's last maps of some views, and the features that follow from them.
+pub(super) struct Seen {
+    /// `[n, h, w, F]`
+    pub(super) map: Tensor,
+    /// `[n, F]`
+    pub(super) features: Tensor,
 }
 
 /// Unweighted losses of one teacher in a batch; means over the views that it saw.
@@ -80,10 +109,9 @@ pub struct Part {
     pub teacher: String,
     /// Number of views of the batch that it saw.
     pub views: usize,
-    /// Mean squared error of the standardised features.
-    pub features: Option<Tensor>,
-    /// KL divergence from the teacher's classes.
-    pub classes: Option<Tensor>,
+    /// For each of [`LOSSES`], a scalar: the mean squared error of the standardised features, the KL divergence from the
+    /// teacher's classes, and the mean squared error of the maps.
+    pub losses: [Option<Tensor>; 3],
 }
 
 /// The losses of a batch.
@@ -92,6 +120,18 @@ pub struct Losses {
     pub total: Tensor,
     /// Its parts for the log, untracked.
     pub parts: Vec<Part>,
+}
+
+impl Seen {
+    /// Returns those of the views `places`.
+    pub(super) fn at(&self, places: &[usize]) -> Result<Self> {
+        let dims = self.map.dims();
+        let rows = self.map.reshape(&[dims[0], dims[1..].iter().product()])?;
+        Ok(Seen {
+            map: ops::embedding(&rows, places)?.reshape(&[&[places.len()], &dims[1..]].concat())?,
+            features: ops::embedding(&self.features, places)?,
+        })
+    }
 }
 
 impl Objective {
@@ -125,6 +165,7 @@ impl Objective {
             has_logits: learns_classes && file.has_class_rows(),
             own_classes: file.classes().filter(|_| own),
             classifier,
+            maps: file.maps().filter(|_| loss.maps > 0.0),
         }
     }
 
@@ -132,46 +173,55 @@ impl Objective {
         Head {
             features: self.features.map(|size| Linear::new(init, inputs, size)),
             classes: self.own_classes.map(|size| Linear::new(init, inputs, size)),
+            maps: self.maps.map(|[.., size]| Linear::new(init, inputs, size)),
         }
     }
 
-    /// Computes the weighted and the unweighted losses of `features` `[n, F]` of the views that this teacher saw.
+    /// Computes the weighted and the unweighted losses of the views that this teacher saw.
     pub(super) fn loss(
         &self,
         head: &Head,
-        features: &Tensor,
+        seen: &Seen,
         rows: &TeacherRows,
     ) -> Result<(Option<Tensor>, Part)> {
+        let features = &seen.features;
         let predicted = head
             .features
             .as_ref()
             .map(|head| head.forward(features))
             .transpose()?;
-        let mut part = Part {
-            teacher: self.name.clone(),
-            views: rows.places.len(),
-            features: None,
-            classes: None,
-        };
-        let mut total = None;
+        let mut losses = [None, None, None];
         if let (Some(predicted), Some(wanted)) = (&predicted, &rows.features)
             && self.loss.features > 0.0
         {
-            let loss = ops::mse(predicted, wanted)?;
-            part.features = Some(loss.detach());
-            total = add(total, &ops::scale(&loss, self.loss.features)?)?;
+            losses[0] = Some(ops::mse(predicted, wanted)?);
         }
         if self.loss.classes > 0.0
             && let Some((student, teacher)) =
                 self.logits(head, features, predicted.as_ref(), rows)?
         {
-            let loss = ops::kl_div(&student, &teacher, self.loss.temperature)?;
-            part.classes = Some(loss.detach());
-            total = add(total, &ops::scale(&loss, self.loss.classes)?)?;
+            losses[1] = Some(ops::kl_div(&student, &teacher, self.loss.temperature)?);
         }
-        let total = total
-            .map(|total| ops::scale(&total, self.loss.weight))
-            .transpose()?;
+        if let (Some(head), Some(wanted)) = (&head.maps, &rows.maps) {
+            let predicted = head.forward(&seen.map)?;
+            let &[_, height, width, _] = predicted.dims() else {
+                return Err(Error::shape("maps", "[n, h, w, M]", predicted.shape()));
+            };
+            let wanted = maps::average(wanted, height, width)?;
+            losses[2] = Some(ops::mse(&predicted, &wanted)?);
+        }
+        let mut total = None;
+        let weights = [self.loss.features, self.loss.classes, self.loss.maps];
+        for (loss, weight) in losses.iter().zip(weights) {
+            if let Some(loss) = loss {
+                total = add(total, &ops::scale(loss, weight * self.loss.weight)?)?;
+            }
+        }
+        let part = Part {
+            teacher: self.name.clone(),
+            views: rows.places.len(),
+            losses: losses.map(|loss| loss.map(|loss| loss.detach())),
+        };
         Ok((total, part))
     }
 

@@ -1,4 +1,4 @@
-//! Distillation: an encoder learns to predict the features and classes that larger networks compute of many views of
+//! Distillation: an encoder learns to predict the features, classes and maps that larger networks compute of many views of
 //! many pictures, without captions.
 //!
 //! A large network, the teacher, was trained on more pictures than a captioning data set holds. Its features and
@@ -11,7 +11,7 @@
 //! teacher; see [`mod@file`]. A step is then
 //!
 //! ```text
-//! views of the batch -> pixels -> student's encoder -> features -> heads -> losses
+//! views of the batch -> pixels -> student's encoder -> last map -> features -> heads -> losses
 //! ```
 //!
 //! - [`config`]: the table `[distill]` of a configuration;
@@ -20,6 +20,7 @@
 //! - [`views`]: the views of all files, joined where teachers saw the same ones;
 //! - [`batch`]: the views of a step as pixels, with the teachers' targets;
 //! - [`heads`]: the layers that predict the targets, and the losses;
+//! - [`maps`]: a teacher's maps, averaged over the places of the student's;
 //! - [`validation`]: the losses on held-out views;
 //! - [`ahead`]: the next batch, assembled during the current step.
 //!
@@ -32,6 +33,7 @@ pub mod config;
 pub mod file;
 pub mod header;
 pub mod heads;
+pub mod maps;
 pub mod pictures;
 pub mod statistics;
 pub mod validation;
@@ -48,7 +50,7 @@ pub use pictures::{Picture, Pictures};
 pub use validation::Validation;
 
 use self::batch::Order;
-use self::heads::{Objective, add};
+use self::heads::{Objective, Seen, add};
 use self::views::Views;
 use super::batches::mix;
 use super::provenance::{Item, Provenance};
@@ -198,9 +200,12 @@ impl Distillation {
                 (Some(d), false, _) => format!("{d} features"),
                 (None, _, k) => format!("{} classes", k.unwrap_or(0)),
             };
+            let maps = objective.maps.map_or_else(String::new, |[h, w, m]| {
+                format!(" and maps of {h} x {w} places in {m} directions")
+            });
             let (name, path) = (&objective.name, error::name(file.path()));
             let (views, pictures) = (file.len(), file.header().names.len());
-            format!("{name} ({path}): {views} views of {pictures} pictures, {learnt}")
+            format!("{name} ({path}): {views} views of {pictures} pictures, {learnt}{maps}")
         };
         self.files.iter().zip(&self.objectives).map(line).collect()
     }
@@ -251,19 +256,24 @@ impl Distillation {
         Ok(())
     }
 
-    /// Computes the losses of a batch whose views have these `features` `[N, F]`.
+    /// Computes the losses of a batch of whose views the student has these last maps `map` `[N, h, w, F]`.
     ///
     /// # Errors
-    /// Fails if `features` or `heads` do not fit the batch.
-    pub fn loss(&self, heads: &Heads, features: &Tensor, batch: &Batch) -> Result<Losses> {
+    /// Fails if `map` or `heads` do not fit the batch.
+    pub fn loss(&self, heads: &Heads, map: &Tensor, batch: &Batch) -> Result<Losses> {
         let n = batch.views.len();
-        if features.dims().first() != Some(&n) || heads.0.len() != self.objectives.len() {
+        let fits = matches!(*map.dims(), [images, _, _, _] if images == n);
+        if !fits || heads.0.len() != self.objectives.len() {
             return Err(Error::shape(
                 "distillation",
-                format_args!("features [{n}, F] and {} heads", self.objectives.len()),
-                format_args!("{} and {}", features.shape(), heads.0.len()),
+                format_args!("maps [{n}, h, w, F] and {} heads", self.objectives.len()),
+                format_args!("{} and {}", map.shape(), heads.0.len()),
             ));
         }
+        let all = Seen {
+            map: map.clone(),
+            features: ops::global_avg_pool(map)?,
+        };
         let (mut total, mut parts) = (None, Vec::new());
         for ((objective, head), rows) in self.objectives.iter().zip(&heads.0).zip(&batch.teachers) {
             let seen = rows.places.len();
@@ -271,8 +281,8 @@ impl Distillation {
                 continue;
             }
             let (loss, part) = match seen == n {
-                true => objective.loss(head, features, rows)?,
-                false => objective.loss(head, &ops::embedding(features, &rows.places)?, rows)?,
+                true => objective.loss(head, &all, rows)?,
+                false => objective.loss(head, &all.at(&rows.places)?, rows)?,
             };
             parts.push(part);
             if let Some(loss) = loss {
@@ -317,11 +327,16 @@ fn objectives(config: &DistillConfig, files: &[TargetFile]) -> Result<Vec<Object
                 let what = "holds no classes, but distill.targets gives their loss a weight; leave `classes` out";
                 return Err(Error::file(file.path(), what));
             }
+            if target.maps.is_some_and(|w| w > 0.0) && file.maps().is_none() {
+                let what = "holds no maps, but distill.targets gives their loss a weight; write them with \
+                            tools/teacher_targets.py --maps, or leave `maps` out";
+                return Err(Error::file(file.path(), what));
+            }
             let objective = Objective::new(file, config.loss_of(target));
             let learns_features = objective.loss.features > 0.0 && objective.features.is_some();
             let learns_classes = objective.loss.classes > 0.0 && file.classes().is_some();
-            if !learns_features && !learns_classes {
-                let what = "holds nothing that has a weight: set distill.features or distill.classes above 0";
+            if !learns_features && !learns_classes && objective.maps.is_none() {
+                let what = "holds nothing that has a weight: set distill.features, distill.classes or distill.maps above 0";
                 return Err(Error::file(file.path(), what));
             }
             Ok(objective)

@@ -182,6 +182,23 @@ fn every_mistake_in_a_file_is_one_line() {
                 *t = t.clone().with("logits", &[6, 4], logits);
             },
         ),
+        ("`maps` is [6, 8], not [V, H, W, M]", &|t| {
+            *t = t.clone().with("maps", &[6, 8], vec![0.0; 48]);
+        }),
+        (
+            "tensor `maps` has 5 rows of 8, but `picture` names 6 views",
+            &|t| {
+                *t = t.clone().with("maps", &[5, 2, 2, 2], vec![0.0; 40]);
+            },
+        ),
+        (
+            "tensor `maps`: row 4, a view of p2.png, holds a number that is not finite",
+            &|t| {
+                let mut maps = vec![0.0; 48];
+                maps[39] = f32::NAN;
+                *t = t.clone().with("maps", &[6, 2, 2, 2], maps);
+            },
+        ),
     ];
     for (part, change) in cases {
         let message = edit(change);
