@@ -3,8 +3,8 @@
 
     python tools/make_view_fixtures.py [OUTPUT_FOLDER]          (default: tests/fixtures/distill)
 
-The teacher's features are the mean levels of a view's 4 x 4 fields in each of three channels, divided by 255. A test
-renders the views of these pictures itself and computes the features again.
+The teacher's features are the mean levels of a view's 4 x 4 fields in each of three channels, divided by 255; its map holds the
+same numbers, reduced to two directions. A test renders the views of these pictures itself and computes both again.
 """
 
 import sys
@@ -25,7 +25,8 @@ class Fields:
 
     def __call__(self, levels):
         fields = levels.astype(np.float64).reshape(len(levels), 4, SIZE // 4, 4, SIZE // 4, 3)
-        return {"features": (fields.mean((2, 4)) / 255).reshape(len(levels), -1)}
+        maps = fields.mean((2, 4)) / 255
+        return {"features": maps.reshape(len(levels), -1), "maps": maps}
 
 
 def pictures(folder):
@@ -45,7 +46,7 @@ def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "fixtures" / "distill"
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "targets.safetensors"
-    options = ["fields", str(out), str(folder), "--views", "8", "--whole", "2", "--classes", "none", "--crop-area", "0.02,1"]
+    options = ["fields", str(out), str(folder), "--views", "8", "--whole", "2", "--classes", "none", "--crop-area", "0.02,1", "--maps", "2"]
     teacher_targets.write(Fields(), out, pictures(folder), teacher_targets.parser().parse_args(options), progress=False)
     print(f"{out}: {out.stat().st_size} bytes")
 

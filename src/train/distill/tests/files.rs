@@ -1,7 +1,8 @@
 //! Tests of target files: reading, refusal, damage, and files written by the tool.
 
-use super::made::Targets;
+use super::made::{Targets, noise};
 use super::*;
+use crate::data::weights::WeightFile;
 use crate::ops::testing::assert_close;
 
 /// Returns the error from opening a target file with one fault.
@@ -221,6 +222,11 @@ fn the_student_sees_what_the_teacher_saw() {
     assert_eq!((file.len(), file.features()), (24, Some(48)));
     let standard = file.standard().unwrap();
     let mut said = vec![0.0; 48];
+    assert_eq!(file.maps(), Some([4, 4, 2]));
+    let weights = WeightFile::open(file.path()).unwrap();
+    let direction = weights.tensor("directions.weight").unwrap();
+    let middle = weights.tensor("directions.mean").unwrap();
+    let (mut map, mut squares) = (vec![0.0; 32], 0.0);
     let (mut flips, mut smallest) = (0, 1.0f32);
     for row in 0..file.len() {
         let view = file.view(row).unwrap();
@@ -230,13 +236,30 @@ fn the_student_sees_what_the_teacher_saw() {
         let image = crate::data::Image::open(folder.join(name)).unwrap();
         let shown = view.render(&image, 32).unwrap();
         file.read_features(row, &mut said).unwrap();
-        for (i, said) in said.iter().enumerate() {
+        let mean = |i: usize| {
             let (field_y, field_x, channel) = (i / 12, i / 3 % 4, i % 3);
             let levels = (0..64).map(|p| {
                 let (y, x) = (field_y * 8 + p / 8, field_x * 8 + p % 8);
                 f32::from(shown.pixels()[(y * 32 + x) * 3 + channel])
             });
-            let mean = levels.sum::<f32>() / 64.0;
+            levels.sum::<f32>() / 64.0
+        };
+        file.read_map(row, &mut map).unwrap();
+        for (i, &teacher) in map.iter().enumerate() {
+            let weights = &direction.data()[i % 2 * 3..][..3];
+            let terms =
+                (0..3).map(|c| weights[c] * (mean(i / 2 * 3 + c) / 255.0 - middle.data()[c]));
+            let student: f32 = terms.sum();
+            squares += teacher * teacher / (24.0 * 32.0);
+            // The same tolerance as below, of 0.6 of 255 levels, in the units of a direction.
+            let tolerance = 0.6 / 255.0 * weights.iter().map(|w| w.abs()).sum::<f32>();
+            assert!(
+                (student - teacher).abs() < tolerance,
+                "row {row}, number {i} of the map: {student}, but the teacher saw {teacher}"
+            );
+        }
+        for (i, said) in said.iter().enumerate() {
+            let mean = mean(i);
             let teacher = (said * standard.deviation[i] + standard.mean[i]) * 255.0;
             // The tolerance allows for one level of the resizer in some pixels, and the rounding to 16 bits.
             assert!(
@@ -245,6 +268,8 @@ fn the_student_sees_what_the_teacher_saw() {
             );
         }
     }
+    // The scale was found on one view of each picture, and holds for all of them roughly.
+    assert!((0.5..2.0).contains(&squares), "mean square {squares}");
     assert!(
         flips > 4 && smallest < 0.2,
         "{flips} mirrored, {smallest} the smallest share"
@@ -261,7 +286,8 @@ fn the_student_sees_what_the_teacher_saw() {
 #[test]
 fn damaged_files_are_refused_in_one_line_or_read() {
     let (dir, paths) = folder(3);
-    let whole = make_targets(&paths, 2, 5, 4).bytes();
+    let targets = make_targets(&paths, 2, 5, 4).with("maps", &[6, 2, 2, 2], noise(48, 4));
+    let whole = targets.bytes();
     let path = dir.path().join("t.safetensors");
     let mut state = 11u64;
     let mut next = |below: usize| {
@@ -294,12 +320,18 @@ fn damaged_files_are_refused_in_one_line_or_read() {
             Ok(file) => {
                 read += 1;
                 let mut row = vec![0.0; file.features().unwrap_or(0)];
+                let numbers = file.maps().map_or(0, |dims| dims.iter().product());
+                let mut map = vec![0.0; numbers];
                 for i in 0..file.len() {
                     file.view(i).unwrap();
                     assert!(file.picture(i) < file.header().names.len());
                     if file.features().is_some() {
                         file.read_features(i, &mut row).unwrap();
                         assert!(row.iter().all(|x| x.is_finite()));
+                    }
+                    if file.maps().is_some() {
+                        file.read_map(i, &mut map).unwrap();
+                        assert!(map.iter().all(|x| x.is_finite()));
                     }
                 }
             }
