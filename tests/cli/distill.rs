@@ -31,7 +31,8 @@ fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("photos")).unwrap();
     let paths = made::pictures(&dir.path().join("photos"), 10);
-    let mut targets = made::targets(&paths, 4, 6, 5);
+    let maps = made::noise(40 * 3 * 3 * 2, 4);
+    let mut targets = made::targets(&paths, 4, 6, 5).with("maps", &[40, 3, 3, 2], maps);
     targets.header["teacher"] = "a teacher".into();
     targets.write(&dir.path().join("t.safetensors"));
     fs::write(dir.path().join("t.toml"), CONFIG).unwrap();
@@ -147,6 +148,8 @@ fn a_run_may_begin_with_small_views_and_end_with_larger_ones() {
         "t.toml",
         "--set",
         "distill.size=16",
+        "--set",
+        "distill.maps=0.5",
         "--out",
         "e.safetensors",
         "--max-steps",
@@ -174,6 +177,13 @@ fn a_run_may_begin_with_small_views_and_end_with_larger_ones() {
     };
     assert_eq!(steps(&small), [1, 2, 3, 4]);
     assert_eq!(steps(&large), [5, 6, 7, 8]);
+    // The teacher's maps are learnt at both sizes: from 2 x 2 places, then from 4 x 4.
+    for run in [&small, &large] {
+        let validation = run.iter().find(|o| o["event"] == "validation").unwrap();
+        let parts = validation["parts"].as_object().unwrap();
+        let loss = parts["a teacher maps"].as_f64().unwrap();
+        assert!(loss.is_finite() && parts.len() == 3, "{validation}");
+    }
     // The encoder's input keeps its size, also while the views are smaller.
     assert_eq!(input()["recipe"]["size"], 32);
 
