@@ -408,6 +408,21 @@ def class_names(path, count):
 TYPES = {"U32": np.dtype("<u4"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
+def beginning(metadata, entries, sums):
+    """Returns the first bytes of a safetensors file, up to its tensors: the header with the checksums of the tensors and its
+    own. src/data/weights/checksums.rs describes them."""
+    checksums = {
+        "glimpse-checksum-count": str(len(sums)),
+        "glimpse-checksums": "crc32 00000000 " + "".join(f"{value:08x}" for value in sums),
+    }
+    header = {"__metadata__": {**checksums, **metadata}, **entries}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    text = struct.pack("<Q", len(text)) + text
+    at = text.index(b'"glimpse-checksums":"crc32 ') + len(b'"glimpse-checksums":"crc32 ')
+    return text[:at] + b"%08x" % zlib.crc32(text) + text[at + 8 :]
+
+
 class Output:
     """A safetensors file whose rows are written one after another; an interrupted file can be resumed.
 
@@ -425,7 +440,7 @@ class Output:
             entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
             offset += size
         self.metadata, self.entries = {"glimpse_targets": json.dumps(header)}, entries
-        text = self.beginning([0] * len(entries))
+        text = beginning(self.metadata, entries, [0] * len(entries))
         start = self.start = len(text)
         self.done = self.read_state()
         if self.done == 0:
@@ -436,19 +451,6 @@ class Output:
             name: np.memmap(self.partial, TYPES[e["dtype"]], "r+", start + e["data_offsets"][0], tuple(e["shape"]))
             for name, e in entries.items()
         }
-
-    def beginning(self, sums):
-        """Returns the header with the checksums of the tensors and its own; src/data/weights/checksums.rs describes them."""
-        checksums = {
-            "glimpse-checksum-count": str(len(sums)),
-            "glimpse-checksums": "crc32 00000000 " + "".join(f"{value:08x}" for value in sums),
-        }
-        header = {"__metadata__": {**checksums, **self.metadata}, **self.entries}
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        text = struct.pack("<Q", len(text)) + text
-        at = text.index(b'"glimpse-checksums":"crc32 ') + len(b'"glimpse-checksums":"crc32 ')
-        return text[:at] + b"%08x" % zlib.crc32(text) + text[at + 8 :]
 
     def checksums(self):
         """Returns the CRC-32 of each tensor in the file."""
@@ -483,7 +485,7 @@ class Output:
     def finish(self):
         self.save(self.done)
         self.tensors = {}
-        text = self.beginning(self.checksums())
+        text = beginning(self.metadata, self.entries, self.checksums())
         with open(self.partial, "r+b") as file:
             file.write(text)
         os.replace(self.partial, self.path)

@@ -240,6 +240,7 @@ mod tests {
         assert_eq!(stage("distill-photos.toml"), Stage::Distill);
         assert_eq!(stage("distill-words.toml"), Stage::Distill);
         assert_eq!(stage("distill-mixed.toml"), Stage::Distill);
+        assert_eq!(stage("distill-maps.toml"), Stage::Distill);
         assert_eq!(stage("captions.toml"), Stage::CrossEntropy);
         assert_eq!(stage("self-critical.toml"), Stage::SelfCritical);
         assert_eq!(stage("glimpse.toml"), Stage::CrossEntropy);
