@@ -69,7 +69,7 @@ impl Default for Search {
             diversity: 0.5,
             choose: Choosing::Likeliest,
             judge: true,
-            evidence: 3.0,
+            evidence: 5.0,
             recognition: 2.0,
             attention: false,
         }
