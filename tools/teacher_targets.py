@@ -582,6 +582,7 @@ def reduce_maps(teacher, rows, shown, output, options):
         return lambda levels: {name: value for name, value in teacher(levels).items() if name != "maps"}
     if output.done == 0:
         count = len({picture for picture, _ in rows})
+        # Every n-th picture, so that the sample is spread over all folders.
         sample = rows[: count : -(-count // options.maps_from)]
         batches = (sample[at : at + options.batch] for at in range(0, len(sample), options.batch))
         maps = [teacher(np.stack([shown(row)[1] for row in batch]))["maps"] for batch in batches]

@@ -256,7 +256,7 @@ impl Distillation {
         Ok(())
     }
 
-    /// Computes the losses of a batch of whose views the student has these last maps `map` `[N, h, w, F]`.
+    /// Computes the losses of a batch. `map` `[N, h, w, F]` holds the student's last maps of its views.
     ///
     /// # Errors
     /// Fails if `map` or `heads` do not fit the batch.
