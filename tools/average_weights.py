@@ -4,7 +4,7 @@
     average_weights.py OUT.safetensors A.safetensors B.safetensors...
 
 An encoder that goes on training from another one stays close enough that the weights between the two work as well. Their mean
-often generalises better than either, because what each has learnt by heart differs (stochastic weight averaging: Izmailov et
+often does better on new pictures than either (stochastic weight averaging: Izmailov et
 al. 2018, arXiv 1803.05407; model soups: Wortsman et al. 2022, arXiv 2203.05482). The mean of encoders that started from different
 random numbers is worthless.
 
@@ -36,9 +36,15 @@ def read(path):
         metadata = entries.pop("__metadata__")
         if "glimpse" not in metadata:
             raise KeyError
-    except (OSError, ValueError, KeyError, AttributeError):
+        places = sorted(entry["data_offsets"] for entry in entries.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sys.exit(f"{path}: is not a file of weights that glimpse train has written")
-    return metadata, entries, content[8 + size :]
+    content = content[8 + size :]
+    # The first checksum is the header's, the others are those of the tensors, in the order of their bytes.
+    sums = "".join(f"{zlib.crc32(content[start:end]):08x}" for start, end in places)
+    if metadata.get("glimpse-checksums", "")[len("crc32 00000000 ") :] != sums:
+        sys.exit(f"{path}: does not match its checksums; the file was damaged after it was written")
+    return metadata, entries, content
 
 
 def numbers(path, name, entry, content):

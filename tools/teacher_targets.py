@@ -559,6 +559,7 @@ def write(teacher, out, paths, options, progress=True):
     output = Output(out, header, layout, made_from=options.teacher)
     if output.done == 0 and teacher.classifier is not None:
         output.tensors["classifier.weight"][:], output.tensors["classifier.bias"][:] = teacher.classifier
+
     album = Album(options.cache_mib)
 
     def shown(row):

@@ -305,6 +305,7 @@ mod tests {
             ("", "names no file"),
             ("targets = [\"a\", \"a\"]", "names a twice"),
             ("targets = [\"a\"]\nfeatures = -1.0", "must not be negative"),
+            ("targets = [\"a\"]\nmaps = -1.0", "must not be negative"),
             (
                 "targets = [\"a\"]\nfeatures = 0.0\nclasses = 0.0",
                 "one of them must be above 0",

@@ -9,7 +9,7 @@
 //! | `features` | `[V, D]` | f16 or f32 | the teacher's pooled features, not standardised |
 //! | `classifier.weight`, `classifier.bias` | `[K, D]`, `[K]` | f16 or f32 | the teacher's last layer: `logits = W features + b` |
 //! | `logits` or `probabilities` | `[V, K]` | f16 or f32 | the teacher's classes, if they do not follow from the features |
-//! | `maps` | `[V, H, W, M]` | f16 or f32 | optional: the teacher's last maps, reduced to `M` directions of mean 0 and, on average, mean square 1 |
+//! | `maps` | `[V, H, W, M]` | f16 or f32 | optional: the teacher's last maps, each place reduced to `M` numbers of mean 0, whose mean square is about 1 |
 //!
 //! `tools/teacher_targets.py` also writes the directions, `directions.weight` `[M, D]` and `directions.mean` `[D]`; they are not read.
 //! A file has `features`, or `logits` or `probabilities`, or both. With a classifier the student's predicted features
@@ -48,6 +48,9 @@ const LEAST_PROBABILITY: f32 = 5.960_464_5e-8;
 /// Error text for a row or a layer with an unusable number.
 const UNUSABLE: &str = "holds a number that is not finite, or beyond 1e15";
 
+/// Accepted mean squares of the maps. Their scale is found on a part of the views, so that it is 1 only roughly.
+const MAP_SQUARES: std::ops::Range<f64> = 0.1..10.0;
+
 /// Tolerance of the sum of a row's probabilities, which are rounded to f16.
 const SUM_TOLERANCE: f64 = 0.02;
 
@@ -82,7 +85,7 @@ pub struct TargetFile {
 /// The teacher's maps: rows of `height * width * directions` numbers.
 struct MapRows {
     rows: Rows,
-    standard: Standard,
+    /// Height, width and directions.
     dims: [usize; 3],
 }
 
@@ -174,16 +177,14 @@ impl TargetFile {
                 let dims = map_dims(&file)?;
                 let standard =
                     statistics::standard(&rows).map_err(|row| bad_row("maps", row, UNUSABLE))?;
-                Some(MapRows {
-                    rows,
-                    standard,
-                    dims,
-                })
+                check_scale(path, &standard)?;
+                Some((MapRows { rows, dims }, standard))
             }
         };
+        let (maps, map_standard) = maps.unzip();
         let standards = [
             features.as_ref().map(|(_, standard)| standard),
-            maps.as_ref().map(|maps| &maps.standard),
+            map_standard.as_ref(),
         ];
         let digest = digest(&file, &views, &pictures, standards, classes.as_ref())?;
         Ok(TargetFile {
@@ -360,6 +361,21 @@ fn map_dims(file: &WeightFile) -> Result<[usize; 3]> {
             Err(Error::file(file.path(), what))
         }
     }
+}
+
+/// Refuses maps of another scale than the format says: their loss would drown the others, or be drowned by them.
+fn check_scale(path: &Path, standard: &Standard) -> Result<()> {
+    let columns = standard.mean.iter().zip(&standard.deviation);
+    let squares = columns.map(|(m, d)| f64::from(*m).powi(2) + f64::from(*d).powi(2));
+    let mean_square = squares.sum::<f64>() / standard.mean.len() as f64;
+    if MAP_SQUARES.contains(&mean_square) {
+        return Ok(());
+    }
+    let what = format_args!(
+        "tensor `maps` has a mean square of {mean_square:.3}, but it must be about 1; write it with \
+         tools/teacher_targets.py --maps"
+    );
+    Err(Error::file(path, what))
 }
 
 fn check_views(path: &Path, header: &Header, pictures: &[u32], views: &Rows) -> Result<()> {

@@ -95,14 +95,6 @@ pub struct Objective {
 /// The names of a teacher's losses, in the order of [`Part::losses`].
 pub const LOSSES: [&str; 3] = ["features", "classes", "maps"];
 
-/// The student's last maps of some views, and the features that follow from them.
-pub(super) struct Seen {
-    /// `[n, h, w, F]`
-    pub(super) map: Tensor,
-    /// `[n, F]`
-    pub(super) features: Tensor,
-}
-
 /// Unweighted losses of one teacher in a batch; means over the views that it saw.
 pub struct Part {
     /// Name of the teacher.
@@ -111,7 +103,7 @@ pub struct Part {
     pub views: usize,
     /// For each of [`LOSSES`], a scalar: the mean squared error of the standardised features, the KL divergence from the
     /// teacher's classes, and the mean squared error of the maps.
-    pub losses: [Option<Tensor>; 3],
+    pub losses: [Option<Tensor>; LOSSES.len()],
 }
 
 /// The losses of a batch.
@@ -120,18 +112,6 @@ pub struct Losses {
     pub total: Tensor,
     /// Its parts for the log, untracked.
     pub parts: Vec<Part>,
-}
-
-impl Seen {
-    /// Returns those of the views `places`.
-    pub(super) fn at(&self, places: &[usize]) -> Result<Self> {
-        let dims = self.map.dims();
-        let rows = self.map.reshape(&[dims[0], dims[1..].iter().product()])?;
-        Ok(Seen {
-            map: ops::embedding(&rows, places)?.reshape(&[&[places.len()], &dims[1..]].concat())?,
-            features: ops::embedding(&self.features, places)?,
-        })
-    }
 }
 
 impl Objective {
@@ -177,14 +157,15 @@ impl Objective {
         }
     }
 
-    /// Computes the weighted and the unweighted losses of the views that this teacher saw.
+    /// Computes the weighted and the unweighted losses of the views that this teacher saw, from the student's features of them
+    /// `[n, F]` and, if the maps are learnt, its last maps `[n, h, w, F]`.
     pub(super) fn loss(
         &self,
         head: &Head,
-        seen: &Seen,
+        features: &Tensor,
+        map: Option<&Tensor>,
         rows: &TeacherRows,
     ) -> Result<(Option<Tensor>, Part)> {
-        let features = &seen.features;
         let predicted = head
             .features
             .as_ref()
@@ -202,8 +183,8 @@ impl Objective {
         {
             losses[1] = Some(ops::kl_div(&student, &teacher, self.loss.temperature)?);
         }
-        if let (Some(head), Some(wanted)) = (&head.maps, &rows.maps) {
-            let predicted = head.forward(&seen.map)?;
+        if let (Some(head), Some(map), Some(wanted)) = (&head.maps, map, &rows.maps) {
+            let predicted = head.forward(map)?;
             let &[_, height, width, _] = predicted.dims() else {
                 return Err(Error::shape("maps", "[n, h, w, M]", predicted.shape()));
             };
@@ -245,6 +226,16 @@ impl Objective {
         };
         Ok(Some((student, teacher)))
     }
+}
+
+/// Returns the views `places` of `x` `[N, ..]`: `[n, ..]`.
+pub(super) fn views_of(x: &Tensor, places: &[usize]) -> Result<Tensor> {
+    let dims = x.dims();
+    if places.len() == dims[0] {
+        return Ok(x.clone());
+    }
+    let rows = x.reshape(&[dims[0], dims[1..].iter().product()])?;
+    ops::embedding(&rows, places)?.reshape(&[&[places.len()], &dims[1..]].concat())
 }
 
 /// Adds `more` to the sum, if there is one.

@@ -5,8 +5,8 @@
 //! area of that place. A teacher's place counts by the share of the area that it covers:
 //!
 //! ```text
-//! z[n, i, j, k] = sum over u, v of a(i, u) b(j, v) t[n, u, v, k]
-//! a(i, u) = h |[i/h, (i+1)/h] and [u/H, (u+1)/H]|     the length of their common part; the weights of an i add up to 1
+//! z[n, i, j, m] = sum over u, v of a(i, u) b(j, v) t[n, u, v, m]
+//! a(i, u) = h |[i/h, (i+1)/h] and [u/H, (u+1)/H]|     the length of their common part; for each i they add up to 1
 //! ```
 //!
 //! for maps of `H x W` and `h x w` places; `b` is `a` for the columns. Where `h` divides `H`, this is average pooling.
@@ -17,15 +17,15 @@ use crate::cpu::memory;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Averages maps `[N, H, W, K]` over the places of a map of `height` x `width`: `[N, height, width, K]`.
+/// Averages maps `[N, H, W, M]` over the places of a map of `height` x `width`: `[N, height, width, M]`.
 ///
 /// # Errors
 /// Fails if `maps` is no such tensor, or one of the sizes is 0.
 pub fn average(maps: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-    let &[n, from_height, from_width, k] = maps.dims() else {
-        return Err(Error::shape("maps", "[N, H, W, K]", maps.shape()));
+    let &[n, from_height, from_width, m] = maps.dims() else {
+        return Err(Error::shape("maps", "[N, H, W, M]", maps.shape()));
     };
-    if [from_height, from_width, height, width, k].contains(&0) {
+    if [from_height, from_width, height, width, m].contains(&0) {
         return Err(Error::shape(
             "maps",
             "sizes above 0",
@@ -33,20 +33,20 @@ pub fn average(maps: &Tensor, height: usize, width: usize) -> Result<Tensor> {
         ));
     }
     let (rows, columns) = (shares(from_height, height), shares(from_width, width));
-    let mut out = memory::unset(n * height * width * k);
-    let images = maps.data().chunks_exact(from_height * from_width * k);
-    for (image, out) in images.zip(out.chunks_exact_mut(height * width * k)) {
-        for (place, sum) in out.chunks_exact_mut(k).enumerate() {
+    let mut out = memory::unset(n * height * width * m);
+    let images = maps.data().chunks_exact(from_height * from_width * m);
+    for (image, out) in images.zip(out.chunks_exact_mut(height * width * m)) {
+        for (place, sum) in out.chunks_exact_mut(m).enumerate() {
             sum.fill(0.0);
             for &(u, a) in &rows[place / width] {
                 for &(v, b) in &columns[place % width] {
-                    let t = &image[(u * from_width + v) * k..][..k];
+                    let t = &image[(u * from_width + v) * m..][..m];
                     sum.iter_mut().zip(t).for_each(|(z, t)| *z += a * b * t);
                 }
             }
         }
     }
-    Tensor::from_vec(out, &[n, height, width, k])
+    Tensor::from_vec(out, &[n, height, width, m])
 }
 
 /// Returns for each of `to` equal parts of a line the parts of `from` that overlap it, and the share of it that each covers.

@@ -50,7 +50,7 @@ pub use pictures::{Picture, Pictures};
 pub use validation::Validation;
 
 use self::batch::Order;
-use self::heads::{Objective, Seen, add};
+use self::heads::{Objective, add, views_of};
 use self::views::Views;
 use super::batches::mix;
 use super::provenance::{Item, Provenance};
@@ -270,20 +270,17 @@ impl Distillation {
                 format_args!("{} and {}", map.shape(), heads.0.len()),
             ));
         }
-        let all = Seen {
-            map: map.clone(),
-            features: ops::global_avg_pool(map)?,
-        };
+        let features = ops::global_avg_pool(map)?;
         let (mut total, mut parts) = (None, Vec::new());
         for ((objective, head), rows) in self.objectives.iter().zip(&heads.0).zip(&batch.teachers) {
             let seen = rows.places.len();
             if seen == 0 {
                 continue;
             }
-            let (loss, part) = match seen == n {
-                true => objective.loss(head, &all, rows)?,
-                false => objective.loss(head, &all.at(&rows.places)?, rows)?,
-            };
+            let features = views_of(&features, &rows.places)?;
+            let learnt = objective.maps.map(|_| views_of(map, &rows.places));
+            let (loss, part) =
+                objective.loss(head, &features, learnt.transpose()?.as_ref(), rows)?;
             parts.push(part);
             if let Some(loss) = loss {
                 total = add(total, &ops::scale(&loss, seen as f32 / n as f32)?)?;

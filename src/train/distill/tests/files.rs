@@ -193,6 +193,13 @@ fn every_mistake_in_a_file_is_one_line() {
             },
         ),
         (
+            "has a mean square of 42.096, but it must be about 1",
+            &|t| {
+                let maps = noise(48, 4).iter().map(|x| x * 10.0).collect();
+                *t = t.clone().with("maps", &[6, 2, 2, 2], maps);
+            },
+        ),
+        (
             "tensor `maps`: row 4, a view of p2.png, holds a number that is not finite",
             &|t| {
                 let mut maps = vec![0.0; 48];

@@ -8,6 +8,7 @@ use super::*;
 mod made;
 
 mod files;
+mod maps;
 mod stage;
 
 use made::{Targets, pictures as make_pictures, targets as make_targets};
